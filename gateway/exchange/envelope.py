@@ -1,0 +1,72 @@
+"""What the edge tells the pages process about a request, and what it is told back.
+
+Both travel as one header field over the pages' Unix socket, base64url of MessagePack:
+`X-Gateway-Envelope` to the pages, `X-Gateway-Events` in their answers. The edge removes both
+names from everything that comes from a client or an upstream.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Literal
+
+import msgspec
+
+ENVELOPE_FIELD = "X-Gateway-Envelope"
+EVENTS_FIELD = "X-Gateway-Events"
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The edge's word about one request to our own pages."""
+
+    request_id: str
+    client_ip: str
+    scheme: Literal["http", "https"]
+    host: str
+    """Host as validated by the edge, without port, lower case."""
+    authority: str
+    """Host and port as the browser wrote them: the origin is `scheme://authority`."""
+    tenant: str
+    """Tenant of the host; empty when the host is shared."""
+    session: str
+    """Handle of the live session the edge found for the cookie; empty when there is none."""
+    cookie_name: str
+    """`__Host-gw`, or `gw` over plain HTTP."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One thing that happened in the pages and that the audit record of this request must say."""
+
+    name: str
+    """`login.succeeded`, `login.failed`, `login.locked`, `factor.enrolled`, `factor.verified`, `factor.failed`,
+    `session.created`, `session.rotated`, `session.revoked`, `password.changed`, `recovery.used`, `recovery.replaced`, `logout`."""
+    outcome: Literal["success", "failure"] = "success"
+    reason: str = ""
+    """A `Reason` value for failures."""
+    user_id: str = ""
+    user: str = ""
+    """Canonical name; for a failed sign-in with an unknown name it stays empty (people type passwords there)."""
+    tenant: str = ""
+    session: str = ""
+    amr: tuple[str, ...] = ()
+    count: int = 0
+
+
+def pack_envelope(envelope: Envelope) -> bytes:
+    """Encode for the wire."""
+    return urlsafe_b64encode(msgspec.msgpack.encode(envelope))
+
+
+def unpack_envelope(value: str | bytes) -> Envelope:
+    """Decode; raises `msgspec.DecodeError` or `ValueError` on anything else than an envelope."""
+    return msgspec.msgpack.decode(urlsafe_b64decode(value), type=Envelope)
+
+
+def pack_events(events: list[Event]) -> bytes:
+    """Encode for the wire."""
+    return urlsafe_b64encode(msgspec.msgpack.encode(events))
+
+
+def unpack_events(value: str | bytes) -> list[Event]:
+    """Decode; raises `msgspec.DecodeError` or `ValueError` on anything else than events."""
+    return msgspec.msgpack.decode(urlsafe_b64decode(value), type=list[Event])

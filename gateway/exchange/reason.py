@@ -1,0 +1,141 @@
+"""Every reason for which the gateway itself answers a request: one closed list.
+
+The same value stands in the answer (`reason`), the audit record, the metric label and the test.
+A reason carries its HTTP status and two texts: a title and one sentence for the person. Neither
+ever holds request data.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Reason(StrEnum):
+    """Why the gateway decided as it did. Extend the list; never reuse a value for another meaning."""
+
+    ALLOWED = "allowed"
+    PUBLIC = "public"
+
+    # 1 framing and target
+    MALFORMED_HEAD = "malformed_head"
+    MALFORMED_BODY = "malformed_body"
+    AMBIGUOUS_FRAMING = "ambiguous_framing"
+    INVALID_TARGET = "invalid_target"
+    AMBIGUOUS_PATH = "ambiguous_path"
+    INVALID_HOST = "invalid_host"
+    HEAD_TOO_LARGE = "head_too_large"
+    TOO_MANY_FIELDS = "too_many_fields"
+    TARGET_TOO_LONG = "target_too_long"
+    BODY_TOO_LARGE = "body_too_large"
+    METHOD_NOT_IMPLEMENTED = "method_not_implemented"
+    CODING_NOT_IMPLEMENTED = "coding_not_implemented"
+    VERSION_NOT_SUPPORTED = "version_not_supported"
+    EXPECTATION_FAILED = "expectation_failed"
+    REQUEST_TIMEOUT = "request_timeout"
+    # 2 client identity, 3 shed, 4 route
+    INVALID_FORWARDED = "invalid_forwarded"
+    SHED = "shed"
+    MISDIRECTED = "misdirected"
+    NO_ROUTE = "no_route"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    HTTPS_REQUIRED = "https_required"
+    # 5 session or credential, 6 assurance, 7 tenant
+    CREDENTIALS_CONFLICT = "credentials_conflict"
+    SIGN_IN_REQUIRED = "sign_in_required"
+    SESSION_EXPIRED = "session_expired"
+    SESSION_REVOKED = "session_revoked"
+    MFA_REQUIRED = "mfa_required"
+    MFA_ENROLMENT_REQUIRED = "mfa_enrolment_required"
+    TENANT_MISMATCH = "tenant_mismatch"
+    # 8 policy
+    NO_RULE = "no_rule"
+    ROLE_MISSING = "role_missing"
+    CONDITION_FALSE = "condition_false"
+    CONDITION_FAILED = "condition_failed"
+    CROSS_ORIGIN = "cross_origin"
+    SERVICE_WORKER = "service_worker"
+    # 9 limits
+    RATE_LIMITED = "rate_limited"
+    # 11 and 14 audit, state, capacity
+    AUDIT_UNAVAILABLE = "audit_unavailable"
+    STORE_UNAVAILABLE = "store_unavailable"
+    OVERLOADED = "overloaded"
+    DRAINING = "draining"
+    # 12 upstream
+    UPSTREAM_UNREACHABLE = "upstream_unreachable"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    UPSTREAM_MALFORMED = "upstream_malformed"
+    UPSTREAM_CLOSED = "upstream_closed"
+    INTERNAL_ERROR = "internal_error"
+    # our own pages
+    FORM_EXPIRED = "form_expired"
+    CREDENTIALS_REFUSED = "credentials_refused"
+    CODE_REFUSED = "code_refused"
+    TOO_MANY_ATTEMPTS = "too_many_attempts"
+    PASSWORD_REFUSED = "password_refused"
+    FRESH_SIGN_IN_REQUIRED = "fresh_sign_in_required"
+
+
+class Answer(NamedTuple):
+    """What a person is told: HTTP status, a title, one sentence."""
+
+    status: int
+    title: str
+    sentence: str
+
+
+ANSWERS: dict[Reason, Answer] = {
+    Reason.ALLOWED: Answer(200, "Allowed", "The request is allowed."),
+    Reason.PUBLIC: Answer(200, "Public", "The address is public."),
+    Reason.MALFORMED_HEAD: Answer(400, "Malformed request", "The request does not follow HTTP's grammar."),
+    Reason.MALFORMED_BODY: Answer(400, "Malformed request", "The body of the request does not follow HTTP's grammar."),
+    Reason.AMBIGUOUS_FRAMING: Answer(400, "Ambiguous request", "It is not clear where the request ends."),
+    Reason.INVALID_TARGET: Answer(400, "Invalid address", "The address holds characters that are not allowed in one."),
+    Reason.AMBIGUOUS_PATH: Answer(400, "Ambiguous address", "The address can be read in more than one way."),
+    Reason.INVALID_HOST: Answer(400, "Invalid host", "The request does not name exactly one valid host."),
+    Reason.HEAD_TOO_LARGE: Answer(431, "Request header too large", "The header of the request is too large."),
+    Reason.TOO_MANY_FIELDS: Answer(431, "Too many header fields", "The request has too many header fields."),
+    Reason.TARGET_TOO_LONG: Answer(414, "Address too long", "The address is too long."),
+    Reason.BODY_TOO_LARGE: Answer(413, "Too much data", "The request is larger than this address accepts."),
+    Reason.METHOD_NOT_IMPLEMENTED: Answer(501, "Method not supported", "The gateway does not support this method."),
+    Reason.CODING_NOT_IMPLEMENTED: Answer(501, "Coding not supported", "The gateway does not support this transfer coding."),
+    Reason.VERSION_NOT_SUPPORTED: Answer(505, "Version not supported", "The gateway speaks HTTP/1.0 and HTTP/1.1."),
+    Reason.EXPECTATION_FAILED: Answer(417, "Expectation failed", "The gateway cannot meet the request's expectation."),
+    Reason.REQUEST_TIMEOUT: Answer(408, "Request timed out", "The request took too long to arrive."),
+    Reason.INVALID_FORWARDED: Answer(400, "Invalid forwarding header", "A proxy in front of the gateway sent a header it cannot read."),
+    Reason.SHED: Answer(429, "Too many requests", "Too many requests came from your network. Please wait a moment."),
+    Reason.MISDIRECTED: Answer(421, "Wrong host", "This gateway does not answer for that host."),
+    Reason.NO_ROUTE: Answer(404, "Not found", "There is nothing at this address."),
+    Reason.METHOD_NOT_ALLOWED: Answer(405, "Method not allowed", "This address does not accept that method."),
+    Reason.HTTPS_REQUIRED: Answer(308, "Secure connection required", "This address is served over HTTPS only."),
+    Reason.CREDENTIALS_CONFLICT: Answer(400, "More than one credential", "The request carries more than one credential."),
+    Reason.SIGN_IN_REQUIRED: Answer(401, "Please sign in", "This address needs you to sign in."),
+    Reason.SESSION_EXPIRED: Answer(401, "Your session has ended", "You were away for a while. Please sign in again."),
+    Reason.SESSION_REVOKED: Answer(401, "Your session was ended", "Your session was ended. Please sign in again."),
+    Reason.MFA_REQUIRED: Answer(401, "One more step", "This address needs your second factor."),
+    Reason.MFA_ENROLMENT_REQUIRED: Answer(401, "Set up your second factor", "This address needs a second factor, and you have none yet."),
+    Reason.TENANT_MISMATCH: Answer(403, "Not your organisation", "You are signed in to another organisation than this address belongs to."),
+    Reason.NO_RULE: Answer(403, "Not allowed", "No rule allows this request."),
+    Reason.ROLE_MISSING: Answer(403, "Not allowed", "Your roles do not allow this."),
+    Reason.CONDITION_FALSE: Answer(403, "Not allowed", "The conditions for this are not met right now."),
+    Reason.CONDITION_FAILED: Answer(403, "Not allowed", "The conditions for this could not be checked."),
+    Reason.CROSS_ORIGIN: Answer(403, "Not allowed", "The request came from another site."),
+    Reason.SERVICE_WORKER: Answer(403, "Not allowed", "Service workers are not allowed at this address."),
+    Reason.RATE_LIMITED: Answer(429, "Too many requests", "You are doing this too often. Please wait a moment."),
+    Reason.AUDIT_UNAVAILABLE: Answer(503, "Temporarily unavailable", "The request cannot be recorded right now. Please try again."),
+    Reason.STORE_UNAVAILABLE: Answer(503, "Temporarily unavailable", "Your session cannot be checked right now. You are still signed in; please try again."),
+    Reason.OVERLOADED: Answer(503, "Temporarily unavailable", "The gateway is busy. Please try again."),
+    Reason.DRAINING: Answer(503, "Temporarily unavailable", "The gateway is restarting. Please try again."),
+    Reason.UPSTREAM_UNREACHABLE: Answer(502, "The portal cannot be reached", "The portal does not answer. Please try again later."),
+    Reason.UPSTREAM_TIMEOUT: Answer(504, "The portal took too long", "The portal did not answer in time. Please try again later."),
+    Reason.UPSTREAM_MALFORMED: Answer(502, "The portal's answer is invalid", "The portal sent an answer that cannot be passed on."),
+    Reason.UPSTREAM_CLOSED: Answer(502, "The portal broke off", "The portal broke off its answer. Please try again."),
+    Reason.INTERNAL_ERROR: Answer(500, "Something went wrong", "The gateway could not decide, so it refused."),
+    Reason.FORM_EXPIRED: Answer(403, "The form has expired", "Please open the page again and repeat."),
+    Reason.CREDENTIALS_REFUSED: Answer(401, "Sign-in failed", "The name or the password is not right."),
+    Reason.CODE_REFUSED: Answer(401, "Code refused", "The code is not right, or it was used before."),
+    Reason.TOO_MANY_ATTEMPTS: Answer(429, "Too many attempts", "Too many attempts failed. Please wait before you try again."),
+    Reason.PASSWORD_REFUSED: Answer(400, "Password not accepted", "Please choose another password."),
+    Reason.FRESH_SIGN_IN_REQUIRED: Answer(401, "Please confirm it is you", "This change needs a fresh code."),
+}

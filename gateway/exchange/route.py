@@ -1,0 +1,78 @@
+"""What policy says about a place: routes, limits and the words they use."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+
+class Action(StrEnum):
+    """What a person does to a resource on a route (`action:` in policy, `unmapped.gw.action` in audit)."""
+
+    VIEW = "view"
+    DOWNLOAD = "download"
+    CREATE = "create"
+    EDIT = "edit"
+    DELETE = "delete"
+    SHARE = "share"
+    EXPORT = "export"
+    ADMIN = "admin"
+
+
+class Durability(StrEnum):
+    """How safe a record must be before the answer is released."""
+
+    ASYNC = "async"
+    GROUP = "group"
+    STRICT = "strict"
+
+
+class LimitSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One rate limit: `burst` requests at once, refilled at `rate_per_s`."""
+
+    name: str
+    """Unique over the configuration: `client`, `login`, `route:invoice`."""
+    rate_per_s: float
+    burst: int
+    per: Literal["ip", "user", "tenant", "route"]
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """What data a route gives access to; `id` may hold `{name}` of the path template."""
+
+    type: str
+    id: str = ""
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One route of the compiled policy, without its rules (those are the policy table's)."""
+
+    name: str
+    template: str
+    """Path template as written: `/invoices/{invoice_id}`."""
+    methods: tuple[str, ...]
+    """Upper case; HEAD is implied by GET; empty never occurs."""
+    hosts: tuple[str, ...] = ()
+    """Hosts the route is limited to, lower case; empty = every host of the gateway."""
+    upstream: str
+    """Name of a configured upstream."""
+    public: bool = False
+    mfa: bool = True
+    """False only by `unsafe_without_mfa: true` on the route."""
+    action: Action = Action.VIEW
+    resource: Resource | None = None
+    limit: LimitSpec | None = None
+    durability: Durability | None = None
+    """None = the configured default."""
+    authorization: Literal["gateway", "portal", "drop"] = "portal"
+    """What happens to the client's `Authorization` field: ours to check, the portal's own, or removed."""
+    cache: Literal["no-store", "portal"] = "no-store"
+    """`portal` leaves the portal's Cache-Control on authenticated answers."""
+    allow_encoded_slash: bool = False
+    allow_service_worker: bool = False
+    max_body_bytes: int | None = None
+    response_timeout_s: float | None = None
+    source: str = ""
+    """`policies/portal.yaml:12:5`, for explain and error texts."""
