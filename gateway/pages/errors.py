@@ -1,0 +1,113 @@
+"""The page a person sees when the gateway itself refuses or cannot go on.
+
+It decides nothing: status, title and sentence come from the closed list of reasons. Everything
+is rendered when the module is loaded; one answer costs a few joins, so that a flood of refusals
+stays cheap. The page stands alone (style inline, allowed by its hash), because the edge serves it
+also while the pages process is away.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+
+from gateway.exchange.reason import ANSWERS, Reason
+
+MARK = (
+    '<svg class="mark" viewBox="0 0 40 40" fill="none" aria-hidden="true" focusable="false">'
+    '<path d="M5 36V19C5 10.7 11.7 4 20 4s15 6.7 15 15v17" stroke="currentColor" stroke-width="4" stroke-linecap="round"/>'
+    '<path d="M20 15a4.5 4.5 0 0 1 2.3 8.4L24 36h-8l1.7-12.6A4.5 4.5 0 0 1 20 15z" fill="currentColor"/></svg>'
+)
+"""The gate, drawn in the colour of the text around it."""
+
+STYLE = files("gateway.pages").joinpath("static/base.css").read_text(encoding="utf-8")
+
+ERROR_PAGE_CSP: bytes = (
+    "default-src 'none'; style-src 'sha256-"
+    + b64encode(sha256(STYLE.encode()).digest()).decode("ascii")
+    + "'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+).encode("ascii")
+"""The value of `Content-Security-Policy` to send with an error page: nothing but its own style."""
+
+_REFUSED_TO_A_PERSON = frozenset(
+    {Reason.TENANT_MISMATCH, Reason.NO_RULE, Reason.ROLE_MISSING, Reason.CONDITION_FALSE, Reason.CONDITION_FAILED}
+)
+_WORTH_REPEATING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+def error_page(
+    reason: Reason,
+    *,
+    request_id: str,
+    detail: str = "",
+    retry_after: int = 0,
+    sign_in: bool = False,
+) -> bytes:
+    """Build the complete HTML document for `reason`, UTF-8, to be sent with `ERROR_PAGE_CSP`.
+
+    `detail` says which rule or role decided, in words fit for the person; `retry_after` is in
+    seconds, 0 = unsaid; `sign_in` offers the way to the sign-in page. Every value is escaped.
+    """
+    opening, offers = _RENDERED[reason]
+    parts = [opening]
+    if detail:
+        parts.append(f'<p class="detail">{escape(detail)}</p>'.encode())
+    if retry_after > 0:
+        parts.append(f"<p>Please try again in {_in_words(retry_after)}.</p>".encode())
+    parts.append(_SIGN_IN if sign_in else offers)
+    parts.append(b'<p class="reference">Reference <code>')
+    parts.append(escape(request_id).encode())
+    parts.append(b"</code></p></div></main></body></html>\n")
+    return b"".join(parts)
+
+
+def _in_words(seconds: int) -> str:
+    """Say a waiting time as a person would, never shorter than it is."""
+    if seconds == 1:
+        return "a second"
+    if seconds < 90:  # noqa: PLR2004 - up to here seconds read better than minutes
+        return f"{seconds} seconds"
+    minutes = -(-seconds // 60)
+    return f"{minutes} minutes" if minutes < 90 else f"{-(-minutes // 60)} hours"  # noqa: PLR2004 - likewise
+
+
+def _actions(*links: tuple[str, str]) -> bytes:
+    """Render links as buttons, the first one prominent."""
+    buttons = "".join(
+        f'<a class="button{" quiet" if index else ""}" href="{escape(target)}">{escape(words)}</a>'
+        for index, (target, words) in enumerate(links)
+    )
+    return f'<p class="actions">{buttons}</p>'.encode()
+
+
+_SIGN_IN = _actions(("/.gateway/login", "Sign in"))
+
+
+def _offers(reason: Reason) -> bytes:
+    """Render what the person can do next."""
+    if reason in _REFUSED_TO_A_PERSON:
+        return _actions(("/", "Go to the start page"), ("/.gateway/logout", "Use another account"))
+    if ANSWERS[reason].status in _WORTH_REPEATING:
+        # An empty reference is the address itself; the page never reloads on its own, so nothing loops.
+        return _actions(("", "Try again"))
+    if ANSWERS[reason].status == 401:  # noqa: PLR2004 - RFC 9110 §15.5.2
+        return _SIGN_IN
+    return _actions(("/", "Go to the start page"))
+
+
+def _opening(reason: Reason) -> bytes:
+    """Everything from the doctype to the sentence."""
+    answer = ANSWERS[reason]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="robots" content="noindex"><meta name="color-scheme" content="light dark">'
+        f"<title>{escape(answer.title)}</title><style>{STYLE}</style></head>"
+        f'<body><main><div class="card">{MARK}<p class="status">{answer.status} <code>{escape(reason)}</code></p>'
+        f'<h1>{escape(answer.title)}</h1><p class="lead">{escape(answer.sentence)}</p>'
+    ).encode()
+
+
+_RENDERED = {reason: (_opening(reason), _offers(reason)) for reason in Reason}

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+
+import pytest
+
+from gateway.exchange.reason import ANSWERS, Reason
+from gateway.pages.errors import ERROR_PAGE_CSP, error_page
+
+
+class _Outline(HTMLParser):
+    """The tags and texts of a page, and whether each opened tag was closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name == "href"]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(f"{tag} {attrs}")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+
+def outline(page: bytes) -> _Outline:
+    parser = _Outline()
+    parser.feed(page.decode())
+    assert parser.open == []
+    return parser
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_a_whole_page_that_says_it_and_names_the_request(reason: Reason) -> None:
+    page = outline(error_page(reason, request_id="01JREQUEST"))
+    assert ANSWERS[reason].title in page.text
+    assert ANSWERS[reason].sentence in page.text
+    assert str(ANSWERS[reason].status) in page.text
+    assert "01JREQUEST" in page.text
+    assert page.tags.count("h1") == 1
+    assert "script" not in page.tags
+
+
+def test_the_policy_names_exactly_the_style_in_the_page() -> None:
+    style = re.search(rb"<style>(.*?)</style>", error_page(Reason.NO_ROUTE, request_id="r"), re.DOTALL)
+    assert style is not None
+    assert b"'sha256-" + b64encode(sha256(style[1]).digest()) + b"'" in ERROR_PAGE_CSP
+    assert b"unsafe-inline" not in ERROR_PAGE_CSP
+    assert b"default-src 'none'" in ERROR_PAGE_CSP
+
+
+@pytest.mark.parametrize(
+    "attack", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</style><b>", "&lt;&", "'\x00"]
+)
+def test_reflected_values_stay_text(attack: str) -> None:
+    page = outline(error_page(Reason.ROLE_MISSING, request_id=attack, detail=attack))
+    assert page.tags == outline(error_page(Reason.ROLE_MISSING, request_id="r", detail="d")).tags
+    assert page.text.count(attack) == 2
+
+
+def test_a_refusal_shows_which_rule_decided_and_offers_another_account() -> None:
+    page = outline(
+        error_page(Reason.ROLE_MISSING, request_id="r", detail="policies/portal.yaml:15:9 asks for the role billing")
+    )
+    assert "policies/portal.yaml:15:9 asks for the role billing" in page.text
+    assert "/.gateway/logout" in page.links
+
+
+def test_sign_in_is_offered_where_asked_for_and_where_the_status_says_so() -> None:
+    assert "/.gateway/login" in outline(error_page(Reason.NO_ROUTE, request_id="r", sign_in=True)).links
+    assert "/.gateway/login" in outline(error_page(Reason.SESSION_EXPIRED, request_id="r")).links
+    assert "/.gateway/login" not in outline(error_page(Reason.NO_ROUTE, request_id="r")).links
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (1, "a second"),
+        (30, "30 seconds"),
+        (89, "89 seconds"),
+        (90, "2 minutes"),
+        (121, "3 minutes"),
+        (5340, "89 minutes"),
+        (5400, "2 hours"),
+    ],
+)
+def test_waiting_time_is_said_in_words_and_never_too_short(seconds: int, words: str) -> None:
+    assert f"again in {words}." in outline(error_page(Reason.RATE_LIMITED, request_id="r", retry_after=seconds)).text
+
+
+def test_a_page_never_reloads_itself() -> None:
+    assert b"http-equiv" not in error_page(Reason.STORE_UNAVAILABLE, request_id="r", retry_after=2)
