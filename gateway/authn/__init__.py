@@ -1,0 +1,1 @@
+"""Ring 2: how a person proves who they are: names, passwords, codes, throttling. Pure."""
