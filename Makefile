@@ -1,0 +1,62 @@
+# make install | run | test | check | bench — on Debian 12 with python3, python3-venv and make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
+STAMPS := $(VENV)/.made
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check bench sbom audit-deps clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMPS)/run  ## make .venv with everything locked; the program is .venv/bin/gateway
+
+run: install  ## start the demo: a portal, the gateway in front of it, three users
+	@$(BIN)/gateway demo
+
+test: $(STAMPS)/dev  ## everything: unit, contract, process, end-to-end and fault tests
+	@tests/install-packages
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+check: $(STAMPS)/dev  ## format, lint, types, import rings, unit tests: about a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p gateway
+	$(BIN)/mypy tests tools
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -n 2 -q tests/unit
+
+bench: $(STAMPS)/bench  ## CPU per request beside nginx, HAProxy, Envoy, Caddy, Traefik, Apache
+	@tests/install-packages
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+sbom: $(STAMPS)/dev  ## CycloneDX bill of materials of what ships: dist/sbom.cdx.json
+	$(BIN)/python -m tools.bill_of_materials requirements/run.txt dist/sbom.cdx.json
+
+audit-deps: $(STAMPS)/dev  ## known vulnerabilities of the locked dependencies
+	$(BIN)/python -m tools.audit_dependencies requirements/run.txt
+
+clean:  ## remove the environment, caches and what was built
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# A stamp is newer than the lists it was made from, so that a second `make install` does nothing.
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "the gateway needs Python 3.11 or newer; try: make PYTHON=python3.12 install" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/run: requirements/run.txt pyproject.toml | $(STAMPS)/venv
+	$(PIP) install --require-hashes --only-binary :all: -r requirements/run.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/dev: requirements/dev.txt $(STAMPS)/run
+	$(PIP) install --quiet --progress-bar on --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(STAMPS)/bench: requirements/bench.txt $(STAMPS)/dev
+	$(PIP) install --quiet --progress-bar on --require-hashes -r requirements/bench.txt
+	@touch $@
