@@ -1,0 +1,305 @@
+"""The byte protocol between producers of audit records and the audit daemon, both directions.
+
+Little endian throughout. A producer sends HELLO once, waits for WELCOME, then sends RECORDS; the
+daemon answers with ACK and REFUSED. Replies are 16 bytes each (STATS alone carries a body), so that
+a producer can read acknowledgements in bulk. Sequences grow strictly per slot, for ever.
+
+This module decides what is well-formed; it does not decide what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from struct import Struct
+
+import msgspec
+
+from gateway.exchange.errors import GatewayError
+from gateway.exchange.reason import Reason
+from gateway.exchange.route import Durability
+
+HELLO = 1
+RECORDS = 2
+STATS = 4
+
+WELCOME = 1
+ACK = 2
+REFUSED = 3
+
+PAGES_SLOT = 1000
+SUPERVISOR_SLOT = 1001
+CLI_SLOT = 1002
+DAEMON_SLOT = 1003
+"""The daemon's own records; no producer may claim it."""
+EDGE_SLOTS = range(1000)
+
+MAX_PAYLOAD_BYTES = 65_535 - 40
+"""An entry is at most 65,535 bytes (C2SP tlog-tiles: u16 prefix), 40 of them its head."""
+MAX_FRAME_BYTES = 1 << 20
+"""Longest `length` that the daemon reads. A producer that announces more is cut off before a byte is kept."""
+MAX_FRAME_RECORDS = 4096
+
+REPLY_BYTES = 16
+
+GRADE: Mapping[Durability, int] = {Durability.ASYNC: 0, Durability.GROUP: 1, Durability.STRICT: 2}
+"""The durability byte of a RECORDS frame."""
+ASYNC, GROUP, STRICT = 0, 1, 2
+
+_HELLO = Struct("<IBBH")
+_RECORDS = Struct("<IBBHQ")
+_LENGTH = Struct("<I")
+_U16 = Struct("<H")
+_SEQUENCE = Struct("<B7xQ")
+_REFUSED = Struct("<BB6xQ")
+_STATS = Struct("<B3xI8x")
+_BODY = Struct("<BBHQ")
+_PREFIX = tuple(_U16.pack(n) for n in range(4096))
+_STATS_REQUEST = _LENGTH.pack(1) + bytes([STATS])
+
+
+class Refusal(IntEnum):
+    """Why the daemon cannot store records."""
+
+    DISK_FULL = 1
+    IO_ERROR = 2
+    STOPPING = 3
+
+
+class ProtocolError(GatewayError):
+    """The other end does not speak this protocol; its connection must be closed."""
+
+    reason = Reason.AUDIT_UNAVAILABLE
+
+
+class Hello(msgspec.Struct, frozen=True, gc=False):
+    """A producer names its slot."""
+
+    slot: int
+
+
+class Records(msgspec.Struct, frozen=True):
+    """Payloads numbered `first_seq`, `first_seq + 1`, … and how safe they must be before they are acknowledged."""
+
+    grade: int
+    first_seq: int
+    payloads: list[bytes]
+
+
+class StatsRequest(msgspec.Struct, frozen=True, gc=False):
+    """Somebody asks for metrics and health."""
+
+
+class Welcome(msgspec.Struct, frozen=True, gc=False):
+    """The daemon's answer to HELLO: the last sequence of the slot that is in the log, 0 if none."""
+
+    last_seq: int
+
+
+class Ack(msgspec.Struct, frozen=True, gc=False):
+    """Every record with a sequence up to `seq` that was not refused is as safe as its frame asked."""
+
+    seq: int
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """Records that are neither acknowledged nor refused yet, up to `seq`, cannot be stored; their sequences are used up."""
+
+    seq: int
+    code: int
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """MessagePack of `{"samples": [Sample], "health": {...}}`."""
+
+    body: bytes
+
+
+Request = Hello | Records | StatsRequest
+Reply = Welcome | Ack | Refused | Stats
+
+
+def first_sequence(now: float, last_seq: int) -> int:
+    """Return where a producer that starts at unix time `now` begins to count: above everything the slot ever sent."""
+    return max(int(now * 1000) << 20, last_seq + 1)
+
+
+# producer -> daemon
+
+
+def pack_hello(slot: int) -> bytes:
+    """Encode HELLO."""
+    return _HELLO.pack(4, HELLO, 0, slot)
+
+
+def pack_stats_request() -> bytes:
+    """Encode the request for STATS."""
+    return _STATS_REQUEST
+
+
+def pack_records(grade: int, first_seq: int, payloads: Sequence[bytes]) -> list[bytes]:
+    """Encode RECORDS as pieces for `writelines`; more than one frame when a limit asks for it.
+
+    Raises `ValueError` for an empty payload or one over `MAX_PAYLOAD_BYTES`: the caller's encoder
+    caps records long before that.
+    """
+    count = len(payloads)
+    total = sum(map(len, payloads)) + 2 * count + 12
+    if total > MAX_FRAME_BYTES or count > MAX_FRAME_RECORDS:
+        return _pack_split(grade, first_seq, payloads)
+    pieces = [_RECORDS.pack(total, RECORDS, grade, count, first_seq)]
+    append = pieces.append
+    for payload in payloads:
+        n = len(payload)
+        if not 0 < n <= MAX_PAYLOAD_BYTES:
+            raise ValueError(f"an audit payload of {n} bytes: it must have 1 to {MAX_PAYLOAD_BYTES}")
+        append(_PREFIX[n] if n < len(_PREFIX) else _U16.pack(n))
+        append(payload)
+    return pieces
+
+
+def _pack_split(grade: int, first_seq: int, payloads: Sequence[bytes]) -> list[bytes]:
+    pieces: list[bytes] = []
+    start = size = 0
+    for i, payload in enumerate(payloads):
+        cost = len(payload) + 2
+        if i > start and (size + cost + 12 > MAX_FRAME_BYTES or i - start == MAX_FRAME_RECORDS):
+            pieces += pack_records(grade, first_seq + start, payloads[start:i])
+            start, size = i, 0
+        size += cost
+    if start == 0 and size + 12 > MAX_FRAME_BYTES:
+        raise ValueError("one audit payload is longer than a frame")
+    return pieces + pack_records(grade, first_seq + start, payloads[start:])
+
+
+class RequestDecoder:
+    """Turns the daemon's side of the byte stream into requests, however it is cut.
+
+    Keeps at most one incomplete frame, so at most `MAX_FRAME_BYTES`; judges the announced length
+    before it keeps a byte of it (attack: a 4 GiB length).
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an incomplete frame."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> list[Request]:
+        """Decode what is complete. Raises `ProtocolError`; the decoder is of no use after it."""
+        buffer = self._buffer + data if self._buffer else data
+        end = len(buffer)
+        at = 0
+        requests: list[Request] = []
+        while end - at >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer, at)
+            if not 0 < length <= MAX_FRAME_BYTES:
+                raise ProtocolError(f"a frame of {length} bytes was announced; 1 to {MAX_FRAME_BYTES} are possible")
+            stop = at + 4 + length
+            if stop > end:
+                break
+            requests.append(_request(buffer, at + 4, stop))
+            at = stop
+        self._buffer = buffer[at:]
+        return requests
+
+
+def _request(buffer: bytes, at: int, stop: int) -> Request:
+    kind = buffer[at]
+    if kind == RECORDS:
+        return _records(buffer, at, stop)
+    if kind == HELLO and stop - at == _HELLO.size - _LENGTH.size and buffer[at + 1] == 0:
+        (slot,) = _U16.unpack_from(buffer, at + 2)
+        return Hello(slot)
+    if kind == STATS and stop - at == 1:
+        return StatsRequest()
+    raise ProtocolError(f"a frame of unknown type {kind} or wrong size {stop - at}")
+
+
+def _records(buffer: bytes, at: int, stop: int) -> Records:
+    if stop - at < _BODY.size:
+        raise ProtocolError("a RECORDS frame that is shorter than its head")
+    _, grade, count, first_seq = _BODY.unpack_from(buffer, at)
+    if grade > STRICT or not 0 < count <= MAX_FRAME_RECORDS or not 0 < first_seq <= (1 << 64) - count:
+        raise ProtocolError(f"a RECORDS frame with durability {grade}, count {count}, sequence {first_seq}")
+    payloads: list[bytes] = []
+    append = payloads.append
+    at += 12
+    for _ in range(count):
+        if stop - at < _U16.size:
+            raise ProtocolError("a RECORDS frame with fewer records than it announced")
+        n = buffer[at] | buffer[at + 1] << 8
+        at += 2
+        if not 0 < n <= MAX_PAYLOAD_BYTES or n > stop - at:
+            raise ProtocolError(f"a record of {n} bytes in a frame that has {stop - at} left")
+        append(buffer[at : at + n])
+        at += n
+    if at != stop:
+        raise ProtocolError(f"a RECORDS frame with {stop - at} bytes after its last record")
+    return Records(grade, first_seq, payloads)
+
+
+# daemon -> producer
+
+
+def pack_welcome(last_seq: int) -> bytes:
+    """Encode WELCOME."""
+    return _SEQUENCE.pack(WELCOME, last_seq)
+
+
+def pack_ack(seq: int) -> bytes:
+    """Encode ACK."""
+    return _SEQUENCE.pack(ACK, seq)
+
+
+def pack_refused(seq: int, code: int) -> bytes:
+    """Encode REFUSED."""
+    return _REFUSED.pack(REFUSED, code, seq)
+
+
+def pack_stats(body: bytes) -> bytes:
+    """Encode STATS with its body."""
+    return _STATS.pack(STATS, len(body)) + body
+
+
+class ReplyDecoder:
+    """Turns the producer's side of the byte stream into replies, however it is cut."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> list[Reply]:
+        """Decode what is complete, in order. Raises `ProtocolError` on an unknown type or an over-long STATS body."""
+        buffer = self._buffer + data if self._buffer else data
+        end = len(buffer)
+        at = 0
+        replies: list[Reply] = []
+        while end - at >= REPLY_BYTES:
+            kind = buffer[at]
+            stop = at + REPLY_BYTES
+            if kind == ACK:
+                replies.append(Ack(_SEQUENCE.unpack_from(buffer, at)[1]))
+            elif kind == WELCOME:
+                replies.append(Welcome(_SEQUENCE.unpack_from(buffer, at)[1]))
+            elif kind == REFUSED:
+                _, code, seq = _REFUSED.unpack_from(buffer, at)
+                replies.append(Refused(seq, code))
+            elif kind == STATS:
+                _, n = _STATS.unpack_from(buffer, at)
+                if n > MAX_FRAME_BYTES:
+                    raise ProtocolError(f"a STATS body of {n} bytes")
+                if end - stop < n:
+                    break
+                replies.append(Stats(buffer[stop : stop + n]))
+                stop += n
+            else:
+                raise ProtocolError(f"a reply of unknown type {kind}")
+            at = stop
+        self._buffer = buffer[at:]
+        return replies
