@@ -56,7 +56,8 @@ def judge(answer: str) -> Report:
                 f"{found['id']}, fixed in {', '.join(found['fix_versions']) or 'no release'}",
             )
             for entry in dependencies
-            for found in entry.get("vulns", [])
+            if "skip_reason" not in entry
+            for found in entry["vulns"]
         ]
         skipped = [Finding(entry["name"], entry["skip_reason"]) for entry in dependencies if "skip_reason" in entry]
     except (ValueError, KeyError, TypeError):

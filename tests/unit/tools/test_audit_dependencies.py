@@ -64,7 +64,7 @@ def test_an_answer_that_says_nothing_is_not_checked(text: str) -> None:
 def test_silence_of_every_service_is_loud_and_not_success(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(audit_dependencies, "ask", lambda service, requirements: "")
+    monkeypatch.setattr(audit_dependencies, "ask", lambda *_: "")
     assert main(["requirements/run.txt"]) == 3
     assert "NOT CHECKED: advisory service unreachable" in capsys.readouterr().out
 
@@ -73,6 +73,6 @@ def test_the_second_service_is_asked_when_the_first_is_silent(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = {"pypi": "", "osv": answer(VULNERABLE)}
-    monkeypatch.setattr(audit_dependencies, "ask", lambda service, requirements: answers[service])
+    monkeypatch.setattr(audit_dependencies, "ask", lambda service, _: answers[service])
     assert main(["requirements/run.txt"]) == 1
     assert "GHSA-cpwx-vrp4-4pq7" in capsys.readouterr().out
