@@ -1,0 +1,181 @@
+"""Everything the gateway runs on, read from disk once: gateway.yaml, policies, cases, certificates, keys.
+
+Only the supervisor and the command line read files; a child gets the bytes it needs and no others.
+What the bytes mean is `validate`'s to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from gateway.exchange.errors import ConfigurationError
+from gateway.server.settings import Settings, load_settings
+
+Kind = Literal["edge", "pages", "audit"]
+"""What a child process does."""
+CONFIGURATION_NAME: Final = "gateway.yaml"
+_LARGEST_FILE: Final = 4 * 1024 * 1024
+_OWNER_ONLY: Final = 0o077
+_NOT_THE_WORLD: Final = 0o007
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """One state of the configuration. Paths are as the operator should read them in a message."""
+
+    path: str
+    """Absolute path of gateway.yaml: relative paths in it start at its directory."""
+    settings: str
+    policies: dict[str, str]
+    cases: dict[str, str] = {}
+    certificates: dict[str, tuple[bytes, bytes]] = {}
+    """Address of a TLS listener -> certificate chain and key, PEM."""
+    authorities: dict[str, bytes] = {}
+    """Name of an upstream with its own CA -> PEM bundle."""
+    keyring: bytes | None = None
+    audit_keys: bytes | None = None
+    digest: str
+    """SHA-256 over everything above, hexadecimal."""
+
+    def narrow(self, kind: Kind) -> Bundle:
+        """Leave out what a child of this kind has no business with: the audit's signing key above all."""
+        match kind:
+            case "edge":
+                return msgspec.structs.replace(self, cases={}, audit_keys=None)
+            case "pages":
+                return msgspec.structs.replace(self, cases={}, audit_keys=None, certificates={}, authorities={})
+            case "audit":
+                return msgspec.structs.replace(
+                    self, cases={}, policies={}, keyring=None, certificates={}, authorities={}
+                )
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read gateway.yaml at `path` and every file it names.
+
+    Raises:
+        ConfigurationError: with every error: of the settings, or of all files that are missing or readable by others.
+
+    """
+    errors: list[str] = []
+    path = path.absolute()
+    text = _read_text(path, path.name, errors)
+    if text is None:
+        raise ConfigurationError(tuple(errors))
+    settings = load_settings(text, path)
+    base = path.parent
+    policies = _read_directory(settings.policies, base, errors)
+    if not policies and not errors:
+        errors.append(
+            f"{_shown(settings.policies, base)}: holds no policy (*.yaml); without one every request is refused"
+        )
+    cases_directory = settings.policies / "tests"
+    cases = _read_directory(cases_directory, base, errors) if cases_directory.is_dir() else {}
+    certificates = {}
+    for listener in settings.listen:
+        if listener.tls:
+            chain = _read(listener.tls.certificate, _shown(listener.tls.certificate, base), errors)
+            key = _read(listener.tls.key, _shown(listener.tls.key, base), errors, forbidden=_NOT_THE_WORLD)
+            certificates[str(listener.address)] = (chain or b"", key or b"")
+    authorities = {
+        name: _read(upstream.tls.ca, _shown(upstream.tls.ca, base), errors) or b""
+        for name, upstream in settings.upstreams.items()
+        if upstream.tls.ca
+    }
+    keyring = _read(settings.keyring, _shown(settings.keyring, base), errors, forbidden=_OWNER_ONLY)
+    audit_keys = _read(settings.audit.keys, _shown(settings.audit.keys, base), errors, forbidden=_OWNER_ONLY)
+    if errors:
+        raise ConfigurationError(tuple(errors))
+    bundle = Bundle(
+        path=str(path),
+        settings=text,
+        policies=policies,
+        cases=cases,
+        certificates=certificates,
+        authorities=authorities,
+        keyring=keyring,
+        audit_keys=audit_keys,
+        digest="",
+    )
+    digest = hashlib.sha256(msgspec.msgpack.encode(bundle, order="sorted")).hexdigest()
+    return msgspec.structs.replace(bundle, digest=digest)
+
+
+def files_of(settings: Settings) -> list[Path]:
+    """List the files and directories that gateway.yaml names, without what is in them."""
+    named = [settings.keyring, settings.audit.keys, settings.policies]
+    for listener in settings.listen:
+        if listener.tls:
+            named += [listener.tls.certificate, listener.tls.key]
+    return named
+
+
+def _shown(path: Path, base: Path) -> str:
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+
+
+def _read_directory(directory: Path, base: Path, errors: list[str]) -> dict[str, str]:
+    """Read each *.yaml of a directory. A file with another ending that looks like one is an error, not overlooked."""
+    texts: dict[str, str] = {}
+    try:
+        entries = sorted(directory.iterdir())
+    except OSError as error:
+        errors.append(f"{_shown(directory, base)}: {_sentence(error)}")
+        return texts
+    for entry in entries:
+        shown = _shown(entry, base)
+        if entry.name.startswith(".") or entry.is_dir():
+            continue
+        if entry.suffix == ".yaml":
+            text = _read_text(entry, shown, errors)
+            if text is not None:
+                texts[shown] = text
+        elif entry.suffix in {".yml", ".json"}:
+            errors.append(f"{shown}: is not read; rename it to {entry.stem}.yaml or move it away")
+    return texts
+
+
+def _read_text(path: Path, shown: str, errors: list[str]) -> str | None:
+    data = _read(path, shown, errors)
+    if data is None:
+        return None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        errors.append(f"{shown}:{line}:1: the file is not UTF-8")
+        return None
+
+
+def _read(path: Path, shown: str, errors: list[str], *, forbidden: int = 0) -> bytes | None:
+    """Read one file whose mode has none of the bits of `forbidden`; note the error otherwise."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not hang the reader
+    except OSError as error:
+        errors.append(f"{shown}: {_sentence(error)}")
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            errors.append(f"{shown}: is not a file")
+        elif status.st_mode & forbidden:
+            mode = stat.S_IMODE(status.st_mode)
+            errors.append(f"{shown}: is readable by others (mode {mode:04o}); run: chmod 600 {shown}")
+        elif status.st_size > _LARGEST_FILE:
+            errors.append(f"{shown}: is larger than {_LARGEST_FILE} bytes")
+        else:
+            return file.read(_LARGEST_FILE)
+    return None
+
+
+def _sentence(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    if isinstance(error, PermissionError):
+        return f"cannot be read by the user id {os.geteuid()}"
+    return f"cannot be read: {os.strerror(error.errno or 0).lower()}"

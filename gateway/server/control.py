@@ -1,0 +1,204 @@
+"""What the supervisor and its children say to each other, over one socket pair each.
+
+A message is a little-endian u32 length and a MessagePack value. The supervisor asks, the child
+answers, one exchange at a time; a child never speaks unasked. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Any, Final, Literal
+
+import msgspec
+
+from gateway.exchange.errors import GatewayError
+from gateway.exchange.metrics import Sample
+from gateway.server.bundle import Bundle, Kind
+
+CONTROL_FD: Final = 3
+"""Where a child finds its end of the pair."""
+PAGES_SLOT: Final = 1000
+SUPERVISOR_SLOT: Final = 1001
+CLI_SLOT: Final = 1002
+AUDIT_SLOT: Final = 1003
+"""Slots name producers of the audit trail; the audit process produces nothing, its number only names it."""
+LIMITS_BYTES: Final = 4 * 1024 * 1024
+"""Size of the shared memory of the rate limits."""
+_LARGEST_MESSAGE: Final = 64 * 1024 * 1024
+_LENGTH: Final = struct.Struct("<I")
+
+
+class ControlError(GatewayError):
+    """The other side is gone, or said something that is no message."""
+
+
+class ListenerSocket(msgspec.Struct, frozen=True, kw_only=True):
+    """A bound and listening socket that the supervisor keeps and this child accepts on."""
+
+    fd: int
+    index: int
+    """Position in `listen` of gateway.yaml at the time it was bound."""
+    kind: Literal["tls", "redirect", "plaintext"]
+    address: str
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
+    """First message to a child: who it is and what it runs on. Answered by `Done`."""
+
+    kind: Kind
+    slot: int
+    """0 to 999 for edge workers; `PAGES_SLOT`; `AUDIT_SLOT`."""
+    workers: int
+    """Number of edge workers."""
+    listeners: tuple[ListenerSocket, ...] = ()
+    bundle: Bundle
+    state_dir: str
+    run_dir: str
+    """`state_dir/run`, 0700: `audit.sock`, `pages.sock`."""
+    limits_fd: int = -1
+    """memfd of `LIMITS_BYTES`, zeroed when the gateway started, shared by all edges; -1 for other kinds."""
+    node: str
+    boot_id: str
+    """Random, new for each start of the gateway."""
+    version: str
+
+
+class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
+    """Build everything the bundle says and keep it aside. Answered by `Done`."""
+
+    bundle: Bundle
+
+
+class Commit(msgspec.Struct, frozen=True, tag="commit"):
+    """Swap in what was prepared. Answered by `Done`."""
+
+
+class Abandon(msgspec.Struct, frozen=True, tag="abandon"):
+    """Forget what was prepared. Answered by `Done`."""
+
+
+class Dump(msgspec.Struct, frozen=True, tag="dump"):
+    """Tell all counters and how you are. Answered by `Dumped`."""
+
+
+class Drain(msgspec.Struct, frozen=True, kw_only=True, tag="drain"):
+    """Accept nothing new, finish what is open within `seconds`, then answer `Done` and end."""
+
+    seconds: float
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
+    """It is done, or, with `diagnostics`, it was not and nothing changed."""
+
+    diagnostics: tuple[str, ...] = ()
+
+
+class Dumped(msgspec.Struct, frozen=True, kw_only=True, tag="dumped"):
+    """Counters, and health by subject: `{"store": "locked"}`; an empty sentence means well."""
+
+    samples: list[Sample]
+    health: dict[str, str]
+
+
+Request = Boot | Prepare | Commit | Abandon | Dump | Drain
+Reply = Done | Dumped
+_REQUESTS: Final = msgspec.msgpack.Decoder(Request)
+_REPLIES: Final = msgspec.msgpack.Decoder(Reply)
+
+
+def pack(message: Request | Reply) -> bytes:
+    """Encode one message with its length."""
+    body = msgspec.msgpack.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+def _length(head: bytes) -> int:
+    length: int = _LENGTH.unpack(head)[0]
+    if length > _LARGEST_MESSAGE:
+        raise ControlError("a control message is too long")
+    return length
+
+
+def receive(connection: socket.socket) -> Request:
+    """Wait, blocking, for one request: a child's first, before it has a loop. Raises ControlError."""
+    return _decode(_REQUESTS, _receive_exactly(connection, _length(_receive_exactly(connection, _LENGTH.size))))
+
+
+def _receive_exactly(connection: socket.socket, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        chunk = connection.recv(count - len(data))
+        if not chunk:
+            raise ControlError("the supervisor is gone")
+        data += chunk
+    return bytes(data)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
+    try:
+        return decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise ControlError(f"a control message cannot be read: {error}") from error
+
+
+class Channel:
+    """One end of the pair on an event loop."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._turn = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, connection: socket.socket) -> Channel:
+        """Take over a connected socket."""
+        connection.settimeout(0)
+        return cls(*await asyncio.open_connection(sock=connection))
+
+    async def ask(self, request: Request, timeout_s: float) -> Reply:
+        """Send a request and wait for its reply. A channel that failed once is closed, lest replies slip.
+
+        Raises:
+            ControlError: the child is gone, or did not answer in time.
+
+        """
+        async with self._turn:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._send(request)
+                    reply: Reply = _decode(_REPLIES, await self._receive())
+            except TimeoutError as error:
+                self.close()
+                raise ControlError("the child did not answer in time") from error
+            except (OSError, asyncio.IncompleteReadError, ControlError) as error:
+                self.close()
+                raise ControlError("the child is gone") from error
+            return reply
+
+    async def next_request(self) -> Request:
+        """Wait for what the supervisor asks next. Raises ControlError when it is gone."""
+        try:
+            request: Request = _decode(_REQUESTS, await self._receive())
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise ControlError("the supervisor is gone") from error
+        return request
+
+    async def reply(self, reply: Reply) -> None:
+        """Answer the last request. Raises ControlError when the supervisor is gone."""
+        try:
+            await self._send(reply)
+        except OSError as error:
+            raise ControlError("the supervisor is gone") from error
+
+    def close(self) -> None:
+        """Close this end; the other side sees its end of file."""
+        self._writer.close()
+
+    async def _send(self, message: Request | Reply) -> None:
+        self._writer.write(pack(message))
+        await self._writer.drain()
+
+    async def _receive(self) -> bytes:
+        return await self._reader.readexactly(_length(await self._reader.readexactly(_LENGTH.size)))

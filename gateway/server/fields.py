@@ -1,0 +1,211 @@
+"""The kinds of value that stand in gateway.yaml: lengths of time, sizes, addresses, hosts, places.
+
+Each is a pydantic type that turns the text of the file into the value the gateway works with and
+refuses everything else with a sentence. What a key means is `settings`' to say.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, PlainValidator, StrictStr, ValidationInfo
+
+from gateway.document.quantity import duration, rate, size
+
+_HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
+_FIELD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+_FIELD_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,4094}[\x21-\x7e])?")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LONGEST_HOST = 253  # RFC 1035 section 2.3.4
+_LAST_PORT = 65535
+
+
+class Address(NamedTuple):
+    """Where a listener is bound. `host` is an IP address without brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Server(NamedTuple):
+    """One server of an upstream. `host` is a name or an IP address without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def authority(self) -> str:
+        """Host and, unless it is the scheme's own, port: the `Host` of a rewritten request (RFC 9110 section 7.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port under which browsers know the gateway. `host` has brackets around IPv6."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """Host and, unless it is the scheme's own, port."""
+        return self.host if self.port == _DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"write {what}")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    return duration(_text(value, "a length of time with its unit, such as 30s, 15m, 8h or 2y"))
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError("write a size such as 64KiB or 25MiB")  # noqa: TRY004 - pydantic collects ValueError only
+    return size(value)
+
+
+def _per_second(value: Any) -> float:
+    return rate(_text(value, "a rate such as 50/s, 10/m or 60/h"))
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be more than 0")
+    return value
+
+
+def parse_port(text: str) -> int:
+    """Read a TCP port from 1 to 65535. Raises ValueError."""
+    if not _PORT.fullmatch(text) or int(text) > _LAST_PORT:
+        raise ValueError(f"{text!r} is not a port from 1 to {_LAST_PORT}")
+    return int(text)
+
+
+def _address(value: Any) -> Address:
+    text = _text(value, "an IP address and a port, such as 0.0.0.0:8443 or [::1]:8443")
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if bracketed else host
+    try:
+        ip = ip_address(bare)
+    except ValueError:
+        colon = ""
+    else:
+        if (ip.version == 6) is not bracketed:  # noqa: PLR2004 - IPv6, RFC 3986 section 3.2.2
+            colon = ""
+    if not colon:
+        raise ValueError(f"{text!r} is not an IP address and a port, such as 0.0.0.0:8443 or [::1]:8443")
+    return Address(bare, parse_port(port))
+
+
+def parse_host(value: Any) -> str:
+    """Read one host name or IP address, lower case, IPv6 in brackets. Raises ValueError.
+
+    Wildcards and ports are refused: a host belongs to exactly one tenant, whatever its port.
+    """
+    text = _text(value, "a host name").lower()
+    if text.startswith("[") and text.endswith("]"):
+        return f"[{ip_address(text[1:-1]).compressed}]"
+    if "*" in text:
+        raise ValueError(f"{text!r}: wildcards are not supported; list each host")
+    labels = text.split(".")
+    if len(text) > _LONGEST_HOST or not all(_HOST_LABEL.fullmatch(label) for label in labels):
+        raise ValueError(f"{text!r} is not a host name (without scheme, port and path)")
+    return text
+
+
+def _split(value: Any, what: str) -> tuple[str, str, int]:
+    text = _text(value, what)
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"write {what}")
+    parts = urlsplit(text)
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ValueError(f"{text!r}: write {what}")
+    if "@" in parts.netloc:
+        raise ValueError("credentials do not belong in an address")
+    if parts.path not in {"", "/"} or "?" in text or "#" in text:
+        raise ValueError(f"{text!r} has a path, a query or a fragment; write {what}")
+    authority = parts.netloc.rpartition("]")[2] if "]" in parts.netloc else parts.netloc
+    has_port = ":" in authority
+    port = parse_port(authority.rpartition(":")[2]) if has_port else _DEFAULT_PORTS[parts.scheme]
+    bare = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return parts.scheme, parse_host(bare), port
+
+
+def _origin(value: Any) -> Origin:
+    return Origin(*_split(value, "scheme and host, such as https://portal.example.com"))
+
+
+def _server(value: Any) -> Server:
+    scheme, host, port = _split(value, "scheme, host and port, such as http://127.0.0.1:3000")
+    return Server(scheme, host.strip("[]"), port)
+
+
+def _network(value: Any) -> IPv4Network | IPv6Network:
+    text = _text(value, "an IP address or a network such as 10.0.0.0/8")
+    try:
+        return ip_network(text, strict=True)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address or a network such as 10.0.0.0/8") from None
+
+
+def _location(value: Any, info: ValidationInfo) -> Path:
+    text = _text(value, "a path")
+    if "\0" in text:
+        raise ValueError("a path holds no NUL")
+    base = info.context["base"] if info.context else Path()
+    return Path(base, text)
+
+
+def _matching(pattern: re.Pattern[str], sentence: str) -> BeforeValidator:
+    def validate(value: Any) -> Any:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise ValueError(sentence)
+        return value
+
+    return BeforeValidator(validate)
+
+
+Duration = Annotated[float, PlainValidator(_seconds)]
+"""Seconds, from `15m`; zero is allowed."""
+Period = Annotated[float, PlainValidator(lambda value: _positive(_seconds(value)))]
+"""Seconds, from `15m`; more than zero."""
+Size = Annotated[int, PlainValidator(lambda value: int(_positive(_bytes(value))))]
+"""Bytes, from `25MiB`; more than zero."""
+Rate = Annotated[float, PlainValidator(lambda value: _positive(_per_second(value)))]
+"""Events per second, from `60/m`; more than zero."""
+Count = Annotated[int, Field(strict=True, ge=1)]
+Bind = Annotated[Address, PlainValidator(_address)]
+Host = Annotated[str, PlainValidator(parse_host)]
+PublicURL = Annotated[Origin, PlainValidator(_origin)]
+ServerURL = Annotated[Server, PlainValidator(_server)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
+Location = Annotated[Path, PlainValidator(_location)]
+"""A path; relative ones start at the directory of gateway.yaml."""
+Name = Annotated[
+    StrictStr, _matching(_NAME, "a name is a lower-case letter or digit, then letters, digits, - or _ (64 at most)")
+]
+FieldName = Annotated[StrictStr, _matching(_FIELD_NAME, "a header name is made of letters, digits and -")]
+FieldValue = Annotated[StrictStr, _matching(_FIELD_VALUE, "a header value is one line of printable ASCII")]

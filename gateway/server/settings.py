@@ -1,0 +1,603 @@
+"""What gateway.yaml says: every section, its defaults, and what must not stand together.
+
+An absent section enforces nothing, except the secure headers and the sign-in limit. The module
+reads text and returns values; whether the files it names exist is `bundle`'s to find out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from gateway.document.source import Diagnostic, Document, load, nearest
+from gateway.exchange.errors import ConfigurationError
+from gateway.exchange.route import Durability, LimitSpec
+from gateway.server.fields import (
+    Address,
+    Bind,
+    Count,
+    Duration,
+    FieldName,
+    FieldValue,
+    Host,
+    Location,
+    Name,
+    Network,
+    Period,
+    PublicURL,
+    Rate,
+    Server,
+    ServerURL,
+    Size,
+)
+from gateway.server.unbuilt import Place, find_unbuilt
+
+LOGIN_LIMIT: Final = "login"
+"""Name of the limit that counts attempts to sign in; it holds even when `limits` is absent."""
+IDENTITY_FIELDS: Final = ("user", "tenant", "roles", "email", "session", "request_id", "assertion")
+MAX_WORKERS: Final = 256
+MAX_DRAIN_S: Final = 8.0
+"""The whole tree of processes ends within 10 s of SIGTERM."""
+_UNMAPPABLE: Final = frozenset(
+    {
+        "connection", "content-encoding", "content-length", "content-type", "cookie", "date", "expect", "forwarded", "host",
+        "keep-alive", "origin", "proxy-authorization", "proxy-connection", "range", "referer", "te", "trailer",
+        "transfer-encoding", "upgrade", "via",
+    }
+)  # fmt: skip
+"""Fields with a meaning of their own in HTTP: an identity under one of these names would break the message."""
+
+
+class Section(BaseModel):
+    """A mapping of gateway.yaml: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _profile(value: Any) -> str:
+    profiles = value if isinstance(value, list) else [value]
+    if not profiles:
+        raise ValueError("name a profile")
+    for profile in profiles:
+        if profile in {"hipaa", "pci", "soc2", "gdpr"}:
+            raise ValueError(f"the profile {profile} is not built yet; use baseline")
+        if profile != "baseline":
+            raise ValueError("the profile of this version is baseline")
+    return "baseline"
+
+
+def _state(value: Any) -> str:
+    if _text(value).split("://")[0] in {"redis", "rediss", "redis+sentinel", "redis+cluster"}:
+        raise ValueError("state in Redis is not built yet; use sqlite")
+    if value != "sqlite":
+        raise ValueError("use sqlite")
+    return "sqlite"
+
+
+def _workers(value: Any) -> int | None:
+    if value == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_WORKERS:
+        raise ValueError(f"write auto or a number from 1 to {MAX_WORKERS}")
+    return value
+
+
+def _not_yet(*words: str, what: str) -> BeforeValidator:
+    def validate(value: Any) -> Any:
+        if value in words:
+            raise ValueError(f"{what} {value} is not built yet")
+        return value
+
+    return BeforeValidator(validate)
+
+
+def _no_sinks(value: Any) -> tuple[str, ...]:
+    if value != []:
+        raise ValueError("audit sinks are not built yet; leave the list empty")
+    return ()
+
+
+def _never_remembered(value: float) -> float:
+    if value:
+        raise ValueError("remembered devices are not built yet; write 0s")
+    return value
+
+
+class TLS(Section):
+    """Certificate chain and key of a listener, PEM."""
+
+    certificate: Location
+    key: Location
+    min_version: Literal["1.2", "1.3"] = "1.2"
+
+
+class Listener(Section):
+    """One public socket: TLS, a redirect to it, or, only by an unsafe switch, plain HTTP."""
+
+    address: Bind
+    tls: TLS | None = None
+    redirect_to_https: StrictBool = False
+    unsafe_plaintext: StrictBool = False
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if [self.tls is not None, self.redirect_to_https, self.unsafe_plaintext].count(True) != 1:
+            raise ValueError("a listener has exactly one of tls, redirect_to_https: true and unsafe_plaintext: true")
+        return self
+
+    @property
+    def kind(self) -> Literal["tls", "redirect", "plaintext"]:
+        """What the edge speaks on this socket."""
+        if self.tls is not None:
+            return "tls"
+        return "redirect" if self.redirect_to_https else "plaintext"
+
+
+class Admin(Section):
+    """The listener of probes and metrics: plain HTTP, loopback only."""
+
+    address: Bind = Address("127.0.0.1", 9090)
+    hosts: tuple[Host, ...] = ()
+    """Names accepted in `Host` beside the address itself and localhost (DNS rebinding)."""
+    unsafe_remote: StrictBool = False
+    """Allow an address beyond loopback without TLS and authentication."""
+
+    @model_validator(mode="after")
+    def _stays_on_loopback(self) -> Self:
+        if not ip_address(self.address.host).is_loopback and not self.unsafe_remote:
+            raise ValueError(
+                "beyond loopback the admin listener needs TLS and authentication, which are not built yet; "
+                "use 127.0.0.1, or unsafe_remote: true where the network in front of it is closed"
+            )
+        return self
+
+
+class UpstreamTimeout(Section):
+    """How long the gateway waits for an upstream, seconds."""
+
+    connect: Period = 2.0
+    response: Period = 30.0
+    """From the last byte of the request to the head of the answer."""
+    idle: Period = 300.0
+    """Longest silence inside a body, a stream or a tunnel."""
+
+
+class UpstreamTLS(Section):
+    """How https:// servers of an upstream are verified."""
+
+    ca: Location | None = None
+    """PEM bundle; absent = the system's."""
+    server_name: Host | None = None
+    """Name to ask for and verify; absent = the host of the server."""
+    unsafe_skip_verify: StrictBool = False
+
+
+class Upstream(Section):
+    """A portal behind the gateway: equal servers and how they are spoken to."""
+
+    servers: Annotated[tuple[ServerURL, ...], Field(min_length=1)]
+    host: Literal["preserve", "rewrite"] = "preserve"
+    """`preserve` sends the browser's Host, `rewrite` the server's own."""
+    timeout: UpstreamTimeout = UpstreamTimeout()
+    headers: dict[Literal["user", "tenant", "roles", "email", "session", "request_id", "assertion"], FieldName] = {}
+    """Other names of the identity headers: `user: Remote-User`."""
+    tls: UpstreamTLS = UpstreamTLS()
+    max_connections: Count = 512
+    """Connections of one worker to this upstream."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if len({server.scheme for server in self.servers}) > 1:
+            raise ValueError("the servers of an upstream are either all http or all https")
+        if len(set(self.servers)) < len(self.servers):
+            raise ValueError("a server is listed twice")
+        if self.servers[0].scheme == "http" and self.tls != UpstreamTLS():
+            raise ValueError("tls has no effect on http:// servers")
+        names = [name.lower() for name in self.headers.values()]
+        if len(set(names)) < len(names):
+            raise ValueError("two identity headers have the same name")
+        if taken := _UNMAPPABLE.intersection(names):
+            raise ValueError(f"{min(taken)} has a meaning of its own in HTTP and cannot carry an identity")
+        return self
+
+
+class TenantSessions(Section):
+    """What a tenant changes about sessions; absent keys keep the general value."""
+
+    idle: Period | None = None
+    absolute: Period | None = None
+    concurrent: Count | None = None
+
+
+class Tenant(Section):
+    """An organisation and the hosts that belong to it alone."""
+
+    hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
+    sessions: TenantSessions = TenantSessions()
+
+
+class Provider(Section):
+    """A source of identities. This version knows the gateway's own users."""
+
+    id: Name
+    type: Annotated[Literal["password"], _not_yet("oidc", "saml", "oauth2", "ldap", what="the provider type")]
+
+
+class Identity(Section):
+    """Where people come from."""
+
+    providers: Annotated[tuple[Provider, ...], Field(min_length=1)] = (Provider(id="local", type="password"),)
+
+    @model_validator(mode="after")
+    def _one_password_provider(self) -> Self:
+        if len(self.providers) > 1:
+            raise ValueError("there is one provider of type password")
+        return self
+
+
+MFAMethod = Annotated[Literal["totp", "recovery"], _not_yet("webauthn", what="the method")]
+
+
+class MFA(Section):
+    """Whether sign-in needs a second factor.
+
+    `always` asks everybody, and sends people without a factor to enrol one. `enrolled` asks those
+    who have a factor; it is what an absent section means.
+    """
+
+    required: Literal["always", "enrolled"] = "always"
+    methods: Annotated[tuple[MFAMethod, ...], Field(min_length=1)] = ("totp", "recovery")
+    remember_device: Annotated[Duration, Field(validate_default=False)] = 0.0
+
+    @model_validator(mode="after")
+    def _is_usable(self) -> Self:
+        _never_remembered(self.remember_device)
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError("a method is listed twice")
+        if "totp" not in self.methods:
+            raise ValueError("methods needs totp: recovery codes alone cannot be enrolled")
+        return self
+
+
+class SessionRules(Section):
+    """How long a session lives, seconds, and how many a person may have."""
+
+    idle: Period = 900.0
+    absolute: Period = 8 * 3600.0
+    concurrent: Count | None = None
+    """At one more, the oldest ends; None = no limit."""
+
+    @model_validator(mode="after")
+    def _idle_fits(self) -> Self:
+        if self.idle > self.absolute:
+            raise ValueError("idle is longer than absolute")
+        return self
+
+
+class Passwords(Section):
+    """What a new password must be (NIST SP 800-63B: length and a breach list, no forced rotation)."""
+
+    min_length: Annotated[int, Field(strict=True, ge=12, le=128)] = 12
+    breach_check: Literal["offline", "online", "off"] = "offline"
+    """`offline`: the list that ships; `online`: Have I Been Pwned, five characters of a SHA-1; `off`: none."""
+
+
+class Limit(Section):
+    """One rate limit: `burst` at once, refilled at `rate` per second."""
+
+    rate: Rate
+    burst: Count
+    per: Literal["ip", "user", "tenant", "route"]
+
+
+class Headers(Section):
+    """Fields that every answer carries; on by default."""
+
+    hsts: Duration = 2 * 365 * 86400.0
+    """max-age of Strict-Transport-Security on TLS listeners; 0s withdraws it (RFC 6797 section 6.1.1)."""
+    hsts_include_subdomains: StrictBool = False
+    csp: FieldValue = "object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
+    """Enforced on portal answers, beside the portal's own policy."""
+    csp_report_only: FieldValue | None = None
+    referrer_policy: FieldValue = "same-origin"
+    permissions_policy: FieldValue = (
+        "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), "
+        "microphone=(), midi=(), payment=(), usb=()"
+    )
+    cross_origin_opener_policy: Literal["same-origin", "same-origin-allow-popups", "unsafe-none"] = "same-origin"
+    cross_origin_resource_policy: Literal["same-origin", "same-site", "cross-origin"] = "same-origin"
+
+
+class Audit(Section):
+    """How safe a record is before its answer leaves, and where its key is."""
+
+    durability: Annotated[Durability, _not_yet("strict+remote", what="durability")] = Durability.GROUP
+    keys: Annotated[Location, Field(validate_default=True)] = Path("config/audit-keys.json")
+    sinks: Annotated[tuple[str, ...], BeforeValidator(_no_sinks)] = ()
+
+
+class HTTP(Section):
+    """Limits of the public listeners: bytes, counts and seconds."""
+
+    max_head: Size = 32 * 1024
+    max_fields: Count = 100
+    max_target: Size = 8192
+    max_body: Size = 1024 * 1024 * 1024
+    max_connections: Count = 8192
+    """Client connections of one worker."""
+    head_timeout: Period = 10.0
+    """From the first byte of a request to the end of its head."""
+    body_timeout: Period = 30.0
+    """Longest silence inside a request body."""
+    idle_timeout: Period = 75.0
+    """Longest silence between two requests of a connection."""
+    write_timeout: Period = 60.0
+    """Longest time in which a client takes no byte of an answer."""
+    handshake_timeout: Period = 10.0
+    """From the connection to the end of the TLS handshake."""
+    drain_timeout: Annotated[Period, Field(le=MAX_DRAIN_S)] = MAX_DRAIN_S
+    """Time that open requests have to finish when the gateway stops."""
+
+
+class Logging(Section):
+    """What the processes write for people, apart from the audit trail."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+    output: Literal["stderr", "stdout"] = "stderr"
+    requests: StrictBool = True
+    """One line for each request."""
+
+
+class Settings(Section):
+    """All of gateway.yaml."""
+
+    version: Literal[1]
+    profile: Annotated[str, BeforeValidator(_profile)] = "baseline"
+    public_url: PublicURL
+    listen: Annotated[tuple[Listener, ...], Field(min_length=1)]
+    admin: Admin = Admin()
+    workers: Annotated[int | None, PlainValidator(_workers)] = None
+    """Edge processes; None = one for each CPU the gateway may run on."""
+    state_dir: Location = Path("/var/lib/gateway")
+    state: Annotated[str, BeforeValidator(_state)] = "sqlite"
+    keyring: Annotated[Location, Field(validate_default=True)] = Path("config/keyring.json")
+    trusted_proxies: tuple[Network, ...] = ()
+    upstreams: Annotated[dict[Name, Upstream], Field(min_length=1)]
+    tenants: dict[Name, Tenant] = {}
+    identity: Identity = Identity()
+    mfa: MFA = MFA(required="enrolled")
+    sessions: SessionRules = SessionRules()
+    passwords: Passwords = Passwords()
+    policies: Annotated[Location, Field(validate_default=True)] = Path("policies")
+    limits: dict[Name, Limit] = {}
+    headers: Headers = Headers()
+    audit: Audit
+    http: HTTP = HTTP()
+    logging: Logging = Logging()
+
+    @property
+    def hosts(self) -> Mapping[str, str]:
+        """Every host the gateway answers for, with its tenant; empty = shared by all tenants."""
+        hosts = {self.public_url.host: ""}
+        for name, tenant in self.tenants.items():
+            hosts.update(dict.fromkeys(tenant.hosts, name))
+        return MappingProxyType(hosts)
+
+    @property
+    def limit_specs(self) -> Mapping[str, LimitSpec]:
+        """The named limits; `login` is always among them."""
+        limits = {LOGIN_LIMIT: Limit(rate="10/m", burst=10, per="ip"), **self.limits}  # type: ignore[arg-type]  # as in the file
+        return MappingProxyType(
+            {
+                name: LimitSpec(name=name, rate_per_s=item.rate, burst=item.burst, per=item.per)
+                for name, item in limits.items()
+            }
+        )
+
+    @property
+    def worker_count(self) -> int:
+        """Number of edge processes on this machine."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    def session_rules(self, tenant: str) -> SessionRules:
+        """Merge what a tenant says about sessions over the general rules; an unknown tenant changes nothing."""
+        own = self.tenants[tenant].sessions if tenant in self.tenants else TenantSessions()
+        return self.sessions.model_copy(update=own.model_dump(exclude_none=True))
+
+    def warnings(self) -> list[str]:
+        """Say, for each switch that weakens the gateway, which one it is and what it opens."""
+        return [f"{dotted(place)}: {sentence}" for place, sentence in _weakened(self)]
+
+
+def load_settings(text: str, path: str | Path) -> Settings:
+    """Read the text of a gateway.yaml that stands at `path`; relative paths in it start at its directory.
+
+    Raises:
+        ConfigurationError: with every error, each as `gateway.yaml:12:5: sentence`.
+
+    """
+    document = load(text, str(path))
+    if not isinstance(document.data, dict):
+        raise ConfigurationError((f"{path}:1:1: the file is not a mapping of keys to values",))
+    errors = find_unbuilt(document.data)
+    try:
+        settings = Settings.model_validate(
+            {"audit": {}, **document.data}, context={"base": Path(path).resolve().parent}
+        )
+    except ValidationError as error:
+        refused = {place for place, _ in errors}
+        errors += [(place, sentence) for place, sentence in map(_explain, error.errors()) if place not in refused]
+    else:
+        errors += _contradictions(settings)
+        if not errors:
+            return settings
+    raise ConfigurationError(tuple(_sorted_diagnostics(document, errors)))
+
+
+def dotted(place: Place) -> str:
+    """Write a place of the file as people do: `upstreams.portal.servers[0]`."""
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")
+
+
+def _sorted_diagnostics(document: Document, errors: list[tuple[Place, str]]) -> Iterator[str]:
+    placed = sorted({(document.position(place), dotted(place), sentence) for place, sentence in errors})
+    for (line, column), name, sentence in placed:
+        yield str(
+            Diagnostic(
+                path=document.path, line=line, column=column, message=f"{name}: {sentence}" if name else sentence
+            )
+        )
+
+
+def _explain(error: ErrorDetails) -> tuple[Place, str]:
+    """Turn one finding of pydantic into a place and a sentence for an operator."""
+    place: Place = tuple(part for part in error["loc"] if part != "[key]")
+    match error["type"]:
+        case "extra_forbidden":
+            section = _section_at(place[:-1])
+            similar = nearest(str(place[-1]), section.model_fields) if section else None
+            return place, "unknown key" + (f"; did you mean {similar}?" if similar else "")
+        case "missing":
+            return place[:-1], f"the key {place[-1]} is missing"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return place, "write a mapping of keys to values"
+        case "tuple_type":
+            return place, "write a list"
+        case "too_short":
+            return place, "must not be empty"
+        case "bool_type":
+            return place, "write true or false"
+        case "string_type":
+            return place, "write text"
+        case "int_type":
+            return place, "write a whole number"
+        case "literal_error" | "enum":
+            return place, f"write {error.get('ctx', {}).get('expected', 'another value')}"
+        case "greater_than_equal":
+            return place, f"must be at least {error['ctx']['ge']}"
+        case "less_than_equal":
+            return place, f"must be at most {error['ctx']['le']}"
+        case "value_error":
+            return place, str(error["ctx"]["error"])
+        case _:
+            return place, error["msg"][:1].lower() + error["msg"][1:]
+
+
+def _section_at(place: Place) -> type[Section] | None:
+    """Find the section that stands at `place`, to know its keys."""
+    here: Any = Settings
+    for part in place:
+        if isinstance(here, type) and issubclass(here, Section):
+            field = here.model_fields.get(str(part))
+            here = field.annotation if field else None
+        else:  # tuple[X, ...] by index, dict[Name, X] by key
+            arguments = get_args(here)
+            here = arguments[-1] if get_origin(here) is dict else arguments[0] if arguments else None
+        if get_origin(here) in {Union, UnionType}:
+            here = next(option for option in get_args(here) if option is not type(None))
+    return here if isinstance(here, type) and issubclass(here, Section) else None
+
+
+def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
+    for index, listener in enumerate(settings.listen):
+        if listener.unsafe_plaintext:
+            yield ("listen", index, "unsafe_plaintext"), f"{listener.address} sends passwords and sessions in the clear"
+    if settings.admin.unsafe_remote:
+        yield ("admin", "unsafe_remote"), f"everybody who reaches {settings.admin.address} reads metrics and probes"
+    for name, upstream in settings.upstreams.items():
+        if upstream.tls.unsafe_skip_verify:
+            yield ("upstreams", name, "tls", "unsafe_skip_verify"), "anybody on the way can pose as this upstream"
+    if settings.passwords.breach_check == "off":
+        yield ("passwords", "breach_check"), "passwords known from breaches are accepted"
+
+
+def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
+    """Find what is right in each place and wrong together."""
+    yield from _tenant_conflicts(settings)
+    yield from _address_conflicts(settings)
+    kinds = {listener.kind for listener in settings.listen}
+    if "redirect" in kinds and "tls" not in kinds and not settings.trusted_proxies:
+        yield ("listen",), "redirect_to_https needs a listener with tls to lead to"
+    if kinds == {"redirect"}:
+        yield ("listen",), "no listener serves requests"
+    if settings.public_url.scheme == "http" and "plaintext" not in kinds:
+        yield ("public_url",), "is http, but no listener says unsafe_plaintext: true"
+    login = settings.limits.get(LOGIN_LIMIT)
+    if login and login.per != "ip":
+        yield ("limits", LOGIN_LIMIT, "per"), "attempts to sign in are counted per ip: nobody is signed in yet"
+
+
+def _tenant_conflicts(settings: Settings) -> Iterator[tuple[Place, str]]:
+    owners: dict[str, str] = {}
+    for name, tenant in settings.tenants.items():
+        for index, host in enumerate(tenant.hosts):
+            owner = owners.setdefault(host, name)
+            if owner != name:
+                yield ("tenants", name, "hosts", index), f"{host} already belongs to the tenant {owner}"
+            elif host in tenant.hosts[:index]:
+                yield ("tenants", name, "hosts", index), f"{host} is listed twice"
+        rules = settings.session_rules(name)
+        if rules.idle > rules.absolute:
+            yield ("tenants", name, "sessions"), "idle is longer than absolute"
+
+
+def _address_conflicts(settings: Settings) -> Iterator[tuple[Place, str]]:
+    taken: list[tuple[str, Address]] = [("admin.address", settings.admin.address)]
+    for index, listener in enumerate(settings.listen):
+        place: Place = ("listen", index, "address")
+        for name, other in taken:
+            if _overlap(listener.address, other):
+                yield place, f"{listener.address} is taken by {name}"
+        taken.append((dotted(place), listener.address))
+    for name, upstream in settings.upstreams.items():
+        for index, server in enumerate(upstream.servers):
+            for owner, address in taken:
+                if _reaches(
+                    server, address, settings.hosts
+                ):  # a request would pass the gateway again, or reach /metrics
+                    yield ("upstreams", name, "servers", index), f"{server} is the gateway's own {owner}"
+
+
+def _overlap(one: Address, other: Address) -> bool:
+    if one.port != other.port:
+        return False
+    first, second = ip_address(one.host), ip_address(other.host)
+    return first == second or (first.version == second.version and (first.is_unspecified or second.is_unspecified))
+
+
+def _reaches(server: Server, address: Address, hosts: Mapping[str, str]) -> bool:
+    """Tell whether `server` is `address`, as far as names alone show it."""
+    if server.port != address.port:
+        return False
+    bound = ip_address(address.host)
+    try:
+        target = ip_address(server.host)
+    except ValueError:
+        if server.host == "localhost" or server.host.endswith(".localhost"):  # RFC 6761 section 6.3
+            return bound.is_loopback or bound.is_unspecified
+        return server.host in hosts and not bound.is_loopback
+    return target == bound or target.is_unspecified or (target.is_loopback and bound.is_unspecified)
