@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -19,11 +19,6 @@ from gateway.server.bundle import Bundle, Kind
 
 CONTROL_FD: Final = 3
 """Where a child finds its end of the pair."""
-PAGES_SLOT: Final = 1000
-SUPERVISOR_SLOT: Final = 1001
-CLI_SLOT: Final = 1002
-AUDIT_SLOT: Final = 1003
-"""Slots name producers of the audit trail; the audit process produces nothing, its number only names it."""
 LIMITS_BYTES: Final = 4 * 1024 * 1024
 """Size of the shared memory of the rate limits."""
 _LARGEST_MESSAGE: Final = 64 * 1024 * 1024
@@ -49,7 +44,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
 
     kind: Kind
     slot: int
-    """0 to 999 for edge workers; `PAGES_SLOT`; `AUDIT_SLOT`."""
+    """Of the audit trail (`audit.protocol`): 0 to 999 for edge workers, then pages and the audit process itself."""
     workers: int
     """Number of edge workers."""
     listeners: tuple[ListenerSocket, ...] = ()
@@ -104,8 +99,8 @@ class Dumped(msgspec.Struct, frozen=True, kw_only=True, tag="dumped"):
 
 Request = Boot | Prepare | Commit | Abandon | Dump | Drain
 Reply = Done | Dumped
-_REQUESTS: Final = msgspec.msgpack.Decoder(Request)
-_REPLIES: Final = msgspec.msgpack.Decoder(Reply)
+_REQUESTS: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
+_REPLIES: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)
 
 
 def pack(message: Request | Reply) -> bytes:
@@ -123,7 +118,7 @@ def _length(head: bytes) -> int:
 
 def receive(connection: socket.socket) -> Request:
     """Wait, blocking, for one request: a child's first, before it has a loop. Raises ControlError."""
-    return _decode(_REQUESTS, _receive_exactly(connection, _length(_receive_exactly(connection, _LENGTH.size))))
+    return _decode_request(_receive_exactly(connection, _length(_receive_exactly(connection, _LENGTH.size))))
 
 
 def _receive_exactly(connection: socket.socket, count: int) -> bytes:
@@ -136,9 +131,16 @@ def _receive_exactly(connection: socket.socket, count: int) -> bytes:
     return bytes(data)
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes) -> Any:
+def _decode_request(data: bytes) -> Request:
     try:
-        return decoder.decode(data)
+        return _REQUESTS.decode(data)
+    except msgspec.MsgspecError as error:
+        raise ControlError(f"a control message cannot be read: {error}") from error
+
+
+def _decode_reply(data: bytes) -> Reply:
+    try:
+        return _REPLIES.decode(data)
     except msgspec.MsgspecError as error:
         raise ControlError(f"a control message cannot be read: {error}") from error
 
@@ -168,7 +170,7 @@ class Channel:
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._send(request)
-                    reply: Reply = _decode(_REPLIES, await self._receive())
+                    reply = _decode_reply(await self._receive())
             except TimeoutError as error:
                 self.close()
                 raise ControlError("the child did not answer in time") from error
@@ -180,10 +182,9 @@ class Channel:
     async def next_request(self) -> Request:
         """Wait for what the supervisor asks next. Raises ControlError when it is gone."""
         try:
-            request: Request = _decode(_REQUESTS, await self._receive())
+            return _decode_request(await self._receive())
         except (OSError, asyncio.IncompleteReadError) as error:
             raise ControlError("the supervisor is gone") from error
-        return request
 
     async def reply(self, reply: Reply) -> None:
         """Answer the last request. Raises ControlError when the supervisor is gone."""

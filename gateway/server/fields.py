@@ -7,9 +7,9 @@ refuses everything else with a sentence. What a key means is `settings`' to say.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PlainValidator, StrictStr, ValidationInfo
@@ -36,28 +36,10 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Server(NamedTuple):
-    """One server of an upstream. `host` is a name or an IP address without brackets."""
-
-    scheme: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
-
-    @property
-    def authority(self) -> str:
-        """Host and, unless it is the scheme's own, port: the `Host` of a rewritten request (RFC 9110 section 7.2)."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-
-
 class Origin(NamedTuple):
-    """Scheme, host and port under which browsers know the gateway. `host` has brackets around IPv6."""
+    """Scheme, host and port of the gateway or of a portal. `host` is a name or an IP address, without brackets."""
 
-    scheme: str
+    scheme: Literal["http", "https"]
     host: str
     port: int
 
@@ -66,8 +48,9 @@ class Origin(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """Host and, unless it is the scheme's own, port."""
-        return self.host if self.port == _DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
+        """Host and, unless it is the scheme's own, port: what `Host` says (RFC 9110 section 7.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def _text(value: Any, what: str) -> str:
@@ -121,13 +104,13 @@ def _address(value: Any) -> Address:
 
 
 def parse_host(value: Any) -> str:
-    """Read one host name or IP address, lower case, IPv6 in brackets. Raises ValueError.
+    """Read one host name or IP address, lower case; IPv6 is written in brackets and returned without. Raises ValueError.
 
     Wildcards and ports are refused: a host belongs to exactly one tenant, whatever its port.
     """
     text = _text(value, "a host name").lower()
     if text.startswith("[") and text.endswith("]"):
-        return f"[{ip_address(text[1:-1]).compressed}]"
+        return IPv6Address(text[1:-1]).compressed
     if "*" in text:
         raise ValueError(f"{text!r}: wildcards are not supported; list each host")
     labels = text.split(".")
@@ -136,7 +119,8 @@ def parse_host(value: Any) -> str:
     return text
 
 
-def _split(value: Any, what: str) -> tuple[str, str, int]:
+def parse_origin(value: Any, what: str) -> Origin:
+    """Read scheme, host and port; a path, a query or credentials are refused. Raises ValueError with a sentence that ends in `what`."""
     text = _text(value, what)
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError(f"write {what}")
@@ -147,20 +131,18 @@ def _split(value: Any, what: str) -> tuple[str, str, int]:
         raise ValueError("credentials do not belong in an address")
     if parts.path not in {"", "/"} or "?" in text or "#" in text:
         raise ValueError(f"{text!r} has a path, a query or a fragment; write {what}")
-    authority = parts.netloc.rpartition("]")[2] if "]" in parts.netloc else parts.netloc
-    has_port = ":" in authority
-    port = parse_port(authority.rpartition(":")[2]) if has_port else _DEFAULT_PORTS[parts.scheme]
-    bare = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return parts.scheme, parse_host(bare), port
+    after_host = parts.netloc.rpartition("]")[2]
+    port = parse_port(after_host.rpartition(":")[2]) if ":" in after_host else _DEFAULT_PORTS[parts.scheme]
+    host = parse_host(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+    return Origin("https" if parts.scheme == "https" else "http", host, port)
 
 
-def _origin(value: Any) -> Origin:
-    return Origin(*_split(value, "scheme and host, such as https://portal.example.com"))
+def _public_url(value: Any) -> Origin:
+    return parse_origin(value, "scheme and host, such as https://portal.example.com")
 
 
-def _server(value: Any) -> Server:
-    scheme, host, port = _split(value, "scheme, host and port, such as http://127.0.0.1:3000")
-    return Server(scheme, host.strip("[]"), port)
+def _server(value: Any) -> Origin:
+    return parse_origin(value, "scheme, host and port, such as http://127.0.0.1:3000")
 
 
 def _network(value: Any) -> IPv4Network | IPv6Network:
@@ -172,7 +154,7 @@ def _network(value: Any) -> IPv4Network | IPv6Network:
 
 
 def _location(value: Any, info: ValidationInfo) -> Path:
-    text = _text(value, "a path")
+    text = str(value) if isinstance(value, Path) else _text(value, "a path")  # a default is a Path already
     if "\0" in text:
         raise ValueError("a path holds no NUL")
     base = info.context["base"] if info.context else Path()
@@ -199,8 +181,8 @@ Rate = Annotated[float, PlainValidator(lambda value: _positive(_per_second(value
 Count = Annotated[int, Field(strict=True, ge=1)]
 Bind = Annotated[Address, PlainValidator(_address)]
 Host = Annotated[str, PlainValidator(parse_host)]
-PublicURL = Annotated[Origin, PlainValidator(_origin)]
-ServerURL = Annotated[Server, PlainValidator(_server)]
+PublicURL = Annotated[Origin, PlainValidator(_public_url)]
+ServerURL = Annotated[Origin, PlainValidator(_server)]
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
 Location = Annotated[Path, PlainValidator(_location)]
 """A path; relative ones start at the directory of gateway.yaml."""

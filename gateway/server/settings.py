@@ -14,6 +14,7 @@ from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,8 +26,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from gateway.document.source import Diagnostic, Document, load, nearest
-from gateway.exchange.errors import ConfigurationError
+from gateway.document.source import Diagnostic, Document, DocumentError, did_you_mean, load
 from gateway.exchange.route import Durability, LimitSpec
 from gateway.server.fields import (
     Address,
@@ -39,10 +39,10 @@ from gateway.server.fields import (
     Location,
     Name,
     Network,
+    Origin,
     Period,
     PublicURL,
     Rate,
-    Server,
     ServerURL,
     Size,
 )
@@ -267,11 +267,10 @@ class MFA(Section):
 
     required: Literal["always", "enrolled"] = "always"
     methods: Annotated[tuple[MFAMethod, ...], Field(min_length=1)] = ("totp", "recovery")
-    remember_device: Annotated[Duration, Field(validate_default=False)] = 0.0
+    remember_device: Annotated[Duration, AfterValidator(_never_remembered)] = 0.0
 
     @model_validator(mode="after")
     def _is_usable(self) -> Self:
-        _never_remembered(self.remember_device)
         if len(set(self.methods)) < len(self.methods):
             raise ValueError("a method is listed twice")
         if "totp" not in self.methods:
@@ -439,7 +438,7 @@ def load_settings(text: str, path: str | Path) -> Settings:
     """
     document = load(text, str(path))
     if not isinstance(document.data, dict):
-        raise ConfigurationError((f"{path}:1:1: the file is not a mapping of keys to values",))
+        raise DocumentError((document.finding((), "the file is not a mapping of keys to values"),))
     errors = find_unbuilt(document.data)
     try:
         settings = Settings.model_validate(
@@ -447,12 +446,14 @@ def load_settings(text: str, path: str | Path) -> Settings:
         )
     except ValidationError as error:
         refused = {place for place, _ in errors}
-        errors += [(place, sentence) for place, sentence in map(_explain, error.errors()) if place not in refused]
+        found = [_explain(item) for item in error.errors() if not (item["type"] == "too_short" and item["input"])]
+        errors += [(place, sentence) for place, sentence in found if place not in refused]
     else:
         errors += _contradictions(settings)
         if not errors:
             return settings
-    raise ConfigurationError(tuple(_sorted_diagnostics(document, errors)))
+    findings = sorted({_finding(document, place, sentence) for place, sentence in errors})
+    raise DocumentError(tuple(findings))
 
 
 def dotted(place: Place) -> str:
@@ -463,14 +464,10 @@ def dotted(place: Place) -> str:
     return text.lstrip(".")
 
 
-def _sorted_diagnostics(document: Document, errors: list[tuple[Place, str]]) -> Iterator[str]:
-    placed = sorted({(document.position(place), dotted(place), sentence) for place, sentence in errors})
-    for (line, column), name, sentence in placed:
-        yield str(
-            Diagnostic(
-                path=document.path, line=line, column=column, message=f"{name}: {sentence}" if name else sentence
-            )
-        )
+def _finding(document: Document, place: Place, sentence: str) -> Diagnostic:
+    """Point at the key where the key is at fault, at the value otherwise."""
+    name = dotted(place)
+    return document.finding(place, f"{name}: {sentence}" if name else sentence, key=sentence.startswith("unknown key"))
 
 
 def _explain(error: ErrorDetails) -> tuple[Place, str]:
@@ -479,8 +476,7 @@ def _explain(error: ErrorDetails) -> tuple[Place, str]:
     match error["type"]:
         case "extra_forbidden":
             section = _section_at(place[:-1])
-            similar = nearest(str(place[-1]), section.model_fields) if section else None
-            return place, "unknown key" + (f"; did you mean {similar}?" if similar else "")
+            return place, "unknown key" + did_you_mean(str(place[-1]), section.model_fields if section else ())
         case "missing":
             return place[:-1], f"the key {place[-1]} is missing"
         case "model_type" | "model_attributes_type" | "dict_type":
@@ -589,7 +585,7 @@ def _overlap(one: Address, other: Address) -> bool:
     return first == second or (first.version == second.version and (first.is_unspecified or second.is_unspecified))
 
 
-def _reaches(server: Server, address: Address, hosts: Mapping[str, str]) -> bool:
+def _reaches(server: Origin, address: Address, hosts: Mapping[str, str]) -> bool:
     """Tell whether `server` is `address`, as far as names alone show it."""
     if server.port != address.port:
         return False
