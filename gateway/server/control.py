@@ -67,11 +67,7 @@ class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
 
 
 class Commit(msgspec.Struct, frozen=True, tag="commit"):
-    """Swap in what was prepared. Answered by `Done`."""
-
-
-class Abandon(msgspec.Struct, frozen=True, tag="abandon"):
-    """Forget what was prepared. Answered by `Done`."""
+    """Swap in what was prepared last. Answered by `Done`."""
 
 
 class Dump(msgspec.Struct, frozen=True, tag="dump"):
@@ -97,7 +93,7 @@ class Dumped(msgspec.Struct, frozen=True, kw_only=True, tag="dumped"):
     health: dict[str, str]
 
 
-Request = Boot | Prepare | Commit | Abandon | Dump | Drain
+Request = Boot | Prepare | Commit | Dump | Drain
 Reply = Done | Dumped
 _REQUESTS: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
 _REPLIES: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)

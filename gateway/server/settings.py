@@ -436,7 +436,7 @@ def load_settings(text: str, path: str | Path) -> Settings:
         ConfigurationError: with every error, each as `gateway.yaml:12:5: sentence`.
 
     """
-    document = load(text, str(path))
+    document = load(text, Path(path).name)
     if not isinstance(document.data, dict):
         raise DocumentError((document.finding((), "the file is not a mapping of keys to values"),))
     errors = find_unbuilt(document.data)
