@@ -38,10 +38,11 @@ class Generations:
     `refresh` puts another view there when the file was replaced; an older view stays readable.
     """
 
-    __slots__ = ("_descriptor", "_identity", "_path", "_random", "_thread_lock", "slots")
+    __slots__ = ("_descriptor", "_identity", "_path", "_place", "_random", "_thread_lock", "slots")
 
     def __init__(self, path: Path, *, create: bool = False, random: Callable[[int], bytes] = os.urandom) -> None:
         self._path = path
+        self._place = str(path)
         self._random = random
         self._thread_lock = threading.Lock()
         if create:
@@ -74,7 +75,7 @@ class Generations:
 
         """
         try:
-            status = self._path.stat()
+            status = os.stat(self._place)  # noqa: PTH116 - half the time of Path.stat
         except OSError as exc:
             raise StoreUnavailableError(f"{self._path}: is gone: {exc.strerror}") from exc
         if (status.st_dev, status.st_ino) != self._identity:

@@ -43,6 +43,10 @@ class Sealer:
         self._ciphers: dict[int, AESGCM] = {}
         self._lookup_key = keyring.lookup_key
 
+    def version(self, now: float) -> int:
+        """Return the key version that seals at `now`."""
+        return self._keyring.seal_version(now)
+
     def seal(self, table: str, row: bytes, value: bytes, now: float) -> tuple[int, bytes]:
         """Return the key version and the envelope of `value` for one row."""
         version = self._keyring.seal_version(now)

@@ -1,0 +1,120 @@
+"""Passwords: what a new one must be, and how it is hashed and checked.
+
+Length and a list of breached passwords, no composition rules and no forced change (SP 800-63B-4
+§3.1.1.2; ASVS 6.2.1 to 6.2.12). argon2id, RFC 9106. It reads no list and keeps no thread: the caller
+brings the list and decides where 100 ms of work run.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final, Protocol
+
+import argon2
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+
+MIN_LENGTH: Final = 12
+"""ASVS 6.2.1 wants 8 and recommends 15; PCI DSS 8.3.6 wants 12."""
+MAX_LENGTH: Final = 128
+"""ASVS 6.2.9: at least 64 are allowed. Bounded, so that hashing has bounded input."""
+SALT_BYTES: Final = 16
+RFC_9106_LOW_MEMORY: Final = argon2.profiles.RFC_9106_LOW_MEMORY
+"""64 MiB, 3 passes, 4 lanes (RFC 9106 section 4, second recommended option)."""
+_CONTEXT_MIN: Final = 3
+_OWN_PART_MIN: Final = 8
+_DISTINCT_MIN: Final = 5
+_CORE_MIN: Final = 5
+
+
+class BreachedPasswords(Protocol):
+    """A list of passwords known from breaches."""
+
+    def __contains__(self, password: str) -> bool:
+        """Tell whether exactly this password is on the list."""
+        ...
+
+
+class PasswordRefusedError(ValueError):
+    """A new password is not acceptable. The text is one sentence for the person and never quotes it."""
+
+
+def normalise(password: str) -> str:
+    """Return the form that is hashed: NFKC (SP 800-63B-4 §3.1.1.2), so that every keyboard makes the same bytes."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def require_acceptable(
+    password: str, *, context: tuple[str, ...], breached: BreachedPasswords | None, min_length: int = MIN_LENGTH
+) -> None:
+    """Check a new password; `context` are words it must not be made of: the account's name, its e-mail address, its tenant.
+
+    Raises:
+        PasswordRefusedError: with a sentence for the person.
+
+    """
+    normal = normalise(password)
+    if len(normal) < min_length:
+        raise PasswordRefusedError(f"Please choose at least {min_length} characters.")
+    if len(normal) > MAX_LENGTH:
+        raise PasswordRefusedError(f"Please choose at most {MAX_LENGTH} characters.")
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in normal):
+        raise PasswordRefusedError("Please leave out control characters.")
+    folded = normal.casefold()
+    if len(set(folded)) < _DISTINCT_MIN:
+        raise PasswordRefusedError("Please use more than a few different characters.")
+    for word in context:
+        part = normalise(word).casefold()
+        if len(part) >= _CONTEXT_MIN and part in folded and len(folded.replace(part, "")) < _OWN_PART_MIN:
+            raise PasswordRefusedError("Please do not use your name or address as the password.")
+    if breached is not None and any(form in breached for form in _forms(password, normal, folded)):
+        raise PasswordRefusedError("This password is known from data breaches. Please choose another one.")
+
+
+def _forms(password: str, normal: str, folded: str) -> list[str]:
+    """List what is looked up: the password itself, its plain case, and its core without digits and marks at the end."""
+    core = folded
+    while core and not core[-1].isalpha():
+        core = core[:-1]
+    forms = [password, normal, folded]
+    if len(core) >= _CORE_MIN:
+        forms.append(core)
+    return list(dict.fromkeys(forms))
+
+
+class Hasher:
+    """Hashes and checks under one set of argon2id parameters. Each call is about 100 ms of work without the GIL."""
+
+    __slots__ = ("_decoy", "_hasher")
+
+    def __init__(self, parameters: argon2.Parameters = RFC_9106_LOW_MEMORY) -> None:
+        self._hasher = argon2.PasswordHasher.from_parameters(parameters)
+        # Verifying against this costs what verifying a real hash costs; nobody knows a password for it.
+        self._decoy = self._hasher.hash(b"\xff decoy", salt=bytes(SALT_BYTES))
+
+    def hash(self, password: str, *, salt: bytes) -> str:
+        """Return the PHC string of a normalised password under a fresh 16-byte salt."""
+        return self._hasher.hash(_bytes(password), salt=salt)
+
+    def matches(self, phc: str | None, password: str) -> bool:
+        """Check a password; with no hash (unknown person) do the same work and say no.
+
+        Raises:
+            ValueError: the stored hash is not one.
+
+        """
+        try:
+            self._hasher.verify(self._decoy if phc is None else phc, _bytes(password))
+        except VerifyMismatchError:
+            return False
+        except (InvalidHashError, VerificationError):
+            raise ValueError("a stored password hash is damaged") from None
+        return phc is not None
+
+    def is_outdated(self, phc: str) -> bool:
+        """Tell whether a hash was made under other parameters and should be made anew at the next sign-in."""
+        return self._hasher.check_needs_rehash(phc)
+
+
+def _bytes(password: str) -> bytes:
+    # Nothing longer was ever accepted; cut, so that a megabyte costs what a password costs.
+    return normalise(password[: MAX_LENGTH * 4])[: MAX_LENGTH + 1].encode("utf-8", "surrogatepass")

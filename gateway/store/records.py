@@ -1,0 +1,58 @@
+"""What the store remembers of people: the values inside the sealed rows, and how they are found.
+
+Every struct here is a format on disk: fields are added with defaults, never renamed. Times are unix
+seconds. The values hold hashes and secrets; they stay inside `store`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.exchange.session import Session
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An account of the gateway's own."""
+
+    id: str
+    """Stable and opaque: `u_` and 32 hexadecimal digits."""
+    stamp: str
+    """Changes with every change of the account: what compare-and-set compares."""
+    name: str
+    """Canonical; unique over the whole gateway."""
+    tenant: str
+    roles: tuple[str, ...]
+    email: str = ""
+    password: str
+    """argon2id in PHC form."""
+    password_changed: float
+    created: float
+    disabled: bool = False
+    last_sign_in: float = 0.0
+
+
+class Factor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A TOTP factor. `last_step` is not sealed with it: it moves by compare-and-set."""
+
+    secret: str
+    """Base32."""
+    created: float
+    last_step: int = 0
+    """Last time step whose code was accepted; no code of it or an earlier one is accepted again (RFC 6238 section 5.2)."""
+
+
+class PendingFactor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A TOTP secret shown to one session and not yet proven."""
+
+    user_id: str
+    secret: str
+    expires: float
+
+
+class StoredSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session as it stands in the store."""
+
+    row: bytes
+    """SHA-256 of the token."""
+    session: Session
+    seen: float
