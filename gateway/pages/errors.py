@@ -14,6 +14,7 @@ from html import escape
 from importlib.resources import files
 
 from gateway.exchange.reason import ANSWERS, Reason
+from gateway.pages.moment import wait
 
 MARK = (
     '<svg class="mark" viewBox="0 0 40 40" fill="none" aria-hidden="true" focusable="false">'
@@ -55,22 +56,12 @@ def error_page(
     if detail:
         parts.append(f'<p class="detail">{escape(detail)}</p>'.encode())
     if retry_after > 0:
-        parts.append(f"<p>Please try again in {_in_words(retry_after)}.</p>".encode())
+        parts.append(f"<p>Please try again in {wait(retry_after)}.</p>".encode())
     parts.append(_SIGN_IN if sign_in else offers)
     parts.append(b'<p class="reference">Reference <code>')
     parts.append(escape(request_id).encode())
     parts.append(b"</code></p></div></main></body></html>\n")
     return b"".join(parts)
-
-
-def _in_words(seconds: int) -> str:
-    """Say a waiting time as a person would, never shorter than it is."""
-    if seconds == 1:
-        return "a second"
-    if seconds < 90:  # noqa: PLR2004 - up to here seconds read better than minutes
-        return f"{seconds} seconds"
-    minutes = -(-seconds // 60)
-    return f"{minutes} minutes" if minutes < 90 else f"{-(-minutes // 60)} hours"  # noqa: PLR2004 - likewise
 
 
 def _actions(*links: tuple[str, str]) -> bytes:

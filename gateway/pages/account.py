@@ -1,0 +1,131 @@
+"""The person's own page: where they are signed in, what protects them, and changing the password."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from gateway.exchange.reason import ANSWERS, Reason
+from gateway.pages.accounts import Device, Refusal
+from gateway.pages.device import describe_device
+from gateway.pages.factor import ACCOUNT_PAGE
+from gateway.pages.sign_in import MFA_PAGE, to_sign_in
+from gateway.pages.visit import Problem, Visit, problem_of
+
+FEW_RECOVERY_CODES = 3
+
+_NOTICES = {
+    "password_changed": ("Your password is changed", "Every other session of yours has been signed out."),
+    "session_ended": ("Signed out", "That session can no longer be used."),
+    "session_gone": ("Nothing to do", "That session had already ended."),
+    "form_expired": ("The form has expired", "Nothing was changed. Please try again."),
+    "others_ended": ("Signed out everywhere else", "Only this session is left."),
+}
+
+_MAX_SECRET_CHARACTERS = 1024
+
+
+async def show_account(visit: Visit, problem: Problem | None = None) -> web.Response:
+    """Show the sessions and the state of password, authenticator app and recovery codes."""
+    view = await visit.desk.accounts.account(visit.token, client=visit.client, now=visit.now)
+    if isinstance(view, Refusal):
+        return _turned_away(visit, view)
+    notice = _NOTICES.get(visit.flow.notice)
+    visit.change_flow(notice="")
+    return visit.page(
+        "account.html",
+        problem=problem,
+        notice=notice,
+        view=view,
+        few=FEW_RECOVERY_CODES,
+        now=visit.now,
+        devices=[(device, describe_device(device.user_agent), _network(visit, device)) for device in view.devices],
+    )
+
+
+def _network(visit: Visit, device: Device) -> str:
+    """Say which network a session came from; the place only where the operator brought a database of places."""
+    if visit.desk.place is None or not device.client_ip:
+        return device.client_ip
+    place = visit.desk.place(device.client_ip)
+    return f"{device.client_ip}, {place}" if place else device.client_ip
+
+
+async def revoke(visit: Visit, form: dict[str, str]) -> web.Response:
+    """End one session of the person."""
+    result = await visit.desk.accounts.revoke_session(visit.token, form["handle"], client=visit.client, now=visit.now)
+    visit.record(result)
+    if isinstance(result, Refusal):
+        return _turned_away(visit, result)
+    if form["handle"] == visit.handle:
+        visit.drop_session()
+        visit.end_flow()
+        return visit.redirect("/.gateway/login?reason=signed_out")
+    visit.change_flow(notice="session_ended" if result.count else "session_gone")
+    return visit.redirect(ACCOUNT_PAGE)
+
+
+async def revoke_others(visit: Visit, form: dict[str, str]) -> web.Response:  # noqa: ARG001 - nothing but the proof is in it
+    """End every session of the person but this one."""
+    result = await visit.desk.accounts.revoke_others(visit.token, client=visit.client, now=visit.now)
+    visit.record(result)
+    if isinstance(result, Refusal):
+        return _turned_away(visit, result)
+    visit.change_flow(notice="others_ended")
+    return visit.redirect(ACCOUNT_PAGE)
+
+
+async def show_password(visit: Visit, problem: Problem | None = None) -> web.Response:
+    """Show the form for a new password."""
+    view = await visit.desk.accounts.account(visit.token, client=visit.client, now=visit.now)
+    if isinstance(view, Refusal):
+        return _turned_away(visit, view)
+    return visit.page("password.html", problem=problem, has_totp=view.has_totp, user=view.session.user)
+
+
+async def change_password(visit: Visit, form: dict[str, str]) -> web.Response:
+    """Replace the password: the current one and, with a factor, a fresh code; other sessions end (ASVS 6.2.3, 7.4.3)."""
+    current, new, again = form["current_password"], form["new_password"], form["new_password_again"]
+    if max(len(current), len(new), len(form["code"])) > _MAX_SECRET_CHARACTERS:
+        return await show_password(visit, _not_accepted("That is too long.", "new_password"))
+    if not current or not new:
+        return await show_password(
+            visit, _not_accepted("Please fill in every field.", "current_password", "new_password")
+        )
+    if new != again:
+        return await show_password(
+            visit, _not_accepted("The two new passwords are not the same.", "new_password_again")
+        )
+    result = await visit.desk.accounts.change_password(
+        visit.token, current, new, client=visit.client, now=visit.now, code=form["code"]
+    )
+    visit.record(result)
+    if isinstance(result, Refusal):
+        if result.reason in {Reason.SESSION_EXPIRED, Reason.MFA_REQUIRED}:
+            return _turned_away(visit, result)
+        return await show_password(visit, problem_of(result, *_WRONG_FIELDS.get(result.reason, ())))
+    visit.take_session(result.token)
+    visit.renew_flow()
+    visit.change_flow(notice="password_changed")
+    return visit.redirect(ACCOUNT_PAGE)
+
+
+_WRONG_FIELDS = {
+    Reason.CREDENTIALS_REFUSED: ("current_password",),
+    Reason.CODE_REFUSED: ("code",),
+    Reason.FRESH_SIGN_IN_REQUIRED: ("code",),
+    Reason.PASSWORD_REFUSED: ("new_password",),
+}
+
+
+def _not_accepted(sentence: str, *fields: str) -> Problem:
+    """Say what is wrong with the form before anybody is asked."""
+    return Problem(
+        reason=Reason.PASSWORD_REFUSED, title=ANSWERS[Reason.PASSWORD_REFUSED].title, sentence=sentence, fields=fields
+    )
+
+
+def _turned_away(visit: Visit, refusal: Refusal) -> web.Response:
+    """Send a session that ended, or owes a factor, where it belongs."""
+    if refusal.reason is Reason.MFA_REQUIRED:
+        return visit.redirect(MFA_PAGE)
+    return to_sign_in(visit, Reason.SESSION_EXPIRED)

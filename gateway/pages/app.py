@@ -1,0 +1,283 @@
+"""The pages as one aiohttp application: which pages there are, and what a request passes before each.
+
+`_submitter` is the order of the gates; read it to answer "can a form advance without passing X?".
+What a page then does is in `sign_in`, `factor` and `account`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from gateway.exchange.errors import GatewayError
+from gateway.exchange.metrics import Registry
+from gateway.exchange.reason import Reason
+from gateway.exchange.session import Owed
+from gateway.pages import account, factor, sign_in
+from gateway.pages.accounts import Accounts, ClientMaker, ClientT
+from gateway.pages.branding import Branding
+from gateway.pages.flow import FlowSeal
+from gateway.pages.form import MAX_FORM_BYTES, PROOF_FIELDS, read_form
+from gateway.pages.look import ASSET_CSP, Asset, Look
+from gateway.pages.provenance import refuse_embedding, refuse_foreign_submission
+from gateway.pages.visit import Desk, Problem, Visit, begin_visit, finish, form_expired, open_envelope, refuse
+
+_log = structlog.get_logger("gateway.pages")
+
+_PAGE_DESTINATIONS = frozenset({"document"})
+_ASSET_DESTINATIONS = frozenset({"document", "style", "image"})
+
+_VISIT = web.RequestKey("visit", Visit)
+
+
+class _Show(Protocol):
+    """Shows a page, again with a problem."""
+
+    async def __call__(self, visit: Visit, problem: Problem | None = None) -> web.Response:
+        """Answer a GET, or a form that did not pass."""
+        ...
+
+
+_Submit = Callable[[Visit, dict[str, str]], Awaitable[web.Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """One form: its name, which its token is bound to, its fields, and what happens when all gates are passed."""
+
+    name: str
+    fields: frozenset[str]
+    submit: _Submit
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One address."""
+
+    path: str
+    show: _Show
+    form: _Form | None
+    session: Literal["none", "any", "owing", "complete"]
+    """`none`: no session needed nor read; `any`: read if there is one; `owing`: needed; `complete`: needed, owing nothing."""
+
+
+def _form(name: str, submit: _Submit, *fields: str) -> _Form:
+    return _Form(name, frozenset(fields), submit)
+
+
+async def _to_account(visit: Visit, problem: Problem | None = None) -> web.Response:
+    """Send whoever opens an address without a page of its own to the account page, which says what went wrong."""
+    if problem is not None:
+        visit.change_flow(notice="form_expired")
+    return visit.redirect(factor.ACCOUNT_PAGE)
+
+
+_PAGES = (
+    _Page(
+        "/.gateway/login",
+        sign_in.show_sign_in,
+        _form("sign-in", sign_in.sign_in, "username", "password", "return_to"),
+        "none",
+    ),
+    _Page(
+        "/.gateway/mfa", sign_in.show_mfa, _form("mfa", sign_in.prove_factor, "code", "method", "return_to"), "owing"
+    ),
+    _Page("/.gateway/logout", sign_in.show_sign_out, _form("sign-out", sign_in.sign_out), "any"),
+    _Page("/.gateway", _to_account, None, "none"),
+    _Page("/.gateway/", _to_account, None, "none"),
+    _Page("/.gateway/account", account.show_account, None, "complete"),
+    _Page("/.gateway/account/", _to_account, None, "none"),
+    _Page("/.gateway/account/revoke", _to_account, _form("revoke", account.revoke, "handle"), "complete"),
+    _Page("/.gateway/account/revoke-others", _to_account, _form("revoke-others", account.revoke_others), "complete"),
+    _Page(
+        "/.gateway/account/password",
+        account.show_password,
+        _form(
+            "password",
+            account.change_password,
+            "current_password",
+            "new_password",
+            "new_password_again",
+            "username",
+            "code",
+        ),
+        "complete",
+    ),
+    _Page(
+        "/.gateway/account/factor",
+        factor.show_factor,
+        _form("factor", factor.confirm_factor, "code", "return_to"),
+        "owing",
+    ),
+    _Page(
+        "/.gateway/account/factor/renew", factor.show_factor, _form("renew", factor.renew_factor, "code"), "complete"
+    ),
+    _Page(
+        "/.gateway/account/recovery",
+        factor.show_recovery,
+        _form("recovery", factor.replace_recovery, "code"),
+        "complete",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependencies(Generic[ClientT]):
+    """What the pages need from the rest of the gateway."""
+
+    accounts: Accounts[ClientT]
+    client: ClientMaker[ClientT]
+    flow_key: bytes
+    """32 bytes of the keyring's, for the login state alone."""
+    registry: Registry
+    clock: Callable[[], float] = time.time
+    random: Callable[[int], bytes] = os.urandom
+    branding: Branding = field(default_factory=Branding)
+    place: Callable[[str], str] | None = None
+    """Names the place of an address, empty if unknown; only where the operator has a database of places."""
+
+
+def create_app(dependencies: Dependencies[Any]) -> web.Application:
+    """Make the application; `serve` puts it on a socket. Raises `ValueError` for a key of another length."""
+    registry = dependencies.registry
+    desk = Desk(
+        accounts=dependencies.accounts,
+        client=dependencies.client,
+        seal=FlowSeal(dependencies.flow_key, dependencies.random),
+        look=Look(dependencies.branding),
+        clock=dependencies.clock,
+        random=dependencies.random,
+        place=dependencies.place,
+        sign_ins=registry.counter(
+            "gateway_sign_ins_total", "Passwords given, by what came of it.", ("outcome", "reason")
+        ),
+        factor_checks=registry.counter(
+            "gateway_factor_checks_total", "Second factors given, by what came of it.", ("outcome", "reason")
+        ),
+        forms_refused=registry.counter(
+            "gateway_forms_refused_total", "Forms that were not looked at, by why.", ("reason",)
+        ),
+    )
+    app = web.Application(middlewares=[_admit(desk)], client_max_size=MAX_FORM_BYTES)
+    for page in _PAGES:
+        app.router.add_get(page.path, _reader(page))
+        if page.form is not None:
+            app.router.add_post(page.path, _submitter(desk, page, page.form))
+    for asset in desk.look.assets:
+        app.router.add_get(asset.path, _asset_server(asset))
+    return app
+
+
+def _admit(desk: Desk) -> Middleware:
+    """Make the one middleware: nothing is served without the edge's envelope, and every answer is finished here."""
+
+    @web.middleware
+    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        envelope = open_envelope(request)
+        if envelope is None:
+            response: web.StreamResponse = refuse(request, Reason.MALFORMED_HEAD, "")
+            finish(response, [])
+            return response
+        visit = begin_visit(desk, request, envelope)
+        request[_VISIT] = visit
+        try:
+            response = await handler(request)
+        except web.HTTPMethodNotAllowed as error:
+            response = refuse(request, Reason.METHOD_NOT_ALLOWED, envelope.request_id)
+            response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        except web.HTTPNotFound:
+            response = refuse(request, Reason.NO_ROUTE, envelope.request_id)
+        except GatewayError as error:
+            _log.warning("page.undecided", request_id=envelope.request_id, reason=error.reason, error=str(error))
+            response = refuse(request, error.reason, envelope.request_id)
+        except Exception as error:  # noqa: BLE001 - the root of every request: refuse, and say so
+            _log.exception("page.failed", request_id=envelope.request_id, error=type(error).__name__)
+            response = refuse(request, Reason.INTERNAL_ERROR, envelope.request_id)
+        finish(response, visit.events)
+        return response
+
+    return admit
+
+
+def _reader(page: _Page) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Serve GET and HEAD of a page."""
+
+    async def read(request: web.Request) -> web.StreamResponse:
+        visit = request[_VISIT]
+        refusal = refuse_embedding(request.headers, _PAGE_DESTINATIONS)
+        if refusal is not None:
+            return refuse(request, refusal, visit.envelope.request_id)
+        turned = await _need_session(visit, page)
+        return turned if turned is not None else await page.show(visit)
+
+    return read
+
+
+def _submitter(desk: Desk, page: _Page, form: _Form) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Serve POST of a page: every gate in order, then the act."""
+
+    async def submit(request: web.Request) -> web.StreamResponse:
+        visit = request[_VISIT]
+        # (1) What the browser says about where the form was.
+        refusal = refuse_foreign_submission(request.headers, visit.origin)
+        if refusal is not None:
+            desk.forms_refused.inc((refusal,))
+            return refuse(request, refusal, visit.envelope.request_id)
+        # (2) One reading of the body.
+        values = await read_form(request, form.fields)
+        if isinstance(values, Reason):
+            desk.forms_refused.inc((values,))
+            return refuse(request, values, visit.envelope.request_id)
+        # (3) The session the form needs.
+        turned = await _need_session(visit, page)
+        if turned is not None:
+            return turned
+        # (4) The anti-forgery token: of this form, this browser, this session.
+        if values["form"] != form.name or not visit.flow.owns(values["form_token"], form.name, visit.handle):
+            desk.forms_refused.inc((Reason.FORM_EXPIRED,))
+            return await page.show(visit, form_expired())
+        return await form.submit(visit, {name: values[name] for name in values.keys() - PROOF_FIELDS})
+
+    return submit
+
+
+async def _need_session(visit: Visit, page: _Page) -> web.Response | None:
+    """Find the session; answer instead of the page where it is missing or owes something."""
+    if page.session == "none":
+        return None
+    session = await visit.identify()
+    if page.session == "any":
+        return None
+    if session is None:
+        if page.session == "complete":
+            visit.head_for(factor.ACCOUNT_PAGE)
+        return sign_in.to_sign_in(visit, Reason.SESSION_EXPIRED if visit.token else None)
+    if page.session == "complete" and session.owes is not Owed.NOTHING:
+        return visit.redirect(sign_in.owed_page(session))
+    return None
+
+
+def _asset_server(asset: Asset) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Serve one file that never changes."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        refusal = refuse_embedding(request.headers, _ASSET_DESTINATIONS)
+        if refusal is not None:
+            return refuse(request, refusal, request[_VISIT].envelope.request_id)
+        return web.Response(
+            body=asset.body,
+            headers={
+                "Content-Type": f"{asset.content_type}; charset=utf-8",
+                "Content-Security-Policy": ASSET_CSP,
+                "Cache-Control": "public, max-age=31536000, immutable",
+            },
+        )
+
+    return serve

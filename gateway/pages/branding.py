@@ -1,0 +1,70 @@
+"""The operator's name and look on our pages: the theming seam.
+
+It changes words, the logo and the accent colour. It cannot bring scripts, foreign addresses or
+style rules into a sign-in page: every value has a grammar.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+_COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
+_HELP_ADDRESS = re.compile(r"(?:https://|mailto:|/(?!/))[!-~]{1,500}")
+_MAX_LOGO_BYTES = 65_536
+_MAX_WORDS = 120
+
+
+class Branding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the operator may set. Empty values mean the gateway's own look.
+
+    Raises `ValueError` with a sentence for a value outside its grammar.
+    """
+
+    name: str = ""
+    """Shown beside the mark and in the title; empty = the host."""
+    logo: bytes = b""
+    """An SVG document, shown instead of mark and name. Served as an image, so that scripts in it never run."""
+    accent: str = ""
+    """`#rrggbb` on light pages: buttons, links, focus."""
+    accent_dark: str = ""
+    """`#rrggbb` on dark pages."""
+    help_text: str = ""
+    help_url: str = ""
+    """https://, mailto: or a path of this host."""
+
+    def __post_init__(self) -> None:
+        for field, text in (("name", self.name), ("help_text", self.help_text)):
+            if len(text) > _MAX_WORDS or not text.isprintable():
+                raise ValueError(f"{field} must be one line of at most {_MAX_WORDS} characters")
+        for field, colour in (("accent", self.accent), ("accent_dark", self.accent_dark)):
+            if colour and _COLOUR.fullmatch(colour) is None:
+                raise ValueError(f"{field} must look like #0a6254")
+        if self.help_url and _HELP_ADDRESS.fullmatch(self.help_url) is None:
+            raise ValueError("help_url must begin with https://, mailto: or /")
+        if self.logo and (len(self.logo) > _MAX_LOGO_BYTES or b"<svg" not in self.logo[:1024]):
+            raise ValueError(f"logo must be an SVG document of at most {_MAX_LOGO_BYTES} bytes")
+        if self.logo and not self.name:
+            raise ValueError("a logo needs a name: screen readers say it")
+
+    def style(self) -> str:
+        """Render the accent colours as the last rules of the style sheet."""
+        rules = ""
+        if self.accent:
+            rules += (
+                f"@media (prefers-color-scheme: light) {{ :root {{ {_accent(self.accent, 'black', '#ffffff')} }} }}\n"
+            )
+        if self.accent_dark:
+            rules += f"@media (prefers-color-scheme: dark) {{ :root {{ {_accent(self.accent_dark, 'white', '#0f1514')} }} }}\n"
+        return rules
+
+
+def _accent(colour: str, toward: str, text: str) -> str:
+    """Derive the stronger shade; the text on it is the one that can be read."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    # ITU-R BT.601 luma: above the middle, dark text reads better.
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    if toward == "black" and luma > 150:  # noqa: PLR2004 - see above
+        text = "#18211f"
+    return f"--accent: {colour}; --accent-strong: color-mix(in srgb, {colour} 78%, {toward}); --on-accent: {text};"

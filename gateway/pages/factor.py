@@ -1,0 +1,137 @@
+"""The authenticator app and the recovery codes: setting up, replacing, showing once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import segno
+from aiohttp import web
+from markupsafe import Markup
+
+from gateway.exchange.reason import Reason
+from gateway.exchange.session import Owed
+from gateway.pages.accounts import Enrolment, Refusal
+from gateway.pages.return_to import START_PAGE, safe_return
+from gateway.pages.sign_in import FACTOR_PAGE, empty_code, to_sign_in
+from gateway.pages.visit import Problem, Visit, problem_of
+
+FRESH_SIGN_IN_S = 600.0
+"""A first factor is set up only this long after the password was given: a found session must not lock its owner out."""
+
+ACCOUNT_PAGE = "/.gateway/account"
+
+_GROUP = 4
+_MAX_CODE_CHARACTERS = 64
+
+
+async def show_factor(visit: Visit, problem: Problem | None = None) -> web.Response:
+    """Show the QR code of the secret that waits for its first code; a person with a factor proves it first."""
+    session = visit.session
+    if session is None:
+        return to_sign_in(visit)
+    query = visit.request.query
+    if "return_to" in query:
+        visit.head_for(safe_return(query["return_to"]))
+    if session.owes is Owed.NOTHING and not session.mfa_time and visit.now - session.auth_time > FRESH_SIGN_IN_S:
+        visit.head_for(FACTOR_PAGE)
+        return to_sign_in(visit, Reason.FRESH_SIGN_IN_REQUIRED)
+    result = await visit.desk.accounts.begin_enrolment(visit.token, client=visit.client, now=visit.now)
+    if isinstance(result, Refusal):
+        if result.reason is Reason.FRESH_SIGN_IN_REQUIRED:
+            return visit.page("renew.html", problem=problem)
+        return _turned_away(visit, result)
+    return await _show_secret(visit, result, problem)
+
+
+async def renew_factor(visit: Visit, form: dict[str, str]) -> web.Response:
+    """Take a code of the present factor, so that a new one can be set up."""
+    code = form["code"]
+    if not code.strip() or len(code) > _MAX_CODE_CHARACTERS:
+        return visit.page("renew.html", problem=empty_code())
+    result = await visit.desk.accounts.begin_enrolment(visit.token, client=visit.client, now=visit.now, code=code)
+    if not isinstance(result, Refusal):
+        visit.desk.factor_checks.inc(("success", "verified"))
+        return visit.redirect(FACTOR_PAGE)
+    visit.record(result)
+    visit.desk.factor_checks.inc(("failure", result.reason))
+    if result.reason in {Reason.SESSION_EXPIRED, Reason.MFA_REQUIRED}:
+        return _turned_away(visit, result)
+    return visit.page("renew.html", problem=problem_of(result, "code"))
+
+
+async def confirm_factor(visit: Visit, form: dict[str, str]) -> web.Response:
+    """Activate the secret by its first code; show the recovery codes, this once."""
+    if form["return_to"]:
+        visit.head_for(safe_return(form["return_to"]))
+    code = form["code"]
+    if not code.strip() or len(code) > _MAX_CODE_CHARACTERS:
+        return await show_factor(visit, empty_code())
+    result = await visit.desk.accounts.confirm_enrolment(visit.token, code, client=visit.client, now=visit.now)
+    visit.record(result)
+    if isinstance(result, Refusal):
+        visit.desk.factor_checks.inc(("failure", result.reason))
+        if result.reason in {Reason.SESSION_EXPIRED, Reason.MFA_REQUIRED}:
+            return _turned_away(visit, result)
+        return await show_factor(visit, problem_of(result, "code"))
+    visit.desk.factor_checks.inc(("success", "enrolled"))
+    visit.take_session(result.token)
+    target = visit.flow.return_to
+    visit.renew_flow()
+    visit.head_for(START_PAGE)
+    return visit.page("codes.html", codes=result.recovery_codes, target=target, enrolled=True)
+
+
+async def show_recovery(visit: Visit, problem: Problem | None = None) -> web.Response:
+    """Ask for a code before making new recovery codes."""
+    return visit.page("recovery.html", problem=problem)
+
+
+async def replace_recovery(visit: Visit, form: dict[str, str]) -> web.Response:
+    """Make ten new recovery codes against a fresh code; show them, this once."""
+    code = form["code"]
+    if not code.strip() or len(code) > _MAX_CODE_CHARACTERS:
+        return await show_recovery(visit, empty_code())
+    result = await visit.desk.accounts.replace_recovery_codes(visit.token, code, client=visit.client, now=visit.now)
+    visit.record(result)
+    if isinstance(result, Refusal):
+        visit.desk.factor_checks.inc(("failure", result.reason))
+        if result.reason in {Reason.SESSION_EXPIRED, Reason.MFA_REQUIRED}:
+            return _turned_away(visit, result)
+        return await show_recovery(visit, problem_of(result, "code"))
+    visit.desk.factor_checks.inc(("success", "verified"))
+    return visit.page("codes.html", codes=result.codes, target=ACCOUNT_PAGE, enrolled=False)
+
+
+def _turned_away(visit: Visit, refusal: Refusal) -> web.Response:
+    """Send a session that ended, or owes a factor, where it belongs."""
+    return (
+        visit.redirect("/.gateway/mfa")
+        if refusal.reason is Reason.MFA_REQUIRED
+        else to_sign_in(visit, Reason.SESSION_EXPIRED)
+    )
+
+
+async def _show_secret(visit: Visit, enrolment: Enrolment, problem: Problem | None) -> web.Response:
+    """Render the secret as a picture and in groups of four."""
+    picture = await asyncio.to_thread(_draw, enrolment.uri)
+    secret = enrolment.secret
+    groups = " ".join(secret[at : at + _GROUP] for at in range(0, len(secret), _GROUP))
+    owed = visit.session is not None and visit.session.owes is Owed.ENROLMENT
+    return visit.page(
+        "factor.html",
+        problem=problem,
+        picture=picture,
+        secret=groups,
+        uri=enrolment.uri,
+        return_to=visit.flow.return_to,
+        owed=owed,
+    )
+
+
+def _draw(uri: str) -> Markup:
+    """Draw a QR code (ISO/IEC 18004, error correction M) as inline SVG."""
+    drawing: str = segno.make(uri, error="m", micro=False).svg_inline(
+        omitsize=True, svgclass=None, lineclass=None, border=4
+    )
+    # Nothing of `uri` is in it but the modules' geometry.
+    return Markup(drawing.replace("<svg ", '<svg role="img" aria-label="QR code for your authenticator app" ', 1))  # noqa: S704

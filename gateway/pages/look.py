@@ -1,0 +1,107 @@
+"""How our pages look and what a browser may do with them: templates, style sheet, headers."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from gateway.pages.branding import Branding
+from gateway.pages.errors import MARK, STYLE
+from gateway.pages.moment import ago, iso, stamp
+
+TEMPLATES = (
+    "account.html",
+    "codes.html",
+    "factor.html",
+    "login.html",
+    "logout.html",
+    "mfa.html",
+    "password.html",
+    "recovery.html",
+    "renew.html",
+    "signed_in.html",
+)
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not `no-referrer`: under it browsers send `Origin: null` with our own forms.
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""On every answer of the pages; the edge overwrites with at least the same."""
+
+ASSET_CSP = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; sandbox"
+"""For the logo and the icon when somebody opens them as a document: an SVG may style itself, nothing more."""
+
+
+class Asset:
+    """A file of ours that browsers may keep for ever: its address changes with its bytes."""
+
+    __slots__ = ("body", "content_type", "path")
+
+    def __init__(self, name: str, body: bytes, content_type: str) -> None:
+        stem, _, suffix = name.rpartition(".")
+        self.path = f"/.gateway/static/{stem}.{sha256(body).hexdigest()[:16]}.{suffix}"
+        self.body = body
+        self.content_type = content_type
+
+
+class Look:
+    """Everything rendered, for one branding; templates are read and compiled at construction."""
+
+    def __init__(self, branding: Branding) -> None:
+        here = files("gateway.pages")
+        sheet = STYLE + here.joinpath("static/pages.css").read_text(encoding="utf-8") + branding.style()
+        self.style = Asset("gateway.css", sheet.encode(), "text/css")
+        self.icon = Asset("icon.svg", here.joinpath("static/icon.svg").read_bytes(), "image/svg+xml")
+        self.logo = Asset("logo.svg", branding.logo, "image/svg+xml")
+        environment = Environment(
+            loader=PackageLoader("gateway.pages"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.globals.update(
+            brand=branding,
+            style=self.style.path,
+            icon=self.icon.path,
+            logo=self.logo.path,
+            mark=Markup(MARK),  # noqa: S704 - a constant of ours
+            ago=ago,
+            stamp=stamp,
+            iso=iso,
+        )
+        self._templates = {name: environment.get_template(name) for name in TEMPLATES}
+
+    @property
+    def assets(self) -> tuple[Asset, ...]:
+        """Files to serve."""
+        return (self.style, self.icon, self.logo) if self.logo.body else (self.style, self.icon)
+
+    def render(self, template: str, **values: Any) -> bytes:
+        """Render one page as UTF-8; every value is escaped."""
+        return self._templates[template].render(**values).encode()
+
+
+def page_csp(nonce: str) -> str:
+    """Write the policy of a page: its style sheet by nonce, our images, our forms, nothing else (CSP Level 3)."""
+    return (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; img-src 'self'; form-action 'self'; "
+        "frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'"
+    )
+
+
+def make_nonce(random_bytes: bytes) -> str:
+    """Write 16 or more random bytes as a nonce."""
+    return urlsafe_b64encode(random_bytes).decode("ascii").rstrip("=")

@@ -1,0 +1,177 @@
+"""Signing in and out: the password step, the second-factor step, the end.
+
+The steps are ordered by the session alone: what it owes says which page is next. Nothing the
+browser sends can skip one.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from gateway.exchange.reason import ANSWERS, Reason
+from gateway.exchange.session import Owed, Session
+from gateway.pages.accounts import Refusal, SignedIn
+from gateway.pages.return_to import safe_return
+from gateway.pages.visit import Problem, Visit, problem_of
+
+SIGN_IN_PAGE = "/.gateway/login"
+MFA_PAGE = "/.gateway/mfa"
+FACTOR_PAGE = "/.gateway/account/factor"
+
+_EXPLAINED = frozenset(
+    {Reason.SESSION_EXPIRED, Reason.SESSION_REVOKED, Reason.FRESH_SIGN_IN_REQUIRED, Reason.TOO_MANY_ATTEMPTS}
+)
+_SIGNED_OUT = "signed_out"
+_MAX_NAME_CHARACTERS = 254
+_MAX_SECRET_CHARACTERS = 1024
+
+
+def owed_page(session: Session) -> str:
+    """Name the page where the session pays what it owes; empty when it owes nothing."""
+    match session.owes:
+        case Owed.MFA:
+            return MFA_PAGE
+        case Owed.ENROLMENT:
+            return FACTOR_PAGE
+        case Owed.NOTHING:
+            return ""
+
+
+def advance(visit: Visit, signed_in: SignedIn) -> web.Response:
+    """Go on with a new session: to the page it owes, else where the person wanted to go."""
+    visit.take_session(signed_in.token)
+    target = owed_page(signed_in.session)
+    if target:
+        visit.renew_flow()
+        return visit.redirect(target)
+    target = visit.flow.return_to
+    visit.end_flow()
+    return visit.redirect(target)
+
+
+def to_sign_in(visit: Visit, reason: Reason | None = None) -> web.Response:
+    """Send the browser to the sign-in page, with the reason from the closed list."""
+    return visit.redirect(f"{SIGN_IN_PAGE}?reason={reason}" if reason else SIGN_IN_PAGE)
+
+
+# Sign-in
+
+
+async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str = "") -> web.Response:
+    """Show the form, or say who is signed in already."""
+    query = visit.request.query
+    if "return_to" in query:
+        visit.head_for(safe_return(query["return_to"]))
+    reason = query.get("reason", "")
+    if problem is None and reason != Reason.FRESH_SIGN_IN_REQUIRED:
+        session = await visit.identify()
+        if session is not None and session.owes is Owed.NOTHING:
+            # Not a redirect: whoever was sent here by a refusal would go in circles.
+            return visit.page("signed_in.html", session=session, return_to=visit.flow.return_to)
+        # The form is for whoever signs in next: it must not die with a half-made session.
+        visit.session = None
+    return visit.page(
+        "login.html", problem=problem, name=name, return_to=visit.flow.return_to, notice=_notice(reason, problem)
+    )
+
+
+def _notice(reason: str, problem: Problem | None) -> tuple[str, str] | None:
+    """Put the reason for which the browser was sent here into words; unknown ones say nothing."""
+    if problem is not None:
+        return None
+    if reason == _SIGNED_OUT:
+        return ("You are signed out", "Your session on this device has ended.")
+    if reason in _EXPLAINED:
+        answer = ANSWERS[Reason(reason)]
+        return (answer.title, answer.sentence)
+    return None
+
+
+async def sign_in(visit: Visit, form: dict[str, str]) -> web.Response:
+    """Check name and password; a success makes a session that may still owe a factor."""
+    if form["return_to"]:
+        visit.head_for(safe_return(form["return_to"]))
+    name, password = form["username"], form["password"]
+    if not name or not password or len(name) > _MAX_NAME_CHARACTERS or len(password) > _MAX_SECRET_CHARACTERS:
+        visit.desk.sign_ins.inc(("failure", Reason.CREDENTIALS_REFUSED))
+        answer = ANSWERS[Reason.CREDENTIALS_REFUSED]
+        problem = Problem(
+            reason=Reason.CREDENTIALS_REFUSED,
+            title=answer.title,
+            sentence="Please enter your user name and your password." if not name or not password else answer.sentence,
+            fields=("username", "password"),
+        )
+        return await show_sign_in(visit, problem, name[:_MAX_NAME_CHARACTERS])
+    result = await visit.desk.accounts.sign_in(name, password, client=visit.client, now=visit.now, replaces=visit.token)
+    visit.record(result)
+    if isinstance(result, Refusal):
+        visit.desk.sign_ins.inc(("failure", result.reason))
+        return await show_sign_in(visit, problem_of(result, "username", "password"), name)
+    visit.desk.sign_ins.inc(("success", result.session.owes or "complete"))
+    return advance(visit, result)
+
+
+# Second factor
+
+
+async def show_mfa(visit: Visit, problem: Problem | None = None, method: str = "") -> web.Response:
+    """Ask for a code; a session that owes an enrolment goes there instead."""
+    query = visit.request.query
+    if "return_to" in query:
+        visit.head_for(safe_return(query["return_to"]))
+    if visit.session is not None and visit.session.owes is Owed.ENROLMENT:
+        return visit.redirect(FACTOR_PAGE)
+    recovery = (method or query.get("method", "")) == "recovery"
+    return visit.page("mfa.html", problem=problem, recovery=recovery, return_to=visit.flow.return_to)
+
+
+async def prove_factor(visit: Visit, form: dict[str, str]) -> web.Response:
+    """Take a code of the authenticator app or a recovery code; the session is rotated."""
+    if form["return_to"]:
+        visit.head_for(safe_return(form["return_to"]))
+    if visit.session is not None and visit.session.owes is Owed.ENROLMENT:
+        return visit.redirect(FACTOR_PAGE)
+    code = form["code"]
+    method = "recovery" if form["method"] == "recovery" else "code"
+    if not code.strip() or len(code) > _MAX_SECRET_CHARACTERS:
+        return await show_mfa(visit, empty_code(), method)
+    result = await visit.desk.accounts.verify_code(visit.token, code, client=visit.client, now=visit.now)
+    visit.record(result)
+    if isinstance(result, Refusal):
+        visit.desk.factor_checks.inc(("failure", result.reason))
+        if result.reason is Reason.SESSION_EXPIRED:
+            return to_sign_in(visit, Reason.SESSION_EXPIRED)
+        return await show_mfa(visit, problem_of(result, "code"), method)
+    visit.desk.factor_checks.inc(("success", "verified"))
+    return advance(visit, result)
+
+
+def empty_code() -> Problem:
+    """Say that a code is missing."""
+    return Problem(
+        reason=Reason.CODE_REFUSED,
+        title=ANSWERS[Reason.CODE_REFUSED].title,
+        sentence="Please enter the code.",
+        fields=("code",),
+    )
+
+
+# Sign-out
+
+
+async def show_sign_out(visit: Visit, problem: Problem | None = None) -> web.Response:
+    """Ask before signing out: a link must not end a session (ASVS 3.5.3)."""
+    return visit.page("logout.html", problem=problem, session=visit.session)
+
+
+async def sign_out(visit: Visit, form: dict[str, str]) -> web.Response:  # noqa: ARG001 - nothing but the proof is in it
+    """End the session and take both cookies away."""
+    result = await visit.desk.accounts.sign_out(visit.token, client=visit.client, now=visit.now)
+    visit.record(result)
+    visit.drop_session()
+    visit.end_flow()
+    response = visit.redirect(f"{SIGN_IN_PAGE}?reason={_SIGNED_OUT}")
+    # Pages kept by `cache: portal` must not be read by the next person at this screen. Not "storage" nor
+    # "cookies": those are the portal's.
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return response

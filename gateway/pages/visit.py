@@ -1,0 +1,270 @@
+"""One request to our pages: who asks by the edge's word, the login state, and the answer in the making."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway.exchange.envelope import ENVELOPE_FIELD, EVENTS_FIELD, Envelope, Event, pack_events, unpack_envelope
+from gateway.exchange.metrics import Counter
+from gateway.exchange.reason import ANSWERS, Reason
+from gateway.exchange.session import Session
+from gateway.pages.accounts import Accounts, ClientMaker, Happened, Refusal
+from gateway.pages.errors import ERROR_PAGE_CSP, error_page
+from gateway.pages.flow import FLOW_LIFETIME_S, Flow, FlowSeal
+from gateway.pages.look import SECURITY_HEADERS, Look, make_nonce, page_csp
+from gateway.pages.moment import wait
+
+MAX_TOKEN_BYTES = 100
+"""The Contract's longest cookie value."""
+
+_COOKIE_NAMES = {"https": "__Host-gw", "http": "gw"}
+_UNAVAILABLE_RETRY_S = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all visits share: the seams to the rest of the gateway, made once by `create_app`."""
+
+    accounts: Accounts[Any]
+    client: ClientMaker[Any]
+    seal: FlowSeal
+    look: Look
+    clock: Callable[[], float]
+    random: Callable[[int], bytes]
+    place: Callable[[str], str] | None
+    sign_ins: Counter
+    factor_checks: Counter
+    forms_refused: Counter
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a form is shown again."""
+
+    reason: Reason
+    title: str
+    sentence: str
+    fields: tuple[str, ...] = ()
+    retry_after_s: int = 0
+
+
+def problem_of(refusal: Refusal, *fields: str) -> Problem:
+    """Put a refusal into words; `fields` are the inputs to mark."""
+    answer = ANSWERS[refusal.reason]
+    sentence = refusal.problem or answer.sentence
+    if refusal.retry_after_s > 0:
+        sentence += f" Try again in {wait(refusal.retry_after_s)}."
+    return Problem(
+        reason=refusal.reason,
+        title=answer.title,
+        sentence=sentence,
+        fields=fields,
+        retry_after_s=refusal.retry_after_s,
+    )
+
+
+def form_expired() -> Problem:
+    """Say that the form is too old, or was never ours."""
+    answer = ANSWERS[Reason.FORM_EXPIRED]
+    return Problem(
+        reason=Reason.FORM_EXPIRED, title=answer.title, sentence="Nothing was changed. Please send it again."
+    )
+
+
+@dataclass(slots=True)
+class Visit:
+    """One request. `session` is set once `identify` found a live one."""
+
+    desk: Desk
+    request: web.Request
+    envelope: Envelope
+    now: float
+    token: bytes
+    client: Any
+    flow: Flow
+    flow_changed: bool
+    session: Session | None = None
+    events: list[Event] = field(default_factory=list)
+    _session_cookie: str | None = None
+    _flow_ended: bool = False
+
+    @property
+    def origin(self) -> str:
+        """The origin of our pages, as the browser writes it."""
+        return f"{self.envelope.scheme}://{self.envelope.authority}"
+
+    @property
+    def handle(self) -> str:
+        """Handle of the session, or empty."""
+        return self.session.handle if self.session is not None else ""
+
+    async def identify(self) -> Session | None:
+        """Find the live session of the cookie; raises `StoreUnavailableError`."""
+        if self.token:
+            self.session = await self.desk.accounts.identify(self.token, client=self.client, now=self.now)
+        return self.session
+
+    def record(self, happened: Happened) -> None:
+        """Keep events for the audit record of this request."""
+        self.events.extend(happened.events)
+
+    def head_for(self, return_to: str) -> None:
+        """Remember where the browser wants to go after sign-in; already judged by `safe_return`."""
+        self.change_flow(return_to=return_to)
+
+    def change_flow(self, **changes: str) -> None:
+        """Change the login state; its cookie goes out with the answer."""
+        changed = msgspec.structs.replace(self.flow, **changes)
+        if changed != self.flow:
+            self.flow = changed
+            self.flow_changed = True
+
+    def renew_flow(self) -> None:
+        """Give the login state a fresh secret: forms from before a sign-in are void after it."""
+        fresh = self.desk.seal.begin(self.flow.return_to, self.now)
+        self.flow = msgspec.structs.replace(fresh, notice=self.flow.notice)
+        self.flow_changed = True
+
+    def end_flow(self) -> None:
+        """Delete the login state."""
+        self._flow_ended = True
+
+    def take_session(self, token: bytes) -> None:
+        """Give the browser a new session cookie (ASVS 7.2.4: never the one it came with)."""
+        self._session_cookie = token.decode("ascii")
+
+    def drop_session(self) -> None:
+        """Delete the session cookie."""
+        self._session_cookie = ""
+
+    def page(self, template: str, *, status: int = 200, problem: Problem | None = None, **values: Any) -> web.Response:
+        """Answer with a page of ours; a problem decides the status and is shown in it."""
+        # Sealed anew with each page: an open form has the whole lifetime before it.
+        self.flow = msgspec.structs.replace(self.flow, issued=self.now)
+        self.flow_changed = True
+        nonce = make_nonce(self.desk.random(18))
+        body = self.desk.look.render(
+            template,
+            nonce=nonce,
+            host=self.envelope.host,
+            errors=problem,
+            token=lambda form: self.flow.token(form, self.handle),
+            **values,
+        )
+        response = web.Response(body=body, status=status if problem is None else ANSWERS[problem.reason].status)
+        response.headers["Content-Type"] = "text/html; charset=utf-8"
+        response.headers["Content-Security-Policy"] = page_csp(nonce)
+        if problem is not None and problem.retry_after_s > 0:
+            response.headers["Retry-After"] = str(problem.retry_after_s)
+        return self._with_cookies(response)
+
+    def redirect(self, target: str) -> web.Response:
+        """Answer 303 to a path of this origin (RFC 9110 §15.4.4: the browser turns to GET)."""
+        response = web.Response(status=303, headers={"Location": target})
+        response.headers["Content-Security-Policy"] = ERROR_PAGE_CSP.decode("ascii")
+        return self._with_cookies(response)
+
+    def _with_cookies(self, response: web.Response) -> web.Response:
+        """Add the cookies that changed."""
+        name = self.envelope.cookie_name
+        attributes = "; Path=/; HttpOnly; SameSite=Lax"
+        if self.envelope.scheme == "https":
+            attributes += "; Secure"
+        if self._session_cookie is not None:
+            ending = "" if self._session_cookie else "; Max-Age=0"
+            response.headers.add("Set-Cookie", f"{name}={self._session_cookie}{attributes}{ending}")
+        if self._flow_ended:
+            response.headers.add("Set-Cookie", f"{name}-flow={attributes}; Max-Age=0")
+        elif self.flow_changed:
+            sealed = self.desk.seal.close(self.flow, self.origin)
+            response.headers.add("Set-Cookie", f"{name}-flow={sealed}{attributes}; Max-Age={int(FLOW_LIFETIME_S)}")
+        return response
+
+
+def refuse(request: web.Request, reason: Reason, request_id: str) -> web.Response:
+    """Answer with a refusal of the gateway itself: cookies stay untouched (RFC 9457 where no page is wanted)."""
+    answer = ANSWERS[reason]
+    unavailable = answer.status == 503  # noqa: PLR2004 - RFC 9110 §15.6.4
+    retry_after = _UNAVAILABLE_RETRY_S if unavailable else 0
+    accept = request.headers.get("Accept", "text/html")
+    if "json" in accept and "text/html" not in accept:
+        problem = {
+            "type": "about:blank",
+            "title": answer.title,
+            "status": answer.status,
+            "detail": answer.sentence,
+            "reason": str(reason),
+            "request_id": request_id,
+        }
+        response = web.Response(body=msgspec.json.encode(problem), status=answer.status)
+        response.headers["Content-Type"] = "application/problem+json"
+    else:
+        response = web.Response(
+            body=error_page(reason, request_id=request_id, retry_after=retry_after), status=answer.status
+        )
+        response.headers["Content-Type"] = "text/html; charset=utf-8"
+    response.headers["Content-Security-Policy"] = ERROR_PAGE_CSP.decode("ascii")
+    if retry_after:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def finish(response: web.StreamResponse, events: list[Event]) -> None:
+    """Put on what every answer of the pages carries."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    if events:
+        response.headers[EVENTS_FIELD] = pack_events(events).decode("ascii")
+
+
+def open_envelope(request: web.Request) -> Envelope | None:
+    """Read the edge's word about the request; None where there is not exactly one sound one."""
+    values = request.headers.getall(ENVELOPE_FIELD, [])
+    if len(values) != 1:
+        return None
+    try:
+        envelope = unpack_envelope(values[0])
+    except (ValueError, msgspec.MsgspecError):
+        return None
+    return envelope if envelope.cookie_name == _COOKIE_NAMES[envelope.scheme] else None
+
+
+def begin_visit(desk: Desk, request: web.Request, envelope: Envelope) -> Visit:
+    """Read the cookies of a request."""
+    now = desk.clock()
+    cookies = _own_cookies(request, envelope.cookie_name)
+    token = cookies.get(envelope.cookie_name, "")
+    origin = f"{envelope.scheme}://{envelope.authority}"
+    flow = desk.seal.open(cookies.get(f"{envelope.cookie_name}-flow", ""), origin, now)
+    return Visit(
+        desk=desk,
+        request=request,
+        envelope=envelope,
+        now=now,
+        token=token.encode("ascii") if token.isascii() and len(token) <= MAX_TOKEN_BYTES else b"",
+        client=desk.client(
+            ip=envelope.client_ip,
+            host=envelope.host,
+            secure=envelope.scheme == "https",
+            tenant=envelope.tenant,
+            user_agent=request.headers.get("User-Agent", "")[:512],
+        ),
+        flow=flow if flow is not None else desk.seal.begin("/", now),
+        flow_changed=flow is None,
+    )
+
+
+def _own_cookies(request: web.Request, name: str) -> dict[str, str]:
+    """Find our two cookies; one that comes twice counts as absent (RFC 6265 §5.4: the order proves nothing)."""
+    wanted = {name, f"{name}-flow"}
+    found: dict[str, str] = {}
+    for line in request.headers.getall("Cookie", []):
+        for pair in line.split(";"):
+            key, _, value = pair.strip(" \t").partition("=")
+            if key in wanted:
+                found[key] = "" if key in found else value
+    return found
