@@ -1,0 +1,252 @@
+"""Case files: what a policy must allow and refuse, written down beside it and run against it.
+
+A case says who asks for what and what must come out. Reading is as strict as for policies: a case
+with a mistyped role would pass for the wrong reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from gateway.document.place import Place
+from gateway.document.quantity import duration
+from gateway.document.source import Diagnostic, DocumentError, did_you_mean, load
+from gateway.exchange.reason import Reason
+from gateway.policy.condition import Facts
+from gateway.policy.declaration import METHODS
+from gateway.policy.judgement import Person, judge, parse_request
+from gateway.policy.table import PolicyTable
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One request and what is expected of it."""
+
+    name: str
+    source: str
+    """`policies/tests/portal.yaml:3:5`"""
+    person: Person | None
+    facts: Facts
+    at: float | None
+    """Unix seconds of the request; None = when the cases run."""
+    decision: Literal["allow", "deny"]
+    route: str | None
+    """Expected route; None = any."""
+    reason: Reason | None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out."""
+
+    case: Case
+    passed: bool
+    allowed: bool
+    reason: Reason
+    route: str
+    """Empty when no route was found."""
+    rule: str
+    """Place of the deciding rule; empty when there is none."""
+
+    @property
+    def expected(self) -> str:
+        """Write what the case says: `allow by invoice`."""
+        case = self.case
+        return " ".join(
+            word
+            for word in (
+                case.decision,
+                f"({case.reason})" if case.reason else "",
+                f"by {case.route}" if case.route else "",
+            )
+            if word
+        )
+
+    @property
+    def actual(self) -> str:
+        """Write what came out: `deny (role_missing) by invoice at policies/portal.yaml:21:5`."""
+        words = ["allow" if self.allowed else "deny", f"({self.reason})"]
+        words += [f"by {self.route}"] if self.route else []
+        words += [f"at {self.rule}"] if self.rule else []
+        return " ".join(words)
+
+
+def load_cases(
+    files: Mapping[str, str], *, table: PolicyTable, hosts: Mapping[str, str], tenants: frozenset[str]
+) -> list[Case]:
+    """Read case files (name for messages -> text); `hosts` maps each host of the gateway to its tenant.
+
+    Raises:
+        DocumentError: with every error of every file.
+
+    """
+    findings: list[Diagnostic] = []
+    cases: list[Case] = []
+    for path in sorted(files):
+        try:
+            document = load(files[path], path)
+        except DocumentError as error:
+            findings.extend(error.findings)
+            continue
+        reader = _Reader(table, hosts, tenants)
+        cases += reader.read(Place(document, findings))
+    if findings:
+        raise DocumentError(tuple(sorted(findings)))
+    return cases
+
+
+def run_cases(cases: list[Case], *, table: PolicyTable, hosts: Mapping[str, str], now: float) -> list[Result]:
+    """Judge each case; a case without a time of its own happens at `now` (unix seconds)."""
+    return [_run(case, table, hosts, now if case.at is None else case.at) for case in cases]
+
+
+def _run(case: Case, table: PolicyTable, hosts: Mapping[str, str], now: float) -> Result:
+    verdict = judge(table, hosts, case.facts, case.person, now)
+    decision = verdict.decision
+    passed = (
+        decision.allowed == (case.decision == "allow")
+        and (case.route is None or case.route == verdict.route)
+        and (case.reason is None or case.reason == decision.reason)
+    )
+    return Result(
+        case=case,
+        passed=passed,
+        allowed=decision.allowed,
+        reason=decision.reason,
+        route=verdict.route,
+        rule=decision.rule,
+    )
+
+
+class _Reader:
+    """Reads the cases of one file."""
+
+    def __init__(self, table: PolicyTable, hosts: Mapping[str, str], tenants: frozenset[str]) -> None:
+        self._table = table
+        self._hosts = hosts
+        self._tenants = tenants
+        self._names: dict[str, Place] = {}
+
+    def read(self, root: Place) -> list[Case]:
+        entries = root.fields(("cases",), ("version",))
+        if entries is None:
+            return []
+        if "version" in entries and entries["version"].value != 1:
+            entries["version"].fail("the version of this format is 1")
+        cases = [self._case(item) for item in entries["cases"].items() or []]
+        return [case for case in cases if case is not None]
+
+    def _case(self, place: Place) -> Case | None:
+        entries = place.fields(("name", "request", "expect"), ("as", "from", "at"))
+        if entries is None:
+            return None
+        name = entries["name"].text()
+        if name is not None and name in self._names:
+            entries["name"].fail(f"a case of this name stands at {self._names[name]}")
+        self._names.setdefault(name or "", entries["name"])
+        person = self._person(entries["as"]) if "as" in entries else None
+        facts = self._request(entries["request"], entries.get("from"))
+        at = _moment(entries["at"]) if "at" in entries else None
+        expected = self._expectation(entries["expect"])
+        if name is None or facts is None or expected is None:
+            return None
+        decision, route, reason = expected
+        return Case(
+            name=name,
+            source=str(place),
+            person=person,
+            facts=facts,
+            at=at,
+            decision=decision,
+            route=route,
+            reason=reason,
+        )
+
+    def _known(self, place: Place, what: str, known: frozenset[str]) -> str | None:
+        text = place.text()
+        if text is not None and text not in known:
+            place.fail(f"unknown {what} {text!r}{did_you_mean(text, known)}")
+            return None
+        return text
+
+    def _person(self, place: Place) -> Person | None:
+        entries = place.fields(("user", "tenant", "roles"), ("id", "email", "amr", "mfa_age", "auth_age"))
+        if entries is None:
+            return None
+        user = entries["user"].text()
+        tenant = self._known(entries["tenant"], "tenant", self._tenants)
+        if entries["roles"].value == []:  # a person without a role is worth a case
+            roles: dict[str, Place] | None = {}
+        else:
+            roles = entries["roles"].texts(lambda item: self._known(item, "role", self._table.roles))
+        amr = entries["amr"].texts() if "amr" in entries else None
+        email = entries["email"].text() if "email" in entries else ""
+        user_id = entries["id"].text() if "id" in entries else ""
+        mfa_age: float | None = 0.0
+        if "mfa_age" in entries:
+            mfa_age = None if entries["mfa_age"].value == "never" else entries["mfa_age"].quantity(duration)
+        auth_age = entries["auth_age"].quantity(duration) if "auth_age" in entries else 0.0
+        if user is None or tenant is None or roles is None:
+            return None
+        person = Person(
+            user=user,
+            tenant=tenant,
+            roles=tuple(roles),
+            user_id=user_id or "",
+            email=email or "",
+            auth_age=auth_age or 0.0,
+            mfa_age=mfa_age,
+        )
+        return msgspec.structs.replace(person, amr=tuple(amr)) if amr else person
+
+    def _request(self, place: Place, origin: Place | None) -> Facts | None:
+        text = place.text()
+        client_ip = user_agent = ""
+        sender = origin.fields((), ("ip", "user_agent")) if origin else None
+        if sender:
+            client_ip = (sender["ip"].text() or "") if "ip" in sender else ""
+            user_agent = (sender["user_agent"].text() or "") if "user_agent" in sender else ""
+        if text is None:
+            return None
+        method, _, url = text.partition(" ")
+        if method not in METHODS:
+            place.fail(
+                f"{text!r} does not start with a method{did_you_mean(method, METHODS)}; write GET https://host/path"
+            )
+            return None
+        try:
+            facts = parse_request(method, url, client_ip=client_ip, user_agent=user_agent)
+        except ValueError as error:
+            place.fail(str(error))
+            return None
+        if facts.host not in self._hosts:
+            place.fail(f"unknown host {facts.host!r}{did_you_mean(facts.host, self._hosts)}")
+            return None
+        return facts
+
+    def _expectation(self, place: Place) -> tuple[Literal["allow", "deny"], str | None, Reason | None] | None:
+        entries = place.fields(("decision",), ("route", "reason"))
+        if entries is None:
+            return None
+        decision = entries["decision"].one_of(("allow", "deny"))
+        route = self._known(entries["route"], "route", frozenset(self._table.routes)) if "route" in entries else None
+        reason = entries["reason"].one_of([reason.value for reason in Reason]) if "reason" in entries else None
+        if decision is None:
+            return None
+        return "allow" if decision == "allow" else "deny", route, Reason(reason) if reason else None
+
+
+def _moment(place: Place) -> float | None:
+    text = place.text()
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        place.fail(f"{text!r} is not a time with its zone, such as 2026-03-01T09:30:00Z")
+        return None
+    return moment.timestamp()

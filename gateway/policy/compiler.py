@@ -1,0 +1,210 @@
+"""From the text of all policy files to one table, or to every error in them.
+
+Checks what only shows when the files are together: names that are declared twice or nowhere, cycles
+of roles, conditions against the parameters of their route, entries that cannot matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from pathlib import PurePath
+
+from gateway.document.place import Place
+from gateway.document.source import Diagnostic, DocumentError, did_you_mean, load
+from gateway.policy.condition import Condition, ConditionCompiler, ConditionError
+from gateway.policy.conflicts import report_conflicts
+from gateway.policy.declaration import Declarations, GrantDeclaration, RouteDeclaration, read_declarations
+from gateway.policy.roles import Roles, find_cycles
+from gateway.policy.table import Grant, PolicyTable, Rule
+
+
+def compile_policy(
+    files: Mapping[str, str],
+    *,
+    upstreams: Collection[str],
+    tenants: Collection[str],
+    hosts: Collection[str],
+    mfa_required: bool = True,
+) -> tuple[PolicyTable, list[Diagnostic]]:
+    """Compile the policy files (name for messages -> text) into a table; the order of the files changes nothing.
+
+    `upstreams`, `tenants` and `hosts` are what gateway.yaml configures; `mfa_required` says whether
+    everybody needs a second factor. Returns the table and the warnings.
+
+    Raises:
+        DocumentError: with every error of every file.
+
+    """
+    findings: list[Diagnostic] = []
+    declared = Declarations()
+    readable = _read_files(files, declared, findings)
+    compiler = _Compiler(declared, upstreams, tenants, hosts, mfa_required=mfa_required)
+    rules = compiler.compile(all_files=readable)
+    errors = {finding for finding in findings if finding.severity == "error"}
+    if errors:
+        raise DocumentError(tuple(sorted(errors)))
+    return PolicyTable(rules, compiler.roles, policy_version(files)), sorted(set(findings))
+
+
+def policy_version(files: Mapping[str, str]) -> str:
+    """Hash names (without directory) and texts of the files: 16 hex digits of SHA-256."""
+    digest = hashlib.sha256()
+    for name, text in sorted((PurePath(path).name, text) for path, text in files.items()):
+        for part in (name.encode(), text.encode("utf-8", "surrogatepass")):
+            digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()[:16]
+
+
+def _read_files(files: Mapping[str, str], into: Declarations, findings: list[Diagnostic]) -> bool:
+    """Read all files; False when one of them could not be read at all."""
+    readable = True
+    for path in sorted(files):
+        try:
+            document = load(files[path], path)
+        except DocumentError as error:
+            findings.extend(error.findings)
+            readable = False
+            continue
+        read_declarations(Place(document, findings), into)
+    if not findings and not into.names:
+        path = min(files, default="policies")
+        findings.append(
+            Diagnostic(
+                path=path, line=1, column=1, message="no file declares a route; without one every request is refused"
+            )
+        )
+    return readable
+
+
+class _Compiler:
+    """Joins the declarations of all files."""
+
+    def __init__(
+        self,
+        declared: Declarations,
+        upstreams: Collection[str],
+        tenants: Collection[str],
+        hosts: Collection[str],
+        *,
+        mfa_required: bool,
+    ) -> None:
+        self._declared = declared
+        self._upstreams = upstreams
+        self._tenants = tenants
+        self._hosts = hosts
+        self._mfa_required = mfa_required
+        self._conditions = ConditionCompiler()
+        self.roles = Roles({})
+
+    def compile(self, *, all_files: bool) -> list[Rule]:
+        """Check everything and build the rules; unknown roles count only when all files could be read."""
+        self._refuse_repeated_names()
+        self.roles = self._close_roles(all_files=all_files)
+        known_roles = self.roles.names if all_files else None
+        rules = [self._rule(route, known_roles) for route in self._declared.routes]
+        report_conflicts(self._declared.routes, self._hosts)
+        if all_files:
+            self._warn_about_idle_roles(rules)
+        return rules
+
+    def _refuse_repeated_names(self) -> None:
+        for what, named in (
+            ("role", [(role.name, role.place) for role in self._declared.roles]),
+            ("route", self._declared.names),
+        ):
+            first: dict[str, Place] = {}
+            for name, place in named:
+                if name in first:
+                    place.fail(f"the {what} {name!r} is declared a second time; the first is at {first[name]}")
+                first.setdefault(name, place)
+
+    def _close_roles(self, *, all_files: bool) -> Roles:
+        places = {role.name: role.place for role in reversed(self._declared.roles)}
+        includes: dict[str, list[str]] = {name: [] for name in places}
+        for role in self._declared.roles:
+            for name, place in role.includes.items():
+                if name == role.name:
+                    place.fail(f"the role {name!r} includes itself")
+                elif name in places:
+                    includes[role.name].append(name)
+                elif all_files:
+                    place.fail(f"unknown role {name!r}{did_you_mean(name, places)}")
+        cycles = find_cycles(includes)
+        for cycle in cycles:
+            places[cycle[0]].fail(f"the roles include each other in a circle: {' -> '.join((*cycle, cycle[0]))}")
+        return Roles(dict.fromkeys(includes, ()) if cycles else includes)
+
+    def _rule(self, declared: RouteDeclaration, known_roles: Collection[str] | None) -> Rule:
+        upstream = declared.route.upstream
+        if upstream not in self._upstreams:
+            declared.upstream.fail(f"unknown upstream {upstream!r}{did_you_mean(upstream, self._upstreams)}")
+        for host, place in declared.hosts.items():
+            if host not in self._hosts:
+                lower = host.lower() if host.lower() in self._hosts else ""
+                place.fail(
+                    f"unknown host {host!r}" + (f"; write {lower!r}" if lower else did_you_mean(host, self._hosts))
+                )
+        if not declared.route.mfa:
+            declared.place.warn(f"the route {declared.name!r} is open without a second factor (unsafe_without_mfa)")
+        grants = [self._grant(grant, declared, known_roles) for grant in declared.grants]
+        _refuse_idle_grants(declared.grants, grants)
+        return Rule(
+            route=declared.route,
+            template=declared.template,
+            grants=tuple(grants),
+            source=str(declared.verdict),
+            mfa_required=self._mfa_required,
+        )
+
+    def _grant(self, declared: GrantDeclaration, route: RouteDeclaration, known_roles: Collection[str] | None) -> Grant:
+        for role, place in declared.roles.items():
+            if known_roles is not None and role not in known_roles:
+                place.fail(f"unknown role {role!r}{did_you_mean(role, known_roles)}")
+        for tenant, place in (declared.tenants or {}).items():
+            if tenant not in self._tenants:
+                place.fail(f"unknown tenant {tenant!r}{did_you_mean(tenant, self._tenants)}")
+        return Grant(
+            roles=tuple(declared.roles),
+            accepts=self.roles.holders(declared.roles),
+            tenants=None if declared.tenants is None else frozenset(declared.tenants),
+            condition=self._condition(declared.when, route) if declared.when else None,
+            source=str(declared.place),
+        )
+
+    def _condition(self, place: Place, route: RouteDeclaration) -> Condition | None:
+        if not isinstance(place.value, str):  # reported when it was read
+            return None
+        try:
+            return self._conditions.compile(place.value, route.template.names)
+        except ConditionError as error:
+            for line, column, sentence in error.problems:
+                place.fail_inside(line, column, sentence)
+            return None
+
+    def _warn_about_idle_roles(self, rules: list[Rule]) -> None:
+        useful = {role for rule in rules for grant in rule.grants for role in grant.accepts}
+        for role in self._declared.roles:
+            if role.name not in useful:
+                role.place.warn(
+                    f"the role {role.name!r} is never granted anything: no route allows it or a role it includes"
+                )
+
+
+def _refuse_idle_grants(declared: list[GrantDeclaration], grants: list[Grant]) -> None:
+    """Report entries that cannot matter: another one allows at least the same people without a condition."""
+    for index, grant in enumerate(grants):
+        for other_index, other in enumerate(grants):
+            same = grant.accepts == other.accepts and grant.tenants == other.tenants and not declared[index].when
+            if (
+                other_index != index
+                and not declared[other_index].when
+                and grant.accepts
+                and grant.accepts <= other.accepts
+                and (other.tenants is None or (grant.tenants is not None and grant.tenants <= other.tenants))
+                and not (same and other_index > index)
+            ):
+                declared[index].place.fail(
+                    f"unreachable: the entry at {other.source} allows the same roles without a condition"
+                )
+                break

@@ -1,0 +1,338 @@
+"""A condition of a rule: one CEL expression, checked at load and answered per request.
+
+The only module that knows the CEL library. The library answers a failed evaluation with a
+truthy value of type ERROR instead of raising; here only the value True allows, and whatever
+is neither True nor False counts as failed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from cel_expr_python import cel
+
+from gateway.document.diagnostic import did_you_mean
+from gateway.exchange.session import Session
+from gateway.policy.roles import Roles
+
+MAX_LENGTH: Final = 4096
+NEVER: Final = timedelta(days=36500)
+"""Age of a factor that was never proven: older than every limit a condition may set."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is known about a request before anybody is asked who sent it."""
+
+    method: str
+    host: str
+    """Lower case, without port."""
+    path: str
+    """Canonical."""
+    query: str = ""
+    """As sent, without `?`."""
+    client_ip: str = ""
+    secure: bool = True
+    user_agent: str = ""
+
+
+class Circumstances(NamedTuple):
+    """Everything a condition can ask about."""
+
+    session: Session
+    facts: Facts
+    parameters: Mapping[str, str]
+    closure: Roles
+    """What the session's roles include."""
+    now: float
+
+
+class ConditionError(ValueError):
+    """An expression that must not run. Each problem is a line and column of the expression, from 1, and a sentence."""
+
+    def __init__(self, problems: tuple[tuple[int, int, str], ...]) -> None:
+        super().__init__("; ".join(sentence for _, _, sentence in problems))
+        self.problems = problems
+
+
+def _age(since: float, now: float) -> timedelta:
+    """Time since a factor was proven. A clock that was set back makes nothing younger than now."""
+    return timedelta(seconds=max(0.0, now - since)) if since else NEVER
+
+
+_STRINGS = cel.Type.List(cel.Type.STRING)
+
+_VARIABLES: Final[dict[str, tuple[cel.Type, Callable[[Circumstances], Any]]]] = {
+    "user.name": (cel.Type.STRING, lambda of: of.session.user),
+    "user.id": (cel.Type.STRING, lambda of: of.session.user_id),
+    "user.email": (cel.Type.STRING, lambda of: of.session.email),
+    "session.tenant": (cel.Type.STRING, lambda of: of.session.tenant),
+    "session.roles": (_STRINGS, lambda of: sorted(of.closure.held(of.session.roles))),
+    "session.amr": (_STRINGS, lambda of: list(of.session.amr)),
+    "session.mfa_age": (cel.Type.DURATION, lambda of: _age(of.session.mfa_time, of.now)),
+    "session.auth_age": (cel.Type.DURATION, lambda of: _age(of.session.auth_time, of.now)),
+    "session.handle": (cel.Type.STRING, lambda of: of.session.handle),
+    "request.method": (cel.Type.STRING, lambda of: of.facts.method),
+    "request.host": (cel.Type.STRING, lambda of: of.facts.host),
+    "request.path": (cel.Type.STRING, lambda of: of.facts.path),
+    "request.query": (cel.Type.STRING, lambda of: of.facts.query),
+    "request.scheme": (cel.Type.STRING, lambda of: "https" if of.facts.secure else "http"),
+    "request.secure": (cel.Type.BOOL, lambda of: of.facts.secure),
+    "request.client_ip": (cel.Type.STRING, lambda of: of.facts.client_ip),
+    "request.user_agent": (cel.Type.STRING, lambda of: of.facts.user_agent),
+    "network": (cel.Type.STRING, lambda of: of.facts.client_ip),
+    "network.ip": (cel.Type.STRING, lambda of: of.facts.client_ip),
+    "tenant": (cel.Type.STRING, lambda of: of.session.tenant),
+    "now": (cel.Type.TIMESTAMP, lambda of: datetime.fromtimestamp(of.now, UTC)),
+}
+"""The request schema: name, type, and where the value comes from."""
+
+NAMES: Final = tuple(name for name in _VARIABLES if name != "network")
+"""Names every condition may use; `path.NAME` comes with the template of the route."""
+
+
+@lru_cache(maxsize=4096)
+def _network(text: str) -> IPv4Network | IPv6Network:
+    return ip_network(text, strict=True)
+
+
+def _is_in(address: str, networks: str | list[str]) -> bool:
+    """CEL's `network.is_in("10.0.0.0/8")` and `network.is_in(["10.0.0.0/8", "192.0.2.1"])`. ValueError refuses."""
+    ip = ip_address(address)
+    candidates = [networks] if isinstance(networks, str) else list(networks)
+    return any([ip in _network(candidate) for candidate in candidates])  # noqa: C419 - each must be valid, whatever the order
+
+
+_IS_IN = cel.FunctionDecl(
+    "is_in",
+    [
+        cel.Overload(
+            "is_in_network",
+            return_type=cel.Type.BOOL,
+            parameters=[cel.Type.STRING, cel.Type.STRING],
+            is_member=True,
+            impl=_is_in,
+        ),
+        cel.Overload(
+            "is_in_networks",
+            return_type=cel.Type.BOOL,
+            parameters=[cel.Type.STRING, _STRINGS],
+            is_member=True,
+            impl=_is_in,
+        ),
+    ],
+)
+
+
+class Condition:
+    """A compiled expression. Its answer is True, False, or None when it could not be found out."""
+
+    __slots__ = ("_expression", "_inputs", "text")
+
+    def __init__(
+        self, text: str, expression: Any, inputs: tuple[tuple[str, Callable[[Circumstances], Any]], ...]
+    ) -> None:
+        self.text = text
+        self._expression = expression
+        self._inputs = inputs
+
+    def evaluate(self, circumstances: Circumstances) -> bool | None:
+        """Answer for one request. Never raises: what cannot be evaluated is None, and None refuses."""
+        try:
+            answer = self._answer(circumstances).value()
+        except Exception:  # noqa: BLE001 - a foreign library and foreign values: every failure refuses
+            return None
+        # An ERROR's value is its message, so identity with True and False also proves the type BOOL.
+        return answer if answer is True or answer is False else None
+
+    def diagnose(self, circumstances: Circumstances) -> str:
+        """Say why the answer is None, for an operator; empty when it is not."""
+        try:
+            answer = self._answer(circumstances)
+        except Exception as error:  # noqa: BLE001 - as in evaluate
+            return str(error)
+        return str(answer.value()) if answer.type() == cel.Type.ERROR else ""
+
+    def _answer(self, circumstances: Circumstances) -> Any:
+        return self._expression.eval(None, {name: value(circumstances) for name, value in self._inputs})
+
+
+class ConditionCompiler:
+    """Compiles expressions; keeps one CEL environment for each set of path parameters."""
+
+    def __init__(self) -> None:
+        self._environments: dict[frozenset[str], Any] = {}
+        self._compiled: dict[tuple[str, frozenset[str]], Condition] = {}
+
+    def compile(self, text: str, parameters: frozenset[str]) -> Condition:
+        """Check and compile an expression that may use the path parameters of its route.
+
+        Raises:
+            ConditionError: with every problem found.
+
+        """
+        key = text, parameters
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(text, parameters)
+        return self._compiled[key]
+
+    def _environment(self, parameters: frozenset[str]) -> Any:
+        if parameters not in self._environments:
+            types = {name: kind for name, (kind, _) in _VARIABLES.items()}
+            types.update((f"path.{name}", cel.Type.STRING) for name in parameters)
+            self._environments[parameters] = cel.NewEnv(variables=types, functions=[_IS_IN])
+        return self._environments[parameters]
+
+    def _compile(self, text: str, parameters: frozenset[str]) -> Condition:
+        if len(text) > MAX_LENGTH:
+            raise ConditionError(((1, 1, f"the condition is longer than {MAX_LENGTH} characters"),))
+        environment = self._environment(parameters)
+        try:
+            expression = environment.compile(text)
+        except RuntimeError as error:
+            raise ConditionError(tuple(_problems(str(error), parameters))) from None
+        if expression.return_type() != cel.Type.BOOL:
+            kind = str(expression.return_type()).lower()
+            raise ConditionError(((1, 1, f"the condition must be true or false, but it is of type {kind}"),))
+        problems = tuple(_faulty_literals(text, environment))
+        if problems:
+            raise ConditionError(problems)
+        serialized = expression.serialize()
+        inputs = [(name, value) for name, (_, value) in _VARIABLES.items() if _uses(serialized, name)]
+        inputs += [
+            (f"path.{name}", _parameter(name)) for name in sorted(parameters) if _uses(serialized, f"path.{name}")
+        ]
+        if not inputs:
+            raise ConditionError(((1, 1, "the condition does not depend on the request; remove it, or the rule"),))
+        return Condition(text, expression, tuple(inputs))
+
+
+def _uses(serialized: bytes, name: str) -> bool:
+    """Find a name in the references of a checked expression: field 1, a string (cel.expr.Reference.name).
+
+    A name that was missed would only be missing from the evaluation, which then fails and refuses.
+    """
+    return b"\x0a%c%b" % (len(name), name.encode()) in serialized
+
+
+def _parameter(name: str) -> Callable[[Circumstances], str]:
+    return lambda of: of.parameters[name]
+
+
+_PROBLEM = re.compile(r"^ERROR: <input>:(\d+):(\d+): (.*)$", re.MULTILINE)
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'.*")
+_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(.*)'")
+
+
+def _problems(report: str, parameters: frozenset[str]) -> Iterator[tuple[int, int, str]]:
+    """Turn the library's report into places and sentences."""
+    found = _PROBLEM.findall(report)
+    if not found:
+        yield 1, 1, "not CEL: " + report.partition("[")[0].strip()
+    for line, column, message in found:
+        yield int(line), int(column), _sentence(message, parameters)
+
+
+def _sentence(message: str, parameters: frozenset[str]) -> str:
+    undeclared = _UNDECLARED.fullmatch(message)
+    if undeclared:
+        name = undeclared[1]
+        if name.startswith("path."):
+            known = ", ".join(f"path.{parameter}" for parameter in sorted(parameters)) or "none"
+            return f"unknown name {name!r}; the path parameters of this route are: {known}"
+        return (
+            f"unknown name {name!r}{did_you_mean(name, (*NAMES, *(f'path.{parameter}' for parameter in parameters)))}"
+        )
+    overload = _OVERLOAD.fullmatch(message)
+    if overload:
+        return f"{overload[1].strip('_')} does not work on {overload[2]}"
+    return f"not CEL: {message.removeprefix('Syntax error: ')}"
+
+
+class Token(NamedTuple):
+    """A piece of an expression: kind, text, offset."""
+
+    kind: str
+    text: str
+    offset: int
+
+
+_TOKEN = re.compile(
+    r"""(?P<text>[rRbB]{0,2}(?:\"\"\"(?s:.*?)\"\"\"|'''(?s:.*?)'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))"""
+    r"|(?P<blank>\s+|//[^\n]*)|(?P<name>[A-Za-z_]\w*)|(?P<sign>&&|\|\||(?s:.))"
+)
+
+
+def tokens(text: str) -> list[Token]:
+    """Cut a valid expression into texts, names and signs, without blanks and comments."""
+    return [
+        Token(str(found.lastgroup), found[0], found.start())
+        for found in _TOKEN.finditer(text)
+        if found.lastgroup != "blank"
+    ]
+
+
+def conjuncts(text: str) -> list[str]:
+    """Split a valid expression at its outermost `&&`; an outermost `||` or `?` keeps it whole."""
+    depth = 0
+    cuts: list[int] = []
+    for token in tokens(text):
+        if token.kind == "sign":
+            depth += (token.text in "([{") - (token.text in ")]}")
+            if depth == 0 and token.text in {"||", "?"}:
+                return [text.strip()]
+            if depth == 0 and token.text == "&&":
+                cuts.append(token.offset)
+    starts = [0, *(cut + 2 for cut in cuts)]
+    return [text[start:end].strip() for start, end in zip(starts, [*cuts, len(text)], strict=True)]
+
+
+_PROBES: Final = {
+    "duration": "duration({0})",
+    "timestamp": "timestamp({0})",
+    "matches": '"".matches({0})',
+    "is_in": '"192.0.2.1".is_in({0})',
+    **{
+        name: 'timestamp("2026-01-01T00:00:00Z").%s({0})' % name  # noqa: UP031 - braces are the next format's
+        for name in (
+            "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear",
+            "getHours", "getMilliseconds", "getMinutes", "getMonth", "getSeconds",
+        )
+    },
+}  # fmt: skip
+"""Calls that fail at run time for a bad constant: tried at load, so that a typing error does not wait for its request."""
+
+
+def _faulty_literals(text: str, environment: Any) -> Iterator[tuple[int, int, str]]:
+    parts = tokens(text)
+    for index in range(len(parts) - 2):
+        call = parts[index]
+        if call.kind != "name" or call.text not in _PROBES or parts[index + 1].text != "(":
+            continue
+        for argument in _constants(parts[index + 2 :]):
+            answer = environment.compile(_PROBES[call.text].format(argument.text)).eval()
+            if answer.type() == cel.Type.ERROR:
+                line = text.count("\n", 0, argument.offset) + 1
+                column = argument.offset - text.rfind("\n", 0, argument.offset)
+                yield line, column, f"{call.text} cannot use {argument.text}: {_reason(str(answer.value()))}"
+
+
+def _constants(parts: list[Token]) -> Iterator[Token]:
+    """Yield the text constants that are all of an argument, or the items of a list that is."""
+    if len(parts) > 1 and parts[0].kind == "text" and parts[1].text == ")":
+        yield parts[0]
+    elif parts[0].text == "[":
+        for part in parts[1:]:
+            if part.text == "]":
+                return
+            if part.kind == "text":
+                yield part
+
+
+def _reason(message: str) -> str:
+    return message.partition(": ")[2] or message

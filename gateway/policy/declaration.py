@@ -1,0 +1,281 @@
+"""What one policy file says, read word by word.
+
+Checks everything that one file can be wrong about by itself and reports it with its place. What
+only shows when all files are together (unknown roles, ambiguity) is `compiler`'s and `conflicts`'.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+
+from gateway.document.place import Place
+from gateway.document.quantity import duration, rate, size
+from gateway.document.source import did_you_mean
+from gateway.exchange.route import Action, Durability, LimitSpec, Resource, Route
+from gateway.policy.template import Template, TemplateError, parse_template
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Names of roles, routes, upstreams and tenants; they travel in header fields and metric labels."""
+NAME_SENTENCE: Final = "a name starts with a letter or digit and has letters, digits, '.', '_' and '-', 64 at most"
+RESOURCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+_REFERENCE = re.compile(r"\{([^{}]*)\}")
+
+METHODS: Final = (
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
+    "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH",
+)  # fmt: skip
+"""RFC 9110 section 9 and RFC 5789 without CONNECT and TRACE, then WebDAV (RFC 4918, 3253, 5323)."""
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"})
+MAX_BURST: Final = 1_000_000
+
+_REQUIRED: Final = ("name", "match", "upstream")
+_OPTIONAL: Final = (
+    "public", "allow", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache",
+    "allow_encoded_slash", "allow_service_worker", "max_body", "timeout", "unsafe_without_mfa",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class RoleDeclaration:
+    """A role and the roles it includes, with their places."""
+
+    name: str
+    place: Place
+    includes: dict[str, Place]
+
+
+@dataclass(slots=True)
+class GrantDeclaration:
+    """One entry of an `allow` list."""
+
+    place: Place
+    roles: dict[str, Place]
+    tenants: dict[str, Place] | None
+    when: Place | None
+
+
+@dataclass(slots=True)
+class RouteDeclaration:
+    """One route as written. `route` is complete but for what other files must confirm."""
+
+    place: Place
+    name: str
+    template: Template
+    template_place: Place
+    hosts: dict[str, Place]
+    upstream: Place
+    route: Route
+    verdict: Place
+    """Where `public`, `allow` or `deny` stands, or the route where none does."""
+    grants: list[GrantDeclaration] = field(default_factory=list)
+
+    @property
+    def slots(self) -> list[tuple[str, str]]:
+        """Host (`*` = every) and method of each request the route takes; GET brings HEAD with it."""
+        methods = {*self.route.methods, *(("HEAD",) if "GET" in self.route.methods else ())}
+        return [(host, method) for host in self.hosts or ("*",) for method in sorted(methods)]
+
+
+@dataclass(slots=True)
+class Declarations:
+    """All that the files say. `names` has every route that has a name, also those that are otherwise wrong."""
+
+    roles: list[RoleDeclaration] = field(default_factory=list)
+    routes: list[RouteDeclaration] = field(default_factory=list)
+    names: list[tuple[str, Place]] = field(default_factory=list)
+
+
+def read_declarations(root: Place, into: Declarations) -> None:
+    """Read one policy file and add what it declares."""
+    entries = root.fields(("version",), ("roles", "routes"))
+    if entries is None:
+        return
+    if entries["version"].value != 1 or isinstance(entries["version"].value, bool):
+        entries["version"].fail("the version of this format is 1")
+    if "roles" not in entries and "routes" not in entries:
+        root.fail("the file declares neither roles nor routes")
+    if "roles" in entries:
+        _read_roles(entries["roles"], into)
+    for place in (entries["routes"].items() or []) if "routes" in entries else []:
+        route = _read_route(place, into)
+        if route is not None:
+            into.routes.append(route)
+
+
+def _read_roles(place: Place, into: Declarations) -> None:
+    entries = place.entries()
+    if entries is not None and not entries:
+        place.fail("no role is declared; name one, or remove the key")
+    for name, entry in (entries or {}).items():
+        if not NAME.fullmatch(name):
+            entry.key().fail(f"{name!r}: {NAME_SENTENCE}")
+            continue
+        fields = entry.fields((), ("includes",))
+        includes = fields["includes"].texts() if fields and "includes" in fields else None
+        into.roles.append(RoleDeclaration(name, entry.key(), includes or {}))
+
+
+def _read_route(place: Place, into: Declarations) -> RouteDeclaration | None:
+    entries = place.fields(_REQUIRED, _OPTIONAL)
+    if entries is None:
+        return None
+    name = entries["name"].text(NAME, NAME_SENTENCE)
+    if name is not None:
+        into.names.append((name, entries["name"]))
+    match = entries["match"].fields(("path", "methods"), ("hosts",))
+    upstream = entries["upstream"].text()
+    template = _read_template(match["path"]) if match else None
+    methods = match["methods"].texts(_read_method) if match else None
+    hosts = match["hosts"].texts() if match and "hosts" in match else {}
+    verdict, grants = _read_verdict(place, entries)
+    options = _read_options(entries, name or "", template, tuple(methods or ()))
+    if match is None or name is None or upstream is None or template is None or methods is None or hosts is None:
+        return None
+    route = Route(
+        name=name,
+        template=template.text,
+        methods=tuple(methods),
+        hosts=tuple(hosts),
+        upstream=upstream,
+        source=str(place),
+        **options,
+    )
+    return RouteDeclaration(place, name, template, match["path"], hosts, entries["upstream"], route, verdict, grants)
+
+
+def _read_template(place: Place) -> Template | None:
+    text = place.text()
+    if text is None:
+        return None
+    try:
+        return parse_template(text)
+    except TemplateError as error:
+        place.fail_inside(1, error.offset + 1, str(error))
+        return None
+
+
+def _read_method(place: Place) -> str | None:
+    text = place.text()
+    if text is None or text in METHODS:
+        return text
+    hint = f"; did you mean {text.upper()!r}?" if text.upper() in METHODS else did_you_mean(text.upper(), METHODS)
+    place.fail(f"unknown method {text!r}{hint}")
+    return None
+
+
+def _read_verdict(place: Place, entries: dict[str, Place]) -> tuple[Place, list[GrantDeclaration]]:
+    """Read who may take the route: exactly one of `public: true`, `allow` and `deny: true`."""
+    for word in ("public", "deny"):
+        if word in entries and entries[word].flag() is False:
+            entries[word].fail(f"{word}: false changes nothing; remove it")
+    present = [word for word in ("public", "allow", "deny") if word in entries]
+    if not present:
+        place.fail("the route says neither allow, nor public: true, nor deny: true; without one nobody could use it")
+        return place, []
+    for word in present[1:]:
+        entries[word].key().fail(f"a route has only one of public, allow and deny; this one already says {present[0]}")
+    grants = [_read_grant(item) for item in entries["allow"].items() or []] if "allow" in entries else []
+    return entries[present[0]].key(), [grant for grant in grants if grant is not None]
+
+
+def _read_grant(place: Place) -> GrantDeclaration | None:
+    entries = place.fields(("roles",), ("tenants", "when"))
+    if entries is None:
+        return None
+    roles = entries["roles"].texts()
+    tenants = entries["tenants"].texts() if "tenants" in entries else None
+    when = entries.get("when")
+    if when is not None:
+        when.text()
+    return None if roles is None else GrantDeclaration(place, roles, tenants, when)
+
+
+def _read_options(
+    entries: dict[str, Place], name: str, template: Template | None, methods: tuple[str, ...]
+) -> dict[str, Any]:
+    """Read the options of a route as fields of `Route`; what is wrong is reported and left out."""
+    public = "public" in entries
+    options: dict[str, Any] = {
+        "public": public,
+        "action": Action.VIEW if SAFE_METHODS.issuperset(methods) else Action.EDIT,
+    }
+    if "action" in entries:
+        options["action"] = Action(entries["action"].one_of([action.value for action in Action]) or Action.VIEW)
+    if "resource" in entries:
+        options["resource"] = _read_resource(entries["resource"], template)
+    if "rate_limit" in entries:
+        options["limit"] = _read_limit(entries["rate_limit"], name, public=public)
+    if "audit" in entries:
+        options["durability"] = _read_durability(entries["audit"])
+    for word, choices in (("authorization", ("gateway", "portal", "drop")), ("cache", ("no-store", "portal"))):
+        if word in entries:
+            options[word] = entries[word].one_of(choices) or choices[0]
+    for word in ("allow_encoded_slash", "allow_service_worker"):
+        if word in entries:
+            options[word] = entries[word].flag() is True
+    if "max_body" in entries:
+        options["max_body_bytes"] = _positive(entries["max_body"], entries["max_body"].quantity(size))
+    timeout = entries["timeout"].fields(("response",)) if "timeout" in entries else None
+    if timeout is not None:
+        options["response_timeout_s"] = _positive(timeout["response"], timeout["response"].quantity(duration))
+    if "unsafe_without_mfa" in entries:
+        place = entries["unsafe_without_mfa"]
+        options["mfa"] = place.flag() is not True
+        if public or "deny" in entries:
+            place.key().fail("unsafe_without_mfa has no effect on a route that asks for no session")
+    return options
+
+
+def _positive(place: Place, value: float | None) -> float | None:
+    if value is not None and value <= 0:
+        place.fail("must be more than 0")
+        return None
+    return value
+
+
+def _read_resource(place: Place, template: Template | None) -> Resource | None:
+    entries = place.fields(("type",), ("id",))
+    if entries is None:
+        return None
+    kind = entries["type"].text(
+        RESOURCE_TYPE, "a type starts with a letter and has letters, digits, '.', '_' and '-', 64 at most"
+    )
+    text = entries["id"].text() if "id" in entries else ""
+    if text and template is not None:
+        known = template.names
+        for found in _REFERENCE.finditer(text):
+            if found[1] not in known:
+                hint = did_you_mean(found[1], known)
+                entries["id"].fail_inside(1, found.start() + 1, f"the path has no parameter {found[0]}{hint}")
+        stray = re.search(r"[{}]", _REFERENCE.sub(lambda found: " " * len(found[0]), text))
+        if stray:
+            entries["id"].fail_inside(1, stray.start() + 1, "a brace without its partner")
+    return None if kind is None or text is None else Resource(type=kind, id=text)
+
+
+def _read_limit(place: Place, name: str, *, public: bool) -> LimitSpec | None:
+    entries = place.fields(("rate", "burst", "per"))
+    if entries is None:
+        return None
+    per_second = _positive(entries["rate"], entries["rate"].quantity(rate))
+    burst = entries["burst"].count(maximum=MAX_BURST)
+    per = entries["per"].one_of(("ip", "user", "tenant", "route"))
+    if per == "user" and public:
+        entries["per"].fail("a public route knows no user; count per ip, tenant or route")
+    if per_second is None or burst is None or per is None:
+        return None
+    kind = cast("Literal['ip', 'user', 'tenant', 'route']", per)  # one_of has checked it
+    return LimitSpec(name=f"route:{name}", rate_per_s=per_second, burst=burst, per=kind)
+
+
+def _read_durability(place: Place) -> Durability | None:
+    entries = place.fields(("durability",))
+    if entries is None:
+        return None
+    if entries["durability"].value == "strict+remote":
+        entries["durability"].fail("the durability strict+remote is not built yet; use strict")
+        return None
+    word = entries["durability"].one_of([durability.value for durability in Durability])
+    return None if word is None else Durability(word)

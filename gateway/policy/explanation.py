@@ -1,0 +1,163 @@
+"""Why a request is answered as it is: every criterion, whether it is met, and the line that decides.
+
+The decision itself is `judgement`'s; here it is only taken apart for a person to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import msgspec
+
+from gateway.exchange.decision import Decision
+from gateway.exchange.reason import Reason
+from gateway.exchange.session import Session
+from gateway.policy.condition import Circumstances, ConditionCompiler, ConditionError, Facts, conjuncts
+from gateway.policy.judgement import Person, judge
+from gateway.policy.table import Grant, Match, PolicyTable
+
+Outcome = Literal["hit", "miss", "unknown"]
+
+
+class Criterion(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that had to hold."""
+
+    name: str
+    """`host`, `path`, `method`, `public`, `session`, `factor`, `tenant`, `deny`, `role` or `when`."""
+    outcome: Outcome
+    """`unknown`: it could not be found out, which refuses like a miss."""
+    detail: str
+    rule: str = ""
+    """Place of the entry of `allow` that the criterion belongs to; empty for those of the route."""
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer and its criteria in the order in which they are looked at."""
+
+    decision: Decision
+    route: str
+    source: str
+    """Place of the route; empty when no route was found."""
+    criteria: tuple[Criterion, ...]
+
+
+def explain(
+    table: PolicyTable, hosts: Mapping[str, str], facts: Facts, person: Person | None, now: float
+) -> Explanation:
+    """Take the answer to one request apart; arguments as for `judge`."""
+    verdict = judge(table, hosts, facts, person, now)
+    session = person.session(facts, now) if person else None
+    criteria = [*_place(table, hosts, facts, verdict.decision.reason)]
+    if verdict.match is not None:
+        criteria += _person(table, hosts, verdict.match, session, facts=facts, now=now)
+    return Explanation(
+        decision=verdict.decision,
+        route=verdict.route,
+        source=verdict.match.route.source if verdict.match else "",
+        criteria=tuple(criteria),
+    )
+
+
+def _hit(hit: bool) -> Outcome:  # noqa: FBT001 - a conversion
+    return "hit" if hit else "miss"
+
+
+def _place(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, reason: Reason) -> Iterator[Criterion]:
+    """Explain host, path and method."""
+    known = facts.host in hosts
+    owner = f"belongs to the tenant {hosts[facts.host]}" if hosts.get(facts.host) else "is shared by all tenants"
+    yield Criterion(name="host", outcome=_hit(known), detail=f"{facts.host} {owner if known else 'is not served here'}")
+    if not known:
+        return
+    node = table.match(facts.host, facts.path)
+    if reason is Reason.AMBIGUOUS_PATH:
+        yield Criterion(
+            name="path", outcome="miss", detail=f"{facts.path} can be read as another path; the gateway refuses it"
+        )
+    elif node is None:
+        yield Criterion(name="path", outcome="miss", detail=f"no template matches {facts.path}")
+    else:
+        yield Criterion(name="path", outcome="hit", detail=f"{facts.path} is {node.template}")
+        found = facts.method in node.rules
+        detail = (
+            f"{facts.method} is the route {node.rules[facts.method].route.name}"
+            if found
+            else f"{facts.method} is not one of {', '.join(node.methods)}"
+        )
+        yield Criterion(name="method", outcome=_hit(found), detail=detail)
+
+
+def _person(
+    table: PolicyTable, hosts: Mapping[str, str], match: Match, session: Session | None, *, facts: Facts, now: float
+) -> Iterator[Criterion]:
+    """Explain who asks and what the route says about them."""
+    route, rule = match.route, match.rule
+    if route.public:
+        yield Criterion(name="public", outcome="hit", detail="the route is public: nobody is asked who they are")
+        return
+    if session is None:
+        yield Criterion(name="session", outcome="miss", detail="nobody is signed in")
+        return
+    yield Criterion(name="session", outcome="hit", detail=f"{session.user} of the tenant {session.tenant or '(none)'}")
+    if not rule.needs_mfa:
+        yield Criterion(name="factor", outcome="hit", detail="the route asks for no second factor")
+    elif session.mfa_time:
+        yield Criterion(name="factor", outcome="hit", detail=f"proven {now - session.mfa_time:.0f} s ago")
+    else:
+        yield Criterion(name="factor", outcome="miss", detail="the second factor was not proven")
+    tenant = hosts[facts.host]
+    if tenant:
+        detail = f"the host belongs to {tenant}, the session to {session.tenant or 'no tenant'}"
+        yield Criterion(name="tenant", outcome=_hit(session.tenant == tenant), detail=detail)
+    if not rule.grants:
+        yield Criterion(name="deny", outcome="miss", detail="the route is closed to everybody", rule=rule.refused.rule)
+    circumstances = table.circumstances(match, session, facts, now)
+    for grant in rule.grants:
+        yield from _grant(table, grant, circumstances, rule.template.names)
+
+
+def _grant(
+    table: PolicyTable, grant: Grant, circumstances: Circumstances, parameters: frozenset[str]
+) -> Iterator[Criterion]:
+    session = circumstances.session
+    fitting = sorted(grant.accepts.intersection(session.roles))
+    wanted = " or ".join(grant.roles)
+    if fitting:
+        direct = sorted(set(fitting) & set(grant.roles))
+        detail = f"holds {direct[0]}" if direct else f"holds {fitting[0]}, which includes {wanted}"
+    else:
+        held = ", ".join(session.roles) or "no role"
+        unknown = sorted(set(session.roles) - table.roles)
+        detail = f"needs {wanted}; holds {held}" + (
+            f" (unknown to the policy: {', '.join(unknown)})" if unknown else ""
+        )
+    yield Criterion(name="role", outcome=_hit(bool(fitting)), detail=detail, rule=grant.source)
+    if grant.tenants is not None:
+        detail = f"needs the tenant {' or '.join(sorted(grant.tenants))}; the session's is {session.tenant or '(none)'}"
+        yield Criterion(name="tenant", outcome=_hit(session.tenant in grant.tenants), detail=detail, rule=grant.source)
+    if grant.condition is not None:
+        yield from _condition(grant, circumstances, parameters)
+
+
+def _condition(grant: Grant, circumstances: Circumstances, parameters: frozenset[str]) -> Iterator[Criterion]:
+    """Answer each part of `a && b && c` by itself; the whole where the parts do not stand alone."""
+    whole = grant.condition
+    if whole is None:
+        return
+    compiler = ConditionCompiler()
+    try:
+        parts = [compiler.compile(part, parameters) for part in conjuncts(whole.text)]
+    except ConditionError:  # a part that does not depend on the request
+        parts = [whole]
+    for part in parts:
+        answer = part.evaluate(circumstances)
+        if answer is None:
+            yield Criterion(
+                name="when",
+                outcome="unknown",
+                detail=f"{part.text}  ({part.diagnose(circumstances)})",
+                rule=grant.source,
+            )
+        else:
+            yield Criterion(name="when", outcome=_hit(answer), detail=part.text, rule=grant.source)

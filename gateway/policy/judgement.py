@@ -1,0 +1,136 @@
+"""What the gateway would answer to one request of one person, without a running gateway.
+
+Goes through the stages that depend on configuration alone, in the order of the pipeline: host,
+route, session, factor, tenant, policy. Limits, bodies and upstreams are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.exchange.decision import Decision
+from gateway.exchange.reason import Reason
+from gateway.exchange.session import Session
+from gateway.policy.condition import Facts
+from gateway.policy.table import Match, PolicyTable
+from gateway.wire.authority import parse_authority
+from gateway.wire.target import is_plain, parse_target, readings
+
+_DAY_S = 86400.0
+_FACTOR_REASONS = frozenset({Reason.SIGN_IN_REQUIRED, Reason.MFA_REQUIRED, Reason.MFA_ENROLMENT_REQUIRED})
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who is signed in. Ages are seconds."""
+
+    user: str
+    tenant: str
+    roles: tuple[str, ...]
+    user_id: str = ""
+    """Empty = the same as `user`."""
+    email: str = ""
+    amr: tuple[str, ...] = ("pwd", "otp", "mfa")
+    auth_age: float = 0.0
+    mfa_age: float | None = 0.0
+    """None = the second factor was never proven."""
+
+    def session(self, facts: Facts, now: float) -> Session:
+        """Make the session that this person would have."""
+        auth_time = now - max(self.auth_age, self.mfa_age or 0.0)
+        return Session(
+            handle="example",
+            user_id=self.user_id or self.user,
+            user=self.user,
+            tenant=self.tenant,
+            roles=self.roles,
+            email=self.email,
+            amr=self.amr if self.mfa_age is not None else ("pwd",),
+            auth_time=auth_time,
+            mfa_time=0.0 if self.mfa_age is None else now - self.mfa_age,
+            created=auth_time,
+            expires=now + _DAY_S,
+            idle_s=_DAY_S,
+            host=facts.host,
+            secure=facts.secure,
+            client_ip=facts.client_ip,
+            user_agent=facts.user_agent,
+        )
+
+
+class Verdict(NamedTuple):
+    """The answer, and the route it was given for (None when no route was found)."""
+
+    match: Match | None
+    decision: Decision
+
+    @property
+    def route(self) -> str:
+        """Name of the route; empty when there is none."""
+        return self.match.route.name if self.match else ""
+
+
+def parse_request(method: str, url: str, *, client_ip: str = "", user_agent: str = "") -> Facts:
+    """Read a method and an absolute URL as the edge reads a request.
+
+    Raises:
+        ValueError: with a sentence, for what the edge would not accept either.
+
+    """
+    parts = urlsplit(url)
+    authority = parse_authority(parts.netloc.encode("utf-8"))
+    if parts.scheme not in {"http", "https"} or authority is None:
+        raise ValueError(f"{url!r} is not an absolute URL such as https://portal.example.com/invoices/42")
+    target = parse_target(url.partition("://")[2].removeprefix(parts.netloc).encode("utf-8") or b"/", authority)
+    if isinstance(target, Reason):
+        raise ValueError(f"{url!r}: the gateway refuses this address ({target})")  # noqa: TRY004 - a value, not a type
+    return Facts(
+        method=method,
+        host=authority.host,
+        path=target.path,
+        query=target.query.decode("ascii"),
+        client_ip=client_ip,
+        secure=parts.scheme == "https",
+        user_agent=user_agent,
+    )
+
+
+def judge(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, person: Person | None, now: float) -> Verdict:
+    """Answer one request; `hosts` maps each host of the gateway to its tenant (empty = shared by all)."""
+    if facts.host not in hosts:
+        return _refused(Reason.MISDIRECTED)
+    if is_ambiguous(table, facts):
+        return _refused(Reason.AMBIGUOUS_PATH)
+    match = table.resolve(facts.host, facts.path, facts.method)
+    if isinstance(match, Reason):
+        return _refused(match)
+    if not match.route.allow_encoded_slash and ("%2F" in facts.path or "%5C" in facts.path):
+        return _refused(Reason.AMBIGUOUS_PATH)
+    session = person.session(facts, now) if person else None
+    decision = table.decide(match, session, facts, now)
+    tenant = hosts[facts.host]
+    if (
+        session is None
+        or match.route.public
+        or decision.reason in _FACTOR_REASONS
+        or not tenant
+        or session.tenant == tenant
+    ):
+        return Verdict(match, decision)
+    return Verdict(match, Decision(allowed=False, reason=Reason.TENANT_MISMATCH))
+
+
+def is_ambiguous(table: PolicyTable, facts: Facts) -> bool:
+    """Tell whether some upstream could read the path as another route's."""
+    if is_plain(facts.path) and not table.has_capitals:
+        return False
+    variants = readings(facts.path)
+    node = table.match(facts.host, facts.path)
+    return variants is None or any(table.match_folded(facts.host, variant) is not node for variant in variants)
+
+
+def _refused(reason: Reason) -> Verdict:
+    return Verdict(None, Decision(allowed=False, reason=reason))

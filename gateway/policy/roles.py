@@ -1,0 +1,77 @@
+"""Which roles contain which: the closure of `includes`.
+
+Decides what holding a role amounts to. A role that no file declares amounts to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+
+class Roles:
+    """All declared roles and, for each, everything it includes, itself among it."""
+
+    __slots__ = ("_holders", "_included")
+
+    def __init__(self, includes: Mapping[str, Iterable[str]]) -> None:
+        """Close `includes`, which must be free of cycles and of undeclared roles."""
+        self._included: dict[str, frozenset[str]] = {}
+        for role in includes:
+            self._included[role] = frozenset(_reach(role, includes))
+        self._holders: dict[str, set[str]] = {role: set() for role in includes}
+        for role, included in self._included.items():
+            for other in included:
+                self._holders[other].add(role)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every declared role."""
+        return frozenset(self._included)
+
+    def holders(self, granted: Iterable[str]) -> frozenset[str]:
+        """List every role that satisfies a grant to one of `granted`: those roles and all that include them."""
+        found: set[str] = set()
+        for role in granted:
+            found |= self._holders.get(role, set())
+        return frozenset(found)
+
+    def held(self, roles: Iterable[str]) -> frozenset[str]:
+        """List everything that a person with `roles` holds; undeclared roles are nothing."""
+        found: set[str] = set()
+        for role in roles:
+            found |= self._included.get(role, frozenset())
+        return frozenset(found)
+
+
+def find_cycles(includes: Mapping[str, Iterable[str]]) -> list[tuple[str, ...]]:
+    """Find the cycles of `includes`, each once, from its first role in the order of the mapping."""
+    cycles: list[tuple[str, ...]] = []
+    done: set[str] = set()
+    for start in includes:
+        trail: list[str] = []
+        pending = [(start, iter(includes[start]))] if start not in done else []
+        while pending:
+            role, rest = pending[-1]
+            if len(trail) < len(pending):
+                trail.append(role)
+            following = next((other for other in rest if other in includes and other not in done), None)
+            if following is None:
+                done.add(role)
+                pending.pop()
+                trail.pop()
+            elif following in trail:
+                cycles.append(tuple(trail[trail.index(following) :]))
+            else:
+                pending.append((following, iter(includes[following])))
+    return cycles
+
+
+def _reach(role: str, includes: Mapping[str, Iterable[str]]) -> set[str]:
+    seen = {role}
+    pending = [role]
+    while pending:
+        for other in includes[pending.pop()]:
+            if other not in seen:
+                seen.add(other)
+                pending.append(other)
+    return seen

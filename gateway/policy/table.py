@@ -1,0 +1,334 @@
+"""The compiled policy: which route a request takes, and whether it is allowed.
+
+Pure functions of the table, the request, the session and the time. The path alone picks the
+template, segment by segment: a literal before one wildcard segment before any rest. Nothing here
+knows YAML; nothing here can be changed once it is built.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import unquote
+
+from gateway.exchange.decision import Decision
+from gateway.exchange.reason import Reason
+from gateway.exchange.route import Route
+from gateway.exchange.session import Owed, Session
+from gateway.policy.condition import Circumstances, Condition, Facts
+from gateway.policy.roles import Roles
+from gateway.policy.template import Template
+from gateway.wire.target import readings
+
+_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
+_SIGN_IN: Final = Decision(allowed=False, reason=Reason.SIGN_IN_REQUIRED)
+_OWED: Final = {
+    Owed.MFA: Decision(allowed=False, reason=Reason.MFA_REQUIRED),
+    Owed.ENROLMENT: Decision(allowed=False, reason=Reason.MFA_ENROLMENT_REQUIRED),
+}
+
+
+class Grant:
+    """One entry of an `allow` list: who, and under which condition."""
+
+    __slots__ = ("accepts", "allowed", "condition", "elsewhere", "failed", "roles", "source", "tenants", "unmet")
+
+    def __init__(
+        self,
+        *,
+        roles: tuple[str, ...],
+        accepts: frozenset[str],
+        tenants: frozenset[str] | None,
+        condition: Condition | None,
+        source: str,
+    ) -> None:
+        self.roles = roles
+        """As written."""
+        self.accepts = accepts
+        """Every role that satisfies the entry, by itself or by what it includes."""
+        self.tenants = tenants
+        """None = any tenant."""
+        self.condition = condition
+        self.source = source
+        self.allowed = Decision(allowed=True, reason=Reason.ALLOWED, rule=source)
+        self.elsewhere = Decision(allowed=False, reason=Reason.TENANT_MISMATCH, rule=source)
+        self.unmet = Decision(allowed=False, reason=Reason.CONDITION_FALSE, rule=source)
+        self.failed = Decision(allowed=False, reason=Reason.CONDITION_FAILED, rule=source)
+
+
+class Rule:
+    """A route and who may take it: `public`, a list of grants, or, with neither, nobody."""
+
+    __slots__ = ("_still", "grants", "needs_mfa", "parameters", "public", "refused", "resource", "route", "template")
+
+    def __init__(
+        self, *, route: Route, template: Template, grants: tuple[Grant, ...], source: str, mfa_required: bool
+    ) -> None:
+        """Bind `grants` to `route`; `source` is the place of `public`, `allow` or `deny`."""
+        self.route = route
+        self.template = template
+        self.grants = grants
+        self.parameters = template.parameters
+        self.public = Decision(allowed=True, reason=Reason.PUBLIC, rule=source) if route.public else None
+        self.needs_mfa = mfa_required and route.mfa
+        reason = Reason.ROLE_MISSING if grants else Reason.NO_RULE
+        self.refused = Decision(allowed=False, reason=reason, rule=source)
+        self.resource = tuple(_PARAMETER.split(route.resource.id)) if route.resource else ()
+        """Text and names of parameters in turn."""
+        self._still = Match(self, _NO_PARAMETERS)
+
+    def matched(self, path: str) -> Match:
+        """Bind the rule to a path that its template matches."""
+        parameters = self.parameters
+        if not parameters:
+            return self._still
+        segments = path.split("/")
+        if "%" in path:
+            # Decoded once, as the upstream will: `path.owner != "root"` must not be passed by `r%6Fot`.
+            return Match(self, {name: unquote(segments[index + 1]) for name, index in parameters})
+        return Match(self, {name: segments[index + 1] for name, index in parameters})
+
+
+class Match:
+    """A route and the values of its path parameters, percent-decoded."""
+
+    __slots__ = ("parameters", "route", "rule")
+
+    def __init__(self, rule: Rule, parameters: Mapping[str, str]) -> None:
+        self.rule = rule
+        self.route = rule.route
+        self.parameters = parameters
+
+    def resource_id(self) -> str:
+        """Fill the path parameters into the id of the route's resource; empty when it has none."""
+        parameters = self.parameters
+        return "".join(parameters[piece] if index % 2 else piece for index, piece in enumerate(self.rule.resource))
+
+
+class Node:
+    """All routes of one template on one host. Compare nodes by identity."""
+
+    __slots__ = ("methods", "rules", "template")
+
+    def __init__(self, template: str, rules: Iterable[Rule]) -> None:
+        self.template = template
+        """As the first of its routes writes it."""
+        self.rules: dict[str, Rule] = {}
+        for rule in rules:
+            for method in rule.route.methods:
+                self.rules[method] = rule
+        if "GET" in self.rules:
+            self.rules.setdefault("HEAD", self.rules["GET"])
+        self.methods = tuple(sorted(self.rules))
+        """For the `Allow` field of a 405 (RFC 9110 section 10.2.1)."""
+
+
+class Leaf:
+    """The nodes of one template, by host."""
+
+    __slots__ = ("anywhere", "hosts")
+
+    def __init__(self, template: str, rules: list[Rule]) -> None:
+        everywhere = [rule for rule in rules if not rule.route.hosts]
+        hosts = sorted({host for rule in rules for host in rule.route.hosts})
+        self.anywhere = Node(template, everywhere) if everywhere else None
+        """For every host that is not in `hosts`."""
+        self.hosts = {
+            host: Node(template, [*everywhere, *(rule for rule in rules if host in rule.route.hosts)]) for host in hosts
+        }
+
+
+class Step:
+    """One segment of the trie: where each next segment leads and what ends here."""
+
+    __slots__ = ("end", "literals", "rest", "single")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, Step] = {}
+        self.single: Step | None = None
+        self.end: Leaf | None = None
+        self.rest: Leaf | None = None
+
+    def add(self, segments: Iterable[str | None], leaf: Leaf, *, rest: bool) -> None:
+        """Grow the branch of one shape."""
+        step = self
+        for segment in segments:
+            if segment is None:
+                step.single = step.single or Step()
+                step = step.single
+            else:
+                step = step.literals.setdefault(segment, Step())
+        if rest:
+            step.rest = leaf
+        else:
+            step.end = leaf
+
+    def add_readings(self, segments: Iterable[str | None], leaf: Leaf, *, rest: bool) -> None:
+        """Grow the branch of one shape under every reading of its literals, in lower case."""
+        step = self
+        for segment in segments:
+            if segment is None:
+                step.single = step.single or Step()
+                step = step.single
+                continue
+            names = _readings_of(segment)
+            following = next((step.literals[name] for name in names if name in step.literals), None) or Step()
+            for name in names:
+                step.literals.setdefault(name, following)
+            step = following
+        if rest:
+            step.rest = step.rest or leaf
+        else:
+            step.end = step.end or leaf
+
+
+def _readings_of(segment: str) -> list[str]:
+    """List how an upstream may read one literal segment, in lower case; its own reading first."""
+    found = {reading[1:].lower() for reading in readings("/" + segment) or () if "/" not in reading[1:]}
+    return [segment.lower(), *sorted(found - {segment.lower()})]
+
+
+def find(step: Step, segments: list[str], host: str) -> Node | None:
+    """Walk to the most specific template that matches, going back where a branch ends.
+
+    The work grows with the number of segments and of branches that fit them, not with the number
+    of routes. `segments[0]` is the empty text before the first slash.
+    """
+    end = len(segments)
+    index = 1
+    retreats: list[tuple[Step, int] | Leaf] = []
+    while True:
+        if index == end:
+            leaf = step.end
+            if leaf is not None:
+                node = leaf.hosts.get(host, leaf.anywhere)
+                if node is not None:
+                    return node
+            following = None
+            if step.rest is not None:
+                retreats.append(step.rest)
+        else:
+            segment = segments[index]
+            following = step.literals.get(segment)
+            if step.rest is not None:
+                retreats.append(step.rest)
+            single = step.single
+            if single is not None and segment:
+                if following is None:
+                    following = single
+                else:
+                    retreats.append((single, index + 1))
+        while following is None:
+            if not retreats:
+                return None
+            retreat = retreats.pop()
+            if isinstance(retreat, Leaf):
+                node = retreat.hosts.get(host, retreat.anywhere)
+                if node is not None:
+                    return node
+            else:
+                following, index = retreat
+                index -= 1
+        step = following
+        index += 1
+
+
+class PolicyTable:
+    """A whole policy, ready to decide."""
+
+    def __init__(self, rules: Iterable[Rule], roles: Roles, version: str) -> None:
+        """Index `rules`, whose templates and hosts must not be ambiguous (`conflicts` sees to that)."""
+        self.version = version
+        """First 16 hex digits of the SHA-256 over the files."""
+        self.rules: Mapping[str, Rule] = MappingProxyType({rule.route.name: rule for rule in rules})
+        self.routes: Mapping[str, Route] = MappingProxyType({name: rule.route for name, rule in self.rules.items()})
+        self.closure = roles
+        self.roles = roles.names
+        by_shape: dict[tuple[tuple[str | None, ...], bool], list[Rule]] = {}
+        for rule in self.rules.values():
+            by_shape.setdefault(rule.template.shape, []).append(rule)
+        self._root = Step()
+        self._folded = Step()
+        self._exact: dict[str, Node] = {}
+        self.has_capitals = any(part and part != part.lower() for segments, _ in by_shape for part in segments)
+        """Some template has a capital letter, so that even a plain lower-case path has two readings."""
+        for (segments, rest), group in by_shape.items():
+            leaf = Leaf(group[0].template.text, group)
+            self._root.add(segments, leaf, rest=rest)
+            self._folded.add_readings(segments, leaf, rest=rest)
+            if not rest and None not in segments and not leaf.hosts and leaf.anywhere is not None:
+                self._exact[group[0].template.text] = leaf.anywhere
+
+    def match(self, host: str, path: str) -> Node | None:
+        """Pick the template for a canonical path on a host (lower case, without port); None when no template matches."""
+        node = self._exact.get(path)
+        if node is not None:
+            return node
+        if not path.startswith("/"):
+            return None
+        return find(self._root, path.split("/"), host)
+
+    def match_folded(self, host: str, path: str) -> Node | None:
+        """Pick the template for one reading of a path (`gateway.wire.target.readings`) as an upstream would that ignores case.
+
+        For comparison with `match` only: a path on which they differ is ambiguous.
+        """
+        if not path.startswith("/"):
+            return None
+        return find(self._folded, path.lower().split("/"), host)
+
+    def resolve(self, host: str, path: str, method: str) -> Match | Reason:
+        """Find the route of a request: NO_ROUTE, METHOD_NOT_ALLOWED, or the route and its path parameters."""
+        node = self._exact.get(path)
+        if node is None:
+            if not path.startswith("/"):
+                return Reason.NO_ROUTE
+            node = find(self._root, path.split("/"), host)
+            if node is None:
+                return Reason.NO_ROUTE
+        rule = node.rules.get(method)
+        return Reason.METHOD_NOT_ALLOWED if rule is None else rule.matched(path)
+
+    def decide(self, match: Match, session: Session | None, facts: Facts, now: float) -> Decision:
+        """Allow or refuse. The only source of an allowing decision.
+
+        Grants are tried in the order of the file; the first that fits allows. A refusal names the
+        grant that came nearest: a condition that failed, then one that was false, then another
+        tenant, then the whole `allow` list.
+        """
+        rule = match.rule
+        if rule.public is not None:
+            return rule.public
+        if session is None:
+            return _SIGN_IN
+        if rule.needs_mfa and not session.mfa_time:
+            return _OWED[session.owes or Owed.MFA]
+        if session.owes and rule.route.mfa:
+            return _OWED[session.owes]
+        nearest = 0
+        refusal = rule.refused
+        circumstances: Circumstances | None = None
+        for grant in rule.grants:
+            if grant.accepts.isdisjoint(session.roles):
+                continue
+            if grant.tenants is not None and session.tenant not in grant.tenants:
+                near, decision = 1, grant.elsewhere
+            elif grant.condition is None:
+                return grant.allowed
+            else:
+                if circumstances is None:
+                    circumstances = self.circumstances(match, session, facts, now)
+                answer = grant.condition.evaluate(circumstances)
+                if answer is True:
+                    return grant.allowed
+                near, decision = (2, grant.unmet) if answer is False else (3, grant.failed)
+            if near > nearest:
+                nearest, refusal = near, decision
+        return refusal
+
+    def circumstances(self, match: Match, session: Session, facts: Facts, now: float) -> Circumstances:
+        """Gather what a condition may ask about."""
+        return Circumstances(session, facts, match.parameters, self.closure, now)
