@@ -82,7 +82,9 @@ class Counter:
 
     def sample(self) -> Sample:
         """The current values."""
-        return Sample(name=self.name, kind="counter", help=self.help, labels=self.labels, values=list(self.values.items()))
+        return Sample(
+            name=self.name, kind="counter", help=self.help, labels=self.labels, values=list(self.values.items())
+        )
 
 
 class Gauge:
@@ -106,7 +108,9 @@ class Gauge:
 
     def sample(self) -> Sample:
         """The current values."""
-        return Sample(name=self.name, kind="gauge", help=self.help, labels=self.labels, values=list(self.values.items()))
+        return Sample(
+            name=self.name, kind="gauge", help=self.help, labels=self.labels, values=list(self.values.items())
+        )
 
 
 class Histogram:

@@ -73,7 +73,7 @@ class Reason(StrEnum):
     CREDENTIALS_REFUSED = "credentials_refused"
     CODE_REFUSED = "code_refused"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
-    PASSWORD_REFUSED = "password_refused"
+    PASSWORD_REFUSED = "password_refused"  # noqa: S105 - a reason, not a password
     FRESH_SIGN_IN_REQUIRED = "fresh_sign_in_required"
 
 
@@ -99,23 +99,33 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.TARGET_TOO_LONG: Answer(414, "Address too long", "The address is too long."),
     Reason.BODY_TOO_LARGE: Answer(413, "Too much data", "The request is larger than this address accepts."),
     Reason.METHOD_NOT_IMPLEMENTED: Answer(501, "Method not supported", "The gateway does not support this method."),
-    Reason.CODING_NOT_IMPLEMENTED: Answer(501, "Coding not supported", "The gateway does not support this transfer coding."),
+    Reason.CODING_NOT_IMPLEMENTED: Answer(
+        501, "Coding not supported", "The gateway does not support this transfer coding."
+    ),
     Reason.VERSION_NOT_SUPPORTED: Answer(505, "Version not supported", "The gateway speaks HTTP/1.0 and HTTP/1.1."),
     Reason.EXPECTATION_FAILED: Answer(417, "Expectation failed", "The gateway cannot meet the request's expectation."),
     Reason.REQUEST_TIMEOUT: Answer(408, "Request timed out", "The request took too long to arrive."),
-    Reason.INVALID_FORWARDED: Answer(400, "Invalid forwarding header", "A proxy in front of the gateway sent a header it cannot read."),
+    Reason.INVALID_FORWARDED: Answer(
+        400, "Invalid forwarding header", "A proxy in front of the gateway sent a header it cannot read."
+    ),
     Reason.SHED: Answer(429, "Too many requests", "Too many requests came from your network. Please wait a moment."),
     Reason.MISDIRECTED: Answer(421, "Wrong host", "This gateway does not answer for that host."),
     Reason.NO_ROUTE: Answer(404, "Not found", "There is nothing at this address."),
     Reason.METHOD_NOT_ALLOWED: Answer(405, "Method not allowed", "This address does not accept that method."),
     Reason.HTTPS_REQUIRED: Answer(308, "Secure connection required", "This address is served over HTTPS only."),
-    Reason.CREDENTIALS_CONFLICT: Answer(400, "More than one credential", "The request carries more than one credential."),
+    Reason.CREDENTIALS_CONFLICT: Answer(
+        400, "More than one credential", "The request carries more than one credential."
+    ),
     Reason.SIGN_IN_REQUIRED: Answer(401, "Please sign in", "This address needs you to sign in."),
     Reason.SESSION_EXPIRED: Answer(401, "Your session has ended", "You were away for a while. Please sign in again."),
     Reason.SESSION_REVOKED: Answer(401, "Your session was ended", "Your session was ended. Please sign in again."),
     Reason.MFA_REQUIRED: Answer(401, "One more step", "This address needs your second factor."),
-    Reason.MFA_ENROLMENT_REQUIRED: Answer(401, "Set up your second factor", "This address needs a second factor, and you have none yet."),
-    Reason.TENANT_MISMATCH: Answer(403, "Not your organisation", "You are signed in to another organisation than this address belongs to."),
+    Reason.MFA_ENROLMENT_REQUIRED: Answer(
+        401, "Set up your second factor", "This address needs a second factor, and you have none yet."
+    ),
+    Reason.TENANT_MISMATCH: Answer(
+        403, "Not your organisation", "You are signed in to another organisation than this address belongs to."
+    ),
     Reason.NO_RULE: Answer(403, "Not allowed", "No rule allows this request."),
     Reason.ROLE_MISSING: Answer(403, "Not allowed", "Your roles do not allow this."),
     Reason.CONDITION_FALSE: Answer(403, "Not allowed", "The conditions for this are not met right now."),
@@ -123,19 +133,33 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.CROSS_ORIGIN: Answer(403, "Not allowed", "The request came from another site."),
     Reason.SERVICE_WORKER: Answer(403, "Not allowed", "Service workers are not allowed at this address."),
     Reason.RATE_LIMITED: Answer(429, "Too many requests", "You are doing this too often. Please wait a moment."),
-    Reason.AUDIT_UNAVAILABLE: Answer(503, "Temporarily unavailable", "The request cannot be recorded right now. Please try again."),
-    Reason.STORE_UNAVAILABLE: Answer(503, "Temporarily unavailable", "Your session cannot be checked right now. You are still signed in; please try again."),
+    Reason.AUDIT_UNAVAILABLE: Answer(
+        503, "Temporarily unavailable", "The request cannot be recorded right now. Please try again."
+    ),
+    Reason.STORE_UNAVAILABLE: Answer(
+        503,
+        "Temporarily unavailable",
+        "Your session cannot be checked right now. You are still signed in; please try again.",
+    ),
     Reason.OVERLOADED: Answer(503, "Temporarily unavailable", "The gateway is busy. Please try again."),
     Reason.DRAINING: Answer(503, "Temporarily unavailable", "The gateway is restarting. Please try again."),
-    Reason.UPSTREAM_UNREACHABLE: Answer(502, "The portal cannot be reached", "The portal does not answer. Please try again later."),
-    Reason.UPSTREAM_TIMEOUT: Answer(504, "The portal took too long", "The portal did not answer in time. Please try again later."),
-    Reason.UPSTREAM_MALFORMED: Answer(502, "The portal's answer is invalid", "The portal sent an answer that cannot be passed on."),
+    Reason.UPSTREAM_UNREACHABLE: Answer(
+        502, "The portal cannot be reached", "The portal does not answer. Please try again later."
+    ),
+    Reason.UPSTREAM_TIMEOUT: Answer(
+        504, "The portal took too long", "The portal did not answer in time. Please try again later."
+    ),
+    Reason.UPSTREAM_MALFORMED: Answer(
+        502, "The portal's answer is invalid", "The portal sent an answer that cannot be passed on."
+    ),
     Reason.UPSTREAM_CLOSED: Answer(502, "The portal broke off", "The portal broke off its answer. Please try again."),
     Reason.INTERNAL_ERROR: Answer(500, "Something went wrong", "The gateway could not decide, so it refused."),
     Reason.FORM_EXPIRED: Answer(403, "The form has expired", "Please open the page again and repeat."),
     Reason.CREDENTIALS_REFUSED: Answer(401, "Sign-in failed", "The name or the password is not right."),
     Reason.CODE_REFUSED: Answer(401, "Code refused", "The code is not right, or it was used before."),
-    Reason.TOO_MANY_ATTEMPTS: Answer(429, "Too many attempts", "Too many attempts failed. Please wait before you try again."),
+    Reason.TOO_MANY_ATTEMPTS: Answer(
+        429, "Too many attempts", "Too many attempts failed. Please wait before you try again."
+    ),
     Reason.PASSWORD_REFUSED: Answer(400, "Password not accepted", "Please choose another password."),
     Reason.FRESH_SIGN_IN_REQUIRED: Answer(401, "Please confirm it is you", "This change needs a fresh code."),
 }

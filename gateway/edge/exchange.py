@@ -1,0 +1,102 @@
+"""One request and its answer, from the parsed head to the release: the one mutable object of the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.edge.sessions import SessionEntry
+from gateway.edge.snapshot import Snapshot
+from gateway.exchange.envelope import Event
+from gateway.exchange.reason import Reason
+from gateway.exchange.route import Durability, Route
+from gateway.wire.request import Fields
+
+if TYPE_CHECKING:
+    from gateway.edge.client import ClientConnection
+    from gateway.edge.resolve import Resolution
+    from gateway.edge.upstream import UpstreamConnection
+
+
+class Phase(IntEnum):
+    """Where an exchange stands."""
+
+    DECIDING = 0
+    INTENT = 1
+    """Waits until its intent is on stable storage; nothing has gone upstream."""
+    UPSTREAM = 2
+    """Sent, or being sent; no answer yet."""
+    HELD = 3
+    """An answer exists; its first byte waits for the record."""
+    RELEASED = 4
+    CLOSING = 5
+    """Complete but for the held-back end, which waits for the closing record."""
+    DONE = 6
+
+
+class Refusal(NamedTuple):
+    """A stage's objection: the gateway answers this itself."""
+
+    stage: str
+    reason: Reason
+    rule: str = ""
+    retry_after_s: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """State of one request. Owned by its client connection."""
+
+    client: ClientConnection
+    snapshot: Snapshot
+    request_id: bytes
+    method: bytes
+    raw_target: bytes
+    minor: int
+    fields: Fields
+    started: float
+    """Unix time."""
+    started_mono: float
+    secure: bool
+    client_ip: str
+    route: Route
+    tenant: str = ""
+    resolution: Resolution | None = None
+    entry: SessionEntry | None = None
+    durability: Durability = Durability.GROUP
+    phase: Phase = Phase.DECIDING
+    # what was decided
+    stage: str = ""
+    reason: Reason = Reason.INTERNAL_ERROR
+    rule: str = ""
+    allowed: bool = False
+    # request body
+    body_left: int = 0
+    """Bytes of a Content-Length body still to come."""
+    received: int = 0
+    body_done: bool = True
+    # upstream
+    upstream: UpstreamConnection | None = None
+    sent_at: float = 0.0
+    attempts: int = 0
+    # answer
+    status: int = 0
+    held: list[bytes] = field(default_factory=list)
+    """What waits for a record."""
+    held_bytes: int = 0
+    chunked: bool = False
+    """The answer goes out in chunks."""
+    sent: int = 0
+    """Body bytes of the answer, before framing."""
+    ended: bool = False
+    recorded_single: bool = False
+    """The record that was written closes the exchange too."""
+    close: bool = False
+    tunnel: bool = False
+    outcome: str = "completed"
+    events: list[Event] = field(default_factory=list)
+
+    def recorded(self, *, safe: bool) -> None:
+        """Pass the daemon's word on to the connection."""
+        self.client.recorded(self, safe=safe)

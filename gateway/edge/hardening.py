@@ -1,0 +1,131 @@
+"""Make an upstream's answer safe to release: security headers, cookies, caching, redirects.
+
+Our fields overwrite the portal's weaker ones and never stand twice. The result for one answer head
+depends on the head and on a few facts about the request, so it is remembered on the parsed head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from gateway.wire.cookies import harden_set_cookie
+from gateway.wire.response import ResponseHead
+
+STATUS_LINES: Final = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode()) for status in map(int, HTTPStatus)
+}
+
+_STRICT_REFERRER: Final = frozenset(
+    (b"no-referrer", b"same-origin", b"strict-origin", b"strict-origin-when-cross-origin")
+)
+
+
+def status_line(status: int) -> bytes:
+    """`HTTP/1.1 200 OK CRLF`; an unregistered status gets an empty phrase."""
+    return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRules:
+    """The operator's response header settings, ready to write."""
+
+    hsts: bytes
+    """Value of Strict-Transport-Security; empty = not sent. Only over TLS."""
+    csp: bytes
+    """Enforced beside the portal's own policy."""
+    csp_report_only: bytes
+    referrer_policy: bytes
+    permissions_policy: bytes
+    coop: bytes
+    corp: bytes
+
+    def always(self, *, secure: bool) -> bytes:
+        """Fields that stand on every answer, whatever the portal says."""
+        fields = [
+            b"x-content-type-options: nosniff\r\n",
+            b"cross-origin-opener-policy: %b\r\n" % self.coop,
+            b"cross-origin-resource-policy: %b\r\n" % self.corp,
+        ]
+        if self.permissions_policy:
+            fields.append(b"permissions-policy: %b\r\n" % self.permissions_policy)
+        if secure and self.hsts:
+            fields.append(b"strict-transport-security: %b\r\n" % self.hsts)
+        return b"".join(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What hardening needs to know about the request."""
+
+    secure: bool
+    authority: bytes
+    """Host and port as the browser wrote them."""
+    upstream_authorities: frozenset[bytes]
+    """How the upstream may name itself in an absolute redirect."""
+    no_store: bool
+    allow_service_worker: bool
+
+
+def harden(head: ResponseHead, rules: HeaderRules, facts: Facts) -> bytes:
+    """Status line and field lines of the answer, without framing fields and without the final CRLF."""
+    out = [status_line(head.status), head.forward, rules.always(secure=facts.secure)]
+    frame = b"SAMEORIGIN"
+    referrer = rules.referrer_policy
+    cache: list[bytes] = []
+    for name, value in head.weighed:
+        if name == b"set-cookie":
+            hardened = harden_set_cookie(value, secure=facts.secure)
+            if hardened is not None:
+                out.append(b"set-cookie: %b\r\n" % hardened)
+        elif name == b"clear-site-data":
+            # The portal must not sign people out of the gateway: neither "cookies" nor "*".
+            kept = [
+                part.strip()
+                for part in value.split(b",")
+                if part.strip() in (b'"cache"', b'"storage"', b'"executionContexts"')
+            ]
+            if kept:
+                out.append(b"clear-site-data: %b\r\n" % b", ".join(kept))
+        elif name in (b"location", b"refresh"):
+            out.append(b"%b: %b\r\n" % (name, _public(value, facts)))
+        elif name == b"x-frame-options":
+            frame = b"DENY" if value.strip().upper() == b"DENY" else frame
+        elif name == b"referrer-policy":
+            stricter = value.strip().lower()
+            referrer = (
+                stricter
+                if stricter == b"no-referrer" or (stricter in _STRICT_REFERRER and referrer not in _STRICT_REFERRER)
+                else referrer
+            )
+        elif name == b"service-worker-allowed":
+            if facts.allow_service_worker:
+                out.append(b"service-worker-allowed: %b\r\n" % value)
+        else:
+            cache.append(b"%b: %b\r\n" % (name, value))
+    out.extend((b"cache-control: no-store\r\n",) if facts.no_store else cache)
+    out.append(b"x-frame-options: %b\r\nreferrer-policy: %b\r\n" % (frame, referrer))
+    if rules.csp:
+        out.append(b"content-security-policy: %b\r\n" % rules.csp)
+    if rules.csp_report_only:
+        out.append(
+            b"content-security-policy-report-only: %b; report-uri /.gateway/csp-report\r\n" % rules.csp_report_only
+        )
+    return b"".join(out)
+
+
+def _public(value: bytes, facts: Facts) -> bytes:
+    """Rewrite an absolute URL of the upstream's own, or of ours with the wrong scheme, to the public origin."""
+    for scheme in (b"http://", b"https://"):
+        at = value.lower().find(scheme)
+        if at < 0:
+            continue
+        start = at + len(scheme)
+        end = min(
+            (cut for cut in (value.find(mark, start) for mark in (b"/", b"?", b"#")) if cut >= 0), default=len(value)
+        )
+        named = value[start:end].lower()
+        if named == facts.authority or named in facts.upstream_authorities:
+            return value[:at] + (b"https://" if facts.secure else b"http://") + facts.authority + value[end:]
+    return value

@@ -1,0 +1,155 @@
+"""The pipeline: one function, from the parsed head to permission to go upstream.
+
+Read `admit` to answer "can a request reach the upstream without passing X?". Each stage may object;
+policy alone can allow; an exception refuses. The order is that of the design, stage by stage.
+Nothing here waits: what must wait (the intent record, the upstream) is the connection's work.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from gateway.edge.exchange import Exchange, Refusal
+from gateway.edge.limits import LimitTable, subject_of
+from gateway.edge.sessions import Sessions
+from gateway.exchange.errors import StoreUnavailableError
+from gateway.exchange.reason import Reason
+from gateway.exchange.session import Owed
+from gateway.policy import Facts
+from gateway.wire.forwarded import client_address, limiter_key
+
+STORE_RETRY_S: Final = 2.0
+_SIGN_IN_PAGES: Final = frozenset(("login", "mfa", "recovery", "enrol", "account"))
+
+
+def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Refusal | None:
+    """Decide whether `x` may go upstream; None means yes, and `x.reason` then names who allowed it.
+
+    Framing and the grammar of the head (stage 1) were settled when the head was parsed.
+    """
+    s, fields, peer = x.snapshot, x.fields, x.client
+    authority = fields.authority
+    assert authority is not None  # noqa: S101 - a head without a valid Host is no Exchange
+
+    # 2 client identity: forwarding fields count only from trusted proxies
+    counted = peer.limiter_key
+    if peer.trusted:
+        address = client_address(peer.peer_ip, fields.forwarded_for, s.trusted_proxies)
+        if isinstance(address, Reason):
+            return Refusal("client", address)
+        x.client_ip, counted = address, limiter_key(address)
+        if fields.forwarded_proto in (b"http", b"https"):
+            x.secure = fields.forwarded_proto == b"https"
+
+    # 3 shed: before any store is touched
+    for bucket in s.limits:
+        wait = limits.take(bucket, counted, now)
+        if wait:
+            return Refusal("shed", Reason.SHED, retry_after_s=wait)
+
+    # 4 route: host, then path, then method
+    tenant = s.hosts.get(authority.host)
+    if tenant is None:
+        return Refusal("route", Reason.MISDIRECTED)
+    x.tenant = tenant
+    if peer.redirects and not x.secure:
+        return Refusal("route", Reason.HTTPS_REQUIRED)
+    resolution = x.resolution = s.resolver.resolve(authority, x.raw_target, x.method)
+    if resolution.refusal is not None:
+        return Refusal("route", resolution.refusal)
+    route = x.route = resolution.route
+    x.durability = route.durability or s.durability
+
+    # 5 session or credential
+    token = fields.secure_token if x.secure else fields.plain_token
+    entry = None
+    if token is not None:
+        try:
+            entry = sessions.lookup(token, now)
+        except StoreUnavailableError:
+            return Refusal("session", Reason.STORE_UNAVAILABLE, retry_after_s=STORE_RETRY_S)
+        # bound to its host and to TLS: a session of another host is no session here
+        if entry is not None and (entry.session.host != authority.host or entry.session.secure is not x.secure):
+            entry = None
+    x.entry = entry
+
+    if resolution.match is None:  # our own pages: they ask for what they need themselves
+        if resolution.internal in _SIGN_IN_PAGES and x.method == b"POST":
+            wait = limits.take(s.login_limit, counted, now)
+            if wait:
+                return Refusal("limit", Reason.TOO_MANY_ATTEMPTS, retry_after_s=wait)
+        if fields.length is not None and fields.length > (route.max_body_bytes or 0):
+            return Refusal("inspection", Reason.BODY_TOO_LARGE)
+        x.stage, x.reason, x.allowed = "pages", Reason.PUBLIC, True
+        return None
+
+    if route.authorization == "gateway" and fields.authorization:
+        return Refusal("session", Reason.CREDENTIALS_CONFLICT if entry else Reason.SIGN_IN_REQUIRED)
+    session = entry.session if entry is not None else None
+    if session is not None and tenant and session.tenant != tenant:  # 7 tenant
+        if not route.public:
+            return Refusal("tenant", Reason.TENANT_MISMATCH)
+        x.entry = session = None
+    if session is not None and session.owes is not Owed.NOTHING:  # 6 assurance
+        if not route.public and route.mfa:
+            return Refusal(
+                "assurance", Reason.MFA_REQUIRED if session.owes is Owed.MFA else Reason.MFA_ENROLMENT_REQUIRED
+            )
+        if route.public:
+            x.entry = session = None
+    if session is None and not route.public:
+        return Refusal("session", Reason.SIGN_IN_REQUIRED)
+
+    # 8 policy: the only source of ALLOW
+    target = resolution.target
+    assert target is not None  # noqa: S101 - a resolution with a match has a target
+    decision = s.policy.decide(
+        resolution.match,
+        session,
+        Facts(
+            method=x.method.decode("ascii"),
+            host=authority.host,
+            path=target.path,
+            query=target.query.decode("ascii"),
+            client_ip=x.client_ip,
+            secure=x.secure,
+            user_agent=fields.user_agent.decode("latin-1"),
+        ),
+        now,
+    )
+    x.rule = decision.rule
+    if not decision.allowed:
+        return Refusal("policy", decision.reason, decision.rule)
+
+    # 9 limits by user, tenant and route
+    if s.user_limits or route.limit is not None:
+        user = session.user_id if session is not None else ""
+        of_tenant = session.tenant if session is not None else tenant
+        for bucket in s.user_limits if route.limit is None else (*s.user_limits, s.route_limits[route.name]):
+            subject = subject_of(bucket.spec, ip=counted, user=user, tenant=of_tenant, route=route.name)
+            wait = limits.take(bucket, subject, now)
+            if wait:
+                return Refusal("limit", Reason.RATE_LIMITED, retry_after_s=wait)
+
+    # 10 inspection of the head
+    if (
+        fields.websocket
+        and fields.origin
+        and fields.origin != b"%b://%b" % (b"https" if x.secure else b"http", authority.text.encode("ascii"))
+    ):
+        return Refusal("inspection", Reason.CROSS_ORIGIN)
+    if fields.service_worker and not route.allow_service_worker:
+        return Refusal("inspection", Reason.SERVICE_WORKER)
+    if fields.length is not None and fields.length > (route.max_body_bytes or s.wire.max_body):
+        return Refusal("inspection", Reason.BODY_TOO_LARGE)
+
+    if entry is not None:
+        sessions.touch(entry, now)
+    x.stage, x.reason, x.allowed = "policy", decision.reason, True
+    return None
+
+
+def retry_after(seconds: float) -> int:
+    """Whole seconds for Retry-After, at least one."""
+    return max(1, math.ceil(seconds))

@@ -1,0 +1,200 @@
+"""Hand audit records to the audit daemon and wait until they are safe.
+
+All records of one loop tick travel in one frame; the daemon answers when they are as safe as the
+frame asks. Records that were not acknowledged are kept and sent again when the daemon comes back, so
+that a crash of the daemon loses none. The recorder never decides what a record says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from gateway.audit.protocol import (
+    ASYNC,
+    Ack,
+    ProtocolError,
+    Refused,
+    ReplyDecoder,
+    Welcome,
+    first_sequence,
+    pack_hello,
+    pack_records,
+)
+
+MAX_UNACKED_RECORDS: Final = 8192
+MAX_UNACKED_BYTES: Final = 8 << 20
+RECONNECT_S: Final = 0.05
+
+
+class Recorded(Protocol):
+    """Whoever waits for a record."""
+
+    def recorded(self, *, safe: bool) -> None:
+        """The record is safe, or it was refused for good."""
+
+
+class Frame:
+    """Records of one tick, until they are acknowledged."""
+
+    __slots__ = ("first", "grade", "payloads", "size", "waiting")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.grade = ASYNC
+        self.payloads: list[bytes] = []
+        self.size = 0
+        self.waiting: list[Recorded] = []
+
+
+class Recorder(asyncio.Protocol):
+    """The edge's end of the audit socket."""
+
+    def __init__(
+        self,
+        slot: int,
+        connect: Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[object]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._slot = slot
+        self._connect = connect
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.WriteTransport | None = None
+        self._decoder = ReplyDecoder()
+        self._frame: Frame | None = None
+        self._sent: deque[Frame] = deque()
+        self._next = 0
+        self._scheduled = False
+        self._welcomed = False
+        self._stopped = False
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self.unacked = 0
+        self.unacked_bytes = 0
+        self.refused = 0
+
+    async def start(self) -> None:
+        """Connect and wait for the daemon's welcome."""
+        self._reconnecting = self._loop.create_task(self._reconnect(), name="audit reconnect")
+        await self._ready.wait()
+
+    @property
+    def available(self) -> bool:
+        """True while the daemon answers and there is room for more unacknowledged records."""
+        return self._welcomed and self.unacked < MAX_UNACKED_RECORDS and self.unacked_bytes < MAX_UNACKED_BYTES
+
+    @property
+    def sequence(self) -> int:
+        """The number that the next record gets."""
+        return self._next
+
+    def add(self, payload: bytes, grade: int, waiter: Recorded | None) -> None:
+        """Record `payload`; `waiter` is told when it is safe (grade async: when it is handed over)."""
+        frame = self._frame
+        if frame is None:
+            frame = self._frame = Frame(self._next)
+            if not self._scheduled:
+                self._scheduled = True
+                self._loop.call_soon(self._flush)
+        frame.payloads.append(payload)
+        frame.size += len(payload)
+        frame.grade = max(frame.grade, grade)
+        if waiter is not None:
+            frame.waiting.append(waiter)
+        self._next += 1
+        self.unacked += 1
+        self.unacked_bytes += len(payload)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        frame = self._frame
+        if frame is None or not self._welcomed or self._transport is None:
+            return
+        self._frame = None
+        self._sent.append(frame)
+        self._transport.writelines(pack_records(frame.grade, frame.first, frame.payloads))
+        if frame.grade == ASYNC:
+            self._release(frame, safe=True)
+
+    @staticmethod
+    def _release(frame: Frame, *, safe: bool) -> None:
+        waiting = frame.waiting
+        frame.waiting = []
+        for waiter in waiting:
+            waiter.recorded(safe=safe)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Introduce the slot."""
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101 - a stream transport by construction
+        self._transport = transport
+        self._decoder = ReplyDecoder()
+        transport.write(pack_hello(self._slot))
+
+    def data_received(self, data: bytes) -> None:
+        """Take acknowledgements."""
+        try:
+            replies = self._decoder.feed(data)
+        except ProtocolError:
+            if self._transport is not None:
+                self._transport.close()
+            return
+        sent = self._sent
+        for reply in replies:
+            if isinstance(reply, Ack):
+                while sent and sent[0].first + len(sent[0].payloads) - 1 <= reply.seq:
+                    self._settle(sent.popleft(), safe=True)
+            elif isinstance(reply, Refused):
+                while sent and sent[0].first <= reply.seq:
+                    self.refused += len(sent[0].payloads)
+                    self._settle(sent.popleft(), safe=False)
+            elif isinstance(reply, Welcome):
+                self._welcome(reply.last_seq)
+
+    def _settle(self, frame: Frame, *, safe: bool) -> None:
+        self.unacked -= len(frame.payloads)
+        self.unacked_bytes -= frame.size
+        self._release(frame, safe=safe)
+
+    def _welcome(self, last_seq: int) -> None:
+        if self._next == 0:
+            self._next = first_sequence(self._clock(), last_seq)
+        self._welcomed = True
+        assert self._transport is not None  # noqa: S101 - a welcome comes over a connection
+        for frame in self._sent:  # the daemon skips and acknowledges what it has
+            self._transport.writelines(pack_records(frame.grade, frame.first, frame.payloads))
+        self._ready.set()
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Keep what is not acknowledged and come back."""
+        self._transport = None
+        self._welcomed = False
+        if not self._stopped:
+            self._reconnecting = self._loop.create_task(self._reconnect(), name="audit reconnect")
+
+    async def _reconnect(self) -> None:
+        while not self._stopped:
+            try:
+                await self._connect(lambda: self)
+            except OSError:
+                await asyncio.sleep(RECONNECT_S)
+            else:
+                return
+
+    async def stop(self) -> None:
+        """Wait a moment for the last acknowledgements and hang up."""
+        self._flush()
+        for _ in range(40):
+            if not self.unacked:
+                break
+            await asyncio.sleep(RECONNECT_S)
+        self._stopped = True
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+        if self._transport is not None:
+            self._transport.close()

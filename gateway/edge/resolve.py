@@ -1,0 +1,119 @@
+"""From a raw request-target to one route, or to the reason why there is none.
+
+The path alone picks the template. Every plausible reading of the path must select the same route as
+the canonical path does, compared without regard to case: else policy and upstream could see different
+resources. A pure function of (host, target, method) and the policy table; remembered per snapshot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.audit.access import MAX_PATH_BYTES, encode_resources, encode_text
+from gateway.exchange.reason import Reason
+from gateway.exchange.route import Action, Route
+from gateway.policy import Match, PolicyTable
+from gateway.wire.authority import Authority
+from gateway.wire.target import Target, is_plain, parse_target, readings
+
+INTERNAL: Final = "/.gateway"
+INTERNAL_PAGES: Final = ("login", "mfa", "enrol", "recovery", "logout", "account", "static", "jwks.json", "csp-report")
+MEMO_ENTRIES: Final = 8192
+
+_INTERNAL_ACTIONS: Final = {"login": Action.EDIT, "mfa": Action.EDIT, "logout": Action.EDIT}
+NO_ROUTE: Final = Route(name="none", template="", methods=("GET",), upstream="", public=True)
+
+
+@dataclass(slots=True, eq=False)
+class Resolution:
+    """What one target means."""
+
+    target: Target | None
+    route: Route
+    match: Match | None
+    """None for our own pages and for refusals."""
+    refusal: Reason | None
+    internal: str
+    """Name of our own page (`login`, `jwks.json`, …), `other` for the rest of `/.gateway/`, empty for the portal."""
+    text: bytes
+    """Target as forwarded: canonical path and byte-exact query."""
+    path_json: bytes
+    resources: bytes
+    methods: tuple[str, ...] = ()
+    """What the path allows, for the Allow field of a 405."""
+
+
+class Resolver:
+    """Resolves targets against one policy table."""
+
+    def __init__(self, table: PolicyTable) -> None:
+        self._table = table
+        self._memo: dict[tuple[str, bytes, bytes], Resolution] = {}
+        self._internal = {
+            name: Route(
+                name=f"gateway.{name}",
+                template=f"{INTERNAL}/{name}",
+                methods=("GET", "POST"),
+                upstream="gateway",
+                public=True,
+                action=_INTERNAL_ACTIONS.get(name, Action.VIEW),
+                authorization="drop",
+                cache="portal",
+                max_body_bytes=64 * 1024,
+            )
+            for name in (*INTERNAL_PAGES, "other")
+        }
+
+    def resolve(self, authority: Authority, raw: bytes, method: bytes) -> Resolution:
+        """Resolve one target; refusals are resolutions too."""
+        key = (authority.text, raw, method)
+        known = self._memo.get(key)
+        if known is None:
+            if len(self._memo) >= MEMO_ENTRIES:
+                self._memo.clear()
+            known = self._memo[key] = self._resolve(authority, raw, method)
+        return known
+
+    def _resolve(self, authority: Authority, raw: bytes, method: bytes) -> Resolution:
+        target = parse_target(raw, authority)
+        if isinstance(target, Reason):
+            return self._refused(raw, target)
+        path, host = target.path, authority.host
+        if not is_plain(path) and self._is_ambiguous(host, path):
+            return self._refused(raw, Reason.AMBIGUOUS_PATH)
+        path_json = encode_text(path.encode("ascii"), MAX_PATH_BYTES)
+        if path.startswith(INTERNAL + "/") or path == INTERNAL:
+            page = path[len(INTERNAL) + 1 :].partition("/")[0]
+            page = page if page in INTERNAL_PAGES else "other"
+            return Resolution(target, self._internal[page], None, None, page, target.text, path_json, b"")
+        found = self._table.resolve(host, path, method.decode("ascii"))
+        if isinstance(found, Reason):
+            refused = self._refused(raw, found, path_json)
+            if found is Reason.METHOD_NOT_ALLOWED and (node := self._table.match(host, path)) is not None:
+                refused.methods = node.methods
+            return refused
+        if target.escapes_slash and not found.route.allow_encoded_slash:
+            return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
+        resources = encode_resources(found.route, dict(found.parameters))
+        return Resolution(target, found.route, found, None, "", target.text, path_json, resources)
+
+    def _is_ambiguous(self, host: str, path: str) -> bool:
+        """Whether some upstream could read the path as another route's (or as one of our own pages)."""
+        variants = readings(path)
+        if variants is None:
+            return True
+        canonical = self._table.match(host, path)
+        internal = path.startswith(INTERNAL)
+        for variant in variants:
+            lowered = variant.lower()
+            if lowered.startswith(INTERNAL) != internal:
+                return True
+            if not internal and self._table.match_folded(host, lowered) is not canonical:
+                return True
+        return False
+
+    @staticmethod
+    def _refused(raw: bytes, reason: Reason, path_json: bytes = b"") -> Resolution:
+        shown = path_json or encode_text(raw.partition(b"?")[0], MAX_PATH_BYTES)
+        return Resolution(None, NO_ROUTE, None, reason, "", b"", shown, b"")

@@ -1,0 +1,102 @@
+"""Everything a worker needs to decide, built whole and swapped whole. Never changed after it is built."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.edge.hardening import HeaderRules
+from gateway.edge.resolve import Resolver
+from gateway.exchange.reason import Reason
+from gateway.exchange.route import Durability
+from gateway.policy import PolicyTable
+from gateway.ratelimit.gcra import Bucket
+from gateway.wire.forwarded import Network
+
+
+class ErrorPage(Protocol):
+    """Renders a refusal for a person."""
+
+    def __call__(
+        self, reason: Reason, *, request_id: str, detail: str = "", retry_after: int = 0, sign_in: bool = False
+    ) -> bytes:
+        """Return a complete HTML document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server of an upstream."""
+
+    host: str
+    port: int
+    path: str
+    """Unix socket instead of host and port; empty for TCP."""
+    tls: ssl.SSLContext | None
+    server_name: str
+    authority: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A configured upstream, or our own pages."""
+
+    name: str
+    servers: tuple[Server, ...]
+    preserve_host: bool
+    connect_timeout_s: float
+    response_timeout_s: float
+    idle_timeout_s: float
+    field_names: dict[str, bytes]
+    authorities: frozenset[bytes]
+    max_connections: int
+    internal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WireLimits:
+    """Bounds on what a client may send and how slowly; bytes, counts, seconds."""
+
+    max_head: int
+    max_fields: int
+    max_target: int
+    max_body: int
+    max_connections: int
+    head_timeout_s: float
+    body_timeout_s: float
+    idle_timeout_s: float
+    write_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One validated configuration, ready to serve."""
+
+    version: str
+    """Digest of the whole bundle."""
+    policy: PolicyTable
+    resolver: Resolver
+    hosts: Mapping[str, str]
+    """Hosts the gateway answers for, with their tenants; empty = shared by all tenants."""
+    issuer: str
+    public_port: int
+    upstreams: Mapping[str, Upstream]
+    pages: Upstream
+    limits: tuple[Bucket, ...]
+    """Limits that count before any store is touched: per address."""
+    user_limits: tuple[Bucket, ...]
+    """Limits that need to know who it is."""
+    login_limit: Bucket
+    route_limits: Mapping[str, Bucket]
+    trusted_proxies: tuple[Network, ...]
+    mapped_names: frozenset[bytes]
+    headers: HeaderRules
+    durability: Durability
+    wire: WireLimits
+    mfa_required: bool
+    error_page: ErrorPage
+    error_page_csp: bytes
+    sign: Callable[[dict[str, object]], bytes]
+    jwks: bytes
+    log_requests: bool

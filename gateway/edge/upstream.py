@@ -1,0 +1,443 @@
+"""Connections to the servers behind the gateway, and the pool that keeps them.
+
+One protocol object is one connection; it serves one exchange at a time. It reads answers by strict
+framing (RFC 9112 §6.3), hands them to the client's connection and goes back to the pool only when
+both directions ended where their framing said. A pool decides what to open; it never queues for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha1
+from time import monotonic
+from typing import Final, Protocol
+
+from gateway.edge.exchange import Exchange
+from gateway.edge.metrics import EdgeMetrics
+from gateway.edge.snapshot import Server, Upstream
+from gateway.exchange.reason import Reason
+from gateway.wire.chunked import ChunkedDecoder, ChunkedError
+from gateway.wire.response import ResponseHead, parse_response_head
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_INFORMATIONAL: Final = 16
+MEMO_ENTRIES: Final = 512
+MEMO_HEAD_BYTES: Final = 2048
+IDLE_POOL_S: Final = 55.0
+_RFC_6455_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+
+IDLE, HEAD, LENGTH, CHUNKED, UNTIL_CLOSE, TUNNEL, CLOSED = range(7)
+
+
+class AnswerTo(Protocol):
+    """The client's side, as an upstream connection sees it."""
+
+    def on_attached(self, x: Exchange, connection: UpstreamConnection) -> None:
+        """A connection is ready: send the request."""
+
+    def on_head(self, x: Exchange, head: ResponseHead) -> None:
+        """The head of the final answer arrived."""
+
+    def on_body(self, x: Exchange, data: bytes) -> None:
+        """Body bytes of the answer arrived."""
+
+    def on_end(self, x: Exchange) -> None:
+        """The answer is complete."""
+
+    def on_settled(self, x: Exchange) -> None:
+        """Everything that arrived in one read was passed on."""
+
+    def on_failed(self, x: Exchange, reason: Reason) -> None:
+        """There will be no (more) answer."""
+
+
+class HeadMemo:
+    """Parses of answer heads by their bytes: a pure function, remembered."""
+
+    def __init__(self) -> None:
+        self._memo: dict[bytes, ResponseHead] = {}
+
+    def parse(self, block: bytes) -> ResponseHead | None:
+        """Parse or recall."""
+        head = self._memo.get(block)
+        if head is None:
+            head = parse_response_head(block)
+            if (
+                head is not None
+                and len(block) <= MEMO_HEAD_BYTES
+                and not any(name == b"set-cookie" for name, _ in head.weighed)
+            ):
+                if len(self._memo) >= MEMO_ENTRIES:
+                    self._memo.clear()
+                self._memo[block] = head
+        return head
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to one server."""
+
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_informational",
+        "_left",
+        "_mode",
+        "_pool",
+        "_reusable",
+        "exchange",
+        "idle_since",
+        "paused",
+        "reused",
+        "transport",
+    )
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.transport: asyncio.Transport | None = None
+        self.exchange: Exchange | None = None
+        self._buffer = b""
+        self._mode = IDLE
+        self._left = 0
+        self._decoder: ChunkedDecoder | None = None
+        self._informational = 0
+        self._reusable = True
+        self.reused = False
+        self.paused = False
+        """The server does not read: the client must not be read either."""
+        self.idle_since = 0.0
+
+    # what the client's side calls
+
+    def send(self, x: Exchange, head: bytes) -> None:
+        """Send the head of a request."""
+        self.exchange = x
+        self._mode = HEAD
+        self._informational = 0
+        self._reusable = True
+        assert self.transport is not None  # noqa: S101 - connected before it is handed out
+        self.transport.write(head)
+
+    def write(self, data: bytes) -> None:
+        """Send body or tunnel bytes."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def pause_reading(self) -> None:
+        """The client does not keep up."""
+        if self.transport is not None and self.transport.is_reading():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """The client keeps up again."""
+        if self.transport is not None and not self.transport.is_reading() and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Give the exchange up: whatever the server still says is not wanted."""
+        self.exchange = None
+        self._mode = CLOSED
+        if self.transport is not None:
+            self.transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream by construction
+        self.transport = transport
+
+    def pause_writing(self) -> None:
+        """Stop reading the client while the server does not read."""
+        self.paused = True
+        if self.exchange is not None:
+            self.exchange.client.pause_request()
+
+    def resume_writing(self) -> None:
+        """Read the client again."""
+        self.paused = False
+        if self.exchange is not None:
+            self.exchange.client.resume_request()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the server says."""
+        x = self.exchange
+        if x is None:  # bytes nobody asked for: response queue poisoning
+            self.close()
+            return
+        if self._mode == HEAD:
+            self._read_head(x, self._buffer + data if self._buffer else data)
+        elif self._mode == LENGTH:
+            self._read_length(x, data)
+        elif self._mode in {TUNNEL, UNTIL_CLOSE}:
+            x.client.on_body(x, data)
+        elif self._mode == CHUNKED:
+            self._read_chunks(x, data)
+        x.client.on_settled(x)
+
+    def _read_head(self, x: Exchange, buffer: bytes) -> None:
+        end = buffer.find(b"\r\n\r\n")
+        if end < 0:
+            if len(buffer) > MAX_HEAD_BYTES:
+                self._broken(x, Reason.UPSTREAM_MALFORMED)
+            self._buffer = buffer
+            return
+        self._buffer = b""
+        head = self._pool.memo.parse(buffer[: end + 2]) if end < MAX_HEAD_BYTES else None
+        if head is None:
+            self._broken(x, Reason.UPSTREAM_MALFORMED)
+            return
+        rest = buffer[end + 4 :]
+        status = head.status
+        if status < 200:
+            self._read_informational(x, head, rest)
+            return
+        self._pool.metrics.upstream_duration.observe(monotonic() - x.sent_at, self._pool.labels)
+        self._reusable = not head.close and x.body_done
+        if x.method == b"HEAD" or status in (204, 304):  # RFC 9112 §6.3 rule 1
+            x.client.on_head(x, head)
+            self._end(x, rest)
+        elif head.chunked:
+            self._decoder = ChunkedDecoder()
+            self._mode = CHUNKED
+            x.client.on_head(x, head)
+            if rest:
+                self._read_chunks(x, rest)
+        elif head.length is not None:
+            self._left = head.length
+            self._mode = LENGTH
+            x.client.on_head(x, head)
+            self._read_length(x, rest)
+        else:
+            self._reusable = False
+            self._mode = UNTIL_CLOSE
+            x.client.on_head(x, head)
+            if rest:
+                x.client.on_body(x, rest)
+
+    def _read_informational(self, x: Exchange, head: ResponseHead, rest: bytes) -> None:
+        self._informational += 1
+        if head.status == 101:
+            expected = b64encode(sha1(x.fields.websocket_key + _RFC_6455_GUID, usedforsecurity=False).digest())
+            if not x.fields.websocket or head.upgrade != b"websocket" or head.websocket_accept != expected:
+                self._broken(x, Reason.UPSTREAM_MALFORMED)
+                return
+            self._mode = TUNNEL
+            x.tunnel = True
+            x.client.on_head(x, head)
+            if rest:
+                x.client.on_body(x, rest)
+        elif self._informational > MAX_INFORMATIONAL or head.length or head.chunked:
+            self._broken(x, Reason.UPSTREAM_MALFORMED)
+        elif rest:  # 100 and 103 end here: the edge answered Expect itself
+            self._read_head(x, rest)
+
+    def _read_length(self, x: Exchange, data: bytes) -> None:
+        size = len(data)
+        if size < self._left:
+            self._left -= size
+            if size:
+                x.client.on_body(x, data)
+            return
+        left, self._left = self._left, 0
+        if left:
+            x.client.on_body(x, data if size == left else data[:left])
+        self._end(x, b"" if size == left else data[left:])
+
+    def _read_chunks(self, x: Exchange, data: bytes) -> None:
+        decoder = self._decoder
+        assert decoder is not None  # noqa: S101 - set with the mode
+        try:
+            pieces = decoder.feed(data)
+        except ChunkedError:
+            self._broken(x, Reason.UPSTREAM_MALFORMED)
+            return
+        if pieces:
+            x.client.on_body(x, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if decoder.done:
+            self._end(x, decoder.rest)
+
+    def _end(self, x: Exchange, rest: bytes) -> None:
+        """Complete: back to the pool, unless something was left over or still to be sent."""
+        self._mode = IDLE
+        self._decoder = None
+        self.exchange = None
+        x.upstream = None
+        if rest or not self._reusable:
+            self.close()
+        else:
+            self.resume_reading()
+            self._pool.give_back(self)
+        x.client.on_end(x)
+
+    def _broken(self, x: Exchange, reason: Reason) -> None:
+        self.abort()
+        x.upstream = None
+        x.client.on_failed(x, reason)
+
+    def eof_received(self) -> bool:
+        """Close with the server."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The server went away: an end, a failure, or nothing but an idle connection less."""
+        x, mode = self.exchange, self._mode
+        self.exchange = None
+        self._mode = CLOSED
+        self._pool.lost(self)
+        if x is None or x.upstream is not self:
+            return
+        x.upstream = None
+        if mode in (UNTIL_CLOSE, TUNNEL):
+            if exc is None:
+                x.client.on_end(x)
+            else:
+                x.client.on_failed(x, Reason.UPSTREAM_CLOSED)
+        elif (
+            mode == HEAD
+            and not self._buffer
+            and self.reused
+            and x.attempts == 1
+            and x.method in IDEMPOTENT
+            and not x.received
+            and x.body_done
+        ):
+            self._pool.take(x)  # RFC 9110 §9.2.2: the server closed an idle connection while we were sending
+            return
+        else:
+            x.client.on_failed(x, Reason.UPSTREAM_CLOSED)
+        x.client.on_settled(x)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._mode = CLOSED
+        if self.transport is not None:
+            self.transport.close()
+
+
+class Pool:
+    """The connections of one worker to one upstream."""
+
+    def __init__(self, upstream: Upstream, metrics: EdgeMetrics, spawn: Callable[..., object]) -> None:
+        self.upstream = upstream
+        self.metrics = metrics
+        self.memo = HeadMemo()
+        self.labels = (upstream.name,)
+        self._spawn = spawn
+        self._loop = asyncio.get_running_loop()
+        self._idle: deque[UpstreamConnection] = deque()
+        self._waiting: deque[Exchange] = deque()
+        self._open: set[UpstreamConnection] = set()
+        self._connecting = 0
+        self._next = 0
+        self._closed = False
+
+    def take(self, x: Exchange) -> None:
+        """Give `x` a connection: an idle one at once, else a new one, else the next that is given back."""
+        x.attempts += 1
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.transport is not None and not connection.transport.is_closing():
+                connection.reused = True
+                x.upstream = connection
+                x.client.on_attached(x, connection)
+                return
+        if len(self._open) + self._connecting < self.upstream.max_connections:
+            self._connecting += 1
+            self._spawn(self._connect(x), name=f"connect {self.upstream.name}")
+        elif len(self._waiting) < self.upstream.max_connections:
+            self._waiting.append(x)
+        else:
+            x.client.on_failed(x, Reason.OVERLOADED)
+
+    async def _connect(self, x: Exchange) -> None:
+        connection: UpstreamConnection | None = None
+        reason = Reason.UPSTREAM_UNREACHABLE
+        servers = self.upstream.servers
+        first, self._next = self._next, (self._next + 1) % len(servers)
+        try:
+            for offset in range(len(servers)):
+                try:
+                    async with asyncio.timeout(self.upstream.connect_timeout_s):
+                        connection = await self._open_one(servers[(first + offset) % len(servers)])
+                    break
+                except TimeoutError:
+                    reason = Reason.UPSTREAM_TIMEOUT
+                except OSError:
+                    reason = Reason.UPSTREAM_UNREACHABLE
+        finally:
+            self._connecting -= 1
+        if connection is None:
+            self.metrics.upstream_failures.inc((self.upstream.name, reason.value))
+            if not x.client.is_gone(x):
+                x.client.on_failed(x, reason)
+                x.client.on_settled(x)
+            while self._waiting:  # nobody will be given back: tell those who wait
+                waiting = self._waiting.popleft()
+                waiting.client.on_failed(waiting, reason)
+                waiting.client.on_settled(waiting)
+            return
+        self._open.add(connection)
+        if x.client.is_gone(x):
+            self.give_back(connection)
+            return
+        x.upstream = connection
+        x.client.on_attached(x, connection)
+
+    async def _open_one(self, server: Server) -> UpstreamConnection:
+        if server.path:
+            _, connection = await self._loop.create_unix_connection(lambda: UpstreamConnection(self), server.path)
+        else:
+            _, connection = await self._loop.create_connection(
+                lambda: UpstreamConnection(self),
+                server.host,
+                server.port,
+                ssl=server.tls,
+                server_hostname=server.server_name if server.tls is not None else None,
+            )
+        return connection
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """Take an idle connection back, or hand it on at once."""
+        while self._waiting:
+            x = self._waiting.popleft()
+            if not x.client.is_gone(x):
+                connection.reused = True
+                x.upstream = connection
+                x.client.on_attached(x, connection)
+                return
+        if self._closed:
+            connection.close()
+            return
+        connection.idle_since = monotonic()
+        self._idle.append(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """Forget a connection; somebody who waits gets a new one."""
+        self._open.discard(connection)
+        with suppress(ValueError):
+            self._idle.remove(connection)
+        while self._waiting:
+            x = self._waiting.popleft()
+            if not x.client.is_gone(x):
+                x.attempts -= 1
+                self.take(x)
+                return
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle for long, oldest first."""
+        while self._idle and now - self._idle[0].idle_since > IDLE_POOL_S:
+            self._idle.popleft().close()
+        self.metrics.upstream_connections.set(len(self._idle), (self.upstream.name, "idle"))
+        self.metrics.upstream_connections.set(len(self._open) - len(self._idle), (self.upstream.name, "active"))
+
+    def close(self) -> None:
+        """Close idle connections now and busy ones when they are given back."""
+        self._closed = True
+        while self._idle:
+            self._idle.popleft().close()

@@ -1,0 +1,450 @@
+"""One edge process: its listeners, its connections, its share of everything they need.
+
+Owns the sweep that enforces deadlines and the swap of snapshots. Decides nothing about a request
+except whether the worker can take one at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from time import monotonic, monotonic_ns, time
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from gateway.audit.access import MAX_USER_AGENT_BYTES, Node, Place, encode_text, fill, template
+from gateway.audit.protocol import GRADE
+from gateway.edge.assertion import ASSERTION_REUSE_S, identity_fields
+from gateway.edge.client import ClientConnection
+from gateway.edge.exchange import Exchange, Refusal
+from gateway.edge.hardening import status_line
+from gateway.edge.limits import LimitTable
+from gateway.edge.metrics import EdgeMetrics
+from gateway.edge.recorder import Recorder
+from gateway.edge.sessions import Sessions
+from gateway.edge.snapshot import Snapshot, Upstream
+from gateway.edge.upstream import Pool
+from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, Event, pack_envelope, unpack_events
+from gateway.exchange.errors import StoreUnavailableError
+from gateway.exchange.reason import Reason
+from gateway.exchange.route import Durability
+from gateway.wire.forwarded import forwarding_fields
+from gateway.wire.response import ResponseHead
+
+SWEEP_S: Final = 0.25
+TEMPLATES: Final = 2048
+_GRADE_ORDER: Final = (Durability.ASYNC, Durability.GROUP, Durability.STRICT)
+_NO_USER_AGENT: Final = b'""'
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A bound socket and what is spoken on it."""
+
+    fd: int
+    redirects: bool
+    tls: bool
+
+
+class Worker:
+    """Everything one edge process has."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Snapshot,
+        sessions: Sessions,
+        limits: LimitTable,
+        recorder: Recorder,
+        node: Node,
+        log: Callable[[bytes], None],
+        report: Callable[[str, str], None],
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.snapshot = snapshot
+        self.sessions = sessions
+        self.limits = limits
+        self.metrics = EdgeMetrics()
+        self.draining = False
+        self._recorder = recorder
+        self._node = node
+        self._log = log
+        self._report = report
+        self._loop = asyncio.get_running_loop()
+        self._connections: set[ClientConnection] = set()
+        self._pools: dict[str, Pool] = {}
+        self._old_pools: list[Pool] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._servers: list[asyncio.Server] = []
+        self._prefix = random(5).hex()
+        self._count = 0
+        self._templates: dict[tuple[str, str, str, str], bytes] = {}
+        self._identities: dict[tuple[str, str], tuple[float, object, bytes]] = {}
+        self._user_agents: dict[bytes, bytes] = {}
+        self._lines: list[bytes] = []
+        self._tls: dict[str, ssl.SSLContext] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    # life of the process
+
+    async def serve(
+        self, listeners: list[Listener], tls: Callable[[Listener], ssl.SSLContext | None], handshake_timeout_s: float
+    ) -> None:
+        """Accept on every listener and start the sweep."""
+        for listener in listeners:
+            sock = socket.socket(fileno=os.dup(listener.fd))
+            context = tls(listener)
+            server = await self._loop.create_server(
+                lambda listener=listener: ClientConnection(self, listener),
+                sock=sock,
+                ssl=context,
+                backlog=4096,
+                ssl_handshake_timeout=handshake_timeout_s if context is not None else None,
+            )
+            self._servers.append(server)
+        self._sweeper = self.spawn(self._sweep(), name="sweep")
+
+    async def drain(self, seconds: float) -> None:
+        """Stop accepting, let open requests finish for `seconds`, then close what is left."""
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        until = monotonic() + seconds
+        for connection in list(self._connections):
+            connection.drain()
+        while self._connections and monotonic() < until:
+            await asyncio.sleep(0.05)
+            for connection in list(self._connections):
+                connection.drain()
+        for connection in list(self._connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(0)
+        for pool in (*self._pools.values(), *self._old_pools):
+            pool.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await self._recorder.stop()
+        self.flush_log()
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Serve every request that begins from now on by `snapshot`; what is under way keeps its own."""
+        self.snapshot = snapshot
+        self._templates.clear()
+        self._identities.clear()
+        for pool in self._pools.values():
+            pool.close()
+            self._old_pools.append(pool)
+        self._pools = {}
+
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Run a task that is kept and whose failure is reported."""
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._report("task.failed", f"{task.get_name()}: {type(error).__name__}")
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Run after this tick's callbacks."""
+        self._loop.call_soon(call)
+
+    # connections
+
+    def accepts(self) -> bool:
+        """True if there is room for one more connection."""
+        return len(self._connections) < self.snapshot.wire.max_connections
+
+    def opened(self, connection: ClientConnection) -> None:
+        """Count a connection in."""
+        self._connections.add(connection)
+        self.metrics.connections.set(len(self._connections))
+
+    def lost(self, connection: ClientConnection) -> None:
+        """Count a connection out."""
+        self._connections.discard(connection)
+        self.metrics.connections.set(len(self._connections))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = monotonic()
+            wall = time()
+            for connection in list(self._connections):
+                if now >= connection.deadline:
+                    connection.expired(now)
+                elif connection.exchange is not None:
+                    connection.check_stream(now, wall)
+            for pool in (*self._pools.values(), *self._old_pools):
+                pool.sweep(now)
+            self.metrics.audit_unacked.set(self._recorder.unacked)
+            self.metrics.limit_table_full.values[()] = self.limits.full
+            if len(self._identities) > TEMPLATES:
+                self._identities.clear()
+            self.flush_log()
+
+    # what a request needs
+
+    def standing(self, x: Exchange) -> Refusal | None:
+        """Whether this worker can take a request at all."""
+        if not self._recorder.available:
+            return Refusal("audit", Reason.AUDIT_UNAVAILABLE, retry_after_s=1.0)
+        if self.draining and x.client.served:
+            return Refusal("capacity", Reason.DRAINING, retry_after_s=1.0)
+        return None
+
+    def request_id(self, now: float) -> bytes:
+        """A UUIDv7 (RFC 9562 §5.7): milliseconds, then this worker's random bits and counter."""
+        self._count = count = (self._count + 1) & 0xFFFFFFFF
+        text = f"{int(now * 1000):012x}{self._prefix}{count:08x}"
+        return f"{text[:8]}-{text[8:12]}-7{text[12:15]}-8{text[15:18]}-{text[18:30]:0>12}".encode("ascii")
+
+    def upstream_of(self, x: Exchange) -> Upstream:
+        """The upstream of the exchange's route; our own pages for `/.gateway/`."""
+        if x.resolution is not None and x.resolution.internal:
+            return x.snapshot.pages
+        return x.snapshot.upstreams.get(x.route.upstream, x.snapshot.pages)
+
+    def pool_of(self, x: Exchange) -> Pool:
+        """The pool of the exchange's upstream."""
+        upstream = self.upstream_of(x)
+        pool = self._pools.get(upstream.name)
+        if pool is None:
+            pool = self._pools[upstream.name] = Pool(upstream, self.metrics, self.spawn)
+        return pool
+
+    def is_live(self, token: bytes, now: float) -> bool:
+        """True while the session of an open stream lives; a store that cannot say ends nothing."""
+        try:
+            entry = self.sessions.lookup(token, now)
+        except StoreUnavailableError:
+            return True
+        if entry is not None:
+            self.sessions.touch(entry, now)
+        return entry is not None
+
+    def request_head(self, x: Exchange, forwarding: dict[tuple[str, str, bool], bytes]) -> bytes:
+        """The head that goes upstream: canonical target, the client's fields, then ours."""
+        fields, authority, resolution = x.fields, x.fields.authority, x.resolution
+        assert authority is not None  # noqa: S101 - admitted
+        assert resolution is not None  # noqa: S101 - admitted
+        upstream = self.upstream_of(x)
+        key = (authority.text, x.client_ip, x.secure)
+        ours = forwarding.get(key)
+        if ours is None:
+            if len(forwarding) >= 16:
+                forwarding.clear()
+            proto = "https" if x.secure else "http"
+            port = authority.port or (443 if x.secure else 80)
+            chain = (
+                b", ".join((*x.fields.forwarded_for, x.client.peer_ip.encode()))
+                if x.client.trusted and x.fields.forwarded_for
+                else b""
+            )
+            ours = forwarding_fields(x.client_ip, chain, proto=proto, authority=authority.text, port=port)
+            if not chain:
+                forwarding[key] = ours
+        host = authority.text.encode("ascii") if upstream.preserve_host else upstream.servers[0].authority
+        parts = [
+            b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (x.method, resolution.text, host),
+            fields.forward if not upstream.internal else self._page_fields(x),
+            ours,
+        ]
+        parts.append(b"%b: %b\r\n" % (upstream.field_names["request_id"], x.request_id))
+        if upstream.internal:
+            parts.append(self._envelope(x))
+        elif x.entry is not None:
+            parts.append(self._identity(x, upstream))
+        if fields.authorization and x.route.authorization == "portal":
+            parts.append(b"authorization: %b\r\n" % fields.authorization)
+        if fields.websocket:
+            parts.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
+        elif fields.chunked:
+            parts.append(b"transfer-encoding: chunked\r\n")
+        elif fields.length is not None:
+            parts.append(b"content-length: %d\r\n" % fields.length)
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def _identity(self, x: Exchange, upstream: Upstream) -> bytes:
+        entry = x.entry
+        assert entry is not None  # noqa: S101 - asked for by the caller
+        session = entry.session
+        key = (session.handle, upstream.name)
+        known = self._identities.get(key)
+        if known is not None and known[1] is session and x.started < known[0]:
+            return known[2]
+        made = identity_fields(
+            session,
+            upstream.field_names,
+            x.snapshot.sign,
+            issuer=x.snapshot.issuer,
+            audience=upstream.name,
+            now=x.started,
+        )
+        self._identities[key] = (x.started + ASSERTION_REUSE_S, session, made)
+        return made
+
+    @staticmethod
+    def _page_fields(x: Exchange) -> bytes:
+        """Our own pages get the client's fields with our own cookies instead of the portal's."""
+        kept = b"".join(
+            line + b"\r\n" for line in x.fields.forward.split(b"\r\n") if line and not line.startswith(b"cookie:")
+        )
+        if x.fields.origin and b"\r\norigin:" not in b"\r\n" + kept:
+            kept += b"origin: %b\r\n" % x.fields.origin
+        return kept + (b"cookie: %b\r\n" % x.fields.own_cookies if x.fields.own_cookies else b"")
+
+    @staticmethod
+    def _envelope(x: Exchange) -> bytes:
+        authority = x.fields.authority
+        assert authority is not None  # noqa: S101 - admitted
+        envelope = Envelope(
+            request_id=x.request_id.decode("ascii"),
+            client_ip=x.client_ip,
+            scheme="https" if x.secure else "http",
+            host=authority.host,
+            authority=authority.text,
+            tenant=x.tenant,
+            session=x.entry.session.handle if x.entry is not None else "",
+            cookie_name="__Host-gw" if x.secure else "gw",
+        )
+        return b"%b: %b\r\n" % (ENVELOPE_FIELD.encode("ascii"), pack_envelope(envelope))
+
+    def page_head(self, x: Exchange, head: ResponseHead) -> bytes:
+        """An answer head of our own pages: their fields as they are, their events kept for the record."""
+        if head.events:
+            try:
+                x.events = unpack_events(head.events)
+            except (msgspec.DecodeError, ValueError):
+                self._report("pages.malformed_events", x.request_id.decode("ascii"))
+        own = b"".join([b"%b: %b\r\n" % pair for pair in head.weighed])
+        return status_line(head.status) + head.forward + own + x.snapshot.headers.always(secure=x.secure)
+
+    # the record, the log line, the counters
+
+    def record(self, x: Exchange, phase: str, *, waits: bool, at_least: Durability = Durability.ASYNC) -> None:
+        """Hand the record of `x` to the audit daemon; with `waits`, `x.recorded` is called when it is safe."""
+        recorder = self._recorder
+        durability = x.durability if _GRADE_ORDER.index(x.durability) >= _GRADE_ORDER.index(at_least) else at_least
+        if not waits:
+            durability = Durability.ASYNC
+        uid = (
+            x.request_id
+            if phase in ("single", "opening")
+            else x.request_id[:-1] + (b"i" if phase == "intent" else b"c")
+        )
+        resolution = x.resolution
+        mono = monotonic_ns()
+        payload = fill(
+            self._template(x),
+            allowed=x.allowed,
+            body_length=x.received,
+            method=x.method,
+            request_id=x.request_id,
+            path=resolution.path_json if resolution is not None else encode_text(x.raw_target.partition(b"?")[0], 256),
+            user_agent=self._user_agent(x.fields.user_agent),
+            minor=x.minor,
+            status=x.status,
+            latency_ms=int((monotonic() - x.started_mono) * 1000),
+            length=x.sent,
+            sequence=recorder.sequence,
+            uid=uid,
+            rule=encode_text(x.rule.encode(), 256),
+            resources=resolution.resources if resolution is not None else b"",
+            client_ip=x.client_ip.encode("ascii"),
+            client_port=x.client.peer_port,
+            reason=x.reason.value.encode("ascii"),
+            time_ms=int(x.started * 1000),
+            events=_encode_events(x.events) if x.events else b"",
+            mono_ns=mono,
+            outcome=x.outcome.encode("ascii"),
+            phase=phase.encode("ascii"),
+        )
+        recorder.add(payload, GRADE[durability], x if waits else None)
+
+    def _template(self, x: Exchange) -> bytes:
+        session = x.entry.session if x.entry is not None else None
+        authority = x.fields.authority
+        host = authority.host if authority is not None else ""
+        key = (x.route.name, session.handle if session is not None else "", host, x.client.tls)
+        if x.events or (session is not None and x.route.upstream == "gateway"):
+            key = ("", "", "", "")  # sessions change on our own pages: their records are rare and made afresh
+        known = self._templates.get(key)
+        if known is None:
+            place = Place(host=host, secure=x.client.secure, tls=x.client.tls, policy_version=x.snapshot.policy.version)
+            known = template(x.route, session, place, self._node)
+            if key[0]:
+                if len(self._templates) >= TEMPLATES:
+                    self._templates.clear()
+                self._templates[key] = known
+        return known
+
+    def _user_agent(self, value: bytes) -> bytes:
+        if not value:
+            return _NO_USER_AGENT
+        known = self._user_agents.get(value)
+        if known is None:
+            if len(self._user_agents) >= TEMPLATES:
+                self._user_agents.clear()
+            known = self._user_agents[value] = encode_text(value, MAX_USER_AGENT_BYTES)
+        return known
+
+    def completed(self, x: Exchange) -> None:
+        """Count a finished exchange and write its line."""
+        metrics, route, reason = self.metrics, x.route.name, x.reason.value
+        seconds = monotonic() - x.started_mono
+        metrics.requests.inc((route, x.outcome, str(x.status)))
+        metrics.decisions.inc((x.stage, reason))
+        metrics.duration.observe(seconds, (route,))
+        if x.received:
+            metrics.received.values[()] += x.received
+        metrics.sent.values[()] += x.sent
+        if x.snapshot.log_requests:
+            self._lines.append(
+                b'{"event":"request.completed","time":%.3f,"request_id":"%b","route":"%b","outcome":"%b","reason":"%b","status":%d,"duration_s":%.6f,"received":%d,"sent":%d}\n'
+                % (
+                    x.started,
+                    x.request_id,
+                    route.encode(),
+                    x.outcome.encode(),
+                    reason.encode(),
+                    x.status,
+                    seconds,
+                    x.received,
+                    x.sent,
+                ),
+            )
+            if len(self._lines) >= 64:
+                self.flush_log()
+
+    def flush_log(self) -> None:
+        """Write the lines of finished requests."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._log(b"".join(lines))
+
+    def failed(self, where: str, x: Exchange) -> None:
+        """Report an exception on the request path: the request was refused."""
+        frames = traceback.extract_tb(sys.exc_info()[2])
+        place = f"{frames[-1].filename.rsplit('/', 2)[-1]}:{frames[-1].lineno}" if frames else ""
+        error = sys.exc_info()[0]
+        self._report(
+            "request.failed", f"{where} {x.request_id.decode('ascii')} {error.__name__ if error else ''} {place}"
+        )
+
+
+def _encode_events(events: list[Event]) -> bytes:
+    return b'"events":' + orjson.dumps(msgspec.to_builtins(events), option=orjson.OPT_SORT_KEYS) + b","

@@ -1,0 +1,157 @@
+"""One edge worker as a child process: builds snapshots, serves, swaps, drains."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import ssl
+import time
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from gateway.audit.access import Node
+from gateway.edge.limits import LimitTable
+from gateway.edge.recorder import Recorder
+from gateway.edge.snapshot import Snapshot
+from gateway.edge.worker import Listener, Worker
+from gateway.exchange.errors import GatewayError, StoreUnavailableError
+from gateway.server.bundle import Bundle
+from gateway.server.control import LIMITS_BYTES, Boot, Dumped
+from gateway.server.snapshot import build_snapshot
+from gateway.server.validate import Validated, validate
+from gateway.store.sessions import SessionCache
+from gateway.store.sqlite import SQLiteStore
+
+AUDIT_SOCKET: Final = "audit.sock"
+AUDIT_WAIT_S: Final = 8.0
+FLUSH_S: Final = 1.0
+_log = structlog.get_logger()
+
+
+class EdgeProcess:
+    """An edge worker: everything that only a process has (files, sockets, the loop)."""
+
+    def __init__(self, boot: Boot) -> None:
+        self._boot = boot
+        self._run_dir = Path(boot.run_dir)
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._prepared: tuple[Snapshot, Validated] | None = None
+        self._worker: Worker | None = None
+        self._recorder: Recorder | None = None
+        self._flusher: asyncio.Task[None] | None = None
+        self._store_problem = ""
+
+    async def start(self) -> None:
+        """Begin to serve. Raises GatewayError with the reason when that is not possible."""
+        boot = self._boot
+        validated = validate(boot.bundle, now=time.time())
+        snapshot = build_snapshot(validated, self._run_dir)
+        keyring = validated.keyring
+        assert keyring is not None  # noqa: S101 - build_snapshot refuses without
+        self._contexts = validated.contexts
+        state_dir = Path(boot.state_dir)
+        store = SQLiteStore(state_dir, keyring)
+        sessions = SessionCache(store)
+        limits = LimitTable(boot.limits_fd, LIMITS_BYTES, shared=boot.workers > 1, secret=keyring.limits_key)
+        loop = asyncio.get_running_loop()
+        path = str(self._run_dir / AUDIT_SOCKET)
+        recorder = self._recorder = Recorder(
+            boot.slot, lambda factory: loop.create_unix_connection(factory, path), time.time
+        )
+        try:
+            async with asyncio.timeout(AUDIT_WAIT_S):
+                await recorder.start()
+        except TimeoutError:
+            raise GatewayError("the audit process does not answer") from None
+        worker = self._worker = Worker(
+            snapshot=snapshot,
+            sessions=sessions,
+            limits=limits,
+            recorder=recorder,
+            node=Node(hostname=boot.node, boot_uid=boot.boot_id, version=boot.version),
+            log=partial(_write, 1 if validated.settings.logging.output == "stdout" else 2),
+            report=lambda event, detail: _log.error(event, detail=detail),
+        )
+        listeners = [
+            Listener(fd=item.fd, redirects=item.kind == "redirect", tls=item.kind == "tls") for item in boot.listeners
+        ]
+        addresses = {item.fd: item.address for item in boot.listeners}
+        await worker.serve(
+            listeners,
+            lambda listener: self._tls(addresses[listener.fd]) if listener.tls else None,
+            validated.settings.http.handshake_timeout,
+        )
+        self._flusher = worker.spawn(self._flush_sessions(sessions), name="flush sessions")
+        gc.collect()
+        gc.freeze()  # what is there now lives as long as the process
+
+    def _tls(self, address: str) -> ssl.SSLContext:
+        """The context of a listener, which hands each handshake on to the newest one: a reload changes certificates without a drop."""
+        outer = self._contexts[address]
+
+        def newest(session: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
+            current = self._contexts.get(address)
+            if current is not None and current is not outer:
+                session.context = current
+
+        outer.sni_callback = newest
+        return outer
+
+    def prepare(self, bundle: Bundle) -> None:
+        """Build everything the bundle says and keep it aside. Raises ConfigurationError."""
+        validated = validate(bundle, now=time.time())
+        self._prepared = build_snapshot(validated, self._run_dir), validated
+
+    def commit(self) -> None:
+        """Serve by what was prepared."""
+        if self._prepared is None or self._worker is None:
+            return
+        snapshot, validated = self._prepared
+        self._prepared = None
+        self._contexts = validated.contexts
+        self._worker.swap(snapshot)
+
+    def dump(self) -> Dumped:
+        """All counters, and what is wrong."""
+        worker, recorder = self._worker, self._recorder
+        assert worker is not None  # noqa: S101 - asked only after start
+        health = {}
+        if recorder is None or not recorder.available:
+            health["audit"] = "the audit process does not take records"
+        if self._store_problem:
+            health["store"] = self._store_problem
+        return Dumped(samples=worker.metrics.registry.dump(), health=health)
+
+    async def drain(self, seconds: float) -> None:
+        """Finish what is open."""
+        if self._worker is not None:
+            await self._worker.drain(seconds)
+        if self._flusher is not None:
+            self._flusher.cancel()
+
+    async def _flush_sessions(self, sessions: SessionCache) -> None:
+        """Write last-seen times once a second, off the loop: a commit may wait for another process."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            try:
+                await asyncio.to_thread(sessions.flush)
+            except StoreUnavailableError as error:
+                if not self._store_problem:
+                    _log.warning("store.degraded", reason=str(error))
+                self._store_problem = str(error)
+            else:
+                if self._store_problem:
+                    _log.info("store.recovered")
+                self._store_problem = ""
+
+
+def _write(descriptor: int, lines: bytes) -> None:
+    """Write finished log lines; a log that cannot be written is lost, a request is not."""
+    try:
+        os.write(descriptor, lines)
+    except OSError:
+        return

@@ -1,0 +1,172 @@
+"""Build the edge's snapshot from a validated bundle: the one place where settings become what the data plane runs on."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import jwt
+import orjson
+
+from gateway.edge.hardening import HeaderRules
+from gateway.edge.resolve import Resolver
+from gateway.edge.snapshot import Server, Snapshot, Upstream, WireLimits
+from gateway.exchange.errors import ConfigurationError
+from gateway.pages.errors import ERROR_PAGE_CSP, error_page
+from gateway.ratelimit.gcra import Bucket
+from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
+from gateway.server.settings import Upstream as UpstreamSettings
+from gateway.server.validate import Validated
+from gateway.store.keyring import Keyring
+from gateway.wire.names import fold
+
+IDENTITY_FIELDS: Final = {
+    "user": "x-gateway-user",
+    "tenant": "x-gateway-tenant",
+    "roles": "x-gateway-roles",
+    "email": "x-gateway-email",
+    "session": "x-gateway-session",
+    "request_id": "x-request-id",
+    "assertion": "x-gateway-assertion",
+}
+PAGES_SOCKET: Final = "pages.sock"
+PAGES_CONNECTIONS: Final = 64
+
+
+def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
+    """Compile everything a request needs. Raises ConfigurationError."""
+    settings, keyring = validated.settings, validated.keyring
+    if keyring is None:
+        raise ConfigurationError(("the edge got no keyring",))
+    limits = [Bucket(spec) for name, spec in settings.limit_specs.items() if name != LOGIN_LIMIT]
+    return Snapshot(
+        version=validated.bundle.digest,
+        policy=validated.table,
+        resolver=Resolver(validated.table),
+        hosts=settings.hosts,
+        issuer=str(settings.public_url),
+        public_port=settings.public_url.port,
+        upstreams={
+            name: _upstream(name, upstream, validated.bundle.authorities.get(name))
+            for name, upstream in settings.upstreams.items()
+        },
+        pages=_pages(run_dir),
+        limits=tuple(bucket for bucket in limits if bucket.spec.per == "ip"),
+        user_limits=tuple(bucket for bucket in limits if bucket.spec.per != "ip"),
+        login_limit=Bucket(settings.limit_specs[LOGIN_LIMIT]),
+        route_limits={name: Bucket(route.limit) for name, route in validated.table.routes.items() if route.limit},
+        trusted_proxies=settings.trusted_proxies,
+        mapped_names=frozenset(
+            fold(name.encode("ascii")) for upstream in settings.upstreams.values() for name in upstream.headers.values()
+        ),
+        headers=_headers(settings.headers),
+        durability=settings.audit.durability,
+        wire=_wire(settings),
+        mfa_required=settings.mfa.required == "always",
+        error_page=error_page,
+        error_page_csp=ERROR_PAGE_CSP,
+        sign=signer(keyring),
+        jwks=key_set(keyring, time.time()),
+        log_requests=settings.logging.requests,
+    )
+
+
+def signer(keyring: Keyring) -> Callable[[dict[str, object]], bytes]:
+    """Sign assertions with the key that is in use when they are made (EdDSA, RFC 8037)."""
+
+    def sign(claims: dict[str, object]) -> bytes:
+        key = keyring.assertion_key(float(str(claims["iat"])))
+        return jwt.encode(claims, key.private, algorithm="EdDSA", headers={"kid": key.kid}).encode("ascii")
+
+    return sign
+
+
+def key_set(keyring: Keyring, now: float) -> bytes:
+    """The public keys of the assertion, as a JWK Set (RFC 7517)."""
+    keys: list[dict[str, Any]] = []
+    for key in keyring.assertion_keys(now):
+        public = jwt.algorithms.OKPAlgorithm.to_jwk(key.private.public_key(), as_dict=True)
+        keys.append({**public, "kid": key.kid, "use": "sig", "alg": "EdDSA"})
+    return orjson.dumps({"keys": keys})
+
+
+def _upstream(name: str, settings: UpstreamSettings, authorities: bytes | None) -> Upstream:
+    context = _client_context(settings, authorities) if settings.servers[0].scheme == "https" else None
+    names = {**IDENTITY_FIELDS, **{key: value.lower() for key, value in settings.headers.items()}}
+    return Upstream(
+        name=name,
+        servers=tuple(
+            Server(
+                host=server.host,
+                port=server.port,
+                path="",
+                tls=context,
+                server_name=settings.tls.server_name or server.host,
+                authority=server.authority.encode("ascii"),
+            )
+            for server in settings.servers
+        ),
+        preserve_host=settings.host == "preserve",
+        connect_timeout_s=settings.timeout.connect,
+        response_timeout_s=settings.timeout.response,
+        idle_timeout_s=settings.timeout.idle,
+        field_names={key: value.encode("ascii") for key, value in names.items()},
+        authorities=frozenset(server.authority.encode("ascii") for server in settings.servers),
+        max_connections=settings.max_connections,
+    )
+
+
+def _client_context(settings: UpstreamSettings, authorities: bytes | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=authorities.decode("ascii") if authorities else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.tls.unsafe_skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _pages(run_dir: Path) -> Upstream:
+    server = Server(host="", port=0, path=str(run_dir / PAGES_SOCKET), tls=None, server_name="", authority=b"pages")
+    return Upstream(
+        name="gateway",
+        servers=(server,),
+        preserve_host=True,
+        connect_timeout_s=2.0,
+        response_timeout_s=30.0,
+        idle_timeout_s=30.0,
+        field_names={key: value.encode("ascii") for key, value in IDENTITY_FIELDS.items()},
+        authorities=frozenset(),
+        max_connections=PAGES_CONNECTIONS,
+        internal=True,
+    )
+
+
+def _headers(settings: Headers) -> HeaderRules:
+    hsts = f"max-age={int(settings.hsts)}" + ("; includeSubDomains" if settings.hsts_include_subdomains else "")
+    return HeaderRules(
+        hsts=hsts.encode("ascii"),
+        csp=settings.csp.encode("ascii"),
+        csp_report_only=(settings.csp_report_only or "").encode("ascii"),
+        referrer_policy=settings.referrer_policy.encode("ascii"),
+        permissions_policy=settings.permissions_policy.encode("ascii"),
+        coop=settings.cross_origin_opener_policy.encode("ascii"),
+        corp=settings.cross_origin_resource_policy.encode("ascii"),
+    )
+
+
+def _wire(settings: Settings) -> WireLimits:
+    http = settings.http
+    return WireLimits(
+        max_head=http.max_head,
+        max_fields=http.max_fields,
+        max_target=http.max_target,
+        max_body=http.max_body,
+        max_connections=http.max_connections,
+        head_timeout_s=http.head_timeout,
+        body_timeout_s=http.body_timeout,
+        idle_timeout_s=http.idle_timeout,
+        write_timeout_s=http.write_timeout,
+    )

@@ -1,0 +1,212 @@
+"""Parse the head of a request by one strict grammar (RFC 9112 §2-§7, RFC 9110 §5).
+
+The whole block must match; what is ambiguous is refused with a `Reason`. Everything here is a pure
+function of the bytes and of the names that the configuration maps to identity, so that a parse may
+be remembered. What depends on a route, an upstream or on trust is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.exchange.reason import Reason
+from gateway.wire.authority import Authority, parse_authority
+from gateway.wire.cookies import split_cookies
+from gateway.wire.names import HOP_BY_HOP, is_reserved
+
+_TCHAR: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+
+# request-line = method SP request-target SP HTTP-version CRLF
+REQUEST_LINE: Final = re.compile(rb"(" + _TCHAR + rb"{1,32}) ([!-~]+) HTTP/1\.([01])\r\n").match
+_ANY_VERSION: Final = re.compile(_TCHAR + rb"{1,32} [!-~]+ HTTP/[0-9]\.[0-9]\r\n").match
+# field-line = field-name ":" OWS field-value OWS CRLF; no obs-fold, no bare CR, no NUL
+FIELD_LINES: Final = re.compile(rb"(?:" + _TCHAR + rb"+:[\t -~\x80-\xff]*\r\n)*").fullmatch
+# Linear on every input: the value is taken greedily and gives back trailing white space once.
+FIELDS: Final = re.compile(
+    rb"([^:\r\n]+):[\t ]*((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)[\t ]*\r\n"
+).findall
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}").fullmatch
+_WEBSOCKET_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
+
+REFUSED_METHODS: Final = frozenset((b"CONNECT", b"TRACE", b"TRACK"))
+SAFE_METHODS: Final = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+
+# Fields that the edge reads itself and writes anew, or never forwards.
+_HANDLED: Final = frozenset(
+    (b"host", b"content-length", b"expect", b"cookie", b"authorization", b"max-forwards", b"http2-settings")
+)
+# One line each: a second copy would let two readers disagree (CVE-2021-32777).
+_SINGLE: Final = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"expect", b"authorization", b"content-type", b"origin", b"user-agent", b"upgrade",
+     b"sec-websocket-key", b"sec-websocket-version", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"service-worker", b"referer", b"range", b"if-range"),
+)  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class Fields:
+    """What the field block of a request says. Pure parse; shared by all requests that repeat the block."""
+
+    forward: bytes = b""
+    """Fields to pass on, `name: value CRLF` each, names lower case; without Authorization and without our cookies."""
+    authority: Authority | None = None
+    length: int | None = None
+    """Content-Length; None when absent."""
+    chunked: bool = False
+    close: bool = False
+    keep_alive: bool = False
+    websocket: bool = False
+    """A well-formed WebSocket handshake (RFC 6455 §4.1)."""
+    websocket_key: bytes = b""
+    expects_continue: bool = False
+    authorization: bytes = b""
+    secure_token: bytes | None = None
+    plain_token: bytes | None = None
+    own_cookies: bytes = b""
+    user_agent: bytes = b""
+    origin: bytes = b""
+    navigates: bool = False
+    """The answer will be shown to a person as a page."""
+    service_worker: bool = False
+    forwarded_for: tuple[bytes, ...] = ()
+    forwarded_proto: bytes = b""
+
+
+@dataclass(slots=True, eq=False)
+class RequestLine:
+    """Method, target and minor version, nothing decided yet."""
+
+    method: bytes
+    target: bytes
+    minor: int
+
+
+def parse_request_line(block: bytes, max_target: int) -> tuple[RequestLine, int] | Reason:
+    """Parse the first line of `block`; returns it with the offset of the first field line."""
+    found = REQUEST_LINE(block)
+    if found is None:
+        return Reason.VERSION_NOT_SUPPORTED if _ANY_VERSION(block) else Reason.MALFORMED_HEAD
+    method, target, minor = found.groups()
+    if len(target) > max_target:
+        return Reason.TARGET_TOO_LONG
+    if method in REFUSED_METHODS:
+        return Reason.METHOD_NOT_IMPLEMENTED
+    return RequestLine(method, target, 1 if minor == b"1" else 0), found.end()
+
+
+def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> Fields | Reason:
+    """Parse the field lines of a request (each ending in CRLF, without the empty line).
+
+    `mapped`: folded names no client may send, beside the shipped list (see `names`).
+    """
+    if FIELD_LINES(block) is None:
+        return Reason.MALFORMED_HEAD
+    lines: list[tuple[bytes, bytes]] = FIELDS(block)
+    if len(lines) > max_fields:
+        return Reason.TOO_MANY_FIELDS
+    one: dict[bytes, bytes] = {}
+    cookies: list[bytes] = []
+    forwarded_for: list[bytes] = []
+    nominated: set[bytes] = set()
+    ordinary: list[tuple[bytes, bytes]] = []
+    for raw, value in lines:
+        name = raw.lower()
+        if name in _SINGLE:
+            if name in one:
+                return _duplicate(name)
+            one[name] = value
+        if name == b"cookie":
+            cookies.append(value)
+        elif name == b"connection":
+            nominated.update(token.strip(b" \t").lower() for token in value.split(b","))
+        elif name == b"x-forwarded-for":
+            forwarded_for.append(value)
+        elif name == b"x-forwarded-proto":
+            one[name] = b"," if name in one else value
+        elif name not in HOP_BY_HOP and name not in _HANDLED:
+            ordinary.append((name, value))
+    fields = Fields(
+        close=b"close" in nominated,
+        keep_alive=b"keep-alive" in nominated,
+        authorization=one.get(b"authorization", b""),
+        user_agent=one.get(b"user-agent", b""),
+        origin=one.get(b"origin", b""),
+        service_worker=one.get(b"service-worker", b"").lower() == b"script",
+        forwarded_for=tuple(forwarded_for),
+        forwarded_proto=one.get(b"x-forwarded-proto", b""),
+    )
+    host = one.get(b"host")
+    if host is None:
+        return Reason.INVALID_HOST
+    fields.authority = parse_authority(host)
+    if fields.authority is None:
+        return Reason.INVALID_HOST
+    refused = _frame(fields, one) or _expect(fields, one)
+    if refused is not None:
+        return refused
+    if b"upgrade" in nominated and one.get(b"upgrade", b"").lower() == b"websocket":
+        fields.websocket_key = one.get(b"sec-websocket-key", b"")
+        fields.websocket = (
+            one.get(b"sec-websocket-version") == b"13" and _WEBSOCKET_KEY(fields.websocket_key) is not None
+        )
+    # Connection may name hop-by-hop fields of the client's own; it never reaches the fields that we add after this parse.
+    kept = [b"%b: %b\r\n" % pair for pair in ordinary if pair[0] not in nominated and not is_reserved(pair[0], mapped)]
+    if cookies:
+        split = split_cookies(b"; ".join(cookies))
+        fields.secure_token, fields.plain_token, fields.own_cookies = split.secure_token, split.plain_token, split.own
+        if split.portal:
+            kept.append(b"cookie: %b\r\n" % split.portal)
+    fields.forward = b"".join(kept)
+    fields.navigates = _navigates(ordinary, one)
+    return fields
+
+
+def _duplicate(name: bytes) -> Reason:
+    if name == b"host":
+        return Reason.INVALID_HOST
+    if name in (b"content-length", b"transfer-encoding"):
+        return Reason.AMBIGUOUS_FRAMING
+    if name == b"authorization":
+        return Reason.CREDENTIALS_CONFLICT
+    return Reason.MALFORMED_HEAD
+
+
+def _frame(fields: Fields, one: dict[bytes, bytes]) -> Reason | None:
+    """RFC 9112 §6: one length, or one `chunked`, never both."""
+    coding = one.get(b"transfer-encoding")
+    length = one.get(b"content-length")
+    if coding is not None:
+        if length is not None:  # smuggling: CL.TE, TE.CL
+            return Reason.AMBIGUOUS_FRAMING
+        if coding.lower() != b"chunked":  # smuggling: TE.TE
+            return (
+                Reason.CODING_NOT_IMPLEMENTED
+                if coding.lower() in (b"gzip, chunked", b"gzip", b"compress", b"deflate")
+                else Reason.AMBIGUOUS_FRAMING
+            )
+        fields.chunked = True
+    if length is not None:
+        if _LENGTH(length) is None:
+            return Reason.AMBIGUOUS_FRAMING
+        fields.length = int(length)
+    return None
+
+
+def _expect(fields: Fields, one: dict[bytes, bytes]) -> Reason | None:
+    """RFC 9110 §10.1.1: 100-continue is the only expectation."""
+    expectation = one.get(b"expect")
+    if expectation is None:
+        return None
+    if expectation.lower() != b"100-continue":
+        return Reason.EXPECTATION_FAILED
+    fields.expects_continue = True
+    return None
+
+
+def _navigates(ordinary: list[tuple[bytes, bytes]], one: dict[bytes, bytes]) -> bool:
+    """Fetch metadata where the browser sends it, else an Accept that prefers HTML."""
+    mode = one.get(b"sec-fetch-mode")
+    if mode is not None:
+        return mode.lower() == b"navigate"
+    return any(b"text/html" in value.lower() for name, value in ordinary if name == b"accept")
