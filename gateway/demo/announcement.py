@@ -1,0 +1,106 @@
+"""What the demo says when it is ready: where it is, who may sign in, and what to try."""
+
+from __future__ import annotations
+
+import io
+import shlex
+from pathlib import Path
+from typing import Any
+
+import segno
+
+from gateway.demo.people import Person
+from gateway.demo.ports import LOOPBACK
+from gateway.demo.run import PROGRAM, Demo
+
+SHOWN_AS_QR = "billing"
+
+
+def announcement(demo: Demo, now: float) -> str:
+    """Write the whole text for a terminal; `now` decides which codes are current."""
+    program, config = shlex.quote(_short(PROGRAM)), shlex.quote(_short(demo.config))
+    scanned = next(person for person in demo.people if person.name == SHOWN_AS_QR)
+    fingerprint = demo.certificate.fingerprint if demo.certificate else ""
+    return f"""
+The demo is ready: {demo.url}
+
+Your browser will warn of the certificate, which is the demo's own. Its SHA-256 fingerprint:
+{fingerprint[:47]}
+{fingerprint[48:]}
+
+{people(demo.people, now)}
+
+{_indented(_qr(scanned.uri))}
+Scan this to add {scanned.name} to an authenticator app, or type one of the secrets into it:
+{_secrets(demo.people)}
+
+To try
+  As billing, open an invoice of your own organisation, then guess one of the other's:
+    {demo.url}/customers/acme/invoices/1001     allowed
+    {demo.url}/customers/globex/invoices/1002   refused, and the page says which rule
+    http://{LOOPBACK}:{demo.portal_port}/customers/globex/invoices/1002   the portal alone shows it to anyone
+  As client, open the office. As admin, open it again: {demo.url}/office
+  In another terminal, watch the evidence and prove it, and ask why:
+    {program} audit tail -c {config}
+    {program} audit verify -c {config}
+    {program} policy explain --as billing:billing GET {demo.url}/office -c {config}
+    curl http://{LOOPBACK}:{demo.ports.admin}/metrics
+"""
+
+
+def people(persons: tuple[Person, ...], now: float) -> str:
+    """Write the table of users with their passwords and current codes."""
+    rows = [("user", "organisation", "roles", "password", "code now")]
+    rows += [
+        (person.name, person.tenant, ",".join(person.roles), person.password, person.code(now)) for person in persons
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  " + "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+    )
+
+
+def as_json(demo: Demo, now: float) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "url": demo.url,
+        "redirect": f"http://{LOOPBACK}:{demo.ports.redirect}",
+        "admin": f"http://{LOOPBACK}:{demo.ports.admin}",
+        "portal": f"http://{LOOPBACK}:{demo.portal_port}",
+        "directory": str(demo.directory),
+        "config": str(demo.config),
+        "certificate": str(demo.directory / "config" / "tls" / "cert.pem"),
+        "people": [
+            {
+                "user": person.name,
+                "tenant": person.tenant,
+                "roles": list(person.roles),
+                "password": person.password,
+                "totp_secret": person.secret,
+                "otpauth": person.uri,
+                "code": person.code(now),
+            }
+            for person in demo.people
+        ],
+    }
+
+
+def _qr(text: str) -> str:
+    out = io.StringIO()
+    segno.make(text, error="l", micro=False).terminal(out, border=2, compact=True)
+    return out.getvalue()
+
+
+def _secrets(persons: tuple[Person, ...]) -> str:
+    width = max(len(person.name) for person in persons)
+    return "\n".join(f"  {person.name.ljust(width)}   {person.secret}   {person.uri}" for person in persons)
+
+
+def _indented(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines())
+
+
+def _short(path: Path) -> str:
+    """Write `path` from the working directory if that is shorter."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
