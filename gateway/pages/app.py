@@ -79,6 +79,11 @@ async def _to_account(visit: Visit, problem: Problem | None = None) -> web.Respo
     return visit.redirect(factor.ACCOUNT_PAGE)
 
 
+async def _to_recovery(visit: Visit, problem: Problem | None = None) -> web.Response:  # noqa: ARG001 - the shape of every page
+    """Send whoever looks for recovery where a recovery code is taken."""
+    return visit.redirect(f"{sign_in.MFA_PAGE}?method=recovery")
+
+
 _PAGES = (
     _Page(
         "/.gateway/login",
@@ -90,6 +95,7 @@ _PAGES = (
         "/.gateway/mfa", sign_in.show_mfa, _form("mfa", sign_in.prove_factor, "code", "method", "return_to"), "owing"
     ),
     _Page("/.gateway/logout", sign_in.show_sign_out, _form("sign-out", sign_in.sign_out), "any"),
+    _Page("/.gateway/recovery", _to_recovery, None, "none"),
     _Page("/.gateway", _to_account, None, "none"),
     _Page("/.gateway/", _to_account, None, "none"),
     _Page("/.gateway/account", account.show_account, None, "complete"),
@@ -111,14 +117,12 @@ _PAGES = (
         "complete",
     ),
     _Page(
-        "/.gateway/account/factor",
+        "/.gateway/enrol",
         factor.show_factor,
         _form("factor", factor.confirm_factor, "code", "return_to"),
         "owing",
     ),
-    _Page(
-        "/.gateway/account/factor/renew", factor.show_factor, _form("renew", factor.renew_factor, "code"), "complete"
-    ),
+    _Page("/.gateway/enrol/renew", factor.show_factor, _form("renew", factor.renew_factor, "code"), "complete"),
     _Page(
         "/.gateway/account/recovery",
         factor.show_recovery,

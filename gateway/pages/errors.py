@@ -96,7 +96,7 @@ def _opening(reason: Reason) -> bytes:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="robots" content="noindex"><meta name="color-scheme" content="light dark">'
         f"<title>{escape(answer.title)}</title><style>{STYLE}</style></head>"
-        f'<body><main><div class="card">{MARK}<p class="status">{answer.status} <code>{escape(reason)}</code></p>'
+        f'<body><main><div class="top">{MARK}</div><div class="card"><p class="status">{answer.status} <code>{escape(reason)}</code></p>'
         f'<h1>{escape(answer.title)}</h1><p class="lead">{escape(answer.sentence)}</p>'
     ).encode()
 

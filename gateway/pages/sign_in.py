@@ -16,7 +16,7 @@ from gateway.pages.visit import Problem, Visit, problem_of
 
 SIGN_IN_PAGE = "/.gateway/login"
 MFA_PAGE = "/.gateway/mfa"
-FACTOR_PAGE = "/.gateway/account/factor"
+FACTOR_PAGE = "/.gateway/enrol"
 
 _EXPLAINED = frozenset(
     {Reason.SESSION_EXPIRED, Reason.SESSION_REVOKED, Reason.FRESH_SIGN_IN_REQUIRED, Reason.TOO_MANY_ATTEMPTS}
@@ -65,6 +65,8 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
     reason = query.get("reason", "")
     if problem is None and reason != Reason.FRESH_SIGN_IN_REQUIRED:
         session = await visit.identify()
+        if session is None and visit.token:
+            reason = reason or Reason.SESSION_EXPIRED
         if session is not None and session.owes is Owed.NOTHING:
             # Not a redirect: whoever was sent here by a refusal would go in circles.
             return visit.page("signed_in.html", session=session, return_to=visit.flow.return_to)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from itertools import pairwise
+
+import pytest
+
+from gateway.pages.look import TEMPLATES, make_nonce, page_csp
+
+CSS = "".join(files("gateway.pages").joinpath(f"static/{name}").read_text() for name in ("base.css", "pages.css"))
+
+
+@pytest.mark.parametrize("name", [*TEMPLATES, "base.html", "forms.html"])
+def test_no_template_holds_script_style_or_a_foreign_address(name: str) -> None:
+    source = files("gateway.pages").joinpath(f"templates/{name}").read_text()
+    assert re.search(r"<script|\son\w+=|style=|<style|javascript:|https?://|\|\s*safe|autoescape false", source) is None
+
+
+def test_every_template_is_in_the_closed_list() -> None:
+    found = {entry.name for entry in files("gateway.pages").joinpath("templates").iterdir()}
+    assert found == {*TEMPLATES, "base.html", "forms.html"}
+
+
+def test_the_style_sheet_asks_nobody_for_anything() -> None:
+    assert "url(" not in CSS
+    assert "@import" not in CSS
+
+
+def test_the_style_sheet_serves_dark_screens_still_screens_and_paper() -> None:
+    for query in (
+        "prefers-color-scheme: dark",
+        "prefers-reduced-motion: reduce",
+        "forced-colors: active",
+        "@media print",
+    ):
+        assert query in CSS
+    assert ":focus-visible" in CSS
+
+
+def _colours(block: str) -> dict[str, str]:
+    return dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_enough_from_its_ground(scheme: str) -> None:
+    """WCAG 2.2 §1.4.3: 4.5 to 1 for text; §1.4.11: 3 to 1 for the edges of inputs."""
+    light, dark = (_colours(block) for block in re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)[:2])
+    colours = light if scheme == "light" else light | dark
+    pairs = [
+        (text, ground, 4.5)
+        for text in ("ink", "soft", "accent", "accent-strong", "danger")
+        for ground in ("card", "page")
+    ]
+    pairs += [("ink", "tint", 4.5), ("accent", "tint", 4.5), ("danger", "danger-tint", 4.5), ("warn", "warn-tint", 4.5)]
+    pairs += [
+        ("on-accent", "accent", 4.5),
+        ("on-accent", "accent-strong", 4.5),
+        ("edge", "card", 3.0),
+        ("edge", "field", 3.0),
+    ]
+    for text, ground, least in pairs:
+        low, high = sorted((_luminance(colours[text]), _luminance(colours[ground])))
+        assert (high + 0.05) / (low + 0.05) >= least, (text, ground)
+
+
+def test_a_policy_allows_nothing_but_our_style_images_and_forms() -> None:
+    policy = dict(part.strip().split(" ", 1) for part in page_csp("abc").split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["style-src"] == "'nonce-abc'"
+    assert policy["form-action"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert policy["base-uri"] == "'none'"
+    assert "unsafe" not in page_csp("abc")
+    assert "script-src" not in policy
+
+
+def test_nonces_hold_all_their_random_bytes() -> None:
+    for first, second in pairwise(make_nonce(bytes([number]) * 18) for number in range(8)):
+        assert first != second
+        assert len(first) == 24
