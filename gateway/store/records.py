@@ -47,6 +47,8 @@ class PendingFactor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     user_id: str
     secret: str
     expires: float
+    replacing: bool
+    """The person has a factor and gave its code; it is replaced when this one is proven."""
 
 
 class StoredSession(msgspec.Struct, frozen=True, kw_only=True):

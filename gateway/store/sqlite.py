@@ -399,7 +399,6 @@ class SQLiteStore:
         *,
         step: int,
         recovery: Iterable[bytes],
-        replacing: bool,
         row: bytes,
         to: bytes,
         session: Session,
@@ -407,7 +406,7 @@ class SQLiteStore:
     ) -> int | None:
         """Make a proven secret the person's factor, move the session to row `to` and end the person's others: one transaction.
 
-        Without `replacing` a person who meanwhile has a factor keeps it.
+        Without `pending.replacing` a person who meanwhile has a factor keeps it.
 
         Returns: how many other sessions ended; None when enrolment, session or factor changed meanwhile.
 
@@ -422,7 +421,7 @@ class SQLiteStore:
             has_factor = bool(
                 change.connection.execute("SELECT 1 FROM factors WHERE user = ?", (pending.user_id,)).fetchall()
             )
-            if has_factor is not replacing:
+            if has_factor is not pending.replacing:
                 return None
             if self._rotate(change, row, to, session, keep=None, now=now) is None:
                 return None

@@ -1,0 +1,52 @@
+"""Under which key a failure is counted: the account's one canonical name, its factor, the network.
+
+Keys are HMAC tokens, so the table of attempts names nobody.
+"""
+
+from __future__ import annotations
+
+import hmac
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+from gateway.store.keyring import Keyring
+
+CUSTOMER_PREFIX: Final = 64
+"""What one IPv6 customer has at least (RFC 6177): counting single addresses would count nothing."""
+
+
+class AttemptKeys:
+    """Makes the keys of one gateway."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._key = keyring.derive("attempts")
+
+    def account(self, name: str) -> bytes:
+        """Return the key of a canonical account name, whether such an account exists or not."""
+        return self._token("account", name)
+
+    def factor(self, user_id: str) -> bytes:
+        """Return the key of a person's second factor."""
+        return self._token("factor", user_id)
+
+    def network(self, address: str) -> bytes:
+        """Return the key of a client's network: an IPv4 address, or the /64 of an IPv6 one."""
+        return self._token("network", network_of(address))
+
+    def _token(self, kind: str, value: str) -> bytes:
+        return hmac.digest(self._key, f"{kind}\0{value}".encode("utf-8", "surrogatepass"), "sha256")[:16]
+
+
+def network_of(address: str) -> str:
+    """Return the network of an address as text; text that is no address stands for itself."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(IPv6Network((int(ip) >> (128 - CUSTOMER_PREFIX) << (128 - CUSTOMER_PREFIX), CUSTOMER_PREFIX)))
+    return str(ip)
