@@ -28,7 +28,7 @@ class Place:
 
     def __str__(self) -> str:
         """Write `policies/portal.yaml:12:5`."""
-        line, column = self.document.position(self.loc)
+        line, column = self._position()
         return f"{self.document.path}:{line}:{column}"
 
     def key(self) -> Place:
@@ -37,7 +37,8 @@ class Place:
 
     def fail(self, message: str) -> None:
         """Report an error here."""
-        self.findings.append(self.document.finding(self.loc, message))
+        line, column = self._position()
+        self.findings.append(Diagnostic(path=self.document.path, line=line, column=column, message=message))
 
     def fail_inside(self, line: int, column: int, message: str) -> None:
         """Report an error at a line and column (from 1) of the text that stands here."""
@@ -46,7 +47,7 @@ class Place:
 
     def warn(self, message: str) -> None:
         """Report a warning here."""
-        line, column = self.document.position(self.loc)
+        line, column = self._position()
         self.findings.append(
             Diagnostic(path=self.document.path, line=line, column=column, message=message, severity="warning")
         )
@@ -147,6 +148,9 @@ class Place:
             self.fail(str(error))
             return None
 
+    def _position(self) -> tuple[int, int]:
+        return self.document.position(self.loc)
+
     def _child(self, name: str | int, value: Any) -> Place:
         return Place(self.document, self.findings, (*self.loc, name), value)
 
@@ -156,9 +160,8 @@ class _Key(Place):
 
     __slots__ = ()
 
-    def fail(self, message: str) -> None:
-        """Report an error at the key."""
-        self.findings.append(self.document.finding(self.loc, message, key=True))
+    def _position(self) -> tuple[int, int]:
+        return self.document.position(self.loc, key=True)
 
 
 def _kind(value: Any) -> str:

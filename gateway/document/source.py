@@ -95,7 +95,7 @@ class Document:
         return node.line, node.column
 
     def finding(self, loc: Loc, message: str, *, key: bool = False) -> Diagnostic:
-        """Make an error about the value at `loc`."""
+        """Make an error about the value at `loc`, or about its key."""
         line, column = self.position(loc, key=key)
         return Diagnostic(path=self.path, line=line, column=column, message=message)
 

@@ -51,11 +51,11 @@ def _report_ambiguous(group: list[RouteDeclaration]) -> None:
 
 
 def _report_case_twins(firsts: list[RouteDeclaration]) -> None:
-    """Templates that differ in case only are one path to many upstreams."""
+    """Report templates that are one path to an upstream that ignores case, or decodes before it routes."""
     for route in firsts[1:]:
         route.template_place.fail(
             f"ambiguous: {route.template.text!r} differs from {firsts[0].template.text!r} "
-            f"({firsts[0].template_place}) in upper and lower case only"
+            f"({firsts[0].template_place}) in case or escapes only"
         )
 
 

@@ -63,6 +63,13 @@ def _hit(hit: bool) -> Outcome:  # noqa: FBT001 - a conversion
     return "hit" if hit else "miss"
 
 
+def _length(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def _place(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, reason: Reason) -> Iterator[Criterion]:
     """Explain host, path and method."""
     known = facts.host in hosts
@@ -103,7 +110,7 @@ def _person(
     if not rule.needs_mfa:
         yield Criterion(name="factor", outcome="hit", detail="the route asks for no second factor")
     elif session.mfa_time:
-        yield Criterion(name="factor", outcome="hit", detail=f"proven {now - session.mfa_time:.0f} s ago")
+        yield Criterion(name="factor", outcome="hit", detail=f"proven {_length(now - session.mfa_time)} ago")
     else:
         yield Criterion(name="factor", outcome="miss", detail="the second factor was not proven")
     tenant = hosts[facts.host]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -54,8 +54,8 @@ class Template(msgspec.Struct, frozen=True):
 
     @property
     def folded(self) -> tuple[tuple[str | None, ...], bool]:
-        """The shape as an upstream sees it that ignores case."""
-        return tuple(part and part.lower() for part in self.segments), self.rest
+        """The shape as an upstream sees it that ignores case and decodes first."""
+        return tuple(part and unquote(part).lower() for part in self.segments), self.rest
 
 
 def parse_template(text: str) -> Template:
