@@ -14,12 +14,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.exchange.errors import ConfigurationError
-from gateway.server.settings import Settings, load_settings
+from gateway.exchange.errors import ConfigurationError, KeyringError
+from gateway.server.settings import load_settings
+from gateway.store.keyring import read_keyring_bytes
 
 Kind = Literal["edge", "pages", "audit"]
 """What a child process does."""
-CONFIGURATION_NAME: Final = "gateway.yaml"
 _LARGEST_FILE: Final = 4 * 1024 * 1024
 _OWNER_ONLY: Final = 0o077
 _NOT_THE_WORLD: Final = 0o007
@@ -55,11 +55,14 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                 )
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     """Read gateway.yaml at `path` and every file it names.
 
+    Returns the bundle and what is wrong with files: missing, readable by others, not text. What could
+    not be read is left out, so that the rest can still be judged in the same run.
+
     Raises:
-        ConfigurationError: with every error: of the settings, or of all files that are missing or readable by others.
+        ConfigurationError: with every error of gateway.yaml itself.
 
     """
     errors: list[str] = []
@@ -81,16 +84,20 @@ def read_bundle(path: Path) -> Bundle:
         if listener.tls:
             chain = _read(listener.tls.certificate, _shown(listener.tls.certificate, base), errors)
             key = _read(listener.tls.key, _shown(listener.tls.key, base), errors, forbidden=_NOT_THE_WORLD)
-            certificates[str(listener.address)] = (chain or b"", key or b"")
-    authorities = {
-        name: _read(upstream.tls.ca, _shown(upstream.tls.ca, base), errors) or b""
-        for name, upstream in settings.upstreams.items()
-        if upstream.tls.ca
-    }
-    keyring = _read(settings.keyring, _shown(settings.keyring, base), errors, forbidden=_OWNER_ONLY)
+            if chain is not None and key is not None:
+                certificates[str(listener.address)] = (chain, key)
+    authorities = {}
+    for name, upstream in settings.upstreams.items():
+        if upstream.tls.ca:
+            pem = _read(upstream.tls.ca, _shown(upstream.tls.ca, base), errors)
+            if pem is not None:
+                authorities[name] = pem
+    keyring = None
+    try:
+        keyring = read_keyring_bytes(settings.keyring)
+    except KeyringError as error:
+        errors.append(str(error))
     audit_keys = _read(settings.audit.keys, _shown(settings.audit.keys, base), errors, forbidden=_OWNER_ONLY)
-    if errors:
-        raise ConfigurationError(tuple(errors))
     bundle = Bundle(
         path=str(path),
         settings=text,
@@ -103,16 +110,7 @@ def read_bundle(path: Path) -> Bundle:
         digest="",
     )
     digest = hashlib.sha256(msgspec.msgpack.encode(bundle, order="sorted")).hexdigest()
-    return msgspec.structs.replace(bundle, digest=digest)
-
-
-def files_of(settings: Settings) -> list[Path]:
-    """List the files and directories that gateway.yaml names, without what is in them."""
-    named = [settings.keyring, settings.audit.keys, settings.policies]
-    for listener in settings.listen:
-        if listener.tls:
-            named += [listener.tls.certificate, listener.tls.key]
-    return named
+    return msgspec.structs.replace(bundle, digest=digest), errors
 
 
 def _shown(path: Path, base: Path) -> str:

@@ -17,8 +17,6 @@ from gateway.exchange.errors import GatewayError
 from gateway.exchange.metrics import Sample
 from gateway.server.bundle import Bundle, Kind
 
-CONTROL_FD: Final = 3
-"""Where a child finds its end of the pair."""
 LIMITS_BYTES: Final = 4 * 1024 * 1024
 """Size of the shared memory of the rate limits."""
 _LARGEST_MESSAGE: Final = 64 * 1024 * 1024
@@ -33,10 +31,10 @@ class ListenerSocket(msgspec.Struct, frozen=True, kw_only=True):
     """A bound and listening socket that the supervisor keeps and this child accepts on."""
 
     fd: int
-    index: int
-    """Position in `listen` of gateway.yaml at the time it was bound."""
-    kind: Literal["tls", "redirect", "plaintext"]
+    kind: Literal["tls", "redirect", "plaintext", "pages"]
+    """`pages` is the Unix socket between the edges and the pages."""
     address: str
+    """As in gateway.yaml, where it is unique; for `pages` the path of the socket."""
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
@@ -93,7 +91,11 @@ class Dumped(msgspec.Struct, frozen=True, kw_only=True, tag="dumped"):
     health: dict[str, str]
 
 
-Request = Boot | Prepare | Commit | Dump | Drain
+class Reload(msgspec.Struct, frozen=True, tag="reload"):
+    """From `gateway reload` to the supervisor: read the configuration again. Answered by `Done`."""
+
+
+Request = Boot | Prepare | Commit | Dump | Drain | Reload
 Reply = Done | Dumped
 _REQUESTS: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
 _REPLIES: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)
@@ -153,7 +155,7 @@ class Channel:
     async def open(cls, connection: socket.socket) -> Channel:
         """Take over a connected socket."""
         connection.settimeout(0)
-        return cls(*await asyncio.open_connection(sock=connection))
+        return cls(*await asyncio.open_unix_connection(sock=connection))
 
     async def ask(self, request: Request, timeout_s: float) -> Reply:
         """Send a request and wait for its reply. A channel that failed once is closed, lest replies slip.

@@ -95,7 +95,8 @@ def key_set(keyring: Keyring, now: float) -> bytes:
 
 def _upstream(name: str, settings: UpstreamSettings, authorities: bytes | None) -> Upstream:
     context = _client_context(settings, authorities) if settings.servers[0].scheme == "https" else None
-    names = {**IDENTITY_FIELDS, **{key: value.lower() for key, value in settings.headers.items()}}
+    names: dict[str, str] = dict(IDENTITY_FIELDS)
+    names.update({key: value.lower() for key, value in settings.headers.items()})
     return Upstream(
         name=name,
         servers=tuple(

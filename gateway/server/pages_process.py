@@ -1,0 +1,217 @@
+"""The pages as a child process: the aiohttp application over accounts in the state store.
+
+It accepts on the Unix socket that the supervisor keeps, from processes of our own user alone, and
+looks after the store once a minute. What a page does is `pages`' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from gateway.authn.password import Hasher
+from gateway.exchange.errors import ConfigurationError, StoreUnavailableError
+from gateway.exchange.metrics import Registry
+from gateway.pages.app import Dependencies, create_app
+from gateway.pages.form import MAX_FORM_BYTES
+from gateway.pages.serve import verify_peer
+from gateway.server.bundle import Bundle
+from gateway.server.control import Boot, Dumped
+from gateway.server.settings import SessionRules, Settings
+from gateway.server.validate import validate
+from gateway.session.life import Lifetimes
+from gateway.store.accounts import AccountOptions, Accounts, Client
+from gateway.store.breach_online import OnlineBreachedPasswords
+from gateway.store.breached import LocalBreachedPasswords
+from gateway.store.executor import hashing_executor, store_executor
+from gateway.store.keyring import Keyring
+from gateway.store.sqlite import SQLiteStore
+
+_KEEP_ALIVE_S: Final = 300.0
+_SHUTDOWN_S: Final = 5.0
+_ACCEPT_PAUSE_S: Final = 0.1
+_PROBE_S: Final = 2.0
+_UPKEEP_S: Final = 60.0
+_NO_ROW: Final = bytes(32)
+_log = structlog.get_logger()
+
+
+class _Site:
+    """The application built from one bundle, with its own connection to the store."""
+
+    def __init__(self, store: SQLiteStore, runner: web.AppRunner) -> None:
+        self.store = store
+        self.runner = runner
+
+    async def end(self) -> None:
+        """Finish what is under way and let go."""
+        await self.runner.cleanup()
+        self.store.close()
+
+
+class PagesProcess:
+    """A `child.Worker` that serves the pages."""
+
+    def __init__(self, boot: Boot) -> None:
+        self._boot = boot
+        self._listener = socket.socket(fileno=boot.listeners[0].fd)
+        self._registry = Registry()
+        self._upkeep_expired = self._registry.counter(
+            "gateway_sessions_expired_total", "Sessions removed because they were over."
+        )
+        self._store_failures = self._registry.counter(
+            "gateway_store_failures_total", "Times the state store could not be used by its caretaker."
+        )
+        self._hashing = hashing_executor()
+        self._storing = store_executor()
+        self._hasher = Hasher()
+        self._site: _Site | None = None
+        self._prepared: _Site | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._store_problem = ""
+
+    async def start(self) -> None:
+        """Open the store and begin to accept. Raises ConfigurationError, StoreUnavailableError, KeyringError."""
+        self._loop = asyncio.get_running_loop()
+        self._site = self._build(self._boot.bundle)
+        await self._site.runner.setup()
+        self._spawn(self._accept(), "pages.accept")
+        self._spawn(self._care(), "pages.care")
+
+    def prepare(self, bundle: Bundle) -> None:
+        """Build another application beside the serving one; runs in a thread."""
+        if self._loop is None:
+            raise ConfigurationError(("pages: not started",))
+        site = self._build(bundle)
+        asyncio.run_coroutine_threadsafe(site.runner.setup(), self._loop).result()
+        if self._prepared:  # an earlier reload that another process refused
+            asyncio.run_coroutine_threadsafe(self._prepared.end(), self._loop).result()
+        self._prepared = site
+
+    def commit(self) -> None:
+        """Send new connections to the prepared application; the old one finishes what it has."""
+        if self._prepared and self._site:
+            self._spawn(self._site.end(), "pages.end")
+            self._site, self._prepared = self._prepared, None
+
+    def dump(self) -> Dumped:
+        """Tell what was counted and whether the store can be used."""
+        return Dumped(samples=self._registry.dump(), health={"store": self._store_problem})
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nothing new, finish what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        self._listener.close()
+        if self._site:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._site.end()
+
+    def _build(self, bundle: Bundle) -> _Site:
+        validated = validate(bundle, now=time.time())
+        if validated.keyring is None:
+            raise ConfigurationError(("pages: the keyring is missing",))
+        store = SQLiteStore(Path(self._boot.state_dir), validated.keyring)
+        application = self._application(validated.settings, validated.keyring, store)
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            shutdown_timeout=_SHUTDOWN_S,
+            max_line_size=MAX_FORM_BYTES,
+            max_field_size=MAX_FORM_BYTES,
+            max_headers=1024,
+            auto_decompress=False,
+        )
+        return _Site(store, runner)
+
+    def _application(self, settings: Settings, keyring: Keyring, store: SQLiteStore) -> web.Application:
+        accounts = Accounts(
+            store,
+            options=account_options(settings),
+            keyring=keyring,
+            hasher=self._hasher,
+            breached=None if settings.passwords.breach_check == "off" else LocalBreachedPasswords(settings.state_dir),
+            online=OnlineBreachedPasswords() if settings.passwords.breach_check == "online" else None,
+            store_executor=self._storing,
+            hashing_executor=self._hashing,
+        )
+        return create_app(
+            Dependencies(accounts=accounts, client=Client, flow_key=keyring.derive("flow"), registry=self._registry)
+        )
+
+    async def _accept(self) -> None:
+        """Hand each connection of our own user to the application."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                peer, _ = await loop.sock_accept(self._listener)
+            except OSError as error:  # out of descriptors, or the peer is gone already: neither ends the pages
+                _log.warning("pages.accept_failed", error=error.strerror)
+                await asyncio.sleep(_ACCEPT_PAUSE_S)
+                continue
+            try:
+                verify_peer(peer, os.geteuid())
+                peer.settimeout(0)
+                if self._site and self._site.runner.server:
+                    await loop.connect_accepted_socket(self._site.runner.server, peer)
+            except OSError as error:
+                _log.warning("pages.peer_refused", error=error.strerror or str(error))
+                peer.close()
+
+    async def _care(self) -> None:
+        """Look after the store, for ever: see whether it answers, remove what is over."""
+        next_upkeep = 0.0
+        while True:
+            if self._site:
+                store, now = self._site.store, time.time()
+                try:
+                    await self._storing.run(partial(store.session, _NO_ROW, now))
+                    if now >= next_upkeep:
+                        upkeep = await self._storing.run(partial(store.maintain, now=now))
+                        self._upkeep_expired.inc(by=upkeep.expired)
+                        next_upkeep = now + _UPKEEP_S
+                except StoreUnavailableError as error:
+                    if not self._store_problem:
+                        _log.error("store.degraded", reason=str(error))
+                    self._store_problem = str(error)
+                    self._store_failures.inc()
+                else:
+                    if self._store_problem:
+                        _log.info("store.recovered")
+                    self._store_problem = ""
+            await asyncio.sleep(_PROBE_S)
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def account_options(settings: Settings) -> AccountOptions:
+    """Say what gateway.yaml says about accounts, in the store's words."""
+    return AccountOptions(
+        issuer=settings.public_url.host,
+        lifetimes=_lifetimes(settings.sessions),
+        tenant_lifetimes={name: _lifetimes(settings.session_rules(name)) for name in settings.tenants},
+        mfa_always=settings.mfa.required == "always",
+        recovery_codes="recovery" in settings.mfa.methods,
+        min_length=settings.passwords.min_length,
+        online_required=settings.passwords.breach_check == "online",
+    )
+
+
+def _lifetimes(rules: SessionRules) -> Lifetimes:
+    return Lifetimes(idle_s=rules.idle, absolute_s=rules.absolute, concurrent=rules.concurrent)

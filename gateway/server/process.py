@@ -1,0 +1,185 @@
+"""One child process seen from the supervisor: started, asked, restarted when it ends unasked.
+
+Keeps the counters of every life it had. When to start, to stop and what to ask is `supervisor`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from gateway.exchange.errors import ConfigurationError
+from gateway.exchange.metrics import Sample
+from gateway.server.bundle import Bundle, Kind
+from gateway.server.control import (
+    Boot,
+    Channel,
+    Commit,
+    ControlError,
+    Done,
+    Drain,
+    Dump,
+    Dumped,
+    Prepare,
+    Request,
+)
+from gateway.server.telemetry import Retired
+
+BOOT_TIMEOUT_S: Final = 15.0
+_ASK_TIMEOUT_S: Final = 10.0
+_DUMP_TIMEOUT_S: Final = 2.0
+_KILL_WAIT_S: Final = 2.0
+_GRACE_S: Final = 0.4
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 5.0
+_STABLE_S: Final = 30.0
+"""A process that lived this long restarts at once again."""
+_log = structlog.get_logger()
+
+
+class ChildProcess:
+    """A child and its successors. `run` keeps one alive until `stop`."""
+
+    def __init__(self, name: str, kind: Kind, boot: Callable[[], Boot]) -> None:
+        self.name = name
+        self.kind = kind
+        self.restarts = 0
+        self.is_ready = False
+        self.health: dict[str, str] = {}
+        """What the process said was wrong when it was last asked."""
+        self.running: str = ""
+        """Digest of the bundle it runs on."""
+        self._boot = boot
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: Channel | None = None
+        self._stopping = False
+        self._retired = Retired()
+        self._last: list[Sample] = []
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it lives."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start it and wait until it serves.
+
+        Raises:
+            ConfigurationError: it said why it cannot.
+            ControlError: it ended or did not answer in time.
+
+        """
+        boot = self._boot()
+        inherited = [listener.fd for listener in boot.listeners] + ([boot.limits_fd] if boot.limits_fd >= 0 else [])
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-m", "gateway.server.child", self.kind, str(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL, pass_fds=(theirs.fileno(), *inherited),
+            )  # fmt: skip
+        self._channel = await Channel.open(ours)
+        try:
+            reply = await self._channel.ask(boot, BOOT_TIMEOUT_S)
+        except ControlError:
+            await self.kill()
+            raise
+        if isinstance(reply, Done) and reply.diagnostics:
+            await self.kill()
+            raise ConfigurationError(reply.diagnostics)
+        self.running = boot.bundle.digest
+        self.is_ready = True
+
+    async def keep_alive(self, bundle: Callable[[], Bundle]) -> None:
+        """Wait for the end of the process, start its successor, for ever; returns after `drain` or `kill`."""
+        pause = 0.0
+        while self._process:
+            born = asyncio.get_running_loop().time()
+            status = await self._process.wait()
+            self._bury()
+            if self._stopping:
+                return
+            self.restarts += 1
+            _log.error("process.ended", name=self.name, status=status, restarts=self.restarts)
+            lived = asyncio.get_running_loop().time() - born
+            pause = _FIRST_PAUSE_S if lived > _STABLE_S else min(max(2 * pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+            await asyncio.sleep(pause)
+            try:
+                await self.start()
+                if self.running != bundle().digest:  # a reload passed it by
+                    await self.prepare(bundle())
+                    await self.commit(bundle())
+            except (ControlError, ConfigurationError, OSError) as error:
+                _log.error("process.failed", name=self.name, reason=str(error))
+                await self.kill()
+            else:
+                _log.info("process.restarted", name=self.name, pid=self.pid)
+
+    async def prepare(self, bundle: Bundle) -> None:
+        """Have it build a new bundle. Raises ConfigurationError with what it says, ControlError when it is gone."""
+        await self._ask(Prepare(bundle=bundle.narrow(self.kind)))
+
+    async def commit(self, bundle: Bundle) -> None:
+        """Have it swap in the bundle it prepared. Raises like `prepare`."""
+        await self._ask(Commit())
+        self.running = bundle.digest
+
+    async def dump(self) -> list[Sample]:
+        """Collect what it counted, earlier lives included; a process that does not answer gives its last numbers."""
+        if self.is_ready and self._channel:
+            try:
+                reply = await self._channel.ask(Dump(), _DUMP_TIMEOUT_S)
+            except ControlError:
+                self.health = {self.name: "does not answer"}
+                await self.kill()  # its channel is lost; its successor will answer
+            else:
+                if isinstance(reply, Dumped):
+                    self._last, self.health = reply.samples, reply.health
+        return self._retired.samples() + self._last
+
+    async def drain(self, seconds: float) -> None:
+        """Have it finish what is open and end; it is killed when it has not after `seconds` and a little more."""
+        self._stopping = True
+        self.is_ready = False
+        if self._channel and self.pid:
+            with suppress(ControlError):
+                await self._channel.ask(Drain(seconds=seconds), seconds + _GRACE_S)
+        await self.kill(wait_s=_GRACE_S)
+
+    async def kill(self, *, wait_s: float = 0.0) -> None:
+        """End it: after `wait_s` by SIGKILL."""
+        process = self._process
+        if self._channel:
+            self._channel.close()
+        if process is None:
+            return
+        if wait_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await process.wait()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_KILL_WAIT_S):
+                    await process.wait()
+
+    async def _ask(self, request: Request) -> None:
+        if not self.is_ready or not self._channel:
+            raise ControlError(f"{self.name} is not running")
+        reply = await self._channel.ask(request, _ASK_TIMEOUT_S)
+        if isinstance(reply, Done) and reply.diagnostics:
+            raise ConfigurationError(reply.diagnostics)
+
+    def _bury(self) -> None:
+        self.is_ready = False
+        self.health = {}
+        self._retired.add(self._last)
+        self._last = []
+        if self._channel:
+            self._channel.close()
