@@ -25,7 +25,7 @@ check: $(STAMPS)/dev  ## format, lint, types, import rings, unit tests: about a 
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p gateway
-	$(BIN)/mypy tests tools
+	$(BIN)/mypy --explicit-package-bases tests tools
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -n 2 -q tests/unit
 
