@@ -1,0 +1,325 @@
+"""Builds the records that are not about one request through the data plane, with OCSF names.
+
+Application lifecycle (6002), account change (3001), authentication (3002), administration (6003).
+Each builder takes a `Stamp` first and returns a plain mapping for `canonical.encode`. Text that
+comes from outside goes through `redact`. Builders decide what a record says, never when it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.audit.redact import redact
+
+OCSF_VERSION = "1.8.0"
+LOG_NAME = "main"
+LOG_VERSION = 1
+MAX_DETAIL = 1024
+
+INFORMATIONAL, LOW, MEDIUM, HIGH, CRITICAL = 1, 2, 3, 4, 5
+OTHER = 99
+
+LIFECYCLE_ACTIVITIES: Mapping[str, int] = {
+    "gateway.started": 3,
+    "gateway.stopped": 4,
+    "gateway.reloaded": 8,
+    "gateway.reload_rejected": 8,
+    "audit.started": 3,
+    "audit.stopped": 4,
+}
+"""OCSF 6002 activity_id; every other event of that class is 99 (Other)."""
+ACCOUNT_ACTIVITIES: Mapping[str, int] = {
+    "user.added": 1,
+    "user.enabled": 2,
+    "password.changed": 3,
+    "password.reset": 4,
+    "user.disabled": 5,
+    "user.deleted": 6,
+    "role.granted": 7,
+    "role.withdrawn": 8,
+    "user.locked": 9,
+    "factor.enrolled": 10,
+    "factor.removed": 11,
+    "user.unlocked": 12,
+}
+"""OCSF 3001 activity_id."""
+AUTHENTICATION_ACTIVITIES: Mapping[str, int] = {
+    "login": 1,
+    "logout": 2,
+    "factor": 6,
+    "session.revoked": 2,
+    "account_switch": 7,
+}
+"""OCSF 3002 activity_id."""
+ADMINISTRATION_ACTIVITIES: Mapping[str, int] = {
+    "create": 1,
+    "view": 2,
+    "download": 2,
+    "export": 2,
+    "edit": 3,
+    "share": 3,
+    "admin": 3,
+    "delete": 4,
+}
+"""OCSF 6003 activity_id for our actions."""
+
+
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+    """When and by what a record is made."""
+
+    uid: str
+    """UUIDv7 of the event."""
+    sequence: int
+    time_ms: int
+    mono_ns: int
+    boot_uid: str
+    node: str
+    version: str
+    """Version of the gateway."""
+
+
+def uuid7(time_ms: int, random: bytes) -> str:
+    """Return a UUID of version 7 (RFC 9562 section 5.7) from ten random bytes."""
+    value = (time_ms & ((1 << 48) - 1)) << 80 | int.from_bytes(random[:10], "big")
+    value = value & ~(0xF << 76) | 7 << 76
+    value = value & ~(3 << 62) | 2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _base(
+    stamp: Stamp,
+    class_uid: int,
+    activity: int,
+    *,
+    event: str,
+    action: str,
+    success: bool = True,
+    reason: str = "",
+    detail: str = "",
+    severity: int = INFORMATIONAL,
+    tenant: str = "",
+    correlation_uid: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    text, redactions = redact(detail[:MAX_DETAIL])
+    gw: dict[str, Any] = {
+        "action": action,
+        "boot_uid": stamp.boot_uid,
+        "event": event,
+        "mono_ns": stamp.mono_ns,
+        "phase": "single",
+        "outcome": "completed",
+        "redactions": redactions,
+        **(more or {}),
+    }
+    if reason:
+        gw["reason"] = reason
+    record: dict[str, Any] = {
+        "activity_id": activity,
+        "category_uid": class_uid // 1000,
+        "class_uid": class_uid,
+        "device": {"hostname": stamp.node, "uid": stamp.node},
+        "metadata": {
+            "correlation_uid": correlation_uid or stamp.uid,
+            "log_name": LOG_NAME,
+            "log_version": LOG_VERSION,
+            "product": {"name": "gateway", "vendor_name": "gateway", "version": stamp.version},
+            "profiles": ["host", "security_control"],
+            "sequence": stamp.sequence,
+            "tenant_uid": tenant,
+            "uid": stamp.uid,
+            "version": OCSF_VERSION,
+        },
+        "severity_id": severity,
+        "status_id": 1 if success else 2,
+        "time": stamp.time_ms,
+        "type_uid": class_uid * 100 + activity,
+        "unmapped": {"gw": gw},
+    }
+    if text:
+        record["status_detail"] = text
+    return record
+
+
+def lifecycle(
+    stamp: Stamp,
+    event: str,
+    *,
+    success: bool = True,
+    reason: str = "",
+    detail: str = "",
+    severity: int = INFORMATIONAL,
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the record of something that happened to the gateway itself: started, reloaded, `audit.recovery`."""
+    record = _base(
+        stamp,
+        6002,
+        LIFECYCLE_ACTIVITIES.get(event, OTHER),
+        event=event,
+        action="admin",
+        success=success,
+        reason=reason,
+        detail=detail,
+        severity=severity,
+        more=more,
+    )
+    record["app"] = {"name": "gateway", "vendor_name": "gateway", "version": stamp.version}
+    return record
+
+
+def gap(
+    stamp: Stamp,
+    *,
+    cause: Literal["producer_jump", "refused"],
+    slot: int,
+    first: int,
+    last: int,
+    count: int | None = None,
+) -> dict[str, Any]:
+    """Return `audit.gap`: records `first` to `last` of a producer are not in the log, and that is known."""
+    return lifecycle(
+        stamp,
+        "audit.gap",
+        success=False,
+        reason=cause,
+        severity=HIGH,
+        more={
+            "gap": {"count": last - first + 1 if count is None else count, "first": first, "last": last, "slot": slot}
+        },
+    )
+
+
+def unknown_outcome(stamp: Stamp, *, correlation_uid: str, slot: int) -> dict[str, Any]:
+    """Return the closing record of an intent whose producer ended before it could say what came of it."""
+    record = lifecycle(stamp, "audit.intent_closed", success=False, severity=MEDIUM, more={"slot": slot})
+    record["metadata"]["correlation_uid"] = correlation_uid
+    record["unmapped"]["gw"] |= {"outcome": "unknown", "phase": "outcome"}
+    return record
+
+
+def account_change(
+    stamp: Stamp,
+    event: str,
+    *,
+    actor: Mapping[str, Any],
+    user_uid: str,
+    user_name: str = "",
+    tenant: str = "",
+    success: bool = True,
+    reason: str = "",
+    detail: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the record of a change to a person's account: `user.added`, `factor.removed`."""
+    record = _base(
+        stamp,
+        3001,
+        ACCOUNT_ACTIVITIES.get(event, OTHER),
+        event=event,
+        action="admin",
+        success=success,
+        reason=reason,
+        detail=detail,
+        severity=LOW,
+        tenant=tenant,
+        more=more,
+    )
+    record["actor"] = dict(actor)
+    record["user"] = _user(user_uid, user_name)
+    return record
+
+
+def authentication(
+    stamp: Stamp,
+    event: str,
+    *,
+    user_uid: str = "",
+    user_name: str = "",
+    tenant: str = "",
+    session: str = "",
+    client_ip: str = "",
+    success: bool = True,
+    reason: str = "",
+    detail: str = "",
+    actor: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the record of a sign-in, sign-out, factor step or revocation outside of a request of the data plane."""
+    record = _base(
+        stamp,
+        3002,
+        AUTHENTICATION_ACTIVITIES.get(event, OTHER),
+        event=event,
+        action="logout" if event in {"logout", "session.revoked"} else "login",
+        success=success,
+        reason=reason,
+        detail=detail,
+        severity=INFORMATIONAL if success else LOW,
+        tenant=tenant,
+        more=more,
+    )
+    record["user"] = _user(user_uid, user_name)
+    if actor:
+        record["actor"] = dict(actor)
+    if session:
+        record["session"] = {"uid": session}
+    if client_ip:
+        record["src_endpoint"] = {"ip": client_ip}
+    return record
+
+
+def administration(
+    stamp: Stamp,
+    operation: str,
+    *,
+    actor: Mapping[str, Any],
+    action: str = "admin",
+    resources: Sequence[tuple[str, str]] = (),
+    tenant: str = "",
+    success: bool = True,
+    reason: str = "",
+    detail: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the record of an act of an operator: a verb of the command line, a query of this log.
+
+    `operation` is the verb (`session revoke`), `resources` are pairs of type and uid.
+    """
+    record = _base(
+        stamp,
+        6003,
+        ADMINISTRATION_ACTIVITIES.get(action, 3),
+        event="admin",
+        action=action,
+        success=success,
+        reason=reason,
+        detail=detail,
+        severity=LOW,
+        tenant=tenant,
+        more=more,
+    )
+    record["actor"] = dict(actor)
+    record["api"] = {"operation": redact(operation[:MAX_DETAIL])[0], "service": {"name": "gateway.admin"}}
+    record["action_id"] = 1 if success else 2
+    if resources:
+        record["resources"] = [{"type": kind, "uid": redact(uid[:256])[0]} for kind, uid in resources]
+    return record
+
+
+def system_actor(name: str, uid: str, program: str = "gateway") -> dict[str, Any]:
+    """Return the actor of a record made from the command line: the operating system's user (type 3, System)."""
+    return {"app_name": program, "user": {"name": name, "type_id": 3, "uid": uid}}
+
+
+def _user(uid: str, name: str) -> dict[str, Any]:
+    user: dict[str, Any] = {"type_id": 1}
+    if uid:
+        user["uid"] = uid
+    if name:
+        user["name"] = name
+    return user

@@ -1,0 +1,706 @@
+"""The log's files: written by one process, one frame at a time, and never opened again to append.
+
+Decides where a frame goes, when it is safe, and what happens when the disk lies: a file that failed
+once is not written again; what was not yet safe is written anew into another file. What the records
+say is not its business.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.audit import record
+from gateway.audit.checkpoint import CheckpointError, Signer, verify_checkpoint
+from gateway.audit.entry import HEAD, LENGTH, MAGIC, MAIN_STREAM, SALT_BYTES
+from gateway.audit.filehead import NO_HASH, FileHead, FileHeadError, pack_head, parse_head, wrap_key
+from gateway.audit.frame import OVERHEAD_BYTES, TAG_BYTES, FrameError, Header, parse_frame, seal_frame
+from gateway.audit.merkle import Tree
+from gateway.audit.protocol import Refusal
+from gateway.audit.verify import Verifier, note_intent
+from gateway.exchange.errors import AuditUnavailableError
+from gateway.ledger.disk import Disk, LocalDisk
+from gateway.ledger.keys import AuditKeys
+from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout, file_name, file_number
+
+FILE_BYTES = 64 << 20
+SMALL_FILE_BYTES = 1 << 20
+"""For a file that one command line verb makes, or that is made out of the ballast."""
+BALLAST_BYTES = 16 << 20
+FRAME_BUNDLE_BYTES = 512 << 10
+FRAME_RECORDS = 4096
+_NOTE_SLACK_BYTES = 256
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+Group = tuple[int, int, Sequence[bytes]]
+"""Slot, first sequence, payloads."""
+
+
+class LogBusyError(AuditUnavailableError):
+    """Another process writes this log."""
+
+
+class LogTamperedError(AuditUnavailableError):
+    """The log on disk is not what was written; it must not be continued."""
+
+
+class LogUnavailableError(AuditUnavailableError):
+    """Records could not be stored. `refusal` says why; nothing of them will be in the log."""
+
+    def __init__(self, message: str, refusal: Refusal) -> None:
+        super().__init__(message)
+        self.refusal = refusal
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """What opening a log found."""
+
+    is_new: bool
+    size: int
+    discarded_bytes: int = 0
+    discarded_sha256: str = ""
+    was_interrupted: bool = True
+    """The discarded bytes look like the beginning of a frame, as a crash leaves them."""
+    missing_files: tuple[int, ...] = ()
+    boot: str = ""
+    """Run of the gateway that wrote the newest file."""
+    file: str = ""
+
+    def event(self, stamp: record.Stamp) -> dict[str, Any]:
+        """Return the record `audit.recovery`, the first of what is written after opening."""
+        is_clean = self.was_interrupted and not self.missing_files
+        details = {
+            "discarded_bytes": self.discarded_bytes,
+            "discarded_sha256": self.discarded_sha256,
+            "file": self.file,
+            "missing_files": list(self.missing_files),
+            "size": self.size,
+        }
+        return record.lifecycle(
+            stamp,
+            "audit.recovery",
+            success=is_clean,
+            severity=record.INFORMATIONAL if is_clean else record.HIGH,
+            more={"recovery": details},
+        )
+
+
+class _Chunk:
+    """The entries of one frame, kept until they are safe."""
+
+    __slots__ = ("entries", "frame", "groups", "leaves", "size")
+
+    def __init__(self) -> None:
+        self.entries: list[bytes] = []
+        self.leaves: list[bytes] = []
+        self.groups: list[tuple[int, int, Sequence[bytes]]] = []
+        self.size = 0
+        self.frame = b""
+
+
+class _File(msgspec.Struct, kw_only=True):
+    """The file that is written now."""
+
+    path: Path
+    fd: int
+    file_no: int
+    capacity: int
+    aead: AESGCM
+    key_id: bytes
+    offset: int
+    inode: tuple[int, int]
+    is_reserved: bool = False
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """A state of the log that is on stable storage."""
+
+    tree: Tree
+    next_frame: int
+    sha256: bytes
+    offset: int
+    note: bytes
+    sequences: dict[int, int]
+
+
+class _Ended(msgspec.Struct, frozen=True):
+    """How the file before the next one ended."""
+
+    path: Path | None
+    file_no: int
+    tail: int
+    discarded: int = 0
+    discarded_sha256: bytes = NO_HASH
+
+
+class Log:
+    """The one writer of a log. Not thread-safe; every method blocks."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        keys: AuditKeys,
+        *,
+        lock_fd: int,
+        boot: str,
+        disk: Disk,
+        random: Callable[[int], bytes],
+        capacity: int,
+        origin: str,
+        verifier: Verifier | None,
+        ended: _Ended,
+        recovery: Recovery,
+    ) -> None:
+        """Take over what `open_log` found."""
+        self.origin = origin
+        self.recovery = recovery
+        self.sequences: dict[int, int] = dict(verifier.sequences) if verifier else {}
+        """Slot -> last sequence that was written."""
+        self.taken: dict[int, int] = self.sequences.copy()
+        """Slot -> last sequence that was written or is kept to be written again: what a resend is compared with."""
+        self.intents: dict[str, int] = dict(verifier.intents) if verifier else {}
+        """Correlation uid -> slot of intents that are safe and have no outcome yet."""
+        self.io_errors = 0
+        """How often a file had to be given up."""
+        self.is_tampered = False
+        """The live file was removed, replaced or cut while it was written; nothing is taken in any more."""
+        self._layout = layout
+        self._keys = keys
+        self._lock_fd = lock_fd
+        self._boot = boot
+        self._disk = disk
+        self._random = random
+        self._capacity = capacity
+        self._signer: Signer = keys.signer(origin)
+        self._tree = verifier.tree.copy() if verifier and verifier.tree else Tree()
+        self._next_frame = verifier.next_frame if verifier else 1
+        self._sha256 = verifier.last_sha256 if verifier else NO_HASH
+        self._note = b""
+        self._ended = ended
+        self._file: _File | None = None
+        self._pending: list[_Chunk] = []
+        self._backlog: list[_Chunk] = []
+        self._now_ns = 0
+        self._published = b""
+        self._safe = self._mark(0)
+
+    # reading
+
+    @property
+    def size(self) -> int:
+        """Entries that are on stable storage."""
+        return self._safe.tree.size
+
+    @property
+    def root(self) -> bytes:
+        """Root of the tree of those entries."""
+        return self._safe.tree.root()
+
+    @property
+    def has_unsafe(self) -> bool:
+        """Records were written that are not on stable storage yet."""
+        return bool(self._pending or self._backlog)
+
+    @property
+    def unsafe_records(self) -> int:
+        """How many records that are."""
+        return sum(len(chunk.entries) for chunk in (*self._backlog, *self._pending))
+
+    def free_bytes(self) -> int:
+        """Return what is left on the log's file system; 0 when it cannot be asked."""
+        try:
+            return self._disk.free_bytes(self._layout.directory)
+        except OSError:
+            return 0
+
+    # appending
+
+    def append(self, groups: Iterable[Group], *, is_safe: bool, now_ns: int, reserved: bool = False) -> None:
+        """Write records; with `is_safe`, return only when they are on stable storage.
+
+        `reserved` records may use the ballast when the disk is full. Raises `LogUnavailableError`:
+        then none of these records is, or will be, in the log.
+        """
+        self._now_ns = now_ns
+        chunks = self._chunks(groups, now_ns)
+        before = {slot: self.taken.get(slot, 0) for chunk in chunks for slot, _, _ in chunk.groups}
+        try:
+            self._store(chunks, is_safe=is_safe, reserved=reserved)
+        except LogUnavailableError:
+            self.taken.update(before)
+            raise
+
+    def settle(self) -> None:
+        """Make safe what was written without waiting.
+
+        Raises `LogUnavailableError`; the records are kept and tried again with the next.
+        """
+        if self.has_unsafe:
+            self._store([], is_safe=True, reserved=False)
+
+    def _chunks(self, groups: Iterable[Group], now_ns: int) -> list[_Chunk]:
+        """Make the entries, their leaf hashes, and cut them into frames."""
+        groups = list(groups)
+        count = sum(len(payloads) for _, _, payloads in groups)
+        salts = self._random(SALT_BYTES * count)
+        pack, prefix = HEAD.pack, LENGTH.pack
+        chunk = _Chunk()
+        chunks = [chunk]
+        at = 0
+        for slot, first, payloads in groups:
+            start = 0
+            sequence = first
+            for i, payload in enumerate(payloads):
+                cost = len(payload) + HEAD.size + LENGTH.size
+                if chunk.entries and (chunk.size + cost > FRAME_BUNDLE_BYTES or len(chunk.entries) == FRAME_RECORDS):
+                    if i > start:
+                        chunk.groups.append((slot, first + start, payloads[start:i]))
+                    start = i
+                    chunk = _Chunk()
+                    chunks.append(chunk)
+                entry = pack(MAGIC, 0, MAIN_STREAM, slot, now_ns, sequence, salts[at : at + SALT_BYTES]) + payload
+                at += SALT_BYTES
+                sequence += 1
+                chunk.leaves.append(sha256(b"\0" + entry).digest())
+                chunk.entries.append(prefix(len(entry)) + entry)
+                chunk.size += cost
+            if len(payloads) > start:
+                chunk.groups.append((slot, first + start, payloads[start:]))
+        return chunks if chunk.entries else chunks[:-1]
+
+    def _store(self, chunks: list[_Chunk], *, is_safe: bool, reserved: bool) -> None:
+        if self.is_tampered:
+            raise LogUnavailableError("the live log file was removed or replaced", Refusal.IO_ERROR)
+        try:
+            self._write(chunks, is_safe=is_safe, reserved=reserved)
+        except OSError:
+            # fsync is not tried again: after an error it may succeed and have lost the data
+            self._give_up(chunks)
+            try:
+                self._write(chunks, is_safe=True, reserved=reserved)
+            except OSError as exc:
+                self._give_up(chunks)
+                raise LogUnavailableError(_sentence(exc), Refusal.IO_ERROR) from exc
+
+    def _write(self, chunks: list[_Chunk], *, is_safe: bool, reserved: bool) -> None:
+        """Write what is kept and then `chunks`, all into one file. Raises `OSError` when the file must be given up."""
+        per_frame = OVERHEAD_BYTES + _NOTE_SLACK_BYTES + 2 * len(self.origin)
+        need = sum(chunk.size + per_frame for chunk in (*self._backlog, *chunks))
+        file = self._file
+        if file is None or file.offset + need > file.capacity or (file.is_reserved and not reserved):
+            self._sync()
+            file = self._begin_file(need, reserved=reserved)
+        is_safe = is_safe or bool(self._backlog)
+        while self._backlog:
+            self._put(file, self._backlog.pop(0))
+        for chunk in chunks:
+            self._put(file, chunk)
+        if is_safe:
+            self._sync()
+
+    def _put(self, file: _File, chunk: _Chunk) -> None:
+        self._pending.append(chunk)
+        tree = self._tree
+        header = Header(
+            self._next_frame, tree.size, len(chunk.entries), chunk.size + TAG_BYTES, self._sha256, file.key_id
+        )
+        for leaf in chunk.leaves:
+            tree.append(leaf)
+        note = self._signer.checkpoint(tree.size, tree.root())
+        chunk.frame, self._sha256 = seal_frame(file.aead, header, b"".join(chunk.entries), note)
+        self._next_frame += 1
+        self._note = note
+        for slot, first, payloads in chunk.groups:
+            self.sequences[slot] = self.taken[slot] = first + len(payloads) - 1
+        self._disk.write(file.fd, chunk.frame, file.offset)
+        file.offset += len(chunk.frame)
+
+    def _sync(self) -> None:
+        if self._file is None or not self._pending:
+            return
+        self._disk.sync(self._file.fd)
+        self._safe = self._mark(self._file.offset)
+        for chunk in self._pending:
+            for slot, _, payloads in chunk.groups:
+                for payload in payloads:
+                    note_intent(self.intents, slot, payload)
+        self._pending = []
+
+    def _mark(self, offset: int) -> _Mark:
+        return _Mark(self._tree.copy(), self._next_frame, self._sha256, offset, self._note, self.sequences.copy())
+
+    # faults
+
+    def _give_up(self, chunks: list[_Chunk]) -> None:
+        """Never write the current file again, go back to what is safe, and keep what was acknowledged."""
+        self.io_errors += 1
+        mine = {id(chunk) for chunk in chunks}
+        written = b"".join(chunk.frame for chunk in self._pending)
+        self._backlog[:0] = [chunk for chunk in self._pending if id(chunk) not in mine]
+        self._pending = []
+        safe = self._safe
+        if self._file is not None:
+            digest = sha256(written).digest() if written else NO_HASH
+            self._ended = _Ended(self._file.path, self._file.file_no, safe.offset, len(written), digest)
+            with suppress(OSError):
+                os.close(self._file.fd)
+            self._file = None
+        self._tree = safe.tree.copy()
+        self._next_frame = safe.next_frame
+        self._sha256 = safe.sha256
+        self._note = safe.note
+        self.sequences = safe.sequences.copy()
+
+    def check(self) -> None:
+        """Find out whether the live file is still the one in the directory, whole (attack: rm, mv, truncate).
+
+        Afterwards `is_tampered` says so, and nothing is taken in any more.
+        """
+        file = self._file
+        if file is None:
+            return
+        try:
+            held = os.fstat(file.fd)
+            named = file.path.lstat()
+        except OSError:
+            self.is_tampered = True
+            return
+        if (
+            held.st_nlink != 1
+            or (named.st_dev, named.st_ino) != file.inode
+            or held.st_size != file.capacity
+            or held.st_mode & 0o077
+        ):
+            self.is_tampered = True
+
+    # files
+
+    def _begin_file(self, need: int, *, reserved: bool) -> _File:
+        """Make the next file; only then end the current one.
+
+        Raises `LogUnavailableError`, and then nothing has changed.
+        """
+        try:
+            file = self._make_file(self._capacity, need)
+        except OSError as exc:
+            if exc.errno not in _FULL:
+                raise LogUnavailableError(_sentence(exc), Refusal.IO_ERROR) from exc
+            if not reserved:
+                raise LogUnavailableError(_sentence(exc), Refusal.DISK_FULL) from exc
+            file = self._make_reserved(need, exc)
+        self._end_file()
+        self._file = file
+        self._safe = self._mark(file.offset)
+        return file
+
+    def _make_reserved(self, need: int, cause: OSError) -> _File:
+        """Make a small file out of the ballast."""
+        ballast = self._layout.ballast
+        capacity = max(SMALL_FILE_BYTES, need)
+        try:
+            kept = ballast.stat().st_size
+            if kept < 2 * capacity:
+                raise cause
+            os.truncate(ballast, kept - 2 * capacity)
+            file = self._make_file(capacity, need)
+        except OSError as exc:
+            raise LogUnavailableError(_sentence(cause), Refusal.DISK_FULL) from exc
+        file.is_reserved = True
+        return file
+
+    def _make_file(self, capacity: int, need: int) -> _File:
+        ended = self._ended
+        if self._file is not None:
+            ended = _Ended(self._file.path, self._file.file_no, self._safe.offset)
+        file_no = ended.file_no + 1
+        key, key_id, nonce = self._random(32), self._random(8), self._random(12)
+        head = FileHead(
+            file_no=file_no,
+            created_ns=self._now_ns,
+            first_frame=self._next_frame,
+            first_index=self._tree.size,
+            capacity=capacity,
+            prev_sha256=self._sha256,
+            prev_tail=ended.tail,
+            prev_discarded=ended.discarded,
+            prev_discarded_sha256=ended.discarded_sha256,
+            kek_id=self._keys.kek_id,
+            key_id=key_id,
+            wrap_nonce=nonce,
+            wrapped_key=wrap_key(self._keys.kek, key, nonce=nonce, origin=self.origin, file_no=file_no, key_id=key_id),
+            public=self._keys.public,
+            origin=self.origin,
+            boot=self._boot,
+            frontier=tuple(self._tree.frontier),
+            sequences=self.sequences,
+            intents=self.intents,
+        )
+        data = pack_head(head, self._signer)
+        if len(data) + need > capacity:
+            capacity = len(data) + need
+            data = pack_head(msgspec.structs.replace(head, capacity=capacity), self._signer)
+        return self._place_file(file_no, capacity, data, AESGCM(key), key_id)
+
+    def _place_file(self, file_no: int, capacity: int, data: bytes, aead: AESGCM, key_id: bytes) -> _File:
+        """Allocate under another name, so that a log file is whole from the moment it has its own."""
+        directory = self._layout.directory
+        path = directory / file_name(file_no)
+        unfinished = directory / (path.name + UNFINISHED_SUFFIX)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "a log file of this number exists", path.name)
+        fd = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._layout.give(fd)
+            self._disk.allocate(fd, capacity)
+            self._disk.write(fd, data, 0)
+            os.fsync(fd)
+            unfinished.rename(path)
+            sync_directory(directory)
+        except BaseException:
+            os.close(fd)
+            unfinished.unlink(missing_ok=True)
+            raise
+        status = os.fstat(fd)
+        return _File(
+            path=path,
+            fd=fd,
+            file_no=file_no,
+            capacity=capacity,
+            aead=aead,
+            key_id=key_id,
+            offset=len(data),
+            inode=(status.st_dev, status.st_ino),
+        )
+
+    def _end_file(self) -> None:
+        """Cut the padding, or what was given up, off the file before the one that begins."""
+        if self._file is not None:
+            with suppress(OSError):  # what stays is zeros, which verification accepts
+                os.ftruncate(self._file.fd, self._safe.offset)
+            os.close(self._file.fd)
+            self._file = None
+        elif self._ended.path is not None:
+            with suppress(OSError):  # it failed before; its successor's head says where it ends
+                os.truncate(self._ended.path, self._ended.tail)
+
+    # the rest
+
+    def publish(self) -> None:
+        """Replace the checkpoint file when the log has grown. Raises `OSError`."""
+        note = self._safe.note
+        if not note or note == self._published:
+            return
+        path = self._layout.checkpoint
+        unfinished = path.with_name("." + path.name + UNFINISHED_SUFFIX)
+        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._layout.give(fd)
+            self._disk.write(fd, note, 0)
+            self._disk.sync(fd)
+        finally:
+            os.close(fd)
+        unfinished.rename(path)
+        self._published = note
+
+    def keep_ballast(self, size: int = BALLAST_BYTES) -> int:
+        """Fill the ballast up to `size` where there is room; return what it has."""
+        path = self._layout.ballast
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return 0
+        try:
+            have = os.fstat(fd).st_size
+            if have < size and self.free_bytes() > 2 * size:
+                with suppress(OSError):
+                    os.posix_fallocate(fd, 0, size)
+            return os.fstat(fd).st_size
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Make everything safe, cut the padding off, publish the checkpoint and let the lock go.
+
+        Raises `LogUnavailableError` or `OSError`; the lock is gone all the same.
+        """
+        try:
+            self.settle()
+            if self._file is not None and not self.is_tampered:
+                os.ftruncate(self._file.fd, self._file.offset)
+                os.fsync(self._file.fd)
+            self.publish()
+        finally:
+            if self._file is not None:
+                os.close(self._file.fd)
+                self._file = None
+            os.close(self._lock_fd)
+
+
+def open_log(
+    state_dir: Path,
+    keys: AuditKeys,
+    *,
+    boot: str,
+    disk: Disk | None = None,
+    random: Callable[[int], bytes] = os.urandom,
+    capacity: int = FILE_BYTES,
+) -> Log:
+    """Become the writer of the log under `state_dir`; find its end, and never continue what does not verify.
+
+    Reads the newest file only: its signed head carries what came before. Raises `LogBusyError`,
+    `LogTamperedError`, `OSError`.
+    """
+    layout = Layout(state_dir)
+    layout.create()
+    lock_fd = _lock(layout)
+    try:
+        return _open_locked(
+            layout, keys, lock_fd, boot=boot, disk=disk or LocalDisk(), random=random, capacity=capacity
+        )
+    except BaseException:
+        os.close(lock_fd)
+        raise
+
+
+def _lock(layout: Layout) -> int:
+    fd = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        layout.give(fd)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        os.close(fd)
+        raise LogBusyError(f"{layout.directory}: another process writes this audit log") from exc
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open_locked(
+    layout: Layout,
+    keys: AuditKeys,
+    lock_fd: int,
+    *,
+    boot: str,
+    disk: Disk,
+    random: Callable[[int], bytes],
+    capacity: int,
+) -> Log:
+    for leftover in layout.directory.glob("*" + UNFINISHED_SUFFIX):
+        leftover.unlink()
+    numbers = sorted(filter(None, (file_number(path.name) for path in layout.directory.iterdir())))
+    known = _read_checkpoint(layout)
+    verifier: Verifier | None = None
+    ended = _Ended(None, 0, 0)
+    if numbers:
+        origin, verifier, ended, recovery = _recover(layout, keys, numbers, known)
+    elif known:
+        raise LogTamperedError(_mend(layout, "the log files are gone, but a checkpoint says that there were some"))
+    else:
+        origin = f"{keys.origin}/{random(4).hex()}"
+        recovery = Recovery(is_new=True, size=0)
+    return Log(
+        layout,
+        keys,
+        lock_fd=lock_fd,
+        boot=boot,
+        disk=disk,
+        random=random,
+        capacity=capacity,
+        origin=origin,
+        verifier=verifier,
+        ended=ended,
+        recovery=recovery,
+    )
+
+
+def _recover(
+    layout: Layout, keys: AuditKeys, numbers: Sequence[int], known: bytes
+) -> tuple[str, Verifier, _Ended, Recovery]:
+    """Find the end of the log: the frames of the newest file up to the first that is not intact.
+
+    What follows is an interrupted write only beyond the last known size; anything else is tampering.
+    """
+    path = layout.directory / file_name(numbers[-1])
+    data = path.read_bytes()
+    try:
+        head, at = parse_head(data)
+    except FileHeadError as exc:
+        raise LogTamperedError(_mend(layout, f"{path.name}: {exc}")) from exc
+    tail = _end_of_frames(data, at, head)
+    verifier = Verifier(public=keys.public, base_origin=keys.origin, opener=keys)
+    verifier.resume(head)
+    verifier.file(path.name, data[:tail])
+    broken = [finding for finding in verifier.findings if finding.is_failure]
+    if broken or verifier.tree is None:
+        raise LogTamperedError(_mend(layout, str(broken[0]) if broken else f"{path.name}: cannot be followed"))
+    if known:
+        try:
+            checkpoint = verify_checkpoint(known, keys.vkey(head.origin))
+        except CheckpointError as exc:
+            raise LogTamperedError(_mend(layout, f"{layout.checkpoint.name}: {exc}")) from exc
+        if checkpoint.size > verifier.tree.size:
+            raise LogTamperedError(
+                _mend(layout, f"the log once had {checkpoint.size} entries, {verifier.tree.size} of them are intact")
+            )
+    rest = data[tail:].rstrip(b"\0")
+    recovery = Recovery(
+        is_new=False,
+        size=verifier.tree.size,
+        discarded_bytes=len(rest),
+        discarded_sha256=sha256(rest).hexdigest() if rest else "",
+        was_interrupted=not rest or verifier.is_interrupted(rest, head),
+        missing_files=tuple(sorted(set(range(1, numbers[-1])) - set(numbers)))[:100],
+        boot=head.boot,
+        file=path.name,
+    )
+    ended = _Ended(path, head.file_no, tail, len(rest), sha256(rest).digest() if rest else NO_HASH)
+    return head.origin, verifier, ended, recovery
+
+
+def _end_of_frames(data: bytes, at: int, head: FileHead) -> int:
+    expected, last = head.first_frame, head.prev_sha256
+    while True:
+        try:
+            frame = parse_frame(data, at)
+        except FrameError:
+            return at
+        if frame.header.frame_no != expected or frame.header.prev_sha256 != last:
+            return at
+        expected, last, at = expected + 1, frame.sha256, frame.end
+
+
+def _read_checkpoint(layout: Layout) -> bytes:
+    try:
+        return layout.checkpoint.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _mend(layout: Layout, what: str) -> str:
+    return (
+        f"{layout.directory}: {what}; the audit log is not what was written and is not continued. Run gateway audit verify, "
+        f"keep {layout.directory} and {layout.checkpoint} as evidence by moving both away, and start again: a new log begins"
+    )
+
+
+def _sentence(error: OSError) -> str:
+    return f"the audit log cannot be written: {os.strerror(error.errno or 0).lower()}"
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names in a directory durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,279 @@
+"""Reads a log that somebody else may be writing: for verification, queries and `tail`.
+
+Never writes and takes no lock. A frame that is only half there is read again before it is judged.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.audit.checkpoint import Vkey
+from gateway.audit.entry import Entry, EntryError, parse_entry, split_bundle
+from gateway.audit.filehead import MAX_HEAD_BYTES, FileHead, FileHeadError, head_length, parse_head
+from gateway.audit.frame import FrameError, open_frame, parse_frame
+from gateway.audit.verify import Kind, Verdict, Verifier, is_zero
+from gateway.exchange.errors import AuditUnavailableError
+from gateway.ledger.keys import AuditKeys
+from gateway.ledger.layout import UNFINISHED_SUFFIX, file_number
+
+_BLOCK_BYTES = 1 << 20
+_SETTLE_TRIES = 20
+_SETTLE_S = 0.05
+_HEAD_GUESS_BYTES = 4096
+
+
+class LogFile(msgspec.Struct, frozen=True):
+    """A file of the directory and what its head says."""
+
+    path: Path
+    number: int
+    """From its name."""
+    head: FileHead | None
+    """None when it is damaged."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """An entry and where it stands in the log."""
+
+    index: int
+    entry: Entry
+
+
+class UnreadableLogError(AuditUnavailableError):
+    """The directory or a file in it cannot be read."""
+
+
+def list_files(directory: Path) -> tuple[list[LogFile], list[str]]:
+    """Return the log files of a directory by name, and the names of whatever else is there.
+
+    Raises `UnreadableLogError`.
+    """
+    try:
+        names = sorted(path.name for path in directory.iterdir())
+        files = [
+            LogFile(directory / name, file_number(name), _read_head(directory / name))
+            for name in names
+            if file_number(name)
+        ]
+    except OSError as exc:
+        raise UnreadableLogError(
+            f"{exc.filename or directory}: cannot be read: {os.strerror(exc.errno or 0).lower()}"
+        ) from exc
+    return files, [name for name in names if not file_number(name)]
+
+
+def _read_head(path: Path) -> FileHead | None:
+    with path.open("rb") as file:
+        data = file.read(_HEAD_GUESS_BYTES)
+        try:
+            length = min(head_length(data), MAX_HEAD_BYTES)
+            return parse_head(data + file.read(max(0, length - len(data))))[0]
+        except FileHeadError:
+            return None
+
+
+def read_newest(path: Path, *, pause: Callable[[float], None] = time.sleep) -> bytes:
+    """Read a file that may be growing.
+
+    From its end to its beginning: then what was read later is older, and at most one frame, the
+    last, can be half there. That one is read again until it is whole. Raises `OSError`.
+    """
+    with path.open("rb", buffering=0) as file:
+        fd = file.fileno()
+        size = os.fstat(fd).st_size
+        blocks = [os.pread(fd, _BLOCK_BYTES, at) for at in reversed(range(0, size, _BLOCK_BYTES))]
+        data = b"".join(reversed(blocks))
+        end = _end_of_frames(data)
+        if end < 0 or is_zero(memoryview(data)[end:]):
+            return data
+        for _ in range(_SETTLE_TRIES):
+            fresh = os.pread(fd, _BLOCK_BYTES * 4, end)
+            try:
+                frame = parse_frame(fresh, 0)
+            except FrameError:
+                pause(_SETTLE_S)
+                continue
+            whole = end + frame.end
+            return data[:end] + fresh[: frame.end] + bytes(max(0, len(data) - whole))
+        return data
+
+
+def _end_of_frames(data: bytes) -> int:
+    try:
+        at = parse_head(data)[1]
+    except FileHeadError:
+        return -1
+    view = memoryview(data)
+    while True:
+        try:
+            at = parse_frame(view, at).end
+        except FrameError:
+            return at
+
+
+def verify_directory(
+    directory: Path,
+    *,
+    keys: AuditKeys | None = None,
+    vkey: Vkey | None = None,
+    checkpoints: Sequence[tuple[str, bytes]] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Verdict:
+    """Verify all files of a log. `progress` is told bytes done and bytes in all.
+
+    `checkpoints` must have been read before: a live log only grows. Raises `UnreadableLogError`.
+    """
+    verifier = Verifier(
+        vkey=vkey,
+        base_origin=keys.origin if keys else "",
+        public=keys.public if keys else b"",
+        opener=keys,
+        checkpoints=checkpoints,
+    )
+    files, strangers = list_files(directory)
+    for name in strangers:
+        if name.endswith(UNFINISHED_SUFFIX) and file_number(name.removesuffix(UNFINISHED_SUFFIX)):
+            verifier.note(Kind.INTERRUPTED, name, "a file that was being made; it holds no records yet")
+        else:
+            verifier.note(Kind.INSERTED, name, "is not a file of this log")
+    files = _in_order(files, verifier)
+    try:
+        total = sum(file.path.stat().st_size for file in files)
+        done = 0
+        for i, file in enumerate(files):
+            following = files[i + 1].head if i + 1 < len(files) else None
+            if following is not None and file.head is not None and following.file_no != file.head.file_no + 1:
+                following = None
+            data = file.path.read_bytes() if i + 1 < len(files) else read_newest(file.path)
+            verifier.file(file.path.name, data, following)
+            done += len(data)
+            if progress is not None:
+                progress(done, total)
+    except OSError as exc:
+        raise UnreadableLogError(
+            f"{exc.filename or directory}: cannot be read: {os.strerror(exc.errno or 0).lower()}"
+        ) from exc
+    return verifier.finish()
+
+
+def _in_order(files: list[LogFile], verifier: Verifier) -> list[LogFile]:
+    """Order files by what their heads say, not by their names (attack: mv, cp)."""
+    ordered: dict[int, LogFile] = {}
+    for file in files:
+        number = file.head.file_no if file.head is not None else file.number
+        if file.head is not None and file.head.file_no != file.number:
+            verifier.note(
+                Kind.REORDERED, file.path.name, f"the file is number {file.head.file_no} of the log by its head"
+            )
+        if number in ordered:
+            verifier.note(Kind.DUPLICATE, file.path.name, f"is file {number} again, beside {ordered[number].path.name}")
+            continue
+        ordered[number] = file
+    return [ordered[number] for number in sorted(ordered)]
+
+
+def entries(
+    directory: Path, keys: AuditKeys, *, since_ns: int = 0, on_damage: Callable[[str], None]
+) -> Iterator[Stored]:
+    """Yield entries in order; files that ended before `since_ns` are skipped. Raises `UnreadableLogError`.
+
+    What cannot be read is told to `on_damage` and left out: `verify` is there to judge it.
+    """
+    files, _ = list_files(directory)
+    for i, file in enumerate(files):
+        following = files[i + 1].head if i + 1 < len(files) else None
+        if following is not None and following.created_ns < since_ns:
+            continue
+        reader = FileReader(file.path, keys)
+        try:
+            yield from reader.poll()
+        except (OSError, FileHeadError, FrameError, EntryError) as exc:
+            on_damage(f"{file.path.name}: {exc}")
+        if reader.is_damaged and (following is None or reader.offset < following.prev_tail):
+            on_damage(f"{file.path.name}: not readable from byte {reader.offset} on")
+
+
+class FileReader:
+    """Yields the entries of one file as they come."""
+
+    def __init__(self, path: Path, keys: AuditKeys) -> None:
+        self.path = path
+        self.offset = 0
+        """After the last frame that was read."""
+        self.is_damaged = False
+        """Something other than zeros follows."""
+        self._keys = keys
+        self._cipher: AESGCM | None = None
+
+    def poll(self) -> Iterator[Stored]:
+        """Yield what is complete. Raises `OSError`, `FileHeadError`, `FrameError`, `EntryError`."""
+        with self.path.open("rb", buffering=0) as file:
+            fd = file.fileno()
+            if self._cipher is None:
+                head, self.offset = parse_head(os.pread(fd, MAX_HEAD_BYTES, 0))
+                self._cipher = self._keys.open(head)
+            buffer = b""
+            at = 0
+            while True:
+                try:
+                    frame = parse_frame(buffer, at)
+                except FrameError:
+                    fresh = os.pread(fd, _BLOCK_BYTES * 4, self.offset)
+                    if fresh == buffer[at:] or not fresh:
+                        self.is_damaged = not is_zero(fresh)
+                        return
+                    buffer, at = fresh, 0
+                    continue
+                bundle = open_frame(self._cipher, frame)
+                for i, raw in enumerate(split_bundle(bundle, frame.header.count)):
+                    yield Stored(frame.header.first_index + i, parse_entry(raw))
+                self.offset += frame.end - at
+                at = frame.end
+
+
+class Follower:
+    """Yields new entries of a log that is being written, from its present end on."""
+
+    def __init__(self, directory: Path, keys: AuditKeys) -> None:
+        self._directory = directory
+        self._keys = keys
+        self._number = 0
+        self._reader: FileReader | None = None
+
+    def last(self, count: int) -> list[Stored]:
+        """Return the last entries there are, and remember where they end. Raises `UnreadableLogError`."""
+        found: list[Stored] = []
+        files, _ = list_files(self._directory)
+        for file in reversed(files):
+            reader = FileReader(file.path, self._keys)
+            fresh = self._read(reader)
+            if self._reader is None:
+                self._reader, self._number = reader, file.number
+            found = fresh + found
+            if len(found) >= count:
+                break
+        return found[-count:] if count else []
+
+    def poll(self) -> list[Stored]:
+        """Return what was written since. Raises `UnreadableLogError`."""
+        found: list[Stored] = []
+        if self._reader is not None:
+            found += self._read(self._reader)
+        files, _ = list_files(self._directory)
+        for file in files:
+            if file.number > self._number and file.head is not None:
+                self._reader, self._number = FileReader(file.path, self._keys), file.number
+                found += self._read(self._reader)
+        return found
+
+    def _read(self, reader: FileReader) -> list[Stored]:
+        try:
+            return list(reader.poll())
+        except (OSError, FileHeadError, FrameError, EntryError) as exc:
+            raise UnreadableLogError(f"{reader.path}: {exc}") from exc
