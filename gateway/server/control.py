@@ -107,7 +107,7 @@ def pack(message: Request | Reply) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def _length(head: bytes) -> int:
+def _length(head: bytes | bytearray) -> int:
     length: int = _LENGTH.unpack(head)[0]
     if length > _LARGEST_MESSAGE:
         raise ControlError("a control message is too long")
@@ -116,7 +116,19 @@ def _length(head: bytes) -> int:
 
 def receive(connection: socket.socket) -> Request:
     """Wait, blocking, for one request: a child's first, before it has a loop. Raises ControlError."""
-    return _decode_request(_receive_exactly(connection, _length(_receive_exactly(connection, _LENGTH.size))))
+    return _decode_request(_receive_message(connection))
+
+
+def receive_reply(connection: socket.socket) -> Reply:
+    """Wait, blocking, for one reply. Raises ControlError."""
+    return _decode_reply(_receive_message(connection))
+
+
+def _receive_message(connection: socket.socket) -> bytes:
+    try:
+        return _receive_exactly(connection, _length(_receive_exactly(connection, _LENGTH.size)))
+    except OSError as error:
+        raise ControlError("the other side does not answer") from error
 
 
 def _receive_exactly(connection: socket.socket, count: int) -> bytes:
@@ -124,7 +136,7 @@ def _receive_exactly(connection: socket.socket, count: int) -> bytes:
     while len(data) < count:
         chunk = connection.recv(count - len(data))
         if not chunk:
-            raise ControlError("the supervisor is gone")
+            raise ControlError("the other side is gone")
         data += chunk
     return bytes(data)
 
@@ -141,6 +153,25 @@ def _decode_reply(data: bytes) -> Reply:
         return _REPLIES.decode(data)
     except msgspec.MsgspecError as error:
         raise ControlError(f"a control message cannot be read: {error}") from error
+
+
+class Inbox:
+    """Puts requests together from whatever pieces a socket gives, for a reader that must not block."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Request]:
+        """Take bytes, return the requests that are complete. Raises ControlError."""
+        self._buffer += data
+        requests = []
+        while len(self._buffer) >= _LENGTH.size:
+            end = _LENGTH.size + _length(self._buffer[: _LENGTH.size])
+            if len(self._buffer) < end:
+                break
+            requests.append(_decode_request(bytes(self._buffer[_LENGTH.size : end])))
+            del self._buffer[:end]
+        return requests
 
 
 class Channel:

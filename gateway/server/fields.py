@@ -86,7 +86,8 @@ def parse_port(text: str) -> int:
     return int(text)
 
 
-def _address(value: Any) -> Address:
+def parse_address(value: Any) -> Address:
+    """Read an IP address and a port: `0.0.0.0:8443`, `[::1]:8443`. Raises ValueError."""
     text = _text(value, "an IP address and a port, such as 0.0.0.0:8443 or [::1]:8443")
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -179,7 +180,7 @@ Size = Annotated[int, PlainValidator(lambda value: int(_positive(_bytes(value)))
 Rate = Annotated[float, PlainValidator(lambda value: _positive(_per_second(value)))]
 """Events per second, from `60/m`; more than zero."""
 Count = Annotated[int, Field(strict=True, ge=1)]
-Bind = Annotated[Address, PlainValidator(_address)]
+Bind = Annotated[Address, PlainValidator(parse_address)]
 Host = Annotated[str, PlainValidator(parse_host)]
 PublicURL = Annotated[Origin, PlainValidator(_public_url)]
 ServerURL = Annotated[Origin, PlainValidator(_server)]

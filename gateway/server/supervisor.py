@@ -208,6 +208,7 @@ class Supervisor:
         """Start everything: the audit trail first, because nothing is answered without it."""
         self._progress("starting the audit trail")
         await self._start_child(self._audit)
+        await self._trail.start()
         await self._trail.record("gateway.started", more=self._facts())
         self._progress(f"starting the pages and {self._workers} edge processes")
         async with asyncio.TaskGroup() as group:
@@ -267,10 +268,10 @@ class Supervisor:
                 await self._pages.drain(_PAGES_DRAIN_S)
                 if self._audit.is_ready:
                     await self._trail.record("gateway.stopped", more=self._facts())
+                await self._trail.stop()
                 await self._audit.drain(_AUDIT_DRAIN_S)
         await asyncio.gather(*(child.kill() for child in self.children))
         await self._admin.stop()
-        self._trail.close()
         self._held.close()
         _log.info("gateway.stopped")
 

@@ -1,0 +1,33 @@
+"""`gateway check`: whether gateway.yaml and every file it names may run, with all errors of one pass."""
+
+from __future__ import annotations
+
+import click
+
+from gateway.cli.invocation import current
+from gateway.server.progress import Progress
+from gateway.server.validate import read_and_validate
+
+
+@click.command(short_help="Check gateway.yaml and every file it names.")
+def check() -> None:
+    """Check gateway.yaml, policies and their cases, certificates and keys, as `run` and `reload` do.
+
+    Exit 0 when they may run, warnings or not; 2 when they may not, with every error on a line of its own.
+    """
+    invocation = current()
+    with Progress("reading the configuration"):
+        validated = read_and_validate(invocation.config)
+    lines = [f"warning: {warning}" for warning in validated.warnings]
+    lines.append(
+        f"{invocation.config}: fine: {len(validated.table.routes)} routes, {len(validated.table.roles)} roles, "
+        f"policy {validated.table.version}"
+    )
+    answer = {
+        "ok": True,
+        "warnings": list(validated.warnings),
+        "policy": validated.table.version,
+        "configuration": validated.bundle.digest,
+        "routes": sorted(validated.table.routes),
+    }
+    invocation.answer(answer, "\n".join(lines))
