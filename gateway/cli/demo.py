@@ -14,9 +14,10 @@ import click
 
 from gateway.cli.invocation import current
 from gateway.demo.announcement import announcement, as_json, people
-from gateway.demo.configuration import Ports
+from gateway.demo.configuration import CERTIFIED, Certificate, Ports
 from gateway.demo.ports import PortTakenError, choose
 from gateway.demo.run import Demo, DemoError
+from gateway.server.certificate import self_signed
 
 HTTPS, REDIRECT, ADMIN = 8443, 8080, 9090
 _PORT = click.IntRange(1, 65535)
@@ -63,16 +64,17 @@ def demo(port: int | None, http_port: int | None, admin_port: int | None, direct
         )
     except PortTakenError as error:
         raise click.UsageError(str(error)) from error
+    certificate = Certificate(*self_signed(list(CERTIFIED), now=time.time()))
     if directory is None:
         place = Path(tempfile.mkdtemp(prefix="gateway-demo-"))
         try:
-            sys.exit(asyncio.run(_show(Demo(place, ports))))
+            sys.exit(asyncio.run(_show(Demo(place, ports, certificate))))
         finally:
             shutil.rmtree(place, ignore_errors=True)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise click.UsageError(f"{directory} is not an empty directory")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    sys.exit(asyncio.run(_show(Demo(directory, ports))))
+    sys.exit(asyncio.run(_show(Demo(directory, ports, certificate))))
 
 
 async def _show(shown: Demo) -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import segno
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from gateway.demo.people import Person
 from gateway.demo.ports import LOOPBACK
@@ -20,7 +22,7 @@ def announcement(demo: Demo, now: float) -> str:
     """Write the whole text for a terminal; `now` decides which codes are current."""
     program, config = shlex.quote(_short(PROGRAM)), shlex.quote(_short(demo.config))
     scanned = next(person for person in demo.people if person.name == SHOWN_AS_QR)
-    fingerprint = demo.certificate.fingerprint if demo.certificate else ""
+    fingerprint = x509.load_pem_x509_certificate(demo.certificate.chain).fingerprint(SHA256()).hex(":").upper()
     return f"""
 The demo is ready: {demo.url}
 

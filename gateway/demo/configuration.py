@@ -1,4 +1,4 @@
-"""What the demo writes over the directory that `gateway init` made: gateway.yaml, policies, a certificate."""
+"""What the demo writes over the directory that `gateway init` made: gateway.yaml, policies, its certificate."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.demo.certificate import Certificate
 from gateway.demo.ports import LOOPBACK
 
 POLICIES = Path(__file__).parent / "policies"
 TENANT_HOSTS = {"acme": "acme.localhost", "globex": "globex.localhost"}
 """Each organisation has a host of its own beside the shared address; browsers send *.localhost to loopback (RFC 6761)."""
 CERTIFIED = (LOOPBACK, "localhost", *TENANT_HOSTS.values())
+"""Hosts that the demo's certificate must name."""
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """A certificate chain and its key, PEM."""
+
+    chain: bytes
+    key: bytes
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,12 +67,10 @@ audit: {{durability: group}}
 
 
 def configure(directory: Path, ports: Ports, portal: int, certificate: Certificate) -> None:
-    """Replace what `init` wrote in `directory` by the demo's own; the keys stay."""
+    """Replace what `init` wrote in `directory` by the demo's own; keyring and audit keys stay."""
     (directory / "gateway.yaml").write_text(gateway_yaml(ports, portal), encoding="utf-8")
     shutil.rmtree(directory / "policies", ignore_errors=True)
     shutil.copytree(POLICIES, directory / "policies")
     tls = directory / "config" / "tls"
-    tls.mkdir(parents=True, exist_ok=True)
     (tls / "cert.pem").write_bytes(certificate.chain)
-    (tls / "key.pem").touch(mode=0o600)
     (tls / "key.pem").write_bytes(certificate.key)

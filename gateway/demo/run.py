@@ -13,13 +13,11 @@ import sysconfig
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 
-from gateway.demo.certificate import Certificate, issue
-from gateway.demo.configuration import CERTIFIED, Ports, configure
+from gateway.demo.configuration import Certificate, Ports, configure
 from gateway.demo.people import Person, three_people
 from gateway.demo.ports import LOOPBACK
 
@@ -41,11 +39,11 @@ class DemoError(Exception):
 class Demo:
     """One run of the demo. `start` once, then wait for `ended`, and `stop` in any case."""
 
-    def __init__(self, directory: Path, ports: Ports) -> None:
+    def __init__(self, directory: Path, ports: Ports, certificate: Certificate) -> None:
         self.directory = directory.resolve()
         self.ports = ports
         self.people: tuple[Person, ...] = ()
-        self.certificate: Certificate | None = None
+        self.certificate = certificate
         self.portal_port = 0
         self._portal: Process | None = None
         self._gateway: Process | None = None
@@ -72,9 +70,8 @@ class Demo:
             DemoError: a step failed or took too long.
 
         """
-        progress("Making keys and a certificate")
+        progress("Making keys")
         await self._verb("init", str(self.directory))
-        self.certificate = issue(CERTIFIED, datetime.now(UTC))
         progress("Starting the portal")
         self.portal_port = await self._start_portal()
         configure(self.directory, self.ports, self.portal_port, self.certificate)

@@ -1,25 +1,27 @@
 from __future__ import annotations
 
+import hashlib
 import json
-from datetime import UTC, datetime
+import ssl
 from pathlib import Path
 
 import pytest
 
 from gateway.demo.announcement import announcement, as_json, people
-from gateway.demo.certificate import issue
-from gateway.demo.configuration import Ports
+from gateway.demo.configuration import Certificate, Ports
 from gateway.demo.people import three_people
 from gateway.demo.run import Demo
+from gateway.server.certificate import self_signed
 
 NOW = 1_700_000_000.0
 
 
 @pytest.fixture
 def shown(tmp_path: Path) -> Demo:
-    demo = Demo(tmp_path, Ports(https=8443, redirect=8080, admin=9090))
+    demo = Demo(
+        tmp_path, Ports(https=8443, redirect=8080, admin=9090), Certificate(*self_signed(["127.0.0.1"], now=NOW))
+    )
     demo.people, demo.portal_port = three_people(), 3000
-    demo.certificate = issue(("127.0.0.1",), datetime.now(UTC))
     return demo
 
 
@@ -41,9 +43,9 @@ def test_there_is_one_qr_code_and_the_commands_are_ready_to_paste(shown: Demo) -
     assert f"-c {shown.config}" in text
 
 
-def test_the_fingerprint_is_whole(shown: Demo) -> None:
-    assert shown.certificate is not None
-    assert shown.certificate.fingerprint.replace(":", "") in announcement(shown, NOW).replace(":", "").replace("\n", "")
+def test_the_fingerprint_is_the_one_a_browser_shows(shown: Demo) -> None:
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(shown.certificate.chain.decode())).hexdigest()
+    assert digest in announcement(shown, NOW).replace(":", "").replace("\n", "").lower()
 
 
 def test_no_line_but_links_is_wider_than_a_terminal(shown: Demo) -> None:

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.demo.certificate import issue
-from gateway.demo.configuration import CERTIFIED, POLICIES, TENANT_HOSTS, Ports, configure, gateway_yaml
+from gateway.demo.configuration import CERTIFIED, POLICIES, TENANT_HOSTS, Certificate, Ports, configure, gateway_yaml
 from gateway.demo.invoices import CUSTOMERS
 from gateway.policy import compile_policy
 from gateway.server.settings import load_settings
@@ -50,11 +48,12 @@ def test_every_page_of_the_portal_has_a_route(tmp_path: Path) -> None:
 
 
 def test_writing_keeps_the_keys_and_replaces_the_rest(tmp_path: Path) -> None:
-    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "tls").mkdir(parents=True)
+    (tmp_path / "config" / "tls" / "key.pem").touch(mode=0o600)
     (tmp_path / "config" / "keyring.json").write_text("kept")
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "sample.yaml").write_text("gone")
-    configure(tmp_path, PORTS, 3000, issue(CERTIFIED, datetime.now(UTC)))
+    configure(tmp_path, PORTS, 3000, Certificate(b"certificate", b"key"))
     assert (tmp_path / "config" / "keyring.json").read_text() == "kept"
     assert sorted(path.name for path in (tmp_path / "policies").rglob("*.yaml")) == ["portal.yaml", "portal.yaml"]
     assert (tmp_path / "config" / "tls" / "key.pem").stat().st_mode & 0o777 == 0o600

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from gateway.demo import run
-from gateway.demo.configuration import Ports
+from gateway.demo.configuration import Certificate, Ports
 from gateway.demo.run import Demo, DemoError
 
 PORTS = Ports(https=1, redirect=2, admin=3)
+CERTIFICATE = Certificate(b"certificate", b"key")
 
 
 def program(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -23,7 +24,7 @@ def program(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 async def start(directory: Path) -> tuple[str, list[str], Demo]:
-    demo, steps = Demo(directory, PORTS), list[str]()
+    demo, steps = Demo(directory, PORTS, CERTIFICATE), list[str]()
     try:
         with pytest.raises(DemoError) as caught:
             await demo.start(steps.append)
@@ -36,7 +37,7 @@ async def test_a_verb_that_fails_says_what_it_said(tmp_path: Path, monkeypatch: 
     directory = program(tmp_path, 'echo "no space left" >&2; exit 2', monkeypatch)
     message, steps, _ = await start(directory)
     assert message == "`gateway init` failed with status 2: no space left"
-    assert steps == ["Making keys and a certificate"]
+    assert steps == ["Making keys"]
 
 
 async def test_a_verb_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +48,9 @@ async def test_a_verb_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.M
 
 async def test_a_gateway_that_dies_at_once_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = program(
-        tmp_path, '[ "$1" = init ] || { echo "keyring.json: readable by others"; exit 2; }', monkeypatch
+        tmp_path,
+        '[ "$1" = init ] && mkdir -p "$2/config/tls" || { echo "keyring.json: readable by others"; exit 2; }',
+        monkeypatch,
     )
     message, steps, demo = await start(directory)
     assert message == "the gateway ended with status 2; it said last:\nkeyring.json: readable by others"
@@ -59,7 +62,9 @@ async def test_a_gateway_that_dies_at_once_is_quoted(tmp_path: Path, monkeypatch
 async def test_a_gateway_that_never_becomes_ready_is_given_up_and_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = program(tmp_path, '[ "$1" = init ] || { echo waiting; exec sleep 60; }', monkeypatch)
+    directory = program(
+        tmp_path, '[ "$1" = init ] && mkdir -p "$2/config/tls" || { echo waiting; exec sleep 60; }', monkeypatch
+    )
     monkeypatch.setattr(run, "GATEWAY_START_S", 0.3)
     message, _, demo = await start(directory)
     assert message.startswith("the gateway is not ready after")
@@ -76,7 +81,7 @@ async def test_a_portal_that_does_not_start_is_said(tmp_path: Path, monkeypatch:
 
 async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "STOP_S", 0.2)
-    demo = Demo(tmp_path, PORTS)
+    demo = Demo(tmp_path, PORTS, CERTIFICATE)
     script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
     demo._gateway = await asyncio.create_subprocess_exec("/bin/sh", "-c", script, stdout=asyncio.subprocess.PIPE)
     assert demo._gateway.stdout is not None
@@ -87,4 +92,4 @@ async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypa
 
 async def test_what_was_not_started_cannot_be_waited_for(tmp_path: Path) -> None:
     with pytest.raises(DemoError, match="not started"):
-        await Demo(tmp_path, PORTS).ended()
+        await Demo(tmp_path, PORTS, CERTIFICATE).ended()
