@@ -8,7 +8,7 @@ from gateway.exchange.reason import ANSWERS, Reason
 from gateway.pages.accounts import Device, Refusal
 from gateway.pages.device import describe_device
 from gateway.pages.factor import ACCOUNT_PAGE
-from gateway.pages.sign_in import MFA_PAGE, to_sign_in
+from gateway.pages.sign_in import to_sign_in, turn_away
 from gateway.pages.visit import Problem, Visit, problem_of
 
 FEW_RECOVERY_CODES = 3
@@ -28,7 +28,7 @@ async def show_account(visit: Visit, problem: Problem | None = None) -> web.Resp
     """Show the sessions and the state of password, authenticator app and recovery codes."""
     view = await visit.desk.accounts.account(visit.token, client=visit.client, now=visit.now)
     if isinstance(view, Refusal):
-        return _turned_away(visit, view)
+        return turn_away(visit, view) or to_sign_in(visit)
     notice = _NOTICES.get(visit.flow.notice)
     visit.change_flow(notice="")
     return visit.page(
@@ -55,7 +55,7 @@ async def revoke(visit: Visit, form: dict[str, str]) -> web.Response:
     result = await visit.desk.accounts.revoke_session(visit.token, form["handle"], client=visit.client, now=visit.now)
     visit.record(result)
     if isinstance(result, Refusal):
-        return _turned_away(visit, result)
+        return turn_away(visit, result) or to_sign_in(visit)
     if form["handle"] == visit.handle:
         visit.drop_session()
         visit.end_flow()
@@ -69,7 +69,7 @@ async def revoke_others(visit: Visit, form: dict[str, str]) -> web.Response:  # 
     result = await visit.desk.accounts.revoke_others(visit.token, client=visit.client, now=visit.now)
     visit.record(result)
     if isinstance(result, Refusal):
-        return _turned_away(visit, result)
+        return turn_away(visit, result) or to_sign_in(visit)
     visit.change_flow(notice="others_ended")
     return visit.redirect(ACCOUNT_PAGE)
 
@@ -78,8 +78,14 @@ async def show_password(visit: Visit, problem: Problem | None = None) -> web.Res
     """Show the form for a new password."""
     view = await visit.desk.accounts.account(visit.token, client=visit.client, now=visit.now)
     if isinstance(view, Refusal):
-        return _turned_away(visit, view)
-    return visit.page("password.html", problem=problem, has_totp=view.has_totp, user=view.session.user)
+        return turn_away(visit, view) or to_sign_in(visit)
+    return visit.page(
+        "password.html",
+        problem=problem,
+        has_totp=view.has_totp,
+        user=view.session.user,
+        least=visit.desk.min_password_characters,
+    )
 
 
 async def change_password(visit: Visit, form: dict[str, str]) -> web.Response:
@@ -100,9 +106,8 @@ async def change_password(visit: Visit, form: dict[str, str]) -> web.Response:
     )
     visit.record(result)
     if isinstance(result, Refusal):
-        if result.reason in {Reason.SESSION_EXPIRED, Reason.MFA_REQUIRED}:
-            return _turned_away(visit, result)
-        return await show_password(visit, problem_of(result, *_WRONG_FIELDS.get(result.reason, ())))
+        problem = problem_of(result, *_WRONG_FIELDS.get(result.reason, ()))
+        return turn_away(visit, result) or await show_password(visit, problem)
     visit.take_session(result.token)
     visit.renew_flow()
     visit.change_flow(notice="password_changed")
@@ -122,10 +127,3 @@ def _not_accepted(sentence: str, *fields: str) -> Problem:
     return Problem(
         reason=Reason.PASSWORD_REFUSED, title=ANSWERS[Reason.PASSWORD_REFUSED].title, sentence=sentence, fields=fields
     )
-
-
-def _turned_away(visit: Visit, refusal: Refusal) -> web.Response:
-    """Send a session that ended, or owes a factor, where it belongs."""
-    if refusal.reason is Reason.MFA_REQUIRED:
-        return visit.redirect(MFA_PAGE)
-    return to_sign_in(visit, Reason.SESSION_EXPIRED)

@@ -29,6 +29,7 @@ class ClientMaker(Protocol[ClientT_co]):
         ...
 
 
+@runtime_checkable
 class Happened(Protocol):
     """Anything that was decided and must be in the audit record."""
 

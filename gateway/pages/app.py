@@ -146,6 +146,10 @@ class Dependencies(Generic[ClientT]):
     branding: Branding = field(default_factory=Branding)
     place: Callable[[str], str] | None = None
     """Names the place of an address, empty if unknown; only where the operator has a database of places."""
+    recovery_codes: bool = True
+    """Recovery codes are among the allowed factors; without them no page speaks of them."""
+    min_password_characters: int = 12
+    """What the password page says; the accounts decide."""
 
 
 def create_app(dependencies: Dependencies[Any]) -> web.Application:
@@ -159,6 +163,8 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         clock=dependencies.clock,
         random=dependencies.random,
         place=dependencies.place,
+        recovery_codes=dependencies.recovery_codes,
+        min_password_characters=dependencies.min_password_characters,
         sign_ins=registry.counter(
             "gateway_sign_ins_total", "Passwords given, by what came of it.", ("outcome", "reason")
         ),

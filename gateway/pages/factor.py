@@ -10,13 +10,10 @@ from markupsafe import Markup
 
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
-from gateway.pages.accounts import Enrolment, Refusal
+from gateway.pages.accounts import Enrolment, Happened, Refusal
 from gateway.pages.return_to import START_PAGE, safe_return
-from gateway.pages.sign_in import FACTOR_PAGE, empty_code, to_sign_in
+from gateway.pages.sign_in import FACTOR_PAGE, empty_code, to_sign_in, turn_away
 from gateway.pages.visit import Problem, Visit, problem_of
-
-FRESH_SIGN_IN_S = 600.0
-"""A first factor is set up only this long after the password was given: a found session must not lock its owner out."""
 
 ACCOUNT_PAGE = "/.gateway/account"
 
@@ -32,15 +29,14 @@ async def show_factor(visit: Visit, problem: Problem | None = None) -> web.Respo
     query = visit.request.query
     if "return_to" in query:
         visit.head_for(safe_return(query["return_to"]))
-    if session.owes is Owed.NOTHING and not session.mfa_time and visit.now - session.auth_time > FRESH_SIGN_IN_S:
+    result = await visit.desk.accounts.begin_enrolment(visit.token, client=visit.client, now=visit.now)
+    if not isinstance(result, Refusal):
+        return await _show_secret(visit, result, problem)
+    if result.reason is Reason.FRESH_SIGN_IN_REQUIRED and not session.mfa_time:
+        # No factor could prove it: the password must. A found session must not lock its owner out.
         visit.head_for(FACTOR_PAGE)
         return to_sign_in(visit, Reason.FRESH_SIGN_IN_REQUIRED)
-    result = await visit.desk.accounts.begin_enrolment(visit.token, client=visit.client, now=visit.now)
-    if isinstance(result, Refusal):
-        if result.reason is Reason.FRESH_SIGN_IN_REQUIRED:
-            return visit.page("renew.html", problem=problem)
-        return _turned_away(visit, result)
-    return await _show_secret(visit, result, problem)
+    return turn_away(visit, result) or visit.page("renew.html", problem=problem)
 
 
 async def renew_factor(visit: Visit, form: dict[str, str]) -> web.Response:
@@ -49,14 +45,13 @@ async def renew_factor(visit: Visit, form: dict[str, str]) -> web.Response:
     if not code.strip() or len(code) > _MAX_CODE_CHARACTERS:
         return visit.page("renew.html", problem=empty_code())
     result = await visit.desk.accounts.begin_enrolment(visit.token, client=visit.client, now=visit.now, code=code)
-    if not isinstance(result, Refusal):
-        visit.desk.factor_checks.inc(("success", "verified"))
-        return visit.redirect(FACTOR_PAGE)
-    visit.record(result)
-    visit.desk.factor_checks.inc(("failure", result.reason))
-    if result.reason in {Reason.SESSION_EXPIRED, Reason.MFA_REQUIRED}:
-        return _turned_away(visit, result)
-    return visit.page("renew.html", problem=problem_of(result, "code"))
+    if isinstance(result, Happened):
+        visit.record(result)
+    if isinstance(result, Refusal):
+        visit.desk.factor_checks.inc(("failure", result.reason))
+        return turn_away(visit, result) or visit.page("renew.html", problem=problem_of(result, "code"))
+    visit.desk.factor_checks.inc(("success", "verified"))
+    return visit.redirect(FACTOR_PAGE)
 
 
 async def confirm_factor(visit: Visit, form: dict[str, str]) -> web.Response:
@@ -70,12 +65,13 @@ async def confirm_factor(visit: Visit, form: dict[str, str]) -> web.Response:
     visit.record(result)
     if isinstance(result, Refusal):
         visit.desk.factor_checks.inc(("failure", result.reason))
-        if result.reason in {Reason.SESSION_EXPIRED, Reason.MFA_REQUIRED}:
-            return _turned_away(visit, result)
-        return await show_factor(visit, problem_of(result, "code"))
+        return turn_away(visit, result) or await show_factor(visit, problem_of(result, "code"))
     visit.desk.factor_checks.inc(("success", "enrolled"))
     visit.take_session(result.token)
     target = visit.flow.return_to
+    if not result.recovery_codes:
+        visit.end_flow()
+        return visit.redirect(target)
     visit.renew_flow()
     visit.head_for(START_PAGE)
     return visit.page("codes.html", codes=result.recovery_codes, target=target, enrolled=True)
@@ -95,20 +91,9 @@ async def replace_recovery(visit: Visit, form: dict[str, str]) -> web.Response:
     visit.record(result)
     if isinstance(result, Refusal):
         visit.desk.factor_checks.inc(("failure", result.reason))
-        if result.reason in {Reason.SESSION_EXPIRED, Reason.MFA_REQUIRED}:
-            return _turned_away(visit, result)
-        return await show_recovery(visit, problem_of(result, "code"))
+        return turn_away(visit, result) or await show_recovery(visit, problem_of(result, "code"))
     visit.desk.factor_checks.inc(("success", "verified"))
     return visit.page("codes.html", codes=result.codes, target=ACCOUNT_PAGE, enrolled=False)
-
-
-def _turned_away(visit: Visit, refusal: Refusal) -> web.Response:
-    """Send a session that ended, or owes a factor, where it belongs."""
-    return (
-        visit.redirect("/.gateway/mfa")
-        if refusal.reason is Reason.MFA_REQUIRED
-        else to_sign_in(visit, Reason.SESSION_EXPIRED)
-    )
 
 
 async def _show_secret(visit: Visit, enrolment: Enrolment, problem: Problem | None) -> web.Response:

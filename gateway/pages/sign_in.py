@@ -54,6 +54,19 @@ def to_sign_in(visit: Visit, reason: Reason | None = None) -> web.Response:
     return visit.redirect(f"{SIGN_IN_PAGE}?reason={reason}" if reason else SIGN_IN_PAGE)
 
 
+def turn_away(visit: Visit, refusal: Refusal) -> web.Response | None:
+    """Send a session that ended, or owes something, where it belongs; None for refusals that the page itself explains."""
+    match refusal.reason:
+        case Reason.SESSION_EXPIRED | Reason.SESSION_REVOKED:
+            return to_sign_in(visit, refusal.reason)
+        case Reason.MFA_REQUIRED:
+            return visit.redirect(MFA_PAGE)
+        case Reason.MFA_ENROLMENT_REQUIRED:
+            return visit.redirect(FACTOR_PAGE)
+        case _:
+            return None
+
+
 # Sign-in
 
 
@@ -67,11 +80,11 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
         session = await visit.identify()
         if session is None and visit.token:
             reason = reason or Reason.SESSION_EXPIRED
+        # The form is for whoever signs in next: it must not die with the session that is there.
+        visit.session = None
         if session is not None and session.owes is Owed.NOTHING:
             # Not a redirect: whoever was sent here by a refusal would go in circles.
             return visit.page("signed_in.html", session=session, return_to=visit.flow.return_to)
-        # The form is for whoever signs in next: it must not die with a half-made session.
-        visit.session = None
     return visit.page(
         "login.html", problem=problem, name=name, return_to=visit.flow.return_to, notice=_notice(reason, problem)
     )
@@ -123,7 +136,7 @@ async def show_mfa(visit: Visit, problem: Problem | None = None, method: str = "
         visit.head_for(safe_return(query["return_to"]))
     if visit.session is not None and visit.session.owes is Owed.ENROLMENT:
         return visit.redirect(FACTOR_PAGE)
-    recovery = (method or query.get("method", "")) == "recovery"
+    recovery = visit.desk.recovery_codes and (method or query.get("method", "")) == "recovery"
     return visit.page("mfa.html", problem=problem, recovery=recovery, return_to=visit.flow.return_to)
 
 
@@ -131,8 +144,6 @@ async def prove_factor(visit: Visit, form: dict[str, str]) -> web.Response:
     """Take a code of the authenticator app or a recovery code; the session is rotated."""
     if form["return_to"]:
         visit.head_for(safe_return(form["return_to"]))
-    if visit.session is not None and visit.session.owes is Owed.ENROLMENT:
-        return visit.redirect(FACTOR_PAGE)
     code = form["code"]
     method = "recovery" if form["method"] == "recovery" else "code"
     if not code.strip() or len(code) > _MAX_SECRET_CHARACTERS:
@@ -141,9 +152,7 @@ async def prove_factor(visit: Visit, form: dict[str, str]) -> web.Response:
     visit.record(result)
     if isinstance(result, Refusal):
         visit.desk.factor_checks.inc(("failure", result.reason))
-        if result.reason is Reason.SESSION_EXPIRED:
-            return to_sign_in(visit, Reason.SESSION_EXPIRED)
-        return await show_mfa(visit, problem_of(result, "code"), method)
+        return turn_away(visit, result) or await show_mfa(visit, problem_of(result, "code"), method)
     visit.desk.factor_checks.inc(("success", "verified"))
     return advance(visit, result)
 

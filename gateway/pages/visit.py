@@ -37,6 +37,8 @@ class Desk:
     clock: Callable[[], float]
     random: Callable[[int], bytes]
     place: Callable[[str], str] | None
+    recovery_codes: bool
+    min_password_characters: int
     sign_ins: Counter
     factor_checks: Counter
     forms_refused: Counter
@@ -153,6 +155,7 @@ class Visit:
             host=self.envelope.host,
             errors=problem,
             token=lambda form: self.flow.token(form, self.handle),
+            recovery_codes=self.desk.recovery_codes,
             **values,
         )
         response = web.Response(body=body, status=status if problem is None else ANSWERS[problem.reason].status)

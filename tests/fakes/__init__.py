@@ -1,0 +1,1 @@
+"""Real things made small, for tests of several packages."""

@@ -1,0 +1,265 @@
+"""The pages over a real Unix socket, a real SQLite store and a clock that tests move; and a browser without scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from html import unescape
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import aiohttp
+import pyotp
+from argon2.profiles import CHEAPEST
+
+from gateway.authn.password import SALT_BYTES, Hasher
+from gateway.exchange.envelope import ENVELOPE_FIELD, EVENTS_FIELD, Envelope, Event, pack_envelope, unpack_events
+from gateway.exchange.metrics import Registry
+from gateway.pages.app import Dependencies, create_app
+from gateway.pages.serve import accept, make_runner
+from gateway.store.accounts import AccountOptions, Accounts, Client
+from gateway.store.executor import hashing_executor, store_executor
+from gateway.store.keyring import Keyring
+from gateway.store.records import Factor, User
+from gateway.store.sqlite import SQLiteStore
+
+HOST = "portal.example.com"
+PASSWORD = "correct horse battery staple"
+SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0"
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Any
+    text: str
+    events: list[Event]
+
+    @property
+    def location(self) -> str:
+        return str(self.headers.get("Location", ""))
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """`Set-Cookie` lines by name."""
+        lines = self.headers.getall("Set-Cookie", [])
+        return {line.partition("=")[0]: line for line in lines}
+
+    def hidden(self, action: str = "") -> dict[str, str]:
+        """Hidden inputs of the first form, or of the one with this action."""
+        for form in re.findall(r"<form.*?</form>", self.text, re.DOTALL):
+            if not action or f'action="{action}"' in form:
+                inputs = re.findall(r"<input[^>]*>", form)
+                return {
+                    unescape(_attribute(tag, "name")): unescape(_attribute(tag, "value"))
+                    for tag in inputs
+                    if _attribute(tag, "type") == "hidden"
+                }
+        raise AssertionError(f"no form for {action or 'anything'}")
+
+    def names(self) -> list[str]:
+        return [event.name for event in self.events]
+
+
+def _attribute(tag: str, name: str) -> str:
+    found = re.search(rf'\s{name}="([^"]*)"', tag)
+    return found[1] if found else ""
+
+
+@dataclass
+class Site:
+    """The whole of it."""
+
+    path: Path
+    store: SQLiteStore
+    keyring: Keyring
+    registry: Registry
+    accounts: Accounts
+    hasher: Hasher
+    now: float = 1_800_000_000.0
+    places: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    def add_user(self, name: str, *, totp: bool = True, tenant: str = "acme") -> None:
+        user = User(
+            id="u_" + name.encode().hex().ljust(32, "0")[:32],
+            stamp=os.urandom(8).hex(),
+            name=name,
+            tenant=tenant,
+            roles=("client",),
+            email=f"{name}@acme.example",
+            password=self.hasher.hash(PASSWORD, salt=bytes(SALT_BYTES)),
+            password_changed=self.now,
+            created=self.now,
+        )
+        self.secrets[name] = SECRET
+        factor = Factor(secret=SECRET, created=self.now) if totp else None
+        assert self.store.add_user(user, now=self.now, factor=factor)
+
+    def code(self, name: str = "alice") -> str:
+        """A code that was not used before: time moves to the next step first."""
+        self.now += 30
+        return pyotp.TOTP(self.secrets[name]).at(int(self.now))
+
+    def counted(self, metric: str) -> dict[tuple[str, ...], float]:
+        return {
+            labels: value for sample in self.registry.dump() if sample.name == metric for labels, value in sample.values
+        }
+
+    def browser(self, **values: Any) -> Browser:
+        return Browser(self, **values)
+
+
+@dataclass
+class Browser:
+    """Keeps cookies, sends forms, follows nothing."""
+
+    site: Site
+    scheme: Literal["http", "https"] = "https"
+    host: str = HOST
+    tenant: str = "acme"
+    user_agent: str = FIREFOX
+    ip: str = "203.0.113.7"
+    jar: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def cookie_name(self) -> str:
+        return "__Host-gw" if self.scheme == "https" else "gw"
+
+    def envelope(self) -> str:
+        return pack_envelope(
+            Envelope(
+                request_id="01REQUEST",
+                client_ip=self.ip,
+                scheme=self.scheme,
+                host=self.host,
+                authority=self.host,
+                tenant=self.tenant,
+                session="",
+                cookie_name=self.cookie_name,
+            )
+        ).decode()
+
+    async def send(
+        self, method: str, target: str, body: bytes | None = None, headers: list[tuple[str, str]] | None = None
+    ) -> Answer:
+        fields = [(ENVELOPE_FIELD, self.envelope()), ("User-Agent", self.user_agent), *(headers or [])]
+        if self.jar and not any(name == "Cookie" for name, _ in fields):
+            fields.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self.jar.items())))
+        if body is not None and not any(name == "Content-Type" for name, _ in fields):
+            fields.append(("Content-Type", "application/x-www-form-urlencoded"))
+        connector = aiohttp.UnixConnector(str(self.site.path))
+        async with (
+            aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            session.request(
+                method, f"http://pages{target}", data=body, headers=_multi(fields), allow_redirects=False
+            ) as response,
+        ):
+            text = await response.text()
+            events = response.headers.get(EVENTS_FIELD)
+            answer = Answer(response.status, response.headers, text, unpack_events(events) if events else [])
+        for name, line in answer.cookies.items():
+            value = line.partition("=")[2].partition(";")[0]
+            if value and "Max-Age=0" not in line:
+                self.jar[name] = value
+            else:
+                self.jar.pop(name, None)
+        return answer
+
+    async def get(self, target: str, **headers: str) -> Answer:
+        return await self.send(
+            "GET", target, headers=[(name.replace("_", "-"), value) for name, value in headers.items()]
+        )
+
+    async def post(self, target: str, fields: dict[str, str], **headers: str) -> Answer:
+        body = aiohttp.FormData(fields)()
+        assert isinstance(body, aiohttp.BytesPayload)
+        return await self.send(
+            "POST", target, body._value, [(name.replace("_", "-"), value) for name, value in headers.items()]
+        )
+
+    async def submit(self, page: Answer, target: str, **fields: str) -> Answer:
+        """Fill in the form of a page that goes to `target`."""
+        return await self.post(target, page.hidden(urlsplit(target).path) | fields)
+
+    async def give_password(self, name: str = "alice", password: str = PASSWORD, query: str = "") -> Answer:
+        page = await self.get("/.gateway/login" + query)
+        return await self.submit(page, "/.gateway/login", username=name, password=password)
+
+    async def give_code(self, name: str = "alice", code: str = "") -> Answer:
+        page = await self.get("/.gateway/mfa")
+        return await self.submit(page, "/.gateway/mfa", code=code or self.site.code(name))
+
+    async def sign_in(self, name: str = "alice") -> Answer:
+        answer = await self.give_password(name)
+        assert (answer.status, answer.location) == (303, "/.gateway/mfa")
+        answer = await self.give_code(name)
+        assert answer.status == 303
+        return answer
+
+
+def _multi(fields: list[tuple[str, str]]) -> Any:
+    from multidict import CIMultiDict
+
+    return CIMultiDict(fields)
+
+
+@asynccontextmanager
+async def open_site(directory: Path, **options: Any) -> AsyncIterator[Site]:
+    """Serve the pages in `directory` until the block ends."""
+    random = os.urandom
+    keyring = Keyring.generate(random, 1_800_000_000.0)
+    directory.chmod(0o700)
+    store = SQLiteStore(directory, keyring, create=True)
+    storing, hashing = store_executor(), hashing_executor()
+    hasher = Hasher(CHEAPEST)
+    recovery_codes = options.pop("recovery_codes", True)
+    accounts = Accounts(
+        store,
+        options=AccountOptions(issuer=HOST, mfa_always=options.pop("mfa_always", True), recovery_codes=recovery_codes),
+        keyring=keyring,
+        hasher=hasher,
+        breached=None,
+        store_executor=storing,
+        hashing_executor=hashing,
+    )
+    registry = Registry()
+    site = Site(directory / "pages.sock", store, keyring, registry, accounts, hasher)
+    app = create_app(
+        Dependencies(
+            accounts=options.pop("accounts", accounts),
+            client=Client,
+            flow_key=keyring.derive("flow"),
+            registry=registry,
+            clock=lambda: site.now,
+            place=lambda address: site.places.get(address, ""),
+            recovery_codes=recovery_codes,
+            **options,
+        )
+    )
+    runner = make_runner(app, grace_s=1.0)
+    await runner.setup()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(site.path))
+    listener.listen(16)
+    listener.setblocking(False)
+    accepting = asyncio.create_task(accept(listener, lambda: runner.server))
+    try:
+        yield site
+    finally:
+        accepting.cancel()
+        await asyncio.wait({accepting})
+        listener.close()
+        await runner.cleanup()
+        storing.close()
+        hashing.close()
+        store.close()
