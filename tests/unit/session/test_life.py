@@ -1,0 +1,84 @@
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.exchange.session import Owed, Session
+from gateway.session.life import PENDING_S, Lifetimes, elevate, is_bound_to, start, surplus
+
+LIVES = Lifetimes(idle_s=900, absolute_s=8 * 3600)
+
+
+def begin(owes: Owed = Owed.MFA, *, now: float = 1000.0, lifetimes: Lifetimes = LIVES) -> Session:
+    return start(
+        handle="s_1",
+        user_id="u_1",
+        user="alice",
+        tenant="acme",
+        roles=["client", "billing"],
+        email="alice@example.com",
+        owes=owes,
+        lifetimes=lifetimes,
+        host="portal.example.com",
+        secure=True,
+        client_ip="192.0.2.1",
+        user_agent="x" * 1000,
+        now=now,
+    )
+
+
+def test_a_session_that_owes_a_factor_lives_ten_minutes() -> None:
+    session = begin(Owed.MFA)
+    assert session.expires == 1000 + PENDING_S
+    assert (session.amr, session.mfa_time, len(session.user_agent)) == (("pwd",), 0, 256)
+
+
+def test_a_pending_session_never_outlives_a_short_absolute_limit() -> None:
+    assert begin(Owed.ENROLMENT, lifetimes=Lifetimes(absolute_s=60)).expires == 1060
+
+
+def test_a_session_that_owes_nothing_lives_its_absolute_time() -> None:
+    assert begin(Owed.NOTHING).expires == 1000 + 8 * 3600
+
+
+def test_the_second_factor_makes_a_session_whole_and_counts_from_the_password() -> None:
+    whole = elevate(begin(), method="otp", lifetimes=LIVES, now=1100)
+    assert (whole.owes, whole.amr, whole.mfa_time) == (Owed.NOTHING, ("pwd", "otp", "mfa"), 1100)
+    assert whole.expires == 1000 + 8 * 3600
+
+
+@given(st.lists(st.floats(min_value=1000, max_value=29_000), max_size=8))
+def test_no_number_of_step_ups_lengthens_a_session(times: list[float]) -> None:
+    session = begin()
+    for now in sorted(times):
+        session = elevate(session, method="otp", lifetimes=LIVES, now=now)
+        assert session.expires == 1000 + 8 * 3600
+        assert session.amr == ("pwd", "otp", "mfa")
+
+
+def test_a_session_ends_at_its_absolute_time_and_after_silence() -> None:
+    session = elevate(begin(), method="otp", lifetimes=LIVES, now=1000)
+    assert not session.is_expired(1000 + 899, 1000)
+    assert session.is_expired(1000 + 900, 1000)
+    assert session.is_expired(session.expires, session.expires - 1)
+
+
+@pytest.mark.parametrize(
+    ("host", "secure", "accepted"),
+    [("portal.example.com", True, True), ("other.example.com", True, False), ("portal.example.com", False, False)],
+)
+def test_a_session_is_bound_to_its_host_and_to_tls(host: str, *, secure: bool, accepted: bool) -> None:
+    assert is_bound_to(begin(), host=host, secure=secure) is accepted
+
+
+def test_a_plain_http_session_is_never_accepted_over_tls() -> None:
+    session = msgspec.structs.replace(begin(), secure=False)
+    assert not is_bound_to(session, host=session.host, secure=True)
+
+
+def test_the_oldest_sessions_are_surplus() -> None:
+    ages = [(3.0, "c"), (1.0, "a"), (2.0, "b")]
+    assert surplus(ages, 2) == ["a"]
+    assert surplus(ages, 0) == ["c", "b", "a"]
+    assert surplus(ages, 3) == []
+    assert surplus(ages, None) == []
