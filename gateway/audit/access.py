@@ -75,12 +75,13 @@ def encode_resources(route: Route, parameters: dict[str, str]) -> bytes:
     return b'"resources":' + orjson.dumps([resource], option=orjson.OPT_SORT_KEYS) + b","
 
 
-def template(route: Route, session: Session | None, place: Place, node: Node) -> bytes:
-    """Build the template of all records of one route for one session; fill it with `fill`."""
+def template(route: Route, method: str, session: Session | None, place: Place, node: Node) -> bytes:
+    """Build the template of all records of one route and method for one session; fill it with `fill`."""
+    action = route.action_of(method)
     if route.name in _SIGN_ON:
         class_uid, activity = _AUTHENTICATION, _SIGN_ON[route.name]
     else:
-        class_uid, activity = _API_ACTIVITY, _ACTIVITY[route.action]
+        class_uid, activity = _API_ACTIVITY, _ACTIVITY[action]
     tenant = session.tenant if session else ""
     actor = b""
     auth: dict[str, object] = {}
@@ -122,7 +123,7 @@ def template(route: Route, session: Session | None, place: Place, node: Node) ->
             b'"severity_id":%d,"src_endpoint":{"ip":"%b","port":%d},',
             b'"status_code":"%d","status_detail":"%b","status_id":%d,"time":%d,', tls,
             b'"type_uid":', str(class_uid * 100 + activity).encode(),
-            b',"unmapped":{"gw":{"action":', _baked(route.action.value), b',"boot_uid":', _baked(node.boot_uid),
+            b',"unmapped":{"gw":{"action":', _baked(action.value), b',"boot_uid":', _baked(node.boot_uid),
             b',"decision_inputs":', _baked(inputs), b',%b"mono_ns":%d,"outcome":"%b","phase":"%b","reason":"%b","redactions":0,"route":', _baked(route.name), b"}}}",
         ),
     )  # fmt: skip

@@ -84,7 +84,7 @@ def problem(reason: Reason, request_id: str, rule: str = "") -> bytes:
     return orjson.dumps(document)
 
 
-def plain_answer(x: Exchange, status: int, kind: bytes, body: bytes, now: float, extra: bytes = b"") -> list[bytes]:
+def plain_answer(x: Exchange, status: int, kind: bytes, body: bytes, *, now: float, extra: bytes = b"") -> list[bytes]:
     """A small fixed answer: the key set, a report taken."""
     head = b"%bdate: %b\r\nx-request-id: %b\r\n%b%b" % (
         status_line(status),

@@ -11,7 +11,7 @@ import asyncio
 import re
 import ssl
 from time import monotonic, time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from gateway.edge.answers import CONTINUE, plain_answer, refusal_answer
 from gateway.edge.exchange import Exchange, Phase, Refusal
@@ -20,7 +20,7 @@ from gateway.edge.pipeline import admit
 from gateway.edge.resolve import NO_ROUTE
 from gateway.edge.upstream import UpstreamConnection
 from gateway.exchange.reason import Reason
-from gateway.exchange.route import Durability
+from gateway.exchange.route import Action, Durability
 from gateway.wire.chunked import ChunkedDecoder, ChunkedError
 from gateway.wire.forwarded import canonical_address, is_trusted, limiter_key
 from gateway.wire.request import SAFE_METHODS, Fields, RequestLine, parse_fields, parse_request_line
@@ -45,6 +45,7 @@ MIN_BODY_RATE: Final = 512.0
 STREAM_CHECK_S: Final = 1.0
 
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n").search
+_READING_ACTIONS: Final = frozenset((None, Action.VIEW, Action.DOWNLOAD))
 _CLIENT_FAULTS: Final = frozenset(
     (Reason.MALFORMED_BODY, Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.OVERLOADED)
 )
@@ -92,7 +93,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note who is there."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream by construction
+        transport = cast("asyncio.Transport", transport)  # uvloop's transports do not derive from asyncio's
         self.transport = transport
         worker = self._worker
         peer = transport.get_extra_info("peername")
@@ -251,7 +252,7 @@ class ClientConnection(asyncio.Protocol):
             self.refuse(x, refusal)
         elif x.resolution is not None and x.resolution.internal in ("jwks.json", "csp-report"):
             self._answer_locally(x, x.resolution.internal)
-        elif x.method not in SAFE_METHODS or x.route.action not in ("view", "download"):
+        elif x.method not in SAFE_METHODS or x.route.action not in _READING_ACTIONS:
             x.phase = Phase.INTENT
             worker.record(x, "intent", waits=True, at_least=Durability.GROUP)
         else:

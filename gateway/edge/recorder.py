@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from gateway.audit.protocol import (
     ASYNC,
@@ -130,7 +130,7 @@ class Recorder(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Introduce the slot."""
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101 - a stream transport by construction
+        transport = cast("asyncio.WriteTransport", transport)  # uvloop's transports do not derive from asyncio's
         self._transport = transport
         self._decoder = ReplyDecoder()
         transport.write(pack_hello(self._slot))

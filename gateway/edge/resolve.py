@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.audit.access import MAX_PATH_BYTES, encode_resources, encode_text
 from gateway.exchange.reason import Reason
-from gateway.exchange.route import Action, Route
+from gateway.exchange.route import Route
 from gateway.policy import Match, PolicyTable
 from gateway.wire.authority import Authority
 from gateway.wire.target import Target, is_plain, parse_target, readings
@@ -21,7 +21,6 @@ INTERNAL: Final = "/.gateway"
 INTERNAL_PAGES: Final = ("login", "mfa", "enrol", "recovery", "logout", "account", "static", "jwks.json", "csp-report")
 MEMO_ENTRIES: Final = 8192
 
-_INTERNAL_ACTIONS: Final = {"login": Action.EDIT, "mfa": Action.EDIT, "logout": Action.EDIT}
 NO_ROUTE: Final = Route(name="none", template="", methods=("GET",), upstream="", public=True)
 
 
@@ -57,7 +56,6 @@ class Resolver:
                 methods=("GET", "POST"),
                 upstream="gateway",
                 public=True,
-                action=_INTERNAL_ACTIONS.get(name, Action.VIEW),
                 authorization="drop",
                 cache="portal",
                 max_body_bytes=64 * 1024,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha1
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from gateway.edge.exchange import Exchange
 from gateway.edge.metrics import EdgeMetrics
@@ -148,7 +148,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream by construction
+        transport = cast("asyncio.Transport", transport)  # uvloop's transports do not derive from asyncio's
         self.transport = transport
 
     def pause_writing(self) -> None:

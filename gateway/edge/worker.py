@@ -86,7 +86,7 @@ class Worker:
         self._servers: list[asyncio.Server] = []
         self._prefix = random(5).hex()
         self._count = 0
-        self._templates: dict[tuple[str, str, str, str], bytes] = {}
+        self._templates: dict[tuple[str, bytes, str, str, str], bytes] = {}
         self._identities: dict[tuple[str, str], tuple[float, object, bytes]] = {}
         self._user_agents: dict[bytes, bytes] = {}
         self._lines: list[bytes] = []
@@ -379,13 +379,13 @@ class Worker:
         session = x.entry.session if x.entry is not None else None
         authority = x.fields.authority
         host = authority.host if authority is not None else ""
-        key = (x.route.name, session.handle if session is not None else "", host, x.client.tls)
+        key = (x.route.name, x.method, session.handle if session is not None else "", host, x.client.tls)
         if x.events or (session is not None and x.route.upstream == "gateway"):
-            key = ("", "", "", "")  # sessions change on our own pages: their records are rare and made afresh
+            key = ("", b"", "", "", "")  # sessions change on our own pages: their records are rare and made afresh
         known = self._templates.get(key)
         if known is None:
             place = Place(host=host, secure=x.client.secure, tls=x.client.tls, policy_version=x.snapshot.policy.version)
-            known = template(x.route, session, place, self._node)
+            known = template(x.route, x.method.decode("ascii"), session, place, self._node)
             if key[0]:
                 if len(self._templates) >= TEMPLATES:
                     self._templates.clear()

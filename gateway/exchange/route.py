@@ -61,7 +61,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     public: bool = False
     mfa: bool = True
     """False only by `unsafe_without_mfa: true` on the route."""
-    action: Action = Action.VIEW
+    action: Action | None = None
+    """As declared; None = the method says it."""
     resource: Resource | None = None
     limit: LimitSpec | None = None
     durability: Durability | None = None
@@ -76,3 +77,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     response_timeout_s: float | None = None
     source: str = ""
     """`policies/portal.yaml:12:5`, for explain and error texts."""
+
+    def action_of(self, method: str) -> Action:
+        """What a request with this method does: what the policy declares, else what the method means (RFC 9110 §9.3)."""
+        return self.action or _ACTIONS.get(method, Action.EDIT)
+
+
+_ACTIONS = {"GET": Action.VIEW, "HEAD": Action.VIEW, "OPTIONS": Action.VIEW, "DELETE": Action.DELETE}

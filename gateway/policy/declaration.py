@@ -192,15 +192,10 @@ def _read_grant(place: Place) -> GrantDeclaration | None:
     return None if roles is None else GrantDeclaration(place, roles, tenants, when)
 
 
-def _read_options(
-    entries: dict[str, Place], name: str, template: Template | None, methods: tuple[str, ...]
-) -> dict[str, Any]:
+def _read_options(entries: dict[str, Place], name: str, template: Template | None) -> dict[str, Any]:
     """Read the options of a route as fields of `Route`; what is wrong is reported and left out."""
     public = "public" in entries
-    options: dict[str, Any] = {
-        "public": public,
-        "action": Action.VIEW if SAFE_METHODS.issuperset(methods) else Action.EDIT,
-    }
+    options: dict[str, Any] = {"public": public}
     if "action" in entries:
         options["action"] = Action(entries["action"].one_of([action.value for action in Action]) or Action.VIEW)
     if "resource" in entries:

@@ -16,7 +16,9 @@ from gateway.exchange.reason import Reason
 from gateway.wire.authority import Authority, parse_authority
 
 MAX_DECODES: Final = 3
-MAX_READINGS: Final = 512
+MAX_READINGS: Final = 256
+MAX_UNUSUAL_BYTES: Final = 2048
+"""A longer path that is not plain is called ambiguous: reading it in every way would cost milliseconds."""
 
 # Lower-case, no escapes, no dots at the start of a segment, no empty segment: every reading is the path itself.
 _PLAIN: Final = re.compile(r"/(?:(?:[a-z0-9_~-][a-z0-9_.~-]*/)*(?:[a-z0-9_~-][a-z0-9_.~-]*)?)?").fullmatch
@@ -129,6 +131,8 @@ def readings(path: str) -> frozenset[str] | None:
     `?`, `#` and NUL, dropping `;parameters`, `\` as `/`, merging slashes, dropping white space and
     invisible characters, NFKC. Each ends without dot segments; lower-casing is the comparer's work.
     """
+    if len(path) > MAX_UNUSUAL_BYTES:
+        return None
     seen: set[tuple[str, int]] = {(path, 0)}
     work = [(path, 0)]
     while work:

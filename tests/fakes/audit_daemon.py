@@ -1,0 +1,80 @@
+"""An audit daemon that keeps records in memory and does as a test tells it: acknowledge, wait, refuse, hang up.
+
+Speaks the real protocol; tests/contract/test_audit_socket.py holds it to the same contract as the real daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.audit.protocol import Hello, Records, RequestDecoder, pack_ack, pack_refused, pack_welcome
+
+
+class FakeAuditDaemon:
+    def __init__(self) -> None:
+        self.payloads: list[bytes] = []
+        self.last: dict[int, int] = {}
+        self.acknowledges = True
+        self.refuses = False
+        self._connections: set[_Connection] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [orjson.loads(payload) for payload in self.payloads]
+
+    async def start(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(self), str(path))
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.hang_up()
+        await asyncio.sleep(0)
+
+    def hang_up(self) -> None:
+        for connection in list(self._connections):
+            connection.transport.abort()
+
+    def acknowledge_all(self) -> None:
+        self.acknowledges = True
+        for connection in self._connections:
+            connection.transport.write(pack_ack(self.last.get(connection.slot, 0)))
+
+
+class _Connection(asyncio.Protocol):
+    transport: Any
+
+    def __init__(self, daemon: FakeAuditDaemon) -> None:
+        self.daemon = daemon
+        self.decoder = RequestDecoder()
+        self.slot = -1
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.daemon._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.daemon._connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        daemon = self.daemon
+        for request in self.decoder.feed(data):
+            if isinstance(request, Hello):
+                self.slot = request.slot
+                self.transport.write(pack_welcome(daemon.last.get(self.slot, 0)))
+            elif isinstance(request, Records):
+                final = request.first_seq + len(request.payloads) - 1
+                if daemon.refuses:
+                    self.transport.write(pack_refused(final, 1))
+                    continue
+                known = daemon.last.get(self.slot, 0)
+                daemon.payloads += [payload for at, payload in enumerate(request.payloads) if request.first_seq + at > known]
+                daemon.last[self.slot] = max(known, final)
+                if daemon.acknowledges:
+                    self.transport.write(pack_ack(final))

@@ -1,0 +1,219 @@
+"""An edge worker in this process: real sockets on both sides, an audit daemon that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from gateway.audit.access import Node
+from gateway.edge.hardening import HeaderRules
+from gateway.edge.limits import LimitTable
+from gateway.edge.recorder import Recorder
+from gateway.edge.resolve import Resolver
+from gateway.edge.snapshot import Server, Snapshot, Upstream, WireLimits
+from gateway.edge.worker import Listener, Worker
+from gateway.exchange.errors import StoreUnavailableError
+from gateway.exchange.route import Durability, LimitSpec
+from gateway.exchange.session import Owed, Session
+from gateway.pages.errors import ERROR_PAGE_CSP, error_page
+from gateway.policy import compile_policy
+from gateway.ratelimit.gcra import Bucket
+from tests.fakes.audit_daemon import FakeAuditDaemon
+from tests.fakes.portal import Portal
+
+POLICY = """
+version: 1
+roles:
+  client: {}
+  admin: {includes: [client]}
+routes:
+  - {name: public, match: {path: "/public/**", methods: [GET, POST, PUT, OPTIONS]}, upstream: portal, public: true}
+  - {name: ws, match: {path: /ws, methods: [GET]}, upstream: portal, public: true}
+  - name: home
+    match: {path: /, methods: [GET, POST]}
+    upstream: portal
+    allow: [{roles: [client]}]
+  - name: invoice
+    match: {path: "/invoices/{id}", methods: [GET]}
+    upstream: portal
+    resource: {type: invoice, id: "{id}"}
+    allow: [{roles: [client]}]
+  - name: admin
+    match: {path: "/admin/**", methods: [GET]}
+    upstream: portal
+    allow: [{roles: [admin]}]
+  - name: slashes
+    match: {path: "/files/**", methods: [GET]}
+    upstream: portal
+    public: true
+    allow_encoded_slash: true
+  - name: strict
+    match: {path: /strict, methods: [GET]}
+    upstream: portal
+    public: true
+    audit: {durability: strict}
+  - name: limited
+    match: {path: /limited, methods: [GET]}
+    upstream: portal
+    allow: [{roles: [client]}]
+    rate_limit: {rate: 1/m, burst: 2, per: user}
+  - name: ours
+    match: {path: /ours, methods: [GET]}
+    upstream: portal
+    authorization: gateway
+    allow: [{roles: [client]}]
+"""
+
+
+class Entry:
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.seen = 0.0
+        self.fragments: dict[Any, bytes] = {}
+
+
+class MemorySessions:
+    """Sessions by token, for the edge's own tests; the store has its own."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, Entry] = {}
+        self.unavailable = False
+
+    def lookup(self, token: bytes, now: float) -> Entry | None:
+        if self.unavailable:
+            raise StoreUnavailableError("locked")
+        return self.entries.get(token)
+
+    def touch(self, entry: Any, now: float) -> None:
+        entry.seen = now
+
+
+def session(**changes: Any) -> Session:
+    now = time.time()
+    values: dict[str, Any] = {
+        "handle": "handle1", "user_id": "u1", "user": "alice", "tenant": "acme", "roles": ("client",), "email": "alice@acme.example", "amr": ("pwd", "otp"),
+        "auth_time": now, "mfa_time": now, "created": now, "expires": now + 3600, "idle_s": 900.0, "host": "127.0.0.1", "secure": False,
+    }  # fmt: skip
+    return Session(**{**values, **changes})
+
+
+WIRE = WireLimits(
+    max_head=16384, max_fields=50, max_target=8192, max_body=1 << 20, max_connections=64,
+    head_timeout_s=5.0, body_timeout_s=5.0, idle_timeout_s=30.0, write_timeout_s=5.0,
+)  # fmt: skip
+
+
+@dataclass
+class Edge:
+    worker: Worker
+    portal: Portal
+    audit: FakeAuditDaemon
+    sessions: MemorySessions
+    port: int
+    reports: list[tuple[str, str]] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
+
+    def change(self, **changes: Any) -> None:
+        self.worker.swap(replace(self.worker.snapshot, **changes))
+
+    def change_wire(self, **changes: Any) -> None:
+        self.change(wire=replace(self.worker.snapshot.wire, **changes))
+
+    def change_upstream(self, **changes: Any) -> None:
+        portal = replace(self.worker.snapshot.upstreams["portal"], **changes)
+        self.change(upstreams={"portal": portal})
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def raw(self, data: bytes) -> bytes:
+        """Send bytes, read until the gateway closes."""
+        reader, writer = await self.connect()
+        writer.write(data)
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def get(self, target: str = "/", *, method: str = "GET", fields: str = "", body: bytes = b"", token: str = "") -> Reply:
+        cookie = f"Cookie: gw={token}\r\n" if token else ""
+        length = f"Content-Length: {len(body)}\r\n" if body else ""
+        head = f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{cookie}{length}{fields}\r\n"
+        return Reply(await self.raw(head.encode("latin-1") + body))
+
+
+class Reply:
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.head, _, self.body = raw.partition(b"\r\n\r\n")
+        self.status = int(self.head.split(b" ", 2)[1]) if raw else 0
+
+    def field(self, name: str) -> list[bytes]:
+        return re.findall(rb"(?mi)^" + name.encode() + rb": ([^\r\n]*)\r?$", self.head)
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def make_snapshot(portal_port: int, **changes: Any) -> Snapshot:
+    table, _ = compile_policy({"policies/test.yaml": POLICY}, upstreams=["portal"], tenants=["acme", "globex"], hosts=["127.0.0.1", "globex.example"], mfa_required=True)
+    names = {key: f"x-gateway-{key}".encode() for key in ("user", "tenant", "roles", "email", "session", "assertion")} | {"request_id": b"x-request-id"}
+    upstream = Upstream(
+        name="portal",
+        servers=(Server(host="127.0.0.1", port=portal_port, path="", tls=None, server_name="", authority=b"10.0.0.9:3000"),),
+        preserve_host=True, connect_timeout_s=1.0, response_timeout_s=3.0, idle_timeout_s=5.0, field_names=names,
+        authorities=frozenset((b"10.0.0.9:3000",)), max_connections=32,
+    )  # fmt: skip
+    values: dict[str, Any] = {
+        "version": "v1", "policy": table, "resolver": Resolver(table), "hosts": {"127.0.0.1": "", "globex.example": "globex"}, "issuer": "http://127.0.0.1",
+        "public_port": 8443, "upstreams": {"portal": upstream}, "pages": replace(upstream, name="gateway", internal=True), "limits": (), "user_limits": (),
+        "login_limit": Bucket(LimitSpec(name="login", rate_per_s=1 / 60, burst=3, per="ip")),
+        "route_limits": {name: Bucket(route.limit) for name, route in table.routes.items() if route.limit}, "trusted_proxies": (),
+        "mapped_names": frozenset(), "headers": HeaderRules(b"max-age=63072000", b"object-src 'none'; base-uri 'self'; frame-ancestors 'self'", b"", b"same-origin", b"camera=()", b"same-origin", b"same-origin"),
+        "durability": Durability.GROUP, "wire": WIRE, "mfa_required": True, "error_page": error_page, "error_page_csp": ERROR_PAGE_CSP,
+        "sign": lambda claims: b"signed", "jwks": b'{"keys":[]}', "log_requests": True,
+    }  # fmt: skip
+    return Snapshot(**{**values, **changes})
+
+
+@pytest.fixture
+async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
+    loop = asyncio.get_running_loop()
+    portal, audit, sessions = Portal(), FakeAuditDaemon(), MemorySessions()
+    await portal.start()
+    await audit.start(tmp_path / "audit.sock")
+    sessions.entries = {b"tok": Entry(session()), b"admin": Entry(session(handle="handle2", user="root", user_id="u2", roles=("admin",)))}
+    connect: Callable[..., Any] = lambda factory: loop.create_unix_connection(factory, str(tmp_path / "audit.sock"))  # noqa: E731
+    recorder = Recorder(0, connect, time.time)
+    await recorder.start()
+    limits_fd = os.memfd_create("limits")
+    os.ftruncate(limits_fd, 1 << 16)
+    made = Edge(None, portal, audit, sessions, 0)  # type: ignore[arg-type]
+    made.worker = Worker(
+        snapshot=make_snapshot(portal.port), sessions=sessions, limits=LimitTable(limits_fd, 1 << 16, shared=False, secret=b"k" * 32), recorder=recorder,
+        node=Node("node-a", "boot-1", "0.1.0"), log=made.lines.append, report=lambda event, detail: made.reports.append((event, detail)),
+    )  # fmt: skip
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(64)
+    listening.setblocking(False)
+    made.port = listening.getsockname()[1]
+    await made.worker.serve([Listener(listening.fileno(), redirects=False, tls=False)], lambda _: None, 5.0)
+    yield made
+    await made.worker.drain(0.0)
+    await audit.stop()
+    await portal.stop()
+    listening.close()
+    os.close(limits_fd)
+    assert [report for report in made.reports if report[0] != "request.failed"] == []
