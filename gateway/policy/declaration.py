@@ -130,7 +130,7 @@ def _read_route(place: Place, into: Declarations) -> RouteDeclaration | None:
     methods = match["methods"].texts(_read_method) if match else None
     hosts = match["hosts"].texts() if match and "hosts" in match else {}
     verdict, grants = _read_verdict(place, entries)
-    options = _read_options(entries, name or "", template, tuple(methods or ()))
+    options = _read_options(entries, name or "", template)
     if match is None or name is None or upstream is None or template is None or methods is None or hosts is None:
         return None
     route = Route(
