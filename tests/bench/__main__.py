@@ -10,12 +10,10 @@ import contextlib
 import datetime as dt
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
 from tests.bench import machine, measure, peers, process, report, site, upstream
 from tests.bench.candidates.candidate import Candidate, MissingError, executable
@@ -32,6 +30,7 @@ PAGE = upstream.PROJECT / "docs" / "benchmarks.md"
 DISK = Path("/var/tmp")
 OVERHEAD_S = 0.6
 """What a measurement takes beside its seconds."""
+
 
 Measurement = Callable[..., None]
 
@@ -174,8 +173,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except (ValueError, MissingError) as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    process.stop_on_signals()
     process.adopt_orphans()
     process.raise_open_files()
     os.sched_setaffinity(0, {int(core) for core in cores.load.split(",")})
@@ -188,6 +186,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print("\nbench: interrupted; everything it started has been ended", file=sys.stderr)
         return 130
     finally:
+        process.ignore_signals()
         process.stop_everything()
         if chosen.keep:
             print(f"bench: logs and configurations are in {directory}", file=sys.stderr)
@@ -225,11 +224,6 @@ def _run(chosen: argparse.Namespace, directory: Path, cores: Cores) -> int:
     print(report.markdown(run))
     print(f"Written: {table.relative_to(upstream.PROJECT)}, {numbers.relative_to(upstream.PROJECT)}")
     return 1 if bench.samples.faults else 0
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 from tests.bench import accounting
@@ -21,10 +21,29 @@ STOP_S = 12.0
 """How long a program may take to end after SIGTERM (the gateway drains for up to 10 s)."""
 KILL_S = 5.0
 OPEN_FILES = 65_536
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StartError(Exception):
     """A program did not start, or ended while it was needed."""
+
+
+def stop_on_signals() -> None:
+    """Make every signal that asks us to end a KeyboardInterrupt, also where a shell started us with SIGINT ignored."""
+    for each in SIGNALS:
+        signal.signal(each, _interrupt)
+
+
+def ignore_signals() -> None:
+    """Let nobody interrupt the cleaning up: it is bounded in time."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    ignore_signals()
+    raise KeyboardInterrupt
 
 
 def adopt_orphans() -> None:

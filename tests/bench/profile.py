@@ -25,6 +25,7 @@ from pathlib import Path
 
 from tests.bench import accounting, measure, peers, process, site, upstream, wrk
 from tests.bench.candidates.candidate import Candidate, MissingError, executable
+from tests.bench.progress import Progress
 from tests.bench.site import Cores
 
 LOCAL = Path(__file__).with_name("results") / "local"
@@ -117,20 +118,31 @@ class Profile:
 
     def run(self) -> None:
         """Sample and print."""
+        progress = Progress(4.0 * self._seconds + 8)
+        progress.show("warming up")
         measure.warm_up(self._candidate)
+        progress.show("undisturbed: CPU of each process")
         everything = self._costs()
+        progress.advance(self._seconds)
+        progress.end()
         print(f"\n{self._candidate.name}: {sum(each.cpu_us for each in everything):.1f} us of CPU for each request")
         for each in everything:
             print(f"  {each.cpu_us:7.2f} us  {each.label} (pid {each.pid})")
         watched = [each for each in everything if each.cpu_us >= WORTH_US]
         for form, suffix in (("raw", "stacks"), ("flamegraph", "svg")):
+            progress.show(f"py-spy: {suffix}")
             self._spy(watched, form, suffix)
+            progress.advance(self._seconds + 2)
+        progress.show("perf")
+        if shutil.which("perf"):
+            self._record(watched)
+        progress.end()
         for each in watched:
             stacks = self._file(each, "stacks").read_text(encoding="utf-8").splitlines()
             print(f"\n== {each.label}: {each.cpu_us:.1f} us, by function (py-spy) ==")
             print(table(weigh(stacks), each.cpu_us, self._top))
-        if shutil.which("perf"):
-            self._perf(watched)
+            if self._file(each, "perf").exists():
+                self._under_python(each)
 
     def _costs(self) -> list[Watched]:
         with self._load(self._seconds) as told:
@@ -175,34 +187,26 @@ class Profile:
                 if program.returncode != 0:
                     raise process.StartError(f"py-spy on {each.label}: {words.decode(errors='replace').strip()[-300:]}")
 
-    def _perf(self, watched: Sequence[Watched]) -> None:
-        """Print what lies under Python: by library, then by symbol. Nothing where perf is not allowed to look."""
+    def _record(self, watched: Sequence[Watched]) -> None:
+        """Let perf look at one process after the other, while the candidate works."""
         with self._load(self._seconds + 2):
             for each in watched:
                 command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "1997", "-p", str(each.pid)]
                 command += ["-o", str(self._file(each, "perf")), "--", "sleep", str(self._seconds / len(watched))]
                 subprocess.run(command, capture_output=True, timeout=self._seconds + 60, check=False)
-        for each in watched:
-            for sort, most in (("dso", 12), ("dso,symbol", self._top)):
-                command = [
-                    "perf",
-                    "report",
-                    "-i",
-                    str(self._file(each, "perf")),
-                    "--stdio",
-                    "-g",
-                    "none",
-                    "--sort",
-                    sort,
-                ]
-                done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-                rows = [line for line in done.stdout.splitlines() if line.strip() and not line.startswith("#")]
-                if not rows:
-                    continue
-                print(f"\n== {each.label}: {each.cpu_us:.1f} us, by {sort} (perf) ==")
-                for row in rows[:most]:
-                    share, _, rest = row.strip().partition("%")
-                    print(f"  {float(share) / 100 * each.cpu_us:7.2f} us {share:>6} %  {rest.strip()}")
+
+    def _under_python(self, each: Watched) -> None:
+        """Print what perf saw, by library and by symbol; nothing where it was not allowed to look."""
+        for sort, most in (("dso", 12), ("dso,symbol", self._top)):
+            command = ["perf", "report", "-i", str(self._file(each, "perf")), "--stdio", "-g", "none", "--sort", sort]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            rows = [line for line in done.stdout.splitlines() if line.strip() and not line.startswith("#")]
+            if not rows:
+                continue
+            print(f"\n== {each.label}: {each.cpu_us:.1f} us, by {sort} (perf) ==")
+            for row in rows[:most]:
+                share, _, rest = row.strip().partition("%")
+                print(f"  {float(share) / 100 * each.cpu_us:7.2f} us {share:>6} %  {rest.strip(' -')}")
 
     def _file(self, each: Watched, suffix: str) -> Path:
         return self._results / f"{each.label}-{each.pid}.{suffix}"
@@ -212,6 +216,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Profile one candidate and return the exit code: 0 done, 1 it failed, 130 interrupted."""
     chosen = arguments(words)
     cores = site.choose_cores(os.sched_getaffinity(0))
+    process.stop_on_signals()
     process.adopt_orphans()
     process.raise_open_files()
     os.sched_setaffinity(0, {int(core) for core in cores.load.split(",")})
@@ -235,6 +240,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     finally:
+        process.ignore_signals()
         process.stop_everything()
         shutil.rmtree(directory, ignore_errors=True)
     print(f"\nFlame graphs and stacks: {results.relative_to(upstream.PROJECT)}")

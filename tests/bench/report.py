@@ -86,7 +86,7 @@ def _preface(run: Run) -> str:
         ),
     ]
     versions = [f"{entry.name}: {entry.version}" for entry in run.entries if entry.version]
-    return "\n".join(lines) + "\n\n" + "; ".join(versions) + "."
+    return "\n".join(lines) + ("\n\n" + "; ".join(versions) + "." if versions else "")
 
 
 def _throughput(run: Run) -> str:

@@ -202,7 +202,8 @@ class Gateway(Candidate):
         except subprocess.TimeoutExpired as exc:
             raise StartError(f"gateway {words[0]} took longer than {VERB_S} s") from exc
         if done.returncode != 0:
-            told = " / ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-6:])
+            lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            told = " / ".join(lines[-1:] if "Traceback" in done.stderr else lines[-6:])
             raise StartError(f"gateway {words[0]} ended with {done.returncode}: {told[-600:]}")
 
 
