@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 
 from gateway.authn.breached import BreachedList, BreachedListError, digest_of, header_of, parse_published
 from gateway.exchange.errors import StoreUnavailableError
+from gateway.store.ownership import hand_over, make_directory
 
 IMPORTED_NAME: Final = "breached.bin"
 _REPORT_EVERY: Final = 100_000
@@ -78,10 +79,11 @@ def import_published(source: BinaryIO, state_dir: Path, *, progress: Callable[[i
     beside = state_dir / f".{IMPORTED_NAME}.{os.getpid()}"
     count = 0
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(state_dir)
         try:
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with os.fdopen(descriptor, "wb", buffering=1024 * 1024) as target:
+                hand_over(descriptor, state_dir)
                 target.write(header_of(0))
                 for entry in parse_published(_counted(source, progress)):
                     target.write(entry)

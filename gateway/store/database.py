@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.exchange.errors import StoreUnavailableError
+from gateway.store.ownership import hand_over, make_directory
 
 BUSY_WAIT_S: Final = 0.25
 _PRIMARY_CODE: Final = 0xFF
@@ -153,9 +154,14 @@ class Database:
     def _create(self) -> None:
         """Make directory and file, owner only, with the schema; a complete file stays as it is."""
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # SQLite gives -wal and -shm the mode of the file, so the mode is set before SQLite sees it.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            make_directory(self._path.parent)
+            # SQLite gives -wal and -shm the mode and owner of the file, so both are set before SQLite sees it.
+            with suppress(FileExistsError):
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                try:
+                    hand_over(descriptor, self._path.parent)
+                finally:
+                    os.close(descriptor)
         except OSError as exc:
             raise StoreUnavailableError(f"{self._path}: cannot be created: {exc.strerror}") from exc
         connection: sqlite3.Connection | None = None

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.exchange.errors import StoreUnavailableError
+from gateway.store.ownership import hand_over
 
 SLOTS: Final = 65_536
 _SIZE: Final = SLOTS * 8
@@ -156,6 +157,7 @@ def _make(path: Path, random: Callable[[int], bytes]) -> None:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                hand_over(descriptor, path.parent)
                 file.write(struct.pack(f"={SLOTS}Q", *_numbers(random, SLOTS)))
             with suppress(FileExistsError):  # another process was faster; its file is as good
                 os.link(beside, path)

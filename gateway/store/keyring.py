@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.exchange.errors import KeyringError
+from gateway.store.ownership import hand_over, make_directory
 
 VERSION: Final = 1
 KEY_BYTES: Final = 32
@@ -146,8 +147,8 @@ class Keyring:
     def create(self, path: Path) -> None:
         """Write a new keyring file, mode 0600; never over an existing one. Raises `KeyringError`."""
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(path, self.serialise(), os.O_EXCL)
+            make_directory(path.parent)
+            _write(path, self.serialise(), owner=path.parent)
         except FileExistsError:
             raise KeyringError(f"{path}: exists already; a keyring is never overwritten") from None
         except OSError as exc:
@@ -158,7 +159,7 @@ class Keyring:
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             try:
-                _write(beside, self.serialise(), os.O_EXCL)
+                _write(beside, self.serialise(), owner=path)
                 beside.replace(path)
             finally:
                 beside.unlink(missing_ok=True)
@@ -304,9 +305,10 @@ def read_keyring_bytes(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def _write(path: Path, data: bytes, flags: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+def _write(path: Path, data: bytes, *, owner: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        hand_over(descriptor, owner)
         os.fchmod(descriptor, 0o600)  # whatever the umask says
         file.write(data)
         file.flush()

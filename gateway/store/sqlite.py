@@ -119,6 +119,18 @@ class SQLiteStore:
         self.generations = Generations(state_dir / GENERATIONS_NAME, create=create, random=random)
         self._require_keyring()
 
+    def adopt(self, keyring: Keyring) -> None:
+        """Use another version of the same keyring from now on, after a reload.
+
+        Raises:
+            KeyringError: it is not the keyring this state was written under; nothing changed.
+
+        """
+        sealer = Sealer(keyring, self._random)
+        if sealer.token("keyring", "mark") != self._sealer.token("keyring", "mark"):
+            raise KeyringError("keyring: is another one than the gateway runs with; restart it to use another state")
+        self._sealer = sealer
+
     def close(self) -> None:
         """Let go of the files."""
         self._database.close()
