@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from gateway.exchange.metrics import Registry, Sample
+from gateway.server.admin import AdminListener
+from gateway.server.fields import Address
+from gateway.server.listeners import bind
+from gateway.server.settings import Admin
+
+
+class Node:
+    """A node in whatever state a test needs."""
+
+    def __init__(self) -> None:
+        self.wrong: dict[str, str] = {}
+        self.registry = Registry()
+
+    def problems(self) -> dict[str, str]:
+        return self.wrong
+
+    async def samples(self) -> list[Sample]:
+        return self.registry.dump()
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+@pytest.fixture
+async def base(node: Node) -> AsyncIterator[str]:
+    sock = bind("admin.address", Address("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    listener = AdminListener(sock, Admin(address="127.0.0.1:9090", hosts=("metrics.internal",)), node)  # type: ignore[arg-type]  # as in the file
+    await listener.start()
+    yield f"http://127.0.0.1:{port}"
+    await listener.stop()
+    listener.close()
+
+
+async def get(url: str, host: str | None = None) -> tuple[int, str, dict[str, str]]:
+    async with aiohttp.ClientSession() as session, session.get(url, headers={"Host": host} if host else {}) as answer:
+        return answer.status, await answer.text(), dict(answer.headers)
+
+
+async def test_a_living_supervisor_says_so(base: str) -> None:
+    assert (await get(f"{base}/livez"))[0] == 200
+
+
+async def test_a_ready_gateway_is_200_and_a_troubled_one_503_with_the_trouble(base: str, node: Node) -> None:
+    assert (await get(f"{base}/readyz"))[:2] == (200, '{"ready": true, "problems": {}}')
+    node.wrong = {"audit": "the disk of the audit log is full"}
+    status, text, _ = await get(f"{base}/readyz")
+    assert status == 503
+    assert '"audit": "the disk of the audit log is full"' in text
+
+
+async def test_metrics_are_in_prometheus_text_format(base: str, node: Node) -> None:
+    node.registry.counter("gateway_requests_total", "Requests.").inc()
+    status, text, headers = await get(f"{base}/metrics")
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert "gateway_requests_total 1.0" in text
+
+
+@pytest.mark.parametrize("host", ["evil.example.com", "localhost.evil.example.com", "127.0.0.1.evil.example.com:9090"])
+async def test_a_foreign_host_name_is_refused_dns_rebinding(base: str, host: str) -> None:
+    assert (await get(f"{base}/metrics", host))[0] == 421
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:9090", "127.0.0.1:1", "[::1]:9090", "metrics.internal"])
+async def test_our_own_names_are_answered(base: str, host: str) -> None:
+    assert (await get(f"{base}/livez", host))[0] == 200
+
+
+async def test_nothing_else_is_served_and_every_answer_is_hardened(base: str) -> None:
+    status, _, headers = await get(f"{base}/admin/../etc")
+    assert status == 404
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    async with aiohttp.ClientSession() as session, session.post(f"{base}/metrics") as answer:
+        assert answer.status == 405

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from gateway.exchange.errors import ConfigurationError
+from gateway.server.fields import Address
+from gateway.server.listeners import Listeners, bind
+from gateway.server.settings import Listener
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listener(port: int) -> Listener:
+    return Listener.model_validate({"address": f"127.0.0.1:{port}", "unsafe_plaintext": True})
+
+
+def test_each_worker_has_its_own_socket_on_the_same_port() -> None:
+    port = free_port()
+    listeners = Listeners([listener(port)], workers=3)
+    described = [listeners.of_worker(slot) for slot in range(3)]
+    assert len({sockets[0].fd for sockets in described}) == 3
+    assert {sockets[0].address for sockets in described} == {f"127.0.0.1:{port}"}
+    assert described[0][0].kind == "plaintext"
+    with socket.create_connection(("127.0.0.1", port)):
+        pass
+    listeners.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_a_taken_port_is_told_with_the_name_of_the_listener() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigurationError) as caught:
+            Listeners([listener(free_port()), listener(port)], workers=2)
+    assert caught.value.diagnostics == (
+        f"listen[1]: 127.0.0.1:{port} is taken by another program; stop it, or choose another port",
+    )
+
+
+def test_a_port_that_another_gateway_would_share_is_taken_too() -> None:
+    """SO_REUSEPORT: without a probe, two gateways of one user would silently split the connections."""
+    port = free_port()
+    first = Listeners([listener(port)], workers=1)
+    with pytest.raises(ConfigurationError, match="is taken"):
+        Listeners([listener(port)], workers=1)
+    first.close()
+
+
+def test_an_address_of_another_machine_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="is not an address of this machine"):
+        bind("admin.address", Address("192.0.2.1", 9090))
+
+
+def test_ipv6_listens_for_ipv6_alone() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6")
+    port = free_port()
+    try:
+        sock = bind("listen[0]", Address("::1", port))
+    except ConfigurationError:
+        pytest.skip("no IPv6 on loopback")
+    with sock:
+        assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import ssl
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.exchange.errors import ConfigurationError
+from gateway.server.bundle import read_bundle
+from gateway.server.certificate import self_signed
+from gateway.server.validate import CERTIFICATE_NOTICE_S, read_and_validate, validate
+
+
+def errors(directory: Path) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        read_and_validate(directory / "gateway.yaml")
+    return list(caught.value.diagnostics)
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_sound_configuration_gives_everything_ready_to_serve(directory: Path) -> None:
+    validated = read_and_validate(directory / "gateway.yaml")
+    assert validated.warnings == ()
+    assert list(validated.table.routes) == ["portal"]
+    assert validated.keyring is not None
+    assert validated.audit_keys is not None
+    assert validated.contexts["127.0.0.1:8443"].minimum_version is ssl.TLSVersion.TLSv1_2
+    assert validated.certificates[0].names == ("localhost",)
+
+
+def test_a_narrowed_bundle_is_judged_without_the_keys_it_lacks(directory: Path) -> None:
+    bundle, _ = read_bundle(directory / "gateway.yaml")
+    edge = validate(bundle.narrow("edge"), now=time.time())
+    assert edge.audit_keys is None
+    assert edge.keyring is not None
+    pages = validate(bundle.narrow("pages"), now=time.time())
+    assert pages.contexts == {}
+
+
+def test_errors_of_files_and_of_their_contents_come_in_one_run(directory: Path) -> None:
+    (directory / "config" / "audit-keys.json").chmod(0o644)
+    replace(directory / "policies" / "portal.yaml", "roles: [client]", "roles: [clinet]")
+    found = errors(directory)
+    assert len(found) == 2
+    assert "chmod 600" in found[0]
+    assert found[1].startswith("policies/portal.yaml:9:")
+
+
+def test_a_policy_that_breaks_its_own_cases_does_not_run(directory: Path) -> None:
+    replace(directory / "policies" / "tests" / "portal.yaml", "decision: allow, route: portal", "decision: deny")
+    (found,) = errors(directory)
+    assert found.startswith("policies/tests/portal.yaml:2:")
+    assert "'a client opens the portal' fails: expected deny, got allow" in found
+
+
+def test_a_keyring_of_another_version_is_refused_by_name(directory: Path) -> None:
+    replace(directory / "config" / "keyring.json", '"version": 1', '"version": 7')
+    (found,) = errors(directory)
+    assert found.startswith("keyring.json: has version 7")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"not json", b'{"version": 1}'])
+def test_a_damaged_keyring_is_refused_and_its_content_never_quoted(directory: Path, content: bytes) -> None:
+    (directory / "config" / "keyring.json").write_bytes(content)
+    (found,) = errors(directory)
+    assert found.startswith("keyring.json: ")
+    assert "not json" not in found
+
+
+def test_damaged_audit_keys_are_refused(directory: Path) -> None:
+    (directory / "config" / "audit-keys.json").write_bytes(b"{}")
+    (found,) = errors(directory)
+    assert found.startswith("audit-keys.json: ")
+
+
+def test_a_certificate_that_is_not_its_keys_is_refused(directory: Path) -> None:
+    other, _ = self_signed(["localhost"], now=time.time())
+    (directory / "tls" / "cert.pem").write_bytes(other)
+    (found,) = errors(directory)
+    assert found.startswith("listen[0].tls: ")
+    assert found.endswith("does not belong to its key")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("cert.pem", "is not a chain"), ("key.pem", "is not a PEM private key")]
+)
+def test_a_certificate_or_key_that_is_no_pem_is_refused(directory: Path, name: str, sentence: str) -> None:
+    (directory / "tls" / name).write_text("-----BEGIN NONSENSE-----\n")
+    (found,) = errors(directory)
+    assert sentence in found
+
+
+def test_a_certificate_that_ends_soon_warns_and_one_that_ended_still_starts(directory: Path) -> None:
+    bundle, _ = read_bundle(directory / "gateway.yaml")
+    ends = validate(bundle, now=time.time()).certificates[0].not_after
+    soon = validate(bundle, now=ends - CERTIFICATE_NOTICE_S + 1).warnings
+    late = validate(bundle, now=ends).warnings
+    assert "renew it" in soon[0]
+    assert "browsers refuse it" in late[0]
+
+
+def test_a_certificate_that_does_not_name_every_host_warns(directory: Path) -> None:
+    replace(directory / "gateway.yaml", "hosts: [localhost]", "hosts: [localhost, other.example.com]")
+    (warning,) = read_and_validate(directory / "gateway.yaml").warnings
+    assert "does not name other.example.com" in warning
+
+
+def test_a_wildcard_names_one_label_and_no_address(directory: Path) -> None:
+    certificate, key = self_signed(["*.example.com", "localhost"], now=time.time())
+    (directory / "tls" / "cert.pem").write_bytes(certificate)
+    (directory / "tls" / "key.pem").write_bytes(key)
+    replace(directory / "gateway.yaml", "hosts: [localhost]", "hosts: [localhost, a.example.com, a.b.example.com]")
+    (warning,) = read_and_validate(directory / "gateway.yaml").warnings
+    assert "does not name a.b.example.com;" in warning
+
+
+def test_an_own_authority_of_an_upstream_must_be_readable(directory: Path) -> None:
+    (directory / "ca.pem").write_text("nothing")
+    replace(directory / "gateway.yaml", '["http://127.0.0.1:3000"]', '["https://127.0.0.1:3000"], tls: {ca: ca.pem}')
+    (found,) = errors(directory)
+    assert found == "upstreams.portal.tls.ca: holds no certificate that can be read (PEM)"
+
+
+def test_tls_contexts_refuse_what_is_older_than_asked_for(directory: Path) -> None:
+    replace(directory / "gateway.yaml", "key: tls/key.pem", 'key: tls/key.pem, min_version: "1.3"')
+    context = read_and_validate(directory / "gateway.yaml").contexts["127.0.0.1:8443"]
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_3
+    assert context.options & ssl.OP_NO_RENEGOTIATION
