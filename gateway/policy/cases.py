@@ -213,7 +213,7 @@ class _Reader:
         method, _, url = text.partition(" ")
         if method not in METHODS:
             place.fail(
-                f"{text!r} does not start with a method{did_you_mean(method, METHODS)}; write GET https://host/path"
+                f"{text!r} does not start with a method, as in GET https://host/path{did_you_mean(method, METHODS)}"
             )
             return None
         try:

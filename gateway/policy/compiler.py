@@ -120,7 +120,9 @@ class _Compiler:
                 first.setdefault(name, place)
 
     def _close_roles(self, *, all_files: bool) -> Roles:
-        places = {role.name: role.place for role in reversed(self._declared.roles)}
+        places: dict[str, Place] = {}
+        for role in self._declared.roles:
+            places.setdefault(role.name, role.place)
         includes: dict[str, list[str]] = {name: [] for name in places}
         for role in self._declared.roles:
             for name, place in role.includes.items():

@@ -157,9 +157,8 @@ def _warn_under_protected(route: RouteDeclaration, tree: _Tree) -> None:
     protected: RouteDeclaration | None = None
     for group in tree.covering(route):
         for other in group:
-            if not other.route.public and (
-                not other.hosts or not route.hosts or other.hosts.keys() & route.hosts.keys()
-            ):
+            meet = not other.hosts or not route.hosts or other.hosts.keys() & route.hosts.keys()
+            if meet and not other.route.public and set(other.route.methods) & set(route.route.methods):
                 protected = other
     if protected is not None:
         route.verdict.warn(

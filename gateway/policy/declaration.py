@@ -27,7 +27,6 @@ METHODS: Final = (
     "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH",
 )  # fmt: skip
 """RFC 9110 section 9 and RFC 5789 without CONNECT and TRACE, then WebDAV (RFC 4918, 3253, 5323)."""
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"})
 MAX_BURST: Final = 1_000_000
 
 _REQUIRED: Final = ("name", "match", "upstream")
@@ -197,19 +196,20 @@ def _read_options(entries: dict[str, Place], name: str, template: Template | Non
     public = "public" in entries
     options: dict[str, Any] = {"public": public}
     if "action" in entries:
-        options["action"] = Action(entries["action"].one_of([action.value for action in Action]) or Action.VIEW)
+        word = entries["action"].one_of([action.value for action in Action])
+        options["action"] = None if word is None else Action(word)
     if "resource" in entries:
         options["resource"] = _read_resource(entries["resource"], template)
     if "rate_limit" in entries:
         options["limit"] = _read_limit(entries["rate_limit"], name, public=public)
     if "audit" in entries:
         options["durability"] = _read_durability(entries["audit"])
-    for word, choices in (("authorization", ("gateway", "portal", "drop")), ("cache", ("no-store", "portal"))):
-        if word in entries:
-            options[word] = entries[word].one_of(choices) or choices[0]
-    for word in ("allow_encoded_slash", "allow_service_worker"):
-        if word in entries:
-            options[word] = entries[word].flag() is True
+    for key, choices in (("authorization", ("gateway", "portal", "drop")), ("cache", ("no-store", "portal"))):
+        if key in entries:
+            options[key] = entries[key].one_of(choices) or choices[0]
+    for key in ("allow_encoded_slash", "allow_service_worker"):
+        if key in entries:
+            options[key] = entries[key].flag() is True
     if "max_body" in entries:
         options["max_body_bytes"] = _positive(entries["max_body"], entries["max_body"].quantity(size))
     timeout = entries["timeout"].fields(("response",)) if "timeout" in entries else None

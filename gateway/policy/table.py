@@ -253,7 +253,9 @@ class PolicyTable:
         self._root = Step()
         self._folded = Step()
         self._exact: dict[str, Node] = {}
-        self.has_capitals = any(part and part != part.lower() for segments, _ in by_shape for part in segments)
+        self.has_capitals = any(
+            unquote(part or "") != unquote(part or "").lower() for segments, _ in by_shape for part in segments
+        )
         """Some template has a capital letter, so that even a plain lower-case path has two readings."""
         for (segments, rest), group in by_shape.items():
             leaf = Leaf(group[0].template.text, group)

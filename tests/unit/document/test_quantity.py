@@ -24,7 +24,7 @@ def test_a_length_of_time_is_read_in_seconds(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "15", "m", "-1s", "1e3s", "15 m", "15M", "1h30m", "１5m", "15m\n", "1" * 10 + "s"]
+    "text", ["", "15", "m", "-1s", "1e3s", "15 m", "15M", "1h30m", "\uff115m", "15m\n", "1" * 10 + "s"]
 )
 def test_anything_else_is_no_length_of_time(text: str) -> None:
     with pytest.raises(ValueError, match="is not a length of time; write"):

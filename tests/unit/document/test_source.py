@@ -54,7 +54,6 @@ def test_keys_that_differ_in_spelling_but_not_in_text_are_duplicates() -> None:
         ("? [a]\n: 1", "1:3", "a key must be one word"),
         ("? {a: 1}\n: 1", "1:3", "a key must be one word"),
         ("'': 1", "1:1", "empty key"),
-        ("{: 1}", "1:2", "empty key"),
         ("%YAML 1.1\n---\na: 1", "1:1", "directives"),
         ("%TAG ! tag:example.com,2000:\n---\na: 1", "1:1", "directives"),
         ("a: 1\n---\nb: 2", "2:1", "a second document starts here"),
@@ -178,7 +177,8 @@ def _flow(value: object) -> str:
             return "[" + ", ".join(map(_flow, value)) + "]"
         case dict():
             return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
-    raise AssertionError(value)
+        case _:
+            raise AssertionError(value)
 
 
 @given(_VALUES)

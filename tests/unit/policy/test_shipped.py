@@ -1,0 +1,46 @@
+"""The policies that ship: they compile without an error, their cases pass, and every rule has both kinds of case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.policy import PolicyTable, compile_policy
+from gateway.policy.cases import Result, load_cases, run_cases
+
+ROOT = Path(__file__).parents[3]
+HOSTS = {"portal.example.com": "", "acme.portal.example.com": "acme"}
+
+
+@pytest.fixture(scope="module")
+def table() -> PolicyTable:
+    files = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in (ROOT / "policies").glob("*.yaml")}
+    return compile_policy(files, upstreams={"portal"}, tenants={"acme"}, hosts=HOSTS)[0]
+
+
+@pytest.fixture(scope="module")
+def results(table: PolicyTable) -> list[Result]:
+    files = {
+        str(path.relative_to(ROOT)): path.read_text("utf-8") for path in (ROOT / "policies" / "tests").glob("*.yaml")
+    }
+    cases = load_cases(files, table=table, hosts=HOSTS, tenants=frozenset({"acme"}))
+    return run_cases(cases, table=table, hosts=HOSTS, now=1_800_000_000.0)
+
+
+def test_every_shipped_case_passes(results: list[Result]) -> None:
+    assert [f"{result.case.source}: {result.actual}" for result in results if not result.passed] == []
+
+
+def test_every_shipped_rule_has_an_allowed_and_a_refused_case(table: PolicyTable, results: list[Result]) -> None:
+    allowed = {result.rule for result in results if result.allowed}
+    places = {grant.source for rule in table.rules.values() for grant in rule.grants}
+    places |= {rule.public.rule for rule in table.rules.values() if rule.public}
+    assert places <= allowed
+    refused = {result.route for result in results if not result.allowed}
+    unreached = {result.case.facts.path for result in results if not result.allowed and not result.route}
+    public = {name for name, rule in table.rules.items() if rule.public}
+    assert set(table.routes) - public <= refused
+    for name in public:
+        prefix = table.routes[name].template.removesuffix("**")
+        assert any(path.startswith(prefix) for path in unreached)
