@@ -17,7 +17,9 @@ from pyotp.exceptions import OTPVerificationError
 SECRET_BYTES: Final = 20
 """160 bits, RFC 4226 section 4 R6."""
 MIN_SECRET_BYTES: Final = 10
-"""What an operator may bring from elsewhere: many issuers give 80 bits, though RFC 4226 section 4 R6 wants 128."""
+"""What an operator may bring from elsewhere: many issuers give 80 bits."""
+RFC_4226_MIN_SECRET_BYTES: Final = 16
+"""RFC 4226 section 4 R6 wants 128 bits: shorter secrets are taken with a warning."""
 MAX_SECRET_BYTES: Final = 64
 STEP_S: Final = 30
 WINDOW: Final = 1
@@ -47,7 +49,7 @@ def parse_secret(text: str) -> str:
     if not _SECRET.fullmatch(bare):
         raise InvalidSecretError("a TOTP secret is 16 to 104 characters of base32 (A-Z and 2-7)")
     try:
-        raw = b32decode(bare + "=" * (-len(bare) % 8))
+        raw = _raw(bare)
     except binascii.Error:
         raise InvalidSecretError("a TOTP secret has a length that base32 never has") from None
     if not MIN_SECRET_BYTES <= len(raw) <= MAX_SECRET_BYTES:
@@ -57,7 +59,12 @@ def parse_secret(text: str) -> str:
 
 def enrolment_uri(secret: str, *, name: str, issuer: str) -> str:
     """Return the `otpauth://totp/` URI that authenticator apps read."""
-    return pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name=issuer)
+    return pyotp.utils.build_uri(secret=secret, name=name, issuer=issuer)
+
+
+def is_short(secret: str) -> bool:
+    """Tell whether a secret has less than the 128 bits of RFC 4226."""
+    return len(_raw(secret)) < RFC_4226_MIN_SECRET_BYTES
 
 
 def parse_code(text: str) -> str | None:
@@ -75,7 +82,16 @@ def step_of(secret: str, code: str, *, after: int, now: float) -> int | None:
     if not _CODE.fullmatch(code):
         return None
     try:
-        step = pyotp.TOTP(secret).verify_and_get_timecode(code, for_time=now, valid_window=WINDOW)
+        step = pyotp.TOTP(_padded(secret)).verify_and_get_timecode(code, for_time=now, valid_window=WINDOW)
     except OTPVerificationError:
         return None
     return step if step > after else None
+
+
+def _raw(secret: str) -> bytes:
+    return b32decode(secret + "=" * (-len(secret) % 8))
+
+
+def _padded(secret: str) -> str:
+    """Lengthen a short secret with zero bytes, which changes no code (RFC 2104 section 2): pyotp refuses less than 112 bits."""
+    return b32encode(_raw(secret).ljust(RFC_4226_MIN_SECRET_BYTES, b"\0")).decode("ascii")

@@ -327,13 +327,15 @@ class SQLiteStore:
             others = self._end_where(change, "user = ? AND id != ?", (self._sealer.token("user", old.id), to))
             return stored, others
 
-    def reset_user(self, old: User, new: User, *, now: float) -> tuple[User, int] | None:
-        """Store a reset account: factor, recovery codes and sessions are gone with the old password."""
+    def reset_user(self, old: User, new: User, *, factor: Factor | None, now: float) -> tuple[User, int] | None:
+        """Store a reset account with `factor` or none: recovery codes and sessions are gone with the old password."""
         with self._changing() as change:
             stored = self._replace_user(change.connection, old, new, now)
             if stored is None:
                 return None
             self._delete_factor(change.connection, old.id)
+            if factor is not None:
+                self._put_factor(change.connection, old.id, factor, (), now)
             return stored, self._end_where(change, "user = ?", (self._sealer.token("user", old.id),))
 
     def delete_user(self, user_id: str) -> int | None:

@@ -164,7 +164,7 @@ def test_disable_reset_and_delete_end_every_session_of_the_person_at_once(store:
             assert changed[1] == 3
             assert store.factor(user.id) is not None
         case "reset":
-            changed = store.reset_user(user, msgspec.structs.replace(user, password="new"), now=NOW)
+            changed = store.reset_user(user, msgspec.structs.replace(user, password="new"), factor=None, now=NOW)
             assert changed is not None
             assert changed[1] == 3
             assert (store.factor(user.id), store.count_recovery(user.id)) == (None, 0)

@@ -1,10 +1,19 @@
+import hmac
 from base64 import b32encode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.authn.totp import InvalidSecretError, enrolment_uri, make_secret, parse_code, parse_secret, step_of
+from gateway.authn.totp import (
+    InvalidSecretError,
+    enrolment_uri,
+    is_short,
+    make_secret,
+    parse_code,
+    parse_secret,
+    step_of,
+)
 
 RFC_SECRET = b32encode(b"12345678901234567890").decode()
 """RFC 6238 appendix B."""
@@ -67,6 +76,18 @@ def test_a_secret_has_160_bits_and_a_uri_that_apps_read() -> None:
     assert uri == f"otpauth://totp/portal.example.com:alice%40example.com?secret={secret}&issuer=portal.example.com"
     with pytest.raises(ValueError, match="20 random bytes"):
         make_secret(b"short")
+
+
+@pytest.mark.parametrize("raw", [b"0123456789", b"0123456789abc", b"0123456789abcdef", b"x" * 64])
+def test_short_secrets_that_people_bring_give_the_codes_their_apps_show(raw: bytes) -> None:
+    """RFC 4226 section 5.3, computed here by hand."""
+    secret = parse_secret(b32encode(raw).decode())
+    mac = hmac.digest(raw, (1111111109 // 30).to_bytes(8, "big"), "sha1")
+    at = mac[-1] & 15
+    code = f"{(int.from_bytes(mac[at : at + 4], 'big') & 0x7FFFFFFF) % 1_000_000:06d}"
+    assert step_of(secret, code, after=0, now=1111111109) == 1111111109 // 30
+    assert is_short(secret) is (len(raw) < 16)
+    assert f"secret={secret}&" in enrolment_uri(secret, name="alice", issuer="portal")
 
 
 @given(st.binary(min_size=10, max_size=64))

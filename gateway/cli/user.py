@@ -1,0 +1,378 @@
+"""`gateway user`: people who sign in with a password of the gateway's own.
+
+Each act is recorded before it is done, and ends the person's sessions where it should. Passwords are
+read from standard input or made here and shown once; they are never an argument, where `ps` shows them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from base64 import b32encode
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NoReturn
+
+import click
+import msgspec
+import segno
+
+from gateway.authn import totp
+from gateway.authn.breached import BreachedListError
+from gateway.authn.name import InvalidNameError, canonical_name
+from gateway.authn.password import SALT_BYTES, Hasher, PasswordRefusedError, require_acceptable
+from gateway.cli.administration import Administration, administration, moment, plain, refuse, table
+from gateway.cli.invocation import current
+from gateway.document.source import did_you_mean
+from gateway.exchange.errors import GatewayError
+from gateway.policy import compile_policy
+from gateway.policy.declaration import NAME, NAME_SENTENCE
+from gateway.server.progress import Progress
+from gateway.server.settings import Settings
+from gateway.store.breached import LocalBreachedPasswords, import_published
+from gateway.store.records import Factor, User
+
+MAX_PASSWORD_LINE: Final = 4096
+MAX_EMAIL: Final = 254  # RFC 5321 section 4.5.3.1.3, less the brackets
+_TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+_EMAIL: Final = re.compile(r"[^\s@,;<>\"\x00-\x1f\x7f]{1,64}@[A-Za-z0-9.-]{1,253}")
+_MADE_BYTES: Final = 15
+"""A password made here has 120 bits."""
+
+_password_stdin = click.option(
+    "--password-stdin", is_flag=True, help="Read the password, one line, from standard input."
+)
+_totp_secret = click.option(
+    "--totp-secret", metavar="BASE32", help="Enrol this TOTP secret.  [default: a fresh one, shown as its URI]"
+)
+_self_enrol = click.option(
+    "--self-enrol", is_flag=True, help="Enrol no factor: the person sets one up at the next sign-in."
+)
+
+
+@click.group()
+def user() -> None:
+    """Add, list, disable, enable, reset and delete people."""
+
+
+@user.command()
+@click.argument("name")
+@click.option("--tenant", required=True, help="Organisation the person belongs to.")
+@click.option("--role", "roles", multiple=True, required=True, help="Role of the policy; may be repeated.")
+@click.option("--email", default="", help="E-mail address, told to the portal.")
+@_password_stdin
+@_totp_secret
+@_self_enrol
+def add(
+    *,
+    name: str,
+    tenant: str,
+    roles: tuple[str, ...],
+    email: str,
+    password_stdin: bool,
+    totp_secret: str | None,
+    self_enrol: bool,
+) -> None:
+    """Add a person NAME; prints the URI for an authenticator app and, unless one was given, a password, once."""
+    secret = _secret(totp_secret, self_enrol=self_enrol)
+    _require_form(roles, email)
+    given = _read_password() if password_stdin else None
+    with administration() as act, Progress("adding the user"):
+        _require_tenant(act.settings, tenant)
+        warnings = _unknown_roles(act.settings, roles)
+        try:
+            canonical = canonical_name(name)
+        except InvalidNameError as error:
+            raise click.UsageError(str(error)) from None
+        if act.store.user_named(canonical) is not None:
+            refuse(f"there is a user {canonical!r} already; names are unique over the whole gateway")
+        password = given or _make_password()
+        account = User(
+            id=f"u_{os.urandom(16).hex()}",
+            stamp=os.urandom(16).hex(),
+            name=canonical,
+            tenant=tenant,
+            roles=tuple(dict.fromkeys(roles)),
+            email=email,
+            password=_hash(act, password, canonical, email, tenant),
+            password_changed=act.now,
+            created=act.now,
+        )
+        factor = None if secret is None else Factor(secret=secret, created=act.now)
+        act.record_account_change("user.added", account, more={"roles": list(account.roles)})
+        if not act.store.add_user(account, now=act.now, factor=factor):
+            act.record_account_change("user.added", account, success=False, reason="name_taken")
+            refuse(f"there is a user {canonical!r} already; names are unique over the whole gateway")
+    _tell(act, account, f"Added {_named(account)}.", made=None if given else password, secret=secret, warnings=warnings)
+
+
+@user.command(name="list")
+@click.option("--tenant", help="Only people of this organisation.")
+def list_users(*, tenant: str | None) -> None:
+    """List people: organisation, roles, whether they may sign in, whether they have a second factor."""
+    with administration() as act:
+        act.record_administration(
+            "user list", action="view", resources=[("users", tenant or "all")], tenant=tenant or ""
+        )
+        people = [_as_json(act, found) for found in act.store.users(tenant=tenant)]
+    rows = [
+        (
+            person["name"],
+            person["tenant"],
+            ", ".join(person["roles"]),
+            "disabled" if person["disabled"] else "locked" if person["locked_s"] else "active",
+            "totp" if person["totp"] else "none",
+            moment(person["last_sign_in"]),
+        )
+        for person in people
+    ]
+    columns = ("NAME", "TENANT", "ROLES", "STATE", "FACTOR", "LAST SIGN-IN")
+    plain({"users": people}, [table(columns, rows) if rows else "There is no user."])
+
+
+@user.command()
+@click.argument("name")
+def disable(*, name: str) -> None:
+    """Keep NAME from signing in and end their sessions at once."""
+    with administration() as act:
+        account = act.require_user(name)
+        act.record_account_change("user.disabled", account)
+        changed = act.store.change_user(account, msgspec.structs.replace(account, disabled=True), now=act.now)
+        if changed is None:
+            _changed_meanwhile(act, "user.disabled", account)
+        ended = changed[1]
+    plain({"ok": True, "user": account.name, "sessions_ended": ended}, [f"Disabled {account.name}. {_ended(ended)}"])
+
+
+@user.command()
+@click.argument("name")
+def enable(*, name: str) -> None:
+    """Let NAME sign in again, and forget failed attempts that locked the account or its factor."""
+    with administration() as act:
+        account = act.require_user(name)
+        act.record_account_change("user.enabled", account)
+        changed = act.store.change_user(account, msgspec.structs.replace(account, disabled=False), now=act.now)
+        if changed is None:
+            _changed_meanwhile(act, "user.enabled", account)
+        act.unlock(account)
+    plain({"ok": True, "user": account.name}, [f"Enabled {account.name}."])
+
+
+@user.command()
+@click.argument("name")
+@_password_stdin
+@_totp_secret
+@_self_enrol
+def reset(*, name: str, password_stdin: bool, totp_secret: str | None, self_enrol: bool) -> None:
+    """Give NAME a new password and a new second factor; recovery codes and sessions of before end at once."""
+    secret = _secret(totp_secret, self_enrol=self_enrol)
+    given = _read_password() if password_stdin else None
+    with administration() as act, Progress("resetting the user"):
+        account = act.require_user(name)
+        password = given or _make_password()
+        phc = _hash(act, password, account.name, account.email, account.tenant)
+        act.record_account_change(
+            "password.reset", account, more={"factor": "removed" if secret is None else "replaced"}
+        )
+        new = msgspec.structs.replace(account, password=phc, password_changed=act.now)
+        factor = None if secret is None else Factor(secret=secret, created=act.now)
+        changed = act.store.reset_user(account, new, factor=factor, now=act.now)
+        if changed is None:
+            _changed_meanwhile(act, "password.reset", account)
+        act.unlock(account)
+        ended = changed[1]
+    made = None if given else password
+    _tell(act, account, f"Reset {_named(account)}. {_ended(ended)}", made=made, secret=secret, sessions_ended=ended)
+
+
+@user.command()
+@click.argument("name")
+def delete(*, name: str) -> None:
+    """Delete NAME with factors and sessions; the audit trail keeps what they did."""
+    with administration() as act:
+        account = act.require_user(name)
+        act.record_account_change("user.deleted", account)
+        ended = act.store.delete_user(account.id)
+        if ended is None:
+            _changed_meanwhile(act, "user.deleted", account)
+        act.unlock(account)
+    plain({"ok": True, "user": account.name, "sessions_ended": ended}, [f"Deleted {account.name}. {_ended(ended)}"])
+
+
+@user.command(name="import-breached")
+@click.argument("file", type=click.File("rb"))
+def import_breached(*, file: BinaryIO) -> None:
+    """Import the full list of breached passwords from FILE (- for standard input).
+
+    FILE has the form that Have I Been Pwned publishes: a SHA-1, a colon and a count a line, ordered by hash. The list is
+    used beside the shipped one from the next password on.
+    """
+    with administration() as act, Progress("importing") as progress:
+        act.record_administration("user import-breached", action="admin", resources=[("file", file.name)])
+        size = _size_of(file)
+
+        def tell(read: int) -> None:
+            part = f" of {size / 1e6:,.0f} MB ({read / size:.0%})" if size else " MB"
+            progress(f"importing: {read / 1e6:,.0f}{part}")
+
+        try:
+            count = import_published(file, act.settings.state_dir, progress=tell)
+        except BreachedListError as error:
+            refuse(f"{file.name}: {error}")
+    plain({"ok": True, "entries": count}, [f"Imported {count:,} breached passwords."])
+
+
+# What a person is made of
+
+
+def _secret(given: str | None, *, self_enrol: bool) -> str | None:
+    if given is not None and self_enrol:
+        raise click.UsageError("--totp-secret and --self-enrol exclude each other")
+    if self_enrol:
+        return None
+    if given is None:
+        return totp.make_secret(os.urandom(totp.SECRET_BYTES))
+    try:
+        return totp.parse_secret(given)
+    except totp.InvalidSecretError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _require_form(roles: Sequence[str], email: str) -> None:
+    for role in roles:
+        if not NAME.fullmatch(role):
+            raise click.UsageError(f"{role!r} is not a role: {NAME_SENTENCE}")
+    if email and (len(email) > MAX_EMAIL or not email.isprintable() or not _EMAIL.fullmatch(email)):
+        raise click.UsageError(f"{email!r} is not an e-mail address")
+
+
+def _require_tenant(settings: Settings, tenant: str) -> None:
+    if not _TENANT.fullmatch(tenant):
+        raise click.UsageError(f"{tenant!r} is not a tenant: lower-case letters, digits, _ - (64 at most)")
+    if settings.tenants and tenant not in settings.tenants:
+        raise click.UsageError(f"gateway.yaml has no tenant {tenant!r}{did_you_mean(tenant, settings.tenants)}")
+
+
+def _unknown_roles(settings: Settings, roles: Sequence[str]) -> list[str]:
+    """Warn of roles that the policy does not know, as far as there is a policy that compiles."""
+    try:
+        files = {path.name: path.read_text("utf-8") for path in sorted(settings.policies.glob("*.yaml"))}
+        compiled, _ = compile_policy(
+            files,
+            upstreams=settings.upstreams.keys(),
+            tenants=settings.tenants.keys(),
+            hosts=settings.hosts.keys(),
+            mfa_required=settings.mfa.required == "always",
+        )
+    except (GatewayError, OSError, UnicodeDecodeError):
+        return ["the policy does not compile, so the roles were not checked; run: gateway policy check"]
+    return [
+        f"the policy has no role {role!r}{did_you_mean(role, compiled.roles)}; it allows nothing"
+        for role in roles
+        if role not in compiled.roles
+    ]
+
+
+def _read_password() -> str:
+    line = sys.stdin.buffer.readline(MAX_PASSWORD_LINE + 1)
+    if len(line) > MAX_PASSWORD_LINE:
+        raise click.UsageError("the line on standard input is too long for a password")
+    try:
+        password = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise click.UsageError("the password on standard input is not UTF-8") from None
+    if not password:
+        raise click.UsageError("there is no password on standard input")
+    return password
+
+
+def _make_password() -> str:
+    text = b32encode(os.urandom(_MADE_BYTES)).decode("ascii").lower()
+    return "-".join(text[start : start + 4] for start in range(0, len(text), 4))
+
+
+def _hash(act: Administration, password: str, name: str, email: str, tenant: str) -> str:
+    breached = None if act.settings.passwords.breach_check == "off" else LocalBreachedPasswords(act.settings.state_dir)
+    try:
+        require_acceptable(
+            password,
+            context=(name, name.partition("@")[0], email, tenant),
+            breached=breached,
+            min_length=act.settings.passwords.min_length,
+        )
+    except PasswordRefusedError as error:
+        refuse(f"the password is refused: {error}")
+    return Hasher().hash(password, salt=os.urandom(SALT_BYTES))
+
+
+def _changed_meanwhile(act: Administration, event: str, account: User) -> NoReturn:
+    act.record_account_change(event, account, success=False, reason="changed_meanwhile")
+    refuse(f"{account.name} was changed by somebody else at the same moment; nothing was done, try again")
+
+
+# What is told
+
+
+def _as_json(act: Administration, account: User) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "name": account.name,
+        "tenant": account.tenant,
+        "roles": list(account.roles),
+        "email": account.email,
+        "disabled": account.disabled,
+        "locked_s": act.locked_s(account),
+        "totp": act.store.factor(account.id) is not None,
+        "recovery_codes_left": act.store.count_recovery(account.id),
+        "created": account.created,
+        "password_changed": account.password_changed,
+        "last_sign_in": account.last_sign_in,
+    }
+
+
+def _tell(
+    act: Administration,
+    account: User,
+    sentence: str,
+    *,
+    made: str | None,
+    secret: str | None,
+    warnings: Sequence[str] = (),
+    **more: object,
+) -> None:
+    """Print what the person needs: it is shown once and kept nowhere in the clear."""
+    value: dict[str, Any] = {"ok": True, "user": account.name, "id": account.id, **more}
+    lines = [sentence]
+    if made is not None:
+        value["password"] = made
+        lines.append(f"Password:       {made}  (shown once)")
+    if secret is not None and totp.is_short(secret):
+        warnings = [*warnings, "the TOTP secret has less than 128 bits (RFC 4226); let the person enrol a new one"]
+    if secret is not None:
+        uri = totp.enrolment_uri(secret, name=account.name, issuer=act.settings.public_url.host)
+        value["uri"] = uri
+        lines.append(f"Authenticator:  {uri}")
+    else:
+        lines.append("The second factor is set up at the next sign-in.")
+    if warnings:
+        value["warnings"] = list(warnings)
+        lines += [f"Warning: {warning}." for warning in warnings]
+    plain(value, lines)
+    if secret is not None and sys.stdout.isatty() and not current().json:
+        segno.make(value["uri"]).terminal(compact=True)
+
+
+def _named(account: User) -> str:
+    return f"{account.name} (tenant {account.tenant}, roles {', '.join(account.roles)})"
+
+
+def _ended(count: int) -> str:
+    return "1 session ended." if count == 1 else f"{count} sessions ended."
+
+
+def _size_of(file: BinaryIO) -> int:
+    try:
+        return Path(f"/dev/fd/{file.fileno()}").stat().st_size
+    except OSError:
+        return 0
