@@ -373,7 +373,7 @@ class ClientConnection(asyncio.Protocol):
         if x.outcome == "completed":
             x.outcome = "blocked"
         status, parts = refusal_answer(x, refusal, x.started)
-        if refusal.reason in (Reason.DRAINING, Reason.METHOD_NOT_IMPLEMENTED) or not x.body_done:
+        if refusal.reason is Reason.DRAINING or x.fields.websocket or not x.body_done:
             x.close = True
         self._answer(x, status, parts)
 

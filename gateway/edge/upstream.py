@@ -27,6 +27,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_INFORMATIONAL: Final = 16
 MEMO_ENTRIES: Final = 512
 MEMO_HEAD_BYTES: Final = 2048
+MAX_WAITING: Final = 1024
 IDLE_POOL_S: Final = 55.0
 _RFC_6455_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
@@ -350,7 +351,7 @@ class Pool:
         if len(self._open) + self._connecting < self.upstream.max_connections:
             self._connecting += 1
             self._spawn(self._connect(x), name=f"connect {self.upstream.name}")
-        elif len(self._waiting) < self.upstream.max_connections:
+        elif len(self._waiting) < MAX_WAITING:
             self._waiting.append(x)
         else:
             x.client.on_failed(x, Reason.OVERLOADED)

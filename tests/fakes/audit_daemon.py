@@ -74,7 +74,9 @@ class _Connection(asyncio.Protocol):
                     self.transport.write(pack_refused(final, 1))
                     continue
                 known = daemon.last.get(self.slot, 0)
-                daemon.payloads += [payload for at, payload in enumerate(request.payloads) if request.first_seq + at > known]
+                daemon.payloads += [
+                    payload for at, payload in enumerate(request.payloads) if request.first_seq + at > known
+                ]
                 daemon.last[self.slot] = max(known, final)
                 if daemon.acknowledges:
                     self.transport.write(pack_ack(final))

@@ -22,6 +22,7 @@ from gateway.authn.password import SALT_BYTES, Hasher
 from gateway.exchange.envelope import ENVELOPE_FIELD, EVENTS_FIELD, Envelope, Event, pack_envelope, unpack_events
 from gateway.exchange.metrics import Registry
 from gateway.pages.app import Dependencies, create_app
+from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
 from gateway.store.accounts import AccountOptions, Accounts, Client
 from gateway.store.executor import hashing_executor, store_executor
@@ -213,6 +214,10 @@ def _multi(fields: list[tuple[str, str]]) -> Any:
     return CIMultiDict(fields)
 
 
+LOOK = Look()
+"""Compiled once: a tenth of a second."""
+
+
 @asynccontextmanager
 async def open_site(directory: Path, **options: Any) -> AsyncIterator[Site]:
     """Serve the pages in `directory` until the block ends."""
@@ -240,6 +245,7 @@ async def open_site(directory: Path, **options: Any) -> AsyncIterator[Site]:
             client=Client,
             flow_key=keyring.derive("flow"),
             registry=registry,
+            look=LOOK,
             clock=lambda: site.now,
             place=lambda address: site.places.get(address, ""),
             recovery_codes=recovery_codes,

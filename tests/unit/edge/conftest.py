@@ -24,7 +24,7 @@ from gateway.edge.snapshot import Server, Snapshot, Upstream, WireLimits
 from gateway.edge.worker import Listener, Worker
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.route import Durability, LimitSpec
-from gateway.exchange.session import Owed, Session
+from gateway.exchange.session import Session
 from gateway.pages.errors import ERROR_PAGE_CSP, error_page
 from gateway.policy import compile_policy
 from gateway.ratelimit.gcra import Bucket
@@ -145,7 +145,9 @@ class Edge:
         writer.close()
         return answer
 
-    async def get(self, target: str = "/", *, method: str = "GET", fields: str = "", body: bytes = b"", token: str = "") -> Reply:
+    async def get(
+        self, target: str = "/", *, method: str = "GET", fields: str = "", body: bytes = b"", token: str = ""
+    ) -> Reply:
         cookie = f"Cookie: gw={token}\r\n" if token else ""
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         head = f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{cookie}{length}{fields}\r\n"
@@ -162,13 +164,23 @@ class Reply:
         return re.findall(rb"(?mi)^" + name.encode() + rb": ([^\r\n]*)\r?$", self.head)
 
 
-def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop}
 
 
 def make_snapshot(portal_port: int, **changes: Any) -> Snapshot:
-    table, _ = compile_policy({"policies/test.yaml": POLICY}, upstreams=["portal"], tenants=["acme", "globex"], hosts=["127.0.0.1", "globex.example"], mfa_required=True)
-    names = {key: f"x-gateway-{key}".encode() for key in ("user", "tenant", "roles", "email", "session", "assertion")} | {"request_id": b"x-request-id"}
+    table, _ = compile_policy(
+        {"policies/test.yaml": POLICY},
+        upstreams=["portal"],
+        tenants=["acme", "globex"],
+        hosts=["127.0.0.1", "globex.example"],
+        mfa_required=True,
+    )
+    names = {
+        key: f"x-gateway-{key}".encode() for key in ("user", "tenant", "roles", "email", "session", "assertion")
+    } | {"request_id": b"x-request-id"}
     upstream = Upstream(
         name="portal",
         servers=(Server(host="127.0.0.1", port=portal_port, path="", tls=None, server_name="", authority=b"10.0.0.9:3000"),),
@@ -193,7 +205,10 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
     portal, audit, sessions = Portal(), FakeAuditDaemon(), MemorySessions()
     await portal.start()
     await audit.start(tmp_path / "audit.sock")
-    sessions.entries = {b"tok": Entry(session()), b"admin": Entry(session(handle="handle2", user="root", user_id="u2", roles=("admin",)))}
+    sessions.entries = {
+        b"tok": Entry(session()),
+        b"admin": Entry(session(handle="handle2", user="root", user_id="u2", roles=("admin",))),
+    }
     connect: Callable[..., Any] = lambda factory: loop.create_unix_connection(factory, str(tmp_path / "audit.sock"))  # noqa: E731
     recorder = Recorder(0, connect, time.time)
     await recorder.start()

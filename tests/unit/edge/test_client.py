@@ -21,7 +21,10 @@ async def test_a_request_reaches_the_portal_and_its_answer_the_client(edge: Edge
 @pytest.mark.parametrize(
     ("raw", "status"),
     [
-        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /admin/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400),
+        (
+            b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /admin/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+            400,
+        ),
         (b"POST /public/a HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\nContent-Length: 30\r\n\r\nabc", 400),
         (b"POST /public/a HTTP/1.0\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"GET /public/a HTTP/1.1\nHost: 127.0.0.1\n\n", 400),
@@ -40,7 +43,9 @@ async def test_a_request_reaches_the_portal_and_its_answer_the_client(edge: Edge
         (b"POST /public/a HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2000000\r\n\r\n", 413),
     ],
 )
-async def test_what_is_ambiguous_or_too_much_is_refused_and_the_connection_ends(edge: Edge, raw: bytes, status: int) -> None:
+async def test_what_is_ambiguous_or_too_much_is_refused_and_the_connection_ends(
+    edge: Edge, raw: bytes, status: int
+) -> None:
     answer = await edge.raw(raw)
     assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -51,7 +56,15 @@ async def test_what_is_ambiguous_or_too_much_is_refused_and_the_connection_ends(
 async def test_pipelined_requests_are_answered_in_order(edge: Edge) -> None:
     edge.portal.answers[b"/public/1"] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"
     edge.portal.answers[b"/public/2"] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n"
-    answer = await edge.raw(b"GET /public/1 HTTP/1.1\r\n" + HOST + b"\r\nGET /public/2 HTTP/1.1\r\n" + HOST + b"\r\nGET /nope HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+    answer = await edge.raw(
+        b"GET /public/1 HTTP/1.1\r\n"
+        + HOST
+        + b"\r\nGET /public/2 HTTP/1.1\r\n"
+        + HOST
+        + b"\r\nGET /nope HTTP/1.1\r\n"
+        + HOST
+        + b"Connection: close\r\n\r\n"
+    )
     assert answer.find(b"one") < answer.find(b"3\r\ntwo\r\n0\r\n\r\n") < answer.find(b"404 Not Found")
 
 
@@ -65,27 +78,42 @@ async def test_a_head_that_arrives_byte_by_byte_is_one_request(edge: Edge) -> No
 
 
 async def test_a_chunked_upload_is_reframed_without_its_extensions_and_trailers(edge: Edge) -> None:
-    await edge.raw(b"POST /public/a HTTP/1.1\r\n" + HOST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n5;evil=1\r\nhello\r\n0\r\nX-Trailer: evil\r\n\r\n")
+    await edge.raw(
+        b"POST /public/a HTTP/1.1\r\n"
+        + HOST
+        + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n5;evil=1\r\nhello\r\n0\r\nX-Trailer: evil\r\n\r\n"
+    )
     assert edge.portal.bodies == [b"hello"]
     assert b"evil" not in edge.portal.head
 
 
 async def test_a_malformed_chunk_ends_both_connections(edge: Edge) -> None:
-    answer = await edge.raw(b"POST /public/a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhelloX\r\n0\r\n\r\n")
+    answer = await edge.raw(
+        b"POST /public/a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhelloX\r\n0\r\n\r\n"
+    )
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert edge.portal.bodies == []
 
 
 async def test_a_chunked_body_over_the_limit_is_cut_off(edge: Edge) -> None:
     edge.change_wire(max_body=100)
-    answer = await edge.raw(b"POST /public/a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n" + (b"32\r\n" + b"a" * 50 + b"\r\n") * 5)
+    answer = await edge.raw(
+        b"POST /public/a HTTP/1.1\r\n"
+        + HOST
+        + b"Transfer-Encoding: chunked\r\n\r\n"
+        + (b"32\r\n" + b"a" * 50 + b"\r\n") * 5
+    )
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert edge.portal.bodies == []
 
 
 async def test_expect_is_answered_by_us_once_the_request_is_admitted(edge: Edge) -> None:
     reader, writer = await edge.connect()
-    writer.write(b"POST /public/a HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n\r\n")
+    writer.write(
+        b"POST /public/a HTTP/1.1\r\n"
+        + HOST
+        + b"Expect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+    )
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(b"hello")
     assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
@@ -109,7 +137,12 @@ async def test_head_has_a_length_and_no_body(edge: Edge) -> None:
 @pytest.mark.parametrize("status", [204, 304])
 async def test_answers_without_a_body_end_at_their_head(edge: Edge, status: int) -> None:
     edge.portal.answers[b"/public/a"] = b"HTTP/1.1 %d X\r\nEtag: x\r\n\r\n" % status
-    answer = await edge.raw((b"GET /public/a HTTP/1.1\r\n" + HOST + b"\r\n") * 2 + b"GET /nope HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+    answer = await edge.raw(
+        (b"GET /public/a HTTP/1.1\r\n" + HOST + b"\r\n") * 2
+        + b"GET /nope HTTP/1.1\r\n"
+        + HOST
+        + b"Connection: close\r\n\r\n"
+    )
     assert answer.count(b"HTTP/1.1 %d " % status) == 2
     assert b"404 Not Found" in answer
 
@@ -122,7 +155,9 @@ async def test_an_http_1_0_client_gets_a_body_without_chunks_and_a_close(edge: E
 
 
 async def test_a_body_that_ends_with_the_portals_connection_is_chunked_for_the_client(edge: Edge) -> None:
-    async def until_close(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def until_close(
+        portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\nabc")
         await writer.drain()
         writer.close()
@@ -260,11 +295,17 @@ async def test_a_slow_body_is_cut_off(edge: Edge) -> None:
 
 
 async def test_a_tunnel_is_opened_only_by_the_portals_101(edge: Edge) -> None:
-    handshake = b"GET /ws HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    handshake = (
+        b"GET /ws HTTP/1.1\r\n"
+        + HOST
+        + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
 
     async def echo(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert b"connection: Upgrade\r\nupgrade: websocket\r\n" in head
-        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello")
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello"
+        )
         while data := await reader.read(100):
             writer.write(data)
 
@@ -283,7 +324,11 @@ async def test_a_tunnel_is_opened_only_by_the_portals_101(edge: Edge) -> None:
 
 
 async def test_bytes_after_a_declined_upgrade_are_not_a_request_cve_2026_2833(edge: Edge) -> None:
-    handshake = b"GET /ws HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    handshake = (
+        b"GET /ws HTTP/1.1\r\n"
+        + HOST
+        + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
     answer = await edge.raw(handshake + b"GET /public/smuggled HTTP/1.1\r\n" + HOST + b"\r\n")
     assert answer.count(b"HTTP/1.1 200 OK") == 1
     assert len(edge.portal.heads) == 1
@@ -291,9 +336,15 @@ async def test_bytes_after_a_declined_upgrade_are_not_a_request_cve_2026_2833(ed
 
 @pytest.mark.parametrize("accept", [b"", b"Sec-WebSocket-Accept: wrong\r\n"])
 async def test_a_101_that_nobody_asked_for_or_that_proves_nothing_is_502(edge: Edge, accept: bytes) -> None:
-    edge.portal.answers[b"/public/a"] = edge.portal.answers[b"/ws"] = b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + accept + b"\r\n"
+    edge.portal.answers[b"/public/a"] = edge.portal.answers[b"/ws"] = (
+        b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + accept + b"\r\n"
+    )
     assert (await edge.get("/public/a")).status == 502
-    handshake = b"GET /ws HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    handshake = (
+        b"GET /ws HTTP/1.1\r\n"
+        + HOST
+        + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
     assert (await edge.raw(handshake)).startswith(b"HTTP/1.1 502 ")
 
 

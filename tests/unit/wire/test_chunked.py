@@ -20,7 +20,7 @@ def decode(raw: bytes, cut: int = 1 << 20) -> tuple[bytes, ChunkedDecoder]:
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 7, 1000])
 def test_a_body_is_the_same_however_it_is_cut(cut: int) -> None:
-    body, decoder = decode(b"5\r\nhello\r\n6;x=\"y\"\r\n world\r\n0\r\nX: y\r\n\r\n", cut)
+    body, decoder = decode(b'5\r\nhello\r\n6;x="y"\r\n world\r\n0\r\nX: y\r\n\r\n', cut)
     assert body == b"hello world"
     assert decoder.done
 

@@ -9,7 +9,18 @@ from gateway.wire.cookies import harden_set_cookie, split_cookies
 
 @pytest.mark.parametrize(
     "value",
-    [b"__Host-gw=evil", b"gw=evil; Path=/", b"__HOST-GW=evil", b" gw =evil", b"gw-flow=x", b"__Host-gw-flow=x", b"=gw=x", b"gw", b"", b"a b=c"],
+    [
+        b"__Host-gw=evil",
+        b"gw=evil; Path=/",
+        b"__HOST-GW=evil",
+        b" gw =evil",
+        b"gw-flow=x",
+        b"__Host-gw-flow=x",
+        b"=gw=x",
+        b"gw",
+        b"",
+        b"a b=c",
+    ],
 )
 def test_the_portal_cannot_set_a_cookie_of_ours(value: bytes) -> None:
     assert harden_set_cookie(value, secure=True) is None
@@ -21,7 +32,10 @@ def test_a_portal_cookie_gets_secure_and_samesite_but_never_httponly() -> None:
 
 
 def test_what_the_portal_chose_itself_is_kept() -> None:
-    assert harden_set_cookie(b"a=1; secure; samesite=None; HttpOnly", secure=True) == b"a=1; secure; samesite=None; HttpOnly"
+    assert (
+        harden_set_cookie(b"a=1; secure; samesite=None; HttpOnly", secure=True)
+        == b"a=1; secure; samesite=None; HttpOnly"
+    )
 
 
 def test_absurd_cookies_are_split_without_trouble() -> None:

@@ -28,7 +28,9 @@ def test_the_client_is_the_rightmost_address_no_trusted_proxy_stands_for(lines: 
     assert client_address("10.0.0.1", lines, TRUSTED) == client
 
 
-@pytest.mark.parametrize("line", [b"unknown", b"", b"1.2.3.4:80", b"_hidden", b"198.51.100.7,", b"\xff", b",".join([b"10.0.0.1"] * 40)])
+@pytest.mark.parametrize(
+    "line", [b"unknown", b"", b"1.2.3.4:80", b"_hidden", b"198.51.100.7,", b"\xff", b",".join([b"10.0.0.1"] * 40)]
+)
 def test_a_hop_that_is_no_address_is_an_error_cve_2024_47070(line: bytes) -> None:
     assert client_address("10.0.0.1", [line], TRUSTED) is Reason.INVALID_FORWARDED
 

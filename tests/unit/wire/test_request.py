@@ -44,7 +44,9 @@ def test_a_request_line_outside_the_grammar_is_refused(line: bytes) -> None:
     assert parse_request_line(line, 8192) is Reason.MALFORMED_HEAD
 
 
-@pytest.mark.parametrize("line", [b"GET / HTTP/2.0\r\n", b"GET / HTTP/0.9\r\n", b"GET / HTTP/1.2\r\n", b"PRI * HTTP/2.0\r\n"])
+@pytest.mark.parametrize(
+    "line", [b"GET / HTTP/2.0\r\n", b"GET / HTTP/0.9\r\n", b"GET / HTTP/1.2\r\n", b"PRI * HTTP/2.0\r\n"]
+)
 def test_another_version_is_named_as_such(line: bytes) -> None:
     assert parse_request_line(line, 8192) is Reason.VERSION_NOT_SUPPORTED
 
@@ -215,7 +217,11 @@ def test_only_100_continue_may_be_expected() -> None:
 
 
 def test_an_upgrade_that_is_no_websocket_handshake_is_dropped_not_refused() -> None:
-    for block in (b"Connection: upgrade\r\nUpgrade: h2c\r\n", b"Upgrade: websocket\r\n", b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n"):
+    for block in (
+        b"Connection: upgrade\r\nUpgrade: h2c\r\n",
+        b"Upgrade: websocket\r\n",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n",
+    ):
         fields = parsed(block)
         assert not fields.websocket
         assert b"upgrade: " not in fields.forward
@@ -231,7 +237,14 @@ def test_a_value_of_blanks_takes_linear_time() -> None:
 
 
 @settings(max_examples=200)
-@given(st.lists(st.tuples(st.from_regex(rb"[A-Za-z0-9-]{1,12}", fullmatch=True), st.binary(max_size=20).map(lambda v: bytes(b for b in v if b >= 0x21 and b != 0x7F)))))
+@given(
+    st.lists(
+        st.tuples(
+            st.from_regex(rb"[A-Za-z0-9-]{1,12}", fullmatch=True),
+            st.binary(max_size=20).map(lambda v: bytes(b for b in v if b >= 0x21 and b != 0x7F)),
+        )
+    )
+)
 def test_what_passes_is_grammar_again_and_parses_to_itself(pairs: list[tuple[bytes, bytes]]) -> None:
     block = b"".join(b"%b: %b\r\n" % pair for pair in pairs)
     once = fields_of(b"Host: a\r\n" + block)
