@@ -8,6 +8,7 @@ Not seen: work the kernel does in threads of its own (write-back, the journal), 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -89,6 +90,15 @@ def clock_s(each: Stat) -> float:
         return time.clock_gettime_ns((~each.pid << 3) | CPUCLOCK_SCHED) / 1e9
     except OSError:
         return each.user_s + each.system_s
+
+
+def threads(pid: int) -> dict[int, float]:
+    """Return the CPU seconds of each live thread of `pid` (`/proc/PID/task/TID/schedstat`: nanoseconds on a core first)."""
+    found = {}
+    for each in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found[int(each.name)] = int((each / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+    return found
 
 
 @dataclass(frozen=True, slots=True)

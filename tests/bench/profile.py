@@ -18,8 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +32,7 @@ DISK = Path("/var/tmp")
 RATE = 500
 """Samples a second of one process."""
 LINE = re.compile(r":\d+\)$")
+THREAD = re.compile(r"thread \((\d+)\)")
 TOP = 45
 WORTH_US = 0.2
 """A process that costs less for each request is not looked at."""
@@ -40,45 +40,54 @@ WORTH_US = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Samples of one process by function."""
+    """Microseconds of a request by function."""
 
-    total: int
-    own: Counter[str]
-    below: Counter[str]
+    own: Mapping[str, float]
+    below: Mapping[str, float]
     """With everything the function called; a recursive one counts once for each sample."""
 
 
-def weigh(stacks: Iterable[str]) -> Weights:
-    """Add up folded stacks (`outer (file:1);inner (file:2) 17`), functions told apart by name and file, not by line."""
-    own: Counter[str] = Counter()
-    below: Counter[str] = Counter()
-    total = 0
+def weigh(stacks: Iterable[str], threads: Mapping[int, float]) -> Weights:
+    """Spread what each thread costs for a request over the functions it was seen in, told apart by name and file, not by line.
+
+    `stacks` are py-spy's, folded, thread first (`thread (12): MainThread;outer (file:1);inner (file:2) 17`). Sampling wakes threads that
+    wait, so they are seen running although they never run: only the kernel's accounts say what a thread costs (`threads`, microseconds).
+    """
+    seen: dict[int, list[tuple[list[str], int]]] = {}
     for stack in stacks:
         frames, _, count = stack.rstrip().rpartition(" ")
-        if not frames or not count.isdecimal():
-            continue
-        names = [LINE.sub(")", frame) for frame in frames.split(";") if not frame.startswith(("process ", "thread "))]
-        if not names:
-            continue
-        total += int(count)
-        own[names[-1]] += int(count)
-        for name in set(names):
-            below[name] += int(count)
-    return Weights(total, own, below)
+        thread, *names = [frame for frame in frames.split(";") if not frame.startswith("process ")] or [""]
+        number = THREAD.match(thread)
+        if number is not None and names and count.isdecimal():
+            seen.setdefault(int(number[1]), []).append(([LINE.sub(")", name) for name in names], int(count)))
+    own: dict[str, float] = {}
+    below: dict[str, float] = {}
+    for tid, samples in seen.items():
+        share = threads.get(tid, 0.0) / sum(weight for _, weight in samples)
+        for names, weight in samples:
+            own[names[-1]] = own.get(names[-1], 0.0) + weight * share
+            for name in set(names):
+                below[name] = below.get(name, 0.0) + weight * share
+    return Weights(own, below)
 
 
-def table(weights: Weights, cpu_us: float, top: int) -> str:
-    """Write the heaviest functions with their shares as microseconds of a request."""
-    if not weights.total:
+def table(weights: Weights, top: int) -> str:
+    """Write the heaviest functions, by their own time and with callees, as microseconds of a request."""
+    total = sum(weights.own.values())
+    if not total:
         return "  no samples: the process was idle"
     lines = ["   own us  own %  with callees us  function"]
-    for name, count in weights.own.most_common(top):
-        share, below = count / weights.total, weights.below[name] / weights.total
-        lines.append(f"  {share * cpu_us:7.2f} {share:6.1%}  {below * cpu_us:15.2f}  {name}")
+    for name, cost in heaviest(weights.own, top):
+        lines.append(f"  {cost:7.2f} {cost / total:6.1%}  {weights.below[name]:15.2f}  {name}")
     lines += ["", "  with callees us       %  function (heaviest, callees included)"]
-    for name, count in weights.below.most_common(top):
-        lines.append(f"  {count / weights.total * cpu_us:15.2f} {count / weights.total:7.1%}  {name}")
+    for name, cost in heaviest(weights.below, top):
+        lines.append(f"  {cost:15.2f} {cost / total:7.1%}  {name}")
     return "\n".join(lines)
+
+
+def heaviest(costs: Mapping[str, float], top: int) -> list[tuple[str, float]]:
+    """Return the `top` largest that cost anything, largest first."""
+    return sorted(((name, cost) for name, cost in costs.items() if cost > 0), key=lambda each: -each[1])[:top]
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -102,6 +111,8 @@ class Watched:
     label: str
     cpu_us: float
     """CPU time for each request of the candidate, microseconds."""
+    threads: Mapping[int, float]
+    """The same of each thread."""
 
 
 class Profile:
@@ -140,19 +151,25 @@ class Profile:
         for each in watched:
             stacks = self._file(each, "stacks").read_text(encoding="utf-8").splitlines()
             print(f"\n== {each.label}: {each.cpu_us:.1f} us, by function (py-spy) ==")
-            print(table(weigh(stacks), each.cpu_us, self._top))
+            print(table(weigh(stacks, each.threads), self._top))
             if self._file(each, "perf").exists():
                 self._under_python(each)
 
     def _costs(self) -> list[Watched]:
+        """Load the candidate undisturbed and return what each of its processes and threads cost, the dearest first."""
+        root = self._candidate.program.pid
         with self._load(self._seconds) as told:
-            before = accounting.account(self._candidate.program.pid)
-        used = accounting.spent(before, accounting.account(self._candidate.program.pid))
+            before = accounting.account(root)
+            by_thread = {pid: accounting.threads(pid) for pid in before.by_process}
+        used = accounting.spent(before, accounting.account(root))
         found = []
         for pid, seconds in used.by_process.items():
             line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            earlier = by_thread.get(pid, {})
+            threads = {tid: now - earlier.get(tid, 0.0) for tid, now in accounting.threads(pid).items()}
+            each = 1e6 / told[0].requests
             label = self._candidate.label(line) or self._candidate.name
-            found.append(Watched(pid, label, seconds / told[0].requests * 1e6))
+            found.append(Watched(pid, label, seconds * each, {tid: cost * each for tid, cost in threads.items()}))
         return sorted(found, key=lambda each: -each.cpu_us)
 
     @contextlib.contextmanager
@@ -179,7 +196,7 @@ class Profile:
             for each in watched:
                 command = ["taskset", "-c", self._cores.load, spy, "record", "--pid", str(each.pid)]
                 command += ["--duration", str(self._seconds), "--rate", str(RATE)]
-                command += ["--format", form, "--output", str(self._file(each, suffix))]
+                command += ["--threads", "--format", form, "--output", str(self._file(each, suffix))]
                 command += ["--native"] if self._native else []
                 running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
             for each, program in zip(watched, running, strict=True):

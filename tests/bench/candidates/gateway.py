@@ -95,7 +95,7 @@ class Gateway(Candidate):
         return str(binary)
 
     def version(self) -> str:
-        return first_line([self.binary(), "--version"])
+        return first_line([self.binary(), "--version"]).replace(", version", "")
 
     def configure(self, room: Path) -> None:
         house = room / "house"
