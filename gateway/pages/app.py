@@ -10,6 +10,8 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Generic, Literal, Protocol
 
 import structlog
@@ -22,7 +24,6 @@ from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
 from gateway.pages import account, factor, sign_in
 from gateway.pages.accounts import Accounts, ClientMaker, ClientT
-from gateway.pages.branding import Branding
 from gateway.pages.flow import FlowSeal
 from gateway.pages.form import MAX_FORM_BYTES, PROOF_FIELDS, read_form
 from gateway.pages.look import ASSET_CSP, Asset, Look
@@ -95,7 +96,6 @@ _PAGES = (
         "/.gateway/mfa", sign_in.show_mfa, _form("mfa", sign_in.prove_factor, "code", "method", "return_to"), "owing"
     ),
     _Page("/.gateway/logout", sign_in.show_sign_out, _form("sign-out", sign_in.sign_out), "any"),
-    _Page("/.gateway/recovery", _to_recovery, None, "none"),
     _Page("/.gateway", _to_account, None, "none"),
     _Page("/.gateway/", _to_account, None, "none"),
     _Page("/.gateway/account", account.show_account, None, "complete"),
@@ -123,6 +123,11 @@ _PAGES = (
         "owing",
     ),
     _Page("/.gateway/enrol/renew", factor.show_factor, _form("renew", factor.renew_factor, "code"), "complete"),
+)
+
+
+_RECOVERY_PAGES = (
+    _Page("/.gateway/recovery", _to_recovery, None, "none"),
     _Page(
         "/.gateway/account/recovery",
         factor.show_recovery,
@@ -130,6 +135,7 @@ _PAGES = (
         "complete",
     ),
 )
+"""Only where recovery codes are among the allowed factors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +149,8 @@ class Dependencies(Generic[ClientT]):
     registry: Registry
     clock: Callable[[], float] = time.time
     random: Callable[[int], bytes] = os.urandom
-    branding: Branding = field(default_factory=Branding)
+    look: Look = field(default_factory=Look)
+    """Compiled once for a branding; outlives a reload that leaves the branding alone."""
     place: Callable[[str], str] | None = None
     """Names the place of an address, empty if unknown; only where the operator has a database of places."""
     recovery_codes: bool = True
@@ -159,7 +166,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         accounts=dependencies.accounts,
         client=dependencies.client,
         seal=FlowSeal(dependencies.flow_key, dependencies.random),
-        look=Look(dependencies.branding),
+        look=dependencies.look,
         clock=dependencies.clock,
         random=dependencies.random,
         place=dependencies.place,
@@ -176,7 +183,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         ),
     )
     app = web.Application(middlewares=[_admit(desk)], client_max_size=MAX_FORM_BYTES)
-    for page in _PAGES:
+    for page in (*_PAGES, *_RECOVERY_PAGES) if dependencies.recovery_codes else _PAGES:
         app.router.add_get(page.path, _reader(page))
         if page.form is not None:
             app.router.add_post(page.path, _submitter(desk, page, page.form))
@@ -208,12 +215,18 @@ def _admit(desk: Desk) -> Middleware:
             _log.warning("page.undecided", request_id=envelope.request_id, reason=error.reason, error=str(error))
             response = refuse(request, error.reason, envelope.request_id)
         except Exception as error:  # noqa: BLE001 - the root of every request: refuse, and say so
-            _log.exception("page.failed", request_id=envelope.request_id, error=type(error).__name__)
+            # Neither its text nor its variables: a form is full of secrets.
+            _log.error("page.failed", request_id=envelope.request_id, error=type(error).__name__, at=_places(error))
             response = refuse(request, Reason.INTERNAL_ERROR, envelope.request_id)
         finish(response, visit.events)
         return response
 
     return admit
+
+
+def _places(error: Exception) -> list[str]:
+    """Name the lines an exception passed, innermost last."""
+    return [f"{Path(frame.filename).name}:{frame.lineno}" for frame in extract_tb(error.__traceback__)]
 
 
 def _reader(page: _Page) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

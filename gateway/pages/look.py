@@ -58,7 +58,8 @@ class Asset:
 class Look:
     """Everything rendered, for one branding; templates are read and compiled at construction."""
 
-    def __init__(self, branding: Branding) -> None:
+    def __init__(self, branding: Branding | None = None) -> None:
+        branding = branding or Branding()
         here = files("gateway.pages")
         sheet = STYLE + here.joinpath("static/pages.css").read_text(encoding="utf-8") + branding.style()
         self.style = Asset("gateway.css", sheet.encode(), "text/css")

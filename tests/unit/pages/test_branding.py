@@ -35,7 +35,7 @@ def test_a_value_outside_its_grammar_is_refused(values: dict[str, str]) -> None:
 
 def test_no_branding_changes_nothing() -> None:
     assert Branding().style() == ""
-    assert len(Look(Branding()).assets) == 2
+    assert len(Look().assets) == 2
 
 
 def test_accents_become_the_last_rules_of_the_sheet() -> None:
