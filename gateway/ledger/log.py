@@ -97,10 +97,11 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
 class _Chunk:
     """The entries of one frame, kept until they are safe."""
 
-    __slots__ = ("entries", "frame", "groups", "leaves", "size")
+    __slots__ = ("frame", "groups", "leaves", "parts", "size")
 
     def __init__(self) -> None:
-        self.entries: list[bytes] = []
+        self.parts: list[bytes] = []
+        """The bundle in pieces."""
         self.leaves: list[bytes] = []
         self.groups: list[tuple[int, int, Sequence[bytes]]] = []
         self.size = 0
@@ -213,7 +214,7 @@ class Log:
     @property
     def unsafe_records(self) -> int:
         """How many records that are."""
-        return sum(len(chunk.entries) for chunk in (*self._backlog, *self._pending))
+        return sum(len(chunk.leaves) for chunk in (*self._backlog, *self._pending))
 
     def free_bytes(self) -> int:
         """Return what is left on the log's file system; 0 when it cannot be asked."""
@@ -250,32 +251,33 @@ class Log:
     def _chunks(self, groups: Iterable[Group], now_ns: int) -> list[_Chunk]:
         """Make the entries, their leaf hashes, and cut them into frames."""
         groups = list(groups)
-        count = sum(len(payloads) for _, _, payloads in groups)
-        salts = self._random(SALT_BYTES * count)
-        pack, prefix = HEAD.pack, LENGTH.pack
+        salts = self._random(SALT_BYTES * sum(len(payloads) for _, _, payloads in groups))
+        pack, prefix, overhead = HEAD.pack, LENGTH.pack, HEAD.size
         chunk = _Chunk()
         chunks = [chunk]
-        at = 0
+        room, size, at = FRAME_RECORDS, 0, 0
         for slot, first, payloads in groups:
             start = 0
-            sequence = first
             for i, payload in enumerate(payloads):
-                cost = len(payload) + HEAD.size + LENGTH.size
-                if chunk.entries and (chunk.size + cost > FRAME_BUNDLE_BYTES or len(chunk.entries) == FRAME_RECORDS):
+                cost = len(payload) + overhead
+                if room == 0 or (size + cost > FRAME_BUNDLE_BYTES and size):
                     if i > start:
                         chunk.groups.append((slot, first + start, payloads[start:i]))
                     start = i
+                    chunk.size = size
                     chunk = _Chunk()
                     chunks.append(chunk)
-                entry = pack(MAGIC, 0, MAIN_STREAM, slot, now_ns, sequence, salts[at : at + SALT_BYTES]) + payload
+                    room, size = FRAME_RECORDS, 0
+                head = pack(MAGIC, 0, MAIN_STREAM, slot, now_ns, first + i, salts[at : at + SALT_BYTES])
                 at += SALT_BYTES
-                sequence += 1
-                chunk.leaves.append(sha256(b"\0" + entry).digest())
-                chunk.entries.append(prefix(len(entry)) + entry)
-                chunk.size += cost
+                chunk.leaves.append(sha256(b"\0" + head + payload).digest())
+                chunk.parts += (prefix(cost), head, payload)
+                room -= 1
+                size += cost + LENGTH.size
             if len(payloads) > start:
                 chunk.groups.append((slot, first + start, payloads[start:]))
-        return chunks if chunk.entries else chunks[:-1]
+        chunk.size = size
+        return chunks if chunk.leaves else chunks[:-1]
 
     def _store(self, chunks: list[_Chunk], *, is_safe: bool, reserved: bool) -> None:
         if self.is_tampered:
@@ -311,12 +313,12 @@ class Log:
         self._pending.append(chunk)
         tree = self._tree
         header = Header(
-            self._next_frame, tree.size, len(chunk.entries), chunk.size + TAG_BYTES, self._sha256, file.key_id
+            self._next_frame, tree.size, len(chunk.leaves), chunk.size + TAG_BYTES, self._sha256, file.key_id
         )
         for leaf in chunk.leaves:
             tree.append(leaf)
         note = self._signer.checkpoint(tree.size, tree.root())
-        chunk.frame, self._sha256 = seal_frame(file.aead, header, b"".join(chunk.entries), note)
+        chunk.frame, self._sha256 = seal_frame(file.aead, header, b"".join(chunk.parts), note)
         self._next_frame += 1
         self._note = note
         for slot, first, payloads in chunk.groups:

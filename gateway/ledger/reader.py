@@ -136,7 +136,8 @@ def verify_directory(
         opener=keys,
         checkpoints=checkpoints,
     )
-    files, strangers = list_files(directory)
+    gone = (keys is not None or checkpoints) and not directory.exists()  # not begun, or a finding; not a wrong argument
+    files, strangers = ([], []) if gone else list_files(directory)
     for name in strangers:
         if name.endswith(UNFINISHED_SUFFIX) and file_number(name.removesuffix(UNFINISHED_SUFFIX)):
             verifier.note(Kind.INTERRUPTED, name, "a file that was being made; it holds no records yet")

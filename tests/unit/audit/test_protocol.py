@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ PAYLOADS = st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=20
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
     points = sorted({0, len(data), *(i % (len(data) + 1) for i in at)})
-    return [data[a:b] for a, b in zip(points, points[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(points)]
 
 
 @settings(max_examples=60)
