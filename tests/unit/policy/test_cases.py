@@ -158,7 +158,7 @@ def test_whatever_a_case_gets_wrong_is_an_error_at_its_place(
 
 
 def test_two_cases_of_one_name_are_an_error(read: Callable[..., list[Case]]) -> None:
-    with pytest.raises(DocumentError, match="a case of this name stands at policies/tests/c.yaml:2:11"):
+    with pytest.raises(DocumentError, match=r"a case of this name stands at policies/tests/c.yaml:2:11"):
         read(CASE + CASE.removeprefix("cases:\n"))
 
 

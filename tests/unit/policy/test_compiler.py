@@ -230,7 +230,7 @@ _ROUTES = st.lists(
 
 @given(_ROUTES, st.randoms(use_true_random=False))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_order_of_files_and_routes_changes_no_decision(
+def test_the_order_of_files_and_routes_changes_no_decision(  # noqa: PLR0917 - fixtures and drawn values
     compiled: Callable[..., PolicyTable],
     session: Callable[..., Session],
     facts: Callable[..., Facts],

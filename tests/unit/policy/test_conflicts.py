@@ -10,7 +10,7 @@ HEAD = "version: 1\nroles: {client: {}}\nroutes:\n"
 PROTECTED = "allow: [{roles: [client]}]"
 
 
-def policy(*routes: tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, str]) -> str:
+def policy(*routes: tuple[str, ...]) -> str:
     """Write one line a route: path, methods, hosts, verdict."""
     lines = []
     for number, (path, methods, *more) in enumerate(routes):

@@ -167,7 +167,7 @@ def _says_allowed(explanation: Explanation) -> bool:
     ),
 )
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_an_explanation_is_the_decision_and_its_criteria_agree_with_it(
+def test_an_explanation_is_the_decision_and_its_criteria_agree_with_it(  # noqa: PLR0917 - fixtures and drawn values
     compiled: Callable[..., PolicyTable],
     hosts: Mapping[str, str],
     now: float,

@@ -411,7 +411,7 @@ def test_a_condition_that_answers_anything_but_true_refuses(
 
 @given(st.lists(st.text(max_size=8), max_size=4), st.sampled_from(["/", "/invoices/1", "/open", "/closed/x"]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_an_unknown_role_never_allows(
+def test_an_unknown_role_never_allows(  # noqa: PLR0917 - fixtures and drawn values
     policy: PolicyTable,
     session: Callable[..., Session],
     facts: Callable[..., Facts],

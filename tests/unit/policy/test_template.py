@@ -68,7 +68,7 @@ def test_case_and_escapes_do_not_change_the_folded_shape() -> None:
     ],
 )
 def test_what_can_never_match_is_an_error_with_its_offset(text: str, offset: int, sentence: str) -> None:
-    with pytest.raises(TemplateError, match=".") as caught:
+    with pytest.raises(TemplateError, match=r".") as caught:
         parse_template(text)
     assert sentence in str(caught.value)
     assert caught.value.offset == offset
