@@ -268,7 +268,7 @@ def _unknown_roles(settings: Settings, roles: Sequence[str]) -> list[str]:
     except (GatewayError, OSError, UnicodeDecodeError):
         return ["the policy does not compile, so the roles were not checked; run: gateway policy check"]
     return [
-        f"the policy has no role {role!r}{did_you_mean(role, compiled.roles)}; it allows nothing"
+        f"the role {role!r} allows nothing: the policy does not know it{did_you_mean(role, compiled.roles)}"
         for role in roles
         if role not in compiled.roles
     ]
@@ -357,8 +357,10 @@ def _tell(
         lines.append("The second factor is set up at the next sign-in.")
     if warnings:
         value["warnings"] = list(warnings)
-        lines += [f"Warning: {warning}." for warning in warnings]
     plain(value, lines)
+    if not current().json:
+        for warning in warnings:
+            click.echo(f"warning: {warning}", err=True)
     if secret is not None and sys.stdout.isatty() and not current().json:
         segno.make(value["uri"]).terminal(compact=True)
 

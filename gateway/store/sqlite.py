@@ -116,6 +116,8 @@ class SQLiteStore:
         self._sealer = Sealer(keyring, random)
         self._random = random
         self._database = Database(state_dir / STATE_NAME, schema=SCHEMA, version=SCHEMA_VERSION, create=create)
+        # What a power cut may undo without harm is not synced: counts of attempts, secrets nobody has proven.
+        self._passing = self._database.twin(durable=False)
         self.generations = Generations(state_dir / GENERATIONS_NAME, create=create, random=random)
         self._require_keyring()
 
@@ -134,6 +136,7 @@ class SQLiteStore:
     def close(self) -> None:
         """Let go of the files."""
         self._database.close()
+        self._passing.close()
         self.generations.close()
 
     # Sessions
@@ -401,7 +404,7 @@ class SQLiteStore:
         """Remember a secret for this session, in place of an earlier one."""
         row = self._sealer.token("handle", handle)
         key, sealed = self._seal("enrolments", row, pending, now)
-        with self._database.write() as connection:
+        with self._passing.write() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO enrolments (handle, user, expires, key, sealed) VALUES (?, ?, ?, ?, ?)",
                 (row, pending.user_id, pending.expires, key, sealed),
@@ -452,7 +455,7 @@ class SQLiteStore:
 
         One transaction: a hundred attempts at once cannot all see the same count.
         """
-        with self._database.write() as connection:
+        with self._passing.write() as connection:
             counts = [(key, limits, self._count_in(connection, key)) for key, limits in keys]
             wait = max((throttle.blocked_s(limits, count, now) for _, limits, count in counts), default=0.0)
             if not wait:
@@ -462,18 +465,18 @@ class SQLiteStore:
 
     def forgive_attempt(self, keys: Sequence[tuple[bytes, Throttle]]) -> None:
         """Take one charge back from each key: the attempt was right."""
-        with self._database.write() as connection:
+        with self._passing.write() as connection:
             for key, limits in keys:
                 self._put_count(connection, key, limits, throttle.forgive(limits, self._count_in(connection, key)))
 
     def clear_attempts(self, keys: Iterable[bytes]) -> None:
         """Forget all failures under these keys."""
-        with self._database.write() as connection:
+        with self._passing.write() as connection:
             connection.executemany("DELETE FROM attempts WHERE id = ?", [(key,) for key in keys])
 
     def blocked_s(self, key: bytes, limits: Throttle, *, now: float) -> float:
         """Return how long a key must still wait, charging nothing."""
-        rows = self._database.read("SELECT failures, last, blocked_until FROM attempts WHERE id = ?", (key,))
+        rows = self._passing.read("SELECT failures, last, blocked_until FROM attempts WHERE id = ?", (key,))
         return throttle.blocked_s(limits, _count(rows), now)
 
     # Upkeep

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
@@ -22,18 +23,29 @@ from gateway.store.sessions import SessionCache
 from gateway.store.sqlite import SQLiteStore
 
 NOW = 1_000_000.0
+MEMORY = Path("/dev/shm")
 BACKENDS = ["sqlite"]
 Opener = Callable[[], SQLiteStore]
 
 
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory where there is one: every commit is synced, and disks in CI are slow."""
+    if not MEMORY.is_dir():
+        yield tmp_path
+        return
+    with TemporaryDirectory(dir=MEMORY, prefix="gateway-test-") as directory:
+        yield Path(directory)
+
+
 @pytest.fixture(params=BACKENDS)
-def another(tmp_path: Path) -> Iterator[Opener]:
+def another(state_dir: Path) -> Iterator[Opener]:
     """Open one more connection to the same state, as another process would."""
     keyring = Keyring.generate(os.urandom, NOW)
     opened: list[SQLiteStore] = []
 
     def opener() -> SQLiteStore:
-        opened.append(SQLiteStore(tmp_path / "state", keyring, create=True))
+        opened.append(SQLiteStore(state_dir, keyring, create=True))
         return opened[-1]
 
     yield opener
