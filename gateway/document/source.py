@@ -199,9 +199,7 @@ class _Composer:
             return ""
 
     def _sequence(self, node: _Node, events: Iterator[yaml.Event], depth: int) -> _Node | None:
-        for event in events:
-            if isinstance(event, yaml.SequenceEndEvent):
-                break
+        while not isinstance(event := next(events), yaml.SequenceEndEvent):
             child = self._node(event, events, depth + 1)
             if child is None:
                 return None
@@ -210,9 +208,7 @@ class _Composer:
         return node
 
     def _mapping(self, node: _Node, events: Iterator[yaml.Event], depth: int) -> _Node | None:
-        for event in events:
-            if isinstance(event, yaml.MappingEndEvent):
-                break
+        while not isinstance(event := next(events), yaml.MappingEndEvent):
             key = self._key(event, events, depth)
             if key is None:
                 return None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from itertools import takewhile
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -327,11 +328,8 @@ def _constants(parts: list[Token]) -> Iterator[Token]:
     if len(parts) > 1 and parts[0].kind == "text" and parts[1].text == ")":
         yield parts[0]
     elif parts[0].text == "[":
-        for part in parts[1:]:
-            if part.text == "]":
-                return
-            if part.kind == "text":
-                yield part
+        items = takewhile(lambda part: part.text != "]", parts[1:])
+        yield from (part for part in items if part.kind == "text")
 
 
 def _reason(message: str) -> str:

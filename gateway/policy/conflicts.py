@@ -77,25 +77,21 @@ class _Tree:
     def __init__(self, by_shape: dict[Shape, list[RouteDeclaration]]) -> None:
         self.root = _Branch()
         for (segments, rest), group in by_shape.items():
-            branch = self.branch(segments, grow=True)
+            branch = self.branch(segments)
             if rest:
                 branch.rest = group
             else:
                 branch.end = group
 
-    def branch(self, segments: Iterable[str | None], *, grow: bool = False) -> _Branch:
-        """Find the branch of exactly these segments."""
+    def branch(self, segments: Iterable[str | None]) -> _Branch:
+        """Find the branch of exactly these segments, and grow it where it is missing."""
         here = self.root
         for segment in segments:
             if segment is None:
-                if here.single is None and grow:
-                    here.single = _Branch()
-                following = here.single
+                here.single = here.single or _Branch()
+                here = here.single
             else:
-                following = here.literals.setdefault(segment, _Branch()) if grow else here.literals.get(segment)
-            if following is None:
-                raise KeyError(segment)
-            here = following
+                here = here.literals.setdefault(segment, _Branch())
         return here
 
     def covering(self, route: RouteDeclaration) -> Iterator[list[RouteDeclaration]]:
@@ -144,13 +140,9 @@ def _complete(branch: _Branch, hosts: frozenset[str]) -> frozenset[str]:
 
 
 def _narrower(branch: _Branch) -> Iterator[RouteDeclaration]:
-    slash = branch.literals[""]
-    yield from (*branch.end, *slash.end)
-    if branch.single is not None:
-        if branch.single.rest:
-            yield from branch.single.rest
-        else:
-            yield from _narrower(branch.single)
+    yield from (*branch.end, *branch.literals[""].end)
+    single = branch.single
+    yield from (single.rest or _narrower(single)) if single else ()
 
 
 def _warn_under_protected(route: RouteDeclaration, tree: _Tree) -> None:

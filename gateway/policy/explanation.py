@@ -13,7 +13,7 @@ import msgspec
 from gateway.exchange.decision import Decision
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
-from gateway.policy.condition import Circumstances, ConditionCompiler, ConditionError, Facts, conjuncts
+from gateway.policy.condition import Circumstances, Condition, ConditionCompiler, ConditionError, Facts, conjuncts
 from gateway.policy.judgement import Person, judge
 from gateway.policy.table import Grant, Match, PolicyTable
 
@@ -144,27 +144,17 @@ def _grant(
         detail = f"needs the tenant {' or '.join(sorted(grant.tenants))}; the session's is {session.tenant or '(none)'}"
         yield Criterion(name="tenant", outcome=_hit(session.tenant in grant.tenants), detail=detail, rule=grant.source)
     if grant.condition is not None:
-        yield from _condition(grant, circumstances, parameters)
+        for part in _parts(grant.condition, parameters):
+            answer = part.evaluate(circumstances)
+            cause = f"  ({part.diagnose(circumstances)})" if answer is None else ""
+            outcome: Outcome = "unknown" if answer is None else _hit(answer)
+            yield Criterion(name="when", outcome=outcome, detail=part.text + cause, rule=grant.source)
 
 
-def _condition(grant: Grant, circumstances: Circumstances, parameters: frozenset[str]) -> Iterator[Criterion]:
-    """Answer each part of `a && b && c` by itself; the whole where the parts do not stand alone."""
-    whole = grant.condition
-    if whole is None:
-        return
+def _parts(whole: Condition, parameters: frozenset[str]) -> list[Condition]:
+    """Split `a && b && c`, so that each part is answered by itself; the whole where a part does not stand alone."""
     compiler = ConditionCompiler()
     try:
-        parts = [compiler.compile(part, parameters) for part in conjuncts(whole.text)]
+        return [compiler.compile(part, parameters) for part in conjuncts(whole.text)]
     except ConditionError:  # a part that does not depend on the request
-        parts = [whole]
-    for part in parts:
-        answer = part.evaluate(circumstances)
-        if answer is None:
-            yield Criterion(
-                name="when",
-                outcome="unknown",
-                detail=f"{part.text}  ({part.diagnose(circumstances)})",
-                rule=grant.source,
-            )
-        else:
-            yield Criterion(name="when", outcome=_hit(answer), detail=part.text, rule=grant.source)
+        return [whole]

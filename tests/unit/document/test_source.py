@@ -143,6 +143,12 @@ def test_a_place_inside_a_text_is_exact_where_the_text_stands_as_it_is() -> None
     assert document.inside(("d",), 2, 5) == (6, 9)
 
 
+def test_an_empty_line_of_a_block_is_the_start_of_the_value() -> None:
+    document = load("d: |\n    one\n\n    two\n", "p")
+    assert document.inside(("d",), 2, 1) == (1, 4)
+    assert document.inside(("d",), 3, 2) == (4, 6)
+
+
 def test_a_place_inside_a_text_that_is_written_differently_is_its_start() -> None:
     document = load("a: 'it''s one'\nb: >\n  one\n  two\nc: \"\\x41 b\"\nd: one\n  two\n", "p")
     for key, line in (("a", 1), ("b", 2), ("c", 5), ("d", 6)):

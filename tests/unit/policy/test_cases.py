@@ -141,6 +141,8 @@ def test_a_person_without_a_role_is_a_case(run: Callable[..., list[tuple[bool, s
         ("https://acme.example.com", "", "6:14: '/invoices/42?x=1' is not an absolute URL such as https://portal.example.com/invoices/42"),
         ("acme.example.com", "acne.example.com", "6:14: unknown host 'acne.example.com'; did you mean 'acme.example.com'?"),
         ("/42?", "/%00?", "6:14: 'https://acme.example.com/invoices/%00?x=1': the gateway refuses this address (invalid_target)"),
+        ("2026-03-01T09:30:00Z", "5", "5:9: expected text, found the number 5; quote it"),
+        ("GET https://acme.example.com/invoices/42?x=1", "[GET]", "6:14: expected text, found a list"),
         ("decision: allow", "decision: allowed", "7:24: 'allowed' is not one of allow, deny; did you mean 'allow'?"),
         ("decision: allow, ", "", "7:13: the key 'decision' is missing"),
         ("route: invoice", "route: invoices", "7:38: unknown route 'invoices'; did you mean 'invoice'?"),

@@ -72,6 +72,8 @@ def test_an_unknown_role_is_not_reported_while_a_file_that_may_declare_it_is_unr
     )
     assert len(found) == 1
     assert found[0].startswith("b.yaml:")
+    roles = "version: 1\nroles: {client: {includes: [auditor]}}\n"
+    assert len(errors_of({"a.yaml": policy(route("one"), roles=roles), "b.yaml": "version: 1\nroles: {auditor: "})) == 1
 
 
 @pytest.mark.parametrize(

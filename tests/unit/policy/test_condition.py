@@ -195,6 +195,10 @@ def test_words_inside_a_text_are_not_calls(ask: Callable[..., bool | None]) -> N
     assert ask("user.name == 'duration(\"x\")'") is False
 
 
+def test_a_list_that_is_not_all_texts_is_checked_where_it_can_be() -> None:
+    assert problems_of('network.is_in([tenant, "10.0.0.0/8", "x"])')[0][:2] == (1, 38)
+
+
 def test_equal_conditions_are_compiled_once() -> None:
     compiler = ConditionCompiler()
     assert compiler.compile("request.secure", NO_NAMES) is compiler.compile("request.secure", NO_NAMES)

@@ -143,6 +143,7 @@ def test_each_wrong_option_is_an_error_at_its_place(
         ("name: page", "name: 'a,b'", "4:11: 'a,b': a name starts with a letter or digit and has letters, digits, '.', '_' and '-', 64 at most"),
         ("  - name: page\n    match", "  - match", "4:5: the key 'name' is missing"),
         ("/pages/{id}", "/pages/{id", "5:27: a wildcard or parameter takes a whole segment: *, {name} or, at the end, **"),
+        ('"/pages/{id}"', "[/]", "5:19: expected text, found a list"),
         ("/pages/{id}", "/pages//{id}", "5:27: the template has an empty segment (//)"),
         ('path: "/pages/{id}", ', "", "5:12: the key 'path' is missing"),
         (", methods: [GET, POST]", "", "5:12: the key 'methods' is missing"),

@@ -34,7 +34,9 @@ def test_a_cycle_behind_a_tail_is_found_without_the_tail() -> None:
 
 
 def test_a_diamond_is_no_cycle() -> None:
-    assert find_cycles({"a": ("b", "c"), "b": ("d",), "c": ("d",), "d": ()}) == []
+    diamond = {"a": ("b", "c"), "b": ("d",), "c": ("d",), "d": ()}
+    assert find_cycles(diamond) == []
+    assert Roles(diamond).held(["a"]) == {"a", "b", "c", "d"}
 
 
 def test_two_cycles_are_both_found() -> None:

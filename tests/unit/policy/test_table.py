@@ -142,6 +142,12 @@ def test_a_template_without_a_route_for_the_host_is_not_there() -> None:
     }
 
 
+def test_a_rest_of_another_host_gives_way_to_a_broader_one() -> None:
+    policy = PolicyTable([rule("one", "/a/**", hosts=("one",)), rule("all", "/**")], Roles({}), "v")
+    found = [policy.match(host, "/a/b") for host in ("one", "two")]
+    assert [node and node.template for node in found] == ["/a/**", "/**"]
+
+
 def test_routes_of_one_template_share_it_by_method_and_host() -> None:
     policy = PolicyTable(
         [
@@ -346,6 +352,26 @@ def test_an_entry_for_another_tenant_is_named_when_nothing_is_nearer(
     policy = compiled(POLICY.replace("      - {roles: [auditor], when: 'network.is_in(\"10.0.0.0/8\")'}\n", ""))
     found = matched(policy.resolve(HOST, "/invoices/1", "GET"))
     assert policy.decide(found, session("auditor"), facts(), now).reason is Reason.TENANT_MISMATCH
+
+
+def test_of_several_refusals_the_nearest_to_allowing_is_named(
+    compiled: Callable[..., PolicyTable], session: Callable[..., Session], facts: Callable[..., Facts], now: float
+) -> None:
+    """A condition that failed, then one that was false, then another tenant, then the list; the first of its kind."""
+    entries = [
+        "tenants: [zeta]",
+        "when: 'network.is_in(\"10.0.0.0/8\")'",
+        'when: user.name == "bob"',
+        'when: request.method == "PUT"',
+    ]
+    for order, line in ((entries, "10"), (entries[::-1], "11"), (entries[2:], "9"), (entries[:1], "9")):
+        allow = "".join(f"      - {{roles: [client], {entry}}}\n" for entry in order)
+        head = 'version: 1\nroles: {client: {}}\nroutes:\n  - name: x\n    match: {path: "/x", methods: [GET]}\n'
+        policy = compiled(head + "    upstream: portal\n    cache: portal\n    allow:\n" + allow)
+        found = matched(policy.resolve(HOST, "/x", "GET"))
+        decision = policy.decide(found, session("client"), facts(client_ip=""), now)
+        assert decision.rule.split(":")[1] == line
+        assert not decision.allowed
 
 
 def test_nobody_is_allowed_on_a_closed_route(answer: Callable[..., Any], session: Callable[..., Session]) -> None:
