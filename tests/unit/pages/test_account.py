@@ -45,6 +45,17 @@ async def test_nobody_without_a_whole_session_sees_it(site: Site, browser: Brows
     assert (await other.get("/.gateway/account")).location == "/.gateway/enrol"
 
 
+@pytest.mark.parametrize("target", ["", "/password", "/recovery", "/revoke"])
+async def test_a_session_that_owes_something_sees_no_page_of_the_account(
+    site: Site, browser: Browser, target: str
+) -> None:
+    await browser.give_password()
+    assert (await browser.get("/.gateway/account" + target)).location == "/.gateway/mfa"
+    other = site.browser()
+    await other.give_password("bob")
+    assert (await other.get("/.gateway/account" + target)).location == "/.gateway/enrol"
+
+
 async def test_after_signing_in_the_person_comes_back_to_the_account(site: Site, browser: Browser) -> None:
     await browser.get("/.gateway/account")
     await browser.give_password()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -210,8 +210,10 @@ async def test_open_redirect_a_foreign_return_to_becomes_the_start_page(
         "/.gateway/login", page.hidden() | {"username": "alice", "password": PASSWORD, "return_to": target}
     )
     page = await browser.get("/.gateway/mfa")
+    assert page.hidden()["return_to"] == "/"
     answer = await browser.post("/.gateway/mfa", page.hidden() | {"code": site.code(), "return_to": target})
     assert (answer.status, answer.location) == (303, "/")
+    assert (await site.browser().get(f"/.gateway/login?return_to={quote(target)}")).hidden()["return_to"] == "/"
 
 
 ATTACKS = [
