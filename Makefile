@@ -54,9 +54,9 @@ $(STAMPS)/run: requirements/run.txt pyproject.toml | $(STAMPS)/venv
 	@touch $@
 
 $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/run
-	$(PIP) install --quiet --progress-bar on --require-hashes -r requirements/dev.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(STAMPS)/bench: requirements/bench.txt $(STAMPS)/dev
-	$(PIP) install --quiet --progress-bar on --require-hashes -r requirements/bench.txt
+	$(PIP) install --require-hashes -r requirements/bench.txt
 	@touch $@

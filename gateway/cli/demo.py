@@ -105,11 +105,11 @@ async def _run(shown: Demo, steps: _Steps) -> DemoError:
         steps.done()
     except DemoError as error:
         return error
-    current_invocation = current()
-    current_invocation.answer(as_json(shown, time.time()), announcement(shown, time.time()))
+    invocation, now = current(), time.time()
+    invocation.answer(as_json(shown, now), announcement(shown, now, coloured=sys.stdout.isatty()))
     sys.stdout.flush()
-    if sys.stdin.isatty() and not current_invocation.json:
-        click.echo("Press Enter for fresh codes (each opens one door), Ctrl-C to stop and remove everything.")
+    if sys.stdin.isatty() and not invocation.json:
+        click.echo("Press Enter for fresh codes (each is good for one sign-in), Ctrl-C to stop and remove everything.")
         asyncio.get_running_loop().add_reader(sys.stdin, _show_codes, shown)
     return await shown.ended()
 

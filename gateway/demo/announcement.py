@@ -16,10 +16,14 @@ from gateway.demo.ports import LOOPBACK
 from gateway.demo.run import PROGRAM, Demo
 
 SHOWN_AS_QR = "billing"
+WHITE_ON_BLACK, PLAIN = ("\x1b[97;40m", "\x1b[0m"), ("", "")  # ECMA-48 SGR
 
 
-def announcement(demo: Demo, now: float) -> str:
-    """Write the whole text for a terminal; `now` decides which codes are current."""
+def announcement(demo: Demo, now: float, *, coloured: bool = False) -> str:
+    """Write the whole text for a terminal; `now` decides which codes are current.
+
+    `coloured` paints the QR code white on black, so that it can be scanned from a light terminal too.
+    """
     program, config = shlex.quote(_short(PROGRAM)), shlex.quote(_short(demo.config))
     scanned = next(person for person in demo.people if person.name == SHOWN_AS_QR)
     fingerprint = x509.load_pem_x509_certificate(demo.certificate.chain).fingerprint(SHA256()).hex(":").upper()
@@ -32,7 +36,7 @@ Your browser will warn of the certificate, which is the demo's own. Its SHA-256 
 
 {people(demo.people, now)}
 
-{_indented(_qr(scanned.uri))}
+{_indented(_qr(scanned.uri), WHITE_ON_BLACK if coloured else PLAIN)}
 Scan this to add {scanned.name} to an authenticator app, or type one of the secrets into it:
 {_secrets(demo.people)}
 
@@ -43,7 +47,7 @@ To try
     http://{LOOPBACK}:{demo.portal_port}/customers/globex/invoices/1002   the portal alone shows it to anyone
   As client, open the office. As admin, open it again: {demo.url}/office
   In another terminal, watch the evidence and prove it, and ask why:
-    {program} audit tail -c {config}
+    {program} audit tail --follow -c {config}
     {program} audit verify -c {config}
     {program} policy explain --as billing:billing GET {demo.url}/office -c {config}
     curl http://{LOOPBACK}:{demo.ports.admin}/metrics
@@ -98,8 +102,8 @@ def _secrets(persons: tuple[Person, ...]) -> str:
     return "\n".join(f"  {person.name.ljust(width)}   {person.secret}   {person.uri}" for person in persons)
 
 
-def _indented(text: str) -> str:
-    return "\n".join("  " + line for line in text.splitlines())
+def _indented(text: str, paint: tuple[str, str]) -> str:
+    return "\n".join(f"  {paint[0]}{line}{paint[1]}" for line in text.splitlines())
 
 
 def _short(path: Path) -> str:

@@ -22,8 +22,8 @@ from gateway.demo.people import Person, three_people
 from gateway.demo.ports import LOOPBACK
 
 PORTAL_START_S = 10.0
-GATEWAY_START_S = 30.0
-VERB_S = 30.0
+GATEWAY_START_S = 60.0
+VERB_S = 60.0
 STOP_S = 12.0
 """The gateway ends within 10 s of SIGTERM."""
 POLL_S = 0.05

@@ -38,9 +38,15 @@ def test_everything_needed_to_sign_in_is_said(shown: Demo) -> None:
 def test_there_is_one_qr_code_and_the_commands_are_ready_to_paste(shown: Demo) -> None:
     text = announcement(shown, NOW)
     assert "█" in text
-    for verb in ("audit tail", "audit verify", "policy explain"):
+    for verb in ("audit tail --follow", "audit verify", "policy explain"):
         assert f"gateway {verb}" in text
     assert f"-c {shown.config}" in text
+
+
+def test_the_qr_code_is_painted_only_where_colours_are_seen(shown: Demo) -> None:
+    assert "\x1b" not in announcement(shown, NOW)
+    painted = announcement(shown, NOW, coloured=True)
+    assert painted.count("\x1b[97;40m") == painted.count("\x1b[0m") > 10
 
 
 def test_the_fingerprint_is_the_one_a_browser_shows(shown: Demo) -> None:
