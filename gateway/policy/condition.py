@@ -42,6 +42,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     user_agent: str = ""
 
 
+NO_FACTS: Final = Facts(method="", host="", path="")
+"""For rules that ask nothing about the request."""
+
+
 class Circumstances(NamedTuple):
     """Everything a condition can ask about."""
 

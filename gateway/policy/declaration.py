@@ -29,8 +29,8 @@ METHODS: Final = (
 """RFC 9110 section 9 and RFC 5789 without CONNECT and TRACE, then WebDAV (RFC 4918, 3253, 5323)."""
 MAX_BURST: Final = 1_000_000
 
-_REQUIRED: Final = ("name", "match", "upstream")
-_OPTIONAL: Final = (
+REQUIRED: Final = ("name", "match", "upstream")
+OPTIONAL: Final = (
     "public", "allow", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache",
     "allow_encoded_slash", "allow_service_worker", "max_body", "timeout", "unsafe_without_mfa",
 )  # fmt: skip
@@ -117,7 +117,7 @@ def _read_roles(place: Place, into: Declarations) -> None:
 
 
 def _read_route(place: Place, into: Declarations) -> RouteDeclaration | None:
-    entries = place.fields(_REQUIRED, _OPTIONAL)
+    entries = place.fields(REQUIRED, OPTIONAL)
     if entries is None:
         return None
     name = entries["name"].text(NAME, NAME_SENTENCE)

@@ -62,7 +62,18 @@ class Grant:
 class Rule:
     """A route and who may take it: `public`, a list of grants, or, with neither, nobody."""
 
-    __slots__ = ("_still", "grants", "needs_mfa", "parameters", "public", "refused", "resource", "route", "template")
+    __slots__ = (
+        "_still",
+        "asks",
+        "grants",
+        "needs_mfa",
+        "parameters",
+        "public",
+        "refused",
+        "resource",
+        "route",
+        "template",
+    )
 
     def __init__(
         self, *, route: Route, template: Template, grants: tuple[Grant, ...], source: str, mfa_required: bool
@@ -72,6 +83,8 @@ class Rule:
         self.template = template
         self.grants = grants
         self.parameters = template.parameters
+        self.asks = any(grant.condition is not None for grant in grants)
+        """Some grant has a condition: `decide` looks at the facts."""
         self.public = Decision(allowed=True, reason=Reason.PUBLIC, rule=source) if route.public else None
         self.needs_mfa = mfa_required and route.mfa
         reason = Reason.ROLE_MISSING if grants else Reason.NO_RULE

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from gateway.policy import PolicyTable, compile_policy
 from gateway.policy.cases import Result, load_cases, run_cases
+from gateway.policy.condition import NAMES
+from gateway.policy.declaration import OPTIONAL, REQUIRED
 
 ROOT = Path(__file__).parents[3]
 HOSTS = {"portal.example.com": "", "acme.portal.example.com": "acme"}
@@ -44,3 +47,18 @@ def test_every_shipped_rule_has_an_allowed_and_a_refused_case(table: PolicyTable
     for name in public:
         prefix = table.routes[name].template.removesuffix("**")
         assert any(path.startswith(prefix) for path in unreached)
+
+
+def test_the_examples_of_the_manual_work() -> None:
+    manual = (ROOT / "docs" / "policies.md").read_text("utf-8")
+    policies = re.findall(r"```yaml\n(version: 1\n.*?)```", manual, re.DOTALL)
+    cases = re.findall(r"```yaml\n(cases:\n.*?)```", manual, re.DOTALL)
+    assert (len(policies), len(cases)) == (1, 1)
+    table, _ = compile_policy({"manual.yaml": policies[0]}, upstreams={"portal"}, tenants={"acme"}, hosts=HOSTS)
+    read = load_cases({"cases.yaml": cases[0]}, table=table, hosts=HOSTS, tenants=frozenset({"acme"}))
+    assert all(result.passed for result in run_cases(read, table=table, hosts=HOSTS, now=1_800_000_000.0))
+
+
+def test_the_manual_names_every_option_and_every_name_of_a_condition() -> None:
+    manual = (ROOT / "docs" / "policies.md").read_text("utf-8")
+    assert [name for name in (*NAMES, *REQUIRED, *OPTIONAL) if f"`{name}`" not in manual] == []
