@@ -13,11 +13,13 @@ import ssl
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final, cast
 
+from gateway.audit.protocol import GROUP
 from gateway.edge.answers import CONTINUE, plain_answer, refusal_answer
 from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.hardening import Facts, harden, status_line
 from gateway.edge.pipeline import admit
 from gateway.edge.resolve import NO_ROUTE
+from gateway.edge.snapshot import Upstream
 from gateway.edge.upstream import UpstreamConnection
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Action, Durability
@@ -254,7 +256,7 @@ class ClientConnection(asyncio.Protocol):
             self._answer_locally(x, x.resolution.internal)
         elif x.method not in SAFE_METHODS or x.route.action not in _READING_ACTIONS:
             x.phase = Phase.INTENT
-            worker.record(x, "intent", waits=True, at_least=Durability.GROUP)
+            worker.record(x, "intent", waits=True, at_least=GROUP)
         else:
             self._forward(x)
 
@@ -295,7 +297,7 @@ class ClientConnection(asyncio.Protocol):
             connection.close()
             return
         x.sent_at = monotonic()
-        self.deadline = x.sent_at + self._worker.upstream_of(x).response_timeout_s
+        self.deadline = x.sent_at + (x.route.response_timeout_s or _destination(x).response_timeout_s)
         connection.send(x, self._worker.request_head(x, self._forwarding))
         if not x.body_done:
             if x.fields.expects_continue and not self._buffer and self.transport is not None:
@@ -334,7 +336,7 @@ class ClientConnection(asyncio.Protocol):
             x.upstream.write(body)
         if x.body_done:
             self._mode = BUSY
-            self.deadline = now + self._worker.upstream_of(x).response_timeout_s
+            self.deadline = now + (x.route.response_timeout_s or _destination(x).response_timeout_s)
         else:
             grace = self.upload_since + wire.body_timeout_s + x.received / MIN_BODY_RATE
             self.deadline = min(now + wire.body_timeout_s, grace)
@@ -449,7 +451,7 @@ class ClientConnection(asyncio.Protocol):
             facts = Facts(
                 secure=x.secure,
                 authority=authority.text.encode("ascii"),
-                upstream_authorities=self._worker.upstream_of(x).authorities,
+                upstream_authorities=_destination(x).authorities,
                 no_store=not x.route.public and x.route.cache == "no-store",
                 allow_service_worker=x.route.allow_service_worker,
             )
@@ -474,7 +476,7 @@ class ClientConnection(asyncio.Protocol):
             )
             self._write(x, piece)
             return
-        x.held.append(piece)
+        cast("list[bytes]", x.held).append(piece)  # a list since the head
         x.held_bytes += len(piece)
         if x.held_bytes > MAX_HELD_BYTES and x.upstream is not None:
             x.upstream.pause_reading()
@@ -495,7 +497,7 @@ class ClientConnection(asyncio.Protocol):
             if x.phase is Phase.RELEASED:
                 self._write(x, _END_OF_CHUNKS)
             else:
-                x.held.append(_END_OF_CHUNKS)
+                cast("list[bytes]", x.held).append(_END_OF_CHUNKS)  # a list since the head
         if x.phase is Phase.RELEASED:
             self._close_exchange(x)
 
@@ -519,7 +521,7 @@ class ClientConnection(asyncio.Protocol):
             x.reason = reason
             x.tunnel = False
         else:
-            x.held = []
+            x.held = ()
             x.held_bytes = 0
             x.chunked = x.tunnel = False
             x.sent = 0
@@ -574,7 +576,7 @@ class ClientConnection(asyncio.Protocol):
     def _release(self, x: Exchange) -> None:
         transport = self.transport
         assert transport is not None  # noqa: S101 - not gone
-        held, x.held, x.held_bytes = x.held, [], 0
+        held, x.held, x.held_bytes = list(x.held), (), 0
         x.phase = Phase.RELEASED
         if x.ended and x.outcome != "completed" and x.allowed and not x.recorded_single:
             self._abort(x)  # the answer broke off while its head was being recorded
@@ -683,8 +685,9 @@ class ClientConnection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
-    def _idle_timeout(self, x: Exchange) -> float:
-        return self._worker.upstream_of(x).idle_timeout_s
+    @staticmethod
+    def _idle_timeout(x: Exchange) -> float:
+        return _destination(x).idle_timeout_s
 
     # the worker's sweep
 
@@ -731,3 +734,8 @@ class ClientConnection(asyncio.Protocol):
                 self.transport.close()
         elif x.phase < Phase.HELD:
             x.close = True
+
+
+def _destination(x: Exchange) -> Upstream:
+    assert x.destination is not None  # noqa: S101 - set when the exchange was forwarded
+    return x.destination

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.edge.sessions import SessionEntry
-from gateway.edge.snapshot import Snapshot
+from gateway.edge.snapshot import Snapshot, Upstream
 from gateway.exchange.envelope import Event
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Durability, Route
@@ -77,12 +78,14 @@ class Exchange:
     received: int = 0
     body_done: bool = True
     # upstream
+    destination: Upstream | None = None
+    """Where the route leads; settled when the request is admitted."""
     upstream: UpstreamConnection | None = None
     sent_at: float = 0.0
     attempts: int = 0
     # answer
     status: int = 0
-    held: list[bytes] = field(default_factory=list)
+    held: list[bytes] | tuple[bytes, ...] = ()
     """What waits for a record."""
     held_bytes: int = 0
     chunked: bool = False
@@ -95,7 +98,7 @@ class Exchange:
     close: bool = False
     tunnel: bool = False
     outcome: str = "completed"
-    events: list[Event] = field(default_factory=list)
+    events: Sequence[Event] = ()
 
     def recorded(self, *, safe: bool) -> None:
         """Pass the daemon's word on to the connection."""

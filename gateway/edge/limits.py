@@ -17,6 +17,7 @@ from gateway.exchange.route import LimitSpec
 from gateway.ratelimit.gcra import Bucket
 
 WAYS: Final = 8
+REMEMBERED: Final = 65_536
 _FULL: Final = -1
 
 
@@ -38,18 +39,16 @@ class LimitTable:
         self._sets = slots // WAYS
         self._fd = fd if shared else -1
         self._secret = secret
-        self._keys_of: dict[tuple[str, str], int] = {}
         self.full = 0
 
     def take(self, bucket: Bucket, subject: str, now: float) -> float:
         """Take one request; 0.0 when it conforms, else the seconds after which one would."""
-        spec = bucket.spec
-        name = (spec.name, subject)
-        key = self._keys_of.get(name)
+        known = bucket.keys
+        key = known.get(subject)
         if key is None:
-            if len(self._keys_of) >= 65536:
-                self._keys_of.clear()
-            key = self._keys_of[name] = key_of(spec.name, subject, self._secret)
+            if len(known) >= REMEMBERED:
+                known.clear()
+            key = known[subject] = key_of(bucket.spec.name, subject, self._secret)
         number = key % self._sets
         if self._fd < 0:
             return self._take(bucket, key, number * WAYS, now)

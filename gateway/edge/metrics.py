@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from gateway.exchange.metrics import Registry
+from bisect import bisect_left
+
+from gateway.exchange.metrics import LATENCY_BUCKETS_S, Registry, Sample
+
+
+class Finished:
+    """Requests that ended alike: how many, how long they took, what they carried."""
+
+    __slots__ = ("buckets", "received", "seconds", "sent")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
+        self.seconds = 0.0
+        self.received = 0
+        self.sent = 0
+
+    def add(self, seconds: float, received: int, sent: int) -> None:
+        """Count one request."""
+        self.buckets[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        self.seconds += seconds
+        self.received += received
+        self.sent += sent
 
 
 class EdgeMetrics:
@@ -10,13 +31,15 @@ class EdgeMetrics:
 
     def __init__(self) -> None:
         self.registry = registry = Registry()
-        self.requests = registry.counter("gateway_requests_total", "Requests answered.", ("route", "outcome", "code"))
-        self.duration = registry.histogram(
+        self.finished: dict[tuple[str, str, int, str, str], Finished] = {}
+        """By route, outcome, status, stage and reason: one look-up a request, spread over the metrics on scrape."""
+        self._requests = registry.counter("gateway_requests_total", "Requests answered.", ("route", "outcome", "code"))
+        self._duration = registry.histogram(
             "gateway_request_duration_seconds",
             "From the last byte of the head to the release of the answer.",
             ("route",),
         )
-        self.decisions = registry.counter(
+        self._decisions = registry.counter(
             "gateway_decisions_total", "Requests by the stage that decided and its reason.", ("stage", "reason")
         )
         self.connections = registry.gauge("gateway_client_connections", "Open client connections.")
@@ -30,8 +53,8 @@ class EdgeMetrics:
         self.upstream_failures = registry.counter(
             "gateway_upstream_failures_total", "Requests that an upstream failed.", ("upstream", "reason")
         )
-        self.received = registry.counter("gateway_received_bytes_total", "Body bytes received from clients.")
-        self.sent = registry.counter("gateway_sent_bytes_total", "Body bytes sent to clients.")
+        self._received = registry.counter("gateway_received_bytes_total", "Body bytes received from clients.")
+        self._sent = registry.counter("gateway_sent_bytes_total", "Body bytes sent to clients.")
         self.audit_unacked = registry.gauge(
             "gateway_audit_unacked_records", "Records handed to the audit daemon and not acknowledged yet."
         )
@@ -44,3 +67,24 @@ class EdgeMetrics:
         self.csp_reports = registry.counter(
             "gateway_csp_reports_total", "Reports of browsers about content the report-only policy would block."
         )
+
+    def dump(self) -> list[Sample]:
+        """Everything counted so far."""
+        for metric in (self._requests, self._decisions):
+            metric.values.clear()
+        self._duration.counts.clear()
+        self._duration.sums.clear()
+        received = sent = 0
+        for (route, outcome, status, stage, reason), finished in self.finished.items():
+            count = sum(finished.buckets)
+            self._requests.inc((route, outcome, str(status)), count)
+            self._decisions.inc((stage, reason), count)
+            labels = (route,)
+            known = self._duration.counts.get(labels, [0] * len(finished.buckets))
+            self._duration.counts[labels] = [a + b for a, b in zip(known, finished.buckets, strict=True)]
+            self._duration.sums[labels] = self._duration.sums.get(labels, 0.0) + finished.seconds
+            received += finished.received
+            sent += finished.sent
+        self._received.values[()] = received
+        self._sent.values[()] = sent
+        return self.registry.dump()

@@ -16,7 +16,7 @@ from gateway.edge.sessions import Sessions
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
-from gateway.policy import Facts
+from gateway.policy import NO_FACTS, Facts
 from gateway.wire.forwarded import client_address, limiter_key
 
 STORE_RETRY_S: Final = 2.0
@@ -102,31 +102,16 @@ def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Re
         return Refusal("session", Reason.SIGN_IN_REQUIRED)
 
     # 8 policy: the only source of ALLOW
-    target = resolution.target
-    assert target is not None  # noqa: S101 - a resolution with a match has a target
-    decision = s.policy.decide(
-        resolution.match,
-        session,
-        Facts(
-            method=x.method.decode("ascii"),
-            host=authority.host,
-            path=target.path,
-            query=target.query.decode("ascii"),
-            client_ip=x.client_ip,
-            secure=x.secure,
-            user_agent=fields.user_agent.decode("latin-1"),
-        ),
-        now,
-    )
+    decision = s.policy.decide(resolution.match, session, _facts(x) if resolution.match.rule.asks else NO_FACTS, now)
     x.rule = decision.rule
     if not decision.allowed:
         return Refusal("policy", decision.reason, decision.rule)
 
     # 9 limits by user, tenant and route
-    if s.user_limits or route.limit is not None:
+    if s.limits_of[route.name]:
         user = session.user_id if session is not None else ""
         of_tenant = session.tenant if session is not None else tenant
-        for bucket in s.user_limits if route.limit is None else (*s.user_limits, s.route_limits[route.name]):
+        for bucket in s.limits_of[route.name]:
             subject = subject_of(bucket.spec, ip=counted, user=user, tenant=of_tenant, route=route.name)
             wait = limits.take(bucket, subject, now)
             if wait:
@@ -148,6 +133,22 @@ def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Re
         sessions.touch(entry, now)
     x.stage, x.reason, x.allowed = "policy", decision.reason, True
     return None
+
+
+def _facts(x: Exchange) -> Facts:
+    """What conditions may ask about the request."""
+    fields, resolution = x.fields, x.resolution
+    assert resolution is not None  # noqa: S101 - asked for after routing
+    assert resolution.target is not None  # noqa: S101 - a resolution with a match has a target
+    return Facts(
+        method=x.method.decode("ascii"),
+        host=fields.authority.host if fields.authority is not None else "",
+        path=resolution.target.path,
+        query=resolution.target.query.decode("ascii"),
+        client_ip=x.client_ip,
+        secure=x.secure,
+        user_agent=fields.user_agent.decode("latin-1"),
+    )
 
 
 def retry_after(seconds: float) -> int:

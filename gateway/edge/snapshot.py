@@ -82,13 +82,13 @@ class Snapshot:
     issuer: str
     public_port: int
     upstreams: Mapping[str, Upstream]
+    """By name; every route's upstream is among them."""
     pages: Upstream
     limits: tuple[Bucket, ...]
     """Limits that count before any store is touched: per address."""
-    user_limits: tuple[Bucket, ...]
-    """Limits that need to know who it is."""
+    limits_of: Mapping[str, tuple[Bucket, ...]]
+    """Limits of each route that need to know who it is: the general ones, then the route's own."""
     login_limit: Bucket
-    route_limits: Mapping[str, Bucket]
     trusted_proxies: tuple[Network, ...]
     mapped_names: frozenset[bytes]
     headers: HeaderRules

@@ -12,22 +12,22 @@ import socket
 import ssl
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from time import monotonic, monotonic_ns, time
+from time import monotonic, time
 from typing import Any, Final
 
 import msgspec
 import orjson
 
 from gateway.audit.access import MAX_USER_AGENT_BYTES, Node, Place, encode_text, fill, template
-from gateway.audit.protocol import GRADE
+from gateway.audit.protocol import ASYNC, GRADE
 from gateway.edge.assertion import ASSERTION_REUSE_S, identity_fields
 from gateway.edge.client import ClientConnection
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.hardening import status_line
 from gateway.edge.limits import LimitTable
-from gateway.edge.metrics import EdgeMetrics
+from gateway.edge.metrics import EdgeMetrics, Finished
 from gateway.edge.recorder import Recorder
 from gateway.edge.sessions import Sessions
 from gateway.edge.snapshot import Snapshot, Upstream
@@ -35,13 +35,16 @@ from gateway.edge.upstream import Pool
 from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, Event, pack_envelope, unpack_events
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
-from gateway.exchange.route import Durability
 from gateway.wire.forwarded import forwarding_fields
 from gateway.wire.response import ResponseHead
 
 SWEEP_S: Final = 0.25
 TEMPLATES: Final = 2048
-_GRADE_ORDER: Final = (Durability.ASYNC, Durability.GROUP, Durability.STRICT)
+_REASONS: Final = {reason: reason.value.encode("ascii") for reason in Reason}
+_LINE: Final = (
+    b'{"event":"request.completed","time":%.3f,"request_id":"%b","route":"%b","outcome":"%b","reason":"%b",'
+    b'"status":%d,"duration_s":%.6f,"received":%d,"sent":%d}\n'
+)
 _NO_USER_AGENT: Final = b'""'
 
 
@@ -84,11 +87,14 @@ class Worker:
         self._old_pools: list[Pool] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._servers: list[asyncio.Server] = []
-        self._prefix = random(5).hex()
-        self._count = 0
+        self._random = random(5).hex()
+        self._millisecond = -1
+        self._prefix = b""
+        self._count = int.from_bytes(random(4), "little")
         self._templates: dict[tuple[str, bytes, str, str, str], bytes] = {}
         self._identities: dict[tuple[str, str], tuple[float, object, bytes]] = {}
         self._user_agents: dict[bytes, bytes] = {}
+        self._rules: dict[str, bytes] = {}
         self._lines: list[bytes] = []
         self._tls: dict[str, ssl.SSLContext] = {}
         self._sweeper: asyncio.Task[None] | None = None
@@ -207,19 +213,22 @@ class Worker:
 
     def request_id(self, now: float) -> bytes:
         """A UUIDv7 (RFC 9562 §5.7): milliseconds, then this worker's random bits and counter."""
+        millisecond = int(now * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            text, random = f"{millisecond:012x}", self._random
+            self._prefix = f"{text[:8]}-{text[8:]}-7{random[:3]}-8{random[3:6]}-{random[6:]}".encode("ascii")
         self._count = count = (self._count + 1) & 0xFFFFFFFF
-        text = f"{int(now * 1000):012x}{self._prefix}{count:08x}"
-        return f"{text[:8]}-{text[8:12]}-7{text[12:15]}-8{text[15:18]}-{text[18:30]:0>12}".encode("ascii")
-
-    def upstream_of(self, x: Exchange) -> Upstream:
-        """The upstream of the exchange's route; our own pages for `/.gateway/`."""
-        if x.resolution is not None and x.resolution.internal:
-            return x.snapshot.pages
-        return x.snapshot.upstreams.get(x.route.upstream, x.snapshot.pages)
+        return b"%b%08x" % (self._prefix, count)
 
     def pool_of(self, x: Exchange) -> Pool:
-        """The pool of the exchange's upstream."""
-        upstream = self.upstream_of(x)
+        """The pool of the upstream that the exchange's route leads to."""
+        snapshot = x.snapshot
+        if x.resolution is None or x.resolution.internal:
+            upstream = snapshot.pages
+        else:
+            upstream = snapshot.upstreams[x.route.upstream]
+        x.destination = upstream
         pool = self._pools.get(upstream.name)
         if pool is None:
             pool = self._pools[upstream.name] = Pool(upstream, self.metrics, self.spawn)
@@ -240,7 +249,8 @@ class Worker:
         fields, authority, resolution = x.fields, x.fields.authority, x.resolution
         assert authority is not None  # noqa: S101 - admitted
         assert resolution is not None  # noqa: S101 - admitted
-        upstream = self.upstream_of(x)
+        upstream = x.destination
+        assert upstream is not None  # noqa: S101 - set with the pool
         key = (authority.text, x.client_ip, x.secure)
         ours = forwarding.get(key)
         if ours is None:
@@ -335,19 +345,17 @@ class Worker:
 
     # the record, the log line, the counters
 
-    def record(self, x: Exchange, phase: str, *, waits: bool, at_least: Durability = Durability.ASYNC) -> None:
+    def record(self, x: Exchange, phase: str, *, waits: bool, at_least: int = ASYNC) -> None:
         """Hand the record of `x` to the audit daemon; with `waits`, `x.recorded` is called when it is safe."""
         recorder = self._recorder
-        durability = x.durability if _GRADE_ORDER.index(x.durability) >= _GRADE_ORDER.index(at_least) else at_least
-        if not waits:
-            durability = Durability.ASYNC
+        grade = max(GRADE[x.durability], at_least) if waits else ASYNC
         uid = (
             x.request_id
             if phase in ("single", "opening")
             else x.request_id[:-1] + (b"i" if phase == "intent" else b"c")
         )
         resolution = x.resolution
-        mono = monotonic_ns()
+        mono = monotonic()
         payload = fill(
             self._template(x),
             allowed=x.allowed,
@@ -358,22 +366,22 @@ class Worker:
             user_agent=self._user_agent(x.fields.user_agent),
             minor=x.minor,
             status=x.status,
-            latency_ms=int((monotonic() - x.started_mono) * 1000),
+            latency_ms=int((mono - x.started_mono) * 1000),
             length=x.sent,
             sequence=recorder.sequence,
             uid=uid,
-            rule=encode_text(x.rule.encode(), 256),
+            rule=self._rule(x.rule),
             resources=resolution.resources if resolution is not None else b"",
             client_ip=x.client_ip.encode("ascii"),
             client_port=x.client.peer_port,
-            reason=x.reason.value.encode("ascii"),
+            reason=_REASONS[x.reason],
             time_ms=int(x.started * 1000),
             events=_encode_events(x.events) if x.events else b"",
-            mono_ns=mono,
+            mono_ns=int(mono * 1e9),
             outcome=x.outcome.encode("ascii"),
             phase=phase.encode("ascii"),
         )
-        recorder.add(payload, GRADE[durability], x if waits else None)
+        recorder.add(payload, grade, x if waits else None)
 
     def _template(self, x: Exchange) -> bytes:
         session = x.entry.session if x.entry is not None else None
@@ -402,25 +410,31 @@ class Worker:
             known = self._user_agents[value] = encode_text(value, MAX_USER_AGENT_BYTES)
         return known
 
+    def _rule(self, place: str) -> bytes:
+        known = self._rules.get(place)
+        if known is None:
+            if len(self._rules) >= TEMPLATES:
+                self._rules.clear()
+            known = self._rules[place] = encode_text(place.encode(), 256)
+        return known
+
     def completed(self, x: Exchange) -> None:
         """Count a finished exchange and write its line."""
-        metrics, route, reason = self.metrics, x.route.name, x.reason.value
         seconds = monotonic() - x.started_mono
-        metrics.requests.inc((route, x.outcome, str(x.status)))
-        metrics.decisions.inc((x.stage, reason))
-        metrics.duration.observe(seconds, (route,))
-        if x.received:
-            metrics.received.values[()] += x.received
-        metrics.sent.values[()] += x.sent
+        key = (x.route.name, x.outcome, x.status, x.stage, x.reason)
+        finished = self.metrics.finished.get(key)
+        if finished is None:
+            finished = self.metrics.finished[key] = Finished()
+        finished.add(seconds, x.received, x.sent)
         if x.snapshot.log_requests:
             self._lines.append(
-                b'{"event":"request.completed","time":%.3f,"request_id":"%b","route":"%b","outcome":"%b","reason":"%b","status":%d,"duration_s":%.6f,"received":%d,"sent":%d}\n'
+                _LINE
                 % (
                     x.started,
                     x.request_id,
-                    route.encode(),
+                    x.route.name.encode(),
                     x.outcome.encode(),
-                    reason.encode(),
+                    _REASONS[x.reason],
                     x.status,
                     seconds,
                     x.received,
@@ -446,5 +460,5 @@ class Worker:
         )
 
 
-def _encode_events(events: list[Event]) -> bytes:
-    return b'"events":' + orjson.dumps(msgspec.to_builtins(events), option=orjson.OPT_SORT_KEYS) + b","
+def _encode_events(events: Sequence[Event]) -> bytes:
+    return b'"events":' + orjson.dumps(msgspec.to_builtins(list(events)), option=orjson.OPT_SORT_KEYS) + b","

@@ -12,7 +12,7 @@ from gateway.exchange.route import LimitSpec
 class Bucket:
     """A limit in the units of the algorithm."""
 
-    __slots__ = ("interval_s", "spec", "tolerance_s")
+    __slots__ = ("interval_s", "keys", "spec", "tolerance_s")
 
     def __init__(self, spec: LimitSpec) -> None:
         self.spec = spec
@@ -20,6 +20,8 @@ class Bucket:
         """Seconds that one request costs."""
         self.tolerance_s = self.interval_s * (spec.burst - 1)
         """How far the TAT may run ahead of now before a request is refused."""
+        self.keys: dict[str, int] = {}
+        """Keys of subjects that were counted lately, kept by whoever counts."""
 
     def admit(self, tat: float, now: float) -> float:
         """The new TAT when one request conforms, or 0.0 when it does not (see `retry_after`)."""

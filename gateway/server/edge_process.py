@@ -124,7 +124,7 @@ class EdgeProcess:
             health["audit"] = "the audit process does not take records"
         if self._store_problem:
             health["store"] = self._store_problem
-        return Dumped(samples=worker.metrics.registry.dump(), health=health)
+        return Dumped(samples=worker.metrics.dump(), health=health)
 
     async def drain(self, seconds: float) -> None:
         """Finish what is open."""

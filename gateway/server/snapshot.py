@@ -16,6 +16,7 @@ from gateway.edge.resolve import Resolver
 from gateway.edge.snapshot import Server, Snapshot, Upstream, WireLimits
 from gateway.exchange.errors import ConfigurationError
 from gateway.pages.errors import ERROR_PAGE_CSP, error_page
+from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
 from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
 from gateway.server.settings import Upstream as UpstreamSettings
@@ -55,9 +56,8 @@ def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
         },
         pages=_pages(run_dir),
         limits=tuple(bucket for bucket in limits if bucket.spec.per == "ip"),
-        user_limits=tuple(bucket for bucket in limits if bucket.spec.per != "ip"),
+        limits_of=_limits_of(validated.table, tuple(bucket for bucket in limits if bucket.spec.per != "ip")),
         login_limit=Bucket(settings.limit_specs[LOGIN_LIMIT]),
-        route_limits={name: Bucket(route.limit) for name, route in validated.table.routes.items() if route.limit},
         trusted_proxies=settings.trusted_proxies,
         mapped_names=frozenset(
             fold(name.encode("ascii")) for upstream in settings.upstreams.values() for name in upstream.headers.values()
@@ -72,6 +72,13 @@ def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
         jwks=key_set(keyring, time.time()),
         log_requests=settings.logging.requests,
     )
+
+
+def _limits_of(table: PolicyTable, general: tuple[Bucket, ...]) -> dict[str, tuple[Bucket, ...]]:
+    return {
+        name: (*general, Bucket(route.limit)) if route.limit is not None else general
+        for name, route in table.routes.items()
+    }
 
 
 def signer(keyring: Keyring) -> Callable[[dict[str, object]], bytes]:

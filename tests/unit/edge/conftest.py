@@ -189,9 +189,9 @@ def make_snapshot(portal_port: int, **changes: Any) -> Snapshot:
     )  # fmt: skip
     values: dict[str, Any] = {
         "version": "v1", "policy": table, "resolver": Resolver(table), "hosts": {"127.0.0.1": "", "globex.example": "globex"}, "issuer": "http://127.0.0.1",
-        "public_port": 8443, "upstreams": {"portal": upstream}, "pages": replace(upstream, name="gateway", internal=True), "limits": (), "user_limits": (),
+        "public_port": 8443, "upstreams": {"portal": upstream}, "pages": replace(upstream, name="gateway", internal=True), "limits": (),
         "login_limit": Bucket(LimitSpec(name="login", rate_per_s=1 / 60, burst=3, per="ip")),
-        "route_limits": {name: Bucket(route.limit) for name, route in table.routes.items() if route.limit}, "trusted_proxies": (),
+        "limits_of": {name: (Bucket(route.limit),) if route.limit else () for name, route in table.routes.items()}, "trusted_proxies": (),
         "mapped_names": frozenset(), "headers": HeaderRules(b"max-age=63072000", b"object-src 'none'; base-uri 'self'; frame-ancestors 'self'", b"", b"same-origin", b"camera=()", b"same-origin", b"same-origin"),
         "durability": Durability.GROUP, "wire": WIRE, "mfa_required": True, "error_page": error_page, "error_page_csp": ERROR_PAGE_CSP,
         "sign": lambda claims: b"signed", "jwks": b'{"keys":[]}', "log_requests": True,
