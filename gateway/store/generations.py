@@ -65,8 +65,10 @@ class Generations:
         self.slots: memoryview[int] = memoryview(mmap.mmap(self._descriptor, _SIZE)).cast("Q")
 
     def close(self) -> None:
-        """Let go of the file; the object is of no use afterwards."""
-        os.close(self._descriptor)
+        """Let go of the file; the object is of no use afterwards. Twice is fine."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def refresh(self) -> None:
         """Follow a file that was replaced under us; `slots` is a new view then.
