@@ -299,6 +299,8 @@ def _look_up(settings: Settings, name: str) -> User:
             _refuse(f"--as: {error}")
     if user is None:
         _refuse(f"there is no user {name!r}; {hint}")
+    if user.disabled:
+        _refuse(f"the user {name!r} is disabled and can have no session; {hint}")
     return user
 
 

@@ -303,6 +303,9 @@ def test_explain_looks_a_user_up_when_no_roles_are_given_and_roles_that_are_give
     assert (without.exit_code, "as alice (no role)" in without.stdout) == (1, True)
     missing = runner.invoke(program, [*ask, "--as", "bob"])
     assert (missing.exit_code, "there is no user 'bob'" in missing.stderr) == (2, True)
+    assert runner.invoke(program, ["user", "disable", "alice", *config]).exit_code == 0
+    disabled = runner.invoke(program, [*ask, "--as", "alice"])
+    assert (disabled.exit_code, "is disabled and can have no session" in disabled.stderr) == (2, True)
     invalid = runner.invoke(program, [*ask, "--as", "b b"])
     assert (invalid.exit_code, "a name holds no white space" in invalid.stderr) == (2, True)
 
