@@ -31,7 +31,7 @@ _LARGEST_BODY: Final = 1024
 class Subject(Protocol):
     """What the listener tells about."""
 
-    def problems(self) -> dict[str, str]:
+    async def problems(self) -> dict[str, str]:
         """Say what keeps the gateway from being ready, by subject."""
 
     async def samples(self) -> list[Sample]:
@@ -85,7 +85,7 @@ class AdminListener:
         return web.json_response({"live": True})
 
     async def _ready(self, _request: web.Request) -> web.Response:
-        problems = self._subject.problems()
+        problems = await self._subject.problems()
         return web.json_response({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:

@@ -155,8 +155,13 @@ class Supervisor:
             await self._trail.record("gateway.reloaded", more=self._facts())
         return diagnostics
 
-    def problems(self) -> dict[str, str]:
-        """Say what keeps the gateway from being ready, by subject; nothing when it is."""
+    async def problems(self) -> dict[str, str]:
+        """Ask every process, and say what keeps the gateway from being ready, by subject; nothing when it is."""
+        if self.is_started and not self.is_draining:
+            await asyncio.gather(*(child.dump() for child in self.children))
+        return self._known_problems()
+
+    def _known_problems(self) -> dict[str, str]:
         if self.is_draining:
             return {"gateway": "is stopping"}
         if not self.is_started:
@@ -333,7 +338,7 @@ class Supervisor:
         self._progress("")
 
     def _own_samples(self) -> list[Sample]:
-        ready = not self.problems()
+        ready = not self._known_problems()
         return [
             _gauge("gateway_build_info", "Version of the gateway.", ("version", "revision"), {(__version__, ""): 1}),
             _gauge(
@@ -394,6 +399,7 @@ def _refuse_fixed(old: Validated, new: Validated) -> None:
         ("workers", before.worker_count, after.worker_count),
         ("state_dir", before.state_dir, after.state_dir),
         ("logging", before.logging, after.logging),
+        ("http.handshake_timeout", before.http.handshake_timeout, after.http.handshake_timeout),
         ("audit.keys", old.bundle.audit_keys, new.bundle.audit_keys),
     ]
     changed = [name for name, was, is_now in fixed if was != is_now]

@@ -19,7 +19,7 @@ class Node:
         self.wrong: dict[str, str] = {}
         self.registry = Registry()
 
-    def problems(self) -> dict[str, str]:
+    async def problems(self) -> dict[str, str]:
         return self.wrong
 
     async def samples(self) -> list[Sample]:

@@ -1,0 +1,182 @@
+"""`gateway doctor`: what is weak or wrong about this gateway and the machine it is on, in plain words.
+
+It looks and says; it changes nothing. What makes a configuration invalid is `check`'s to say.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import click
+from cryptography import x509
+
+from gateway.cli.invocation import current
+from gateway.exchange.route import Durability
+from gateway.server.confine import landlock_version
+from gateway.server.run_directory import running_process
+from gateway.server.settings import Settings
+from gateway.server.validate import Validated, read_and_validate
+
+_FEW_FILES: Final = 8192
+_SMALL_BACKLOG: Final = 1024
+_LITTLE_SPACE_BYTES: Final = 1 << 30
+_WIDE_PREFIX: Final = {4: 8, 6: 16}
+_ASK_TIMEOUT_S: Final = 3.0
+_VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
+_REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
+_OK: Final = 200
+
+
+class Finding(NamedTuple):
+    """One thing to know."""
+
+    kind: Literal["wrong", "weak"]
+    """`wrong` does not work as it should; `weak` works and could be safer."""
+    subject: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.subject}: {self.sentence}"
+
+
+@click.command(short_help="Say in plain words what is weak or wrong.")
+def doctor() -> None:
+    """Look at the configuration, the machine and, if it runs, the gateway, and say what is weak or wrong.
+
+    Exit 0 when nothing is wrong, 1 when something is, 2 when the configuration may not run at all.
+    """
+    invocation = current()
+    validated = read_and_validate(invocation.config)
+    findings = [*_configuration(validated), *_machine(validated.settings), *_running(validated.settings)]
+    answer = [finding._asdict() for finding in findings]
+    invocation.answer({"findings": answer}, "\n".join(map(str, findings)) or "nothing is wrong, nothing is weak")
+    if any(finding.kind == "wrong" for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def _configuration(validated: Validated) -> Iterator[Finding]:
+    settings = validated.settings
+    for warning in validated.warnings:
+        yield Finding("weak", "gateway.yaml", warning)
+    if settings.mfa.required != "always":
+        yield Finding(
+            "weak", "mfa", "people without a second factor sign in with a password alone; set mfa.required: always"
+        )
+    if "client" not in settings.limit_specs and not any(spec.per == "ip" for spec in settings.limits.values()):
+        yield Finding("weak", "limits", "no limit per address stands before the state store; add limits.client")
+    if settings.audit.durability is Durability.ASYNC:
+        yield Finding(
+            "weak", "audit.durability", "answers leave before their record is on disk; a power cut can lose records"
+        )
+    if not settings.headers.hsts and settings.public_url.scheme == "https":
+        yield Finding("weak", "headers.hsts", "browsers may ask over plain HTTP; set 2y once every host has TLS")
+    for network in settings.trusted_proxies:
+        if network.prefixlen < _WIDE_PREFIX[network.version]:
+            yield Finding(
+                "weak",
+                "trusted_proxies",
+                f"{network} is wide: everybody in it chooses the address that limits and audit see",
+            )
+    for address, (chain, _) in validated.bundle.certificates.items():
+        leaf = x509.load_pem_x509_certificates(chain)[0]
+        if leaf.issuer == leaf.subject:
+            yield Finding(
+                "weak", f"certificate of {address}", "is self-signed: browsers warn, and people learn to ignore it"
+            )
+
+
+def _machine(settings: Settings) -> Iterator[Finding]:
+    if not landlock_version():
+        yield Finding(
+            "weak",
+            "kernel",
+            "no Landlock (Linux 5.13 with it switched on): edge and pages are not separated from the audit trail",
+        )
+    if os.geteuid() == 0:
+        yield Finding(
+            "weak", "user", "runs as root; give the gateway a user of its own, as the systemd unit in deploy/ does"
+        )
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if 0 <= files < _FEW_FILES:
+        yield Finding(
+            "weak", "open files", f"the limit is {files}; allow {_FEW_FILES} or more, two for each connection"
+        )
+    backlog = _number(Path("/proc/sys/net/core/somaxconn"))
+    if backlog is not None and backlog < _SMALL_BACKLOG:
+        yield Finding("weak", "net.core.somaxconn", f"is {backlog}: bursts of new connections are dropped; set 4096")
+    yield from _state_directory(settings.state_dir)
+
+
+def _state_directory(state_dir: Path) -> Iterator[Finding]:
+    existing = next(path for path in (state_dir, *state_dir.parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        yield Finding("wrong", "state_dir", f"{existing} cannot be written by the user id {os.geteuid()}")
+    free = shutil.disk_usage(existing).free
+    if free < _LITTLE_SPACE_BYTES:
+        yield Finding(
+            "wrong", "state_dir", f"{free >> 20} MiB are left; when the disk is full, every request is refused"
+        )
+    system = _file_system(existing)
+    if system in _VOLATILE:
+        yield Finding(
+            "wrong",
+            "state_dir",
+            f"{existing} is in memory ({system}): users, sessions and the audit trail end with the machine",
+        )
+    if system in _REMOTE:
+        yield Finding(
+            "wrong", "state_dir", f"{existing} is on a network file system ({system}): SQLite cannot lock it safely"
+        )
+
+
+def _running(settings: Settings) -> Iterator[Finding]:
+    pid = running_process(settings.state_dir)
+    if pid is None:
+        yield Finding("weak", "gateway", "is not running")
+        return
+    host = settings.admin.address.host
+    if ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    connection = http.client.HTTPConnection(host, settings.admin.address.port, timeout=_ASK_TIMEOUT_S)
+    try:
+        connection.request("GET", "/readyz", headers={"Host": "localhost"})
+        answer = connection.getresponse()
+        problems = json.loads(answer.read())["problems"]
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        yield Finding("wrong", "gateway", f"process {pid} runs, but {settings.admin.address} does not answer")
+        return
+    finally:
+        connection.close()
+    if answer.status != _OK:
+        yield from (Finding("wrong", str(subject), str(sentence)) for subject, sentence in problems.items())
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _file_system(path: Path) -> str:
+    """Name the kind of file system that `path` is on, by the longest mount point above it."""
+    found, longest = "", -1
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    resolved = path.resolve()
+    for line in lines:
+        _, mounted, kind, *_rest = line.split(" ")
+        point = Path(mounted.replace("\\040", " "))
+        if resolved.is_relative_to(point) and len(point.parts) >= longest:
+            found, longest = kind, len(point.parts)
+    return found
