@@ -33,7 +33,10 @@ SECURITY_HEADERS = {
     # Not `no-referrer`: under it browsers send `Origin: null` with our own forms.
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    "Cross-Origin-Opener-Policy": "same-origin",
+    # Severs the window of a portal script that opened us to read our page; `same-origin` would not, because the
+    # portal is of our origin (measured in Chromium). Browsers that do not know the value see one that differs from
+    # the portal's, which severs as well.
+    "Cross-Origin-Opener-Policy": "noopener-allow-popups",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }

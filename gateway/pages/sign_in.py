@@ -18,9 +18,7 @@ SIGN_IN_PAGE = "/.gateway/login"
 MFA_PAGE = "/.gateway/mfa"
 FACTOR_PAGE = "/.gateway/enrol"
 
-_EXPLAINED = frozenset(
-    {Reason.SESSION_EXPIRED, Reason.SESSION_REVOKED, Reason.FRESH_SIGN_IN_REQUIRED, Reason.TOO_MANY_ATTEMPTS}
-)
+_EXPLAINED = frozenset({Reason.SESSION_REVOKED, Reason.FRESH_SIGN_IN_REQUIRED, Reason.TOO_MANY_ATTEMPTS})
 _SIGNED_OUT = "signed_out"
 _MAX_NAME_CHARACTERS = 254
 _MAX_SECRET_CHARACTERS = 1024
@@ -96,6 +94,8 @@ def _notice(reason: str, problem: Problem | None) -> tuple[str, str] | None:
         return None
     if reason == _SIGNED_OUT:
         return ("You are signed out", "Your session on this device has ended.")
+    if reason == Reason.SESSION_EXPIRED:  # whoever comes here with a dead cookie: nobody remembers how it died
+        return (ANSWERS[Reason.SESSION_EXPIRED].title, "It timed out, or it was ended elsewhere. Please sign in again.")
     if reason in _EXPLAINED:
         answer = ANSWERS[Reason(reason)]
         return (answer.title, answer.sentence)
