@@ -1,8 +1,7 @@
 """From a raw request-target to one route, or to the reason why there is none.
 
 The path alone picks the template. Every plausible reading of the path must select the same route as
-the canonical path does, compared without regard to case: else policy and upstream could see different
-resources. A pure function of (host, target, method) and the policy table; remembered per snapshot.
+the canonical path does: else policy and upstream could see different resources. A pure function of (host, target, method) and the policy table; remembered per snapshot.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ from typing import Final
 
 from gateway.audit.access import MAX_PATH_BYTES, encode_resources, encode_text
 from gateway.exchange.reason import Reason
-from gateway.exchange.route import Route
+from gateway.exchange.route import OWN_PAGES, Route
 from gateway.policy import Match, PolicyTable
 from gateway.wire.authority import Authority
-from gateway.wire.target import Target, is_plain, parse_target, readings
+from gateway.wire.target import Target, parse_target
 
-INTERNAL: Final = "/.gateway"
 INTERNAL_PAGES: Final = ("login", "mfa", "enrol", "recovery", "logout", "account", "static", "jwks.json", "csp-report")
 MEMO_ENTRIES: Final = 8192
 
@@ -52,7 +50,7 @@ class Resolver:
         self._internal = {
             name: Route(
                 name=f"gateway.{name}",
-                template=f"{INTERNAL}/{name}",
+                template=f"{OWN_PAGES}/{name}",
                 methods=("GET", "POST"),
                 upstream="gateway",
                 public=True,
@@ -78,11 +76,11 @@ class Resolver:
         if isinstance(target, Reason):
             return self._refused(raw, target)
         path, host = target.path, authority.host
-        if not is_plain(path) and self._is_ambiguous(host, path):
+        if self._table.is_ambiguous(host, path):
             return self._refused(raw, Reason.AMBIGUOUS_PATH)
         path_json = encode_text(path.encode("ascii"), MAX_PATH_BYTES)
-        if path.startswith(INTERNAL + "/") or path == INTERNAL:
-            page = path[len(INTERNAL) + 1 :].partition("/")[0]
+        if path.startswith(OWN_PAGES + "/") or path == OWN_PAGES:
+            page = path[len(OWN_PAGES) + 1 :].partition("/")[0]
             page = page if page in INTERNAL_PAGES else "other"
             return Resolution(target, self._internal[page], None, None, page, target.text, path_json, b"")
         found = self._table.resolve(host, path, method.decode("ascii"))
@@ -95,21 +93,6 @@ class Resolver:
             return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
         resources = encode_resources(found.route, dict(found.parameters))
         return Resolution(target, found.route, found, None, "", target.text, path_json, resources)
-
-    def _is_ambiguous(self, host: str, path: str) -> bool:
-        """Whether some upstream could read the path as another route's (or as one of our own pages)."""
-        variants = readings(path)
-        if variants is None:
-            return True
-        canonical = self._table.match(host, path)
-        internal = path.startswith(INTERNAL)
-        for variant in variants:
-            lowered = variant.lower()
-            if lowered.startswith(INTERNAL) != internal:
-                return True
-            if not internal and self._table.match_folded(host, lowered) is not canonical:
-                return True
-        return False
 
     @staticmethod
     def _refused(raw: bytes, reason: Reason, path_json: bytes = b"") -> Resolution:

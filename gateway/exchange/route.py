@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+
+OWN_PAGES: Final = "/.gateway"
+"""Everything at and under this path is the gateway's own, whatever policy says."""
 
 
 class Action(StrEnum):

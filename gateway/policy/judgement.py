@@ -18,7 +18,7 @@ from gateway.exchange.session import Session
 from gateway.policy.condition import Facts
 from gateway.policy.table import Match, PolicyTable
 from gateway.wire.authority import parse_authority
-from gateway.wire.target import is_plain, parse_target, readings
+from gateway.wire.target import parse_target
 
 _DAY_S = 86400.0
 _FACTOR_REASONS = frozenset({Reason.SIGN_IN_REQUIRED, Reason.MFA_REQUIRED, Reason.MFA_ENROLMENT_REQUIRED})
@@ -102,7 +102,7 @@ def judge(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, person: Pe
     """Answer one request; `hosts` maps each host of the gateway to its tenant (empty = shared by all)."""
     if facts.host not in hosts:
         return _refused(Reason.MISDIRECTED)
-    if is_ambiguous(table, facts):
+    if table.is_ambiguous(facts.host, facts.path):
         return _refused(Reason.AMBIGUOUS_PATH)
     match = table.resolve(facts.host, facts.path, facts.method)
     if isinstance(match, Reason):
@@ -121,15 +121,6 @@ def judge(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, person: Pe
     ):
         return Verdict(match, decision)
     return Verdict(match, Decision(allowed=False, reason=Reason.TENANT_MISMATCH))
-
-
-def is_ambiguous(table: PolicyTable, facts: Facts) -> bool:
-    """Tell whether some upstream could read the path as another route's."""
-    if is_plain(facts.path) and not table.has_capitals:
-        return False
-    variants = readings(facts.path)
-    node = table.match(facts.host, facts.path)
-    return variants is None or any(table.match_folded(facts.host, variant) is not node for variant in variants)
 
 
 def _refused(reason: Reason) -> Verdict:

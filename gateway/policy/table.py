@@ -15,12 +15,12 @@ from urllib.parse import unquote
 
 from gateway.exchange.decision import Decision
 from gateway.exchange.reason import Reason
-from gateway.exchange.route import Route
+from gateway.exchange.route import OWN_PAGES, Route
 from gateway.exchange.session import Owed, Session
 from gateway.policy.condition import Circumstances, Condition, Facts
 from gateway.policy.roles import Roles
 from gateway.policy.template import Template
-from gateway.wire.target import readings
+from gateway.wire.target import is_plain, readings
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -294,6 +294,24 @@ class PolicyTable:
         if not path.startswith("/"):
             return None
         return find(self._folded, path.lower().split("/"), host)
+
+    def is_ambiguous(self, host: str, path: str) -> bool:
+        """Whether some upstream could read a canonical path as another route's, or as one of the gateway's own pages.
+
+        Every plausible reading must select what the path itself selects, compared without case.
+        """
+        if not self.has_capitals and is_plain(path):
+            return False
+        variants = readings(path)
+        if variants is None:
+            return True
+        if path.startswith(OWN_PAGES):
+            return not all(variant.lower().startswith(OWN_PAGES) for variant in variants)
+        node = self.match(host, path)
+        return any(
+            variant.lower().startswith(OWN_PAGES) or self.match_folded(host, variant) is not node
+            for variant in variants
+        )
 
     def resolve(self, host: str, path: str, method: str) -> Match | Reason:
         """Find the route of a request: NO_ROUTE, METHOD_NOT_ALLOWED, or the route and its path parameters."""
