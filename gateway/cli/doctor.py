@@ -22,7 +22,7 @@ from gateway.cli.invocation import current
 from gateway.exchange.route import Durability
 from gateway.server.confine import landlock_version
 from gateway.server.run_directory import running_process
-from gateway.server.settings import Settings
+from gateway.server.settings import LOGIN_LIMIT, Settings
 from gateway.server.validate import Validated, read_and_validate
 
 _FEW_FILES: Final = 8192
@@ -70,7 +70,7 @@ def _configuration(validated: Validated) -> Iterator[Finding]:
         yield Finding(
             "weak", "mfa", "people without a second factor sign in with a password alone; set mfa.required: always"
         )
-    if "client" not in settings.limit_specs and not any(spec.per == "ip" for spec in settings.limits.values()):
+    if not any(limit.per == "ip" for name, limit in settings.limits.items() if name != LOGIN_LIMIT):
         yield Finding("weak", "limits", "no limit per address stands before the state store; add limits.client")
     if settings.audit.durability is Durability.ASYNC:
         yield Finding(

@@ -77,7 +77,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
                 hosts=settings.hosts.keys(),
                 mfa_required=settings.mfa.required == "always",
             )
-            warnings += map(str, findings)
+            warnings += [f"{found.path}:{found.line}:{found.column}: {found.message}" for found in findings]
             errors += _failed_cases(bundle, settings, table, now)
         except DocumentError as error:
             errors += error.diagnostics

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli import program
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    assert CliRunner().invoke(program, ["init", str(tmp_path)]).exit_code == 0
+    return tmp_path
+
+
+def check(directory: Path, *options: str) -> Result:
+    return CliRunner().invoke(program, ["check", "-c", str(directory / "gateway.yaml"), *options])
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_sound_configuration_is_0_and_says_what_it_is(directory: Path) -> None:
+    done = check(directory)
+    assert done.exit_code == 0
+    assert "fine: 1 routes" in done.stdout
+
+
+def test_warnings_are_told_and_are_no_failure(directory: Path) -> None:
+    change(directory / "policies" / "portal.yaml", "  client: {}", "  client: {}\n  idle: {}")
+    change(directory / "gateway.yaml", "breach_check: offline", "breach_check: off")
+    done = check(directory)
+    assert done.exit_code == 0
+    assert done.stdout.count("warning: ") == 2
+    answer = json.loads(check(directory, "--json").stdout)
+    assert answer["ok"] is True
+    assert len(answer["warnings"]) == 2
+
+
+def test_every_error_of_a_run_is_on_a_line_of_its_own_and_the_exit_is_2(directory: Path) -> None:
+    change(directory / "policies" / "portal.yaml", "upstream: portal", "upstream: portla")
+    (directory / "config" / "audit-keys.json").chmod(0o644)
+    change(directory / "config" / "keyring.json", '"version": 1', '"version": 3')
+    done = check(directory)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 3
+    assert "did you mean 'portal'?" in done.stderr
+
+
+def test_errors_can_be_json(directory: Path) -> None:
+    change(directory / "gateway.yaml", "version: 1", "version: 2")
+    done = check(directory, "--json")
+    assert done.exit_code == 2
+    assert json.loads(done.stdout) == {"ok": False, "errors": ["gateway.yaml:3:10: version: write 1"]}
+
+
+def test_a_missing_file_is_an_error_and_no_traceback(tmp_path: Path) -> None:
+    done = check(tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr.strip() == "gateway.yaml: does not exist"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli import doctor as module
+from gateway.cli import program
+from gateway.server.run_directory import RunDirectory
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    assert CliRunner().invoke(program, ["init", str(tmp_path / "g")]).exit_code == 0
+    return tmp_path / "g"
+
+
+def doctor(directory: Path) -> Result:
+    return CliRunner().invoke(program, ["doctor", "-c", str(directory / "gateway.yaml")])
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_what_is_weak_is_said_and_is_no_failure(directory: Path) -> None:
+    change(directory / "gateway.yaml", "required: always", "required: enrolled")
+    change(directory / "gateway.yaml", "trusted_proxies: []", "trusted_proxies: [0.0.0.0/0]")
+    change(directory / "gateway.yaml", "durability: group", "durability: async")
+    change(directory / "gateway.yaml", "hsts: 2y", "hsts: 0s")
+    change(directory / "gateway.yaml", "  client: {rate: 50/s, burst: 200, per: ip}\n", "")
+    done = doctor(directory)
+    assert done.exit_code == 0, done.output
+    for subject in (
+        "mfa",
+        "trusted_proxies",
+        "audit.durability",
+        "headers.hsts",
+        "limits",
+        "certificate of",
+        "gateway: is not running",
+    ):
+        assert f"weak: {subject}" in done.stdout
+
+
+def test_a_configuration_that_may_not_run_is_2(directory: Path) -> None:
+    change(directory / "gateway.yaml", "version: 1", "version: 2")
+    assert doctor(directory).exit_code == 2
+
+
+def test_a_gateway_that_runs_but_does_not_answer_is_wrong(directory: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        change(directory / "gateway.yaml", "127.0.0.1:9090", f"127.0.0.1:{probe.getsockname()[1]}")
+    running = RunDirectory(directory / "state")
+    done = doctor(directory)
+    running.release()
+    assert done.exit_code == 1
+    assert "does not answer" in done.stdout
+
+
+def test_a_state_directory_in_memory_or_on_a_network_is_wrong(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for system, word in (("tmpfs", "in memory"), ("nfs4", "network file system")):
+        monkeypatch.setattr(module, "_file_system", lambda _path, system=system: system)
+        done = doctor(directory)
+        assert done.exit_code == 1
+        assert word in done.stdout
+
+
+def test_the_kernel_without_landlock_is_said(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "landlock_version", lambda: 0)
+    assert "not separated" in doctor(directory).stdout
+
+
+def test_findings_can_be_json(directory: Path) -> None:
+    done = CliRunner().invoke(program, ["--json", "doctor", "-c", str(directory / "gateway.yaml")])
+    assert {"kind", "subject", "sentence"} == set(json.loads(done.stdout)["findings"][0])
+
+
+def test_the_file_system_of_a_path_is_the_one_mounted_nearest() -> None:
+    assert module._file_system(Path("/proc/self")) == "proc"
