@@ -72,6 +72,7 @@ def verify_inclusion(index: int, size: int, leaf_hash: bytes, proof: Sequence[by
     """
     if not 0 <= index < size:
         raise ProofError(f"leaf {index} is not in a tree of {size}")
+    _require_hashes(leaf_hash, root, *proof)
     fn, sn = index, size - 1
     computed = leaf_hash
     for node in proof:
@@ -103,6 +104,7 @@ def verify_consistency(first: int, second: int, first_root: bytes, second_root: 
         if proof or not hmac.compare_digest(first_root, second_root):
             raise ProofError("two roots for one size")
         return
+    _require_hashes(first_root, second_root, *proof)
     path = list(proof)
     if first & (first - 1) == 0:
         path.insert(0, first_root)
@@ -130,3 +132,9 @@ def verify_consistency(first: int, second: int, first_root: bytes, second_root: 
         raise ProofError("the consistency proof is too short")
     if not (hmac.compare_digest(fr, first_root) and hmac.compare_digest(sr, second_root)):
         raise ProofError("the consistency proof leads to other roots")
+
+
+def _require_hashes(*values: bytes) -> None:
+    """Refuse what is no SHA-256 (attack: an empty leaf hash equals an empty root)."""
+    if any(len(value) != HASH_BYTES for value in values):
+        raise ProofError("a hash that is not 32 bytes long")

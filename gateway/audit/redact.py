@@ -30,7 +30,7 @@ _NAMED = re.compile(
 )
 _SCHEME = re.compile(r"\b(bearer|basic|negotiate)([ +]|%20)([A-Za-z0-9._~+/=%-]{6,8192})", re.IGNORECASE)
 _KNOWN = re.compile(
-    r"eyJ[A-Za-z0-9_-]{5,8192}(?:\.[A-Za-z0-9_-]{0,8192}){1,4}"  # JWS and JWE, RFC 7515, RFC 7516
+    r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,8192}+(?:\.[A-Za-z0-9_-]{0,8192}){1,4}"  # JWS and JWE, RFC 7515, RFC 7516
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|\bgh[pousr]_[A-Za-z0-9]{20,255}"
     r"|\bxox[abeprs]-[A-Za-z0-9-]{10,255}"

@@ -203,14 +203,16 @@ class Daemon:
 
     def _listen(self) -> None:
         path = self._layout.socket
-        path.unlink(missing_ok=True)  # a leftover: whoever holds the lock is alone
+        unready = path.with_name(path.name + ".new")
+        unready.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         before = os.umask(0o177)
         try:
-            listener.bind(str(path))
+            listener.bind(str(unready))
         finally:
             os.umask(before)
         listener.listen(512)
+        unready.rename(path)  # who finds the name can connect; a leftover is nobody's: whoever holds the lock is alone
         self._listener = listener
         self._poll.register(listener.fileno(), select.POLLIN)
         if self._control is not None:

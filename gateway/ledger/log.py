@@ -521,6 +521,7 @@ class Log:
         except OSError:
             return 0
         try:
+            self._layout.give(fd)
             have = os.fstat(fd).st_size
             if have < size and self.free_bytes() > 2 * size:
                 with suppress(OSError):

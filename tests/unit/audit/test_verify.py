@@ -44,7 +44,7 @@ def test_a_live_log_is_longer_than_its_last_checkpoint(forge: Forge) -> None:
 
 @pytest.mark.parametrize("part", range(4))
 def test_flipping_any_byte_of_any_file_is_found(forge: Forge, part: int) -> None:
-    files = forge.build(FILES)
+    files = forge.build([[[b"{}"]], [[b"[]"]]])
     for i, (name, data) in enumerate(files):
         end = min(len(data.rstrip(b"\0")) + 40, len(data))
         for at in [*range(part, end, 4), *range(end + part, len(data), 400)]:
@@ -57,7 +57,7 @@ def test_flipping_any_byte_of_any_file_is_found(forge: Forge, part: int) -> None
 
 @pytest.mark.parametrize("bit", range(8))
 def test_flipping_every_single_bit_of_a_small_log_is_found(forge: Forge, bit: int) -> None:
-    name, data = forge.build([[[b"{}"], [b"[]"]]])[0]
+    name, data = forge.build([[[b"{}"]]])[0]
     for at in range(len(data.rstrip(b"\0")) + 40):
         flipped = data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :]
         assert forge.verify([(name, flipped)], checkpoint=forge.checkpoints[-1]).exit_code == 1, at
@@ -234,7 +234,7 @@ def test_a_complete_but_damaged_frame_never_passes_for_an_interrupted_one(forge:
     name, data = files[0]
     frame = forge.frames[0][1]
     start = data.index(frame)
-    for bit in range(8 * start, 8 * (start + len(frame)), 3):
+    for bit in range(8 * start, 8 * (start + len(frame)), 7):
         at = bit // 8
         damaged = data[:at] + bytes([data[at] ^ (1 << bit % 8)]) + data[at + 1 :]
         verdict = forge.verify([(name, damaged)], keys=False, checkpoint=forge.checkpoints[0])
@@ -325,7 +325,7 @@ def test_open_intents_and_gaps_are_declared(forge: Forge) -> None:
     files = forge.build([[[intent, other, outcome, gap, odd]]])
     verdict = forge.verify(files, checkpoint=forge.checkpoints[-1])
     assert verdict.exit_code == 0
-    assert [str(f) for f in verdict.findings if f.kind is Kind.GAP_DECLARED][0].endswith(
+    assert next(str(f) for f in verdict.findings if f.kind is Kind.GAP_DECLARED).endswith(
         "7 records of producer 3 were not stored (refused)"
     )
     assert [f.message for f in verdict.findings if f.kind is Kind.OPEN_INTENT] == [

@@ -1,0 +1,92 @@
+"""The record of a request: canonical JSON whatever the request holds."""
+
+from __future__ import annotations
+
+import time
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.audit.access import Node, Place, Subject, encode_resources, encode_text, fill, template
+from gateway.audit.canonical import encode
+from gateway.exchange.route import Action, Resource, Route
+from gateway.exchange.session import Session
+
+NODE = Node("node-a", "boot", "0.1.0")
+PLACE = Place("portal.example", secure=True, tls="TLSv1.3 TLS_AES_256_GCM_SHA384", policy_version="abc")
+
+
+def session(user: str = "alice") -> Session:
+    now = time.time()
+    return Session(
+        handle="h", user_id="u1", user=user, tenant="acme", roles=("client",), amr=("pwd", "otp"), auth_time=now, mfa_time=now, created=now,
+        expires=now + 60, idle_s=60, host="portal.example", secure=True,
+    )  # fmt: skip
+
+
+def route(**changes: object) -> Route:
+    values = {
+        "name": "invoice",
+        "template": "/invoices/{id}",
+        "methods": ("GET",),
+        "upstream": "portal",
+        "resource": Resource(type="invoice", id="{id}"),
+    }
+    return Route(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def filled(
+    baked: bytes,
+    path: bytes = b'"/invoices/42"',
+    user_agent: bytes = b'"x"',
+    resources: bytes = b"",
+    events: bytes = b"",
+) -> bytes:
+    return fill(
+        baked, allowed=True, body_length=0, method=b"GET", request_id=b"r-1", path=path, user_agent=user_agent, minor=1, status=200, latency_ms=3, length=12,
+        sequence=7, uid=b"u-1", rule=b'"policies/a.yaml:1:2"', resources=resources, client_ip=b"192.0.2.1", client_port=555, reason=b"allowed", time_ms=1, events=events,
+        mono_ns=5, outcome=b"completed", phase=b"single",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("who", [None, session(), Subject("u1", "alice", "acme"), session('quote"\\ percent% é')])
+@pytest.mark.parametrize("place", [PLACE, Place("a", secure=False, tls="", policy_version="")])
+def test_a_record_is_canonical_json(who: Session | Subject | None, place: Place) -> None:
+    payload = filled(
+        template(route(), "GET", who, place, NODE),
+        resources=encode_resources(route(), {"id": "42"}),
+        events=b'"events":[{"name":"x"}],',
+    )
+    assert encode(orjson.loads(payload)) == payload
+
+
+@given(st.binary(max_size=400), st.integers(1, 300))
+def test_no_byte_of_a_request_suppresses_or_breaks_a_record(value: bytes, limit: int) -> None:
+    payload = filled(
+        template(route(), "GET", session(), PLACE, NODE),
+        path=encode_text(value, limit),
+        user_agent=encode_text(value, limit),
+    )
+    record = orjson.loads(payload)
+    assert encode(record) == payload
+    assert b"\n" not in payload
+
+
+def test_what_a_request_does_is_told_by_class_and_activity() -> None:
+    read = orjson.loads(filled(template(route(), "GET", None, PLACE, NODE)))
+    assert (read["class_uid"], read["activity_id"], read["unmapped"]["gw"]["action"]) == (6003, 2, "view")
+    deleted = orjson.loads(filled(template(route(methods=("DELETE",)), "DELETE", None, PLACE, NODE)))
+    assert (deleted["activity_id"], deleted["type_uid"]) == (4, 600304)
+    exported = orjson.loads(filled(template(route(action=Action.EXPORT), "GET", None, PLACE, NODE)))
+    assert exported["unmapped"]["gw"]["action"] == "export"
+    sign_in = orjson.loads(filled(template(route(name="gateway.login"), "POST", None, PLACE, NODE)))
+    assert (sign_in["class_uid"], sign_in["activity_id"]) == (3002, 1)
+
+
+def test_a_resource_carries_the_id_of_the_path() -> None:
+    assert orjson.loads(b"{" + encode_resources(route(), {"id": 'a"b'})[:-1] + b"}") == {
+        "resources": [{"type": "invoice", "uid": 'a"b'}]
+    }
+    assert encode_resources(route(resource=None), {}) == b""

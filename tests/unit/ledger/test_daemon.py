@@ -1,0 +1,590 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+
+from gateway.audit import protocol
+from gateway.audit.protocol import ASYNC, GROUP, STRICT, Ack, Refusal, Refused, Reply, ReplyDecoder, Stats, Welcome
+from gateway.audit.verify import Kind
+from gateway.exchange.metrics import Sample
+from gateway.ledger.daemon import INHERITANCE_S, NEW_PROCESS_JUMP, Daemon
+from gateway.ledger.log import LogBusyError
+
+Bench = Any
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+class Producer:
+    """A client that speaks the protocol, and keeps what is not acknowledged."""
+
+    def __init__(self, bench: Bench, slot: int) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        bench.sockets.append(self.sock)
+        self.sock.settimeout(20)
+        self.sock.connect(str(bench.layout.socket))
+        self.slot = slot
+        self.decoder = ReplyDecoder()
+        self.ready: list[Reply] = []
+
+    def hello(self) -> int:
+        self.sock.sendall(protocol.pack_hello(self.slot))
+        return self.welcome()
+
+    def welcome(self) -> int:
+        reply = self.next()
+        assert isinstance(reply, Welcome)
+        return reply.last_seq
+
+    def send(self, first: int, payloads: list[bytes], grade: int = GROUP) -> None:
+        self.sock.sendall(b"".join(protocol.pack_records(grade, first, payloads)))
+
+    def next(self) -> Reply:
+        while not self.ready:
+            data = self.sock.recv(4096)
+            if not data:
+                raise ConnectionResetError
+            self.ready = self.decoder.feed(data)
+        return self.ready.pop(0)
+
+    def store(self, first: int, payloads: list[bytes], grade: int = GROUP) -> None:
+        self.send(first, payloads, grade)
+        assert self.next() == Ack(first + len(payloads) - 1)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Running:
+    """The daemon in this process, turned by hand."""
+
+    def __init__(self, bench: Bench, *, boot: str = "boot-1", control: Any = None, capacity: int = 1 << 20) -> None:
+        self.clock = Clock()
+        self.log = bench.open(capacity=capacity, boot=boot)
+        self.daemon = Daemon(
+            self.log,
+            bench.layout,
+            node="node",
+            version="0",
+            boot_id=boot,
+            control=control,
+            monotonic=self.clock,
+            ballast_bytes=4 << 20,
+        )
+        self.daemon.start()
+        self.bench = bench
+
+    def producer(self, slot: int, *, hello: bool = True) -> Producer:
+        producer = Producer(self.bench, slot)
+        if hello:
+            producer.sock.sendall(protocol.pack_hello(slot))
+            self.turn(2)
+            producer.welcome()
+        return producer
+
+    def turn(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.daemon.turn(0.0)
+
+    def store(self, producer: Producer, first: int, payloads: list[bytes], grade: int = GROUP) -> Reply:
+        producer.send(first, payloads, grade)
+        self.turn()
+        return producer.next()
+
+    def events(self) -> list[str]:
+        return [
+            orjson.loads(stored.entry.payload)["unmapped"]["gw"]["event"]
+            for stored in self.bench.stored()
+            if stored.entry.slot == protocol.DAEMON_SLOT
+        ]
+
+    def samples(self) -> dict[str, Sample]:
+        found: list[Sample] = self.daemon.stats()["samples"]
+        return {sample.name: sample for sample in found}
+
+
+def sequences(bench: Bench, slot: int) -> list[int]:
+    return [stored.entry.sequence for stored in bench.stored() if stored.entry.slot == slot]
+
+
+def intent(uid: str, phase: str = "intent") -> bytes:
+    return orjson.dumps({"metadata": {"correlation_uid": uid}, "unmapped": {"gw": {"phase": phase}}})
+
+
+def test_records_of_several_producers_are_stored_in_one_batch_and_acknowledged(bench: Bench) -> None:
+    running = Running(bench)
+    producers = [running.producer(slot) for slot in (0, 1, 2)]
+    syncs = bench.disk.syncs
+    for producer in producers:
+        producer.send(1, [b"a", b"b"])
+    running.turn()
+    assert bench.disk.syncs == syncs + 1
+    assert [producer.next() for producer in producers] == [Ack(2)] * 3
+    running.daemon.close()
+    assert bench.verify().exit_code == 0
+    assert running.events() == ["audit.started", "audit.stopped"]
+    assert not bench.layout.socket.exists()
+
+
+def test_asynchronous_records_are_acknowledged_at_once_and_safe_a_moment_later(bench: Bench) -> None:
+    running = Running(bench)
+    producer = running.producer(0)
+    syncs = bench.disk.syncs
+    assert running.store(producer, 1, [b"a"], ASYNC) == Ack(1)
+    assert bench.disk.syncs == syncs
+    assert running.samples()["gateway_audit_queue_entries"].values == [((), 1)]
+    running.clock.now += 0.11
+    running.turn()
+    assert bench.disk.syncs == syncs + 1
+    assert running.samples()["gateway_audit_queue_entries"].values == [((), 0)]
+    running.daemon.close()
+
+
+def test_a_resend_is_acknowledged_and_not_stored_twice(bench: Bench) -> None:
+    running = Running(bench)
+    producer = running.producer(0)
+    running.store(producer, 1, [b"a", b"b", b"c"])
+    producer.sock.close()
+    running.turn()
+    again = Producer(bench, 0)
+    again.sock.sendall(protocol.pack_hello(0))
+    running.turn(2)
+    assert again.welcome() == 3
+    assert running.store(again, 2, [b"b", b"c", b"d"]) == Ack(4)
+    assert running.store(again, 1, [b"a"]) == Ack(1)
+    running.daemon.close()
+    assert sequences(bench, 0) == [1, 2, 3, 4]
+
+
+def test_two_frames_of_one_turn_follow_each_other(bench: Bench) -> None:
+    running = Running(bench)
+    producer = running.producer(0)
+    producer.send(1, [b"a"])
+    producer.send(2, [b"b"], STRICT)
+    producer.send(2, [b"b", b"c"])
+    running.turn()
+    assert producer.next() == Ack(3)
+    running.daemon.close()
+    assert sequences(bench, 0) == [1, 2, 3]
+
+
+def test_a_jump_inside_a_connection_is_declared_as_a_gap(bench: Bench) -> None:
+    running = Running(bench)
+    producer = running.producer(0)
+    running.store(producer, 1, [b"a"])
+    running.store(producer, 5, [b"b"])
+    running.daemon.close()
+    verdict = bench.verify()
+    assert verdict.exit_code == 0
+    assert [f.message for f in verdict.findings] == ["3 records of producer 0 were not stored (producer_jump)"]
+    assert running.samples()["gateway_audit_gap_records_total"].values == [((), 3)]
+
+
+def test_a_slot_belongs_to_one_connection_at_a_time_first_come_first_served(bench: Bench) -> None:
+    """Two commands at once: with one sequence between them, records of the slower would pass for resends."""
+    running = Running(bench)
+    first = running.producer(protocol.CLI_SLOT)
+    second = Producer(bench, protocol.CLI_SLOT)
+    second.sock.sendall(protocol.pack_hello(protocol.CLI_SLOT))
+    impatient = Producer(bench, protocol.CLI_SLOT)
+    impatient.sock.sendall(protocol.pack_hello(protocol.CLI_SLOT))
+    running.turn(2)
+    impatient.sock.close()
+    running.turn()
+    first.send(1, [b"a"])
+    first.sock.close()
+    running.turn(3)
+    assert second.welcome() == 1
+    assert running.store(second, 2, [b"b"]) == Ack(2)
+    running.daemon.close()
+    assert sequences(bench, protocol.CLI_SLOT) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        struct.pack("<I", 0xFFFFFFFF),
+        protocol.pack_hello(0) + struct.pack("<I", 0xFFFFFFFF),
+        b"".join(protocol.pack_records(GROUP, 1, [b"x"])),
+        protocol.pack_hello(0) + protocol.pack_hello(0),
+        protocol.pack_hello(protocol.DAEMON_SLOT),
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_junk_costs_its_producer_the_connection_and_nobody_else(bench: Bench, junk: bytes) -> None:
+    running = Running(bench)
+    good = running.producer(7)
+    bad = running.producer(0, hello=False)
+    bad.sock.sendall(junk)
+    running.turn(3)
+    while answer := bad.sock.recv(4096):
+        assert answer == protocol.pack_welcome(0)
+    assert running.store(good, 1, [b"a"]) == Ack(1)
+    assert running.samples()["gateway_audit_producers_rejected_total"].values == [((), 1)]
+    running.daemon.close()
+
+
+def test_a_producer_that_never_reads_is_cut_off(bench: Bench) -> None:
+    running = Running(bench)
+    deaf = running.producer(0, hello=False)
+    for _ in range(400):
+        try:
+            deaf.sock.sendall(protocol.pack_stats_request() * 50)
+        except OSError:
+            break
+        running.turn()
+    assert not running.daemon._producers
+    running.daemon.close()
+
+
+def test_replies_that_do_not_fit_the_socket_are_sent_later(bench: Bench) -> None:
+    running = Running(bench)
+    slow = running.producer(0, hello=False)
+    asked = 60
+    slow.sock.sendall(protocol.pack_stats_request() * asked)
+    running.turn()
+    running.turn()
+    got: list[Reply] = []
+    while len(got) < asked:
+        got += slow.decoder.feed(slow.sock.recv(1 << 16))
+        running.turn()
+    assert all(isinstance(reply, Stats) for reply in got)
+    assert running.daemon._producers
+    running.daemon.close()
+
+
+def test_stats_hold_samples_and_health(bench: Bench) -> None:
+    running = Running(bench)
+    producer = running.producer(0)
+    running.store(producer, 1, [b"a", b"b"])
+    producer.sock.sendall(protocol.pack_stats_request())
+    running.turn()
+    reply = producer.next()
+    assert isinstance(reply, Stats)
+    answer = msgspec.msgpack.decode(reply.body)
+    samples = msgspec.convert(answer["samples"], list[Sample])
+    names = {sample.name: sample for sample in samples}
+    assert names["gateway_audit_records_total"].values == [((), 2)]
+    assert names["gateway_audit_log_entries"].values == [((), 3)]
+    assert answer["health"] == {
+        "ok": True,
+        "detail": "",
+        "size": 3,
+        "origin": running.log.origin,
+        "root": answer["health"]["root"],
+    }
+    running.daemon.close()
+
+
+# faults
+
+
+def test_a_full_disk_refuses_edges_keeps_administrators_and_recovers(bench: Bench) -> None:
+    running = Running(bench, capacity=16384)
+    edge, cli = running.producer(0), running.producer(protocol.CLI_SLOT)
+    big = [b"x" * 6000]
+    assert running.store(edge, 1, big) == Ack(1)
+    bench.disk.fail_allocate = 1
+    edge.send(2, [b"y" * 6000] * 2)
+    cli.send(1, big)
+    running.turn()
+    assert edge.next() == Refused(3, Refusal.DISK_FULL)
+    assert cli.next() == Ack(1)
+    assert running.daemon.health()["detail"] == "the disk of the audit log is full"
+    assert running.samples()["gateway_audit_refused_total"].values == [(("disk_full",), 2)]
+    assert running.store(edge, 4, big) == Ack(4)
+    assert running.daemon.health()["ok"]
+    running.daemon.close()
+    assert sequences(bench, 0) == [1, 4]
+    assert sequences(bench, protocol.CLI_SLOT) == [1]
+    verdict = bench.verify()
+    assert verdict.exit_code == 0
+    assert [f.message for f in verdict.findings] == ["2 records of producer 0 were not stored (refused)"]
+
+
+def test_the_account_of_refused_records_is_written_even_if_nobody_speaks_again(bench: Bench) -> None:
+    running = Running(bench)
+    edge = running.producer(0)
+    bench.disk.fail_sync = 2
+    assert running.store(edge, 1, [b"a"]) == Refused(1, Refusal.IO_ERROR)
+    assert not running.daemon.health()["ok"]
+    running.clock.now += 1.1
+    running.turn()
+    assert running.daemon.health()["ok"]
+    assert "audit.gap" in running.events()
+    assert "audit.io_error" in running.events()
+    running.daemon.close()
+
+
+def test_an_io_error_is_recorded_and_nothing_is_refused_when_another_file_works(bench: Bench) -> None:
+    running = Running(bench)
+    edge = running.producer(0)
+    bench.disk.fail_sync = 1
+    assert running.store(edge, 1, [b"a"]) == Ack(1)
+    running.clock.now += 1.1
+    running.turn()
+    assert running.events() == ["audit.started", "audit.io_error"]
+    assert running.samples()["gateway_audit_fsync_errors_total"].values == [((), 1)]
+    running.daemon.close()
+    assert bench.verify().exit_code == 0
+
+
+def test_a_failing_disk_keeps_asynchronous_records_until_it_works(bench: Bench) -> None:
+    running = Running(bench)
+    edge = running.producer(0)
+    running.store(edge, 1, [b"a"], ASYNC)
+    bench.disk.fail_sync = 2
+    running.clock.now += 0.11
+    running.turn()
+    assert not running.daemon.health()["ok"]
+    running.clock.now += 0.11
+    running.turn()
+    running.daemon.close()
+    assert sequences(bench, 0) == [1]
+
+
+def test_a_removed_live_file_refuses_everything_within_a_second(bench: Bench) -> None:
+    running = Running(bench)
+    edge = running.producer(0)
+    bench.files()[0].unlink()
+    running.clock.now += 1.1
+    running.turn()
+    assert running.store(edge, 1, [b"a"]) == Refused(1, Refusal.IO_ERROR)
+    assert "removed or replaced" in running.daemon.health()["detail"]
+    running.daemon.close()
+    assert bench.verify().exit_code == 1
+
+
+def test_the_checkpoint_follows_within_a_second(bench: Bench) -> None:
+    running = Running(bench)
+    edge = running.producer(0)
+    running.turn()
+    running.store(edge, 1, [b"a"])
+    running.clock.now += 1.1
+    running.turn()
+    assert bench.layout.checkpoint.read_bytes().split(b"\n")[1] == b"2"
+    bench.disk.fail_write = 1
+    bench.disk.error = 28
+    running.store(edge, 2, [b"a"])
+    running.clock.now += 1.1
+    running.daemon._publish(running.clock.now)
+    running.clock.now += 61
+    assert running.daemon.health()["ok"] in {True, False}
+    running.daemon.close()
+
+
+def test_an_idle_log_has_a_heartbeat(bench: Bench) -> None:
+    running = Running(bench)
+    running.clock.now += 901
+    running.turn()
+    assert running.events() == ["audit.started", "audit.heartbeat"]
+    running.turn()
+    assert running.events() == ["audit.started", "audit.heartbeat"]
+    running.daemon.close()
+
+
+# intents
+
+
+def test_intents_of_an_earlier_run_are_closed_as_unknown_at_start(bench: Bench) -> None:
+    running = Running(bench)
+    edge = running.producer(0)
+    running.store(edge, 1, [intent("r1"), intent("r2"), intent("r1", "outcome")])
+    running.daemon.close()
+    assert {f.kind for f in bench.verify().findings} == {Kind.OPEN_INTENT}
+    running = Running(bench, boot="boot-2")
+    assert running.events()[-2:] == ["audit.recovery", "audit.intent_closed"]
+    running.daemon.close()
+    assert bench.verify().findings == ()
+
+
+def test_intents_of_the_same_run_wait_for_their_producer_to_come_back(bench: Bench) -> None:
+    running = Running(bench)
+    alive, dead, replaced = (running.producer(slot) for slot in (0, 1, 2))
+    running.store(alive, 1, [intent("r0")])
+    running.store(dead, 1, [intent("r1")])
+    running.store(replaced, 1, [intent("r2")])
+    running.daemon.close()
+    running = Running(bench)
+    assert set(running.log.intents) == {"r0", "r1", "r2"}
+    alive, replaced = running.producer(0), running.producer(2)
+    running.store(alive, 2, [b"{}"])
+    running.store(replaced, 2 + NEW_PROCESS_JUMP, [b"{}"])
+    assert set(running.log.intents) == {"r0", "r1"}, "another process has slot 2 now"
+    running.clock.now += INHERITANCE_S + 1
+    running.turn()
+    assert set(running.log.intents) == {"r0"}, "nobody came for slot 1"
+    running.store(alive, 3, [intent("r0", "outcome")])
+    running.daemon.close()
+    assert bench.verify().findings == ()
+
+
+# processes
+
+
+class Line:
+    """The supervisor's end, as a pipe: a byte asks for stats, its end means stop."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+        self.seen: list[Mapping[str, Any]] = []
+
+    def fileno(self) -> int:
+        return self.read_fd
+
+    def handle(self, stats: Callable[[], Mapping[str, Any]]) -> bool:
+        if not os.read(self.read_fd, 1):
+            return False
+        self.seen.append(stats())
+        return True
+
+
+def test_the_supervisors_line_asks_for_stats_and_its_end_stops_the_daemon(bench: Bench) -> None:
+    line = Line()
+    running = Running(bench, control=line)
+    producer = running.producer(0)
+    os.write(line.write_fd, b"?")
+    running.turn()
+    assert line.seen[0]["health"]["ok"]
+    os.close(line.write_fd)
+    running.turn()
+    assert not running.daemon.is_done, "a producer may still have something to say"
+    running.store(producer, 1, [b"last words"])
+    producer.sock.close()
+    running.turn()
+    assert running.daemon.is_done
+    running.daemon.close()
+    os.close(line.read_fd)
+
+
+def test_a_stop_does_not_wait_for_ever(bench: Bench) -> None:
+    running = Running(bench)
+    producer = running.producer(0)
+    running.daemon.stop()
+    running.turn()
+    assert not running.daemon.is_done
+    running.clock.now += 2.1
+    assert running.daemon.is_done
+    producer.send(1, [b"just in time"])
+    running.daemon.close()
+    assert producer.next() == Ack(1)
+    assert sequences(bench, 0) == [1]
+
+
+@pytest.mark.fault
+def test_sigterm_drains_and_publishes_a_final_checkpoint(bench: Bench, daemon: Start) -> None:
+    process = daemon()
+    producer = Producer(bench, 0)
+    assert producer.hello() == 0
+    producer.store(1, [b"{}"] * 10)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    producer.store(11, [b"{}"])
+    producer.sock.close()
+    assert process.wait(20) == 0
+    verdict = bench.verify()
+    assert (verdict.exit_code, verdict.size, verdict.tail) == (0, 13, "checkpoint at 13 entries")
+
+
+@pytest.mark.fault
+def test_nobody_else_writes_while_the_daemon_runs(bench: Bench, daemon: Start) -> None:
+    daemon()
+    with pytest.raises(LogBusyError):
+        bench.open()
+    producer = Producer(bench, 0)
+    producer.hello()
+    producer.store(1, [b"{}"])
+
+
+@pytest.mark.fault
+def test_what_was_acknowledged_survives_kill_9_at_any_moment(bench: Bench, daemon: Start) -> None:
+    """T-02: the daemon is killed at random moments; the producer sends again what was not acknowledged."""
+    chance = random.Random(1)
+    acknowledged = 0
+    process = daemon()
+    producer = Producer(bench, 0)
+    next_seq = producer.hello() + 1
+    for _ in range(8):
+        killer = threading.Timer(chance.uniform(0.001, 0.03), process.kill)
+        killer.start()
+        try:
+            while True:
+                count = chance.randint(1, 40)
+                payloads = [
+                    b'{"n":%d,"pad":"%b"}' % (next_seq + i, b"x" * chance.randint(0, 900)) for i in range(count)
+                ]
+                producer.send(next_seq, payloads, chance.choice((GROUP, STRICT, ASYNC)))
+                reply = producer.next()
+                assert isinstance(reply, Ack)
+                acknowledged = max(acknowledged, reply.seq)
+                next_seq += count
+        except (ConnectionError, OSError):
+            pass
+        killer.join()
+        process.wait()
+        producer.sock.close()
+        verdict = bench.verify()
+        assert verdict.exit_code == 0, [str(f) for f in verdict.findings]
+        process = daemon()
+        producer = Producer(bench, 0)
+        last = producer.hello()
+        assert last >= acknowledged
+        next_seq = acknowledged + 1
+    producer.store(next_seq, [b"{}"])
+    producer.sock.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    verdict = bench.verify()
+    assert verdict.exit_code == 0, [str(f) for f in verdict.findings]
+    stored = sequences(bench, 0)
+    assert stored == list(range(1, len(stored) + 1)), "nothing twice, nothing lost"
+    assert len(stored) >= acknowledged
+
+
+@pytest.mark.fault
+def test_a_log_verifies_again_and_again_while_the_daemon_writes(bench: Bench, daemon: Start) -> None:
+    process = daemon(capacity=1 << 18)
+    producer = Producer(bench, 0)
+    producer.hello()
+    ended = threading.Event()
+
+    def write() -> None:
+        seq = 1
+        while not ended.is_set():
+            producer.store(seq, [b'{"pad":"%b"}' % (b"x" * 600)] * 7)
+            seq += 7
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        deadline = time.monotonic() + 1.5
+        sizes = []
+        while time.monotonic() < deadline or len(sizes) < 3:
+            verdict = bench.verify()
+            assert [str(f) for f in verdict.failures] == []
+            if bench.layout.checkpoint.exists():
+                sizes.append(verdict.size)
+    finally:
+        ended.set()
+        writer.join()
+    assert sizes[-1] > sizes[0]
+    producer.sock.close()
+    process.send_signal(signal.SIGTERM)
+    process.wait(20)
+    assert bench.verify().exit_code == 0
