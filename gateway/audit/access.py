@@ -58,7 +58,7 @@ def encode_text(value: bytes, limit: int) -> bytes:
 
     Total: every byte string has an encoding, so that an exotic byte never suppresses a record (T-50).
     """
-    escaped = _CONTROL.sub(lambda found: b"%%%02X" % found[0], value[:limit])
+    escaped = _CONTROL.sub(lambda found: b"%%%02X" % found[0][0], value[:limit])
     return orjson.dumps(escaped.decode("ascii"))
 
 
@@ -75,16 +75,27 @@ def encode_resources(route: Route, parameters: dict[str, str]) -> bytes:
     return b'"resources":' + orjson.dumps([resource], option=orjson.OPT_SORT_KEYS) + b","
 
 
-def template(route: Route, method: str, session: Session | None, place: Place, node: Node) -> bytes:
-    """Build the template of all records of one route and method for one session; fill it with `fill`."""
+class Subject(NamedTuple):
+    """Somebody who is named by an event before there is a session: a person who signs in."""
+
+    user_id: str
+    user: str
+    tenant: str
+
+
+def template(route: Route, method: str, who: Session | Subject | None, place: Place, node: Node) -> bytes:
+    """Build the template of all records of one route and method for one person; fill it with `fill`."""
+    session = who if isinstance(who, Session) else None
     action = route.action_of(method)
     if route.name in _SIGN_ON:
         class_uid, activity = _AUTHENTICATION, _SIGN_ON[route.name]
     else:
         class_uid, activity = _API_ACTIVITY, _ACTIVITY[action]
-    tenant = session.tenant if session else ""
+    tenant = who.tenant if who is not None else ""
     actor = b""
     auth: dict[str, object] = {}
+    if isinstance(who, Subject):
+        actor = b'"actor":' + _baked({"user": {"name": who.user, "type_id": 1, "uid": who.user_id}}) + b","
     if session is not None:
         actor = b'"actor":' + _baked(
             {

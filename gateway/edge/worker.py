@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from gateway.audit.access import MAX_USER_AGENT_BYTES, Node, Place, encode_text, fill, template
+from gateway.audit.access import MAX_USER_AGENT_BYTES, Node, Place, Subject, encode_text, fill, template
 from gateway.audit.protocol import ASYNC, GRADE
 from gateway.edge.assertion import ASSERTION_REUSE_S, identity_fields
 from gateway.edge.client import ClientConnection
@@ -40,6 +40,7 @@ from gateway.wire.response import ResponseHead
 
 SWEEP_S: Final = 0.25
 TEMPLATES: Final = 2048
+_REASON_OF: Final = {reason.value: reason for reason in Reason}
 _REASONS: Final = {reason: reason.value.encode("ascii") for reason in Reason}
 _LINE: Final = (
     b'{"event":"request.completed","time":%.3f,"request_id":"%b","route":"%b","outcome":"%b","reason":"%b",'
@@ -340,6 +341,10 @@ class Worker:
                 x.events = unpack_events(head.events)
             except (msgspec.DecodeError, ValueError):
                 self._report("pages.malformed_events", x.request_id.decode("ascii"))
+            for event in x.events:
+                if event.outcome == "failure":  # the page answered, and the answer is no
+                    x.allowed = False
+                    x.reason = _REASON_OF.get(event.reason, x.reason)
         own = b"".join([b"%b: %b\r\n" % pair for pair in head.weighed])
         return status_line(head.status) + head.forward + own + x.snapshot.headers.always(secure=x.secure)
 
@@ -393,7 +398,8 @@ class Worker:
         known = self._templates.get(key)
         if known is None:
             place = Place(host=host, secure=x.client.secure, tls=x.client.tls, policy_version=x.snapshot.policy.version)
-            known = template(x.route, x.method.decode("ascii"), session, place, self._node)
+            who = session or next((Subject(e.user_id, e.user, e.tenant) for e in x.events if e.user_id), None)
+            known = template(x.route, x.method.decode("ascii"), who, place, self._node)
             if key[0]:
                 if len(self._templates) >= TEMPLATES:
                     self._templates.clear()

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 import orjson
 import pytest
 
+from gateway.exchange.envelope import Event, pack_events
 from gateway.exchange.route import LimitSpec
 from gateway.exchange.session import Owed
 from gateway.ratelimit.gcra import Bucket
@@ -282,3 +283,29 @@ async def test_a_new_snapshot_decides_the_next_request(edge: Edge) -> None:
     assert (await edge.get("/", token="tok")).status == 421
     edge.worker.swap(replace(table))
     assert (await edge.get("/", token="tok")).status == 200
+
+
+async def test_what_happened_in_our_pages_stands_in_the_record_of_that_request(edge: Edge) -> None:
+    failed = pack_events([Event(name="login.failed", outcome="failure", reason="credentials_refused")])
+    signed_in = pack_events([Event(name="login.succeeded", user_id="u1", user="alice", tenant="acme")])
+    edge.portal.answers[b"/.gateway/login"] = (
+        b"HTTP/1.1 401 X\r\nContent-Length: 0\r\nX-Gateway-Events: " + failed + b"\r\n\r\n"
+    )
+    reply = await edge.get("/.gateway/login", method="POST", body=b"x")
+    assert (reply.status, reply.field("x-gateway-events")) == (401, [])
+    record = edge.audit.records[-1]
+    assert (record["action_id"], record["status_detail"]) == (2, "credentials_refused")
+    assert record["unmapped"]["gw"]["events"][0]["name"] == "login.failed"
+    assert "actor" not in record
+    edge.portal.answers[b"/.gateway/login"] = (
+        b"HTTP/1.1 303 X\r\nContent-Length: 0\r\nX-Gateway-Events: " + signed_in + b"\r\n\r\n"
+    )
+    await edge.get("/.gateway/login", method="POST", body=b"x")
+    record = edge.audit.records[-1]
+    assert (record["actor"]["user"]["name"], record["metadata"]["tenant_uid"]) == ("alice", "acme")
+
+
+async def test_a_request_with_exotic_bytes_everywhere_is_recorded(edge: Edge) -> None:
+    reply = await edge.get("/public/%ff%80", fields='User-Agent: \x80\xff"\\\u00e9\r\nX: \xff\r\n')
+    assert reply.status == 200
+    assert edge.audit.records[-1]["http_request"]["user_agent"] == '%80%FF"\\%E9'
