@@ -8,6 +8,7 @@ brings the list and decides where 100 ms of work run.
 from __future__ import annotations
 
 import unicodedata
+from base64 import b64encode
 from typing import Final, Protocol
 
 import argon2
@@ -88,8 +89,7 @@ class Hasher:
 
     def __init__(self, parameters: argon2.Parameters = RFC_9106_LOW_MEMORY) -> None:
         self._hasher = argon2.PasswordHasher.from_parameters(parameters)
-        # Verifying against this costs what verifying a real hash costs; nobody knows a password for it.
-        self._decoy = self._hasher.hash(b"\xff decoy", salt=bytes(SALT_BYTES))
+        self._decoy = _decoy(parameters)
 
     def hash(self, password: str, *, salt: bytes) -> str:
         """Return the PHC string of a normalised password under a fresh 16-byte salt."""
@@ -113,6 +113,13 @@ class Hasher:
     def is_outdated(self, phc: str) -> bool:
         """Tell whether a hash was made under other parameters and should be made anew at the next sign-in."""
         return self._hasher.check_needs_rehash(phc)
+
+
+def _decoy(parameters: argon2.Parameters) -> str:
+    """Return a hash in PHC form that costs what a real one costs and that no password is known for."""
+    cost = f"m={parameters.memory_cost},t={parameters.time_cost},p={parameters.parallelism}"
+    salt, digest = (b64encode(bytes(size)).decode("ascii").rstrip("=") for size in (SALT_BYTES, parameters.hash_len))
+    return f"$argon2id$v={parameters.version}${cost}${salt}${digest}"
 
 
 def _bytes(password: str) -> bytes:

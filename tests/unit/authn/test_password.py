@@ -110,7 +110,7 @@ def test_an_unknown_person_never_matches_but_the_work_is_done(monkeypatch: pytes
     monkeypatch.setattr(argon2.PasswordHasher, "verify", counting)
     hasher = Hasher(CHEAP)
     assert not hasher.matches(None, "anything at all")
-    assert not hasher.matches(None, "\xff decoy")
+    assert not hasher.matches(None, "")
     known = hasher.hash("a fine long one", salt=SALT)
     hasher.matches(known, "wrong")
     parameters = {phc.split("$")[3] for phc in verified}
