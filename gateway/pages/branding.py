@@ -15,6 +15,11 @@ _HELP_ADDRESS = re.compile(r"(?:https://|mailto:|/(?!/))[!-~]{1,500}")
 _MAX_LOGO_BYTES = 65_536
 _MAX_WORDS = 120
 
+READABLE = 4.5  # WCAG 2.2 §1.4.3
+LIGHT_CARD = "#fffefb"
+DARK_CARD = "#18201e"
+"""What stands behind links; as in `static/base.css`."""
+
 
 class Branding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the operator may set. Empty values mean the gateway's own look.
@@ -38,9 +43,14 @@ class Branding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for field, text in (("name", self.name), ("help_text", self.help_text)):
             if len(text) > _MAX_WORDS or not text.isprintable():
                 raise ValueError(f"{field} must be one line of at most {_MAX_WORDS} characters")
-        for field, colour in (("accent", self.accent), ("accent_dark", self.accent_dark)):
+        for field, colour, ground, how in (
+            ("accent", self.accent, LIGHT_CARD, "darker"),
+            ("accent_dark", self.accent_dark, DARK_CARD, "lighter"),
+        ):
             if colour and _COLOUR.fullmatch(colour) is None:
                 raise ValueError(f"{field} must look like #0a6254")
+            if colour and contrast(colour, ground) < READABLE:
+                raise ValueError(f"{field} must be {how}: links in it could not be read")
         if self.help_url and _HELP_ADDRESS.fullmatch(self.help_url) is None:
             raise ValueError("help_url must begin with https://, mailto: or /")
         if self.logo and (len(self.logo) > _MAX_LOGO_BYTES or b"<svg" not in self.logo[:1024]):
@@ -60,11 +70,22 @@ class Branding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return rules
 
 
+def contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of two colours `#rrggbb`, 1 to 21 (WCAG 2.2, "contrast ratio")."""
+    low, high = sorted((_luminance(first), _luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    """Return the relative luminance of a colour (WCAG 2.2, "relative luminance")."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)  # noqa: PLR2004 - sRGB
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def _accent(colour: str, toward: str, text: str) -> str:
-    """Derive the stronger shade; the text on it is the one that can be read."""
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    # ITU-R BT.601 luma: above the middle, dark text reads better.
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    if toward == "black" and luma > 150:  # noqa: PLR2004 - see above
-        text = "#18211f"
-    return f"--accent: {colour}; --accent-strong: color-mix(in srgb, {colour} 78%, {toward}); --on-accent: {text};"
+    """Derive everything that follows the accent: its stronger shade, the text on it, the tint behind text."""
+    return (
+        f"--accent: {colour}; --accent-strong: color-mix(in srgb, {colour} 78%, {toward}); --on-accent: {text}; "
+        f"--tint: color-mix(in srgb, {colour} 10%, var(--card)); --glow: color-mix(in srgb, {colour} 8%, var(--page));"
+    )
