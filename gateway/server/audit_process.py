@@ -17,7 +17,7 @@ import structlog
 from gateway.exchange.errors import GatewayError
 from gateway.ledger.daemon import serve
 from gateway.ledger.keys import AuditKeys
-from gateway.server.confine import confine
+from gateway.server.confine import confine, separation
 from gateway.server.control import Boot, ControlError, Done, Drain, Dump, Dumped, Inbox, Reply, Request, pack
 from gateway.server.settings import load_settings
 
@@ -41,7 +41,7 @@ class AuditProcess:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         boot = self._boot
         try:
-            self._confine()
+            self._separated = self._confine()
             serve(
                 state_dir=Path(boot.state_dir),
                 keys=AuditKeys.parse(boot.bundle.audit_keys or b""),
@@ -78,7 +78,7 @@ class AuditProcess:
         except ControlError:
             return False
         for request in requests:
-            self._reply(_answer(request, stats))
+            self._reply(self._answer(request, stats))
             if isinstance(request, Drain):
                 return False
         return True
@@ -93,17 +93,23 @@ class AuditProcess:
         except OSError:  # the supervisor is gone; the next read says so
             _log.warning("audit.supervisor_gone")
 
-    def _confine(self) -> None:
+    def _confine(self) -> bool:
         """Leave the daemon its state alone: it needs no key but its own."""
         boot = self._boot
         settings = load_settings(boot.bundle.settings, boot.bundle.path)
-        if not confine(writable=[Path(boot.state_dir)], unreadable=[settings.keyring]):
+        try:
+            separated = confine(writable=[Path(boot.state_dir)], unreadable=[settings.keyring])
+        except OSError as error:
+            _log.warning("process.not_separated", reason=error.strerror)
+            return False
+        if not separated:
             _log.warning("process.not_separated", reason="the kernel has no Landlock")
+        return separated
 
-
-def _answer(request: Request, stats: Callable[[], Mapping[str, Any]]) -> Reply:
-    """Answer one request; a reload changes nothing here, because the keys of a running log never change."""
-    if isinstance(request, Dump):
-        found = stats()
-        return Dumped(samples=found["samples"], health={"audit": str(found["health"]["detail"])})
-    return Done()
+    def _answer(self, request: Request, stats: Callable[[], Mapping[str, Any]]) -> Reply:
+        """Answer one request; a reload changes nothing here, because the keys of a running log never change."""
+        if isinstance(request, Dump):
+            found = stats()
+            samples = [*found["samples"], separation("audit", separated=self._separated)]
+            return Dumped(samples=samples, health={"audit": str(found["health"]["detail"])})
+        return Done()

@@ -18,10 +18,9 @@ import structlog
 import uvloop
 
 from gateway.exchange.errors import ConfigurationError, GatewayError
-from gateway.exchange.metrics import Sample
 from gateway.server import logs
 from gateway.server.bundle import Bundle
-from gateway.server.confine import confine, die_with_parent, harden
+from gateway.server.confine import confine, die_with_parent, harden, separation
 from gateway.server.control import (
     Boot,
     Channel,
@@ -118,7 +117,7 @@ async def _serve(boot: Boot, connection: socket.socket, *, separated: bool) -> i
             request = await channel.next_request()
             reply = await _answer(worker, request)
             if isinstance(reply, Dumped):
-                reply.samples.append(_separation(name_of(boot), separated=separated))
+                reply.samples.append(separation(name_of(boot), separated=separated))
             await channel.reply(reply)
             if isinstance(request, Drain):
                 return 0
@@ -167,16 +166,6 @@ def _confine(boot: Boot, settings: Settings) -> bool:
     if not separated:
         _log.warning("process.not_separated", reason="the kernel has no Landlock")
     return separated
-
-
-def _separation(process: str, *, separated: bool) -> Sample:
-    return Sample(
-        name="gateway_process_separated",
-        kind="gauge",
-        help="1 where the kernel keeps a process away from the audit trail.",
-        labels=("process",),
-        values=[((process,), float(separated))],
-    )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from gateway.exchange.metrics import Sample
+
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -98,6 +100,17 @@ def confine(*, writable: Iterable[Path], unreadable: Sequence[Path]) -> bool:
     finally:
         os.close(ruleset)
     return True
+
+
+def separation(process: str, *, separated: bool) -> Sample:
+    """Tell as a metric whether `confine` had an effect on a process."""
+    return Sample(
+        name="gateway_process_separated",
+        kind="gauge",
+        help="1 where the kernel keeps a process to its own files.",
+        labels=("process",),
+        values=[((process,), float(separated))],
+    )
 
 
 def readable_beside(hidden: Sequence[Path], root: Path = Path("/")) -> list[Path]:
