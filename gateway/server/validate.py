@@ -21,13 +21,14 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gateway.document.source import DocumentError
+from gateway.document.source import DocumentError, load
 from gateway.exchange.errors import ConfigurationError, KeyringError
 from gateway.ledger.keys import AuditKeys
 from gateway.policy import PolicyTable, compile_policy
 from gateway.policy.cases import load_cases, run_cases
 from gateway.policy.roles import Roles
 from gateway.server.bundle import Bundle, read_bundle
+from gateway.server.fields import parse_host, parse_origin
 from gateway.server.settings import Listener, Settings, load_settings
 from gateway.store.keyring import Keyring
 
@@ -140,7 +141,10 @@ def read_and_validate(path: Path) -> Validated:
         ConfigurationError: with every error of every file that could be read, and each that could not.
 
     """
-    bundle, problems = read_bundle(path)
+    try:
+        bundle, problems = read_bundle(path)
+    except DocumentError as error:
+        raise ConfigurationError((*error.diagnostics, *_policy_errors(path))) from None
     try:
         validated = validate(bundle, now=time.time())
     except ConfigurationError as error:
@@ -148,6 +152,28 @@ def read_and_validate(path: Path) -> Validated:
     if problems:
         raise ConfigurationError(tuple(problems))
     return validated
+
+
+def _policy_errors(path: Path) -> tuple[str, ...]:
+    """Judge the policies beside a gateway.yaml that is wrong itself, as far as its names can be read.
+
+    Returns nothing rather than an error that only follows from another one.
+    """
+    try:
+        data = load(path.read_text(encoding="utf-8"), path.name).data
+        tenants = data.get("tenants", {})
+        hosts = {parse_host(host) for tenant in tenants.values() for host in tenant["hosts"]}
+        hosts.add(parse_origin(data["public_url"], "").host)
+        upstreams = [str(name) for name in data["upstreams"]]
+        directory = path.absolute().parent / data.get("policies", "policies")
+        files = {f"{directory.name}/{file.name}": file.read_text(encoding="utf-8") for file in directory.glob("*.yaml")}
+        if files:
+            compile_policy(files, upstreams=upstreams, tenants=list(tenants), hosts=hosts)
+    except DocumentError as error:
+        return error.diagnostics if error.findings[0].path != path.name else ()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # names that cannot be read: nothing to judge by
+        return ()
+    return ()
 
 
 def server_context(listener: Listener, chain: bytes, key: bytes) -> ssl.SSLContext:

@@ -53,6 +53,30 @@ def test_every_error_of_a_run_is_on_a_line_of_its_own_and_the_exit_is_2(director
     assert "did you mean 'portal'?" in done.stderr
 
 
+def test_errors_of_gateway_yaml_do_not_hide_those_of_the_policies(directory: Path) -> None:
+    change(directory / "gateway.yaml", "burst: 200", "burst: 0")
+    change(directory / "policies" / "portal.yaml", "upstream: portal", "upstream: portla")
+    done = check(directory)
+    assert done.exit_code == 2
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["gateway.yaml", "policies/portal.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("upstreams:", "upstream:"),
+        ("tenants:", "tenants: 1\nx:"),
+        ("public_url: https://", "public_url: htp://"),
+        ("policies: policies/", "policies: nowhere/"),
+    ],
+)
+def test_an_error_of_gateway_yaml_is_not_told_a_second_time_as_one_of_the_policies(
+    directory: Path, old: str, new: str
+) -> None:
+    change(directory / "gateway.yaml", old, new)
+    assert "policies/portal.yaml" not in check(directory).stderr
+
+
 def test_errors_can_be_json(directory: Path) -> None:
     change(directory / "gateway.yaml", "version: 1", "version: 2")
     done = check(directory, "--json")
