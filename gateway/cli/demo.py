@@ -74,7 +74,9 @@ def demo(port: int | None, http_port: int | None, admin_port: int | None, direct
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise click.UsageError(f"{directory} is not an empty directory")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    sys.exit(asyncio.run(_show(Demo(directory, ports, certificate))))
+    status = asyncio.run(_show(Demo(directory, ports, certificate)))
+    click.echo(f"Kept: {directory}", err=True)
+    sys.exit(status)
 
 
 async def _show(shown: Demo) -> int:

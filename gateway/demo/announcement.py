@@ -50,6 +50,7 @@ To try
     {program} audit tail --follow -c {config}
     {program} audit verify -c {config}
     {program} policy explain --as billing:billing GET {demo.url}/office -c {config}
+    tail -f {shlex.quote(_short(demo.log))}
     curl http://{LOOPBACK}:{demo.ports.admin}/metrics
 """
 

@@ -111,12 +111,14 @@ class Demo:
     async def _start_portal(self) -> int:
         folder = self.directory / "portal"
         folder.mkdir()
-        self._portal = await asyncio.create_subprocess_exec(
-            *self._tethered(sys.executable, "-m", "gateway.demo.portal", str(folder)),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            process_group=0,
-        )
+        with (self.directory / "portal.log").open("wb") as log:
+            self._portal = await asyncio.create_subprocess_exec(
+                *self._tethered(sys.executable, "-m", "gateway.demo.portal", str(folder)),
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=log,
+                process_group=0,
+            )
         if self._portal.stdout is None:
             raise DemoError("the portal has no standard output")
         try:
@@ -124,7 +126,7 @@ class Demo:
         except TimeoutError:
             line = b""
         if not line.strip().isdigit():
-            raise DemoError("the portal did not start")
+            raise DemoError(f"the portal did not start{_last_lines(self.directory / 'portal.log')}")
         return int(line)
 
     async def _start_gateway(self) -> None:
@@ -141,7 +143,7 @@ class Demo:
             if self._gateway.returncode is not None:
                 raise self._gateway_died()
             if time.monotonic() > deadline:
-                raise DemoError(f"the gateway is not ready after {GATEWAY_START_S:.0f} s{self._last_lines()}")
+                raise DemoError(f"the gateway is not ready after {GATEWAY_START_S:.0f} s{_last_lines(self.log)}")
             await asyncio.sleep(POLL_S)
 
     async def _is_ready(self) -> bool:
@@ -185,11 +187,12 @@ class Demo:
 
     def _gateway_died(self) -> DemoError:
         status = self._gateway.returncode if self._gateway else None
-        return DemoError(f"the gateway ended with status {status}{self._last_lines()}")
+        return DemoError(f"the gateway ended with status {status}{_last_lines(self.log)}")
 
-    def _last_lines(self) -> str:
-        try:
-            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return ""
-        return "; it said last:\n" + "\n".join(lines[-LINES_SHOWN:]) if lines else ", without a word"
+
+def _last_lines(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "; it said last:\n" + "\n".join(lines[-LINES_SHOWN:]) if lines else ", without a word"

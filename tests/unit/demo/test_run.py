@@ -76,7 +76,15 @@ async def test_a_gateway_that_never_becomes_ready_is_given_up_and_stopped(
 async def test_a_portal_that_does_not_start_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = program(tmp_path, "exit 0", monkeypatch)
     monkeypatch.setattr("sys.executable", "/bin/true")
-    assert (await start(directory))[0] == "the portal did not start"
+    assert (await start(directory))[0] == "the portal did not start, without a word"
+
+
+async def test_a_portal_that_dies_is_named_by_its_status(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, PORTS, CERTIFICATE)
+    demo._gateway = await asyncio.create_subprocess_exec("/bin/sleep", "60")
+    demo._portal = await asyncio.create_subprocess_exec("/bin/sh", "-c", "exit 7")
+    assert str(await demo.ended()) == "the portal ended with status 7"
+    await demo.stop()
 
 
 async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
