@@ -442,6 +442,17 @@ class ClientConnection(asyncio.Protocol):
             x.close = True
         x.held = [b"%b%bx-request-id: %b\r\n%b\r\n" % (parts, framing, x.request_id, self._connection_field(x))]
 
+    def on_whole(self, x: Exchange, head: ResponseHead, body: bytes) -> None:
+        """The whole answer arrived in one read, as most do: one record, nothing to follow."""
+        if self.exchange is not x or self._mode == CLOSED:
+            return
+        self.on_head(x, head)
+        if body:
+            cast("list[bytes]", x.held).append(body)  # a list since the head
+            x.sent = len(body)
+        x.ended = True
+        self._hold(x)
+
     def _hardened(self, x: Exchange, head: ResponseHead) -> bytes:
         authority = x.fields.authority
         assert authority is not None  # noqa: S101 - a head without a valid Host is no Exchange
@@ -541,9 +552,14 @@ class ClientConnection(asyncio.Protocol):
 
     def recorded(self, x: Exchange, *, safe: bool) -> None:
         """The record that `x` waited for is safe, or cannot be made so."""
-        if self.is_gone(x) or x.phase is Phase.RELEASED or x.phase is Phase.DONE:
+        if self.exchange is not x or self._mode == CLOSED or x.phase is Phase.RELEASED:
             return
-        if not safe:
+        if safe and x.recorded_single and x.phase is Phase.HELD and self.transport is not None:
+            x.phase = Phase.RELEASED
+            held, x.held = x.held, ()
+            self.transport.writelines(held)
+            self._finish(x)
+        elif not safe:
             self.record_failed(x)
         elif x.phase is Phase.INTENT:
             self._forward(x)
@@ -631,7 +647,8 @@ class ClientConnection(asyncio.Protocol):
         self._mode = READING
         self.served += 1
         self.deadline = monotonic() + x.snapshot.wire.idle_timeout_s
-        self.resume_request()
+        if self._paused_by_server:
+            self.resume_request()
         if self._buffer:
             self._worker.soon(self._next_request)
 

@@ -6,7 +6,7 @@ depends on the head and on a few facts about the request, so it is remembered on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -53,6 +53,13 @@ class HeaderRules:
         if secure and self.hsts:
             fields.append(b"strict-transport-security: %b\r\n" % self.hsts)
         return b"".join(fields)
+
+    def for_pages(self, *, secure: bool) -> bytes:
+        """The same for our own pages, whose windows no script of the portal may hold (ASVS 3.4.8).
+
+        `same-origin` would not do: portal and pages share an origin, and a script that opens our page could read it.
+        """
+        return replace(self, coop=b"noopener-allow-popups").always(secure=secure)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,9 @@ class AnswerTo(Protocol):
     def on_head(self, x: Exchange, head: ResponseHead) -> None:
         """The head of the final answer arrived."""
 
+    def on_whole(self, x: Exchange, head: ResponseHead, body: bytes) -> None:
+        """The whole answer arrived in one read."""
+
     def on_body(self, x: Exchange, data: bytes) -> None:
         """Body bytes of the answer arrived."""
 
@@ -208,6 +211,15 @@ class UpstreamConnection(asyncio.Protocol):
             x.client.on_head(x, head)
             if rest:
                 self._read_chunks(x, rest)
+        elif head.length == len(rest):
+            self._mode = IDLE
+            self.exchange = None
+            x.upstream = None
+            if self._reusable:
+                self._pool.give_back(self)
+            else:
+                self.close()
+            x.client.on_whole(x, head, rest)
         elif head.length is not None:
             self._left = head.length
             self._mode = LENGTH

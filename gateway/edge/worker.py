@@ -346,7 +346,7 @@ class Worker:
                     x.allowed = False
                     x.reason = _REASON_OF.get(event.reason, x.reason)
         own = b"".join([b"%b: %b\r\n" % pair for pair in head.weighed])
-        return status_line(head.status) + head.forward + own + x.snapshot.headers.always(secure=x.secure)
+        return status_line(head.status) + head.forward + own + x.snapshot.headers.for_pages(secure=x.secure)
 
     # the record, the log line, the counters
 

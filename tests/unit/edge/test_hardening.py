@@ -90,3 +90,8 @@ async def test_gateway_fields_of_the_portal_do_not_reach_the_client(edge: Edge) 
     assert b"evil" not in reply.head
     assert b"X-Gateway-Events" not in reply.head
     assert "events" not in edge.audit.records[-1]["unmapped"]["gw"]
+
+
+async def test_no_script_of_the_portal_can_hold_a_window_of_our_pages(edge: Edge) -> None:
+    reply = await edge.get("/.gateway/account", token="tok")
+    assert reply.field("cross-origin-opener-policy") == [b"noopener-allow-popups"]
