@@ -46,6 +46,9 @@ GRADE: Mapping[Durability, int] = {Durability.ASYNC: 0, Durability.GROUP: 1, Dur
 """The durability byte of a RECORDS frame."""
 ASYNC, GROUP, STRICT = 0, 1, 2
 
+SEQUENCE_MASK = (1 << 53) - 1
+"""A record repeats the low 53 bits of its sequence in `metadata.sequence`: JSON has no larger integers (RFC 8785)."""
+
 _HELLO = Struct("<IBBH")
 _RECORDS = Struct("<IBBHQ")
 _LENGTH = Struct("<I")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.audit.protocol import SEQUENCE_MASK
 from gateway.audit.redact import redact
 
 OCSF_VERSION = "1.8.0"
@@ -129,7 +130,7 @@ def _base(
             "log_version": LOG_VERSION,
             "product": {"name": "gateway", "vendor_name": "gateway", "version": stamp.version},
             "profiles": ["host", "security_control"],
-            "sequence": stamp.sequence,
+            "sequence": stamp.sequence & SEQUENCE_MASK,
             "tenant_uid": tenant,
             "uid": stamp.uid,
             "version": OCSF_VERSION,
@@ -181,7 +182,10 @@ def gap(
     last: int,
     count: int | None = None,
 ) -> dict[str, Any]:
-    """Return `audit.gap`: records `first` to `last` of a producer are not in the log, and that is known."""
+    """Return `audit.gap`: records `first` to `last` of a producer are not in the log, and that is known.
+
+    The sequences stand as text: they are larger than JSON's integers.
+    """
     return lifecycle(
         stamp,
         "audit.gap",
@@ -189,7 +193,12 @@ def gap(
         reason=cause,
         severity=HIGH,
         more={
-            "gap": {"count": last - first + 1 if count is None else count, "first": first, "last": last, "slot": slot}
+            "gap": {
+                "count": last - first + 1 if count is None else count,
+                "first": str(first),
+                "last": str(last),
+                "slot": slot,
+            }
         },
     )
 

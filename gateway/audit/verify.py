@@ -169,7 +169,7 @@ class Verifier:
         """Offset after the last valid frame of the newest file."""
         self.leftover = b""
         """What follows it, up to the last byte that is not zero."""
-        self.head: FileHead | None = None
+        self._file_no = 0
         self._public = vkey.public if vkey else public
         self._base_origin = base_origin
         self._opener = opener
@@ -191,20 +191,7 @@ class Verifier:
         """Begin in the middle, at the file that starts with this head, and believe what it says about the past."""
         self.origin = head.origin
         self._adopt(head)
-        self.head = FileHead(
-            file_no=head.file_no - 1,
-            created_ns=0,
-            first_frame=0,
-            first_index=0,
-            capacity=0,
-            kek_id=b"",
-            key_id=b"",
-            wrap_nonce=b"",
-            wrapped_key=b"",
-            public=head.public,
-            origin=head.origin,
-            boot="",
-        )
+        self._file_no = head.file_no - 1
 
     def file(self, name: str, data: bytes, next_head: FileHead | None = None) -> None:
         """Check one file. `next_head` is the head of the file after it; None for the newest."""
@@ -220,8 +207,7 @@ class Verifier:
             self._check_closed(data, end, next_head)
         else:
             self._check_newest(data, end, head)
-        if head is not None:
-            self.head = head
+        self._file_no = head.file_no if head is not None else self._file_no + 1
 
     def _begin(self, data: bytes) -> tuple[FileHead | None, int]:
         try:
@@ -258,15 +244,13 @@ class Verifier:
             self._parse_notes()
 
     def _check_continues(self, head: FileHead) -> None:
-        previous = self.head
-        if previous is None and self._files == 1:
-            if head.file_no != 1 or head.first_index != 0:
-                self._missing(0, head.first_index - 1, f"the log begins with file {head.file_no}")
-                self._break()
-        elif previous is not None and head.file_no != previous.file_no + 1:
-            self._missing(
-                self.next_index, head.first_index - 1, f"file {previous.file_no + 1} to {head.file_no - 1} do not exist"
+        if head.file_no != self._file_no + 1:
+            lost = (
+                f"file {self._file_no + 1}"
+                if head.file_no == self._file_no + 2
+                else f"files {self._file_no + 1} to {head.file_no - 1}"
             )
+            self._missing(self.next_index, head.first_index - 1, f"{lost} of the log before this one")
             self._break()
         elif self._follows and (
             head.first_index != self.next_index

@@ -8,7 +8,7 @@ ENTRY = pack_entry(0x0102, 3, 4, b"s" * 16, b"payload")
 
 
 def test_the_bytes_are_the_documented_ones() -> None:
-    assert ENTRY == b"GWA1" + bytes.fromhex("00 00 0201 0300000000000000 0400000000000000") + b"s" * 16 + b"payload"
+    assert b"GWA1" + bytes.fromhex("00 00 0201 0300000000000000 0400000000000000") + b"s" * 16 + b"payload" == ENTRY
     assert parse_entry(ENTRY) == Entry(0x0102, 3, 4, b"payload")
 
 

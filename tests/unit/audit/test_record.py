@@ -53,7 +53,7 @@ def test_classes_and_activities_are_ocsfs() -> None:
 
 def test_a_gap_counts_what_is_missing() -> None:
     gw = record.gap(STAMP, cause="producer_jump", slot=3, first=4, last=9)["unmapped"]["gw"]
-    assert gw["gap"] == {"count": 6, "first": 4, "last": 9, "slot": 3}
+    assert gw["gap"] == {"count": 6, "first": "4", "last": "9", "slot": 3}
     assert gw["reason"] == "producer_jump"
     assert record.gap(STAMP, cause="refused", slot=3, first=4, last=9, count=2)["unmapped"]["gw"]["gap"]["count"] == 2
 

@@ -365,7 +365,7 @@ def test_a_full_tmpfs_refuses_and_recovers(tmp_path: Path, bench: Bench) -> None
         with filler.open("wb") as file:
             free = log.free_bytes()
             os.posix_fallocate(file.fileno(), 0, free // 4096 * 4096)
-        while 3 * 30_000 + 5000 < log._file.capacity - log._file.offset:
+        while log._file.capacity - log._file.offset > 3 * 30_000 + 5000:
             small.append(log, 3, size=30_000)
         with pytest.raises(LogUnavailableError) as caught:
             small.append(log, 3, size=30_000)

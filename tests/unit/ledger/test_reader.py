@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.audit.verify import Kind
+from gateway.ledger import reader
+from gateway.ledger.reader import FileReader, Follower, UnreadableLogError, entries, read_newest, verify_directory
+
+Bench = Any
+
+
+def grow(bench: Bench, opens: int = 3, records: int = 2) -> None:
+    for _ in range(opens):
+        log = bench.open()
+        bench.append(log, records)
+        log.close()
+
+
+def kinds(bench: Bench) -> set[Kind]:
+    return {finding.kind for finding in bench.verify().findings}
+
+
+def test_a_copied_directory_verifies_like_the_original(bench: Bench, tmp_path: Path) -> None:
+    grow(bench)
+    copy = tmp_path / "copy"
+    shutil.copytree(bench.layout.directory, copy)
+    verdict = verify_directory(copy, keys=bench.keys, checkpoints=[("kept", bench.layout.checkpoint.read_bytes())])
+    assert (verdict.exit_code, verdict.size) == (0, 6)
+    assert verify_directory(copy).exit_code == 3
+    pinned = verify_directory(copy, vkey=bench.keys.vkey(verdict.origin))
+    assert (pinned.exit_code, pinned.failures) == (3, [])
+
+
+def test_progress_is_told_in_bytes(bench: Bench) -> None:
+    grow(bench)
+    told: list[tuple[int, int]] = []
+    verify_directory(bench.layout.directory, keys=bench.keys, progress=lambda done, total: told.append((done, total)))
+    assert len(told) == 3
+    assert told[-1][0] == told[-1][1]
+
+
+def test_swapped_copied_and_strange_files_have_names(bench: Bench) -> None:
+    grow(bench)
+    first, second, third = bench.files()
+    spare = first.with_name("spare")
+    first.rename(spare)
+    second.rename(first)
+    spare.rename(second)
+    assert kinds(bench) == {Kind.REORDERED}
+    first.rename(spare)
+    second.rename(first)
+    spare.rename(second)
+    assert kinds(bench) == set()
+    shutil.copy(first, first.with_name("main-000000000009.log"))
+    assert Kind.DUPLICATE in kinds(bench)
+    first.with_name("main-000000000009.log").unlink()
+    third.with_name("notes.txt").write_text("hello")
+    assert kinds(bench) == {Kind.INSERTED}
+
+
+def test_a_damaged_head_does_not_hide_the_rest(bench: Bench) -> None:
+    grow(bench)
+    data = bytearray(bench.files()[1].read_bytes())
+    data[40] ^= 1
+    bench.files()[1].write_bytes(bytes(data))
+    verdict = bench.verify()
+    assert verdict.exit_code == 1
+    assert verdict.size == 6
+    assert all(finding.file == "main-000000000002.log" for finding in verdict.failures)
+
+
+def test_a_log_that_is_gone_is_a_finding_and_one_that_never_was_is_not(bench: Bench, tmp_path: Path) -> None:
+    assert bench.verify().exit_code == 3
+    grow(bench)
+    shutil.rmtree(bench.layout.directory)
+    assert kinds(bench) == {Kind.TRUNCATED}
+    with pytest.raises(UnreadableLogError, match="no such file"):
+        verify_directory(tmp_path / "nowhere")
+
+
+def test_a_frame_that_is_half_there_is_read_again_until_it_is_whole(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = bench.open()
+    bench.append(log, 1)
+    path = bench.files()[0]
+    before = log._safe.offset
+    bench.append(log, 1)
+    whole = path.read_bytes()
+    torn = whole[: before + 50] + bytes(len(whole) - before - 50)
+    path.write_bytes(torn)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            path.write_bytes(whole)
+
+    assert read_newest(path, pause=pause) == whole
+    assert len(pauses) == 3
+    path.write_bytes(torn)
+    assert read_newest(path, pause=lambda _: None) == torn, "it was an interrupted write after all"
+    monkeypatch.setattr(reader, "_BLOCK_BYTES", 100)
+    assert read_newest(path, pause=lambda _: None) == torn
+    path.write_bytes(b"no head")
+    assert read_newest(path) == b"no head"
+    path.write_bytes(whole)
+    log.close()
+
+
+def test_entries_are_read_in_order_and_old_files_can_be_skipped(bench: Bench) -> None:
+    grow(bench)
+    damages: list[str] = []
+    everything = list(entries(bench.layout.directory, bench.keys, on_damage=damages.append))
+    assert [stored.index for stored in everything] == list(range(6))
+    since = everything[4].entry.time_ns
+    assert [s.index for s in entries(bench.layout.directory, bench.keys, since_ns=since, on_damage=damages.append)] == [
+        2,
+        3,
+        4,
+        5,
+    ]
+    assert damages == []
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_is_shown(bench: Bench, tmp_path: Path) -> None:
+    grow(bench)
+    data = bytearray(bench.files()[0].read_bytes())
+    data[-100] ^= 1
+    bench.files()[0].write_bytes(bytes(data))
+    bench.files()[1].write_bytes(b"junk")
+    damages: list[str] = []
+    found = list(entries(bench.layout.directory, bench.keys, on_damage=damages.append))
+    assert [stored.index for stored in found] == [4, 5]
+    assert len(damages) == 2
+    with pytest.raises(UnreadableLogError):
+        list(entries(tmp_path / "nowhere", bench.keys, on_damage=damages.append))
+
+
+def test_a_follower_sees_new_entries_and_new_files(bench: Bench) -> None:
+    grow(bench, opens=2)
+    follower = Follower(bench.layout.directory, bench.keys)
+    assert [stored.index for stored in follower.last(3)] == [1, 2, 3]
+    assert follower.poll() == []
+    log = bench.open()
+    bench.append(log, 1)
+    assert [stored.index for stored in follower.poll()] == [4]
+    bench.append(log, 2)
+    assert [stored.index for stored in follower.poll()] == [5, 6]
+    log.close()
+    grow(bench, opens=2, records=1)
+    assert [stored.index for stored in follower.poll()] == [7, 8]
+    assert Follower(bench.layout.directory, bench.keys).last(0) == []
+    data = bench.files()[-1]
+    data.write_bytes(b"junk")
+    with pytest.raises(UnreadableLogError):
+        Follower(bench.layout.directory, bench.keys).last(1)
+
+
+def test_a_follower_of_an_empty_log_waits(bench: Bench) -> None:
+    bench.layout.create()
+    follower = Follower(bench.layout.directory, bench.keys)
+    assert follower.last(5) == []
+    grow(bench, opens=1)
+    assert [stored.index for stored in follower.poll()] == [0, 1]
+
+
+def test_a_file_reader_goes_over_block_boundaries(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = bench.open()
+    for _ in range(9):
+        bench.append(log, 3, size=900)
+    monkeypatch.setattr(reader, "_BLOCK_BYTES", 1024)
+    assert len(list(FileReader(bench.files()[0], bench.keys).poll())) == 27
+    log.close()
+
+
+def test_other_peoples_files_cannot_be_read(bench: Bench) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    grow(bench)
+    bench.layout.directory.chmod(0)
+    with pytest.raises(UnreadableLogError, match="permission denied"):
+        bench.verify()
+    bench.layout.directory.chmod(0o700)
