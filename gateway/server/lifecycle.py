@@ -20,6 +20,7 @@ from gateway.audit.canonical import encode
 from gateway.audit.protocol import GROUP, SUPERVISOR_SLOT
 from gateway.audit.record import INFORMATIONAL, MEDIUM, Stamp, lifecycle, uuid7
 from gateway.edge.recorder import Recorder
+from gateway.exchange.errors import AuditUnavailableError
 from gateway.server.run_directory import AUDIT_SOCKET_NAME
 
 _WAIT_S: Final = 2.0
@@ -48,13 +49,16 @@ class LifecycleTrail:
         self._recorder: Recorder | None = None
 
     async def start(self) -> None:
-        """Connect to the audit process, which runs already. Raises TimeoutError when it does not answer."""
+        """Connect to the audit process, which runs already. Raises AuditUnavailableError when it does not answer."""
         loop = asyncio.get_running_loop()
         self._recorder = Recorder(
             SUPERVISOR_SLOT, lambda factory: loop.create_unix_connection(factory, str(self._path)), time.time
         )
-        async with asyncio.timeout(_WAIT_S):
-            await self._recorder.start()
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                await self._recorder.start()
+        except TimeoutError as error:
+            raise AuditUnavailableError("the audit process does not answer") from error
 
     async def record(
         self, event: str, *, success: bool = True, detail: str = "", more: Mapping[str, Any] | None = None

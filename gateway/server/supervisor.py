@@ -210,16 +210,18 @@ class Supervisor:
         )
 
     async def _start(self) -> None:
-        """Start everything: the audit trail first, because nothing is answered without it."""
-        self._progress("starting the audit trail")
-        await self._start_child(self._audit)
-        await self._trail.start()
-        await self._trail.record("gateway.started", more=self._facts())
-        self._progress(f"starting the pages and {self._workers} edge processes")
+        """Start everything at once; an edge serves only when the audit process has welcomed it."""
+        self._progress(f"starting the audit trail, the pages and {self._workers} edge processes")
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._start_audit())
             for child in (self._pages, *self._edges):
                 group.create_task(self._start_child(child))
         self.is_started = True
+
+    async def _start_audit(self) -> None:
+        await self._start_child(self._audit)
+        await self._trail.start()
+        await self._trail.record("gateway.started", more=self._facts())
 
     async def _start_child(self, child: ChildProcess) -> None:
         await child.start()
@@ -278,7 +280,8 @@ class Supervisor:
         await asyncio.gather(*(child.kill() for child in self.children))
         await self._admin.stop()
         self._held.close()
-        _log.info("gateway.stopped")
+        if self.is_started:
+            _log.info("gateway.stopped")
 
     def _on_stop(self) -> None:
         if self._stop.is_set():  # asked twice: now

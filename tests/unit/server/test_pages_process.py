@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from gateway.server.pages_process import account_options
+from gateway.server.settings import Settings, load_settings
+
+BASE = """\
+version: 1
+public_url: https://portal.example.com
+listen: [{address: "0.0.0.0:8443", tls: {certificate: c, key: k}}]
+upstreams: {portal: {servers: ["http://127.0.0.1:3000"]}}
+"""
+
+
+def read(more: str = "") -> Settings:
+    return load_settings(BASE + more, "gateway.yaml")
+
+
+def test_what_the_file_says_about_accounts_reaches_the_store() -> None:
+    options = account_options(
+        read(
+            "mfa: {required: always, methods: [totp]}\n"
+            "sessions: {idle: 20m, absolute: 4h, concurrent: 2}\n"
+            "tenants: {acme: {hosts: [acme.example.com], sessions: {idle: 5m}}}\n"
+            "passwords: {min_length: 16, breach_check: online}\n"
+        )
+    )
+    assert options.issuer == "portal.example.com"
+    assert options.mfa_always
+    assert not options.recovery_codes
+    assert (options.min_length, options.online_required) == (16, True)
+    assert (options.lifetimes.idle_s, options.lifetimes.absolute_s, options.lifetimes.concurrent) == (
+        1200.0,
+        14400.0,
+        2,
+    )
+    own = options.lifetimes_of("acme")
+    assert (own.idle_s, own.absolute_s, own.concurrent) == (300.0, 14400.0, 2)
+    assert options.lifetimes_of("other") == options.lifetimes
+
+
+def test_absent_sections_enforce_neither_a_factor_nor_a_number_of_sessions() -> None:
+    options = account_options(read())
+    assert not options.mfa_always
+    assert options.lifetimes.concurrent is None
