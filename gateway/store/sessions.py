@@ -143,9 +143,8 @@ class SessionCache:
         if now >= session.expires or now >= silent_until:
             self._entries.pop(token, None)
             return None
-        if (
-            generation == 0 or slots[slot] != generation
-        ):  # a writer is at work: right for this request, not for the next
+        if generation == 0 or slots[slot] != generation:
+            # A writer is at work: the answer is right for this request, not for the next.
             self._entries.pop(token, None)
             return entry
         entry.generation = generation
