@@ -1,6 +1,6 @@
 """`python -m tests.bench`: everybody in one run, round by round, and a table at the end.
 
-Exit codes: 0 the run is complete, 1 a candidate was there but failed, 2 usage, 130 interrupted.
+Exit codes: 0 the run is complete, 1 a candidate was there but failed (or a run to be published was disturbed), 2 usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from tests.bench.samples import Samples
 from tests.bench.site import Cores
 
 SECTIONS = ("throughput", "latency", "download", "tls", "start", "tunnels")
-BUSY = 0.10
-"""Above this use of the proxy's core before the run, the numbers are not worth publishing."""
 LOCAL = Path(__file__).with_name("results") / "local"
 PUBLISHED = Path(__file__).with_name("results")
 PAGE = upstream.PROJECT / "docs" / "benchmarks.md"
@@ -47,7 +45,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of the throughput (default 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one load (default 3)")
     parser.add_argument("--quick", action="store_true", help="about a minute: throughput only, 2 rounds of 1 s")
-    parser.add_argument("--publish", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument(
+        "--publish", action="store_true", help="put the tables into docs/benchmarks.md, if the machine was quiet"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the working directory with logs and configurations")
     chosen = parser.parse_args(words)
     chosen.only = [name for name in chosen.only.split(",") if name]
@@ -58,6 +58,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     if chosen.rounds < 1 or chosen.seconds < 1:
         parser.error("at least one round of at least one second")
+    if chosen.publish and (chosen.only or chosen.quick or len(chosen.sections) < len(SECTIONS)):
+        parser.error("--publish is for a complete run: no --only, --sections or --quick")
     try:
         chosen.candidates = peers.choose(chosen.only)
     except ValueError as exc:
@@ -108,6 +110,7 @@ class Bench:
                     self.progress.advance(cost)
         if {"start", "tunnels"} & set(self._chosen.sections):
             self._alone()
+        self._prove()
 
     def _start(self) -> None:
         for candidate in list(self.candidates):
@@ -140,6 +143,19 @@ class Bench:
                 self.progress.show(f"1,000 WebSockets: {candidate.name}")
                 self._try(candidate, "tunnels", measure.idle_tunnels, 0, 0)
             candidate.stop()
+
+    def _prove(self) -> None:
+        """Stop everybody and ask those who keep evidence for it."""
+        for candidate in self.candidates:
+            self.progress.show(f"evidence: {candidate.name}")
+            candidate.stop()
+            try:
+                told = candidate.evidence()
+            except measure.FAILURES as exc:
+                self._fault(candidate, f"evidence: {exc}")
+                continue
+            if told:
+                self.samples.evidence[candidate.name] = told
 
     def _try(self, candidate: Candidate, section: str, measurement: Measurement, turn: int, seconds: float) -> None:
         try:
@@ -197,8 +213,11 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace, directory: Path, cores: Cores) -> int:
     started = dt.datetime.now(dt.UTC)
     idle = machine.idle_load(cores.proxy)
-    if idle > BUSY:
-        print(f"bench: core {cores.proxy} is {idle:.0%} in use by others; do not publish this run", file=sys.stderr)
+    if idle > report.UNFIT:
+        print(
+            f"bench: core {cores.proxy} is {idle:.0%} in use by others: the numbers will not be worth much",
+            file=sys.stderr,
+        )
     ground = site.build(directory, cores)
     facts = machine.describe(directory)
     bench = Bench(chosen, ground)
@@ -218,12 +237,16 @@ def _run(chosen: argparse.Namespace, directory: Path, cores: Cores) -> int:
         entries=tuple(bench.entries),
         samples=bench.samples,
     )
-    table, numbers = report.save(run, PUBLISHED if chosen.publish else LOCAL)
-    if chosen.publish:
+    unfit = report.unfit(run) if chosen.publish else None
+    fit = chosen.publish and unfit is None
+    table, numbers = report.save(run, PUBLISHED if fit else LOCAL)
+    if fit:
         report.publish(run, PAGE)
     print(report.markdown(run))
+    if unfit is not None:
+        print(f"bench: not published: {unfit}", file=sys.stderr)
     print(f"Written: {table.relative_to(upstream.PROJECT)}, {numbers.relative_to(upstream.PROJECT)}")
-    return 1 if bench.samples.faults else 0
+    return 1 if bench.samples.faults or unfit is not None else 0
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tests.bench import accounting, machine, openloop, tunnels, wrk
-from tests.bench.candidates.candidate import Candidate
+from tests.bench.candidates.candidate import Candidate, EvidenceError
 from tests.bench.process import StartError
 from tests.bench.samples import Samples
 from tests.bench.site import BODY_BYTES, DOWNLOAD_BYTES, HOST, Cores
@@ -64,6 +64,7 @@ def _accounted(
     before, clock = accounting.account(candidate.program.pid), machine.ticks(core)
     load = wrk.run(origin + PAGE, fields=candidate.fields(origin), seconds=seconds, connections=CONNECTIONS)
     after_clock = machine.ticks(core)
+    candidate.answered += load.requests
     time.sleep(SETTLE_S)
     candidate.program.require_alive()
     used = accounting.spent(before, accounting.account(candidate.program.pid))
@@ -107,6 +108,7 @@ def latency(candidate: Candidate, samples: Samples, cores: Cores, *, turn: int, 
         )
         bare = _open_loop(plan, cores)
         seen = _open_loop(dataclasses.replace(plan, port=candidate.port), cores)
+        candidate.answered += seen.answered
         samples.record(candidate.name, f"{quantity}_rate", turn, rate)
         samples.record(candidate.name, f"{quantity}_p50_us", turn, seen.p50_us - bare.p50_us)
         samples.record(candidate.name, f"{quantity}_p99_us", turn, seen.p99_us - bare.p99_us)
@@ -146,6 +148,7 @@ def download(candidate: Candidate, samples: Samples, cores: Cores, *, turn: int,
     used = accounting.spent(before, accounting.account(candidate.program.pid))
     if fault := load.fault(DOWNLOAD_BYTES):
         raise InvalidError(fault)
+    candidate.answered += load.requests
     mebibytes = load.body_and_head_bytes / 2**20
     samples.record(candidate.name, "download_mib_s", turn, mebibytes / load.duration_s)
     samples.record(candidate.name, "download_cpu_ms_gib", turn, used.total_s / mebibytes * 1024 * 1e3)
@@ -190,6 +193,7 @@ def warm_up(candidate: Candidate) -> None:
     """Load a candidate for a second and forget it: pools filled, code compiled, caches warm. Raises StartError."""
     candidate.require_page()
     load = wrk.run(candidate.url + PAGE, fields=candidate.fields(), seconds=1, connections=CONNECTIONS)
+    candidate.answered += load.requests
     if fault := load.fault(BODY_BYTES):
         raise InvalidError(fault)
 
@@ -197,6 +201,7 @@ def warm_up(candidate: Candidate) -> None:
 FAILURES = (
     InvalidError,
     StartError,
+    EvidenceError,
     wrk.LoadError,
     tunnels.TunnelError,
     OSError,

@@ -17,6 +17,8 @@ DISTURBED = 0.05
 """Part of the proxy's core that others may have used before the report says so."""
 NOTHING = "-"
 """Not measured."""
+UNFIT = 0.10
+"""Part of the proxy's core in other hands from which on a run is not published."""
 BEGIN, END = "<!-- newest run: begin -->", "<!-- newest run: end -->"
 
 
@@ -70,7 +72,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def markdown(run: Run) -> str:
     """Write the report of a run."""
     parts = [_preface(run), _throughput(run)]
-    parts += [_processes(run), _latency(run), _transfer(run), _standing(run), _targets(run), _troubles(run)]
+    parts += [
+        _processes(run),
+        _latency(run),
+        _transfer(run),
+        _standing(run),
+        _evidence(run),
+        _targets(run),
+        _troubles(run),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -189,6 +199,11 @@ def _standing(run: Run) -> str:
     return "### Start, memory, WebSockets\n\n" + table(head, rows)
 
 
+def _evidence(run: Run) -> str:
+    lines = [f"- {name}: {text}" for name, text in run.samples.evidence.items()]
+    return "### Evidence\n\n" + "\n".join(lines) if lines else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One thing the project set out to reach."""
@@ -244,6 +259,7 @@ def as_json(run: Run) -> str:
             "candidates": {entry.name: {"work": entry.work, "version": entry.version} for entry in run.entries},
             "missing": run.samples.missing,
             "faults": run.samples.faults,
+            "evidence": run.samples.evidence,
             "targets": [{"text": each.text, "value": each.value, "met": each.met} for each in targets(run.samples)],
             "samples": {
                 name: {quantity: [round(value, 4) for value in values] for quantity, values in quantities.items()}
@@ -263,6 +279,16 @@ def save(run: Run, directory: Path) -> tuple[Path, Path]:
     table_file.write_text(markdown(run), encoding="utf-8")
     numbers_file.write_text(as_json(run), encoding="utf-8")
     return table_file, numbers_file
+
+
+def unfit(run: Run) -> str | None:
+    """Say why a run is not to be published: the machine was not quiet; None for a good one."""
+    if run.idle_load > UNFIT:
+        return f"the proxy's core was {run.idle_load:.0%} in use before the run began"
+    foreign = run.samples.figure(REFERENCE, "foreign_share")
+    if foreign is not None and foreign.median > UNFIT:
+        return f"others used {foreign.median:.0%} of the proxy's core while {REFERENCE} was measured"
+    return None
 
 
 def publish(run: Run, page: Path) -> None:

@@ -14,6 +14,7 @@ class Samples:
         self._numbers: dict[str, dict[str, dict[int, float]]] = {}
         self.faults: dict[str, list[str]] = {}
         self.missing: dict[str, str] = {}
+        self.evidence: dict[str, str] = {}
 
     def record(self, candidate: str, quantity: str, turn: int, value: float) -> None:
         """Keep one number."""

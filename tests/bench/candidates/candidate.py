@@ -23,6 +23,10 @@ class MissingError(Exception):
     """A candidate cannot run on this machine; the text says what is missing and how to get it."""
 
 
+class EvidenceError(Exception):
+    """A candidate that keeps a log of proof has not kept it."""
+
+
 class Candidate(abc.ABC):
     """One program under test, in one configuration."""
 
@@ -38,6 +42,8 @@ class Candidate(abc.ABC):
         """What the sign-in gave, for the Cookie field."""
         self.tls_cookie = ""
         """The same over TLS, where that is another session."""
+        self.answered = 0
+        """Answers that load generators have counted."""
         self._program: Program | None = None
 
     # -- what each candidate says of itself
@@ -69,6 +75,10 @@ class Candidate(abc.ABC):
     def label(self, command_line: bytes) -> str:
         """Name one of the candidate's processes by its `/proc/PID/cmdline`; empty where they are all of one kind."""
         del command_line
+        return ""
+
+    def evidence(self) -> str:
+        """Say, once stopped, what proves that the work was done; empty where nothing does. Raises EvidenceError."""
         return ""
 
     def close(self) -> None:  # noqa: B027 - most candidates have nothing beside them

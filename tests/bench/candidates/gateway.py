@@ -10,6 +10,7 @@ import base64
 import contextlib
 import http
 import http.client
+import json
 import re
 import secrets
 import shutil
@@ -23,13 +24,15 @@ import pyotp
 import yaml
 
 from tests.bench.browser import Browser, forms
-from tests.bench.candidates.candidate import Candidate, MissingError, first_line
+from tests.bench.candidates.candidate import Candidate, EvidenceError, MissingError, first_line
 from tests.bench.process import StartError
 from tests.bench.site import HOST, Site, free_port, write
 from tests.bench.upstream import PAGE
 
 VERB_S = 60
 """A verb may take an argon2id and the start of an interpreter on a busy machine."""
+VERIFY_S = 600
+"""Verifying reads every record again."""
 STEP_S = 30
 """A TOTP code holds for one step (RFC 6238 section 5.2) and is taken once."""
 UNREACHED = "1000000/s"
@@ -148,6 +151,15 @@ class Gateway(Candidate):
         found = KIND.search(command_line)
         return found[1].decode("ascii") if found else "supervisor"
 
+    def evidence(self) -> str:
+        """Have the audit log verified, and compare it with what the load generators counted: no answer without its record."""
+        settings = self.site.room(self.name) / "house" / "gateway.yaml"
+        told = self._verb("audit", "verify", "--json", "-c", str(settings), seconds=VERIFY_S)
+        size = json.loads(told)["size"]
+        if size < self.answered:
+            raise EvidenceError(f"{self.answered:,} answers came, but only {size:,} records are in the audit log")
+        return f"{self.answered:,} answers were counted; `gateway audit verify` finds the log intact, with {size:,} records"
+
     def _sign_in(self, origin: str) -> str:
         name, password, secret = self._people[origin]
         browser = Browser()
@@ -184,7 +196,7 @@ class Gateway(Candidate):
             "state_dir": str(house / "state"),
             "upstreams": {
                 "portal": {"servers": [f"http://{HOST}:{self.site.upstream_port}"]},
-                "chat": {"servers": [f"http://{HOST}:{self.site.echo_port}"]},
+                "chat": {"servers": [f"http://{HOST}:{self.site.echo_port}"], "max_connections": 4096},
             },
             "tenants": {"acme": {"hosts": [HOST]}},
             "mfa": {"required": "always", "methods": ["totp", "recovery"]},
@@ -193,18 +205,19 @@ class Gateway(Candidate):
             "audit": {"durability": self.durability},
         }
 
-    def _verb(self, *words: str, given: str | None = None) -> None:
-        """Run one verb to its end. Raises StartError with what it said."""
+    def _verb(self, *words: str, given: str | None = None, seconds: float = VERB_S) -> str:
+        """Run one verb to its end and return what it printed. Raises StartError with what it said."""
         try:
             done = subprocess.run(
-                [self.binary(), *words], input=given, capture_output=True, text=True, timeout=VERB_S, check=False
+                [self.binary(), *words], input=given, capture_output=True, text=True, timeout=seconds, check=False
             )
         except subprocess.TimeoutExpired as exc:
-            raise StartError(f"gateway {words[0]} took longer than {VERB_S} s") from exc
+            raise StartError(f"gateway {words[0]} took longer than {seconds:.0f} s") from exc
         if done.returncode != 0:
             lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
             told = " / ".join(lines[-1:] if "Traceback" in done.stderr else lines[-6:])
             raise StartError(f"gateway {words[0]} ended with {done.returncode}: {told[-600:]}")
+        return done.stdout
 
 
 class GatewayAsync(Gateway):

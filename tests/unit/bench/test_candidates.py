@@ -10,11 +10,12 @@ import pytest
 
 from tests.bench import site
 from tests.bench.candidates.caddy import Caddy
-from tests.bench.candidates.candidate import Candidate, MissingError, executable
+from tests.bench.candidates.candidate import Candidate, EvidenceError, MissingError, executable
 from tests.bench.candidates.envoy import Envoy
-from tests.bench.candidates.gateway import said
+from tests.bench.candidates.gateway import Gateway, said
 from tests.bench.candidates.haproxy import HAProxy
 from tests.bench.candidates.nginx import Nginx
+from tests.bench.process import StartError
 
 CHECKS = [
     (Nginx, ["-t", "-c", "nginx.conf", "-e", "error.log"]),
@@ -72,3 +73,32 @@ def test_a_missing_program_is_named_with_where_to_get_it() -> None:
 
 def test_a_page_is_quoted_by_its_words() -> None:
     assert said(b"<style>a{}</style><h1>Not  found</h1><script>x</script>") == "Not found"
+
+
+@pytest.fixture
+def gateway(ground: site.Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gateway:
+    """A candidate whose `gateway` program knows one verb and finds a log of 100 records."""
+    program = tmp_path / "gateway"
+    program.write_text(
+        '#!/bin/sh\n[ "$1 $2" = "audit verify" ] || { echo "no such verb" >&2; exit 2; }\necho \'{"size": 100}\'\n'
+    )
+    program.chmod(0o700)
+    candidate = Gateway(ground)
+    monkeypatch.setattr(candidate, "binary", lambda: str(program))
+    return candidate
+
+
+def test_a_log_with_a_record_for_each_answer_is_evidence(gateway: Gateway) -> None:
+    gateway.answered = 99
+    assert "99 answers" in gateway.evidence()
+
+
+def test_an_answer_without_its_record_is_no_evidence(gateway: Gateway) -> None:
+    gateway.answered = 101
+    with pytest.raises(EvidenceError, match="101 answers came, but only 100 records"):
+        gateway.evidence()
+
+
+def test_a_verb_that_fails_is_quoted(gateway: Gateway) -> None:
+    with pytest.raises(StartError, match="gateway check ended with 2: no such verb"):
+        gateway._verb("check")

@@ -22,7 +22,8 @@ def test_quick_is_the_throughput_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--only", "ngnix"], ["--sections", "speed"], ["--rounds", "0"], ["--seconds", "0.1"]]
+    "words",
+    [["--only", "ngnix"], ["--sections", "speed"], ["--rounds", "0"], ["--publish", "--quick"], ["--seconds", "0.1"]],
 )
 def test_what_is_unknown_or_too_short_is_a_usage_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -85,3 +85,16 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
 )
 def test_numbers_have_three_digits(value: float, text: str) -> None:
     assert report.number(value) == text
+
+
+def test_a_run_on_a_busy_machine_is_not_published() -> None:
+    run = a_run(nginx=[20.0])
+    assert report.unfit(run) is None
+    run.samples.record("nginx", "foreign_share", 0, 0.2)
+    assert "20%" in (report.unfit(run) or "")
+
+
+def test_evidence_is_printed() -> None:
+    run = a_run(nginx=[20.0])
+    run.samples.evidence["gateway"] = "12 answers, 13 records"
+    assert "- gateway: 12 answers, 13 records" in report.markdown(run)
