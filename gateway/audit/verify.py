@@ -496,8 +496,7 @@ class Verifier:
             return
         tree = self.tree
         if tree is not None:
-            for data in raw:
-                tree.append(hash_leaf(data))
+            tree.extend([hash_leaf(data) for data in raw])
             if signed is not None and tree.root() != signed.root:
                 self._find(
                     Kind.FORK,

@@ -255,6 +255,7 @@ class Log:
         pack, prefix, overhead = HEAD.pack, LENGTH.pack, HEAD.size
         chunk = _Chunk()
         chunks = [chunk]
+        leaves, parts = chunk.leaves, chunk.parts
         room, size, at = FRAME_RECORDS, 0, 0
         for slot, first, payloads in groups:
             start = 0
@@ -267,11 +268,12 @@ class Log:
                     chunk.size = size
                     chunk = _Chunk()
                     chunks.append(chunk)
+                    leaves, parts = chunk.leaves, chunk.parts
                     room, size = FRAME_RECORDS, 0
                 head = pack(MAGIC, 0, MAIN_STREAM, slot, now_ns, first + i, salts[at : at + SALT_BYTES])
                 at += SALT_BYTES
-                chunk.leaves.append(sha256(b"\0" + head + payload).digest())
-                chunk.parts += (prefix(cost), head, payload)
+                leaves.append(sha256(b"\0" + head + payload).digest())
+                parts += (prefix(cost), head, payload)
                 room -= 1
                 size += cost + LENGTH.size
             if len(payloads) > start:
@@ -315,8 +317,7 @@ class Log:
         header = Header(
             self._next_frame, tree.size, len(chunk.leaves), chunk.size + TAG_BYTES, self._sha256, file.key_id
         )
-        for leaf in chunk.leaves:
-            tree.append(leaf)
+        tree.extend(chunk.leaves)
         note = self._signer.checkpoint(tree.size, tree.root())
         chunk.frame, self._sha256 = seal_frame(file.aead, header, b"".join(chunk.parts), note)
         self._next_frame += 1

@@ -87,6 +87,18 @@ def test_roots_are_the_known_answers(size: int) -> None:
     assert grow(LEAVES[:size]).root().hex() == ROOTS[size]
 
 
+@settings(max_examples=100)
+@given(st.lists(st.integers(0, 40), max_size=6))
+def test_adding_many_leaves_is_adding_each(counts: list[int]) -> None:
+    one, many = Tree(), Tree()
+    for round_, count in enumerate(counts):
+        leaves = [hash_leaf(bytes([round_, i])) for i in range(count)]
+        for leaf in leaves:
+            one.append(leaf)
+        many.extend(leaves)
+        assert (many.size, many.frontier) == (one.size, one.frontier)
+
+
 def test_an_empty_tree_has_the_root_of_nothing() -> None:
     assert Tree().root() == EMPTY_ROOT == sha256(b"").digest()
 
