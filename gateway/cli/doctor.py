@@ -94,11 +94,15 @@ def _configuration(validated: Validated) -> Iterator[Finding]:
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:
-    if not landlock_version():
+    if landlock_version():
+        yield Finding(
+            "weak", "audit process", "runs as the same user as edge and pages; Landlock alone keeps them apart"
+        )
+    else:
         yield Finding(
             "weak",
-            "kernel",
-            "no Landlock (Linux 5.13 with it switched on): edge and pages are not separated from the audit trail",
+            "audit process",
+            "not separated: it runs as the same user as edge and pages, and the kernel has no Landlock (Linux 5.13 with it switched on)",
         )
     if os.geteuid() == 0:
         yield Finding(

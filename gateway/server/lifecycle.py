@@ -23,6 +23,7 @@ from gateway.edge.recorder import Recorder
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.server.run_directory import AUDIT_SOCKET_NAME
 
+_WELCOME_WAIT_S: Final = 20.0
 _WAIT_S: Final = 2.0
 _log = structlog.get_logger()
 
@@ -55,7 +56,7 @@ class LifecycleTrail:
             SUPERVISOR_SLOT, lambda factory: loop.create_unix_connection(factory, str(self._path)), time.time
         )
         try:
-            async with asyncio.timeout(_WAIT_S):
+            async with asyncio.timeout(_WELCOME_WAIT_S):
                 await self._recorder.start()
         except TimeoutError as error:
             raise AuditUnavailableError("the audit process does not answer") from error

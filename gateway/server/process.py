@@ -31,7 +31,8 @@ from gateway.server.control import (
 )
 from gateway.server.telemetry import Retired
 
-BOOT_TIMEOUT_S: Final = 15.0
+BOOT_TIMEOUT_S: Final = 60.0
+"""A start takes a second or two; a machine that is far too busy must not make it a failure."""
 _ASK_TIMEOUT_S: Final = 10.0
 _DUMP_TIMEOUT_S: Final = 2.0
 _KILL_WAIT_S: Final = 2.0
@@ -86,9 +87,9 @@ class ChildProcess:
         self._channel = await Channel.open(ours)
         try:
             reply = await self._channel.ask(boot, BOOT_TIMEOUT_S)
-        except ControlError:
+        except ControlError as error:
             await self.kill()
-            raise
+            raise ControlError(f"{self.name}: could not start: {error}") from error
         if isinstance(reply, Done) and reply.diagnostics:
             await self.kill()
             raise ConfigurationError(reply.diagnostics)

@@ -210,11 +210,14 @@ class Supervisor:
         )
 
     async def _start(self) -> None:
-        """Start everything at once; an edge serves only when the audit process has welcomed it."""
-        self._progress(f"starting the audit trail, the pages and {self._workers} edge processes")
+        """Start everything: no edge before the audit trail, because nothing is answered without it."""
+        self._progress("starting the audit trail and the pages")
         async with asyncio.TaskGroup() as group:
             group.create_task(self._start_audit())
-            for child in (self._pages, *self._edges):
+            group.create_task(self._start_child(self._pages))
+        self._progress(f"starting {self._workers} edge processes")
+        async with asyncio.TaskGroup() as group:
+            for child in self._edges:
                 group.create_task(self._start_child(child))
         self.is_started = True
 

@@ -25,7 +25,7 @@ import pyotp
 import pytest
 
 PROGRAM = [str(Path(sys.executable).with_name("gateway"))]
-READY_S = 30.0
+READY_S = 60.0
 PASSWORD = "wren-lantern-copper-44"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 _HIDDEN = re.compile(r"<input([^>]*)>")

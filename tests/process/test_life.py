@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(180)  # whole processes on a busy machine
+
 
 def test_a_person_signs_in_and_reaches_the_portal_with_an_identity(running_gateway: Any, browser: Any) -> None:
     answer = browser.get("/invoices/7?x=1")

@@ -7,7 +7,11 @@ import signal
 import time
 from typing import Any
 
+import pytest
+
 from gateway.server.certificate import self_signed
+
+pytestmark = pytest.mark.timeout(180)  # whole processes on a busy machine
 
 
 def test_a_new_policy_holds_from_the_next_request_on(running_gateway: Any, browser: Any) -> None:

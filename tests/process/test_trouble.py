@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.timeout(180)  # whole processes on a busy machine
+
 
 def test_a_lost_state_file_is_503_and_said_and_signs_nobody_out(running_gateway: Any, browser: Any) -> None:
     state = running_gateway.directory / "state" / "state.sqlite3"
