@@ -41,6 +41,7 @@ class EdgeProcess:
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._prepared: tuple[Snapshot, Validated] | None = None
         self._worker: Worker | None = None
+        self._store: SQLiteStore | None = None
         self._recorder: Recorder | None = None
         self._flusher: asyncio.Task[None] | None = None
         self._store_problem = ""
@@ -54,7 +55,7 @@ class EdgeProcess:
         assert keyring is not None  # noqa: S101 - build_snapshot refuses without
         self._contexts = validated.contexts
         state_dir = Path(boot.state_dir)
-        store = SQLiteStore(state_dir, keyring)
+        store = self._store = SQLiteStore(state_dir, keyring)
         sessions = SessionCache(store)
         limits = LimitTable(boot.limits_fd, LIMITS_BYTES, shared=boot.workers > 1, secret=keyring.limits_key)
         loop = asyncio.get_running_loop()
@@ -113,6 +114,8 @@ class EdgeProcess:
         snapshot, validated = self._prepared
         self._prepared = None
         self._contexts = validated.contexts
+        if self._store is not None and validated.keyring is not None:
+            self._store.adopt(validated.keyring)  # a key that others seal with from now on
         self._worker.swap(snapshot)
 
     def dump(self) -> Dumped:

@@ -1,0 +1,124 @@
+"""The edge's end of the audit socket: one frame a tick, nothing lost, nothing released early."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.audit.protocol import ASYNC, GROUP
+from gateway.edge.recorder import MAX_UNACKED_RECORDS, Recorder
+from tests.fakes.audit_daemon import FakeAuditDaemon
+
+
+class Waiter:
+    def __init__(self) -> None:
+        self.verdicts: list[bool] = []
+
+    def recorded(self, *, safe: bool) -> None:
+        self.verdicts.append(safe)
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[FakeAuditDaemon]:
+    made = FakeAuditDaemon()
+    await made.start(tmp_path / "audit.sock")
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def recorder(tmp_path: Path, daemon: FakeAuditDaemon) -> AsyncIterator[Recorder]:
+    loop = asyncio.get_running_loop()
+    made = Recorder(3, lambda factory: loop.create_unix_connection(factory, str(tmp_path / "audit.sock")), time.time)
+    await made.start()
+    yield made
+    await made.stop()
+    await asyncio.sleep(0)
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_sequences_begin_above_everything_the_slot_ever_sent(recorder: Recorder) -> None:
+    assert recorder.sequence >= (int(time.time() * 1000) - 60_000) << 20
+
+
+async def test_a_waiter_is_told_once_and_only_after_the_acknowledgement(
+    recorder: Recorder, daemon: FakeAuditDaemon
+) -> None:
+    daemon.acknowledges = False
+    waiter = Waiter()
+    recorder.add(b'{"a":1}', GROUP, waiter)
+    await until(lambda: daemon.payloads)
+    assert waiter.verdicts == []
+    daemon.acknowledge_all()
+    await until(lambda: waiter.verdicts)
+    assert waiter.verdicts == [True]
+    assert recorder.unacked == 0
+
+
+async def test_an_async_waiter_is_told_when_the_record_was_handed_over(
+    recorder: Recorder, daemon: FakeAuditDaemon
+) -> None:
+    daemon.acknowledges = False
+    waiter = Waiter()
+    recorder.add(b'{"a":1}', ASYNC, waiter)
+    assert waiter.verdicts == []
+    await until(lambda: waiter.verdicts)
+    assert waiter.verdicts == [True]
+
+
+async def test_a_refused_record_is_told_as_unsafe(recorder: Recorder, daemon: FakeAuditDaemon) -> None:
+    daemon.refuses = True
+    waiter = Waiter()
+    recorder.add(b'{"a":1}', GROUP, waiter)
+    await until(lambda: waiter.verdicts)
+    assert waiter.verdicts == [False]
+    assert recorder.refused == 1
+
+
+async def test_what_was_not_acknowledged_is_sent_again_and_kept_once(
+    recorder: Recorder, daemon: FakeAuditDaemon
+) -> None:
+    daemon.acknowledges = False
+    waiters = [Waiter() for _ in range(50)]
+    for number, waiter in enumerate(waiters):
+        recorder.add(b'{"n":%d}' % number, GROUP, waiter)
+    await until(lambda: len(daemon.payloads) == 50)
+    daemon.acknowledges = True
+    daemon.hang_up()
+    recorder.add(b'{"n":50}', GROUP, None)
+    await until(lambda: all(waiter.verdicts for waiter in waiters) and len(daemon.payloads) == 51)
+    assert [record["n"] for record in daemon.records] == list(range(51))
+
+
+async def test_the_edge_stops_taking_requests_when_too_much_is_unacknowledged(
+    recorder: Recorder, daemon: FakeAuditDaemon
+) -> None:
+    daemon.acknowledges = False
+    for _ in range(MAX_UNACKED_RECORDS):
+        recorder.add(b"{}", GROUP, None)
+    assert not recorder.available
+    await until(lambda: len(daemon.payloads) == MAX_UNACKED_RECORDS)
+    daemon.acknowledge_all()
+    await until(lambda: recorder.available)
+
+
+async def test_a_daemon_that_speaks_nonsense_is_left_and_found_again(
+    recorder: Recorder, daemon: FakeAuditDaemon
+) -> None:
+    first = set(daemon._connections)
+    for connection in first:
+        connection.transport.write(b"\xff" * 16)
+    await until(lambda: daemon._connections and not first & daemon._connections and recorder.available)
+    waiter = Waiter()
+    recorder.add(b"{}", GROUP, waiter)
+    await until(lambda: waiter.verdicts)
+    assert waiter.verdicts == [True]
