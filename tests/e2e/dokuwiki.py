@@ -25,7 +25,7 @@ MODULES = Path("/usr/lib/apache2/modules")
 OF_ITS_OWN = {"local.php", "acl.auth.php", "users.auth.php", "apache.conf", "lighttpd.conf", "htaccess"}
 SERVER_USER = "www-data"
 OURSELVES = "not through the gateway"
-READY_S = 20
+READY_S = 30
 STOPPED_S = 10
 
 APACHE = """\

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 GATEWAY = str(Path(sys.executable).with_name("gateway"))
-READY_S = 20
+READY_S = 60
 STOPPED_S = 12
 VERB_S = 60
 

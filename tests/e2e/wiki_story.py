@@ -23,7 +23,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-STEP_MS = 15_000
+STEP_MS = 20_000
 SESSION_COOKIE = "__Host-gw"
 PICTURE = "opening_day.png"
 FORGED = {"X-Gateway-User": "root", "X-Gateway-Roles": "editor", "X-Forwarded-For": "203.0.113.9"}
