@@ -123,6 +123,10 @@ def sequences(bench: Bench, slot: int) -> list[int]:
     return [stored.entry.sequence for stored in bench.stored() if stored.entry.slot == slot]
 
 
+def done(running: Running) -> bool:
+    return running.daemon.is_done
+
+
 def intent(uid: str, phase: str = "intent") -> bytes:
     return orjson.dumps({"metadata": {"correlation_uid": uid}, "unmapped": {"gw": {"phase": phase}}})
 
@@ -464,11 +468,11 @@ def test_the_supervisors_line_asks_for_stats_and_its_end_stops_the_daemon(bench:
     assert line.seen[0]["health"]["ok"]
     os.close(line.write_fd)
     running.turn()
-    assert not running.daemon.is_done, "a producer may still have something to say"
+    assert done(running) is False, "a producer may still have something to say"
     running.store(producer, 1, [b"last words"])
     producer.sock.close()
     running.turn()
-    assert running.daemon.is_done
+    assert done(running)
     running.daemon.close()
     os.close(line.read_fd)
 
@@ -478,9 +482,9 @@ def test_a_stop_does_not_wait_for_ever(bench: Bench) -> None:
     producer = running.producer(0)
     running.daemon.stop()
     running.turn()
-    assert not running.daemon.is_done
+    assert not done(running)
     running.clock.now += 2.1
-    assert running.daemon.is_done
+    assert done(running)
     producer.send(1, [b"just in time"])
     running.daemon.close()
     assert producer.next() == Ack(1)
@@ -574,7 +578,7 @@ def test_a_log_verifies_again_and_again_while_the_daemon_writes(bench: Bench, da
     writer.start()
     try:
         deadline = time.monotonic() + 1.5
-        sizes = []
+        sizes: list[int] = []
         while time.monotonic() < deadline or len(sizes) < 3:
             verdict = bench.verify()
             assert [str(f) for f in verdict.failures] == []

@@ -196,7 +196,8 @@ def test_a_tampered_log_is_not_continued(bench: Bench, attack: str, tmp_path: Pa
         case "head":
             path.write_bytes(b"\0" + data[1:])
         case _:
-            other = type(bench)(tmp_path / "other" / "state") if (tmp_path / "other").mkdir() is None else bench
+            (tmp_path / "other").mkdir()
+            other = type(bench)(tmp_path / "other" / "state")
             log = other.open()
             other.append(log, 9)
             log.close()
