@@ -56,8 +56,13 @@ class _PathBeneath(ctypes.Structure):
 
 
 def harden() -> None:
-    """Forbid core files and tracing by processes of the same user: keys live in this memory."""
+    """Forbid core files, tracing by processes of the same user (keys live in this memory) and new privileges.
+
+    Files that this process makes from now on are its owner's alone.
+    """
+    os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
@@ -95,7 +100,7 @@ def confine(*, writable: Iterable[Path], unreadable: Sequence[Path]) -> bool:
         if unreadable:
             for path in readable_beside(unreadable):
                 _allow(ruleset, path, _READ_FILE & handled)
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)  # the kernel demands it
         _check(_libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0)))
     finally:
         os.close(ruleset)

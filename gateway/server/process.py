@@ -143,14 +143,14 @@ class ChildProcess:
                     self._last, self.health = reply.samples, reply.health
         return self._retired.samples() + self._last
 
-    async def drain(self, seconds: float) -> None:
-        """Have it finish what is open and end; it is killed when it has not after `seconds` and a little more."""
+    async def drain(self, seconds: float, *, grace_s: float = _GRACE_S) -> None:
+        """Have it finish what is open within `seconds` and then end; it is killed when it lives `grace_s` longer."""
         self._stopping = True
         self.is_ready = False
         if self._channel and self.pid:
             with suppress(ControlError):
-                await self._channel.ask(Drain(seconds=seconds), seconds + _GRACE_S)
-        await self.kill(wait_s=_GRACE_S)
+                await self._channel.ask(Drain(seconds=seconds), seconds + grace_s)
+        await self.kill(wait_s=grace_s)
 
     async def kill(self, *, wait_s: float = 0.0) -> None:
         """End it: after `wait_s` by SIGKILL."""

@@ -51,7 +51,7 @@ from gateway.server.unbuilt import Place, find_unbuilt
 LOGIN_LIMIT: Final = "login"
 """Name of the limit that counts attempts to sign in; it holds even when `limits` is absent."""
 MAX_WORKERS: Final = 256
-MAX_DRAIN_S: Final = 7.5
+MAX_DRAIN_S: Final = 7.0
 """The whole tree of processes ends within 10 s of SIGTERM."""
 _UNMAPPABLE: Final = frozenset(
     {

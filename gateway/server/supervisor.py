@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -37,10 +38,12 @@ from gateway.server.validate import Validated, read_and_validate
 from gateway.store.sqlite import SQLiteStore
 
 _WATCH_S: Final = 2.0
-_STOP_S: Final = 9.0
+_STOP_S: Final = 9.3
 """When whatever still lives is killed: the whole tree ends within 10 s of SIGTERM."""
 _PAGES_DRAIN_S: Final = 0.3
-_AUDIT_DRAIN_S: Final = 0.3
+_AUDIT_CLOSE_S: Final = 3.0
+"""For the last record, its sync and the last checkpoint; bounded by `_STOP_S` too."""
+_MANY_FILES: Final = 1 << 20
 _log = structlog.get_logger()
 
 
@@ -111,6 +114,7 @@ class Supervisor:
             ControlError: a process ended at its start without a word.
 
         """
+        _allow_many_files()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
@@ -279,7 +283,7 @@ class Supervisor:
                 if self._audit.is_ready:
                     await self._trail.record("gateway.stopped", more=self._facts())
                 await self._trail.stop()
-                await self._audit.drain(_AUDIT_DRAIN_S)
+                await self._audit.drain(0, grace_s=_AUDIT_CLOSE_S)
         await asyncio.gather(*(child.kill() for child in self.children))
         await self._admin.stop()
         self._held.close()
@@ -402,7 +406,7 @@ def _refuse_fixed(old: Validated, new: Validated) -> None:
             [(item.address, item.kind) for item in after.listen],
         ),
         ("admin", before.admin, after.admin),
-        ("workers", before.worker_count, after.worker_count),
+        ("workers", before.workers, after.workers),
         ("state_dir", before.state_dir, after.state_dir),
         ("logging", before.logging, after.logging),
         ("http.handshake_timeout", before.http.handshake_timeout, after.http.handshake_timeout),
@@ -424,6 +428,13 @@ def _first(errors: BaseExceptionGroup[GatewayError]) -> GatewayError:
 def _gauge(name: str, text: str, labels: tuple[str, ...], values: dict[tuple[str, ...], float]) -> Sample:
     pairs = [(key, float(value)) for key, value in values.items()]
     return Sample(name=name, kind="gauge", help=text, labels=labels, values=pairs)
+
+
+def _allow_many_files() -> None:
+    """Raise the limit on open files as far as the system allows; every process inherits it, every connection needs two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _shared_memory() -> int:

@@ -40,7 +40,8 @@ import ctypes, resource
 from gateway.server.confine import harden
 harden()
 assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
-assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0
+assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0  # PR_GET_DUMPABLE
+assert ctypes.CDLL(None).prctl(39, 0, 0, 0, 0) == 1  # PR_GET_NO_NEW_PRIVS
 """
     assert run(program).returncode == 0
 

@@ -160,7 +160,7 @@ def test_all_errors_of_a_file_come_in_one_run_each_with_its_place() -> None:
         ("trusted_proxies: 10.0.0.0/8", "trusted_proxies: write a list"),
         ('headers: {csp: "a\\nb"}', "headers.csp: a header value is one line of printable ASCII"),
         ("http: {max_head: 0}", "http.max_head: must be more than 0"),
-        ("http: {drain_timeout: 1m}", "http.drain_timeout: must be at most 7.5"),
+        ("http: {drain_timeout: 1m}", "http.drain_timeout: must be at most 7.0"),
         ("admin: {address: 127.0.0.1}", "admin.address: '127.0.0.1' is not an IP address and a port, such as 0.0.0.0:8443 or [::1]:8443"),
         ('admin: {address: "127.0.0.1:0"}', "admin.address: '0' is not a port from 1 to 65535"),
         ("limits: {login: {rate: 1/s, burst: 1, per: user}}", "limits.login.per: attempts to sign in are counted per ip: nobody is signed in yet"),
