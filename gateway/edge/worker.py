@@ -21,7 +21,7 @@ import msgspec
 import orjson
 
 from gateway.audit.access import MAX_USER_AGENT_BYTES, Node, Place, Subject, encode_text, fill, template
-from gateway.audit.protocol import ASYNC, GRADE
+from gateway.audit.protocol import ASYNC, GRADE, SEQUENCE_MASK
 from gateway.edge.assertion import ASSERTION_REUSE_S, identity_fields
 from gateway.edge.client import ClientConnection
 from gateway.edge.exchange import Exchange, Refusal
@@ -373,7 +373,7 @@ class Worker:
             x.status,
             int((mono - x.started_mono) * 1000),
             x.sent,
-            recorder.sequence,
+            recorder.sequence & SEQUENCE_MASK,
             uid,
             self._rule(x.rule),
             resolution.resources if resolution is not None else b"",
