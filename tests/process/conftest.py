@@ -254,10 +254,6 @@ class Gateway:
                     found.append(int(status.parent.name))
         return sorted(found)
 
-    def events(self) -> list[dict[str, Any]]:
-        """Read the log."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Stop it; returns its exit status."""
         assert self.process is not None
