@@ -169,6 +169,11 @@ class ClientConnection(asyncio.Protocol):
             self._paused_by_server = False
             if self.transport is not None and not self.transport.is_closing():
                 self.transport.resume_reading()
+            x = self.exchange
+            if x is not None and self._mode == BODY and x.upstream is not None:
+                now = monotonic()  # the pause was the upstream's: the client's clock begins again
+                self.upload_since = now - x.received / MIN_BODY_RATE
+                self.deadline = now + x.snapshot.wire.body_timeout_s
 
     # the request
 
@@ -336,6 +341,7 @@ class ClientConnection(asyncio.Protocol):
             x.upstream.write(body)
         if x.body_done:
             self._mode = BUSY
+        if x.body_done or x.upstream.paused:
             self.deadline = now + (x.route.response_timeout_s or _destination(x).response_timeout_s)
         else:
             grace = self.upload_since + wire.body_timeout_s + x.received / MIN_BODY_RATE
@@ -724,7 +730,7 @@ class ClientConnection(asyncio.Protocol):
             self._abort(x)
         elif x.phase in (Phase.INTENT, Phase.HELD, Phase.CLOSING):
             self.record_failed(x)
-        elif not x.body_done and x.upstream is not None:
+        elif not x.body_done and x.upstream is not None and not x.upstream.paused:
             self.on_failed(x, Reason.REQUEST_TIMEOUT)
             self.on_settled(x)
         else:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.fakes.portal import Portal, read_body
+from tests.fakes.portal import OK, Portal, read_body
 from tests.unit.edge.conftest import Edge
 
 HOST = b"Host: 127.0.0.1\r\n"
@@ -286,6 +286,38 @@ async def test_a_silent_client_is_told_408_and_a_silent_connection_is_closed(edg
     edge.change_wire(head_timeout_s=0.3)
     assert (await edge.raw(b"GET /pub")).startswith(b"HTTP/1.1 408 ")
     assert await edge.raw(b"") == b""
+
+
+async def test_a_portal_that_pauses_in_an_upload_is_not_the_clients_silence(edge: Edge) -> None:
+    edge.change_wire(body_timeout_s=0.3, max_body=1 << 26)
+    go_on = asyncio.Event()
+
+    async def pausing(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await reader.readexactly(1 << 25)
+        writer.write(OK)
+
+    edge.portal.answers[b"/public/a"] = pausing
+    asyncio.get_running_loop().call_later(1.2, go_on.set)
+    reply = await edge.get("/public/a", method="POST", body=bytes(1 << 25))
+    assert reply.status == 200, reply.raw
+
+
+async def test_a_portal_that_never_takes_an_upload_is_what_timed_out(edge: Edge) -> None:
+    edge.change_wire(body_timeout_s=0.3, max_body=1 << 26)
+    edge.change_upstream(response_timeout_s=0.6)
+    release = asyncio.Event()
+
+    async def deaf(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+
+    edge.portal.answers[b"/public/a"] = deaf
+    reader, writer = await edge.connect()
+    writer.write(b"POST /public/a HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 33554432\r\n\r\n" + bytes(1 << 24))
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 504 ")
+    release.set()
+    writer.close()
 
 
 async def test_a_slow_body_is_cut_off(edge: Edge) -> None:
