@@ -40,6 +40,8 @@ from gateway.wire.response import ResponseHead
 
 SWEEP_S: Final = 0.25
 TEMPLATES: Final = 2048
+_VARIANT: Final = len("01234567-0123-7123-")
+"""Where a UUID has its variant: 8, 9, a or b (RFC 9562 §4.1)."""
 _REASON_OF: Final = {reason.value: reason for reason in Reason}
 _REASONS: Final = {reason: reason.value.encode("ascii") for reason in Reason}
 _LINE: Final = (
@@ -354,11 +356,9 @@ class Worker:
         """Hand the record of `x` to the audit daemon; with `waits`, `x.recorded` is called when it is safe."""
         recorder = self._recorder
         grade = max(GRADE[x.durability], at_least) if waits else ASYNC
-        uid = (
-            x.request_id
-            if phase in ("single", "opening")
-            else x.request_id[:-1] + (b"i" if phase == "intent" else b"c")
-        )
+        uid = x.request_id
+        if phase not in ("single", "opening"):  # ids of requests have 8 for the variant, of which 9 and a are others
+            uid = uid[:_VARIANT] + (b"9" if phase == "intent" else b"a") + uid[_VARIANT + 1 :]
         resolution = x.resolution
         mono = monotonic()
         payload = fill(
