@@ -11,6 +11,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -476,6 +477,12 @@ def test_every_answer_that_the_browser_had_stands_in_the_log(aftermath: Aftermat
         assert last["http_request"]["url"]["path"] == answer.path
         assert last["http_response"]["code"] == answer.status
         assert user_of(last) in (answer.person, "")
+
+
+def test_every_record_has_an_identifier_of_its_own(aftermath: Aftermath) -> None:
+    identifiers = [record["metadata"]["uid"] for record in aftermath.records]
+    assert len(set(identifiers)) == len(identifiers)
+    assert [text for text in identifiers if str(uuid.UUID(text)) != text or uuid.UUID(text).version != 7] == []
 
 
 def test_no_secret_stands_in_the_log_or_on_standard_error(aftermath: Aftermath) -> None:
