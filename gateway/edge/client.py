@@ -129,6 +129,11 @@ class ClientConnection(asyncio.Protocol):
             x.outcome = "aborted_client"
         self._conclude(x)
 
+    def forget(self) -> None:
+        """Parse blocks anew: the configuration changed."""
+        self._memo.clear()
+        self._forwarding.clear()
+
     def is_gone(self, x: Exchange) -> bool:
         """True if nobody waits for `x` any more."""
         return self._mode == CLOSED or self.exchange is not x
@@ -221,24 +226,23 @@ class ClientConnection(asyncio.Protocol):
         if isinstance(line, Reason):
             self._refuse_head(line)
             return
-        parsed, at = line
-        block = buffer[at : end + 2]
+        block = buffer[line[3] : end + 2]
         fields = self._memo.get(block)
         if fields is None:
             outcome = parse_fields(block, max_fields=wire.max_fields, mapped=self._worker.snapshot.mapped_names)
             if isinstance(outcome, Reason):
-                self._refuse_head(outcome, parsed)
+                self._refuse_head(outcome, line)
                 return
             fields = outcome
             if len(block) <= MEMO_BLOCK_BYTES and fields.length is None and not fields.chunked and not fields.websocket:
                 if len(self._memo) >= MEMO_BLOCKS:
                     self._memo.clear()
                 self._memo[block] = fields
-        if parsed.minor == 0 and fields.chunked:  # RFC 9112 §6.1: HTTP/1.0 knows no transfer codings
-            self._refuse_head(Reason.AMBIGUOUS_FRAMING, parsed)
+        if fields.chunked and line[2] == 0:  # RFC 9112 §6.1: HTTP/1.0 knows no transfer codings
+            self._refuse_head(Reason.AMBIGUOUS_FRAMING, line)
             return
         self._buffer = buffer[end + 4 :]
-        self._begin(parsed, fields)
+        self._begin(line, fields)
 
     def _begin(self, line: RequestLine, fields: Fields) -> None:
         x = self._exchange(line, fields)
@@ -254,7 +258,10 @@ class ClientConnection(asyncio.Protocol):
             self._mode = BUSY
         self.deadline = x.started_mono + wire.body_timeout_s
         worker = self._worker
-        refusal = worker.standing(x) or self._decide(x)
+        if worker.recorder.available and not worker.draining:
+            refusal = self._decide(x)
+        else:
+            refusal = worker.standing(x) or self._decide(x)
         if refusal is not None:
             self.refuse(x, refusal)
         elif x.resolution is not None and x.resolution.internal in ("jwks.json", "csp-report"):
@@ -267,21 +274,22 @@ class ClientConnection(asyncio.Protocol):
 
     def _exchange(self, line: RequestLine, fields: Fields) -> Exchange:
         worker = self._worker
+        method, target, minor, _ = line
         now = time()
         x = self.exchange = Exchange(
             client=self,
             snapshot=worker.snapshot,
             request_id=worker.request_id(now),
-            method=line.method,
-            raw_target=line.target,
-            minor=line.minor,
+            method=method,
+            raw_target=target,
+            minor=minor,
             fields=fields,
             started=now,
             started_mono=monotonic(),
             secure=self.secure,
             client_ip=self.peer_ip,
             route=NO_ROUTE,
-            close=fields.close or (line.minor == 0 and not fields.keep_alive) or worker.draining,
+            close=fields.close or (minor == 0 and not fields.keep_alive) or worker.draining,
         )
         return x
 
@@ -298,7 +306,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_attached(self, x: Exchange, connection: UpstreamConnection) -> None:
         """Send the request; then let the body flow."""
-        if self.is_gone(x):
+        if self.exchange is not x or self._mode == CLOSED:
             connection.close()
             return
         x.sent_at = monotonic()
@@ -368,9 +376,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse_head(self, reason: Reason, line: RequestLine | None = None) -> None:
         """Answer a head that is no request; nothing after it can be understood, so the connection ends."""
-        x = self._exchange(line or RequestLine(b"GET", b"/", 1), _NO_FIELDS)
+        x = self._exchange(line or (b"GET", b"/", 1, 0), _NO_FIELDS)
         x.close = True
-        x.minor = line.minor if line is not None else 1
         self._buffer = b""
         self._mode = BUSY
         self.refuse(x, Refusal("framing", reason))
@@ -417,7 +424,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_head(self, x: Exchange, head: ResponseHead) -> None:
         """Harden the head of the upstream's answer and hold it."""
-        if self.is_gone(x):
+        if self.exchange is not x or self._mode == CLOSED:
             return
         x.status = head.status
         if head.status == 101:

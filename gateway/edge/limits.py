@@ -44,41 +44,47 @@ class LimitTable:
     def take(self, bucket: Bucket, subject: str, now: float) -> float:
         """Take one request; 0.0 when it conforms, else the seconds after which one would."""
         known = bucket.keys
-        key = known.get(subject)
-        if key is None:
+        place = known.get(subject)
+        if place is None:
             if len(known) >= REMEMBERED:
                 known.clear()
-            key = known[subject] = key_of(bucket.spec.name, subject, self._secret)
-        number = key % self._sets
+            key = key_of(bucket.spec.name, subject, self._secret)
+            place = known[subject] = (key, key % self._sets * WAYS)
+        key, base = place
         if self._fd < 0:
-            return self._take(bucket, key, number * WAYS, now)
-        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, number)
+            return self._take(bucket, key, base, now)
+        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, base)
         try:
-            return self._take(bucket, key, number * WAYS, now)
+            return self._take(bucket, key, base, now)
         finally:
-            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, number)
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, base)
 
     def _take(self, bucket: Bucket, key: int, base: int, now: float) -> float:
         keys, tats = self._keys, self._tats
-        slot = _FULL
-        for at in range(base, base + WAYS):
-            if keys[at] == key:
-                slot = at
-                break
-            if slot == _FULL and tats[at] <= now:
-                slot = at
-        else:
-            if slot == _FULL:
-                self.full += 1
-                return bucket.interval_s
-            keys[slot] = key
-            tats[slot] = 0.0
+        slot = base if keys[base] == key else self._slot(key, base, now)
+        if slot == _FULL:
+            self.full += 1
+            return bucket.interval_s
         tat = tats[slot]
         admitted = bucket.admit(tat, now)
         if admitted == 0.0:
             return bucket.retry_after(tat, now) or bucket.interval_s
         tats[slot] = admitted
         return 0.0
+
+    def _slot(self, key: int, base: int, now: float) -> int:
+        """The slot of a key in its set; a free one when it has none, `_FULL` when there is none."""
+        keys, tats = self._keys, self._tats
+        free = _FULL
+        for at in range(base, base + WAYS):
+            if keys[at] == key:
+                return at
+            if free == _FULL and tats[at] <= now:
+                free = at
+        if free != _FULL:
+            keys[free] = key
+            tats[free] = 0.0
+        return free
 
     def close(self) -> None:
         """Unmap."""

@@ -1,7 +1,8 @@
 """Hand audit records to the audit daemon and wait until they are safe.
 
-All records of one loop tick travel in one frame; the daemon answers when they are as safe as the
-frame asks. Records that were not acknowledged are kept and sent again when the daemon comes back, so
+Records travel in frames, and one frame at a time waits for its acknowledgement: what arrives
+meanwhile gathers for the next, so that frames grow with the load. The daemon answers when a frame
+is as safe as it asks. Records that were not acknowledged are kept and sent again when the daemon comes back, so
 that a crash of the daemon loses none. The recorder never decides what a record says.
 """
 
@@ -66,8 +67,13 @@ class Recorder(asyncio.Protocol):
         self._decoder = ReplyDecoder()
         self._frame: Frame | None = None
         self._sent: deque[Frame] = deque()
-        self._next = 0
+        self.sequence = 0
+        """The number that the next record gets."""
+        self.available = False
+        """The daemon answers, and there is room for more unacknowledged records."""
         self._scheduled = False
+        self._awaited = 0
+        """Frames under way that somebody waits for."""
         self._welcomed = False
         self._stopped = False
         self._reconnecting: asyncio.Task[None] | None = None
@@ -81,43 +87,39 @@ class Recorder(asyncio.Protocol):
         self._reconnecting = self._loop.create_task(self._reconnect(), name="audit reconnect")
         await self._ready.wait()
 
-    @property
-    def available(self) -> bool:
-        """True while the daemon answers and there is room for more unacknowledged records."""
-        return self._welcomed and self.unacked < MAX_UNACKED_RECORDS and self.unacked_bytes < MAX_UNACKED_BYTES
-
-    @property
-    def sequence(self) -> int:
-        """The number that the next record gets."""
-        return self._next
-
     def add(self, payload: bytes, grade: int, waiter: Recorded | None) -> None:
         """Record `payload`; `waiter` is told when it is safe (grade async: when it is handed over)."""
         frame = self._frame
         if frame is None:
-            frame = self._frame = Frame(self._next)
-            if not self._scheduled:
-                self._scheduled = True
-                self._loop.call_soon(self._flush)
+            frame = self._frame = Frame(self.sequence)
+        if not self._scheduled and not (self._awaited and grade != ASYNC):
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
         frame.payloads.append(payload)
         frame.size += len(payload)
         frame.grade = max(frame.grade, grade)
         if waiter is not None:
             frame.waiting.append(waiter)
-        self._next += 1
+        self.sequence += 1
         self.unacked += 1
         self.unacked_bytes += len(payload)
+        if self.unacked >= MAX_UNACKED_RECORDS or self.unacked_bytes >= MAX_UNACKED_BYTES:
+            self.available = False
 
     def _flush(self) -> None:
         self._scheduled = False
         frame = self._frame
         if frame is None or not self._welcomed or self._transport is None:
             return
+        if self._awaited and frame.grade != ASYNC:
+            return  # goes out with the acknowledgement of the frame before it
         self._frame = None
         self._sent.append(frame)
         self._transport.writelines(pack_records(frame.grade, frame.first, frame.payloads))
         if frame.grade == ASYNC:
             self._release(frame, safe=True)
+        else:
+            self._awaited += 1
 
     @staticmethod
     def _release(frame: Frame, *, safe: bool) -> None:
@@ -154,16 +156,27 @@ class Recorder(asyncio.Protocol):
                     self._settle(sent.popleft(), safe=False)
             elif isinstance(reply, Welcome):
                 self._welcome(reply.last_seq)
+        if self._frame is not None and not self._awaited:
+            self._flush()
+
+    def _judge(self) -> None:
+        self.available = (
+            self._welcomed and self.unacked < MAX_UNACKED_RECORDS and self.unacked_bytes < MAX_UNACKED_BYTES
+        )
 
     def _settle(self, frame: Frame, *, safe: bool) -> None:
+        if frame.grade != ASYNC:
+            self._awaited -= 1
         self.unacked -= len(frame.payloads)
         self.unacked_bytes -= frame.size
+        self._judge()
         self._release(frame, safe=safe)
 
     def _welcome(self, last_seq: int) -> None:
-        if self._next == 0:
-            self._next = first_sequence(self._clock(), last_seq)
+        if self.sequence == 0:
+            self.sequence = first_sequence(self._clock(), last_seq)
         self._welcomed = True
+        self._judge()
         assert self._transport is not None  # noqa: S101 - a welcome comes over a connection
         for frame in self._sent:  # the daemon skips and acknowledges what it has
             self._transport.writelines(pack_records(frame.grade, frame.first, frame.payloads))
@@ -174,6 +187,7 @@ class Recorder(asyncio.Protocol):
         """Keep what is not acknowledged and come back."""
         self._transport = None
         self._welcomed = False
+        self._judge()
         if not self._stopped:
             self._reconnecting = self._loop.create_task(self._reconnect(), name="audit reconnect")
 

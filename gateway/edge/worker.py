@@ -44,10 +44,6 @@ _VARIANT: Final = len("01234567-0123-7123-")
 """Where a UUID has its variant: 8, 9, a or b (RFC 9562 §4.1)."""
 _REASON_OF: Final = {reason.value: reason for reason in Reason}
 _REASONS: Final = {reason: reason.value.encode("ascii") for reason in Reason}
-_LINE: Final = (
-    b'{"event":"request.completed","time":%.3f,"request_id":"%b","route":"%b","outcome":"%b","reason":"%b",'
-    b'"status":%d,"duration_s":%.6f,"received":%d,"sent":%d}\n'
-)
 _NO_USER_AGENT: Final = b'""'
 
 
@@ -80,7 +76,7 @@ class Worker:
         self.limits = limits
         self.metrics = EdgeMetrics()
         self.draining = False
-        self._recorder = recorder
+        self.recorder = recorder
         self._node = node
         self._log = log
         self._report = report
@@ -98,7 +94,7 @@ class Worker:
         self._identities: dict[tuple[str, str], tuple[float, object, bytes]] = {}
         self._user_agents: dict[bytes, bytes] = {}
         self._rules: dict[str, bytes] = {}
-        self._lines: list[bytes] = []
+        self._lines: list[str] = []
         self._tls: dict[str, ssl.SSLContext] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -141,7 +137,7 @@ class Worker:
             pool.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        await self._recorder.stop()
+        await self.recorder.stop()
         self.flush_log()
 
     def swap(self, snapshot: Snapshot) -> None:
@@ -149,6 +145,8 @@ class Worker:
         self.snapshot = snapshot
         self._templates.clear()
         self._identities.clear()
+        for connection in self._connections:
+            connection.forget()
         for pool in self._pools.values():
             pool.close()
             self._old_pools.append(pool)
@@ -198,7 +196,7 @@ class Worker:
                     connection.check_stream(now, wall)
             for pool in (*self._pools.values(), *self._old_pools):
                 pool.sweep(now)
-            self.metrics.audit_unacked.set(self._recorder.unacked)
+            self.metrics.audit_unacked.set(self.recorder.unacked)
             self.metrics.limit_table_full.values[()] = self.limits.full
             if len(self._identities) > TEMPLATES:
                 self._identities.clear()
@@ -208,7 +206,7 @@ class Worker:
 
     def standing(self, x: Exchange) -> Refusal | None:
         """Whether this worker can take a request at all."""
-        if not self._recorder.available:
+        if not self.recorder.available:
             return Refusal("audit", Reason.AUDIT_UNAVAILABLE, retry_after_s=1.0)
         if self.draining and x.client.served:
             return Refusal("capacity", Reason.DRAINING, retry_after_s=1.0)
@@ -354,7 +352,7 @@ class Worker:
 
     def record(self, x: Exchange, phase: str, *, waits: bool, at_least: int = ASYNC) -> None:
         """Hand the record of `x` to the audit daemon; with `waits`, `x.recorded` is called when it is safe."""
-        recorder = self._recorder
+        recorder = self.recorder
         grade = max(GRADE[x.durability], at_least) if waits else ASYNC
         uid = x.request_id
         if phase not in ("single", "opening"):  # ids of requests have 8 for the variant, of which 9 and a are others
@@ -434,18 +432,9 @@ class Worker:
         finished.add(seconds, x.received, x.sent)
         if x.snapshot.log_requests:
             self._lines.append(
-                _LINE
-                % (
-                    x.started,
-                    x.request_id,
-                    x.route.name.encode(),
-                    x.outcome.encode(),
-                    _REASONS[x.reason],
-                    x.status,
-                    seconds,
-                    x.received,
-                    x.sent,
-                ),
+                f'{{"event":"request.completed","time":{x.started:.3f},"request_id":"{x.request_id.decode("ascii")}",'
+                f'"route":"{x.route.name}","outcome":"{x.outcome}","reason":"{x.reason}","status":{x.status},'
+                f'"duration_s":{seconds:.6f},"received":{x.received},"sent":{x.sent}}}\n'
             )
             if len(self._lines) >= 64:
                 self.flush_log()
@@ -454,7 +443,7 @@ class Worker:
         """Write the lines of finished requests."""
         if self._lines:
             lines, self._lines = self._lines, []
-            self._log(b"".join(lines))
+            self._log("".join(lines).encode("ascii"))
 
     def failed(self, where: str, x: Exchange) -> None:
         """Report an exception on the request path: the request was refused."""

@@ -20,8 +20,8 @@ class Bucket:
         """Seconds that one request costs."""
         self.tolerance_s = self.interval_s * (spec.burst - 1)
         """How far the TAT may run ahead of now before a request is refused."""
-        self.keys: dict[str, int] = {}
-        """Keys of subjects that were counted lately, kept by whoever counts."""
+        self.keys: dict[str, tuple[int, int]] = {}
+        """Where subjects that were counted lately are counted, kept by whoever counts."""
 
     def admit(self, tat: float, now: float) -> float:
         """The new TAT when one request conforms, or 0.0 when it does not (see `retry_after`)."""

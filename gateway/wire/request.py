@@ -73,17 +73,12 @@ class Fields:
     forwarded_proto: bytes = b""
 
 
-@dataclass(slots=True, eq=False)
-class RequestLine:
-    """Method, target and minor version, nothing decided yet."""
-
-    method: bytes
-    target: bytes
-    minor: int
+RequestLine = tuple[bytes, bytes, int, int]
+"""Method, target, minor version, and the offset of the first field line. Nothing decided yet."""
 
 
-def parse_request_line(block: bytes, max_target: int) -> tuple[RequestLine, int] | Reason:
-    """Parse the first line of `block`; returns it with the offset of the first field line."""
+def parse_request_line(block: bytes, max_target: int) -> RequestLine | Reason:
+    """Parse the first line of `block`."""
     found = REQUEST_LINE(block)
     if found is None:
         return Reason.VERSION_NOT_SUPPORTED if _ANY_VERSION(block) else Reason.MALFORMED_HEAD
@@ -92,7 +87,7 @@ def parse_request_line(block: bytes, max_target: int) -> tuple[RequestLine, int]
         return Reason.TARGET_TOO_LONG
     if method in REFUSED_METHODS:
         return Reason.METHOD_NOT_IMPLEMENTED
-    return RequestLine(method, target, 1 if minor == b"1" else 0), found.end()
+    return method, target, 1 if minor == b"1" else 0, found.end()
 
 
 def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> Fields | Reason:
