@@ -228,7 +228,7 @@ class DokuWiki:
         conf = self.home / "conf"
         conf.mkdir()
         for path in CONFIGURATION.iterdir():
-            if path.is_file() and path.name not in OF_ITS_OWN:
+            if path.name not in OF_ITS_OWN and path.is_file():
                 shutil.copyfile(path, conf / path.name)
         hashed = hashlib.sha1(self.PASSWORD.encode()).hexdigest()
         names = {"home": self.home, "program": PROGRAM, "modules": MODULES, "port": self.port}
