@@ -61,6 +61,7 @@ class Running:
         with self.process.stdout as stdout:
             line = stdout.readline()
         if not line:
+            self.process.wait(STOPPED_S)
             pytest.fail(f"the demo did not become ready: {self.said()}")
         self.answer: dict[str, Any] = json.loads(line)
         self.descendants = descendants(self.process.pid)
