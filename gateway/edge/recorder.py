@@ -1,7 +1,7 @@
 """Hand audit records to the audit daemon and wait until they are safe.
 
 Records travel in frames, and one frame at a time waits for its acknowledgement: what arrives
-meanwhile gathers for the next, so that frames grow with the load. The daemon answers when a frame
+meanwhile gathers for the next, so that frames grow with the load and an idle gateway waits for nothing. The daemon answers when a frame
 is as safe as it asks. Records that were not acknowledged are kept and sent again when the daemon comes back, so
 that a crash of the daemon loses none. The recorder never decides what a record says.
 """
@@ -28,6 +28,8 @@ from gateway.audit.protocol import (
 MAX_UNACKED_RECORDS: Final = 8192
 MAX_UNACKED_BYTES: Final = 8 << 20
 RECONNECT_S: Final = 0.05
+GATHER_RECORDS: Final = 64
+"""A frame waits for another turn of the loop while each turn adds to it, up to this size: a commit costs the same for one."""
 
 
 class Recorded(Protocol):
@@ -72,6 +74,8 @@ class Recorder(asyncio.Protocol):
         self.available = False
         """The daemon answers, and there is room for more unacknowledged records."""
         self._scheduled = False
+        self._gathered = 0
+        """Records of the frame at the last turn."""
         self._awaited = 0
         """Frames under way that somebody waits for."""
         self._welcomed = False
@@ -113,6 +117,13 @@ class Recorder(asyncio.Protocol):
             return
         if self._awaited and frame.grade != ASYNC:
             return  # goes out with the acknowledgement of the frame before it
+        count = len(frame.payloads)
+        if self._gathered < count < GATHER_RECORDS:  # it grew since the last turn of the loop: one turn more
+            self._gathered = count
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+            return
+        self._gathered = 0
         self._frame = None
         self._sent.append(frame)
         self._transport.writelines(pack_records(frame.grade, frame.first, frame.payloads))
@@ -156,8 +167,9 @@ class Recorder(asyncio.Protocol):
                     self._settle(sent.popleft(), safe=False)
             elif isinstance(reply, Welcome):
                 self._welcome(reply.last_seq)
-        if self._frame is not None and not self._awaited:
-            self._flush()
+        if self._frame is not None and not self._awaited and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
 
     def _judge(self) -> None:
         self.available = (
