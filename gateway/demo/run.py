@@ -22,7 +22,8 @@ from gateway.demo.people import Person, three_people
 from gateway.demo.ports import LOOPBACK
 
 PORTAL_START_S = 10.0
-GATEWAY_START_S = 60.0
+GATEWAY_START_S = 75.0
+"""Longer than the supervisor waits for its own children, so that its reason is the one that is told."""
 VERB_S = 60.0
 STOP_S = 12.0
 """The gateway ends within 10 s of SIGTERM."""

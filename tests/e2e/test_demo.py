@@ -24,10 +24,9 @@ import pyotp
 import pytest
 
 GATEWAY = str(Path(sys.executable).with_name("gateway"))
-READY_S = 45
 STOPPED_S = 15
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 def free_ports(count: int) -> list[int]:
