@@ -28,6 +28,12 @@ _ACTIVITY: Final = {  # OCSF 6003 activity_id
 }
 _API_ACTIVITY: Final = 6003
 _AUTHENTICATION: Final = 3002
+_SIGN_ON_ACTION: Final = {
+    ("gateway.login", "POST"): "login",
+    ("gateway.mfa", "POST"): "login",
+    ("gateway.recovery", "POST"): "login",
+    ("gateway.logout", "POST"): "logout",
+}
 _SIGN_ON: Final = {"gateway.login": 1, "gateway.mfa": 6, "gateway.recovery": 6, "gateway.logout": 2}
 _CONTROL: Final = re.compile(rb"[\x80-\xff]")
 
@@ -50,6 +56,8 @@ class Place(NamedTuple):
     """Where a request came in and what it met: the parts of a record that repeat."""
 
     host: str
+    tenant: str
+    """Tenant of the host; empty when tenants share it."""
     secure: bool
     tls: str
     """`TLSv1.3 TLS_AES_256_GCM_SHA384`; empty over plain HTTP."""
@@ -94,7 +102,7 @@ def template(route: Route, method: str, who: Session | Subject | None, place: Pl
         class_uid, activity = _AUTHENTICATION, _SIGN_ON[route.name]
     else:
         class_uid, activity = _API_ACTIVITY, _ACTIVITY[action]
-    tenant = who.tenant if who is not None else ""
+    tenant = who.tenant if who is not None else place.tenant
     actor = b""
     auth: dict[str, object] = {}
     if isinstance(who, Subject):
@@ -137,7 +145,7 @@ def template(route: Route, method: str, who: Session | Subject | None, place: Pl
             b'"severity_id":%b,"src_endpoint":{"ip":"%b","port":%b},',
             b'"status_code":"%b","status_detail":"%b","status_id":%b,"time":%b,', tls,
             b'"type_uid":', str(class_uid * 100 + activity).encode(),
-            b',"unmapped":{"gw":{"action":', _baked(action.value), b',"boot_uid":', _baked(node.boot_uid),
+            b',"unmapped":{"gw":{"action":', _baked(_SIGN_ON_ACTION.get((route.name, method), action.value)), b',"boot_uid":', _baked(node.boot_uid),
             b',"decision_inputs":', _baked(inputs), b',%b"mono_ns":%b,"outcome":"%b","phase":"%b","reason":"%b","redactions":0,"route":', _baked(route.name), b"}}}",
         ),
     )  # fmt: skip

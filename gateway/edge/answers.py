@@ -56,7 +56,7 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
         body = s.error_page(
             reason,
             request_id=x.request_id.decode("ascii"),
-            detail=f"Decided by {refusal.rule}." if refusal.rule else "",
+            detail=f"The rule of “{x.route.name}” says so ({refusal.rule})." if refusal.rule else "",
             retry_after=seconds,
             sign_in=reason in _SIGN_IN,
         )

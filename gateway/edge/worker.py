@@ -381,7 +381,7 @@ class Worker:
             int(x.started * 1000),
             _encode_events(x.events) if x.events else b"",
             int(mono * 1e9),
-            x.outcome.encode("ascii"),
+            b"pending" if phase == "intent" else x.outcome.encode("ascii"),
             phase.encode("ascii"),
         )
         recorder.add(payload, grade, x if waits else None)
@@ -395,7 +395,13 @@ class Worker:
             key = ("", b"", "", "", "")  # sessions change on our own pages: their records are rare and made afresh
         known = self._templates.get(key)
         if known is None:
-            place = Place(host=host, secure=x.client.secure, tls=x.client.tls, policy_version=x.snapshot.policy.version)
+            place = Place(
+                host=host,
+                tenant=x.tenant,
+                secure=x.client.secure,
+                tls=x.client.tls,
+                policy_version=x.snapshot.policy.version,
+            )
             who = session or next((Subject(e.user_id, e.user, e.tenant) for e in x.events if e.user_id), None)
             known = template(x.route, x.method.decode("ascii"), who, place, self._node)
             if key[0]:

@@ -26,7 +26,7 @@ from gateway.audit.filehead import NO_HASH, FileHead, FileHeadError, pack_head, 
 from gateway.audit.frame import OVERHEAD_BYTES, TAG_BYTES, FrameError, Header, parse_frame, seal_frame
 from gateway.audit.merkle import Tree
 from gateway.audit.protocol import Refusal
-from gateway.audit.verify import Verifier, note_intent
+from gateway.audit.verify import INTENT, PHASE_MARK, Verifier, note_intent
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.ledger.disk import Disk, LocalDisk
 from gateway.ledger.keys import AuditKeys
@@ -97,9 +97,11 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
 class _Chunk:
     """The entries of one frame, kept until they are safe."""
 
-    __slots__ = ("frame", "groups", "leaves", "parts", "size")
+    __slots__ = ("frame", "groups", "has_intents", "leaves", "parts", "size")
 
     def __init__(self) -> None:
+        self.has_intents = False
+        """Some record announces a request: one search of the bundle spares a search of each record."""
         self.parts: list[bytes] = []
         """The bundle in pieces."""
         self.leaves: list[bytes] = []
@@ -319,7 +321,9 @@ class Log:
         )
         tree.extend(chunk.leaves)
         note = self._signer.checkpoint(tree.size, tree.root())
-        chunk.frame, self._sha256 = seal_frame(file.aead, header, b"".join(chunk.parts), note)
+        bundle = b"".join(chunk.parts)
+        chunk.has_intents = PHASE_MARK + INTENT in bundle
+        chunk.frame, self._sha256 = seal_frame(file.aead, header, bundle, note)
         self._next_frame += 1
         self._note = note
         for slot, first, payloads in chunk.groups:
@@ -333,6 +337,8 @@ class Log:
         self._disk.sync(self._file.fd)
         self._safe = self._mark(self._file.offset)
         for chunk in self._pending:
+            if not chunk.has_intents and not self.intents:
+                continue
             for slot, _, payloads in chunk.groups:
                 for payload in payloads:
                     note_intent(self.intents, slot, payload)

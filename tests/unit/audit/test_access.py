@@ -15,7 +15,7 @@ from gateway.exchange.route import Action, Resource, Route
 from gateway.exchange.session import Session
 
 NODE = Node("node-a", "boot", "0.1.0")
-PLACE = Place("portal.example", secure=True, tls="TLSv1.3 TLS_AES_256_GCM_SHA384", policy_version="abc")
+PLACE = Place("portal.example", "acme", secure=True, tls="TLSv1.3 TLS_AES_256_GCM_SHA384", policy_version="abc")
 
 
 def session(user: str = "alice") -> Session:
@@ -51,7 +51,7 @@ def filled(
 
 
 @pytest.mark.parametrize("who", [None, session(), Subject("u1", "alice", "acme"), session('quote"\\ percent% é')])
-@pytest.mark.parametrize("place", [PLACE, Place("a", secure=False, tls="", policy_version="")])
+@pytest.mark.parametrize("place", [PLACE, Place("a", "", secure=False, tls="", policy_version="")])
 def test_a_record_is_canonical_json(who: Session | Subject | None, place: Place) -> None:
     payload = filled(
         template(route(), "GET", who, place, NODE),
@@ -81,7 +81,8 @@ def test_what_a_request_does_is_told_by_class_and_activity() -> None:
     exported = orjson.loads(filled(template(route(action=Action.EXPORT), "GET", None, PLACE, NODE)))
     assert exported["unmapped"]["gw"]["action"] == "export"
     sign_in = orjson.loads(filled(template(route(name="gateway.login"), "POST", None, PLACE, NODE)))
-    assert (sign_in["class_uid"], sign_in["activity_id"]) == (3002, 1)
+    assert (sign_in["class_uid"], sign_in["activity_id"], sign_in["unmapped"]["gw"]["action"]) == (3002, 1, "login")
+    assert sign_in["metadata"]["tenant_uid"] == "acme", "nobody is signed in, but the host has a tenant"
 
 
 def test_a_resource_carries_the_id_of_the_path() -> None:
