@@ -19,7 +19,8 @@ run: install  ## start the demo: a portal, the gateway in front of it, three use
 
 test: $(STAMPS)/dev  ## everything: unit, contract, process, end-to-end and fault tests
 	@tests/install-packages
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 tests/unit tests/contract tests/deploy $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/process tests/fault tests/e2e $(PYTEST_ARGS)
 
 check: $(STAMPS)/dev  ## format, lint, types, import rings, unit tests: about a minute
 	$(BIN)/ruff format --check .

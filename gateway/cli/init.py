@@ -12,7 +12,7 @@ from typing import Final
 import click
 
 from gateway.cli.invocation import current
-from gateway.cli.starter import CASES, CONFIGURATION, POLICY
+from gateway.cli.starter import CASES, CONFIGURATION, FIRST_TENANT, OWN_HOST, POLICY, SHARED
 from gateway.exchange.errors import ConfigurationError
 from gateway.ledger.keys import AuditKeys
 from gateway.server.certificate import self_signed
@@ -67,8 +67,8 @@ class _AddressType(click.ParamType[Address]):
 @click.option(
     "--listen", type=_AddressType(), default="0.0.0.0:8443", show_default=True, help="Where browsers connect."
 )
-@click.option("--tenant", default="main", show_default=True, help="Name of the first tenant.")
-def init(directory: Path, public_url: Origin, upstream: Origin, listen: Address, tenant: str) -> None:
+@click.option("--tenant", help="Give the host of the public URL to this tenant alone.")
+def init(directory: Path, public_url: Origin, upstream: Origin, listen: Address, tenant: str | None) -> None:
     """Write gateway.yaml, a first policy with its cases, fresh keys and a self-signed certificate to DIRECTORY.
 
     DIRECTORY must be new or empty. Nothing is asked, nothing is started, nobody is allowed in yet.
@@ -83,10 +83,10 @@ def init(directory: Path, public_url: Origin, upstream: Origin, listen: Address,
         listen=listen,
         listener=kind,
         upstream=upstream,
-        tenant=tenant,
-        host=_bracketed(public_url.host),
+        tenants=OWN_HOST.substitute(tenant=tenant, host=_bracketed(public_url.host)) if tenant else SHARED,
     )
     load_settings(text, directory / "gateway.yaml")  # whatever was given must make a configuration that passes `check`
+    tenant = tenant or FIRST_TENANT
     written = _write(directory, text, public_url, tenant)
     names = [str(path.relative_to(directory)) for path in written]
     current().answer({"directory": str(directory), "files": names}, _next_steps(directory, names, tenant))

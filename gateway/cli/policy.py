@@ -261,7 +261,7 @@ def _person(
     name, colon, listed = who.partition(":")
     if not name:
         _refuse("--as needs a name: USER, or USER:ROLE,ROLE")
-    if tenant is not None and tenant not in policies.settings.tenants:
+    if tenant is not None and policies.settings.tenants and tenant not in policies.settings.tenants:
         _refuse(f"unknown tenant {tenant!r}{did_you_mean(tenant, policies.settings.tenants)}")
     if colon:
         roles = tuple(dict.fromkeys(role.strip() for role in listed.split(",") if role.strip()))

@@ -23,8 +23,8 @@ keyring: config/keyring.json
 trusted_proxies: []                 # networks of proxies in front of the gateway
 upstreams:
   portal: {servers: ["$upstream"], host: preserve, timeout: {connect: 2s, response: 30s, idle: 5m}}
-tenants:
-  $tenant: {hosts: [$host]}
+# A tenant's own hosts; a host that no tenant lists is shared by all of them.
+$tenants
 identity:
   providers:
     - {id: local, type: password}
@@ -38,6 +38,18 @@ limits:
 headers: {hsts: 2y}
 audit: {durability: group, keys: config/audit-keys.json}
 """)
+
+FIRST_TENANT: Final = "main"
+"""Of the people in the examples."""
+
+SHARED: Final = """\
+# tenants:
+#   acme: {hosts: [acme.portal.example.com]}"""
+"""No tenant has hosts of its own: people of every tenant come in by the public URL."""
+
+OWN_HOST: Final = Template("""\
+tenants:
+  $tenant: {hosts: [$host]}""")
 
 POLICY: Final = """\
 # Who may do what. Whatever no route lists is refused.

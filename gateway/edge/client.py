@@ -37,6 +37,8 @@ MAX_PIPELINED_BYTES: Final = 64 * 1024
 MAX_HELD_BYTES: Final = 256 * 1024
 MAX_DISCARDED_BYTES: Final = 1 << 20
 DISCARD_S: Final = 2.0
+CONNECT_GRACE_S: Final = 1.0
+"""Beyond the connect time-out: how long a request waits for a connection that others use."""
 RECORD_WAIT_S: Final = 2.0
 """How long an answer waits for its record before it becomes a 503."""
 MEMO_BLOCKS: Final = 8
@@ -302,7 +304,10 @@ class ClientConnection(asyncio.Protocol):
 
     def _forward(self, x: Exchange) -> None:
         x.phase = Phase.UPSTREAM
-        self._worker.pool_of(x).take(x)
+        pool = self._worker.pool_of(x)
+        upstream = pool.upstream
+        self.deadline = monotonic() + upstream.connect_timeout_s * len(upstream.servers) + CONNECT_GRACE_S
+        pool.take(x)
 
     def on_attached(self, x: Exchange, connection: UpstreamConnection) -> None:
         """Send the request; then let the body flow."""
@@ -583,7 +588,7 @@ class ClientConnection(asyncio.Protocol):
 
     def record_failed(self, x: Exchange) -> None:
         """No record, no answer but this one (DESIGN §2.4)."""
-        self._worker.metrics.audit_refused.inc((x.phase.name.lower(),))
+        self._worker.metrics.unrecorded.inc((x.phase.name.lower(),))
         if x.phase is Phase.CLOSING:
             self._abort(x)
             return
@@ -740,8 +745,8 @@ class ClientConnection(asyncio.Protocol):
         elif not x.body_done and x.upstream is not None and not x.upstream.paused:
             self.on_failed(x, Reason.REQUEST_TIMEOUT)
             self.on_settled(x)
-        else:
-            self.on_failed(x, Reason.UPSTREAM_TIMEOUT)
+        else:  # without a connection: all were busy
+            self.on_failed(x, Reason.OVERLOADED if x.upstream is None else Reason.UPSTREAM_TIMEOUT)
             self.on_settled(x)
 
     def check_stream(self, now_mono: float, now: float) -> None:

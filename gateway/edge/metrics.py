@@ -58,8 +58,8 @@ class EdgeMetrics:
         self.audit_unacked = registry.gauge(
             "gateway_audit_unacked_records", "Records handed to the audit daemon and not acknowledged yet."
         )
-        self.audit_refused = registry.counter(
-            "gateway_audit_refused_total", "Answers refused because their record was not safe.", ("reason",)
+        self.unrecorded = registry.counter(
+            "gateway_answers_unrecorded_total", "Answers that became 503 because their record was not safe.", ("phase",)
         )
         self.limit_table_full = registry.counter(
             "gateway_limit_table_full_total", "Requests refused because the table of limits was full."

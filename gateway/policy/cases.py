@@ -176,7 +176,8 @@ class _Reader:
         if entries is None:
             return None
         user = entries["user"].text()
-        tenant = self._known(entries["tenant"], "tenant", self._tenants)
+        named = entries["tenant"]
+        tenant = self._known(named, "tenant", self._tenants) if self._tenants else named.text()
         if entries["roles"].value == []:  # a person without a role is worth a case
             roles: dict[str, Place] | None = {}
         else:

@@ -164,7 +164,7 @@ class _Compiler:
             if known_roles is not None and role not in known_roles:
                 place.fail(f"unknown role {role!r}{did_you_mean(role, known_roles)}")
         for tenant, place in (declared.tenants or {}).items():
-            if tenant not in self._tenants:
+            if self._tenants and tenant not in self._tenants:  # without a list, people's own tenants count
                 place.fail(f"unknown tenant {tenant!r}{did_you_mean(tenant, self._tenants)}")
         return Grant(
             roles=tuple(declared.roles),

@@ -66,5 +66,5 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     """A fresh one; passwords are hashed under cheap parameters, which stand in each hash."""
     monkeypatch.setattr(user, "Hasher", partial(Hasher, CHEAP))
     directory = tmp_path / "house"
-    assert CliRunner().invoke(program, ["init", str(directory)]).exit_code == 0
+    assert CliRunner().invoke(program, ["init", str(directory), "--tenant", "main"]).exit_code == 0
     return House(directory)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.edge.conftest import Edge
+from tests.unit.edge.conftest import Edge, Reply
 
 
-async def answered(edge: Edge, fields: bytes, target: str = "/", token: str = "tok"):
+async def answered(edge: Edge, fields: bytes, target: str = "/", token: str = "tok") -> Reply:
     edge.portal.answers[target.encode()] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + fields + b"\r\n"
     return await edge.get(target, token=token)
 

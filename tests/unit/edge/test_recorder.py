@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,7 @@ async def recorder(tmp_path: Path, daemon: FakeAuditDaemon) -> AsyncIterator[Rec
     await asyncio.sleep(0)
 
 
-async def until(condition) -> None:
+async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.01)

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.fakes.portal import Portal
+from tests.fakes.portal import Answer, Portal
 from tests.unit.edge.conftest import Edge
 
 HOST = b"Host: 127.0.0.1\r\n"
 
 
-def says(raw: bytes, *, then_close: bool = False):
+def says(raw: bytes, *, then_close: bool = False) -> Answer:
     async def answer(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(raw)
         await writer.drain()
