@@ -13,6 +13,39 @@ import pytest
 from tests.fault.upstream import Upstream
 from tests.process.conftest import Browser, Gateway
 
+SETTINGS = """
+version: 1
+public_url: https://localhost:{port}
+listen:
+  - address: 127.0.0.1:{port}
+    tls: {{certificate: config/tls/cert.pem, key: config/tls/key.pem}}
+admin: {{address: 127.0.0.1:{admin_port}}}
+workers: auto
+state_dir: state
+upstreams:
+  portal: {{servers: ["http://127.0.0.1:{portal}"], timeout: {{connect: 2s, response: 3s, idle: 5m}}}}
+tenants:
+  main: {{hosts: [localhost]}}
+identity:
+  providers:
+    - {{id: local, type: password}}
+mfa: {{required: always, methods: [totp, recovery]}}
+sessions: {{idle: 15m, absolute: 8h}}
+policies: policies/
+limits:
+  client: {{rate: 100000/s, burst: 100000, per: ip}}
+  login: {{rate: 1000/s, burst: 1000, per: ip}}
+http: {{head_timeout: 2s, body_timeout: 2s, max_connections: 4000}}
+logging: {{requests: false}}
+audit: {{durability: group, keys: config/audit-keys.json}}
+"""
+CASES = """
+cases:
+  - name: a client opens the portal
+    as: {{user: alice, tenant: main, roles: [client], mfa_age: 60s}}
+    request: GET https://localhost:{port}/
+    expect: {{decision: allow, route: portal}}
+"""
 POLICY = """
 version: 1
 roles:
@@ -35,6 +68,7 @@ routes:
     public: true
 """
 
+
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
     """A portal with faults, for the tests of one file."""
@@ -48,12 +82,9 @@ def configured(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> 
     """A configuration without tight limits, with the user alice; tests run copies of it."""
     gateway = Gateway(tmp_path_factory.mktemp("configured") / "g")
     gateway.init(upstream)  # type: ignore[arg-type]  # it needs the port alone
-    gateway.edit(
-        ("client: {rate: 50/s, burst: 200, per: ip}", "client: {rate: 100000/s, burst: 100000, per: ip}"),
-        ("login: {rate: 10/m, burst: 10, per: ip}", "login: {rate: 1000/s, burst: 1000, per: ip}"),
-        ("response: 30s", "response: 3s"),
-        ("audit: {", "http: {head_timeout: 2s, body_timeout: 2s, max_connections: 4000}\nlogging: {requests: false}\naudit: {"),
-    )
+    ports = {"port": gateway.port, "admin_port": gateway.admin_port, "portal": upstream.port}
+    gateway.config.write_text(SETTINGS.format(**ports))
+    (gateway.directory / "policies" / "tests" / "portal.yaml").write_text(CASES.format(**ports))
     (gateway.directory / "policies" / "portal.yaml").write_text(POLICY)
     gateway.add_user()
     return gateway

@@ -24,7 +24,8 @@ UNRECORDED = "audit_unavailable"
 class Said(NamedTuple):
     """One record of a request."""
 
-    index: int
+    place: int
+    """Its index in the log."""
     slot: int
     phase: str
     status: int

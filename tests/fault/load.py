@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 PAUSE_S = 0.004
 _NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
@@ -48,7 +48,7 @@ class Load:
             for number in range(clients)
         ]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -120,8 +120,6 @@ class Load:
             if response.headers["Content-Type"] == "application/problem+json":
                 reason = json.loads(data)["reason"]
         finally:
-            self.answers.append(
-                Received(request_id, method, path, response.status, reason, is_whole, time.monotonic())
-            )
+            self.answers.append(Received(request_id, method, path, response.status, reason, is_whole, time.monotonic()))
         if response.will_close:
             connection.close()

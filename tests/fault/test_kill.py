@@ -71,7 +71,15 @@ def test_after_any_number_of_kills_every_answer_is_in_the_log_and_everybody_stil
     assert load.count(200) > 5 * KILLS
     assert statuses.total() - load.count(200) - load.count(401) < load.count(200) / 5, figures
     own = {reason for (status, reason), _ in statuses.items() if status >= 500}
-    assert own <= {"audit_unavailable", "upstream_unreachable", "upstream_closed", "upstream_timeout", "draining", "store_unavailable", ""}, figures
+    assert own <= {
+        "audit_unavailable",
+        "upstream_unreachable",
+        "upstream_closed",
+        "upstream_timeout",
+        "draining",
+        "store_unavailable",
+        "",
+    }, figures
 
 
 def kill(gateway: Any, victim: str, chance: random.Random) -> bool:

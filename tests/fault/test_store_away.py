@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 
 
 def state_of(gateway: Any) -> Path:
-    return gateway.directory / "state" / "state.sqlite3"
+    return Path(gateway.directory, "state", "state.sqlite3")
 
 
 def assert_refused_for_now(answer: Any) -> None:
