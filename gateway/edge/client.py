@@ -264,7 +264,9 @@ class ClientConnection(asyncio.Protocol):
             refusal = self._decide(x)
         else:
             refusal = worker.standing(x) or self._decide(x)
-        if refusal is not None:
+        if refusal is not None and refusal.reason is Reason.AUDIT_UNAVAILABLE:
+            self.record_failed(x)
+        elif refusal is not None:
             self.refuse(x, refusal)
         elif x.resolution is not None and x.resolution.internal in ("jwks.json", "csp-report"):
             self._answer_locally(x, x.resolution.internal)
@@ -603,7 +605,13 @@ class ClientConnection(asyncio.Protocol):
         x.chunked = x.tunnel = False
         x.held = [parts[0] + self._connection_field(x) + b"\r\n", parts[1]]
         x.ended = True
-        if x.phase is Phase.HELD:
+        if (
+            x.phase is Phase.DECIDING
+        ):  # attack: a flood while the daemon is away; what there is room for is told it later
+            x.recorded_single = True
+            if self._worker.recorder.has_room:
+                self._worker.record(x, "single", waits=False)
+        elif x.phase is Phase.HELD:
             x.recorded_single = False
         self._release(x)
 

@@ -91,6 +91,11 @@ class Recorder(asyncio.Protocol):
         self._reconnecting = self._loop.create_task(self._reconnect(), name="audit reconnect")
         await self._ready.wait()
 
+    @property
+    def has_room(self) -> bool:
+        """True while more unacknowledged records can be kept."""
+        return self.unacked < MAX_UNACKED_RECORDS and self.unacked_bytes < MAX_UNACKED_BYTES
+
     def add(self, payload: bytes, grade: int, waiter: Recorded | None) -> None:
         """Record `payload`; `waiter` is told when it is safe (grade async: when it is handed over)."""
         frame = self._frame
@@ -107,7 +112,7 @@ class Recorder(asyncio.Protocol):
         self.sequence += 1
         self.unacked += 1
         self.unacked_bytes += len(payload)
-        if self.unacked >= MAX_UNACKED_RECORDS or self.unacked_bytes >= MAX_UNACKED_BYTES:
+        if not self.has_room:
             self.available = False
 
     def _flush(self) -> None:
@@ -172,9 +177,7 @@ class Recorder(asyncio.Protocol):
             self._loop.call_soon(self._flush)
 
     def _judge(self) -> None:
-        self.available = (
-            self._welcomed and self.unacked < MAX_UNACKED_RECORDS and self.unacked_bytes < MAX_UNACKED_BYTES
-        )
+        self.available = self._welcomed and self.has_room
 
     def _settle(self, frame: Frame, *, safe: bool) -> None:
         if frame.grade != ASYNC:

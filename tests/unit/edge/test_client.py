@@ -205,6 +205,22 @@ async def test_a_refused_record_turns_the_answer_into_503(edge: Edge) -> None:
     assert reply.field("retry-after")
 
 
+async def test_a_flood_without_the_audit_daemon_is_refused_at_once_and_kept_only_while_there_is_room(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.edge.recorder.MAX_UNACKED_RECORDS", 5)
+    await edge.audit.stop()
+    async with asyncio.timeout(10):
+        while edge.worker.recorder.available:
+            await asyncio.sleep(0)
+    for _ in range(12):
+        reply = await edge.get("/public/a")
+        assert reply.status == 503
+        assert int(reply.field("retry-after")[0]) >= 1
+    assert edge.worker.recorder.unacked == 5
+    assert edge.portal.heads == []
+
+
 async def test_without_the_audit_daemon_nothing_reaches_the_portal(edge: Edge) -> None:
     await edge.audit.stop()
     await asyncio.sleep(0.05)
