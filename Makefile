@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 STAMPS := $(VENV)/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench sbom audit-deps clean
+.PHONY: help install run test check bench sbom audit-deps lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,13 @@ sbom: $(STAMPS)/dev  ## CycloneDX bill of materials of what ships: dist/sbom.cdx
 
 audit-deps: $(STAMPS)/dev  ## known vulnerabilities of the locked dependencies
 	$(BIN)/python -m tools.audit_dependencies requirements/run.txt
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+lock: $(STAMPS)/dev  ## resolve pyproject.toml anew into requirements/*.txt
+	$(LOCK) pyproject.toml --group build -o requirements/run.txt
+	$(LOCK) pyproject.toml --group build --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(LOCK) --group bench -o requirements/bench.txt
 
 clean:  ## remove the environment, caches and what was built
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

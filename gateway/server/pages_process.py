@@ -7,7 +7,6 @@ looks after the store once a minute. What a page does is `pages`' business.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Coroutine
@@ -23,8 +22,7 @@ from gateway.authn.password import Hasher
 from gateway.exchange.errors import ConfigurationError, StoreUnavailableError
 from gateway.exchange.metrics import Registry
 from gateway.pages.app import Dependencies, create_app
-from gateway.pages.form import MAX_FORM_BYTES
-from gateway.pages.serve import verify_peer
+from gateway.pages.serve import accept, make_runner
 from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
 from gateway.server.settings import SessionRules, Settings
@@ -35,11 +33,9 @@ from gateway.store.breach_online import OnlineBreachedPasswords
 from gateway.store.breached import LocalBreachedPasswords
 from gateway.store.executor import hashing_executor, store_executor
 from gateway.store.keyring import Keyring
+from gateway.store.places import open_places
 from gateway.store.sqlite import SQLiteStore
 
-_KEEP_ALIVE_S: Final = 300.0
-_SHUTDOWN_S: Final = 5.0
-_ACCEPT_PAUSE_S: Final = 0.1
 _PROBE_S: Final = 2.0
 _UPKEEP_S: Final = 60.0
 _NO_ROW: Final = bytes(32)
@@ -86,7 +82,7 @@ class PagesProcess:
         self._loop = asyncio.get_running_loop()
         self._site = self._build(self._boot.bundle)
         await self._site.runner.setup()
-        self._spawn(self._accept(), "pages.accept")
+        self._spawn(accept(self._listener, self._server), "pages.accept")
         self._spawn(self._care(), "pages.care")
 
     def prepare(self, bundle: Bundle) -> None:
@@ -125,17 +121,7 @@ class PagesProcess:
             raise ConfigurationError(("pages: the keyring is missing",))
         store = SQLiteStore(Path(self._boot.state_dir), validated.keyring)
         application = self._application(validated.settings, validated.keyring, store)
-        runner = web.AppRunner(
-            application,
-            access_log=None,
-            keepalive_timeout=_KEEP_ALIVE_S,
-            shutdown_timeout=_SHUTDOWN_S,
-            max_line_size=MAX_FORM_BYTES,
-            max_field_size=MAX_FORM_BYTES,
-            max_headers=1024,
-            auto_decompress=False,
-        )
-        return _Site(store, runner)
+        return _Site(store, make_runner(application))
 
     def _application(self, settings: Settings, keyring: Keyring, store: SQLiteStore) -> web.Application:
         accounts = Accounts(
@@ -149,27 +135,20 @@ class PagesProcess:
             hashing_executor=self._hashing,
         )
         return create_app(
-            Dependencies(accounts=accounts, client=Client, flow_key=keyring.derive("flow"), registry=self._registry)
+            Dependencies(
+                accounts=accounts,
+                client=Client,
+                flow_key=keyring.derive("flow"),
+                registry=self._registry,
+                place=open_places(settings.geo.database).name if settings.geo.database else None,
+                recovery_codes="recovery" in settings.mfa.methods,
+                min_password_characters=settings.passwords.min_length,
+            )
         )
 
-    async def _accept(self) -> None:
-        """Hand each connection of our own user to the application."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                peer, _ = await loop.sock_accept(self._listener)
-            except OSError as error:  # out of descriptors, or the peer is gone already: neither ends the pages
-                _log.warning("pages.accept_failed", error=error.strerror)
-                await asyncio.sleep(_ACCEPT_PAUSE_S)
-                continue
-            try:
-                verify_peer(peer, os.geteuid())
-                peer.settimeout(0)
-                if self._site and self._site.runner.server:
-                    await loop.connect_accepted_socket(self._site.runner.server, peer)
-            except OSError as error:
-                _log.warning("pages.peer_refused", error=error.strerror or str(error))
-                peer.close()
+    def _server(self) -> web.Server | None:
+        """Where new connections go."""
+        return self._site.runner.server if self._site else None
 
     async def _care(self) -> None:
         """Look after the store, for ever: see whether it answers, remove what is over."""

@@ -357,6 +357,13 @@ class HTTP(Section):
     """Time that open requests have to finish when the gateway stops."""
 
 
+class Geo(Section):
+    """Where addresses are, for the account page. The operator brings the database."""
+
+    database: Location | None = None
+    """MaxMind DB file (city or country); absent = no place is shown."""
+
+
 class Logging(Section):
     """What the processes write for people, apart from the audit trail."""
 
@@ -392,6 +399,7 @@ class Settings(Section):
     headers: Headers = Headers()
     audit: Audit
     http: HTTP = HTTP()
+    geo: Geo = Geo()
     logging: Logging = Logging()
 
     @property

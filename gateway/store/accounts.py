@@ -116,6 +116,8 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
     uri: str
     """`otpauth://totp/...` for the QR code."""
     expires: float
+    events: tuple[Event, ...] = ()
+    """The code that was spent to get here."""
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
@@ -407,10 +409,12 @@ class Accounts:
         if pending is not None and pending.user_id == session.user_id:
             return self._shown(pending, session)
         has_factor = self._store.factor(session.user_id) is not None
+        spent: tuple[Event, ...] = ()
         if has_factor:
             taken = self._take_code(session, code, now)
             if isinstance(taken, Refused):
                 return taken
+            spent = taken
         elif session.owes is Owed.NOTHING and now >= session.auth_time + RECENT_S:
             return _refused(Reason.FRESH_SIGN_IN_REQUIRED)
         pending = PendingFactor(
@@ -420,7 +424,7 @@ class Accounts:
             replacing=has_factor,
         )
         self._store.put_enrolment(session.handle, pending, now=now)
-        return self._shown(pending, session)
+        return self._shown(pending, session, spent)
 
     def _confirm_enrolment(self, token: bytes, code: str, client: Client, now: float) -> Enrolled | Refused:
         stored = self._session(token, client, now)
@@ -556,9 +560,9 @@ class Accounts:
         step = totp.step_of(factor.secret, digits, after=factor.last_step, now=now)
         return step is not None and self._store.advance_step(user_id, after=factor.last_step, step=step)
 
-    def _shown(self, pending: PendingFactor, session: Session) -> Enrolment:
+    def _shown(self, pending: PendingFactor, session: Session, spent: tuple[Event, ...] = ()) -> Enrolment:
         uri = totp.enrolment_uri(pending.secret, name=session.user, issuer=self._options.issuer)
-        return Enrolment(secret=pending.secret, uri=uri, expires=pending.expires)
+        return Enrolment(secret=pending.secret, uri=uri, expires=pending.expires, events=spent)
 
     def _make_codes(self) -> tuple[str, ...]:
         if not self._options.recovery_codes:
