@@ -27,12 +27,10 @@ END = b"GWBE"
 HEADER = Struct("<4sQQII32s8s")
 NOTE_LENGTH = Struct("<H")
 TAG_BYTES = 16
-KEY_ID_BYTES = 8
 NONCE_BYTES = 12
 MAX_BUNDLE_BYTES = 1 << 20
-"""A frame is cut here; readers refuse a blob much longer before they believe its length."""
+"""Writers cut frames well before this; readers refuse a blob much longer before they believe its length."""
 MAX_BLOB_BYTES = MAX_BUNDLE_BYTES + (1 << 16) + TAG_BYTES
-MAX_NOTE_BYTES = 4096
 OVERHEAD_BYTES = HEADER.size + TAG_BYTES + NOTE_LENGTH.size + HASH_BYTES + len(END)
 """What a frame costs beside its bundle and its note."""
 

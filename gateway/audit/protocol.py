@@ -32,7 +32,6 @@ SUPERVISOR_SLOT = 1001
 CLI_SLOT = 1002
 DAEMON_SLOT = 1003
 """The daemon's own records; no producer may claim it."""
-EDGE_SLOTS = range(1000)
 
 MAX_PAYLOAD_BYTES = 65_535 - 40
 """An entry is at most 65,535 bytes (C2SP tlog-tiles: u16 prefix), 40 of them its head."""
@@ -66,7 +65,6 @@ class Refusal(IntEnum):
 
     DISK_FULL = 1
     IO_ERROR = 2
-    STOPPING = 3
 
 
 class ProtocolError(GatewayError):

@@ -1,6 +1,6 @@
 """Builds the records that are not about one request through the data plane, with OCSF names.
 
-Application lifecycle (6002), account change (3001), authentication (3002), administration (6003).
+Application lifecycle (6002), account change (3001), administration (6003).
 Each builder takes a `Stamp` first and returns a plain mapping for `canonical.encode`. Text that
 comes from outside goes through `redact`. Builders decide what a record says, never when it is written.
 """
@@ -35,26 +35,11 @@ LIFECYCLE_ACTIVITIES: Mapping[str, int] = {
 ACCOUNT_ACTIVITIES: Mapping[str, int] = {
     "user.added": 1,
     "user.enabled": 2,
-    "password.changed": 3,
     "password.reset": 4,
     "user.disabled": 5,
     "user.deleted": 6,
-    "role.granted": 7,
-    "role.withdrawn": 8,
-    "user.locked": 9,
-    "factor.enrolled": 10,
-    "factor.removed": 11,
-    "user.unlocked": 12,
 }
 """OCSF 3001 activity_id."""
-AUTHENTICATION_ACTIVITIES: Mapping[str, int] = {
-    "login": 1,
-    "logout": 2,
-    "factor": 6,
-    "session.revoked": 2,
-    "account_switch": 7,
-}
-"""OCSF 3002 activity_id."""
 ADMINISTRATION_ACTIVITIES: Mapping[str, int] = {
     "create": 1,
     "view": 2,
@@ -224,7 +209,7 @@ def account_change(
     detail: str = "",
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the record of a change to a person's account: `user.added`, `factor.removed`."""
+    """Return the record of a change to a person's account: `user.added`, `password.reset`."""
     record = _base(
         stamp,
         3001,
@@ -240,45 +225,6 @@ def account_change(
     )
     record["actor"] = dict(actor)
     record["user"] = _user(user_uid, user_name)
-    return record
-
-
-def authentication(
-    stamp: Stamp,
-    event: str,
-    *,
-    user_uid: str = "",
-    user_name: str = "",
-    tenant: str = "",
-    session: str = "",
-    client_ip: str = "",
-    success: bool = True,
-    reason: str = "",
-    detail: str = "",
-    actor: Mapping[str, Any] | None = None,
-    more: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the record of a sign-in, sign-out, factor step or revocation outside of a request of the data plane."""
-    record = _base(
-        stamp,
-        3002,
-        AUTHENTICATION_ACTIVITIES.get(event, OTHER),
-        event=event,
-        action="logout" if event in {"logout", "session.revoked"} else "login",
-        success=success,
-        reason=reason,
-        detail=detail,
-        severity=INFORMATIONAL if success else LOW,
-        tenant=tenant,
-        more=more,
-    )
-    record["user"] = _user(user_uid, user_name)
-    if actor:
-        record["actor"] = dict(actor)
-    if session:
-        record["session"] = {"uid": session}
-    if client_ip:
-        record["src_endpoint"] = {"ip": client_ip}
     return record
 
 

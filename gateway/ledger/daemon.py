@@ -92,7 +92,7 @@ class Control(Protocol):
 class _Producer:
     """One connection."""
 
-    __slots__ = ("acked", "decoder", "expected", "is_waiting", "out", "slot", "sock")
+    __slots__ = ("decoder", "expected", "is_waiting", "out", "slot", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
