@@ -14,6 +14,7 @@ import click
 
 from gateway import __version__
 from gateway.cli.invocation import current, share_options
+from gateway.cli.unbuilt import unbuilt
 from gateway.exchange.errors import ConfigurationError, GatewayError
 
 _VERBS: Final = {
@@ -48,7 +49,7 @@ class _Verbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name in _NOT_BUILT:
-            return _refusing(cmd_name, _NOT_BUILT[cmd_name])
+            return unbuilt(cmd_name, _NOT_BUILT[cmd_name])
         if cmd_name not in _VERBS:
             return None
         command = getattr(importlib.import_module(_VERBS[cmd_name][0]), cmd_name)
@@ -78,20 +79,6 @@ def _complain(sentences: list[str]) -> None:
         click.echo(json.dumps({"ok": False, "errors": sentences}, ensure_ascii=False))
     else:
         click.echo("\n".join(sentences), err=True)
-
-
-def _refusing(name: str, sentence: str) -> click.Command:
-    """Make a verb of the Contract that exists and says that it is not built."""
-
-    def refuse(**_ignored: object) -> None:
-        _complain([sentence])
-        raise click.exceptions.Exit(EXIT_CONFIGURATION)
-
-    arguments = click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)
-    settings = {"ignore_unknown_options": True, "help_option_names": []}
-    return click.Command(
-        name, callback=refuse, params=[arguments], help=sentence, hidden=True, context_settings=settings
-    )
 
 
 @click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})

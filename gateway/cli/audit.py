@@ -22,20 +22,24 @@ import orjson
 from gateway.audit import record
 from gateway.audit.checkpoint import CheckpointError, Vkey
 from gateway.audit.verify import Finding, Kind, Verdict
+from gateway.cli.administration import read_settings
 from gateway.cli.invocation import DEFAULT_CONFIG, current
+from gateway.cli.unbuilt import unbuilt
 from gateway.document.quantity import duration
-from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.route import Action
 from gateway.ledger import producer
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.reader import Follower, Stored, entries, verify_directory
 from gateway.server.progress import Progress
-from gateway.server.settings import Settings, load_settings
+from gateway.server.settings import Settings
 
 FOLLOW_S: Final = 0.5
 MAX_SHOWN_INTENTS: Final = 20
-EXIT_NOT_BUILT: Final = 2
+_NOT_BUILT: Final = {
+    "export": "`audit export` is not built yet; use gateway audit query --json",
+    "prove": "`audit prove` is not built yet; use gateway audit verify",
+}
 
 
 @click.group(short_help="Verify and query the audit trail.")
@@ -43,15 +47,8 @@ def audit() -> None:
     """Prove the audit trail, search it, watch it."""
 
 
-def _settings() -> Settings:
-    path = current().config
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError as exc:
-        raise ConfigurationError((f"{path}: does not exist",)) from exc
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError((f"{path}: cannot be read: {exc}",)) from exc
-    return load_settings(text, path)
+for _name, _sentence in _NOT_BUILT.items():
+    audit.add_command(unbuilt(_name, _sentence))
 
 
 # verify
@@ -78,7 +75,7 @@ def verify(directory: Path | None, trusted: tuple[Path, ...], vkey_text: str | N
     checkpoints = [(path.name, path.read_bytes()) for path in trusted]
     keys = None
     if directory is None or current().config is not DEFAULT_CONFIG:
-        settings = _settings()
+        settings = read_settings()
         keys = AuditKeys.load(settings.audit.keys)
         layout = Layout(settings.state_dir)
         directory = directory or layout.directory
@@ -214,7 +211,7 @@ def _when(_context: click.Context, _parameter: click.Parameter, value: str | Non
 def query(limit: int, purpose: str, **asked: Any) -> None:
     """Show records, oldest first. The query itself is recorded before anything is shown."""
     filters = {name: value for name, value in asked.items() if value is not None}
-    settings = _settings()
+    settings = read_settings()
     keys = AuditKeys.load(settings.audit.keys)
     _record(settings, "audit query", {name: str(value) for name, value in filters.items()}, purpose)
     damages: list[str] = []
@@ -237,7 +234,7 @@ def query(limit: int, purpose: str, **asked: Any) -> None:
 @click.option("--reason", "purpose", default="", help="Why you look; it is recorded.")
 def tail(count: int, follow: bool, purpose: str) -> None:  # noqa: FBT001 - click's signature
     """Show the newest records. The use of this verb is itself recorded before anything is shown."""
-    settings = _settings()
+    settings = read_settings()
     keys = AuditKeys.load(settings.audit.keys)
     _record(settings, "audit tail", {"follow": str(follow).lower()}, purpose)
     follower = Follower(Layout(settings.state_dir).directory, keys)
@@ -375,18 +372,3 @@ def line(stored: Stored, read: Mapping[str, Any]) -> str:
 def plain(text: str) -> str:
     """Return text that cannot move the cursor or colour the terminal (attack: escape sequences in a user agent)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-# not built
-
-
-def _refuse(name: str, sentence: str) -> None:
-    @audit.command(name, short_help=sentence, hidden=True, context_settings={"ignore_unknown_options": True})
-    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-    def refuse(arguments: tuple[str, ...]) -> None:  # noqa: ARG001 - whatever it is, it is not built
-        click.echo(f"gateway audit {name}: {sentence}", err=True)
-        click.get_current_context().exit(EXIT_NOT_BUILT)
-
-
-_refuse("export", "exporting is not built yet; use gateway audit query --json")
-_refuse("prove", "proofs of single records are not built yet; use gateway audit verify")

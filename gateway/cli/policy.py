@@ -16,7 +16,9 @@ from typing import Any, Final, NoReturn
 import click
 
 from gateway.authn.name import InvalidNameError, canonical_name
+from gateway.cli.administration import read_settings
 from gateway.cli.invocation import current
+from gateway.cli.unbuilt import unbuilt
 from gateway.document.quantity import duration
 from gateway.document.source import Diagnostic, did_you_mean
 from gateway.exchange.errors import ConfigurationError, GatewayError
@@ -26,7 +28,7 @@ from gateway.policy.cases import Result, load_cases, run_cases
 from gateway.policy.declaration import METHODS
 from gateway.policy.explanation import Criterion, Explanation, explain
 from gateway.policy.judgement import Person, parse_request
-from gateway.server.settings import Settings, load_settings
+from gateway.server.settings import Settings
 from gateway.store.keyring import Keyring
 from gateway.store.records import User
 from gateway.store.sqlite import SQLiteStore
@@ -174,24 +176,8 @@ def explain_verb(
         raise click.exceptions.Exit(NO)
 
 
-def _unbuilt(name: str, sentence: str) -> click.Command:
-    """Make a verb of the Contract that exists and says that it is not built."""
-
-    def refuse(**_ignored: object) -> None:
-        _refuse(sentence)
-
-    return click.Command(
-        name,
-        callback=refuse,
-        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
-        help=sentence,
-        hidden=True,
-        context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    )
-
-
 for _name, _sentence in _NOT_BUILT.items():
-    policy.add_command(_unbuilt(_name, _sentence))
+    policy.add_command(unbuilt(_name, _sentence))
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -204,10 +190,8 @@ def _count(number: int, noun: str) -> str:
 
 def _load() -> _Policies:
     """Read gateway.yaml and compile its policies. Raises ConfigurationError with every error."""
-    path = current().config
-    text = _read(path, str(path))
-    settings = load_settings(text, path)
-    base = path.absolute().parent
+    settings = read_settings()
+    base = current().config.absolute().parent
     table, warnings = compile_policy(
         _read_directory(settings.policies, base),
         upstreams=settings.upstreams.keys(),
