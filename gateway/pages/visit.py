@@ -18,9 +18,7 @@ from gateway.pages.errors import ERROR_PAGE_CSP, error_page
 from gateway.pages.flow import FLOW_LIFETIME_S, Flow, FlowSeal
 from gateway.pages.look import SECURITY_HEADERS, Look, make_nonce, page_csp
 from gateway.pages.moment import wait
-
-MAX_TOKEN_BYTES = 100
-"""The Contract's longest cookie value."""
+from gateway.session.token import MAX_COOKIE_BYTES
 
 _COOKIE_NAMES = {"https": "__Host-gw", "http": "gw"}
 _UNAVAILABLE_RETRY_S = 2
@@ -248,7 +246,7 @@ def begin_visit(desk: Desk, request: web.Request, envelope: Envelope) -> Visit:
         request=request,
         envelope=envelope,
         now=now,
-        token=token.encode("ascii") if token.isascii() and len(token) <= MAX_TOKEN_BYTES else b"",
+        token=token.encode("ascii") if token.isascii() and len(token) <= MAX_COOKIE_BYTES else b"",
         client=desk.client(
             ip=envelope.client_ip,
             host=envelope.host,

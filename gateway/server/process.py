@@ -45,7 +45,7 @@ _log = structlog.get_logger()
 
 
 class ChildProcess:
-    """A child and its successors. `run` keeps one alive until `stop`."""
+    """A child and its successors. `keep_alive` restarts it until `drain`."""
 
     def __init__(self, name: str, kind: Kind, boot: Callable[[], Boot]) -> None:
         self.name = name
@@ -97,7 +97,7 @@ class ChildProcess:
         self.is_ready = True
 
     async def keep_alive(self, bundle: Callable[[], Bundle]) -> None:
-        """Wait for the end of the process, start its successor, for ever; returns after `drain` or `kill`."""
+        """Wait for the end of the process, start its successor, for ever; returns after `drain` alone."""
         pause = 0.0
         while self._process:
             born = asyncio.get_running_loop().time()
@@ -153,7 +153,7 @@ class ChildProcess:
         await self.kill(wait_s=grace_s)
 
     async def kill(self, *, wait_s: float = 0.0) -> None:
-        """End it: after `wait_s` by SIGKILL."""
+        """End it: after `wait_s` by SIGKILL. Unless it was drained, its successor comes."""
         process = self._process
         if self._channel:
             self._channel.close()

@@ -17,7 +17,7 @@ ENTROPY_BYTES: Final = 32
 HANDLE_BYTES: Final = 16
 TOKEN_BYTES: Final = len(PREFIX) + 43
 MAX_COOKIE_BYTES: Final = 100
-"""Contract: the cookie's value is at most 100 bytes."""
+"""No cookie value of ours is longer; whoever reads one looks at nothing longer."""
 
 # token = "gws_" 42*42base64url 1*1( last ); 256 bits leave 4 of the last character's 6 used,
 # so it is one of 16: two spellings of one token do not exist.

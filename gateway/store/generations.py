@@ -2,8 +2,8 @@
 
 65,536 unsigned 64-bit numbers in one mmap'd file; a row's slot follows from its id. Zero means "do
 not cache". A writer holds the write lock while it stores 0, commits, and stores a fresh random
-number, so a reader that cached under the old number misses at its next look (DESIGN section 4,
-"No stale session, ever"). It knows nothing of sessions, and a number never repeats on purpose.
+number, so a reader that cached under the old number misses at its next look (docs/decisions/0004).
+It knows nothing of sessions, and a number never repeats on purpose.
 """
 
 from __future__ import annotations
