@@ -104,7 +104,7 @@ class Upstream:
         visit = Visit(self, reader, writer, method, path, fields)
         if way is not None:
             await way(visit)
-            return False
+            return way in KEEP_THE_CONNECTION
         taken = await visit.read_body()
         await visit.say(f"{method} {path} {taken}\n".encode())
         return True
@@ -256,3 +256,7 @@ async def _socket(visit: Visit) -> None:
                 await visit.write(data)
     finally:
         visit.portal.open_streams -= 1
+
+
+KEEP_THE_CONNECTION = frozenset((_held, _zeros, _sink, _slow))
+"""The others break it off."""
