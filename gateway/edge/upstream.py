@@ -449,6 +449,11 @@ class Pool:
         self.metrics.upstream_connections.set(len(self._idle), (self.upstream.name, "idle"))
         self.metrics.upstream_connections.set(len(self._open) - len(self._idle), (self.upstream.name, "active"))
 
+    @property
+    def is_over(self) -> bool:
+        """True when it was closed and nothing of it is left."""
+        return self._closed and not self._open and not self._connecting and not self._waiting
+
     def close(self) -> None:
         """Close idle connections now and busy ones when they are given back."""
         self._closed = True

@@ -196,6 +196,7 @@ class Worker:
                     connection.check_stream(now, wall)
             for pool in (*self._pools.values(), *self._old_pools):
                 pool.sweep(now)
+            self._old_pools = [pool for pool in self._old_pools if not pool.is_over]
             self.metrics.audit_unacked.set(self.recorder.unacked)
             self.metrics.limit_table_full.values[()] = self.limits.full
             if len(self._identities) > TEMPLATES:

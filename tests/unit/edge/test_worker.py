@@ -44,3 +44,14 @@ async def test_every_record_of_one_millisecond_has_a_uuid_of_its_own(
         assert uuid.UUID(record["uid"]).variant == uuid.RFC_4122
     assert len({record["uid"] for record in records}) == len(records)
     assert len({record["correlation_uid"] for record in records}) == 30
+
+
+async def test_pools_of_earlier_snapshots_go_when_their_last_request_did(edge: Edge) -> None:
+    for _ in range(3):
+        assert (await edge.get("/public/a")).status == 200
+        edge.change()
+    assert len(edge.worker._old_pools) == 3
+    async with asyncio.timeout(10):
+        while edge.worker._old_pools:
+            await asyncio.sleep(0.01)
+    assert (await edge.get("/public/a")).status == 200
