@@ -27,6 +27,7 @@ def keys() -> None:
 def list_keys() -> None:
     """List keys: what for, since when, in use or not, and how many stored values need each."""
     with administration() as act:
+        act.record_administration("keys list", action="view", resources=[("keys", "all")])
         use = act.store.key_use()
         found = act.keyring.describe(act.now)
     listed = [

@@ -32,6 +32,7 @@ def test_keys_are_listed_without_their_secrets(house: Any) -> None:
     (seal, assertion) = house.value("keys", "list")["keys"]
     assert seal["values"] == 2
     assert "values" not in assertion
+    assert "keys list" in [operation for operation, _ in house.records()]
     text = (house.directory / "config" / "keyring.json").read_text()
     assert not any(word in result.stdout for word in text.split('"') if len(word) == 44)
 
