@@ -86,7 +86,10 @@ def _text(value: str, coerced: list[int]) -> str:
 
 
 def _key(name: object, coerced: list[int]) -> str:
-    text = name if type(name) is str else str(name) if isinstance(name, str) else f"<{type(name).__name__}>"
+    if not isinstance(name, str):
+        coerced[0] += 1
+        return f"<{type(name).__name__}>"
+    text = str(name)
     if text.isascii():
         return text
     coerced[0] += 1

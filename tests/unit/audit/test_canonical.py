@@ -77,10 +77,7 @@ def test_what_is_not_allowed_becomes_text_and_is_counted(value: object, text: st
 
 def test_nulls_vanish_enumerations_are_their_values_and_odd_keys_become_ascii() -> None:
     decoded = orjson.loads(encode({"a": None, "b": [None, Colour.RED], "é": 1, 5: 2, Colour.RED: 3}))  # type: ignore[dict-item]
-    assert (
-        decoded == {"b": ["red"], "\\xe9": 1, "<int>": 2, "red": 3, "unmapped": {"gw": {"coerced": 2}}}
-        or decoded["unmapped"]["gw"]["coerced"] >= 1
-    )
+    assert decoded == {"b": ["red"], "\\xe9": 1, "<int>": 2, "red": 3, "unmapped": {"gw": {"coerced": 2}}}
 
 
 def test_depth_is_bounded_even_for_a_record_that_holds_itself() -> None:
