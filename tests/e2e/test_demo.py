@@ -200,7 +200,7 @@ async def test_a_person_signs_in_sees_an_invoice_and_is_refused_the_other_organi
     await sign_in(browser, demo, "billing")
     async with browser.get("/") as answer:
         assert "Good day, <b>billing</b> of <b>acme</b>" in await answer.text()
-        assert "Server" not in answer.headers or "Apache" not in answer.headers["Server"]
+        assert "Server" not in answer.headers
         assert "X-Powered-By" not in answer.headers
         assert answer.headers.getall("X-Frame-Options") == ["SAMEORIGIN"]
     async with browser.get("/customers/acme/invoices/1001") as answer:

@@ -315,7 +315,9 @@ def is_a_page_of_ours(answer: Answer) -> bool:
 
 
 def test_security_headers_stand_on_every_answer_once(aftermath: Aftermath) -> None:
-    for answer in of_the_gateway(aftermath.story):
+    answers = of_the_gateway(aftermath.story)
+    assert {is_a_page_of_ours(answer) for answer in answers} == {True, False}
+    for answer in answers:
         assert answer.values("strict-transport-security") == ["max-age=63072000"], answer
         assert answer.values("x-content-type-options") == ["nosniff"], answer
         assert answer.values("x-frame-options") in (["SAMEORIGIN"], ["DENY"]), answer

@@ -136,7 +136,7 @@ def test_anything_that_some_parser_could_read_otherwise_falls_back_to_the_start_
 def test_encoding_a_harmful_value_once_more_does_not_help(value: str) -> None:
     result = safe_return("/" + quote(value, safe=""))
     assert urlsplit(urljoin(BASE, result)).netloc == "portal.example.com"
-    assert "evil.example" not in result or not result.lower().startswith(("/%2f", "/%5c", "/%252f"))
+    assert not result.lower().startswith(("/%2f", "/%5c", "/%252f"))
 
 
 @given(st.one_of(st.text(), st.text(alphabet="/\\.%25fcCeE2;:@?#\t\n ag").map(lambda tail: "/" + tail)))

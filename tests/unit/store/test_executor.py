@@ -60,13 +60,11 @@ async def test_a_caller_that_goes_away_gives_its_place_back() -> None:
 
 async def test_hashing_is_bounded_to_two_at_once() -> None:
     executor = hashing_executor()
-    barrier = threading.Barrier(2)
-    await asyncio.gather(executor.run(lambda: barrier.wait(10)), executor.run(lambda: barrier.wait(10)))
+    pair, third = threading.Barrier(3), threading.Event()
+    hashes = [asyncio.ensure_future(executor.run(lambda: pair.wait(10))) for _ in range(2)]
+    waiting = asyncio.ensure_future(executor.run(third.set))
+    assert not await asyncio.to_thread(third.wait, 0.1)
+    await asyncio.to_thread(pair.wait, 10)
+    await asyncio.gather(*hashes, waiting)
+    assert third.is_set()
     executor.close()
-
-
-async def test_a_closed_executor_refuses_work_and_keeps_no_place() -> None:
-    executor = store_executor()
-    executor.close()
-    with pytest.raises(RuntimeError):
-        await executor.run(lambda: None)
