@@ -6,6 +6,7 @@ read from standard input or made here and shown once; they are never an argument
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
@@ -21,7 +22,7 @@ import segno
 from gateway.authn import totp
 from gateway.authn.breached import BreachedListError
 from gateway.authn.name import InvalidNameError, canonical_name
-from gateway.authn.password import SALT_BYTES, Hasher, PasswordRefusedError, require_acceptable
+from gateway.authn.password import SALT_BYTES, Hasher, PasswordRefusedError, normalise, require_acceptable
 from gateway.cli.administration import Administration, administration, moment, plain, refuse, table
 from gateway.cli.invocation import current
 from gateway.document.source import did_you_mean
@@ -30,6 +31,7 @@ from gateway.policy import compile_policy
 from gateway.policy.declaration import NAME, NAME_SENTENCE
 from gateway.server.progress import Progress
 from gateway.server.settings import Settings
+from gateway.store.breach_online import BreachServiceError, OnlineBreachedPasswords
 from gateway.store.breached import LocalBreachedPasswords, import_published
 from gateway.store.records import Factor, User
 
@@ -95,7 +97,7 @@ def add(
             tenant=tenant,
             roles=tuple(dict.fromkeys(roles)),
             email=email,
-            password=_hash(act, password, canonical, email, tenant),
+            password=_hash(act, password, canonical, email, tenant, given=given is not None),
             password_changed=act.now,
             created=act.now,
         )
@@ -171,7 +173,7 @@ def reset(*, name: str, password_stdin: bool, totp_secret: str | None, self_enro
     with administration() as act, Progress("resetting the user"):
         account = act.require_user(name)
         password = given or _make_password()
-        phc = _hash(act, password, account.name, account.email, account.tenant)
+        phc = _hash(act, password, account.name, account.email, account.tenant, given=given is not None)
         act.record_account_change(
             "password.reset", account, more={"factor": "removed" if secret is None else "replaced"}
         )
@@ -292,7 +294,7 @@ def _make_password() -> str:
     return "-".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
-def _hash(act: Administration, password: str, name: str, email: str, tenant: str) -> str:
+def _hash(act: Administration, password: str, name: str, email: str, tenant: str, *, given: bool) -> str:
     breached = None if act.settings.passwords.breach_check == "off" else LocalBreachedPasswords(act.settings.state_dir)
     try:
         require_acceptable(
@@ -303,7 +305,19 @@ def _hash(act: Administration, password: str, name: str, email: str, tenant: str
         )
     except PasswordRefusedError as error:
         refuse(f"the password is refused: {error}")
+    if given and act.settings.passwords.breach_check == "online":
+        _require_unknown_online(password)
     return Hasher().hash(password, salt=os.urandom(SALT_BYTES))
+
+
+def _require_unknown_online(password: str) -> None:
+    """Ask Have I Been Pwned about a password that somebody chose; one made here is on no list."""
+    try:
+        is_known = asyncio.run(OnlineBreachedPasswords().holds(normalise(password)))
+    except BreachServiceError as error:
+        refuse(f"the password cannot be checked: {error}; try again later")
+    if is_known:
+        refuse("the password is refused: This password is known from data breaches. Please choose another one.")
 
 
 def _changed_meanwhile(act: Administration, event: str, account: User) -> NoReturn:

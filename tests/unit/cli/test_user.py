@@ -10,6 +10,7 @@ import pytest
 from gateway.authn.password import Hasher
 from gateway.authn.throttle import ACCOUNT
 from gateway.store.attempts import AttemptKeys
+from gateway.store.breach_online import BreachServiceError, OnlineBreachedPasswords
 from gateway.store.keyring import Keyring
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -83,6 +84,35 @@ def test_a_weak_password_is_refused_and_not_quoted(house: Any, given: str, words
     assert words in result.stderr
     assert given.strip() not in result.stderr
     assert house.store().user_named("alice") is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (True, "known from data breaches"),
+        (BreachServiceError("the range API answered 503"), "cannot be checked: the range API answered 503"),
+    ],
+)
+def test_with_an_online_check_a_chosen_password_is_asked_about(
+    house: Any, monkeypatch: pytest.MonkeyPatch, answer: object, words: str
+) -> None:
+    asked: list[str] = []
+
+    async def holds(_self: object, password: str) -> object:
+        asked.append(password)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(OnlineBreachedPasswords, "holds", holds)
+    config = house.directory / "gateway.yaml"
+    config.write_text(config.read_text().replace("breach_check: offline", "breach_check: online"))
+    result = house.run("user", "add", "alice", *WORDS, "--password-stdin", given="correct horse battery\n")
+    assert (result.exit_code, asked) == (1, ["correct horse battery"])
+    assert words in result.stderr
+    assert house.store().user_named("alice") is None
+    assert house.run("user", "add", "alice", *WORDS).exit_code == 0, "a password made here is on no list"
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
