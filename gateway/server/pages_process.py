@@ -188,7 +188,6 @@ def account_options(settings: Settings) -> AccountOptions:
         mfa_always=settings.mfa.required == "always",
         recovery_codes="recovery" in settings.mfa.methods,
         min_length=settings.passwords.min_length,
-        online_required=settings.passwords.breach_check == "online",
     )
 
 

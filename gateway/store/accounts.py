@@ -79,8 +79,6 @@ class AccountOptions(msgspec.Struct, frozen=True, kw_only=True):
     """True: people without a factor owe an enrolment. False: only people who have a factor are asked for it."""
     recovery_codes: bool = True
     min_length: int = MIN_LENGTH
-    online_required: bool = False
-    """True: when the online list cannot be asked, no new password is taken. False: the local lists decide alone."""
 
     def lifetimes_of(self, tenant: str) -> Lifetimes:
         """Return how long sessions of a tenant live."""
@@ -587,9 +585,8 @@ class Accounts:
         try:
             if await self._online.holds(normalise(new)):
                 return "This password is known from data breaches. Please choose another one."
-        except BreachServiceError:
-            if self._options.online_required:
-                return "The password cannot be checked right now. Please try again later."
+        except BreachServiceError:  # whoever set `online` wants no password that was not asked about
+            return "The password cannot be checked right now. Please try again later."
         return ""
 
     async def _rehashed(self, user: User, password: str) -> str | None:

@@ -27,7 +27,7 @@ def test_what_the_file_says_about_accounts_reaches_the_store() -> None:
     assert options.issuer == "portal.example.com"
     assert options.mfa_always
     assert not options.recovery_codes
-    assert (options.min_length, options.online_required) == (16, True)
+    assert options.min_length == 16
     assert (options.lifetimes.idle_s, options.lifetimes.absolute_s, options.lifetimes.concurrent) == (
         1200.0,
         14400.0,
