@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from gateway.authn.name import InvalidNameError, canonical_name
-from gateway.cli.administration import read_settings
+from gateway.cli.administration import NO, read_settings
 from gateway.cli.invocation import current
 from gateway.cli.unbuilt import unbuilt
 from gateway.document.quantity import duration
@@ -28,12 +28,12 @@ from gateway.policy.cases import Result, load_cases, run_cases
 from gateway.policy.declaration import METHODS
 from gateway.policy.explanation import Criterion, Explanation, explain
 from gateway.policy.judgement import Person, parse_request
+from gateway.server.bundle import read_directory, read_text
 from gateway.server.settings import Settings
 from gateway.store.keyring import Keyring
 from gateway.store.records import User
 from gateway.store.sqlite import SQLiteStore
 
-NO: Final = 1
 _NOT_BUILT: Final = {
     "who-can": "`policy who-can` is not built yet; `policy explain` answers for one person",
     "what-can": "`policy what-can` is not built yet; `policy explain` answers for one address",
@@ -192,8 +192,12 @@ def _load() -> _Policies:
     """Read gateway.yaml and compile its policies. Raises ConfigurationError with every error."""
     settings = read_settings()
     base = current().config.absolute().parent
+    errors: list[str] = []
+    files = read_directory(settings.policies, base, errors)
+    if errors:
+        raise ConfigurationError(tuple(errors))
     table, warnings = compile_policy(
-        _read_directory(settings.policies, base),
+        files,
         upstreams=settings.upstreams.keys(),
         tenants=settings.tenants.keys(),
         hosts=settings.hosts.keys(),
@@ -203,39 +207,23 @@ def _load() -> _Policies:
 
 
 def _case_files(policies: _Policies, named: tuple[Path, ...]) -> dict[str, str]:
-    if not named:
-        directory = policies.settings.policies / "tests"
-        return _read_directory(directory, policies.base) if directory.is_dir() else {}
+    errors: list[str] = []
     files: dict[str, str] = {}
+    directory = policies.settings.policies / "tests"
+    if not named and directory.is_dir():
+        files = read_directory(directory, policies.base, errors)
     for path in named:
-        files.update(_read_directory(path, path) if path.is_dir() else {str(path): _read(path, str(path))})
+        if path.is_dir():
+            files |= read_directory(path, Path.cwd(), errors)
+        elif (text := read_text(path, str(path), errors)) is not None:
+            files[str(path)] = text
+    if errors:
+        raise ConfigurationError(tuple(errors))
     return files
 
 
-def _read_directory(directory: Path, base: Path) -> dict[str, str]:
-    """Read each *.yaml of a directory, by the name to show; a near miss of the ending is an error, not overlooked."""
-    try:
-        entries = sorted(entry for entry in directory.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    except OSError:
-        _refuse(f"{_shown(directory, base)}: is not a directory that can be read")
-    for entry in entries:
-        if entry.suffix in {".yml", ".json"}:
-            _refuse(f"{_shown(entry, base)}: is not read; rename it to {entry.stem}.yaml or move it away")
-    return {_shown(entry, base): _read(entry, _shown(entry, base)) for entry in entries if entry.suffix == ".yaml"}
-
-
-def _read(path: Path, shown: str) -> str:
-    try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError:
-        _refuse(f"{shown}:1:1: the file is not UTF-8")
-    except OSError as error:
-        _refuse(f"{shown}: {'does not exist' if isinstance(error, FileNotFoundError) else 'cannot be read'}")
-
-
 def _shown(path: Path, base: Path) -> str:
-    absolute = path.absolute()
-    return str(absolute.relative_to(base)) if absolute != base and absolute.is_relative_to(base) else str(path)
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
 
 
 def _person(

@@ -258,16 +258,18 @@ def _require_tenant(settings: Settings, tenant: str) -> None:
 
 def _unknown_roles(settings: Settings, roles: Sequence[str]) -> list[str]:
     """Warn of roles that the policy does not know, as far as there is a policy that compiles."""
+    errors: list[str] = []
     try:
-        files = {path.name: path.read_text("utf-8") for path in sorted(settings.policies.glob("*.yaml"))}
         compiled, _ = compile_policy(
-            files,
+            read_directory(settings.policies, settings.policies.parent, errors),
             upstreams=settings.upstreams.keys(),
             tenants=settings.tenants.keys(),
             hosts=settings.hosts.keys(),
             mfa_required=settings.mfa.required == "always",
         )
-    except (GatewayError, OSError, UnicodeDecodeError):
+    except GatewayError:
+        errors.append("")
+    if errors:
         return ["the policy does not compile, so the roles were not checked; run: gateway policy check"]
     return [
         f"the role {role!r} allows nothing: the policy does not know it{did_you_mean(role, compiled.roles)}"

@@ -63,7 +63,7 @@ class ClientConnection(asyncio.Protocol):
     """One connection of a client."""
 
     __slots__ = (
-        "_buffer", "_decoder", "_discarded", "_forwarding", "_listener", "_memo", "_mode", "_paused_by_server", "_tail", "_worker", "_write_paused",
+        "_buffer", "_decoder", "_discarded", "_forwarding", "_listener", "_memo", "_mode", "_paused_by_server", "_received_at_check", "_tail", "_worker", "_write_paused",
         "checked_at", "deadline", "exchange", "limiter_key", "peer_ip", "peer_port", "redirects", "secure", "served", "tls", "transport", "trusted",
         "upload_since",
     )  # fmt: skip
@@ -89,6 +89,7 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = _NEVER
         self.upload_since = 0.0
         self.checked_at = 0.0
+        self._received_at_check = 0
         self.peer_ip = self.limiter_key = ""
         self.peer_port = 0
         self.trusted = False
@@ -764,7 +765,9 @@ class ClientConnection(asyncio.Protocol):
             return
         self.checked_at = now_mono
         token = x.fields.secure_token if x.secure else x.fields.plain_token
-        if token is None or not self._worker.is_live(token, now):
+        is_active = x.received > self._received_at_check
+        self._received_at_check = x.received
+        if token is None or not self._worker.is_live(token, now, is_active=is_active):
             x.outcome, x.reason = "blocked", Reason.SESSION_REVOKED
             self._abort(x)
 

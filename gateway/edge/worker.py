@@ -236,13 +236,16 @@ class Worker:
             pool = self._pools[upstream.name] = Pool(upstream, self.metrics, self.spawn)
         return pool
 
-    def is_live(self, token: bytes, now: float) -> bool:
-        """True while the session of an open stream lives; a store that cannot say ends nothing."""
+    def is_live(self, token: bytes, now: float, *, is_active: bool) -> bool:
+        """True while the session of an open stream lives; a store that cannot say ends nothing.
+
+        Only what the client sends is activity: a page that merely listens does not keep its session from idling out.
+        """
         try:
             entry = self.sessions.lookup(token, now)
         except StoreUnavailableError:
             return True
-        if entry is not None:
+        if entry is not None and is_active:
             self.sessions.touch(entry, now)
         return entry is not None
 

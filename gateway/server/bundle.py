@@ -67,18 +67,18 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     """
     errors: list[str] = []
     path = path.absolute()
-    text = _read_text(path, path.name, errors)
+    text = read_text(path, path.name, errors)
     if text is None:
         raise ConfigurationError(tuple(errors))
     settings = load_settings(text, path)
     base = path.parent
-    policies = _read_directory(settings.policies, base, errors)
+    policies = read_directory(settings.policies, base, errors)
     if not policies and not errors:
         errors.append(
             f"{_shown(settings.policies, base)}: holds no policy (*.yaml); without one every request is refused"
         )
     cases_directory = settings.policies / "tests"
-    cases = _read_directory(cases_directory, base, errors) if cases_directory.is_dir() else {}
+    cases = read_directory(cases_directory, base, errors) if cases_directory.is_dir() else {}
     certificates = {}
     for listener in settings.listen:
         if listener.tls:
@@ -117,8 +117,11 @@ def _shown(path: Path, base: Path) -> str:
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
 
 
-def _read_directory(directory: Path, base: Path, errors: list[str]) -> dict[str, str]:
-    """Read each *.yaml of a directory. A file with another ending that looks like one is an error, not overlooked."""
+def read_directory(directory: Path, base: Path, errors: list[str]) -> dict[str, str]:
+    """Read each *.yaml of a directory by its name relative to `base`; whatever cannot be read is noted in `errors`.
+
+    A file with another ending that looks like one is an error, not overlooked.
+    """
     texts: dict[str, str] = {}
     try:
         entries = sorted(directory.iterdir())
@@ -130,7 +133,7 @@ def _read_directory(directory: Path, base: Path, errors: list[str]) -> dict[str,
         if entry.name.startswith(".") or entry.is_dir():
             continue
         if entry.suffix == ".yaml":
-            text = _read_text(entry, shown, errors)
+            text = read_text(entry, shown, errors)
             if text is not None:
                 texts[shown] = text
         elif entry.suffix in {".yml", ".json"}:
@@ -138,7 +141,8 @@ def _read_directory(directory: Path, base: Path, errors: list[str]) -> dict[str,
     return texts
 
 
-def _read_text(path: Path, shown: str, errors: list[str]) -> str | None:
+def read_text(path: Path, shown: str, errors: list[str]) -> str | None:
+    """Read one file of text; note the error, named as `shown`, when it is missing, unreadable or not UTF-8."""
     data = _read(path, shown, errors)
     if data is None:
         return None

@@ -107,7 +107,7 @@ def test_check_reads_the_case_files_too(run: Callable[..., Result], site: Path) 
         (
             "gateway.yaml",
             SETTINGS.replace("policies", "x").replace("mfa:", "policies: nowhere\nmfa:"),
-            "nowhere: is not a directory that can be read",
+            "nowhere: does not exist",
         ),
         (
             "policies/extra.yml",

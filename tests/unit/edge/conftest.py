@@ -88,8 +88,10 @@ class MemorySessions:
     def __init__(self) -> None:
         self.entries: dict[bytes, Entry] = {}
         self.unavailable = False
+        self.lookups = 0
 
     def lookup(self, token: bytes, now: float) -> Entry | None:
+        self.lookups += 1
         if self.unavailable:
             raise StoreUnavailableError("locked")
         return self.entries.get(token)

@@ -432,3 +432,22 @@ async def test_an_open_stream_ends_when_its_session_is_revoked(edge: Edge) -> No
     await asyncio.sleep(0.05)
     assert edge.audit.records[-1]["status_detail"] == "session_revoked"
     writer.close()
+
+
+async def test_listening_is_no_activity_but_sending_is(edge: Edge) -> None:
+    async def events(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        await reader.read()
+
+    edge.portal.answers[b"/"] = events
+    reader, writer = await edge.connect()
+    writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"Cookie: gw=tok\r\n\r\n")
+    await reader.readuntil(b"data: 1\n\n")
+    entry = edge.sessions.entries[b"tok"]
+    entry.seen = 0.0
+    checks = edge.sessions.lookups
+    async with asyncio.timeout(10):
+        while edge.sessions.lookups < checks + 2:
+            await asyncio.sleep(0.1)
+    assert entry.seen == 0.0, "an open stream alone does not keep its session from idling out"
+    writer.close()
