@@ -146,7 +146,7 @@ def moment(time_s: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(time_s)) if time_s else "never"
 
 
-def plain(value: Mapping[str, Any], lines: Sequence[str]) -> None:
+def answer(value: Mapping[str, Any], lines: Sequence[str]) -> None:
     """Answer with a mapping in JSON, or with lines."""
     current().answer(dict(value), "\n".join(lines))
 

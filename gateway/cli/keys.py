@@ -10,7 +10,7 @@ import os
 
 import click
 
-from gateway.cli.administration import Administration, administration, moment, plain, table
+from gateway.cli.administration import Administration, administration, answer, moment, table
 from gateway.cli.invocation import current
 from gateway.exchange.errors import ConfigurationError
 from gateway.server.commands import NotRunningError, ask_reload
@@ -45,7 +45,7 @@ def list_keys() -> None:
         (key.kind, key.id, key.state, moment(key.use_from), str(use.get(int(key.id), 0)) if key.kind == "seal" else "-")
         for key in found
     ]
-    plain({"keys": listed}, [table(("KIND", "KEY", "STATE", "IN USE FROM", "VALUES"), rows)])
+    answer({"keys": listed}, [table(("KIND", "KEY", "STATE", "IN USE FROM", "VALUES"), rows)])
 
 
 @keys.command()

@@ -28,7 +28,7 @@ from gateway.policy.cases import Result, load_cases, run_cases
 from gateway.policy.declaration import METHODS
 from gateway.policy.explanation import Criterion, Explanation, explain
 from gateway.policy.judgement import Person, parse_request
-from gateway.server.bundle import read_directory, read_text
+from gateway.server.bundle import display_name, read_directory, read_text
 from gateway.server.settings import Settings
 from gateway.store.keyring import Keyring
 from gateway.store.records import User
@@ -102,7 +102,7 @@ def test(files: tuple[Path, ...]) -> None:
     )
     if not cases:
         _refuse(
-            f"there is no case in {_shown(policies.settings.policies / 'tests', policies.base)}; write one, or name a file"
+            f"there is no case in {display_name(policies.settings.policies / 'tests', policies.base)}; write one, or name a file"
         )
     results = run_cases(cases, table=policies.table, hosts=policies.hosts, now=time.time())
     failed = [result for result in results if not result.passed]
@@ -220,10 +220,6 @@ def _case_files(policies: _Policies, named: tuple[Path, ...]) -> dict[str, str]:
     if errors:
         raise ConfigurationError(tuple(errors))
     return files
-
-
-def _shown(path: Path, base: Path) -> str:
-    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
 
 
 def _person(

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.administration import administration, moment, plain, refuse, table
+from gateway.cli.administration import administration, answer, moment, refuse, table
 from gateway.exchange.session import Owed
 from gateway.session.token import is_handle
 from gateway.store.records import StoredSession
@@ -45,7 +45,7 @@ def list_sessions(*, name: str | None, tenant: str | None) -> None:
         for stored in found
     ]
     columns = ("SESSION", "USER", "TENANT", "PROVEN", "SIGNED IN", "LAST SEEN", "FROM")
-    plain(
+    answer(
         {"sessions": [_as_json(stored) for stored in found]},
         [table(columns, rows) if rows else "Nobody is signed in."],
     )
@@ -80,7 +80,7 @@ def revoke(*, name: str | None, handle: str | None, tenant: str | None, everybod
         else:
             act.record_administration("session revoke", action="admin", resources=[("sessions", "all")])
             ended = act.store.end_all()
-    plain({"ok": True, "sessions_ended": ended}, ["1 session ended." if ended == 1 else f"{ended} sessions ended."])
+    answer({"ok": True, "sessions_ended": ended}, ["1 session ended." if ended == 1 else f"{ended} sessions ended."])
 
 
 def _as_json(stored: StoredSession) -> dict[str, Any]:

@@ -23,12 +23,13 @@ from gateway.authn import totp
 from gateway.authn.breached import BreachedListError
 from gateway.authn.name import InvalidNameError, canonical_name
 from gateway.authn.password import SALT_BYTES, Hasher, PasswordRefusedError, normalise, require_acceptable
-from gateway.cli.administration import Administration, administration, moment, plain, refuse, table
+from gateway.cli.administration import Administration, administration, answer, moment, refuse, table
 from gateway.cli.invocation import current
 from gateway.document.source import did_you_mean
 from gateway.exchange.errors import GatewayError
 from gateway.policy import compile_policy
 from gateway.policy.declaration import NAME, NAME_SENTENCE
+from gateway.server.bundle import read_directory
 from gateway.server.progress import Progress
 from gateway.server.settings import Settings
 from gateway.store.breach_online import BreachServiceError, OnlineBreachedPasswords
@@ -130,7 +131,7 @@ def list_users(*, tenant: str | None) -> None:
         for person in people
     ]
     columns = ("NAME", "TENANT", "ROLES", "STATE", "FACTOR", "LAST SIGN-IN")
-    plain({"users": people}, [table(columns, rows) if rows else "There is no user."])
+    answer({"users": people}, [table(columns, rows) if rows else "There is no user."])
 
 
 @user.command()
@@ -144,7 +145,7 @@ def disable(*, name: str) -> None:
         if changed is None:
             _changed_meanwhile(act, "user.disabled", account)
         ended = changed[1]
-    plain({"ok": True, "user": account.name, "sessions_ended": ended}, [f"Disabled {account.name}. {_ended(ended)}"])
+    answer({"ok": True, "user": account.name, "sessions_ended": ended}, [f"Disabled {account.name}. {_ended(ended)}"])
 
 
 @user.command()
@@ -158,7 +159,7 @@ def enable(*, name: str) -> None:
         if changed is None:
             _changed_meanwhile(act, "user.enabled", account)
         act.unlock(account)
-    plain({"ok": True, "user": account.name}, [f"Enabled {account.name}."])
+    answer({"ok": True, "user": account.name}, [f"Enabled {account.name}."])
 
 
 @user.command()
@@ -199,7 +200,7 @@ def delete(*, name: str) -> None:
         if ended is None:
             _changed_meanwhile(act, "user.deleted", account)
         act.unlock(account)
-    plain({"ok": True, "user": account.name, "sessions_ended": ended}, [f"Deleted {account.name}. {_ended(ended)}"])
+    answer({"ok": True, "user": account.name, "sessions_ended": ended}, [f"Deleted {account.name}. {_ended(ended)}"])
 
 
 @user.command(name="import-breached")
@@ -222,7 +223,7 @@ def import_breached(*, file: BinaryIO) -> None:
             count = import_published(file, act.settings.state_dir, progress=tell)
         except BreachedListError as error:
             refuse(f"{file.name}: {error}")
-    plain({"ok": True, "entries": count}, [f"Imported {count:,} breached passwords."])
+    answer({"ok": True, "entries": count}, [f"Imported {count:,} breached passwords."])
 
 
 # What a person is made of
@@ -258,19 +259,21 @@ def _require_tenant(settings: Settings, tenant: str) -> None:
 
 def _unknown_roles(settings: Settings, roles: Sequence[str]) -> list[str]:
     """Warn of roles that the policy does not know, as far as there is a policy that compiles."""
+    unchecked = ["the policy does not compile, so the roles were not checked; run: gateway policy check"]
     errors: list[str] = []
+    files = read_directory(settings.policies, settings.policies.parent, errors)
+    if errors:
+        return unchecked
     try:
         compiled, _ = compile_policy(
-            read_directory(settings.policies, settings.policies.parent, errors),
+            files,
             upstreams=settings.upstreams.keys(),
             tenants=settings.tenants.keys(),
             hosts=settings.hosts.keys(),
             mfa_required=settings.mfa.required == "always",
         )
     except GatewayError:
-        errors.append("")
-    if errors:
-        return ["the policy does not compile, so the roles were not checked; run: gateway policy check"]
+        return unchecked
     return [
         f"the role {role!r} allows nothing: the policy does not know it{did_you_mean(role, compiled.roles)}"
         for role in roles
@@ -373,7 +376,7 @@ def _tell(
         lines.append("The second factor is set up at the next sign-in.")
     if warnings:
         value["warnings"] = list(warnings)
-    plain(value, lines)
+    answer(value, lines)
     if not current().json:
         for warning in warnings:
             click.echo(f"warning: {warning}", err=True)

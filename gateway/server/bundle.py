@@ -75,21 +75,21 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     policies = read_directory(settings.policies, base, errors)
     if not policies and not errors:
         errors.append(
-            f"{_shown(settings.policies, base)}: holds no policy (*.yaml); without one every request is refused"
+            f"{display_name(settings.policies, base)}: holds no policy (*.yaml); without one every request is refused"
         )
     cases_directory = settings.policies / "tests"
     cases = read_directory(cases_directory, base, errors) if cases_directory.is_dir() else {}
     certificates = {}
     for listener in settings.listen:
         if listener.tls:
-            chain = _read(listener.tls.certificate, _shown(listener.tls.certificate, base), errors)
-            key = _read(listener.tls.key, _shown(listener.tls.key, base), errors, forbidden=_NOT_THE_WORLD)
+            chain = _read(listener.tls.certificate, display_name(listener.tls.certificate, base), errors)
+            key = _read(listener.tls.key, display_name(listener.tls.key, base), errors, forbidden=_NOT_THE_WORLD)
             if chain is not None and key is not None:
                 certificates[str(listener.address)] = (chain, key)
     authorities = {}
     for name, upstream in settings.upstreams.items():
         if upstream.tls.ca:
-            pem = _read(upstream.tls.ca, _shown(upstream.tls.ca, base), errors)
+            pem = _read(upstream.tls.ca, display_name(upstream.tls.ca, base), errors)
             if pem is not None:
                 authorities[name] = pem
     keyring = None
@@ -97,7 +97,7 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         keyring = read_keyring_bytes(settings.keyring)
     except KeyringError as error:
         errors.append(str(error))
-    audit_keys = _read(settings.audit.keys, _shown(settings.audit.keys, base), errors, forbidden=_OWNER_ONLY)
+    audit_keys = _read(settings.audit.keys, display_name(settings.audit.keys, base), errors, forbidden=_OWNER_ONLY)
     bundle = Bundle(
         path=str(path),
         settings=text,
@@ -113,7 +113,8 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     return msgspec.structs.replace(bundle, digest=digest), errors
 
 
-def _shown(path: Path, base: Path) -> str:
+def display_name(path: Path, base: Path) -> str:
+    """Write a path as messages name it: relative to `base` where it lies below."""
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
 
 
@@ -126,10 +127,10 @@ def read_directory(directory: Path, base: Path, errors: list[str]) -> dict[str, 
     try:
         entries = sorted(directory.iterdir())
     except OSError as error:
-        errors.append(f"{_shown(directory, base)}: {_sentence(error)}")
+        errors.append(f"{display_name(directory, base)}: {_sentence(error)}")
         return texts
     for entry in entries:
-        shown = _shown(entry, base)
+        shown = display_name(entry, base)
         if entry.name.startswith(".") or entry.is_dir():
             continue
         if entry.suffix == ".yaml":
