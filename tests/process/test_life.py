@@ -72,11 +72,20 @@ def test_a_request_that_hangs_does_not_hold_up_the_end(make_gateway: Callable[..
 
 
 def test_a_second_signal_does_not_wait(make_gateway: Callable[..., Any]) -> None:
+    """An open request would get the whole 7 s of the drain."""
     gateway = make_gateway()
     gateway.start()
+    connection = gateway.connect()
+    connection.connect()
+    connection.sock.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\n")
+    gateway.wait_until(lambda: gateway.metric("gateway_client_connections") == 1)
+    asked = time.monotonic()
     gateway.process.send_signal(signal.SIGTERM)
+    gateway.wait_until(lambda: gateway.ready()[0] == 503)
     gateway.process.send_signal(signal.SIGTERM)
     assert gateway.process.wait(timeout=10) == 0
+    assert time.monotonic() - asked < 6
+    connection.close()
 
 
 def test_nothing_survives_the_supervisor(make_gateway: Callable[..., Any]) -> None:

@@ -75,13 +75,16 @@ def test_a_new_certificate_is_served_without_a_restart(running_gateway: Any, bro
 
 
 def test_the_pages_follow_a_reload(running_gateway: Any, make_browser: Any) -> None:
+    visitor = make_browser(running_gateway)
+    visitor.sign_in()
+    assert b"Recovery codes" in visitor.get("/.gateway/account").body
+    assert visitor.get("/.gateway/account/recovery").status == 200
     running_gateway.edit(
         ("mfa: {required: always, methods: [totp, recovery]}", "mfa: {required: always, methods: [totp]}")
     )
     assert running_gateway.cli("reload").returncode == 0
-    visitor = make_browser(running_gateway)
-    visitor.sign_in()
-    assert visitor.get("/.gateway/account").status == 200
+    assert b"Recovery codes" not in visitor.get("/.gateway/account").body
+    assert visitor.get("/.gateway/account/recovery").status == 404
 
 
 def test_a_worker_that_restarts_after_a_reload_runs_on_the_new_configuration(
