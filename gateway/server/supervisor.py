@@ -350,7 +350,7 @@ class Supervisor:
     def _own_samples(self) -> list[Sample]:
         ready = not self._known_problems()
         return [
-            _gauge("gateway_build_info", "Version of the gateway.", ("version", "revision"), {(__version__, ""): 1}),
+            _gauge("gateway_build_info", "Version of the gateway.", ("version",), {(__version__,): 1}),
             _gauge(
                 "gateway_policy_info",
                 "Version of the policy in force.",
