@@ -2,7 +2,7 @@
 
 Keys sorted and ASCII, integers within 53 bits, no floats, no nulls, at most eight levels, at most
 32 KiB. A value outside of that is turned into text and counted in `unmapped.gw.coerced`; a record
-that is too long is cut and says so. An exotic byte never suppresses an event (T-50).
+that is too long is cut and says so. An exotic byte never suppresses an event.
 """
 
 from __future__ import annotations

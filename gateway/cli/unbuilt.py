@@ -1,4 +1,4 @@
-"""Verbs of the Contract that this version does not have: they exist, and say so with exit 2."""
+"""Verbs that later versions will have and this one does not: they exist, and say so with exit 2."""
 
 from __future__ import annotations
 

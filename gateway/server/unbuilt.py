@@ -1,4 +1,4 @@
-"""What the Contract names and this version does not do yet: refused with a sentence, never accepted without effect.
+"""Keys that later versions will have and this one does not: refused with a sentence, never accepted without effect.
 
 The table shrinks as features arrive. A key that is in no version at all is `settings`' to refuse.
 """

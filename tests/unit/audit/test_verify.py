@@ -179,7 +179,7 @@ def test_a_whole_log_signed_by_another_key_is_refused_when_the_key_is_pinned(for
 
 
 def test_records_rewritten_with_the_stolen_key_are_a_fork_against_a_checkpoint(forge: Forge) -> None:
-    """Full rewrite and re-signing with a stolen log key: only what was kept elsewhere shows it (T-15)."""
+    """Full rewrite and re-signing with a stolen log key: only what was kept elsewhere shows it."""
     forge.build(FILES)
     kept = forge.checkpoints[-1]
     changed = [*FILES[:1], [[b'{"a":4}', b'{"a":5}'], [b'{"a":7}']]]

@@ -518,7 +518,7 @@ def test_nobody_else_writes_while_the_daemon_runs(bench: Bench, daemon: Start) -
 
 @pytest.mark.fault
 def test_what_was_acknowledged_survives_kill_9_at_any_moment(bench: Bench, daemon: Start) -> None:
-    """T-02: the daemon is killed at random moments; the producer sends again what was not acknowledged."""
+    """The daemon is killed at random moments; the producer sends again what was not acknowledged."""
     chance = random.Random(1)
     acknowledged = 0
     process = daemon()
