@@ -67,19 +67,16 @@ class Place(NamedTuple):
 def encode_text(value: bytes, limit: int) -> bytes:
     """Bytes of a request as a JSON string: not more than `limit` of them, those outside ASCII percent-encoded.
 
-    Total: every byte string has an encoding, so that an exotic byte never suppresses a record (T-50).
+    Total: every byte string has an encoding, so that an exotic byte never suppresses a record.
     """
     escaped = _CONTROL.sub(lambda found: b"%%%02X" % found[0][0], value[:limit])
     return orjson.dumps(escaped.decode("ascii"))
 
 
-def encode_resources(route: Route, parameters: dict[str, str]) -> bytes:
+def encode_resources(route: Route, identifier: str) -> bytes:
     """The `resources` member with its trailing comma, or nothing when the route names none."""
     if route.resource is None:
         return b""
-    identifier = route.resource.id
-    for name, value in parameters.items():
-        identifier = identifier.replace("{" + name + "}", value)
     resource = (
         {"type": route.resource.type} if not identifier else {"type": route.resource.type, "uid": identifier[:256]}
     )

@@ -7,7 +7,7 @@ half its life. Our own statement is never accepted as a credential by anybody he
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.exchange.session import Session
 
@@ -15,15 +15,8 @@ ASSERTION_LIFE_S: Final = 60
 ASSERTION_REUSE_S: Final = 30
 
 
-class Signer(Protocol):
-    """Signs claims as a compact JWT."""
-
-    def __call__(self, claims: dict[str, object]) -> bytes:
-        """Return the token."""
-
-
 def claims_of(session: Session, *, issuer: str, audience: str, now: float) -> dict[str, object]:
-    """The claims of the Contract: who, for whom, since when, for one minute."""
+    """Who, for whom, since when, for one minute."""
     return {
         "iss": issuer,
         "aud": audience,

@@ -41,6 +41,7 @@ CONNECT_GRACE_S: Final = 1.0
 """Beyond the connect time-out: how long a request waits for a connection that others use."""
 RECORD_WAIT_S: Final = 2.0
 """How long an answer waits for its record before it becomes a 503."""
+HARDENED_ENTRIES: Final = 16
 MEMO_BLOCKS: Final = 8
 MEMO_BLOCK_BYTES: Final = 2048
 WRITE_BUFFER_BYTES: Final = 128 * 1024
@@ -121,15 +122,34 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone; whatever was under way ends and is recorded."""
         self._mode = CLOSED
-        self._worker.lost(self)
         x = self.exchange
+        if x is not None and not x.tunnel:
+            x.outcome = "aborted_client"
+        if (
+            x is not None
+            and x.phase is Phase.UPSTREAM
+            and x.body_done
+            and x.upstream is not None
+            and _destination(x).internal
+        ):
+            return  # our pages act all the same: what they did belongs into the record, so their answer is awaited
+        self._worker.lost(self)
         if x is None:
             return
         if x.upstream is not None:
             x.upstream.abort()
             x.upstream = None
-        if not x.tunnel:
-            x.outcome = "aborted_client"
+        self._conclude(x)
+
+    def _conclude_unread(self, x: Exchange, head: ResponseHead | None) -> None:
+        """Record what our pages did for a client that did not wait for it."""
+        if head is not None:
+            x.status = head.status
+            self._worker.page_head(x, head)
+        if x.upstream is not None:
+            x.upstream.abort()
+            x.upstream = None
+        self._worker.lost(self)
         self._conclude(x)
 
     def forget(self) -> None:
@@ -140,6 +160,10 @@ class ClientConnection(asyncio.Protocol):
     def is_gone(self, x: Exchange) -> bool:
         """True if nobody waits for `x` any more."""
         return self._mode == CLOSED or self.exchange is not x
+
+    def awaits(self, x: Exchange) -> bool:
+        """True if `x` still wants a connection to its upstream: not gone, not answered meanwhile."""
+        return self.exchange is x and self._mode != CLOSED and x.phase is Phase.UPSTREAM and x.upstream is None
 
     def eof_received(self) -> bool:
         """A client that has said everything may still be waiting for the answer (not over TLS)."""
@@ -158,10 +182,13 @@ class ClientConnection(asyncio.Protocol):
             x.upstream.pause_reading()
 
     def resume_writing(self) -> None:
-        """Read the upstream again."""
+        """Read the upstream again, or the next request."""
         self._write_paused = False
         x = self.exchange
-        if x is not None and x.upstream is not None:
+        if x is None:
+            if self._mode == READING:
+                self._await_request()
+        elif x.upstream is not None:
             self.deadline = monotonic() + self._idle_timeout(x)
             x.upstream.resume_reading()
 
@@ -241,8 +268,11 @@ class ClientConnection(asyncio.Protocol):
                 if len(self._memo) >= MEMO_BLOCKS:
                     self._memo.clear()
                 self._memo[block] = fields
-        if fields.chunked and line[2] == 0:  # RFC 9112 §6.1: HTTP/1.0 knows no transfer codings
+        if (fields.chunked or fields.websocket) and line[2] == 0:  # RFC 9112 §6.1: HTTP/1.0 knows neither
             self._refuse_head(Reason.AMBIGUOUS_FRAMING, line)
+            return
+        if fields.websocket and line[0] != b"GET":  # RFC 6455 §4.1
+            self._refuse_head(Reason.MALFORMED_HEAD, line)
             return
         self._buffer = buffer[end + 4 :]
         self._begin(line, fields)
@@ -255,7 +285,6 @@ class ClientConnection(asyncio.Protocol):
             x.body_left = fields.length or 0
             self._decoder = ChunkedDecoder() if fields.chunked else None
             self._mode = BODY
-            self.pause_request()  # not a byte of a body before somebody takes it
             self.upload_since = x.started_mono
         else:
             self._mode = BUSY
@@ -271,9 +300,20 @@ class ClientConnection(asyncio.Protocol):
             self.refuse(x, refusal)
         elif x.resolution is not None and x.resolution.internal in ("jwks.json", "csp-report"):
             self._answer_locally(x, x.resolution.internal)
-        elif x.method not in SAFE_METHODS or x.route.action not in _READING_ACTIONS:
+        elif not x.body_done and x.resolution is not None and x.resolution.internal:
+            if x.fields.expects_continue and self.transport is not None:
+                self.transport.write(CONTINUE)
+            self._read_body()  # a form is here whole before our pages are asked: a slow one must not hold them
+        else:
+            self._proceed(x)
+
+    def _proceed(self, x: Exchange) -> None:
+        """Go upstream; what may change something is announced first."""
+        if not x.body_done:
+            self.pause_request()  # not a byte of a body before somebody takes it
+        if x.method not in SAFE_METHODS or x.route.action not in _READING_ACTIONS:
             x.phase = Phase.INTENT
-            worker.record(x, "intent", waits=True, at_least=GROUP)
+            self._worker.record(x, "intent", waits=True, at_least=GROUP)
         else:
             self._forward(x)
 
@@ -314,12 +354,19 @@ class ClientConnection(asyncio.Protocol):
 
     def on_attached(self, x: Exchange, connection: UpstreamConnection) -> None:
         """Send the request; then let the body flow."""
-        if self.exchange is not x or self._mode == CLOSED:
+        try:
+            head = self._worker.request_head(x, self._forwarding)
+        except Exception:  # noqa: BLE001 - a request that cannot be written is not sent
+            self._worker.failed("request head", x)
+            x.upstream = None
             connection.close()
+            self.on_failed(x, Reason.INTERNAL_ERROR)
             return
         x.sent_at = monotonic()
         self.deadline = x.sent_at + (x.route.response_timeout_s or _destination(x).response_timeout_s)
-        connection.send(x, self._worker.request_head(x, self._forwarding))
+        connection.send(x, head)
+        if x.form:
+            connection.write(x.form)
         if not x.body_done:
             if x.fields.expects_continue and not self._buffer and self.transport is not None:
                 self.transport.write(CONTINUE)
@@ -327,8 +374,9 @@ class ClientConnection(asyncio.Protocol):
             self.resume_request()
 
     def _read_body(self) -> None:
+        """Take what came of a body: to the upstream that is attached, or into the form that is collected."""
         x = self.exchange
-        if x is None or x.upstream is None:
+        if x is None or (x.upstream is None and not self._collects(x)):
             if len(self._buffer) > MAX_PIPELINED_BYTES:
                 self.pause_request()
             return
@@ -348,20 +396,34 @@ class ClientConnection(asyncio.Protocol):
             self.on_failed(x, Reason.BODY_TOO_LARGE)
             self.on_settled(x)
             return
-        if x.fields.chunked:
-            if body:
-                x.upstream.write(b"%x\r\n%b\r\n" % (len(body), body))
-            if x.body_done:
-                x.upstream.write(_END_OF_CHUNKS)
-        elif body:
-            x.upstream.write(body)
         if x.body_done:
             self._mode = BUSY
-        if x.body_done or x.upstream.paused:
+        if x.upstream is None:
+            x.form += body
+            if x.body_done:
+                self._proceed(x)
+                return
+        else:
+            self._pass_body(x, x.upstream, body)
+        if x.upstream is not None and (x.body_done or x.upstream.paused):
             self.deadline = now + (x.route.response_timeout_s or _destination(x).response_timeout_s)
         else:
             grace = self.upload_since + wire.body_timeout_s + x.received / MIN_BODY_RATE
             self.deadline = min(now + wire.body_timeout_s, grace)
+
+    @staticmethod
+    def _collects(x: Exchange) -> bool:
+        return x.phase is Phase.DECIDING and x.allowed and x.resolution is not None and bool(x.resolution.internal)
+
+    @staticmethod
+    def _pass_body(x: Exchange, upstream: UpstreamConnection, body: bytes) -> None:
+        if x.fields.chunked:
+            if body:
+                upstream.write(b"%x\r\n%b\r\n" % (len(body), body))
+            if x.body_done:
+                upstream.write(_END_OF_CHUNKS)
+        elif body:
+            upstream.write(body)
 
     def _decode(self, x: Exchange, data: bytes) -> bytes:
         """Body bytes in `data`; what follows the body goes back to the buffer."""
@@ -432,6 +494,8 @@ class ClientConnection(asyncio.Protocol):
 
     def on_head(self, x: Exchange, head: ResponseHead) -> None:
         """Harden the head of the upstream's answer and hold it."""
+        if self._mode == CLOSED and self.exchange is x:
+            self._conclude_unread(x, head)
         if self.exchange is not x or self._mode == CLOSED:
             return
         x.status = head.status
@@ -465,6 +529,8 @@ class ClientConnection(asyncio.Protocol):
 
     def on_whole(self, x: Exchange, head: ResponseHead, body: bytes) -> None:
         """The whole answer arrived in one read, as most do: one record, nothing to follow."""
+        if self._mode == CLOSED and self.exchange is x:
+            self._conclude_unread(x, head)
         if self.exchange is not x or self._mode == CLOSED:
             return
         self.on_head(x, head)
@@ -487,6 +553,8 @@ class ClientConnection(asyncio.Protocol):
                 no_store=not x.route.public and x.route.cache == "no-store",
                 allow_service_worker=x.route.allow_service_worker,
             )
+            if len(head.hardened) >= HARDENED_ENTRIES:  # the client chooses the port in Host
+                head.hardened.clear()
             known = head.hardened[key] = harden(head, x.snapshot.headers, facts)
         return known
 
@@ -535,6 +603,8 @@ class ClientConnection(asyncio.Protocol):
 
     def on_failed(self, x: Exchange, reason: Reason) -> None:
         """There will be no (more) answer: say so if nothing was said yet, else break off."""
+        if self._mode == CLOSED and self.exchange is x:
+            self._conclude_unread(x, None)
         if self.is_gone(x):
             return
         if x.upstream is not None:
@@ -589,8 +659,14 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._release(x)
 
+    def broke(self, x: Exchange) -> None:
+        """An exception on the way of `x`: report it and end the connection."""
+        self._worker.failed("answer", x)
+        if not self.is_gone(x):
+            self._abort(x)
+
     def record_failed(self, x: Exchange) -> None:
-        """No record, no answer but this one (DESIGN §2.4)."""
+        """No record, no answer but this one."""
         self._worker.metrics.unrecorded.inc((x.phase.name.lower(),))
         if x.phase is Phase.CLOSING:
             self._abort(x)
@@ -638,8 +714,11 @@ class ClientConnection(asyncio.Protocol):
         if x.durability is Durability.STRICT and len(held) > 1:
             self._tail = held.pop()
         transport.writelines(held)
-        if x.upstream is not None and not self._write_paused:
-            x.upstream.resume_reading()
+        if x.upstream is not None:
+            if self._write_paused:
+                x.upstream.pause_reading()
+            else:
+                x.upstream.resume_reading()
 
     def _open_tunnel(self, x: Exchange) -> None:
         self._mode = TUNNEL
@@ -673,7 +752,13 @@ class ClientConnection(asyncio.Protocol):
             return
         self._mode = READING
         self.served += 1
-        self.deadline = monotonic() + x.snapshot.wire.idle_timeout_s
+        if self._write_paused:  # not another request before the answers so far were taken
+            self.pause_request()
+        else:
+            self._await_request()
+
+    def _await_request(self) -> None:
+        self.deadline = monotonic() + self._worker.snapshot.wire.idle_timeout_s
         if self._paused_by_server:
             self.resume_request()
         if self._buffer:
@@ -681,7 +766,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _next_request(self) -> None:
         """A pipelined request waits in the buffer."""
-        if self._mode == READING and self._buffer:
+        if self._mode == READING and self._buffer and not self._write_paused:
             buffer, self._buffer = self._buffer, b""
             self._read_head(buffer)
 
@@ -708,7 +793,7 @@ class ClientConnection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         if x.body_done and not self._buffer and x.reason is not Reason.MALFORMED_HEAD:
-            self._mode = CLOSED
+            self.deadline = monotonic() + x.snapshot.wire.write_timeout_s
             transport.close()
             return
         self._mode = DISCARD
@@ -738,8 +823,11 @@ class ClientConnection(asyncio.Protocol):
     def expired(self, now: float) -> None:
         """The deadline passed."""
         x = self.exchange
+        if x is not None and self._mode == CLOSED:
+            self._conclude_unread(x, None)
+            return
         if x is None:
-            if self._mode == READING and self._buffer:
+            if self._mode == READING and self._buffer and not self._write_paused:
                 self._refuse_head(Reason.REQUEST_TIMEOUT)
             elif self.transport is not None:
                 self._mode = CLOSED
@@ -759,7 +847,7 @@ class ClientConnection(asyncio.Protocol):
             self.on_settled(x)
 
     def check_stream(self, now_mono: float, now: float) -> None:
-        """End an open stream or tunnel whose session is no more (DESIGN §2.5)."""
+        """End an open stream or tunnel whose session is no more."""
         x = self.exchange
         if x is None or x.entry is None or x.phase is not Phase.RELEASED or now_mono - self.checked_at < STREAM_CHECK_S:
             return

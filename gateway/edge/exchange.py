@@ -77,6 +77,8 @@ class Exchange:
     """Bytes of a Content-Length body still to come."""
     received: int = 0
     body_done: bool = True
+    form: bytes = b""
+    """Body of a form for our own pages, collected whole before they are asked."""
     # upstream
     destination: Upstream | None = None
     """Where the route leads; settled when the request is admitted."""
@@ -103,3 +105,7 @@ class Exchange:
     def recorded(self, *, safe: bool) -> None:
         """Pass the daemon's word on to the connection."""
         self.client.recorded(self, safe=safe)
+
+    def failed(self) -> None:
+        """Break off: an exception on the way of the answer must neither release nor keep it."""
+        self.client.broke(self)

@@ -1,7 +1,7 @@
 """The pipeline: one function, from the parsed head to permission to go upstream.
 
 Read `admit` to answer "can a request reach the upstream without passing X?". Each stage may object;
-policy alone can allow; an exception refuses. The order is that of the design, stage by stage.
+policy alone can allow; an exception refuses. The stages stand in the order in which they may object.
 Nothing here waits: what must wait (the intent record, the upstream) is the connection's work.
 """
 
@@ -87,10 +87,6 @@ def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Re
     if route.authorization == "gateway" and fields.authorization:
         return Refusal("session", Reason.CREDENTIALS_CONFLICT if entry else Reason.SIGN_IN_REQUIRED)
     session = entry.session if entry is not None else None
-    if session is not None and tenant and session.tenant != tenant:  # 7 tenant
-        if not route.public:
-            return Refusal("tenant", Reason.TENANT_MISMATCH)
-        x.entry = session = None
     if session is not None and session.owes is not Owed.NOTHING:  # 6 assurance
         if not route.public and route.mfa:
             return Refusal(
@@ -98,6 +94,10 @@ def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Re
             )
         if route.public:
             x.entry = session = None
+    if session is not None and tenant and session.tenant != tenant:  # 7 tenant
+        if not route.public:
+            return Refusal("tenant", Reason.TENANT_MISMATCH)
+        x.entry = session = None
     if session is None and not route.public:
         return Refusal("session", Reason.SIGN_IN_REQUIRED)
 

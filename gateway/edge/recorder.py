@@ -38,6 +38,9 @@ class Recorded(Protocol):
     def recorded(self, *, safe: bool) -> None:
         """The record is safe, or it was refused for good."""
 
+    def failed(self) -> None:
+        """Telling it raised: give up what waited."""
+
 
 class Frame:
     """Records of one tick, until they are acknowledged."""
@@ -142,7 +145,10 @@ class Recorder(asyncio.Protocol):
         waiting = frame.waiting
         frame.waiting = []
         for waiter in waiting:
-            waiter.recorded(safe=safe)
+            try:
+                waiter.recorded(safe=safe)
+            except Exception:  # noqa: BLE001 - one that fails must not keep the others of its frame waiting
+                waiter.failed()
 
     # asyncio.Protocol
 

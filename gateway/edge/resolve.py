@@ -18,6 +18,7 @@ from gateway.wire.target import Target, parse_target
 
 INTERNAL_PAGES: Final = ("login", "mfa", "enrol", "recovery", "logout", "account", "static", "jwks.json", "csp-report")
 MEMO_ENTRIES: Final = 8192
+MEMO_TARGET_BYTES: Final = 512
 
 NO_ROUTE: Final = Route(name="none", template="", methods=("GET",), upstream="", public=True)
 
@@ -68,7 +69,9 @@ class Resolver:
         if known is None:
             if len(self._memo) >= MEMO_ENTRIES:
                 self._memo.clear()
-            known = self._memo[key] = self._resolve(authority, raw, method)
+            known = self._resolve(authority, raw, method)
+            if len(raw) <= MEMO_TARGET_BYTES:
+                self._memo[key] = known
         return known
 
     def _resolve(self, authority: Authority, raw: bytes, method: bytes) -> Resolution:
@@ -91,7 +94,7 @@ class Resolver:
             return refused
         if target.escapes_slash and not found.route.allow_encoded_slash:
             return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
-        resources = encode_resources(found.route, dict(found.parameters))
+        resources = encode_resources(found.route, found.resource_id())
         return Resolution(target, found.route, found, None, "", target.text, path_json, resources)
 
     @staticmethod

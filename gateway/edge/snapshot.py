@@ -94,7 +94,6 @@ class Snapshot:
     headers: HeaderRules
     durability: Durability
     wire: WireLimits
-    mfa_required: bool
     error_page: ErrorPage
     error_page_csp: bytes
     sign: Callable[[dict[str, object]], bytes]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha1
 from time import monotonic
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from gateway.edge.exchange import Exchange
 from gateway.edge.metrics import EdgeMetrics
@@ -33,31 +33,6 @@ _RFC_6455_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 
 IDLE, HEAD, LENGTH, CHUNKED, UNTIL_CLOSE, TUNNEL, CLOSED = range(7)
-
-
-class AnswerTo(Protocol):
-    """The client's side, as an upstream connection sees it."""
-
-    def on_attached(self, x: Exchange, connection: UpstreamConnection) -> None:
-        """A connection is ready: send the request."""
-
-    def on_head(self, x: Exchange, head: ResponseHead) -> None:
-        """The head of the final answer arrived."""
-
-    def on_whole(self, x: Exchange, head: ResponseHead, body: bytes) -> None:
-        """The whole answer arrived in one read."""
-
-    def on_body(self, x: Exchange, data: bytes) -> None:
-        """Body bytes of the answer arrived."""
-
-    def on_end(self, x: Exchange) -> None:
-        """The answer is complete."""
-
-    def on_settled(self, x: Exchange) -> None:
-        """Everything that arrived in one read was passed on."""
-
-    def on_failed(self, x: Exchange, reason: Reason) -> None:
-        """There will be no (more) answer."""
 
 
 class HeadMemo:
@@ -201,7 +176,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._read_informational(x, head, rest)
             return
         self._pool.metrics.upstream_duration.observe(monotonic() - x.sent_at, self._pool.labels)
-        self._reusable = not head.close and x.body_done
+        self._reusable = not head.close and x.body_done and not x.fields.websocket
         if x.method == b"HEAD" or status in (204, 304):  # RFC 9112 §6.3 rule 1
             x.client.on_head(x, head)
             self._end(x, rest)
@@ -318,6 +293,7 @@ class UpstreamConnection(asyncio.Protocol):
             and x.method in IDEMPOTENT
             and not x.received
             and x.body_done
+            and not self._informational
         ):
             self._pool.take(x)  # RFC 9110 §9.2.2: the server closed an idle connection while we were sending
             return
@@ -363,10 +339,15 @@ class Pool:
         if len(self._open) + self._connecting < self.upstream.max_connections:
             self._connecting += 1
             self._spawn(self._connect(x), name=f"connect {self.upstream.name}")
-        elif len(self._waiting) < MAX_WAITING:
+        elif len(self._waiting) < MAX_WAITING or self._drop_gone():
             self._waiting.append(x)
         else:
             x.client.on_failed(x, Reason.OVERLOADED)
+
+    def _drop_gone(self) -> bool:
+        """Forget those who wait no more; True when that made room."""
+        self._waiting = deque(x for x in self._waiting if x.client.awaits(x))
+        return len(self._waiting) < MAX_WAITING
 
     async def _connect(self, x: Exchange) -> None:
         connection: UpstreamConnection | None = None
@@ -387,16 +368,17 @@ class Pool:
             self._connecting -= 1
         if connection is None:
             self.metrics.upstream_failures.inc((self.upstream.name, reason.value))
-            if not x.client.is_gone(x):
+            if x.client.awaits(x):
                 x.client.on_failed(x, reason)
                 x.client.on_settled(x)
             while self._waiting:  # nobody will be given back: tell those who wait
                 waiting = self._waiting.popleft()
-                waiting.client.on_failed(waiting, reason)
-                waiting.client.on_settled(waiting)
+                if waiting.client.awaits(waiting):
+                    waiting.client.on_failed(waiting, reason)
+                    waiting.client.on_settled(waiting)
             return
         self._open.add(connection)
-        if x.client.is_gone(x):
+        if not x.client.awaits(x):
             self.give_back(connection)
             return
         x.upstream = connection
@@ -419,7 +401,7 @@ class Pool:
         """Take an idle connection back, or hand it on at once."""
         while self._waiting:
             x = self._waiting.popleft()
-            if not x.client.is_gone(x):
+            if x.client.awaits(x):
                 connection.reused = True
                 x.upstream = connection
                 x.client.on_attached(x, connection)
@@ -437,7 +419,7 @@ class Pool:
             self._idle.remove(connection)
         while self._waiting:
             x = self._waiting.popleft()
-            if not x.client.is_gone(x):
+            if x.client.awaits(x):
                 x.attempts -= 1
                 self.take(x)
                 return

@@ -35,6 +35,7 @@ from gateway.edge.upstream import Pool
 from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, Event, pack_envelope, unpack_events
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
+from gateway.exchange.session import Session
 from gateway.wire.forwarded import forwarding_fields
 from gateway.wire.response import ResponseHead
 
@@ -90,7 +91,7 @@ class Worker:
         self._millisecond = -1
         self._prefix = b""
         self._count = int.from_bytes(random(4), "little")
-        self._templates: dict[tuple[str, bytes, str, str, str], bytes] = {}
+        self._templates: dict[tuple[str, bytes, str, str, str, str], tuple[bytes, Session | None]] = {}
         self._identities: dict[tuple[str, str], tuple[float, object, bytes]] = {}
         self._user_agents: dict[bytes, bytes] = {}
         self._rules: dict[str, bytes] = {}
@@ -232,8 +233,18 @@ class Worker:
             upstream = snapshot.upstreams[x.route.upstream]
         x.destination = upstream
         pool = self._pools.get(upstream.name)
-        if pool is None:
+        if pool is not None and pool.upstream is upstream:
+            return pool
+        if snapshot is self.snapshot:
             pool = self._pools[upstream.name] = Pool(upstream, self.metrics, self.spawn)
+            return pool
+        # Begun before a reload: by the servers of its own snapshot, and by nobody else after it.
+        for old in self._old_pools:
+            if old.upstream is upstream:
+                return old
+        pool = Pool(upstream, self.metrics, self.spawn)
+        pool.close()
+        self._old_pools.append(pool)
         return pool
 
     def is_live(self, token: bytes, now: float, *, is_active: bool) -> bool:
@@ -286,6 +297,8 @@ class Worker:
             parts.append(b"authorization: %b\r\n" % fields.authorization)
         if fields.websocket:
             parts.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
+        if upstream.internal and (fields.chunked or fields.length is not None):
+            parts.append(b"content-length: %d\r\n" % len(x.form))
         elif fields.chunked:
             parts.append(b"transfer-encoding: chunked\r\n")
         elif fields.length is not None:
@@ -394,11 +407,10 @@ class Worker:
         session = x.entry.session if x.entry is not None else None
         authority = x.fields.authority
         host = authority.host if authority is not None else ""
-        key = (x.route.name, x.method, session.handle if session is not None else "", host, x.client.tls)
-        if x.events or (session is not None and x.route.upstream == "gateway"):
-            key = ("", b"", "", "", "")  # sessions change on our own pages: their records are rare and made afresh
-        known = self._templates.get(key)
-        if known is None:
+        key = (x.route.name, x.method, session.handle if session is not None else "", host, x.tenant, x.client.tls)
+        known, of = self._templates.get(key, (b"", None))
+        # A handle outlives the session's rotation: what it may and how it was proven changes with the object.
+        if not known or of is not session or x.events:
             place = Place(
                 host=host,
                 tenant=x.tenant,
@@ -408,10 +420,10 @@ class Worker:
             )
             who = session or next((Subject(e.user_id, e.user, e.tenant) for e in x.events if e.user_id), None)
             known = template(x.route, x.method.decode("ascii"), who, place, self._node)
-            if key[0]:
+            if not x.events:
                 if len(self._templates) >= TEMPLATES:
                     self._templates.clear()
-                self._templates[key] = known
+                self._templates[key] = known, session
         return known
 
     def _user_agent(self, value: bytes) -> bytes:

@@ -274,6 +274,11 @@ class PolicyTable:
             leaf = Leaf(group[0].template.text, group)
             self._root.add(segments, leaf, rest=rest)
             self._folded.add_readings(segments, leaf, rest=rest)
+            # Most portals take `/x/` for `/x`: a template stands for both, unless the other one is declared.
+            twin = segments[:-1] if segments[-1:] == ("",) else (*segments, "")
+            if twin and not rest and (twin, False) not in by_shape:
+                self._root.add(twin, leaf, rest=False)
+                self._folded.add_readings(twin, leaf, rest=False)
             if not rest and None not in segments and not leaf.hosts and leaf.anywhere is not None:
                 self._exact[group[0].template.text] = leaf.anywhere
 

@@ -39,6 +39,11 @@ class _Waiter:
         if not self.outcome.done():
             self.outcome.set_result(safe)
 
+    def failed(self) -> None:
+        """Nobody could be told: not safe."""
+        if not self.outcome.done():
+            self.outcome.set_result(False)
+
 
 class LifecycleTrail:
     """Writes lifecycle records as the supervisor."""

@@ -65,7 +65,6 @@ def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
         headers=_headers(settings.headers),
         durability=settings.audit.durability,
         wire=_wire(settings),
-        mfa_required=settings.mfa.required == "always",
         error_page=error_page,
         error_page_csp=ERROR_PAGE_CSP,
         sign=signer(keyring),

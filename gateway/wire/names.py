@@ -38,6 +38,12 @@ OWN_PREFIXES: Final = (
     b"x-envoy-",
     b"x-rewrite-",
     b"x-host-",
+    b"x-ssl-",
+    b"x-amzn-oidc-",
+    b"x-ms-client-",
+    b"cf-access-",
+    b"x-consumer-",
+    b"client-cert",
 )
 
 OWN_NAMES: Final = frozenset(
@@ -46,7 +52,7 @@ OWN_NAMES: Final = frozenset(
         b"forwarded", b"x-forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"x-client-cert", b"x-ssl-client-cert", b"true-client-ip",
         b"cf-connecting-ip", b"fastly-client-ip", b"x-request-id", b"x-host", b"x-http-host-override", b"x-http-method-override",
         b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url", b"x-url-scheme", b"x-scheme", b"front-end-https", b"proxy",
-        b"x-user", b"x-username", b"x-user-id", b"x-userid", b"x-email", b"x-user-email", b"x-roles", b"x-user-roles", b"x-groups", b"x-user-groups", b"x-tenant", b"x-tenant-id",
+        b"x-user", b"x-username", b"x-user-name", b"x-forwardedfor", b"wl-proxy-client-ip", b"proxy-client-ip", b"x-originating-ip", b"x-user-id", b"x-userid", b"x-email", b"x-user-email", b"x-roles", b"x-user-roles", b"x-groups", b"x-user-groups", b"x-tenant", b"x-tenant-id",
         b"x-auth-user", b"x-authenticated-user", b"x-authenticated-userid", b"x-webauth-user", b"x-wrapped-user", b"remote", b"ssl-client-cert", b"ssl-client-s-dn",
         b"ssl-client-verify", b"x-accel-redirect", b"x-sendfile", b"destination-host", b"via", b"max-forwards-host", b"auth-user", b"auth-type", b"x-jwt-assertion",
         b"x-goog-iap-jwt-assertion", b"x-goog-authenticated-user-email", b"cf-access-jwt-assertion", b"x-pomerium-jwt-assertion", b"x-ms-client-principal",

@@ -145,6 +145,8 @@ def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> 
         fields.websocket = (
             one.get(b"sec-websocket-version") == b"13" and _WEBSOCKET_KEY(fields.websocket_key) is not None
         )
+        if fields.websocket and (fields.chunked or fields.length):  # smuggling: a body that a tunnel would carry
+            return Reason.AMBIGUOUS_FRAMING
     # Connection may name hop-by-hop fields of the client's own; it never reaches the fields that we add after this parse.
     kept = [b"%b: %b\r\n" % pair for pair in ordinary if pair[0] not in nominated and not is_reserved(pair[0], mapped)]
     if cookies:

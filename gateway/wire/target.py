@@ -16,12 +16,12 @@ from gateway.exchange.reason import Reason
 from gateway.wire.authority import Authority, parse_authority
 
 MAX_DECODES: Final = 3
-MAX_READINGS: Final = 256
-MAX_UNUSUAL_BYTES: Final = 2048
-"""A longer path that is not plain is called ambiguous: reading it in every way would cost milliseconds."""
+READINGS_BYTES: Final = 12 * 1024
+"""All readings of one path together; a path that has more is called ambiguous: telling them would cost milliseconds."""
 
-# Lower-case, no escapes, no dots at the start of a segment, no empty segment: every reading is the path itself.
-_PLAIN: Final = re.compile(r"/(?:(?:[a-z0-9_~-][a-z0-9_.~-]*/)*(?:[a-z0-9_~-][a-z0-9_.~-]*)?)?").fullmatch
+# Lower-case, no escapes, no dots at an end of a segment, no empty segment: every reading is the path itself.
+_SEGMENT: Final = r"[a-z0-9_~-](?:[a-z0-9_.~-]*[a-z0-9_~-])?"
+_PLAIN: Final = re.compile(rf"/(?:(?:{_SEGMENT}/)*(?:{_SEGMENT})?)?").fullmatch
 # pchar and "/" (RFC 3986 §3.3), and what browsers send raw although the grammar says otherwise.
 _PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/|^\[\]{}`-]|%[0-9A-Fa-f]{2})*").fullmatch
 _QUERY: Final = re.compile(rb"[!\$-~\"]*").fullmatch
@@ -31,6 +31,8 @@ _RAW: Final = re.compile(r"[|^\[\]{}`]")
 _SLASHES: Final = re.compile(r"/{2,}")
 _PARAMETERS: Final = re.compile(r";[^/]*")
 _SPACE: Final = re.compile(r"[\s\x00-\x20\x7f-\xa0\u200b-\u200f\u2028-\u202f\u2060\ufeff]+")
+_TRAILING_DOTS: Final = re.compile(r"(?<=[^/.])[. ]+(?=/|$)")
+_STREAM: Final = re.compile(r"::\$[^/]*")
 _CUT: Final = re.compile(r"[?#\x00]")
 
 
@@ -128,11 +130,10 @@ def readings(path: str) -> frozenset[str] | None:
     r"""Every plausible way to read a path that starts with `/`; None when there are too many to tell.
 
     Closed under: percent-decoding (up to three times, as bytes, as UTF-8, with overlong forms), cutting at
-    `?`, `#` and NUL, dropping `;parameters`, `\` as `/`, merging slashes, dropping white space and
+    `?`, `#` and NUL, dropping `;parameters`, `::$streams` and dots at the end of a segment, `\` as `/`, merging slashes, dropping white space and
     invisible characters, NFKC. Each ends without dot segments; lower-casing is the comparer's work.
     """
-    if len(path) > MAX_UNUSUAL_BYTES:
-        return None
+    budget = READINGS_BYTES
     seen: set[tuple[str, int]] = {(path, 0)}
     work = [(path, 0)]
     while work:
@@ -141,7 +142,8 @@ def readings(path: str) -> frozenset[str] | None:
         if depth < MAX_DECODES and "%" in text:
             made.update((decoded, depth + 1) for decoded in _decodings(text))
         made -= seen
-        if len(seen) + len(made) > MAX_READINGS:
+        budget -= sum(len(new) for new, _ in made)
+        if budget < 0:
             return None
         seen |= made
         work.extend(made)
@@ -188,6 +190,8 @@ _TRANSFORMS: Final[tuple[Callable[[str], str], ...]] = (
     lambda text: _CUT.split(text, maxsplit=1)[0],
     lambda text: text.replace("\\", "/"),
     lambda text: _PARAMETERS.sub("", text),
+    lambda text: _STREAM.sub("", text),
+    lambda text: _TRAILING_DOTS.sub("", text),
     lambda text: _SLASHES.sub("/", text),
     remove_dot_segments,
 )

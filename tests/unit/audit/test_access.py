@@ -55,7 +55,7 @@ def filled(
 def test_a_record_is_canonical_json(who: Session | Subject | None, place: Place) -> None:
     payload = filled(
         template(route(), "GET", who, place, NODE),
-        resources=encode_resources(route(), {"id": "42"}),
+        resources=encode_resources(route(), "42"),
         events=b'"events":[{"name":"x"}],',
     )
     assert encode(orjson.loads(payload)) == payload
@@ -86,7 +86,7 @@ def test_what_a_request_does_is_told_by_class_and_activity() -> None:
 
 
 def test_a_resource_carries_the_id_of_the_path() -> None:
-    assert orjson.loads(b"{" + encode_resources(route(), {"id": 'a"b'})[:-1] + b"}") == {
+    assert orjson.loads(b"{" + encode_resources(route(), 'a"b')[:-1] + b"}") == {
         "resources": [{"type": "invoice", "uid": 'a"b'}]
     }
-    assert encode_resources(route(resource=None), {}) == b""
+    assert encode_resources(route(resource=None), "") == b""

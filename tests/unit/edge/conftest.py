@@ -195,7 +195,7 @@ def make_snapshot(portal_port: int, **changes: Any) -> Snapshot:
         "login_limit": Bucket(LimitSpec(name="login", rate_per_s=1 / 60, burst=3, per="ip")),
         "limits_of": {name: (Bucket(route.limit),) if route.limit else () for name, route in table.routes.items()}, "trusted_proxies": (),
         "mapped_names": frozenset(), "headers": HeaderRules(b"max-age=63072000", b"object-src 'none'; base-uri 'self'; frame-ancestors 'self'", b"", b"same-origin", b"camera=()", b"same-origin", b"same-origin"),
-        "durability": Durability.GROUP, "wire": WIRE, "mfa_required": True, "error_page": error_page, "error_page_csp": ERROR_PAGE_CSP,
+        "durability": Durability.GROUP, "wire": WIRE, "error_page": error_page, "error_page_csp": ERROR_PAGE_CSP,
         "sign": lambda claims: b"signed", "jwks": b'{"keys":[]}', "log_requests": True,
     }  # fmt: skip
     return Snapshot(**{**values, **changes})

@@ -21,6 +21,9 @@ class Waiter:
     def recorded(self, *, safe: bool) -> None:
         self.verdicts.append(safe)
 
+    def failed(self) -> None:
+        raise AssertionError("telling a waiter must not fail here")
+
 
 @pytest.fixture
 async def daemon(tmp_path: Path) -> AsyncIterator[FakeAuditDaemon]:

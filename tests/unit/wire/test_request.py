@@ -161,7 +161,8 @@ IDENTITY_SPELLINGS = [
     b"X-Gateway-User", b"x-gateway-user", b"X-GATEWAY-USER", b"X_Gateway_User", b"X-Gateway_User", b"X--Gateway--User", b"HTTP-X-Gateway-User",
     b"http_x_gateway_user", b"X-Gateway-Anything", b"X-Audit-Receipt", b"Remote-User", b"Remote_User", b"HTTP_REMOTE_USER", b"X-Remote-User", b"X-Forwarded-User",
     b"X_Forwarded_User", b"X-Forwarded-For", b"X-Forwarded-Prefix", b"X-Forwarded-Port", b"X-Forwarded-Uri", b"X-Original-URL", b"X-Rewrite-URL", b"Forwarded", b"X-Real-IP",
-    b"X-Http-Method-Override", b"Proxy", b"X-Request-Id", b"True-Client-IP", b"Via", b"x-envoy-original-path", b"X.Gateway.User", b"X-Gateway-User-", b"-X-Gateway-User",
+    b"X-Http-Method-Override", b"Proxy", b"X-Request-Id", b"True-Client-IP", b"Via", b"x-envoy-original-path", b"X.Gateway.User", b"X-Gateway-User-", b"-X-Gateway-User", b"Client-Cert", b"X-SSL-Client-DN", b"WL-Proxy-Client-IP", b"X-Consumer-Username",
+    b"X-Amzn-Oidc-Identity", b"Cf-Access-Authenticated-User-Email", b"X-Ms-Client-Principal-Name", b"X-ForwardedFor", b"X-User-Name",
 ]  # fmt: skip
 
 

@@ -104,12 +104,12 @@ def test_an_ordinary_path_has_one_reading(path: str) -> None:
     assert readings(path) == frozenset((path,))
 
 
-@pytest.mark.parametrize("path", ["/A", "/a%20b", "/..", "/a/./b", "//", "/a;b", "/.htaccess"])
+@pytest.mark.parametrize("path", ["/A", "/a%20b", "/..", "/a/./b", "//", "/a;b", "/.htaccess", "/a.", "/a./b"])
 def test_a_path_with_anything_unusual_is_not_plain(path: str) -> None:
     assert not is_plain(path)
 
 
-@pytest.mark.parametrize("path", ["/%2520;a%5c%EF%BC%8F//" * 6 + "%23x", "/" + "%20a" * 1000])
+@pytest.mark.parametrize("path", ["/%2520;a%5c%EF%BC%8F//" * 12 + "%23x", "/" + "%2520;a%5c" * 900])
 def test_a_path_with_too_many_readings_is_ambiguous_not_slow(path: str) -> None:
     assert readings(path) is None
 
