@@ -21,12 +21,12 @@ from gateway.edge.worker import Listener, Worker
 from gateway.exchange.errors import GatewayError, StoreUnavailableError
 from gateway.server.bundle import Bundle
 from gateway.server.control import LIMITS_BYTES, Boot, Dumped
+from gateway.server.run_directory import AUDIT_SOCKET_NAME
 from gateway.server.snapshot import build_snapshot
 from gateway.server.validate import Validated, validate
 from gateway.store.sessions import SessionCache
 from gateway.store.sqlite import SQLiteStore
 
-AUDIT_SOCKET: Final = "audit.sock"
 AUDIT_WAIT_S: Final = 8.0
 FLUSH_S: Final = 1.0
 _log = structlog.get_logger()
@@ -59,7 +59,7 @@ class EdgeProcess:
         sessions = SessionCache(store)
         limits = LimitTable(boot.limits_fd, LIMITS_BYTES, shared=boot.workers > 1, secret=keyring.limits_key)
         loop = asyncio.get_running_loop()
-        path = str(self._run_dir / AUDIT_SOCKET)
+        path = str(self._run_dir / AUDIT_SOCKET_NAME)
         recorder = self._recorder = Recorder(
             boot.slot, lambda factory: loop.create_unix_connection(factory, path), time.time
         )

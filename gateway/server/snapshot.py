@@ -18,6 +18,7 @@ from gateway.exchange.errors import ConfigurationError
 from gateway.pages.errors import ERROR_PAGE_CSP, error_page
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
+from gateway.server.run_directory import PAGES_SOCKET_NAME
 from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
 from gateway.server.settings import Upstream as UpstreamSettings
 from gateway.server.validate import Validated
@@ -33,7 +34,6 @@ IDENTITY_FIELDS: Final = {
     "request_id": "x-request-id",
     "assertion": "x-gateway-assertion",
 }
-PAGES_SOCKET: Final = "pages.sock"
 PAGES_CONNECTIONS: Final = 64
 
 
@@ -136,7 +136,9 @@ def _client_context(settings: UpstreamSettings, authorities: bytes | None) -> ss
 
 
 def _pages(run_dir: Path) -> Upstream:
-    server = Server(host="", port=0, path=str(run_dir / PAGES_SOCKET), tls=None, server_name="", authority=b"pages")
+    server = Server(
+        host="", port=0, path=str(run_dir / PAGES_SOCKET_NAME), tls=None, server_name="", authority=b"pages"
+    )
     return Upstream(
         name="gateway",
         servers=(server,),
