@@ -276,8 +276,14 @@ def _reference(templates: list[Template], path: str) -> str | None:
     """Try every template and compare all that match, as the documentation says."""
     segments = path.split("/")[1:]
     best: tuple[list[int], str] | None = None
+    declared = {template.shape for template in templates}
+    candidates = [(template.segments, template) for template in templates]
     for template in templates:
-        wanted = template.segments
+        shape = template.shape[0]
+        twin = shape[:-1] if shape[-1:] == ("",) else (*shape, "")
+        if twin and not template.rest and (twin, False) not in declared:
+            candidates.append((twin, template))
+    for wanted, template in candidates:
         if len(segments) < len(wanted) or (len(segments) > len(wanted) and not template.rest):
             continue
         if not all(have != "" if want is None else want == have for want, have in zip(wanted, segments, strict=False)):
