@@ -575,6 +575,8 @@ class ClientConnection(asyncio.Protocol):
                 x.snapshot.wire.write_timeout_s if self._write_paused else self._idle_timeout(x)
             )
             self._write(x, piece)
+            if self._write_paused and x.upstream is not None:
+                x.upstream.pause_reading()
             return
         cast("list[bytes]", x.held).append(piece)  # a list since the head
         x.held_bytes += len(piece)
@@ -839,7 +841,9 @@ class ClientConnection(asyncio.Protocol):
             self._abort(x)
         elif x.phase in (Phase.INTENT, Phase.HELD, Phase.CLOSING):
             self.record_failed(x)
-        elif not x.body_done and x.upstream is not None and not x.upstream.paused:
+        elif not x.body_done and (
+            x.phase is Phase.DECIDING or (x.upstream is not None and not x.upstream.paused)
+        ):  # the client is slow: with a form for our pages, or with a body that its upstream waits for
             self.on_failed(x, Reason.REQUEST_TIMEOUT)
             self.on_settled(x)
         else:  # without a connection: all were busy

@@ -224,3 +224,10 @@ async def test_a_slash_or_a_dot_more_is_the_same_place(edge: Edge, target: str) 
     reply = await edge.get(target, token="tok")
     assert reply.status in {400, 403}
     assert edge.portal.heads == []
+
+
+async def test_a_form_that_never_comes_is_the_clients_time_out(edge: Edge) -> None:
+    edge.change_wire(body_timeout_s=0.3)
+    raw = b"POST /.gateway/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nx="
+    assert Reply(await edge.raw(raw)).status == 408
+    assert edge.portal.heads == []
