@@ -20,7 +20,6 @@ from gateway.policy import NO_FACTS, Facts
 from gateway.wire.forwarded import client_address, limiter_key
 
 STORE_RETRY_S: Final = 2.0
-_SIGN_IN_PAGES: Final = frozenset(("login", "mfa", "recovery", "enrol", "account"))
 
 
 def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Refusal | None:
@@ -50,7 +49,7 @@ def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Re
 
     # 4 route: host, then path, then method
     tenant = s.hosts.get(authority.host)
-    if tenant is None:
+    if tenant is None or (authority.port is not None and authority.port not in s.ports and not peer.trusted):
         return Refusal("route", Reason.MISDIRECTED)
     x.tenant = tenant
     if peer.redirects and not x.secure:
@@ -75,8 +74,8 @@ def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Re
     x.entry = entry
 
     if resolution.match is None:  # our own pages: they ask for what they need themselves
-        if resolution.internal in _SIGN_IN_PAGES and x.method == b"POST":
-            wait = limits.take(s.login_limit, counted, now)
+        if x.method == b"POST" and resolution.internal != "csp-report":
+            wait = limits.take(s.login_limit if resolution.internal == "login" else s.form_limit, counted, now)
             if wait:
                 return Refusal("limit", Reason.TOO_MANY_ATTEMPTS, retry_after_s=wait)
         if fields.length is not None and fields.length > (route.max_body_bytes or 0):

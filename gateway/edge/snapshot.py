@@ -89,6 +89,11 @@ class Snapshot:
     limits_of: Mapping[str, tuple[Bucket, ...]]
     """Limits of each route that need to know who it is: the general ones, then the route's own."""
     login_limit: Bucket
+    """Passwords tried, per address."""
+    form_limit: Bucket
+    """Every other form of our own pages, per address: a sign-in sends one more, an account page several."""
+    ports: frozenset[int]
+    """Ports that Host may name: those we serve. A link that the portal builds from another would lead elsewhere."""
     trusted_proxies: tuple[Network, ...]
     mapped_names: frozenset[bytes]
     headers: HeaderRules

@@ -15,6 +15,7 @@ from gateway.edge.hardening import HeaderRules
 from gateway.edge.resolve import Resolver
 from gateway.edge.snapshot import Server, Snapshot, Upstream, WireLimits
 from gateway.exchange.errors import ConfigurationError
+from gateway.exchange.route import LimitSpec
 from gateway.pages.errors import ERROR_PAGE_CSP, error_page
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
@@ -58,6 +59,8 @@ def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
         limits=tuple(bucket for bucket in limits if bucket.spec.per == "ip"),
         limits_of=_limits_of(validated.table, tuple(bucket for bucket in limits if bucket.spec.per != "ip")),
         login_limit=Bucket(settings.limit_specs[LOGIN_LIMIT]),
+        form_limit=_form_limit(settings.limit_specs[LOGIN_LIMIT]),
+        ports=frozenset((80, 443, settings.public_url.port, *(listener.address.port for listener in settings.listen))),
         trusted_proxies=settings.trusted_proxies,
         mapped_names=frozenset(
             fold(name.encode("ascii")) for upstream in settings.upstreams.values() for name in upstream.headers.values()
@@ -70,6 +73,21 @@ def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
         sign=signer(keyring),
         jwks=key_set(keyring, time.time()),
         log_requests=settings.logging.requests,
+    )
+
+
+FORMS_PER_SIGN_IN: Final = 4
+"""Forms of our own pages for each password that may be tried: the code, the account, the way out."""
+
+
+def _form_limit(login: LimitSpec) -> Bucket:
+    return Bucket(
+        LimitSpec(
+            name=f"{login.name}:forms",
+            rate_per_s=login.rate_per_s * FORMS_PER_SIGN_IN,
+            burst=login.burst * FORMS_PER_SIGN_IN,
+            per="ip",
+        )
     )
 
 

@@ -193,6 +193,7 @@ def make_snapshot(portal_port: int, **changes: Any) -> Snapshot:
         "version": "v1", "policy": table, "resolver": Resolver(table), "hosts": {"127.0.0.1": "", "globex.example": "globex"}, "issuer": "http://127.0.0.1",
         "public_port": 8443, "upstreams": {"portal": upstream}, "pages": replace(upstream, name="gateway", internal=True), "limits": (),
         "login_limit": Bucket(LimitSpec(name="login", rate_per_s=1 / 60, burst=3, per="ip")),
+        "form_limit": Bucket(LimitSpec(name="forms", rate_per_s=1, burst=12, per="ip")), "ports": frozenset((80, 443, 8443)),
         "limits_of": {name: (Bucket(route.limit),) if route.limit else () for name, route in table.routes.items()}, "trusted_proxies": (),
         "mapped_names": frozenset(), "headers": HeaderRules(b"max-age=63072000", b"object-src 'none'; base-uri 'self'; frame-ancestors 'self'", b"", b"same-origin", b"camera=()", b"same-origin", b"same-origin"),
         "durability": Durability.GROUP, "wire": WIRE, "error_page": error_page, "error_page_csp": ERROR_PAGE_CSP,

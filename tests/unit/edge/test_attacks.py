@@ -186,15 +186,36 @@ async def test_a_form_that_is_too_large_never_reaches_our_pages(edge: Edge) -> N
     assert edge.portal.heads == []
 
 
-async def test_ports_in_host_do_not_fill_memory(edge: Edge) -> None:
-    reader, writer = await edge.connect()
-    for port in range(1, 100):
-        writer.write(b"GET /public/h HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % port)
-        await reader.readuntil(b"\r\n\r\n")
-        await reader.readexactly(2)
-    memo = edge.worker._pools["portal"].memo._memo
-    assert all(len(head.hardened) <= 16 for head in memo.values())
-    writer.close()
+async def test_a_port_we_do_not_serve_in_host_is_another_host(edge: Edge) -> None:
+    """A portal that builds links from Host would send people there."""
+    answer = await edge.raw(b"GET /public/a HTTP/1.1\r\nHost: 127.0.0.1:6666\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 421 ")
+    assert edge.portal.heads == []
+    answer = await edge.raw(b"GET /public/a HTTP/1.1\r\nHost: 127.0.0.1:8443\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_put_is_not_repeated_once_the_portal_said_anything(edge: Edge) -> None:
+    await edge.get("/public/a")
+
+    async def half(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    edge.portal.answers[b"/public/b"] = half
+    assert (await edge.get("/public/b", method="PUT")).status == 502
+    assert sum(head.startswith(b"PUT") for head in edge.portal.heads) == 1
+
+
+async def test_every_form_of_our_pages_is_limited_and_a_code_costs_no_password(edge: Edge) -> None:
+    for _ in range(3):
+        assert (await edge.get("/.gateway/login", method="POST", body=b"x")).status == 200
+        assert (await edge.get("/.gateway/mfa", method="POST", body=b"x")).status == 200
+    assert (await edge.get("/.gateway/login", method="POST", body=b"x")).status == 429
+    statuses = [(await edge.get("/.gateway/logout", method="POST", body=b"x")).status for _ in range(14)]
+    assert statuses[0] == 200
+    assert statuses[-1] == 429
 
 
 async def test_long_targets_are_not_remembered(edge: Edge) -> None:
