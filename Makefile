@@ -17,7 +17,7 @@ install: $(STAMPS)/run  ## make .venv with everything locked; the program is .ve
 run: install  ## start the demo: a portal, the gateway in front of it, three users
 	@$(BIN)/gateway demo
 
-test: $(STAMPS)/dev  ## everything: unit, contract, process, end-to-end and fault tests
+test: $(STAMPS)/bench  ## everything: unit, contract, process, end-to-end and fault tests
 	@tests/install-packages
 	$(BIN)/python -m pytest -n 2 tests/unit tests/contract tests/deploy $(PYTEST_ARGS)
 	$(BIN)/python -m pytest tests/process tests/fault tests/e2e $(PYTEST_ARGS)

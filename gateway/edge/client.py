@@ -684,9 +684,8 @@ class ClientConnection(asyncio.Protocol):
         x.chunked = x.tunnel = False
         x.held = [parts[0] + self._connection_field(x) + b"\r\n", parts[1]]
         x.ended = True
-        if (
-            x.phase is Phase.DECIDING
-        ):  # attack: a flood while the daemon is away; what there is room for is told it later
+        if x.phase is Phase.DECIDING:
+            # attack: a flood while the daemon is away; what there is room for is told it later
             x.recorded_single = True
             if self._worker.recorder.has_room:
                 self._worker.record(x, "single", waits=False)
