@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 Answer = Callable[["Portal", bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -18,18 +19,22 @@ class Portal:
         self.answers: dict[bytes, bytes | Answer] = {}
         self.port = 0
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._visits: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=1 << 20)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _ in range(8):  # a connection that was being accepted arrives a few turns of the loop later
+            visits = dict(self._visits)
+            for task, writer in visits.items():
+                task.cancel()
+                writer.transport.abort()
+            await asyncio.gather(*visits, return_exceptions=True)
+            await asyncio.sleep(0)
 
     @property
     def head(self) -> bytes:
@@ -38,12 +43,18 @@ class Portal:
     def field(self, name: bytes) -> list[bytes]:
         return re.findall(rb"(?mi)^" + re.escape(name) + rb": (.*)\r$", self.head)
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Know the connection before its task has begun: a task cancelled before that would never close it."""
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._visits[task] = writer
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._visits.pop(task).close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.connections += 1
-        try:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.heads.append(head)
@@ -55,11 +66,6 @@ class Portal:
                     self.bodies.append(await read_body(head, reader))
                     writer.write(answer)
                     await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
 
 
 async def read_body(head: bytes, reader: asyncio.StreamReader) -> bytes:
