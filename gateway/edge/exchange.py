@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.edge.peer import Peer
 from gateway.edge.sessions import SessionEntry
 from gateway.edge.snapshot import Snapshot, Upstream
 from gateway.exchange.envelope import Event
@@ -15,7 +16,7 @@ from gateway.exchange.route import Durability, Route
 from gateway.wire.request import Fields
 
 if TYPE_CHECKING:
-    from gateway.edge.client import ClientConnection
+    from gateway.edge.answering import Answering
     from gateway.edge.resolve import Resolution
     from gateway.edge.upstream import UpstreamConnection
 
@@ -49,12 +50,14 @@ class Refusal(NamedTuple):
 class Exchange:
     """State of one request. Owned by its client connection."""
 
-    client: ClientConnection
+    client: Answering
+    peer: Peer
     snapshot: Snapshot
     request_id: bytes
     method: bytes
     raw_target: bytes
-    minor: int
+    version: bytes
+    """HTTP version as records say it: `1.1`."""
     fields: Fields
     started: float
     """Unix time."""

@@ -27,14 +27,14 @@ def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Re
 
     Framing and the grammar of the head (stage 1) were settled when the head was parsed.
     """
-    s, fields, peer = x.snapshot, x.fields, x.client
+    s, fields, peer = x.snapshot, x.fields, x.peer
     authority = fields.authority
     assert authority is not None  # noqa: S101 - a head without a valid Host is no Exchange
 
     # 2 client identity: forwarding fields count only from trusted proxies
     counted = peer.limiter_key
     if peer.trusted:
-        address = client_address(peer.peer_ip, fields.forwarded_for, s.trusted_proxies)
+        address = client_address(peer.ip, fields.forwarded_for, s.trusted_proxies)
         if isinstance(address, Reason):
             return Refusal("client", address)
         x.client_ip, counted = address, limiter_key(address)

@@ -1,125 +1,131 @@
-"""One client connection: reads requests, answers them one after the other, holds answers until they are recorded.
+"""One exchange from its decision to the release of its answer, for any version of HTTP.
 
-The connection owns its exchange. Everything is a callback and nothing awaits: bytes come in, the
-pipeline decides, an upstream connection is taken, bytes go out. Deadlines are numbers that the
-worker's sweep compares with the clock.
+A version's connection (or stream) fills in how a body is read and an answer is framed and written.
+Everything is a callback and nothing awaits: the pipeline decides, an upstream connection is taken, the
+answer is held until it is recorded, then it goes out. Deadlines are numbers that the worker's sweep
+compares with the clock.
 """
 
 from __future__ import annotations
 
-import asyncio
-import re
-import ssl
+from abc import ABC, abstractmethod
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.audit.protocol import GROUP
-from gateway.edge.answers import CONTINUE, plain_answer, refusal_answer
+from gateway.edge.answers import plain_answer, refusal_answer
 from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.hardening import Facts, harden, status_line
+from gateway.edge.peer import Peer
 from gateway.edge.pipeline import admit
 from gateway.edge.resolve import NO_ROUTE
 from gateway.edge.snapshot import Upstream
 from gateway.edge.upstream import UpstreamConnection
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Action, Durability
-from gateway.wire.chunked import ChunkedDecoder, ChunkedError
-from gateway.wire.forwarded import canonical_address, is_trusted, limiter_key
-from gateway.wire.request import SAFE_METHODS, Fields, RequestLine, parse_fields, parse_request_line
+from gateway.wire.request import SAFE_METHODS, Fields
 from gateway.wire.response import ResponseHead
 
 if TYPE_CHECKING:
-    from gateway.edge.worker import Listener, Worker
+    from gateway.edge.worker import Worker
 
 READING, BODY, BUSY, TUNNEL, DISCARD, CLOSED = range(6)
 
-MAX_PIPELINED_BYTES: Final = 64 * 1024
 MAX_HELD_BYTES: Final = 256 * 1024
-MAX_DISCARDED_BYTES: Final = 1 << 20
-DISCARD_S: Final = 2.0
 CONNECT_GRACE_S: Final = 1.0
 """Beyond the connect time-out: how long a request waits for a connection that others use."""
 RECORD_WAIT_S: Final = 2.0
 """How long an answer waits for its record before it becomes a 503."""
 HARDENED_ENTRIES: Final = 16
-MEMO_BLOCKS: Final = 8
-MEMO_BLOCK_BYTES: Final = 2048
-WRITE_BUFFER_BYTES: Final = 128 * 1024
 MIN_BODY_RATE: Final = 512.0
 """Bytes a second below which an upload is an attack, after the body time-out as a grace."""
 STREAM_CHECK_S: Final = 1.0
 
-_BARE_LF: Final = re.compile(rb"(?<!\r)\n").search
 _READING_ACTIONS: Final = frozenset((None, Action.VIEW, Action.DOWNLOAD))
 _CLIENT_FAULTS: Final = frozenset(
     (Reason.MALFORMED_BODY, Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.OVERLOADED)
 )
-_NO_FIELDS: Final = Fields()
-_NEVER: Final = float("inf")
 _CLIENT_CLOSED: Final = 499
 _END_OF_CHUNKS: Final = b"0\r\n\r\n"
+NEVER: Final = float("inf")
 
 
-class ClientConnection(asyncio.Protocol):
-    """One connection of a client."""
+class Answering(ABC):
+    """Answers one request at a time."""
 
     __slots__ = (
-        "_buffer", "_decoder", "_discarded", "_forwarding", "_listener", "_memo", "_mode", "_paused_by_server", "_received_at_check", "_tail", "_worker", "_write_paused",
-        "checked_at", "deadline", "exchange", "limiter_key", "peer_ip", "peer_port", "redirects", "secure", "served", "tls", "transport", "trusted",
-        "upload_since",
+        "_forwarding", "_mode", "_received_at_check", "_tail", "_upload_since", "_worker", "_write_paused",
+        "checked_at", "deadline", "exchange", "peer", "served",
     )  # fmt: skip
 
-    def __init__(self, worker: Worker, listener: Listener) -> None:
+    peer: Peer
+
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._listener = listener
-        self.redirects = listener.redirects
-        self.transport: asyncio.Transport | None = None
         self.exchange: Exchange | None = None
         self._mode = READING
-        self._buffer = b""
-        self._decoder: ChunkedDecoder | None = None
-        self._memo: dict[bytes, Fields] = {}
         self._forwarding: dict[tuple[str, str, bool], bytes] = {}
-        self._discarded = 0
         self._tail = b""
         self._write_paused = False
-        self._paused_by_server = False
-        self.secure = False
-        self.tls = ""
         self.served = 0
-        self.deadline = _NEVER
-        self.upload_since = 0.0
+        self.deadline = NEVER
         self.checked_at = 0.0
+        self._upload_since = 0.0
         self._received_at_check = 0
-        self.peer_ip = self.limiter_key = ""
-        self.peer_port = 0
-        self.trusted = False
 
-    # asyncio.Protocol: the connection
+    # what a version of HTTP fills in
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note who is there."""
-        transport = cast("asyncio.Transport", transport)  # uvloop's transports do not derive from asyncio's
-        self.transport = transport
-        worker = self._worker
-        peer = transport.get_extra_info("peername")
-        if not peer or not worker.accepts():
-            transport.abort()
-            return
-        self.peer_ip, self.peer_port = canonical_address(peer[0]), peer[1]
-        self.limiter_key = limiter_key(self.peer_ip)
-        trusted = worker.snapshot.trusted_proxies
-        self.trusted = bool(trusted) and is_trusted(self.peer_ip, trusted)
-        session = transport.get_extra_info("ssl_object")
-        if isinstance(session, ssl.SSLObject):
-            self.secure = True
-            cipher = session.cipher()
-            self.tls = f"{session.version()} {cipher[0] if cipher else ''}"
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        self.deadline = monotonic() + worker.snapshot.wire.head_timeout_s
-        worker.opened(self)
+    @abstractmethod
+    def pause_request(self) -> None:
+        """The upstream does not take the request: take no more of it from the client."""
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    @abstractmethod
+    def resume_request(self) -> None:
+        """Take the request again."""
+
+    @abstractmethod
+    def _take_body(self, x: Exchange) -> None:
+        """Somebody takes the body now: pass on what came of it, then what comes."""
+
+    @abstractmethod
+    def _frame(self, x: Exchange, head: ResponseHead) -> bytes:
+        """Framing fields of the answer."""
+
+    @abstractmethod
+    def _last_fields(self, x: Exchange) -> bytes:
+        """Fields that only the connection knows, for the end of the answer's head."""
+
+    @abstractmethod
+    def _emit(self, x: Exchange, pieces: list[bytes]) -> None:
+        """Write the head of the answer and what is there of its body."""
+
+    @abstractmethod
+    def _emit_more(self, piece: bytes) -> None:
+        """Write more of the body."""
+
+    @abstractmethod
+    def _emit_continue(self) -> None:
+        """Write `100 (Continue)`: the body may come."""
+
+    @abstractmethod
+    def _emitted(self, x: Exchange) -> None:
+        """The answer is complete and its exchange concluded: the next request, or the end."""
+
+    @abstractmethod
+    def _break_off(self) -> None:
+        """End in the middle of an answer, so that the client cannot take what it has for the whole."""
+
+    @abstractmethod
+    def _open_tunnel(self, x: Exchange) -> None:
+        """Both directions are open from now on."""
+
+    @abstractmethod
+    def _is_forgotten(self) -> None:
+        """Nothing will be heard of this client any more."""
+
+    # what became of the client
+
+    def _vanished(self) -> None:
         """The client is gone; whatever was under way ends and is recorded."""
         self._mode = CLOSED
         x = self.exchange
@@ -133,7 +139,7 @@ class ClientConnection(asyncio.Protocol):
             and _destination(x).internal
         ):
             return  # our pages act all the same: what they did belongs into the record, so their answer is awaited
-        self._worker.lost(self)
+        self._is_forgotten()
         if x is None:
             return
         if x.upstream is not None:
@@ -145,16 +151,15 @@ class ClientConnection(asyncio.Protocol):
         """Record what our pages did for a client that did not wait for it."""
         if head is not None:
             x.status = head.status
-            self._worker.page_head(x, head)
+            self._worker.outgoing.page_head(x, head)
         if x.upstream is not None:
             x.upstream.abort()
             x.upstream = None
-        self._worker.lost(self)
+        self._is_forgotten()
         self._conclude(x)
 
     def forget(self) -> None:
-        """Parse blocks anew: the configuration changed."""
-        self._memo.clear()
+        """Compose anew: the configuration changed."""
         self._forwarding.clear()
 
     def is_gone(self, x: Exchange) -> bool:
@@ -165,130 +170,38 @@ class ClientConnection(asyncio.Protocol):
         """True if `x` still wants a connection to its upstream: not gone, not answered meanwhile."""
         return self.exchange is x and self._mode != CLOSED and x.phase is Phase.UPSTREAM and x.upstream is None
 
-    def eof_received(self) -> bool:
-        """A client that has said everything may still be waiting for the answer (not over TLS)."""
-        x = self.exchange
-        if x is None or self.secure or self._mode != BUSY:
-            return False
-        x.close = True
-        return True
-
-    def pause_writing(self) -> None:
-        """The client does not take the answer: stop reading the upstream."""
-        self._write_paused = True
-        self.deadline = monotonic() + self._worker.snapshot.wire.write_timeout_s
-        x = self.exchange
-        if x is not None and x.upstream is not None:
-            x.upstream.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Read the upstream again, or the next request."""
-        self._write_paused = False
-        x = self.exchange
-        if x is None:
-            if self._mode == READING:
-                self._await_request()
-        elif x.upstream is not None:
-            self.deadline = monotonic() + self._idle_timeout(x)
-            x.upstream.resume_reading()
-
-    def pause_request(self) -> None:
-        """The upstream does not take the request: stop reading the client."""
-        if self.transport is not None and self.transport.is_reading():
-            self._paused_by_server = True
-            self.transport.pause_reading()
-
-    def resume_request(self) -> None:
-        """Read the client again."""
-        if self._paused_by_server:
-            self._paused_by_server = False
-            if self.transport is not None and not self.transport.is_closing():
-                self.transport.resume_reading()
-            x = self.exchange
-            if x is not None and self._mode == BODY and x.upstream is not None:
-                now = monotonic()  # the pause was the upstream's: the client's clock begins again
-                self.upload_since = now - x.received / MIN_BODY_RATE
-                self.deadline = now + x.snapshot.wire.body_timeout_s
-
     # the request
 
-    def data_received(self, data: bytes) -> None:
-        """Take what the client says."""
-        mode = self._mode
-        if mode == READING:
-            self._read_head(self._buffer + data if self._buffer else data)
-        elif mode == BODY:
-            self._buffer = self._buffer + data if self._buffer else data
-            self._read_body()
-        elif mode == BUSY:
-            self._buffer += data
-            if len(self._buffer) > MAX_PIPELINED_BYTES:
-                self.pause_request()
-        elif mode == TUNNEL:
-            x = self.exchange
-            if x is not None and x.upstream is not None:
-                x.received += len(data)
-                self.deadline = monotonic() + self._idle_timeout(x)
-                x.upstream.write(data)
-        elif mode == DISCARD:
-            self._discarded += len(data)
-            if self._discarded > MAX_DISCARDED_BYTES and self.transport is not None:
-                self.transport.abort()
+    def _exchange(self, method: bytes, target: bytes, version: bytes, fields: Fields, *, close: bool) -> Exchange:
+        worker = self._worker
+        now = time()
+        peer = self.peer
+        x = self.exchange = Exchange(
+            client=self,
+            peer=peer,
+            snapshot=worker.snapshot,
+            request_id=worker.request_id(now),
+            method=method,
+            raw_target=target,
+            version=version,
+            fields=fields,
+            started=now,
+            started_mono=monotonic(),
+            secure=peer.secure,
+            client_ip=peer.ip,
+            route=NO_ROUTE,
+            close=close or worker.draining,
+        )
+        return x
 
-    def _read_head(self, buffer: bytes) -> None:
-        wire = self._worker.snapshot.wire
-        if buffer.startswith(b"\r\n"):  # RFC 9112 §2.2: an empty line before the request line
-            buffer = buffer[2:]
-        end = buffer.find(b"\r\n\r\n")
-        if end < 0:
-            if not self._buffer and buffer:
-                self.deadline = monotonic() + wire.head_timeout_s
-            self._buffer = buffer
-            if len(buffer) > wire.max_head:
-                self._refuse_head(Reason.HEAD_TOO_LARGE)
-            elif _BARE_LF(buffer):
-                self._refuse_head(Reason.MALFORMED_HEAD)
-            return
-        if end + 4 > wire.max_head:
-            self._refuse_head(Reason.HEAD_TOO_LARGE)
-            return
-        line = parse_request_line(buffer, wire.max_target)
-        if isinstance(line, Reason):
-            self._refuse_head(line)
-            return
-        block = buffer[line[3] : end + 2]
-        fields = self._memo.get(block)
-        if fields is None:
-            outcome = parse_fields(block, max_fields=wire.max_fields, mapped=self._worker.snapshot.mapped_names)
-            if isinstance(outcome, Reason):
-                self._refuse_head(outcome, line)
-                return
-            fields = outcome
-            if len(block) <= MEMO_BLOCK_BYTES and fields.length is None and not fields.chunked and not fields.websocket:
-                if len(self._memo) >= MEMO_BLOCKS:
-                    self._memo.clear()
-                self._memo[block] = fields
-        if (fields.chunked or fields.websocket) and line[2] == 0:  # RFC 9112 §6.1: HTTP/1.0 knows neither
-            self._refuse_head(Reason.AMBIGUOUS_FRAMING, line)
-            return
-        if fields.websocket and line[0] != b"GET":  # RFC 6455 §4.1
-            self._refuse_head(Reason.MALFORMED_HEAD, line)
-            return
-        self._buffer = buffer[end + 4 :]
-        self._begin(line, fields)
-
-    def _begin(self, line: RequestLine, fields: Fields) -> None:
-        x = self._exchange(line, fields)
-        wire = x.snapshot.wire
-        if fields.length or fields.chunked:
-            x.body_done = False
-            x.body_left = fields.length or 0
-            self._decoder = ChunkedDecoder() if fields.chunked else None
-            self._mode = BODY
-            self.upload_since = x.started_mono
-        else:
+    def _begin(self, x: Exchange) -> None:
+        """Decide about a request whose head was read, and let it go its way."""
+        if x.body_done:
             self._mode = BUSY
-        self.deadline = x.started_mono + wire.body_timeout_s
+        else:
+            self._mode = BODY
+            self._upload_since = x.started_mono
+        self.deadline = x.started_mono + x.snapshot.wire.body_timeout_s
         worker = self._worker
         if worker.recorder.available and not worker.draining:
             refusal = self._decide(x)
@@ -301,9 +214,9 @@ class ClientConnection(asyncio.Protocol):
         elif x.resolution is not None and x.resolution.internal in ("jwks.json", "csp-report"):
             self._answer_locally(x, x.resolution.internal)
         elif not x.body_done and x.resolution is not None and x.resolution.internal:
-            if x.fields.expects_continue and self.transport is not None:
-                self.transport.write(CONTINUE)
-            self._read_body()  # a form is here whole before our pages are asked: a slow one must not hold them
+            if x.fields.expects_continue:
+                self._emit_continue()
+            self._take_body(x)  # a form is here whole before our pages are asked: a slow one must not hold them
         else:
             self._proceed(x)
 
@@ -313,36 +226,15 @@ class ClientConnection(asyncio.Protocol):
             self.pause_request()  # not a byte of a body before somebody takes it
         if x.method not in SAFE_METHODS or x.route.action not in _READING_ACTIONS:
             x.phase = Phase.INTENT
-            self._worker.record(x, "intent", waits=True, at_least=GROUP)
+            self._worker.evidence.record(x, "intent", waits=True, at_least=GROUP)
         else:
             self._forward(x)
-
-    def _exchange(self, line: RequestLine, fields: Fields) -> Exchange:
-        worker = self._worker
-        method, target, minor, _ = line
-        now = time()
-        x = self.exchange = Exchange(
-            client=self,
-            snapshot=worker.snapshot,
-            request_id=worker.request_id(now),
-            method=method,
-            raw_target=target,
-            minor=minor,
-            fields=fields,
-            started=now,
-            started_mono=monotonic(),
-            secure=self.secure,
-            client_ip=self.peer_ip,
-            route=NO_ROUTE,
-            close=fields.close or (minor == 0 and not fields.keep_alive) or worker.draining,
-        )
-        return x
 
     def _decide(self, x: Exchange) -> Refusal | None:
         try:
             return admit(x, self._worker.sessions, self._worker.limits, x.started)
         except Exception:  # noqa: BLE001 - whatever goes wrong while deciding refuses
-            self._worker.failed("admit", x)
+            self._worker.evidence.failed("admit", x)
             return Refusal("pipeline", Reason.INTERNAL_ERROR)
 
     def _forward(self, x: Exchange) -> None:
@@ -355,9 +247,9 @@ class ClientConnection(asyncio.Protocol):
     def on_attached(self, x: Exchange, connection: UpstreamConnection) -> None:
         """Send the request; then let the body flow."""
         try:
-            head = self._worker.request_head(x, self._forwarding)
+            head = self._worker.outgoing.head(x, self._forwarding)
         except Exception:  # noqa: BLE001 - a request that cannot be written is not sent
-            self._worker.failed("request head", x)
+            self._worker.evidence.failed("request head", x)
             x.upstream = None
             connection.close()
             self.on_failed(x, Reason.INTERNAL_ERROR)
@@ -368,29 +260,13 @@ class ClientConnection(asyncio.Protocol):
         if x.form:
             connection.write(x.form)
         if not x.body_done:
-            if x.fields.expects_continue and not self._buffer and self.transport is not None:
-                self.transport.write(CONTINUE)
-            self._read_body()
+            self._take_body(x)
             self.resume_request()
 
-    def _read_body(self) -> None:
-        """Take what came of a body: to the upstream that is attached, or into the form that is collected."""
-        x = self.exchange
-        if x is None or (x.upstream is None and not self._collects(x)):
-            if len(self._buffer) > MAX_PIPELINED_BYTES:
-                self.pause_request()
-            return
-        data, self._buffer = self._buffer, b""
-        if not data:
-            return
+    def _took(self, x: Exchange, body: bytes) -> None:
+        """Pass on a part of the body: to the upstream that is attached, or into the form that is collected."""
         now = monotonic()
         wire = x.snapshot.wire
-        try:
-            body = self._decode(x, data)
-        except ChunkedError:
-            self.on_failed(x, Reason.MALFORMED_BODY)
-            self.on_settled(x)
-            return
         x.received += len(body)
         if x.received > (x.route.max_body_bytes or wire.max_body):
             self.on_failed(x, Reason.BODY_TOO_LARGE)
@@ -408,7 +284,7 @@ class ClientConnection(asyncio.Protocol):
         if x.upstream is not None and (x.body_done or x.upstream.paused):
             self.deadline = now + (x.route.response_timeout_s or _destination(x).response_timeout_s)
         else:
-            grace = self.upload_since + wire.body_timeout_s + x.received / MIN_BODY_RATE
+            grace = self._upload_since + wire.body_timeout_s + x.received / MIN_BODY_RATE
             self.deadline = min(now + wire.body_timeout_s, grace)
 
     @staticmethod
@@ -425,32 +301,7 @@ class ClientConnection(asyncio.Protocol):
         elif body:
             upstream.write(body)
 
-    def _decode(self, x: Exchange, data: bytes) -> bytes:
-        """Body bytes in `data`; what follows the body goes back to the buffer."""
-        decoder = self._decoder
-        if decoder is None:
-            body = data[: x.body_left]
-            x.body_left -= len(body)
-            if x.body_left == 0:
-                x.body_done = True
-                self._buffer = data[len(body) :]
-            return body
-        pieces = decoder.feed(data)
-        if decoder.done:
-            x.body_done = True
-            self._buffer = decoder.rest
-            self._decoder = None
-        return b"".join(pieces)
-
     # the answer
-
-    def _refuse_head(self, reason: Reason, line: RequestLine | None = None) -> None:
-        """Answer a head that is no request; nothing after it can be understood, so the connection ends."""
-        x = self._exchange(line or (b"GET", b"/", 1, 0), _NO_FIELDS)
-        x.close = True
-        self._buffer = b""
-        self._mode = BUSY
-        self.refuse(x, Refusal("framing", reason))
 
     def refuse(self, x: Exchange, refusal: Refusal) -> None:
         """Answer `x` ourselves."""
@@ -488,7 +339,7 @@ class ClientConnection(asyncio.Protocol):
         """Hold a complete answer of our own until it is recorded."""
         x.status = status
         x.sent = len(parts[1])
-        x.held = [parts[0] + self._connection_field(x) + b"\r\n", parts[1]]
+        x.held = [parts[0] + self._last_fields(x) + b"\r\n", parts[1]]
         x.ended = True
         self._hold(x)
 
@@ -511,21 +362,10 @@ class ClientConnection(asyncio.Protocol):
         if not x.body_done:
             x.close = True  # an early answer: the rest of the request is not wanted
         if x.resolution is not None and x.resolution.internal:
-            parts = self._worker.page_head(x, head)
+            parts = self._worker.outgoing.page_head(x, head)
         else:
             parts = self._hardened(x, head)
-        bodiless = x.method == b"HEAD" or head.status in (204, 304)
-        if bodiless:
-            framing = b"content-length: %d\r\n" % head.length if head.length is not None and head.status != 204 else b""
-        elif head.length is not None:
-            framing = b"content-length: %d\r\n" % head.length
-        elif x.minor == 1:
-            framing = b"transfer-encoding: chunked\r\n"
-            x.chunked = True
-        else:
-            framing = b""
-            x.close = True
-        x.held = [b"%b%bx-request-id: %b\r\n%b\r\n" % (parts, framing, x.request_id, self._connection_field(x))]
+        x.held = [b"%b%bx-request-id: %b\r\n%b\r\n" % (parts, self._frame(x, head), x.request_id, self._last_fields(x))]
 
     def on_whole(self, x: Exchange, head: ResponseHead, body: bytes) -> None:
         """The whole answer arrived in one read, as most do: one record, nothing to follow."""
@@ -558,12 +398,6 @@ class ClientConnection(asyncio.Protocol):
             known = head.hardened[key] = harden(head, x.snapshot.headers, facts)
         return known
 
-    @staticmethod
-    def _connection_field(x: Exchange) -> bytes:
-        if x.close:
-            return b"connection: close\r\n"
-        return b"connection: keep-alive\r\n" if x.minor == 0 else b""
-
     def on_body(self, x: Exchange, data: bytes) -> None:
         """Pass body or tunnel bytes on, or hold them with the head."""
         if self.is_gone(x):
@@ -587,8 +421,8 @@ class ClientConnection(asyncio.Protocol):
         """Write to the client; `strict` keeps the newest piece back until the closing record is safe."""
         if x.durability is Durability.STRICT and not x.tunnel:
             piece, self._tail = self._tail, piece
-        if piece and self.transport is not None:
-            self.transport.write(piece)
+        if piece:
+            self._emit_more(piece)
 
     def on_end(self, x: Exchange) -> None:
         """The upstream's answer is complete."""
@@ -641,16 +475,16 @@ class ClientConnection(asyncio.Protocol):
         x.phase = Phase.HELD
         x.recorded_single = x.ended
         self.deadline = monotonic() + RECORD_WAIT_S
-        self._worker.record(x, "single" if x.ended else "opening", waits=True)
+        self._worker.evidence.record(x, "single" if x.ended else "opening", waits=True)
 
     def recorded(self, x: Exchange, *, safe: bool) -> None:
         """The record that `x` waited for is safe, or cannot be made so."""
         if self.exchange is not x or self._mode == CLOSED or x.phase is Phase.RELEASED:
             return
-        if safe and x.recorded_single and x.phase is Phase.HELD and self.transport is not None:
+        if safe and x.recorded_single and x.phase is Phase.HELD:
             x.phase = Phase.RELEASED
-            held, x.held = x.held, ()
-            self.transport.writelines(held)
+            held, x.held = cast("list[bytes]", x.held), ()
+            self._emit(x, held)
             self._finish(x)
         elif not safe:
             self.record_failed(x)
@@ -663,7 +497,7 @@ class ClientConnection(asyncio.Protocol):
 
     def broke(self, x: Exchange) -> None:
         """An exception on the way of `x`: report it and end the connection."""
-        self._worker.failed("answer", x)
+        self._worker.evidence.failed("answer", x)
         if not self.is_gone(x):
             self._abort(x)
 
@@ -682,20 +516,18 @@ class ClientConnection(asyncio.Protocol):
         x.close = True
         x.sent = len(parts[1])
         x.chunked = x.tunnel = False
-        x.held = [parts[0] + self._connection_field(x) + b"\r\n", parts[1]]
+        x.held = [parts[0] + self._last_fields(x) + b"\r\n", parts[1]]
         x.ended = True
         if x.phase is Phase.DECIDING:
             # attack: a flood while the daemon is away; what there is room for is told it later
             x.recorded_single = True
             if self._worker.recorder.has_room:
-                self._worker.record(x, "single", waits=False)
+                self._worker.evidence.record(x, "single", waits=False)
         elif x.phase is Phase.HELD:
             x.recorded_single = False
         self._release(x)
 
     def _release(self, x: Exchange) -> None:
-        transport = self.transport
-        assert transport is not None  # noqa: S101 - not gone
         held, x.held, x.held_bytes = list(x.held), (), 0
         x.phase = Phase.RELEASED
         if x.ended and x.outcome != "completed" and x.allowed and not x.recorded_single:
@@ -704,33 +536,22 @@ class ClientConnection(asyncio.Protocol):
         if x.ended:
             if x.durability is Durability.STRICT and not x.recorded_single and len(held) > 1:
                 self._tail = held.pop()
-            transport.writelines(held)
+            self._emit(x, held)
             self._close_exchange(x)
             return
         self.deadline = monotonic() + self._idle_timeout(x)
         if x.tunnel:
-            transport.writelines(held)
+            self._emit(x, held)
             self._open_tunnel(x)
             return
         if x.durability is Durability.STRICT and len(held) > 1:
             self._tail = held.pop()
-        transport.writelines(held)
+        self._emit(x, held)
         if x.upstream is not None:
             if self._write_paused:
                 x.upstream.pause_reading()
             else:
                 x.upstream.resume_reading()
-
-    def _open_tunnel(self, x: Exchange) -> None:
-        self._mode = TUNNEL
-        self._worker.metrics.tunnels.inc()
-        if x.upstream is not None:
-            data, self._buffer = self._buffer, b""
-            if data:
-                x.received += len(data)
-                x.upstream.write(data)
-            x.upstream.resume_reading()
-        self.resume_request()
 
     def _close_exchange(self, x: Exchange) -> None:
         """Everything was passed on: the closing record, where one is due, then the next request."""
@@ -738,38 +559,16 @@ class ClientConnection(asyncio.Protocol):
             x.phase = Phase.CLOSING
             self.deadline = monotonic() + RECORD_WAIT_S
             x.recorded_single = True
-            self._worker.record(x, "closing", waits=True)
+            self._worker.evidence.record(x, "closing", waits=True)
             return
         self._finish(x)
 
     def _finish(self, x: Exchange) -> None:
         if self._tail:
-            if self.transport is not None:
-                self.transport.write(self._tail)
+            self._emit_more(self._tail)
             self._tail = b""
         self._conclude(x)
-        if x.close or x.tunnel or not x.body_done:
-            self._hang_up(x)
-            return
-        self._mode = READING
-        self.served += 1
-        if self._write_paused:  # not another request before the answers so far were taken
-            self.pause_request()
-        else:
-            self._await_request()
-
-    def _await_request(self) -> None:
-        self.deadline = monotonic() + self._worker.snapshot.wire.idle_timeout_s
-        if self._paused_by_server:
-            self.resume_request()
-        if self._buffer:
-            self._worker.soon(self._next_request)
-
-    def _next_request(self) -> None:
-        """A pipelined request waits in the buffer."""
-        if self._mode == READING and self._buffer and not self._write_paused:
-            buffer, self._buffer = self._buffer, b""
-            self._read_head(buffer)
+        self._emitted(x)
 
     def _conclude(self, x: Exchange) -> None:
         """Leave the exchange behind: the closing record, counters, the log line."""
@@ -780,29 +579,12 @@ class ClientConnection(asyncio.Protocol):
             x.status = x.status or _CLIENT_CLOSED
             x.reason = x.reason if x.stage else Reason.INTERNAL_ERROR
         if not x.recorded_single:
-            self._worker.record(x, "single" if early else "closing", waits=False)
+            self._worker.evidence.record(x, "single" if early else "closing", waits=False)
         x.phase = Phase.DONE
-        if (x.tunnel and self._mode == TUNNEL) or (x.tunnel and self._mode == CLOSED):
+        if x.tunnel and self._mode in (TUNNEL, CLOSED):
             self._worker.metrics.tunnels.inc(by=-1)
         self.exchange = None
-        self._decoder = None
-        self._worker.completed(x)
-
-    def _hang_up(self, x: Exchange) -> None:
-        """Close so that the client can still read the answer: unread bytes would reset the connection."""
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            return
-        if x.body_done and not self._buffer and x.reason is not Reason.MALFORMED_HEAD:
-            self.deadline = monotonic() + x.snapshot.wire.write_timeout_s
-            transport.close()
-            return
-        self._mode = DISCARD
-        self._buffer = b""
-        self.deadline = monotonic() + DISCARD_S
-        self.resume_request()
-        if not self.secure and transport.can_write_eof():
-            transport.write_eof()
+        self._worker.evidence.completed(x)
 
     def _abort(self, x: Exchange) -> None:
         """Break off in the middle: the client must not take what it has for the whole."""
@@ -812,8 +594,7 @@ class ClientConnection(asyncio.Protocol):
             x.upstream = None
         self._conclude(x)
         self._mode = CLOSED
-        if self.transport is not None:
-            self.transport.abort()
+        self._break_off()
 
     @staticmethod
     def _idle_timeout(x: Exchange) -> float:
@@ -821,18 +602,10 @@ class ClientConnection(asyncio.Protocol):
 
     # the worker's sweep
 
-    def expired(self, now: float) -> None:
-        """The deadline passed."""
-        x = self.exchange
-        if x is not None and self._mode == CLOSED:
+    def _expired(self, x: Exchange, now: float) -> None:
+        """The deadline of `x` passed."""
+        if self._mode == CLOSED:
             self._conclude_unread(x, None)
-            return
-        if x is None:
-            if self._mode == READING and self._buffer and not self._write_paused:
-                self._refuse_head(Reason.REQUEST_TIMEOUT)
-            elif self.transport is not None:
-                self._mode = CLOSED
-                self.transport.abort()
             return
         self.deadline = now + RECORD_WAIT_S
         if self._write_paused or x.phase is Phase.RELEASED:
@@ -849,10 +622,9 @@ class ClientConnection(asyncio.Protocol):
             self.on_failed(x, Reason.OVERLOADED if x.upstream is None else Reason.UPSTREAM_TIMEOUT)
             self.on_settled(x)
 
-    def check_stream(self, now_mono: float, now: float) -> None:
+    def check_stream(self, x: Exchange, now_mono: float, now: float) -> None:
         """End an open stream or tunnel whose session is no more."""
-        x = self.exchange
-        if x is None or x.entry is None or x.phase is not Phase.RELEASED or now_mono - self.checked_at < STREAM_CHECK_S:
+        if x.entry is None or x.phase is not Phase.RELEASED or now_mono - self.checked_at < STREAM_CHECK_S:
             return
         self.checked_at = now_mono
         token = x.fields.secure_token if x.secure else x.fields.plain_token
@@ -861,16 +633,6 @@ class ClientConnection(asyncio.Protocol):
         if token is None or not self._worker.is_live(token, now, is_active=is_active):
             x.outcome, x.reason = "blocked", Reason.SESSION_REVOKED
             self._abort(x)
-
-    def drain(self) -> None:
-        """Close when idle; finish the request under way and close then."""
-        x = self.exchange
-        if x is None:
-            if self._mode in (READING, DISCARD) and not self._buffer and self.transport is not None:
-                self._mode = CLOSED
-                self.transport.close()
-        elif x.phase < Phase.HELD:
-            x.close = True
 
 
 def _destination(x: Exchange) -> Upstream:

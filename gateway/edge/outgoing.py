@@ -1,0 +1,142 @@
+"""The head that goes upstream, and what comes back from our own pages.
+
+Composes what was decided: the canonical target, the client's fields, then ours. The connection sends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from gateway.edge.assertion import ASSERTION_REUSE_S, identity_fields
+from gateway.edge.exchange import Exchange
+from gateway.edge.hardening import status_line
+from gateway.edge.snapshot import Upstream
+from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, pack_envelope, unpack_events
+from gateway.exchange.reason import Reason
+from gateway.wire.forwarded import forwarding_fields
+from gateway.wire.response import ResponseHead
+
+IDENTITIES: Final = 2048
+_REASON_OF: Final = {reason.value: reason for reason in Reason}
+
+
+class Outgoing:
+    """Composes heads, for one worker; remembers identities while their assertion is fresh."""
+
+    def __init__(self, report: Callable[[str, str], None]) -> None:
+        self._report = report
+        self._identities: dict[tuple[str, str], tuple[float, object, bytes]] = {}
+
+    def forget(self) -> None:
+        """Sign anew: the configuration changed."""
+        self._identities.clear()
+
+    def head(self, x: Exchange, forwarding: dict[tuple[str, str, bool], bytes]) -> bytes:
+        """The head that goes upstream: canonical target, the client's fields, then ours."""
+        fields, authority, resolution = x.fields, x.fields.authority, x.resolution
+        assert authority is not None  # noqa: S101 - admitted
+        assert resolution is not None  # noqa: S101 - admitted
+        upstream = x.destination
+        assert upstream is not None  # noqa: S101 - set with the pool
+        key = (authority.text, x.client_ip, x.secure)
+        ours = forwarding.get(key)
+        if ours is None:
+            if len(forwarding) >= 16:
+                forwarding.clear()
+            proto = "https" if x.secure else "http"
+            port = authority.port or (443 if x.secure else 80)
+            chain = (
+                b", ".join((*x.fields.forwarded_for, x.peer.ip.encode()))
+                if x.peer.trusted and x.fields.forwarded_for
+                else b""
+            )
+            ours = forwarding_fields(x.client_ip, chain, proto=proto, authority=authority.text, port=port)
+            if not chain:
+                forwarding[key] = ours
+        host = authority.text.encode("ascii") if upstream.preserve_host else upstream.servers[0].authority
+        parts = [
+            b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (x.method, resolution.text, host),
+            fields.forward if not upstream.internal else self._page_fields(x),
+            ours,
+        ]
+        parts.append(b"%b: %b\r\n" % (upstream.field_names["request_id"], x.request_id))
+        if upstream.internal:
+            parts.append(self._envelope(x))
+        elif x.entry is not None:
+            parts.append(self._identity(x, upstream))
+        if fields.authorization and x.route.authorization == "portal":
+            parts.append(b"authorization: %b\r\n" % fields.authorization)
+        if fields.websocket:
+            parts.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
+        if upstream.internal and (fields.chunked or fields.length is not None):
+            parts.append(b"content-length: %d\r\n" % len(x.form))
+        elif fields.chunked:
+            parts.append(b"transfer-encoding: chunked\r\n")
+        elif fields.length is not None:
+            parts.append(b"content-length: %d\r\n" % fields.length)
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def _identity(self, x: Exchange, upstream: Upstream) -> bytes:
+        entry = x.entry
+        assert entry is not None  # noqa: S101 - asked for by the caller
+        session = entry.session
+        key = (session.handle, upstream.name)
+        known = self._identities.get(key)
+        if known is not None and known[1] is session and x.started < known[0]:
+            return known[2]
+        made = identity_fields(
+            session,
+            upstream.field_names,
+            x.snapshot.sign,
+            issuer=x.snapshot.issuer,
+            audience=upstream.name,
+            now=x.started,
+        )
+        if len(self._identities) >= IDENTITIES:
+            self._identities.clear()
+        self._identities[key] = (x.started + ASSERTION_REUSE_S, session, made)
+        return made
+
+    @staticmethod
+    def _page_fields(x: Exchange) -> bytes:
+        """Our own pages get the client's fields with our own cookies instead of the portal's."""
+        kept = b"".join(
+            line + b"\r\n" for line in x.fields.forward.split(b"\r\n") if line and not line.startswith(b"cookie:")
+        )
+        if x.fields.origin and b"\r\norigin:" not in b"\r\n" + kept:
+            kept += b"origin: %b\r\n" % x.fields.origin
+        return kept + (b"cookie: %b\r\n" % x.fields.own_cookies if x.fields.own_cookies else b"")
+
+    @staticmethod
+    def _envelope(x: Exchange) -> bytes:
+        authority = x.fields.authority
+        assert authority is not None  # noqa: S101 - admitted
+        envelope = Envelope(
+            request_id=x.request_id.decode("ascii"),
+            client_ip=x.client_ip,
+            scheme="https" if x.secure else "http",
+            host=authority.host,
+            authority=authority.text,
+            tenant=x.tenant,
+            session=x.entry.session.handle if x.entry is not None else "",
+            cookie_name="__Host-gw" if x.secure else "gw",
+        )
+        return b"%b: %b\r\n" % (ENVELOPE_FIELD.encode("ascii"), pack_envelope(envelope))
+
+    def page_head(self, x: Exchange, head: ResponseHead) -> bytes:
+        """An answer head of our own pages: their fields as they are, their events kept for the record."""
+        if head.events:
+            try:
+                x.events = unpack_events(head.events)
+            except (msgspec.DecodeError, ValueError):
+                self._report("pages.malformed_events", x.request_id.decode("ascii"))
+            for event in x.events:
+                if event.outcome == "failure":  # the page answered, and the answer is no
+                    x.allowed = False
+                    x.reason = _REASON_OF.get(event.reason, x.reason)
+        own = b"".join([b"%b: %b\r\n" % pair for pair in head.weighed])
+        return status_line(head.status) + head.forward + own + x.snapshot.headers.for_pages(secure=x.secure)
