@@ -134,7 +134,7 @@ def template(route: Route, method: str, who: Session | Subject | None, place: Pl
             b'"category_uid":', str(class_uid // 1000).encode(), b',"class_uid":', str(class_uid).encode(),
             b',"device":{"hostname":', _baked(node.hostname), b"},",
             b'"dst_endpoint":{"hostname":', _baked(place.host), b',"svc_name":', _baked(route.upstream), b"},",
-            b'"http_request":{"body_length":%b,"http_method":"%b","uid":"%b","url":{"path":%b},"user_agent":%b,"version":"1.%b"},',
+            b'"http_request":{"body_length":%b,"http_method":"%b","uid":"%b","url":{"path":%b},"user_agent":%b,"version":"%b"},',
             b'"http_response":{"code":%b,"latency":%b,"length":%b},',
             b'"metadata":{"correlation_uid":"%b","log_name":"main","log_version":1,"product":', _baked({"name": "gateway", "vendor_name": "gateway", "version": node.version}),
             b',"profiles":["host","security_control"],"sequence":%b,"tenant_uid":', _baked(tenant), b',"uid":"%b","version":"1.8.0"},',
@@ -160,7 +160,7 @@ def fill(  # noqa: PLR0917 - naming twenty arguments would cost more than the fo
     request_id: bytes,
     path: bytes,
     user_agent: bytes,
-    minor: int,
+    version: bytes,
     status: int,
     latency_ms: int,
     length: int,
@@ -183,7 +183,7 @@ def fill(  # noqa: PLR0917 - naming twenty arguments would cost more than the fo
     code = digits[status]
     return baked % (
         b"1" if allowed else b"2", method,
-        digits[body_length] if body_length < SMALL else b"%d" % body_length, method, request_id, path, user_agent, digits[minor],
+        digits[body_length] if body_length < SMALL else b"%d" % body_length, method, request_id, path, user_agent, version,
         code, digits[latency_ms] if latency_ms < SMALL else b"%d" % latency_ms, digits[length] if length < SMALL else b"%d" % length,
         request_id, str(sequence).encode("ascii"), uid,
         rule, resources,

@@ -45,7 +45,7 @@ def filled(
     events: bytes = b"",
 ) -> bytes:
     return fill(
-        baked, True, 0, b"GET", b"r-1", path, user_agent, 1, 200, 3, 12, 7, b"u-1", b'"policies/a.yaml:1:2"', resources,
+        baked, True, 0, b"GET", b"r-1", path, user_agent, b"1.1", 200, 3, 12, 7, b"u-1", b'"policies/a.yaml:1:2"', resources,
         b"192.0.2.1", 555, b"allowed", 1, events, 5, b"completed", b"single",
     )  # fmt: skip
 
