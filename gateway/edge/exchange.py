@@ -65,6 +65,8 @@ class Exchange:
     secure: bool
     client_ip: str
     route: Route
+    chain: str = ""
+    """The client and the trusted proxies between it and us; empty when there are none."""
     tenant: str = ""
     resolution: Resolution | None = None
     entry: SessionEntry | None = None

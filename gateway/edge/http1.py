@@ -63,7 +63,7 @@ class Http1Connection(Answering, asyncio.Protocol):
         self.transport = transport
         worker = self._worker
         snapshot = worker.snapshot
-        peer = peer_of(transport, snapshot.trusted_proxies, redirects=self._listener.redirects)
+        peer = peer_of(transport, snapshot.trusted_proxies, redirects=self._listener.redirects, source=self._listener.source)
         if peer is None or not worker.accepts():
             transport.abort()
             return

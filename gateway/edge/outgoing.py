@@ -41,21 +41,16 @@ class Outgoing:
         assert resolution is not None  # noqa: S101 - admitted
         upstream = x.destination
         assert upstream is not None  # noqa: S101 - set with the pool
-        key = (authority.text, x.client_ip, x.secure)
+        chain = x.chain or x.client_ip
+        key = (authority.text, chain, x.secure)
         ours = forwarding.get(key)
         if ours is None:
             if len(forwarding) >= 16:
                 forwarding.clear()
             proto = "https" if x.secure else "http"
             port = authority.port or (443 if x.secure else 80)
-            chain = (
-                b", ".join((*x.fields.forwarded_for, x.peer.ip.encode()))
-                if x.peer.trusted and x.fields.forwarded_for
-                else b""
-            )
             ours = forwarding_fields(x.client_ip, chain, proto=proto, authority=authority.text, port=port)
-            if not chain:
-                forwarding[key] = ours
+            forwarding[key] = ours
         host = authority.text.encode("ascii") if upstream.preserve_host else upstream.servers[0].authority
         parts = [
             b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (x.method, resolution.text, host),

@@ -6,7 +6,9 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 
-from gateway.wire.forwarded import Network, canonical_address, is_trusted, limiter_key
+from gateway.wire.address import canonical_address, limiter_key
+from gateway.wire.forwarded import TrustedProxies
+from gateway.wire.proxy_protocol import Source
 
 
 @dataclass(slots=True, eq=False)
@@ -14,7 +16,7 @@ class Peer:
     """Who is at the other end; the same for every request of a connection."""
 
     ip: str
-    """Canonical text; an IPv4-mapped address as IPv4."""
+    """Canonical text; an IPv4-mapped address as IPv4. Behind the PROXY protocol whom the header names."""
     port: int
     limiter_key: str
     """What limits per address count on: the address, or the /64 of an IPv6 one."""
@@ -27,12 +29,21 @@ class Peer:
     """Version and cipher; empty without TLS."""
 
 
-def peer_of(transport: asyncio.Transport, trusted: tuple[Network, ...], *, redirects: bool) -> Peer | None:
-    """Look at a new connection; None when it is gone already."""
+def peer_of(
+    transport: asyncio.Transport, proxies: TrustedProxies, *, redirects: bool, source: Source | None
+) -> Peer | None:
+    """Look at a new connection; None when it is gone already.
+
+    `source`: what the PROXY header says on a listener that asks for one.
+    """
     address = transport.get_extra_info("peername")
     if not address:
         return None
-    ip = canonical_address(address[0])
+    ip, port = canonical_address(address[0]), address[1]
+    if source is not None and source.address:
+        ip, port = source.address, source.port
+    # attack: a proxy that does not know its client, or does not tell, passes that client's forwarding fields on
+    is_told = source is None or source.is_proxy or bool(source.address)
     session = transport.get_extra_info("ssl_object")
     tls = ""
     if isinstance(session, ssl.SSLObject):
@@ -40,9 +51,9 @@ def peer_of(transport: asyncio.Transport, trusted: tuple[Network, ...], *, redir
         tls = f"{session.version()} {cipher[0] if cipher else ''}"
     return Peer(
         ip=ip,
-        port=address[1],
+        port=port,
         limiter_key=limiter_key(ip),
-        trusted=bool(trusted) and is_trusted(ip, trusted),
+        trusted=is_told and proxies.include(ip),
         redirects=redirects,
         secure=bool(tls),
         tls=tls,

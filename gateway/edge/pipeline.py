@@ -17,7 +17,6 @@ from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
 from gateway.policy import NO_FACTS, Facts
-from gateway.wire.forwarded import client_address, limiter_key
 
 STORE_RETRY_S: Final = 2.0
 
@@ -34,12 +33,12 @@ def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Re
     # 2 client identity: forwarding fields count only from trusted proxies
     counted = peer.limiter_key
     if peer.trusted:
-        address = client_address(peer.ip, fields.forwarded_for, s.trusted_proxies)
-        if isinstance(address, Reason):
-            return Refusal("client", address)
-        x.client_ip, counted = address, limiter_key(address)
-        if fields.forwarded_proto in (b"http", b"https"):
-            x.secure = fields.forwarded_proto == b"https"
+        client = s.trusted_proxies.client(peer.ip, fields.forwarded_for, fields.forwarded_proto, fields.forwarded)
+        if isinstance(client, Reason):
+            return Refusal("client", client)
+        x.client_ip, counted, x.chain = client.address, client.limiter_key, client.chain
+        if client.scheme:
+            x.secure = client.scheme == "https"
 
     # 3 shed: before any store is touched
     for bucket in s.limits:

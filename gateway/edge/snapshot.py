@@ -13,7 +13,7 @@ from gateway.exchange.reason import Reason
 from gateway.exchange.route import Durability
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
-from gateway.wire.forwarded import Network
+from gateway.wire.forwarded import TrustedProxies
 
 
 class ErrorPage(Protocol):
@@ -94,7 +94,7 @@ class Snapshot:
     """Every other form of our own pages, per address: a sign-in sends one more, an account page several."""
     ports: frozenset[int]
     """Ports that Host may name: those we serve. A link that the portal builds from another would lead elsewhere."""
-    trusted_proxies: tuple[Network, ...]
+    trusted_proxies: TrustedProxies
     mapped_names: frozenset[bytes]
     headers: HeaderRules
     durability: Durability

@@ -28,6 +28,7 @@ from gateway.edge.snapshot import Snapshot
 from gateway.edge.upstream import Pool
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
+from gateway.wire.proxy_protocol import Source
 
 SWEEP_S: Final = 0.25
 
@@ -39,6 +40,10 @@ class Listener:
     fd: int
     redirects: bool
     tls: bool
+    proxied: bool = False
+    """A PROXY header comes first."""
+    source: Source | None = None
+    """Of one connection: whom its PROXY header names."""
 
 
 class ClientConnection(Protocol):

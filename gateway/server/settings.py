@@ -388,6 +388,8 @@ class Settings(Section):
     state: Annotated[str, BeforeValidator(_state)] = "sqlite"
     keyring: Annotated[Location, Field(validate_default=True)] = Path("config/keyring.json")
     trusted_proxies: tuple[Network, ...] = ()
+    forwarded_from: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    """The one field in which the trusted proxies name the client; the other is never read."""
     upstreams: Annotated[dict[Name, Upstream], Field(min_length=1)]
     tenants: dict[Name, Tenant] = {}
     identity: Identity = Identity()

@@ -24,6 +24,7 @@ from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
 from gateway.server.settings import Upstream as UpstreamSettings
 from gateway.server.validate import Validated
 from gateway.store.keyring import Keyring
+from gateway.wire.forwarded import TrustedProxies
 from gateway.wire.names import fold
 
 IDENTITY_FIELDS: Final = {
@@ -61,7 +62,7 @@ def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
         login_limit=Bucket(settings.limit_specs[LOGIN_LIMIT]),
         form_limit=_form_limit(settings.limit_specs[LOGIN_LIMIT]),
         ports=frozenset((80, 443, settings.public_url.port, *(listener.address.port for listener in settings.listen))),
-        trusted_proxies=settings.trusted_proxies,
+        trusted_proxies=TrustedProxies(settings.trusted_proxies, believes=settings.forwarded_from),
         mapped_names=frozenset(
             fold(name.encode("ascii")) for upstream in settings.upstreams.values() for name in upstream.headers.values()
         ),

@@ -71,6 +71,8 @@ class Fields:
     service_worker: bool = False
     forwarded_for: tuple[bytes, ...] = ()
     forwarded_proto: bytes = b""
+    forwarded: tuple[bytes, ...] = ()
+    """Lines of the field Forwarded (RFC 7239)."""
 
 
 RequestLine = tuple[bytes, bytes, int, int]
@@ -103,6 +105,7 @@ def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> 
     one: dict[bytes, bytes] = {}
     cookies: list[bytes] = []
     forwarded_for: list[bytes] = []
+    forwarded: list[bytes] = []
     nominated: set[bytes] = set()
     ordinary: list[tuple[bytes, bytes]] = []
     for raw, value in lines:
@@ -119,6 +122,8 @@ def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> 
             forwarded_for.append(value)
         elif name == b"x-forwarded-proto":
             one[name] = b"," if name in one else value
+        elif name == b"forwarded":
+            forwarded.append(value)
         elif name not in HOP_BY_HOP and name not in _HANDLED:
             ordinary.append((name, value))
     fields = Fields(
@@ -130,6 +135,7 @@ def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> 
         service_worker=one.get(b"service-worker", b"").lower() == b"script",
         forwarded_for=tuple(forwarded_for),
         forwarded_proto=one.get(b"x-forwarded-proto", b""),
+        forwarded=tuple(forwarded),
     )
     host = one.get(b"host")
     if host is None:

@@ -28,6 +28,7 @@ from gateway.exchange.session import Session
 from gateway.pages.errors import ERROR_PAGE_CSP, error_page
 from gateway.policy import compile_policy
 from gateway.ratelimit.gcra import Bucket
+from gateway.wire.forwarded import TrustedProxies
 from tests.fakes.audit_daemon import FakeAuditDaemon
 from tests.fakes.portal import Portal
 
@@ -194,7 +195,7 @@ def make_snapshot(portal_port: int, **changes: Any) -> Snapshot:
         "public_port": 8443, "upstreams": {"portal": upstream}, "pages": replace(upstream, name="gateway", internal=True), "limits": (),
         "login_limit": Bucket(LimitSpec(name="login", rate_per_s=1 / 60, burst=3, per="ip")),
         "form_limit": Bucket(LimitSpec(name="forms", rate_per_s=1, burst=12, per="ip")), "ports": frozenset((80, 443, 8443)),
-        "limits_of": {name: (Bucket(route.limit),) if route.limit else () for name, route in table.routes.items()}, "trusted_proxies": (),
+        "limits_of": {name: (Bucket(route.limit),) if route.limit else () for name, route in table.routes.items()}, "trusted_proxies": TrustedProxies(),
         "mapped_names": frozenset(), "headers": HeaderRules(b"max-age=63072000", b"object-src 'none'; base-uri 'self'; frame-ancestors 'self'", b"", b"same-origin", b"camera=()", b"same-origin", b"same-origin"),
         "durability": Durability.GROUP, "wire": WIRE, "error_page": error_page, "error_page_csp": ERROR_PAGE_CSP,
         "sign": lambda claims: b"signed", "jwks": b'{"keys":[]}', "log_requests": True,

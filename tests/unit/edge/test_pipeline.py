@@ -12,6 +12,7 @@ from gateway.exchange.envelope import Event, pack_events
 from gateway.exchange.route import LimitSpec
 from gateway.exchange.session import Owed
 from gateway.ratelimit.gcra import Bucket
+from gateway.wire.forwarded import TrustedProxies
 from tests.unit.edge.conftest import Edge, Entry, Reply, session
 
 HTML = "Sec-Fetch-Mode: navigate\r\nAccept: text/html\r\n"
@@ -216,16 +217,48 @@ async def test_forwarding_fields_of_an_untrusted_peer_change_nothing_cve_2026_40
 
 
 async def test_a_trusted_proxy_names_the_client_and_the_scheme(edge: Edge) -> None:
-    edge.change(trusted_proxies=(ip_network("127.0.0.0/8"),))
+    edge.change(trusted_proxies=TrustedProxies((ip_network("127.0.0.0/8"),)))
     edge.sessions.entries[b"tls"] = Entry(session(secure=True))
     reply = await edge.get(
         "/", fields="X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-Proto: https\r\nCookie: __Host-gw=tls\r\n"
     )
     assert reply.status == 200
     assert edge.audit.records[-1]["src_endpoint"]["ip"] == "203.0.113.9"
-    assert edge.portal.field(b"x-forwarded-for") == [b"6.6.6.6, 203.0.113.9, 127.0.0.1"]
+    assert edge.portal.field(b"x-forwarded-for") == [b"203.0.113.9, 127.0.0.1"]  # not what the client made up
     assert reply.field("strict-transport-security") == [b"max-age=63072000"]
     assert (await edge.get("/", fields="X-Forwarded-For: unknown\r\n")).status == 400
+
+
+async def test_only_the_field_that_the_proxies_write_is_read(edge: Edge) -> None:
+    """A client sends the other one: it names nobody and makes no connection secure."""
+    both = "X-Forwarded-For: 198.51.100.7\r\nX-Forwarded-Proto: http\r\nForwarded: for=6.6.6.6;proto=https\r\n"
+    trusted = (ip_network("127.0.0.0/8"),)
+    edge.change(trusted_proxies=TrustedProxies(trusted))
+    reply = await edge.get("/public/a", fields=both)
+    assert edge.audit.records[-1]["src_endpoint"]["ip"] == "198.51.100.7"
+    assert not reply.field("strict-transport-security")
+    edge.change(trusted_proxies=TrustedProxies(trusted, believes="forwarded"))
+    reply = await edge.get("/public/a", fields=both)
+    assert edge.audit.records[-1]["src_endpoint"]["ip"] == "6.6.6.6"
+    assert reply.field("strict-transport-security")
+    assert edge.portal.field(b"x-forwarded-for") == [b"6.6.6.6, 127.0.0.1"]
+    assert edge.portal.field(b"forwarded") == [b"for=6.6.6.6;host=127.0.0.1;proto=https"]
+
+
+@pytest.mark.parametrize("value", ["for=unknown", "for=_hidden", "proto=https", 'for="[::1', "for=1.2.3.4:80"])
+async def test_a_forwarded_field_that_names_no_client_is_refused(edge: Edge, value: str) -> None:
+    edge.change(trusted_proxies=TrustedProxies((ip_network("127.0.0.0/8"),), believes="forwarded"))
+    reply = await edge.get("/public/a", fields=f"Forwarded: {value}\r\n")
+    assert (reply.status, reason_of(reply)) == (400, "invalid_forwarded")
+    assert edge.portal.heads == []
+
+
+async def test_the_host_is_never_taken_from_a_forwarding_field(edge: Edge) -> None:
+    edge.change(trusted_proxies=TrustedProxies((ip_network("127.0.0.0/8"),)))
+    fields = "X-Forwarded-Host: globex.example\r\nX-Forwarded-Port: 9\r\nForwarded: host=globex.example\r\n"
+    assert (await edge.get("/public/a", fields=fields)).status == 200
+    assert edge.portal.field(b"x-forwarded-host") == [b"127.0.0.1"]
+    assert edge.portal.field(b"x-forwarded-port") == [b"80"]
 
 
 async def test_a_cross_origin_websocket_is_refused_even_on_a_public_route(edge: Edge) -> None:
