@@ -94,6 +94,8 @@ class Resolver:
             return refused
         if target.escapes_slash and not found.route.allow_encoded_slash:
             return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
+        if not found.is_clear() or self._table.is_disguised(host, path, method.decode("ascii"), found):
+            return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
         resources = encode_resources(found.route, found.resource_id())
         return Resolution(target, found.route, found, None, "", target.text, path_json, resources)
 

@@ -75,6 +75,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     cache: Literal["no-store", "portal"] = "no-store"
     """`portal` leaves the portal's Cache-Control on authenticated answers."""
     allow_encoded_slash: bool = False
+    allow_suffix: bool = False
+    """`/admin.json` here is a resource of its own, although `/admin` is a narrower route."""
     allow_service_worker: bool = False
     max_body_bytes: int | None = None
     response_timeout_s: float | None = None

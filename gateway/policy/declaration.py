@@ -32,7 +32,7 @@ MAX_BURST: Final = 1_000_000
 REQUIRED: Final = ("name", "match", "upstream")
 OPTIONAL: Final = (
     "public", "allow", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache",
-    "allow_encoded_slash", "allow_service_worker", "max_body", "timeout", "unsafe_without_mfa",
+    "allow_encoded_slash", "allow_suffix", "allow_service_worker", "max_body", "timeout", "unsafe_without_mfa",
 )  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def _read_options(entries: dict[str, Place], name: str, template: Template | Non
     for key, choices in (("authorization", ("gateway", "portal", "drop")), ("cache", ("no-store", "portal"))):
         if key in entries:
             options[key] = entries[key].one_of(choices) or choices[0]
-    for key in ("allow_encoded_slash", "allow_service_worker"):
+    for key in ("allow_encoded_slash", "allow_suffix", "allow_service_worker"):
         if key in entries:
             options[key] = entries[key].flag() is True
     if "max_body" in entries:

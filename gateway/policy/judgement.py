@@ -109,6 +109,8 @@ def judge(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, person: Pe
         return _refused(match)
     if not match.route.allow_encoded_slash and ("%2F" in facts.path or "%5C" in facts.path):
         return _refused(Reason.AMBIGUOUS_PATH)
+    if not match.is_clear() or table.is_disguised(facts.host, facts.path, facts.method, match):
+        return _refused(Reason.AMBIGUOUS_PATH)
     session = person.session(facts, now) if person else None
     decision = table.decide(match, session, facts, now)
     tenant = hosts[facts.host]

@@ -20,7 +20,7 @@ from gateway.exchange.session import Owed, Session
 from gateway.policy.condition import Circumstances, Condition, Facts
 from gateway.policy.roles import Roles
 from gateway.policy.template import Template
-from gateway.wire.target import is_plain, readings
+from gateway.wire.target import aliases, is_clear, is_plain, readings
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -58,6 +58,15 @@ class Grant:
         self.unmet = Decision(allowed=False, reason=Reason.CONDITION_FALSE, rule=source)
         self.failed = Decision(allowed=False, reason=Reason.CONDITION_FAILED, rule=source)
 
+    def fits_like(self, other: Grant) -> bool:
+        """Whether both let the same people in, under the same condition."""
+        mine, theirs = self.condition, other.condition
+        return (self.accepts, self.tenants, mine and mine.text) == (
+            other.accepts,
+            other.tenants,
+            theirs and theirs.text,
+        )
+
 
 class Rule:
     """A route and who may take it: `public`, a list of grants, or, with neither, nobody."""
@@ -93,6 +102,17 @@ class Rule:
         """Text and names of parameters in turn."""
         self._still = Match(self, _NO_PARAMETERS)
 
+    def opens_like(self, other: Rule) -> bool:
+        """Whether this rule lets in whom `other` lets in: everybody, or by the same grants."""
+        if self.public is not None:
+            return True
+        return (
+            other.public is None
+            and self.needs_mfa == other.needs_mfa
+            and len(self.grants) == len(other.grants)
+            and all(mine.fits_like(theirs) for mine, theirs in zip(self.grants, other.grants, strict=True))
+        )
+
     def matched(self, path: str) -> Match:
         """Bind the rule to a path that its template matches."""
         parameters = self.parameters
@@ -114,6 +134,10 @@ class Match:
         self.rule = rule
         self.route = rule.route
         self.parameters = parameters
+
+    def is_clear(self) -> bool:
+        """Whether a condition sees each parameter as the upstream will; true when no condition asks."""
+        return not self.rule.asks or all(is_clear(value) for value in self.parameters.values())
 
     def resource_id(self) -> str:
         """Fill the path parameters into the id of the route's resource; empty when it has none."""
@@ -317,6 +341,26 @@ class PolicyTable:
             variant.lower().startswith(OWN_PAGES) or self.match_folded(host, variant) is not node
             for variant in variants
         )
+
+    def is_disguised(self, host: str, path: str, method: str, match: Match) -> bool:
+        """Whether some framework would answer this path as a narrower route that lets other people in.
+
+        `/admin.json` is `/admin` to Rails and Spring: below a broad template it passes only where
+        `/admin` lets in the same people, or where its own route says `allow_suffix`.
+        """
+        rule = match.rule
+        if rule.route.allow_suffix or ("." not in path and "%" not in path):
+            return False
+        node = self.match(host, path)
+        for variant in (path,) if is_plain(path) else readings(path) or ():
+            for alias in aliases(variant):
+                other = self.match_folded(host, alias)
+                if other is None or other is node or not rule.template.covers(alias):
+                    continue
+                narrower = other.rules.get(method)
+                if narrower is None or not narrower.opens_like(rule):
+                    return True
+        return False
 
     def resolve(self, host: str, path: str, method: str) -> Match | Reason:
         """Find the route of a request: NO_ROUTE, METHOD_NOT_ALLOWED, or the route and its path parameters."""

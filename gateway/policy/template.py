@@ -52,6 +52,16 @@ class Template(msgspec.Struct, frozen=True):
         """What the template matches, whatever its parameters are called."""
         return self.segments, self.rest
 
+    def covers(self, path: str) -> bool:
+        """Whether the template matches a path in any case, were there no narrower one."""
+        segments, parts = self.segments, path.split("/")[1:]
+        if len(parts) < len(segments) or (len(parts) > len(segments) and not self.rest):
+            return False
+        return all(
+            segment is None or unquote(segment).lower() == part.lower()
+            for segment, part in zip(segments, parts, strict=False)
+        )
+
     @property
     def folded(self) -> tuple[tuple[str | None, ...], bool]:
         """The shape as an upstream sees it that ignores case and decodes first."""

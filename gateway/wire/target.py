@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from gateway.exchange.reason import Reason
@@ -24,16 +23,43 @@ _SEGMENT: Final = r"[a-z0-9_~-](?:[a-z0-9_.~-]*[a-z0-9_~-])?"
 _PLAIN: Final = re.compile(rf"/(?:(?:{_SEGMENT}/)*(?:{_SEGMENT})?)?").fullmatch
 # pchar and "/" (RFC 3986 §3.3), and what browsers send raw although the grammar says otherwise.
 _PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/|^\[\]{}`-]|%[0-9A-Fa-f]{2})*").fullmatch
+_DEFAULT_PORTS: Final = {b"http": 80, b"https": 443}  # RFC 9110 §4.2
 _QUERY: Final = re.compile(rb"[!\$-~\"]*").fullmatch
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _RAW: Final = re.compile(r"[|^\[\]{}`]")
 _SLASHES: Final = re.compile(r"/{2,}")
 _PARAMETERS: Final = re.compile(r";[^/]*")
-_SPACE: Final = re.compile(r"[\s\x00-\x20\x7f-\xa0\u200b-\u200f\u2028-\u202f\u2060\ufeff]+")
+# White space, controls, and what is shown as nothing (Unicode's default ignorables, the replacement character).
+_SPACE: Final = re.compile(
+    r"[\s\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f\u2060-\u206f"
+    r"\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffd]+"
+)
 _TRAILING_DOTS: Final = re.compile(r"(?<=[^/.])[. ]+(?=/|$)")
-_STREAM: Final = re.compile(r"::\$[^/]*")
+_STREAM: Final = re.compile(r":[^/:]*:\$[^/]*")
 _CUT: Final = re.compile(r"[?#\x00]")
+_WIDE_ESCAPE: Final = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
+# ASP.NET takes a session out of the path: `/(S(token))/admin` (CVE-2023-36899).
+_COOKIELESS: Final = re.compile(r"/\((?:[ASF]\([^/()]*\))+\)(?=/|$)", re.IGNORECASE)
+# Letters that a conversion to an older character set, or a comparison without case, takes for these.
+_BEST_FIT: Final = str.maketrans(
+    {
+        "\u2215": "/",
+        "\u2044": "/",
+        "\u2216": "\\",
+        "\u29f5": "\\",
+        "\u29f9": "\\",
+        "\xa5": "\\",
+        "\u20a9": "\\",
+        "\u0131": "i",
+    }
+)
+# A script that takes the rest of the path as its argument, as front controllers of PHP do.
+_SCRIPT: Final = re.compile(
+    r"((?:/[^/]+)*?)/[^/]+\.(?:php[0-9]?|phtml|cgi|fcgi|pl|py|rb|jsp|jspx|asp|aspx|ashx|cfm|dll)(?=/)", re.IGNORECASE
+)
+_INDEX: Final = re.compile(r"(?:index|default|home|welcome)\.[a-z0-9.]{1,12}", re.IGNORECASE)
+_CLEAR: Final = re.compile(r"[^;%/\\\x00-\x1f\x7f]*").fullmatch
 
 
 class Target(NamedTuple):
@@ -46,6 +72,8 @@ class Target(NamedTuple):
     has_query: bool
     escapes_slash: bool
     """The path holds an encoded slash or backslash."""
+    demands_tls: bool = False
+    """The target itself says `https:`."""
 
     @property
     def text(self) -> bytes:
@@ -60,13 +88,16 @@ def parse_target(raw: bytes, authority: Authority) -> Target | Reason:
     Refuses what no browser sends and what two readers could take differently: a fragment, a raw
     backslash, bytes outside ASCII, escapes of control characters, an incomplete escape.
     """
+    demands_tls = False
     if not raw.startswith(b"/"):
         scheme, found, rest = raw.partition(b"://")
-        if not found or scheme.lower() not in (b"http", b"https"):
+        default = _DEFAULT_PORTS.get(scheme.lower())
+        if not found or default is None:
             return Reason.INVALID_TARGET
+        demands_tls = default == _DEFAULT_PORTS[b"https"]
         cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
         named = parse_authority(rest[:cut])
-        if named is None or named.host != authority.host or (named.port or 0) != (authority.port or 0):
+        if named is None or named.host != authority.host or (named.port or default) != (authority.port or default):
             return Reason.INVALID_TARGET
         raw = rest[cut:] if rest[cut : cut + 1] == b"/" else b"/" + rest[cut:]
     before, mark, query = raw.partition(b"?")
@@ -81,7 +112,7 @@ def parse_target(raw: bytes, authority: Authority) -> Target | Reason:
         path = canonical
     if _QUERY(query) is None:
         return Reason.INVALID_TARGET
-    return Target(path, query, mark == b"?", "%2F" in path or "%5C" in path)
+    return Target(path, query, mark == b"?", "%2F" in path or "%5C" in path, demands_tls)
 
 
 def _canonical(path: str) -> str | None:
@@ -129,16 +160,17 @@ def is_plain(path: str) -> bool:
 def readings(path: str) -> frozenset[str] | None:
     r"""Every plausible way to read a path that starts with `/`; None when there are too many to tell.
 
-    Closed under: percent-decoding (up to three times, as bytes, as UTF-8, with overlong forms), cutting at
-    `?`, `#` and NUL, dropping `;parameters`, `::$streams` and dots at the end of a segment, `\` as `/`, merging slashes, dropping white space and
-    invisible characters, NFKC. Each ends without dot segments; lower-casing is the comparer's work.
+    Closed under: percent-decoding (up to three times, as bytes, as UTF-8, with overlong forms, `%u0061`), cutting at
+    `?`, `#` and NUL, dropping `;parameters`, `::$streams`, cookieless sessions and dots at the end of a segment, `\` as `/`,
+    merging slashes, dropping white space and invisible characters, `+` as a space, NFKC, best-fit conversion
+    (`a` for `\u00e0`, `/` for `\u2215`). Each ends without dot segments; lower-casing is the comparer's work.
     """
     budget = READINGS_BYTES
     seen: set[tuple[str, int]] = {(path, 0)}
     work = [(path, 0)]
     while work:
         text, depth = work.pop()
-        made = {(transform(text), depth) for transform in _TRANSFORMS}
+        made = {(variant, depth) for variant in _variants(text)}
         if depth < MAX_DECODES and "%" in text:
             made.update((decoded, depth + 1) for decoded in _decodings(text))
         made -= seen
@@ -150,29 +182,65 @@ def readings(path: str) -> frozenset[str] | None:
     return frozenset(remove_dot_segments(text if text.startswith("/") else "/" + text) for text, _ in seen)
 
 
+def _variants(text: str) -> list[str]:
+    """One step of every transformation that could change the text. Runs for every unusual path: looks before it works."""
+    made = [_SPACE.sub("", text)]
+    if not text.isascii():
+        made.append(unicodedata.normalize("NFKC", text))
+        made.append(_best_fit(text))
+    if "." in text:
+        made.append(_TRAILING_DOTS.sub("", text))
+        made.append(remove_dot_segments(text))
+    if "//" in text:
+        made.append(_SLASHES.sub("/", text))
+    if "\\" in text:
+        made.append(text.replace("\\", "/"))
+    if ";" in text:
+        made.append(_PARAMETERS.sub("", text))
+    if ":" in text:
+        made.append(_STREAM.sub("", text))
+    if "+" in text:
+        made.append(text.replace("+", " "))
+    if "(" in text:
+        made.append(_COOKIELESS.sub("", text) or "/")
+    if "?" in text or "#" in text or "\0" in text:
+        made.append(_CUT.split(text, maxsplit=1)[0])
+    return made
+
+
 def _decodings(text: str) -> set[str]:
     """One round of percent-decoding: escapes as Latin-1, as UTF-8 where valid, and with overlong sequences collapsed."""
     raw = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
     decoded = {raw}
+    if "%u" in text or "%U" in text:
+        decoded.add(_WIDE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text))
     try:
         as_bytes = raw.encode("latin-1")
     except UnicodeEncodeError:
         return decoded
     if not as_bytes.isascii():
         decoded.add(as_bytes.decode("utf-8", "replace"))
-        decoded.add(_overlong(as_bytes))
+        decoded.add(_overlong(as_bytes, checks=True))
+        decoded.add(_overlong(as_bytes, checks=False))
     return decoded
 
 
-def _overlong(raw: bytes) -> str:
-    """Decode as the careless decoders do that do not check for the shortest form (CVE-2008-2938)."""
+# Bytes of a sequence by the upper six bits of its first; five and six of them were UTF-8 once (RFC 2279).
+_LENGTHS: Final = {first >> 2: 2 if first < 0xE0 else 3 if first < 0xF0 else 4 if first < 0xF8 else 5 if first < 0xFC else 6 for first in range(0xC0, 0x100, 4)}  # fmt: skip
+
+
+def _overlong(raw: bytes, *, checks: bool) -> str:
+    """Decode as the careless decoders do that do not look for the shortest form (CVE-2008-2938).
+
+    Without `checks` any byte counts as a continuation (CVE-2000-0884: `%c0%2f`).
+    """
     out: list[str] = []
     at = 0
     while at < len(raw):
         lead = raw[at]
-        length = 2 if 0xC0 <= lead < 0xE0 else 3 if 0xE0 <= lead < 0xF0 else 4 if 0xF0 <= lead < 0xF8 else 1
+        length = _LENGTHS[lead >> 2] if lead >= 0xC0 else 1
         tail = raw[at + 1 : at + length]
-        if length > 1 and len(tail) == length - 1 and all(0x80 <= byte < 0xC0 for byte in tail):
+        if length > 1 and len(tail) == length - 1 and (not checks or all(0x80 <= byte < 0xC0 for byte in tail)):
             point = lead & (0xFF >> (length + 1))
             for byte in tail:
                 point = point << 6 | byte & 0x3F
@@ -184,14 +252,37 @@ def _overlong(raw: bytes) -> str:
     return "".join(out)
 
 
-_TRANSFORMS: Final[tuple[Callable[[str], str], ...]] = (
-    lambda text: unicodedata.normalize("NFKC", text),
-    lambda text: _SPACE.sub("", text),
-    lambda text: _CUT.split(text, maxsplit=1)[0],
-    lambda text: text.replace("\\", "/"),
-    lambda text: _PARAMETERS.sub("", text),
-    lambda text: _STREAM.sub("", text),
-    lambda text: _TRAILING_DOTS.sub("", text),
-    lambda text: _SLASHES.sub("/", text),
-    remove_dot_segments,
-)
+def _best_fit(text: str) -> str:
+    """Without accents, and with the nearest ASCII character where a narrower character set has no other."""
+    plain = unicodedata.normalize("NFKD", text.translate(_BEST_FIT))
+    return "".join(character for character in plain if not unicodedata.combining(character))
+
+
+def aliases(path: str) -> set[str]:
+    """Addresses that some frameworks answer as if they were this one, although most take them for another resource.
+
+    Without its suffix (`/admin.json`: Rails, Spring, content negotiation), without the name of an index file,
+    and with what follows a script as the path (`/index.php/admin`). Unlike `readings` these are
+    ordinary in themselves: only a narrower route hiding behind one of them makes it ambiguous.
+    """
+    found: set[str] = set()
+    before, _, name = path.rstrip("/").rpartition("/")
+    if "." in name[1:]:
+        found.add(f"{before}/{name[: name.rindex('.')]}")
+        found.add(f"{before}/{name[: name.index('.', 1)]}")
+        if _INDEX.fullmatch(name) is not None:
+            found.add(before + "/")
+    script = _SCRIPT.match(path)
+    if script is not None:
+        rest = path[script.end() :]
+        found.update((rest, script[1] + rest))
+    return found
+
+
+def is_clear(value: str) -> bool:
+    """True if a decoded path segment means one thing: `root;x` and `root%20` may be `root` to an upstream."""
+    return (
+        _CLEAR(value) is not None
+        and value.strip(". ") == value
+        and (value.isascii() or (unicodedata.is_normalized("NFKC", value) and _SPACE.sub(" ", value) == value))
+    )

@@ -1,0 +1,94 @@
+"""A suffix, an index file or a front controller does not lead around a narrower route."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.exchange.reason import Reason
+from gateway.policy import PolicyTable, compile_policy
+
+POLICY = """
+version: 1
+roles: {client: {}, admin: {}}
+routes:
+  - {name: everything, match: {path: "/**", methods: [GET, POST]}, upstream: portal, allow: [{roles: [client]}]}
+  - {name: admin, match: {path: /admin, methods: [GET]}, upstream: portal, allow: [{roles: [admin]}]}
+  - {name: same, match: {path: /same, methods: [GET]}, upstream: portal, allow: [{roles: [client]}]}
+  - {name: open, match: {path: /open, methods: [GET]}, upstream: portal, public: true}
+  - {name: closed, match: {path: "/closed/**", methods: [GET, POST]}, upstream: portal, deny: true}
+  - {name: style, match: {path: /closed.css, methods: [GET]}, upstream: portal, allow: [{roles: [client]}]}
+  - {name: wiki, match: {path: "/wiki.php/**", methods: [GET]}, upstream: portal, allow: [{roles: [client]}]}
+  - {name: item, match: {path: "/items/{id}", methods: [GET]}, upstream: portal, allow: [{roles: [client]}]}
+  - name: owned
+    match: {path: "/owned/{owner}", methods: [GET]}
+    upstream: portal
+    allow: [{roles: [client], when: path.owner != "root"}]
+"""
+
+
+def compiled(text: str = POLICY) -> PolicyTable:
+    return compile_policy({"a.yaml": text}, upstreams=["portal"], tenants=[], hosts=["a"])[0]
+
+
+def passes(table: PolicyTable, path: str, method: str = "GET") -> bool:
+    match = table.resolve("a", path, method)
+    assert not isinstance(match, Reason)
+    return match.is_clear() and not table.is_disguised("a", path, method, match)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin.json", "/Admin.JSON", "/admin.css", "/admin.en.html", "/admin.a.b.c", "/admin.json/", "/admin%252Ejson", "/admin.json;x", "/%EF%BD%81dmin.xml", "/admin/index.php",
+        "/closed.json", "/index.php/admin", "/app/index.php/admin", "/index.php/closed/x", "/x.aspx/admin", "/INDEX.PHP/ADMIN",
+    ],
+)  # fmt: skip
+def test_another_name_of_a_narrower_route_is_refused(path: str) -> None:
+    assert not passes(compiled(), path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admins.json", "/administrator", "/admin-guide.html", "/same.json", "/open.html", "/index.html", "/a/b.tar.gz", "/closed.css", "/wiki.php/admin", "/items/4.json",
+        "/lib/exe/fetch.php", "/lib/exe/fetch.php/x.png", "/.well-known/security.txt", "/.admin", "/x/admin.json",
+    ],
+)  # fmt: skip
+def test_an_ordinary_file_passes(path: str) -> None:
+    assert passes(compiled(), path)
+
+
+def test_a_method_that_the_narrower_route_does_not_know_is_refused() -> None:
+    assert not passes(compiled(), "/same.json", "POST")
+
+
+def test_the_broad_route_may_say_that_suffixes_are_names() -> None:
+    text = POLICY.replace(
+        "upstream: portal, allow: [{roles: [client]}]}",
+        "upstream: portal, allow_suffix: true, allow: [{roles: [client]}]}",
+        1,
+    )
+    assert passes(compiled(text), "/admin.json")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/owned/root;x",
+        "/owned/root%2520",
+        "/owned/root%20",
+        "/owned/root.",
+        "/owned/%EF%BD%92oot",
+        "/owned/ro%E2%80%8Bot",
+    ],
+)
+def test_a_condition_sees_the_parameter_that_the_upstream_sees(path: str) -> None:
+    assert not passes(compiled(), path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/owned/alice", "/owned/alice%20b", "/owned/Andr%C3%A9", "/owned/a+b", "/owned/a@b.example", "/items/root;x"],
+)
+def test_an_ordinary_parameter_passes(path: str) -> None:
+    assert passes(compiled(), path)
