@@ -68,6 +68,14 @@ class EdgeMetrics:
             "gateway_csp_reports_total", "Reports of browsers about content the report-only policy would block."
         )
 
+        self.tls_handshakes = registry.counter(
+            "gateway_tls_handshakes_total", "TLS handshakes that succeeded.", ("version", "resumed")
+        )
+        self.tls_failures = registry.counter(
+            "gateway_tls_handshake_failures_total", "TLS handshakes that failed.", ("reason",)
+        )
+        self.tls_handshakes_open = registry.gauge("gateway_tls_handshakes_open", "TLS handshakes under way.")
+
     def dump(self) -> list[Sample]:
         """Everything counted so far."""
         for metric in (self._requests, self._decisions):
