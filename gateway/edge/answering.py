@@ -13,12 +13,12 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.audit.protocol import GROUP
-from gateway.edge.answers import plain_answer, refusal_answer
+from gateway.edge.answers import CONTINUE, plain_answer, refusal_answer
 from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.hardening import Facts, harden, status_line
 from gateway.edge.peer import Peer
 from gateway.edge.pipeline import admit
-from gateway.edge.resolve import NO_ROUTE
+from gateway.edge.resolve import NO_ROUTE, SERVER_WIDE
 from gateway.edge.snapshot import Upstream
 from gateway.edge.upstream import UpstreamConnection
 from gateway.exchange.reason import Reason
@@ -45,6 +45,8 @@ _READING_ACTIONS: Final = frozenset((None, Action.VIEW, Action.DOWNLOAD))
 _CLIENT_FAULTS: Final = frozenset(
     (Reason.MALFORMED_BODY, Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.OVERLOADED)
 )
+_LOCAL: Final = frozenset(("jwks.json", "csp-report", SERVER_WIDE))
+"""What the edge answers itself."""
 _CLIENT_CLOSED: Final = 499
 _END_OF_CHUNKS: Final = b"0\r\n\r\n"
 NEVER: Final = float("inf")
@@ -211,8 +213,10 @@ class Answering(ABC):
             self.record_failed(x)
         elif refusal is not None:
             self.refuse(x, refusal)
-        elif x.resolution is not None and x.resolution.internal in ("jwks.json", "csp-report"):
+        elif x.resolution is not None and x.resolution.internal in _LOCAL:
             self._answer_locally(x, x.resolution.internal)
+        elif x.fields.max_forwards == 0 and x.method == b"OPTIONS":  # RFC 9110 §7.6.2: we are the last who may answer
+            self._answer_locally(x, SERVER_WIDE)
         elif not x.body_done and x.resolution is not None and x.resolution.internal:
             if x.fields.expects_continue:
                 self._emit_continue()
@@ -333,6 +337,11 @@ class Answering(ABC):
             x.close = x.close or not x.body_done
             self._answer(x, 204, plain_answer(x, 204, b"", b"", now=x.started))
             return
+        if page == SERVER_WIDE and x.resolution is not None:
+            allow = b"allow: %b\r\n" % ", ".join(x.resolution.methods).encode("ascii")
+            x.close = x.close or not x.body_done
+            self._answer(x, 204, plain_answer(x, 204, b"", b"", now=x.started, extra=allow))
+            return
         self.refuse(x, Refusal("route", Reason.METHOD_NOT_ALLOWED))
 
     def _answer(self, x: Exchange, status: int, parts: list[bytes]) -> None:
@@ -352,7 +361,8 @@ class Answering(ABC):
         x.status = head.status
         if head.status == 101:
             x.held = [
-                status_line(101)
+                (CONTINUE if x.fields.expects_continue else b"")  # RFC 9110 §7.8
+                + status_line(101)
                 + head.forward
                 + b"upgrade: websocket\r\nconnection: Upgrade\r\nx-request-id: %b\r\n\r\n" % x.request_id
             ]
@@ -365,6 +375,8 @@ class Answering(ABC):
             parts = self._worker.outgoing.page_head(x, head)
         else:
             parts = self._hardened(x, head)
+        if not head.dated:  # RFC 9110 §6.6.1
+            parts += b"date: %b\r\n" % self._worker.outgoing.date()
         x.held = [b"%b%bx-request-id: %b\r\n%b\r\n" % (parts, self._frame(x, head), x.request_id, self._last_fields(x))]
 
     def on_whole(self, x: Exchange, head: ResponseHead, body: bytes) -> None:

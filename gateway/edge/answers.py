@@ -50,6 +50,8 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
         extra = b"retry-after: %d\r\n" % seconds
     if status == 405 and x.resolution is not None:
         extra = b"allow: %b\r\n" % ", ".join(x.resolution.methods).encode("ascii")
+    if status == 426:  # RFC 9110 §15.5.22, RFC 6455 §4.4
+        extra = b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
     if status == 401:
         extra = b'www-authenticate: Session realm="gateway"\r\n'
     if navigates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
@@ -22,7 +23,7 @@ from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.peer import peer_of
 from gateway.exchange.reason import Reason
 from gateway.wire.chunked import ChunkedDecoder, ChunkedError
-from gateway.wire.request import Fields, RequestLine, parse_fields, parse_request_line
+from gateway.wire.request import Fields, RequestLine, parse_fields, parse_request_line, too_large
 from gateway.wire.response import ResponseHead
 
 if TYPE_CHECKING:
@@ -164,12 +165,12 @@ class Http1Connection(Answering, asyncio.Protocol):
                 self.deadline = monotonic() + wire.head_timeout_s
             self._buffer = buffer
             if len(buffer) > wire.max_head:
-                self._refuse_head(Reason.HEAD_TOO_LARGE)
+                self._refuse_head(too_large(buffer))
             elif _BARE_LF(buffer):
                 self._refuse_head(Reason.MALFORMED_HEAD)
             return
         if end + 4 > wire.max_head:
-            self._refuse_head(Reason.HEAD_TOO_LARGE)
+            self._refuse_head(too_large(buffer[: wire.max_head]))
             return
         line = parse_request_line(buffer, wire.max_target)
         if isinstance(line, Reason):
@@ -187,9 +188,12 @@ class Http1Connection(Answering, asyncio.Protocol):
                 if len(self._memo) >= MEMO_BLOCKS:
                     self._memo.clear()
                 self._memo[block] = fields
-        if (fields.chunked or fields.websocket) and line[2] == 0:  # RFC 9112 §6.1: HTTP/1.0 knows neither
-            self._refuse_head(Reason.AMBIGUOUS_FRAMING, line)
-            return
+        if line[2] == 0:
+            if fields.chunked:  # RFC 9112 §6.1
+                self._refuse_head(Reason.AMBIGUOUS_FRAMING, line)
+                return
+            if fields.websocket or fields.expects_continue:  # RFC 9110 §7.8, §10.1.1: HTTP/1.0 knows neither
+                fields = replace(fields, websocket=False, expects_continue=False)
         if fields.websocket and line[0] != b"GET":  # RFC 6455 §4.1
             self._refuse_head(Reason.MALFORMED_HEAD, line)
             return
@@ -257,6 +261,12 @@ class Http1Connection(Answering, asyncio.Protocol):
         self.refuse(x, Refusal("framing", reason))
 
     def _frame(self, x: Exchange, head: ResponseHead) -> bytes:
+        if head.upgrade and head.status == 426:  # RFC 9110 §15.5.22
+            return b"upgrade: %b\r\nconnection: upgrade\r\n%b" % (head.upgrade, self._delimit(x, head))
+        return self._delimit(x, head)
+
+    @staticmethod
+    def _delimit(x: Exchange, head: ResponseHead) -> bytes:
         if x.method == b"HEAD" or head.status in (204, 304):
             return b"content-length: %d\r\n" % head.length if head.length is not None and head.status != 204 else b""
         if head.length is not None:

@@ -6,6 +6,8 @@ Composes what was decided: the canonical target, the client's fields, then ours.
 from __future__ import annotations
 
 from collections.abc import Callable
+from email.utils import formatdate
+from time import time
 from typing import Final
 
 import msgspec
@@ -17,6 +19,7 @@ from gateway.edge.snapshot import Upstream
 from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, pack_envelope, unpack_events
 from gateway.exchange.reason import Reason
 from gateway.wire.forwarded import forwarding_fields
+from gateway.wire.request import PSEUDONYM
 from gateway.wire.response import ResponseHead
 
 IDENTITIES: Final = 2048
@@ -29,6 +32,14 @@ class Outgoing:
     def __init__(self, report: Callable[[str, str], None]) -> None:
         self._report = report
         self._identities: dict[tuple[str, str], tuple[float, object, bytes]] = {}
+        self._date = (0, b"")
+
+    def date(self) -> bytes:
+        """The time as a field value, for answers whose upstream has no clock; made once a second."""
+        now = int(time())
+        if self._date[0] != now:
+            self._date = now, formatdate(now, usegmt=True).encode("ascii")
+        return self._date[1]
 
     def forget(self) -> None:
         """Sign anew: the configuration changed."""
@@ -57,7 +68,10 @@ class Outgoing:
             fields.forward if not upstream.internal else self._page_fields(x),
             ours,
         ]
-        parts.append(b"%b: %b\r\n" % (upstream.field_names["request_id"], x.request_id))
+        parts.append(
+            b"%b: %b\r\nvia: %b%b %b\r\n"
+            % (upstream.field_names["request_id"], x.request_id, fields.via, x.version, PSEUDONYM)
+        )
         if upstream.internal:
             parts.append(self._envelope(x))
         elif x.entry is not None:

@@ -56,6 +56,8 @@ def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Re
     resolution = x.resolution = s.resolver.resolve(authority, x.raw_target, x.method)
     if resolution.refusal is not None:
         return Refusal("route", resolution.refusal)
+    if resolution.demands_tls and not x.secure:  # RFC 9110 §7.4
+        return Refusal("route", Reason.MISDIRECTED)
     route = x.route = resolution.route
     x.durability = route.durability or s.durability
 

@@ -16,9 +16,13 @@ from gateway.policy import Match, PolicyTable
 from gateway.wire.authority import Authority
 from gateway.wire.target import Target, parse_target
 
+SERVER_WIDE: Final = "options"
+"""`OPTIONS *`: asks about the gateway itself (RFC 9110 §9.3.7)."""
 INTERNAL_PAGES: Final = ("login", "mfa", "enrol", "recovery", "logout", "account", "static", "jwks.json", "csp-report")
 MEMO_ENTRIES: Final = 8192
 MEMO_TARGET_BYTES: Final = 512
+
+_LOCAL_METHODS: Final = {"jwks.json": ("GET", "HEAD", "OPTIONS"), "csp-report": ("POST",)}
 
 NO_ROUTE: Final = Route(name="none", template="", methods=("GET",), upstream="", public=True)
 
@@ -39,7 +43,9 @@ class Resolution:
     path_json: bytes
     resources: bytes
     methods: tuple[str, ...] = ()
-    """What the path allows, for the Allow field of a 405."""
+    """What the path allows, for the Allow field of a 405 and of an answer to OPTIONS."""
+    demands_tls: bool = False
+    """The target itself says `https:`."""
 
 
 class Resolver:
@@ -77,7 +83,7 @@ class Resolver:
     def _resolve(self, authority: Authority, raw: bytes, method: bytes) -> Resolution:
         target = parse_target(raw, authority)
         if isinstance(target, Reason):
-            return self._refused(raw, target)
+            return self._server_wide(raw) if raw == b"*" and method == b"OPTIONS" else self._refused(raw, target)
         path, host = target.path, authority.host
         if self._table.is_ambiguous(host, path):
             return self._refused(raw, Reason.AMBIGUOUS_PATH)
@@ -85,7 +91,10 @@ class Resolver:
         if path.startswith(OWN_PAGES + "/") or path == OWN_PAGES:
             page = path[len(OWN_PAGES) + 1 :].partition("/")[0]
             page = page if page in INTERNAL_PAGES else "other"
-            return Resolution(target, self._internal[page], None, None, page, target.text, path_json, b"")
+            methods = _LOCAL_METHODS.get(page, ())
+            route = self._internal[page]
+            demands_tls = target.demands_tls
+            return Resolution(target, route, None, None, page, target.text, path_json, b"", methods, demands_tls)
         found = self._table.resolve(host, path, method.decode("ascii"))
         if isinstance(found, Reason):
             refused = self._refused(raw, found, path_json)
@@ -97,7 +106,16 @@ class Resolver:
         if not found.is_clear() or self._table.is_disguised(host, path, method.decode("ascii"), found):
             return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
         resources = encode_resources(found.route, found.resource_id())
-        return Resolution(target, found.route, found, None, "", target.text, path_json, resources)
+        methods = node.methods if method == b"OPTIONS" and (node := self._table.match(host, path)) is not None else ()
+        return Resolution(
+            target, found.route, found, None, "", target.text, path_json, resources, methods, target.demands_tls
+        )
+
+    def _server_wide(self, raw: bytes) -> Resolution:
+        route = Route(name="gateway.options", template="*", methods=("OPTIONS",), upstream="gateway", public=True)
+        methods = tuple(sorted({method for rule in self._table.routes.values() for method in rule.methods}))
+        path_json = encode_text(raw, MAX_PATH_BYTES)
+        return Resolution(None, route, None, None, SERVER_WIDE, raw, path_json, b"", methods)
 
     @staticmethod
     def _refused(raw: bytes, reason: Reason, path_json: bytes = b"") -> Resolution:

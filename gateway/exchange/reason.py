@@ -32,6 +32,8 @@ class Reason(StrEnum):
     CODING_NOT_IMPLEMENTED = "coding_not_implemented"
     VERSION_NOT_SUPPORTED = "version_not_supported"
     EXPECTATION_FAILED = "expectation_failed"
+    WEBSOCKET_VERSION = "websocket_version"
+    LOOP_DETECTED = "loop_detected"
     REQUEST_TIMEOUT = "request_timeout"
     # 2 client identity, 3 shed, 4 route
     INVALID_FORWARDED = "invalid_forwarded"
@@ -104,6 +106,10 @@ ANSWERS: dict[Reason, Answer] = {
     ),
     Reason.VERSION_NOT_SUPPORTED: Answer(505, "Version not supported", "The gateway speaks HTTP/1.0 and HTTP/1.1."),
     Reason.EXPECTATION_FAILED: Answer(417, "Expectation failed", "The gateway cannot meet the request's expectation."),
+    Reason.WEBSOCKET_VERSION: Answer(
+        426, "Another version needed", "The gateway speaks version 13 of the WebSocket protocol."
+    ),
+    Reason.LOOP_DETECTED: Answer(508, "Loop detected", "The request came back to the gateway again and again."),
     Reason.REQUEST_TIMEOUT: Answer(408, "Request timed out", "The request took too long to arrive."),
     Reason.INVALID_FORWARDED: Answer(
         400, "Invalid forwarding header", "A proxy in front of the gateway sent a header it cannot read."

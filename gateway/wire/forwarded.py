@@ -115,5 +115,5 @@ def forwarding_fields(client: str, chain: str, *, proto: str, authority: str, po
     return (
         f"x-forwarded-for: {chain}\r\nx-forwarded-proto: {proto}\r\n"
         f"x-forwarded-host: {authority}\r\nx-forwarded-port: {port}\r\n"
-        f"forwarded: for={node};host={quoted};proto={proto}\r\nvia: 1.1 gateway\r\n"
+        f"forwarded: for={node};host={quoted};proto={proto}\r\n"
     ).encode()

@@ -57,6 +57,8 @@ class ResponseHead:
     websocket_accept: bytes = b""
     upgrade: bytes = b""
     content_type: bytes = b""
+    dated: bool = False
+    """The upstream said when it made the answer (RFC 9110 §6.6.1)."""
     events: bytes = b""
     """`X-Gateway-Events` of our own pages; ignored from anybody else."""
     hardened: dict[Hashable, bytes] = field(default_factory=dict)
@@ -80,6 +82,7 @@ def parse_response_head(block: bytes, max_fields: int = 200) -> ResponseHead | N
     named: list[tuple[bytes, bytes]] = []
     weighed: list[tuple[bytes, bytes]] = []
     accept = upgrade = content_type = events = b""
+    dated = False
     for raw, value in lines:
         name = raw.lower()
         if name == b"content-length":
@@ -106,20 +109,26 @@ def parse_response_head(block: bytes, max_fields: int = 200) -> ResponseHead | N
                 accept = value
             elif name == b"content-type":
                 content_type = value
+            elif name == b"date":
+                dated = True
             named.append((name, value))
     minor = 1 if found[1] == b"1" else 0
     if codings and (codings != [b"chunked"] or length is not None or minor == 0):
         return None
+    status = int(found[2])
+    if status == 407 or (status == 205 and length):  # nobody asked for a proxy's credentials; §15.3.6: no content
+        return None
     return ResponseHead(
-        status=int(found[2]),
+        status=status,
         minor=minor,
         forward=b"".join([b"%b: %b\r\n" % pair for pair in named if pair[0] not in nominated]),
-        weighed=tuple(weighed),
+        weighed=tuple([pair for pair in weighed if pair[0] not in nominated]) if nominated else tuple(weighed),
         length=length,
         chunked=bool(codings),
         close=b"close" in nominated or (minor == 0 and b"keep-alive" not in nominated),
         websocket_accept=accept,
         upgrade=upgrade,
         content_type=content_type,
+        dated=dated and b"date" not in nominated,
         events=events,
     )

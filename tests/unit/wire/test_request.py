@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.exchange.reason import Reason
-from gateway.wire.request import Fields, parse_fields, parse_request_line
+from gateway.wire.request import Fields, parse_fields, parse_request_line, too_large
 
 
 def fields_of(block: bytes, mapped: frozenset[bytes] = frozenset()) -> Fields | Reason:
@@ -221,11 +221,80 @@ def test_an_upgrade_that_is_no_websocket_handshake_is_dropped_not_refused() -> N
     for block in (
         b"Connection: upgrade\r\nUpgrade: h2c\r\n",
         b"Upgrade: websocket\r\n",
-        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n",
     ):
         fields = parsed(block)
         assert not fields.websocket
         assert b"upgrade: " not in fields.forward
+
+
+HANDSHAKE = b"Host: a\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n"
+
+
+def test_a_malformed_websocket_handshake_is_refused_not_passed_on() -> None:
+    for block in (
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n",
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        b"Sec-WebSocket-Version: 13\r\n",
+    ):
+        assert fields_of(HANDSHAKE + block) is Reason.MALFORMED_HEAD
+    other = b"Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    assert fields_of(HANDSHAKE + other) is Reason.WEBSOCKET_VERSION
+
+
+def test_a_nominated_cookie_or_credential_goes_no_further() -> None:
+    fields = parsed(b"Connection: Cookie, authorization\r\nCookie: gw=t; a=b\r\nAuthorization: Basic eA==\r\n")
+    assert (fields.forward, fields.authorization, fields.plain_token) == (b"", b"", b"t")
+
+
+def test_max_forwards_counts_down_and_is_bounded() -> None:
+    for sent, kept, on in ((b"0", 0, b""), (b"1", 1, b"0"), (b"007", 7, b"6"), (b"9" * 30, 255, b"254")):
+        fields = parsed(b"Max-Forwards: " + sent + b"\r\n")
+        assert fields.max_forwards == kept
+        assert fields.forward == (b"max-forwards: " + on + b"\r\n" if on else b"")
+    for sent in (b"-1", b"", b"1, 2", b"a"):
+        assert fields_of(b"Host: a\r\nMax-Forwards: " + sent + b"\r\n") is Reason.MALFORMED_HEAD
+
+
+def test_via_is_kept_in_order_and_a_loop_is_noticed() -> None:
+    assert (
+        parsed(b"Via: 1.0 fred, 1.1 p.example (x)\r\nvia:\r\nVIA: 2 b\r\n").via == b"1.0 fred, 1.1 p.example (x), 2 b, "
+    )
+    ours = b"Via: 1.1 gateway\r\n"
+    assert parsed(ours * 4).via.count(b"gateway") == 4
+    assert fields_of(b"Host: a\r\n" + ours * 5) is Reason.LOOP_DETECTED
+    assert fields_of(b"Host: a\r\nVia: " + b"1.1 gateway," * 5 + b"\r\n") is Reason.LOOP_DETECTED
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"deflate,chunked", b"GZIP ,\tChunked"])
+def test_an_unknown_coding_before_chunked_is_501(coding: bytes) -> None:
+    assert fields_of(b"Host: a\r\nTransfer-Encoding: " + coding + b"\r\n") is Reason.CODING_NOT_IMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        b"gzip",
+        b"identity",
+        b"chunked, chunked",
+        b"chunked, gzip",
+        b"identity, chunked",
+        b", chunked",
+        b"xchunked",
+        b"chunked;a",
+    ],
+)
+def test_a_coding_that_does_not_end_in_one_chunked_is_400(coding: bytes) -> None:
+    assert fields_of(b"Host: a\r\nTransfer-Encoding: " + coding + b"\r\n") is Reason.AMBIGUOUS_FRAMING
+
+
+def test_a_request_line_that_never_ends_is_414_and_a_head_that_never_ends_431() -> None:
+    assert too_large(b"GET /" + b"a" * 40000) is Reason.TARGET_TOO_LONG
+    assert too_large(b"GET / HTTP/1.1\r\nA: " + b"a" * 40000) is Reason.HEAD_TOO_LARGE
+    assert too_large(b"\xff" * 40000) is Reason.HEAD_TOO_LARGE
+
+
+def test_a_method_longer_than_any_is_501() -> None:
+    assert parse_request_line(b"A" * 33 + b" / HTTP/1.1\r\n", 100) is Reason.METHOD_NOT_IMPLEMENTED
 
 
 def test_too_many_fields_are_431() -> None:
