@@ -43,6 +43,12 @@ class EdgeMetrics:
             "gateway_decisions_total", "Requests by the stage that decided and its reason.", ("stage", "reason")
         )
         self.connections = registry.gauge("gateway_client_connections", "Open client connections.")
+        self.connections_refused = registry.counter(
+            "gateway_connections_refused_total", "Connections that were turned away.", ("reason",)
+        )
+        self.connections_cut = registry.counter(
+            "gateway_connections_cut_total", "Connections that gave way to another one.", ("reason",)
+        )
         self.tunnels = registry.gauge("gateway_tunnels", "Open WebSocket tunnels.")
         self.upstream_duration = registry.histogram(
             "gateway_upstream_request_duration_seconds", "From the request's head to the answer's head.", ("upstream",)

@@ -63,6 +63,8 @@ class WireLimits:
     max_target: int
     max_body: int
     max_connections: int
+    """Of clients, of one worker."""
+    max_connections_per_client: int
     head_timeout_s: float
     body_timeout_s: float
     idle_timeout_s: float

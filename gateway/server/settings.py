@@ -343,6 +343,8 @@ class HTTP(Section):
     max_body: Size = 1024 * 1024 * 1024
     max_connections: Count = 8192
     """Client connections of one worker."""
+    max_connections_per_client: Count | None = None
+    """Of these, from one address (one /64 of IPv6); None = three quarters. Trusted proxies are no client."""
     head_timeout: Period = 10.0
     """From the first byte of a request to the end of its head."""
     body_timeout: Period = 30.0

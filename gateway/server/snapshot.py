@@ -193,6 +193,7 @@ def _wire(settings: Settings) -> WireLimits:
         max_target=http.max_target,
         max_body=http.max_body,
         max_connections=http.max_connections,
+        max_connections_per_client=http.max_connections_per_client or max(1, http.max_connections * 3 // 4),
         head_timeout_s=http.head_timeout,
         body_timeout_s=http.body_timeout,
         idle_timeout_s=http.idle_timeout,

@@ -111,7 +111,7 @@ def session(**changes: Any) -> Session:
 
 
 WIRE = WireLimits(
-    max_head=16384, max_fields=50, max_target=8192, max_body=1 << 20, max_connections=64,
+    max_head=16384, max_fields=50, max_target=8192, max_body=1 << 20, max_connections=64, max_connections_per_client=64,
     head_timeout_s=5.0, body_timeout_s=5.0, idle_timeout_s=30.0, write_timeout_s=5.0,
 )  # fmt: skip
 
