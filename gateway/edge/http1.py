@@ -36,6 +36,7 @@ MEMO_BLOCKS: Final = 8
 MEMO_BLOCK_BYTES: Final = 2048
 WRITE_BUFFER_BYTES: Final = 128 * 1024
 
+_EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+").sub
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n").search
 _NO_FIELDS: Final = Fields()
 _VERSIONS: Final = (b"1.0", b"1.1")
@@ -157,8 +158,8 @@ class Http1Connection(Answering, asyncio.Protocol):
 
     def _read_head(self, buffer: bytes) -> None:
         wire = self._worker.snapshot.wire
-        if buffer.startswith(b"\r\n"):  # RFC 9112 §2.2: an empty line before the request line
-            buffer = buffer[2:]
+        if buffer.startswith(b"\r\n"):  # RFC 9112 §2.2: empty lines before the request line
+            buffer = _EMPTY_LINES(b"", buffer)
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
             if not self._buffer and buffer:

@@ -11,18 +11,32 @@ Answer = Callable[["Portal", bytes, asyncio.StreamReader, asyncio.StreamWriter],
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
+class _Tapped(asyncio.StreamReader):
+    """Keeps every byte as it came."""
+
+    def __init__(self, heard: bytearray) -> None:
+        super().__init__(limit=1 << 20)
+        self._heard = heard
+
+    def feed_data(self, data: bytes) -> None:
+        self._heard += data
+        super().feed_data(data)
+
+
 class Portal:
     def __init__(self) -> None:
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
         self.connections = 0
+        self.wire: list[bytearray] = []
+        """What each connection sent, byte for byte; a connection that is kept goes on in its own."""
         self.answers: dict[bytes, bytes | Answer] = {}
         self.port = 0
         self._server: asyncio.Server | None = None
         self._visits: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=1 << 20)
+        self._server = await asyncio.get_running_loop().create_server(self._protocol, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -42,6 +56,11 @@ class Portal:
 
     def field(self, name: bytes) -> list[bytes]:
         return re.findall(rb"(?mi)^" + re.escape(name) + rb": (.*)\r$", self.head)
+
+    def _protocol(self) -> asyncio.StreamReaderProtocol:
+        heard = bytearray()
+        self.wire.append(heard)
+        return asyncio.StreamReaderProtocol(_Tapped(heard), self._accept)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Know the connection before its task has begun: a task cancelled before that would never close it."""
@@ -74,7 +93,7 @@ async def read_body(head: bytes, reader: asyncio.StreamReader) -> bytes:
         return await reader.readexactly(int(length[1]))
     if re.search(rb"(?mi)^transfer-encoding: chunked", head):
         body = b""
-        while size := int(await reader.readline(), 16):
+        while size := int(await reader.readuntil(b"\n"), 16):
             body += await reader.readexactly(size)
             await reader.readexactly(2)
         await reader.readexactly(2)
