@@ -16,6 +16,7 @@ from gateway.audit.protocol import GROUP
 from gateway.edge.answers import CONTINUE, plain_answer, refusal_answer
 from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.hardening import Facts, harden, status_line
+from gateway.edge.interrupted import KEEP, interrupt
 from gateway.edge.peer import Peer
 from gateway.edge.pipeline import admit
 from gateway.edge.resolve import NO_ROUTE, SERVER_WIDE
@@ -212,23 +213,30 @@ class Answering(ABC):
         if refusal is not None and refusal.reason is Reason.AUDIT_UNAVAILABLE:
             self.record_failed(x)
         elif refusal is not None:
-            self.refuse(x, refusal)
+            if not x.body_done and interrupt(x, refusal, worker.limits):
+                self._collect(x)  # kept by our pages until after the sign-in
+            else:
+                self.refuse(x, refusal)
         elif x.resolution is not None and x.resolution.internal in _LOCAL:
             self._answer_locally(x, x.resolution.internal)
         elif x.fields.max_forwards == 0 and x.method == b"OPTIONS":  # RFC 9110 §7.6.2: we are the last who may answer
             self._answer_locally(x, SERVER_WIDE)
         elif not x.body_done and x.resolution is not None and x.resolution.internal:
-            if x.fields.expects_continue:
-                self._emit_continue()
-            self._take_body(x)  # a form is here whole before our pages are asked: a slow one must not hold them
+            self._collect(x)
         else:
             self._proceed(x)
+
+    def _collect(self, x: Exchange) -> None:
+        """Wait for the whole body: a form is here before our pages are asked, so that a slow one does not hold them."""
+        if x.fields.expects_continue:
+            self._emit_continue()
+        self._take_body(x)
 
     def _proceed(self, x: Exchange) -> None:
         """Go upstream; what may change something is announced first."""
         if not x.body_done:
             self.pause_request()  # not a byte of a body before somebody takes it
-        if x.method not in SAFE_METHODS or x.route.action not in _READING_ACTIONS:
+        if (x.method not in SAFE_METHODS or x.route.action not in _READING_ACTIONS) and x.allowed:
             x.phase = Phase.INTENT
             self._worker.evidence.record(x, "intent", waits=True, at_least=GROUP)
         else:
@@ -293,7 +301,13 @@ class Answering(ABC):
 
     @staticmethod
     def _collects(x: Exchange) -> bool:
-        return x.phase is Phase.DECIDING and x.allowed and x.resolution is not None and bool(x.resolution.internal)
+        resolution = x.resolution
+        return (
+            x.phase is Phase.DECIDING
+            and resolution is not None
+            and bool(resolution.internal)
+            and (x.allowed or resolution.internal == KEEP)
+        )
 
     @staticmethod
     def _pass_body(x: Exchange, upstream: UpstreamConnection, body: bytes) -> None:
@@ -458,6 +472,10 @@ class Answering(ABC):
         if x.upstream is not None:
             x.upstream.abort()
             x.upstream = None
+        if x.resolution is not None and x.resolution.internal == KEEP and x.phase < Phase.HELD:
+            x.held, x.held_bytes, x.chunked, x.sent, x.close = (), 0, False, 0, True
+            self.refuse(x, Refusal(x.stage, x.reason))  # what it would have been without our pages
+            return
         if reason in _CLIENT_FAULTS:
             x.outcome = "blocked"
         else:

@@ -1,6 +1,8 @@
 """The gateway's own answers: HTML for people, `application/problem+json` (RFC 9457) for programs.
 
-Says what the closed list of reasons says, with the request id; never a word of the request.
+Says what the closed list of reasons says, with the request id; never a word of the request. A person who
+must sign in first is sent there, and only a person: whoever fetches, prefetches or shows a picture would
+take the sign-in page for what it asked for, so it gets 401 and the address of the sign-in (`login_url`).
 """
 
 from __future__ import annotations
@@ -11,38 +13,46 @@ from urllib.parse import quote
 
 import orjson
 
+from gateway.edge.browser import is_framed, page_of, waits_for_page
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.hardening import status_line
+from gateway.edge.interrupted import obstacle
 from gateway.edge.pipeline import retry_after
 from gateway.exchange.reason import ANSWERS, Reason
+from gateway.wire.request import SAFE_METHODS
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_TO_LOGIN: Final = frozenset((Reason.SIGN_IN_REQUIRED, Reason.SESSION_EXPIRED, Reason.SESSION_REVOKED))
-_TO_MFA: Final = {Reason.MFA_REQUIRED: b"/.gateway/mfa", Reason.MFA_ENROLMENT_REQUIRED: b"/.gateway/enrol"}
-_SIGN_IN: Final = _TO_LOGIN | _TO_MFA.keys()
-_OURS: Final = b"cache-control: no-store\r\nx-frame-options: DENY\r\nreferrer-policy: same-origin\r\nvary: accept, sec-fetch-mode\r\n"
+_SIGN_IN: Final = {
+    Reason.SIGN_IN_REQUIRED: b"/.gateway/login",
+    Reason.SESSION_EXPIRED: b"/.gateway/login",
+    Reason.SESSION_REVOKED: b"/.gateway/login",
+    Reason.MFA_REQUIRED: b"/.gateway/mfa",
+    Reason.MFA_ENROLMENT_REQUIRED: b"/.gateway/enrol",
+}
+"""Where the person does what is missing."""
+_OURS: Final = (
+    b"cache-control: no-store\r\nx-frame-options: %b\r\nreferrer-policy: same-origin\r\n"
+    b"vary: accept, cookie, sec-fetch-dest, sec-fetch-mode, sec-purpose, x-requested-with\r\n"
+)
 
 
 def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list[bytes]]:
     """Status, and the head (without Connection and the final CRLF) with the body."""
     reason = refusal.reason
     status = ANSWERS[reason].status
-    s = x.snapshot
-    common = b"date: %b\r\nx-request-id: %b\r\n%b%b" % (
-        formatdate(now, usegmt=True).encode(),
-        x.request_id,
-        _OURS,
-        s.headers.always(secure=x.secure),
-    )
     if reason is Reason.HTTPS_REQUIRED:
-        return _redirect(308, _https_location(x), common)
-    navigates = x.fields.navigates
-    if navigates and x.method in (b"GET", b"HEAD"):
-        if reason in _TO_LOGIN:
-            return _redirect(302, b"/.gateway/login?return_to=" + _return_to(x), common)
-        if reason in _TO_MFA:
-            return _redirect(302, _TO_MFA[reason] + b"?return_to=" + _return_to(x), common)
+        return _redirect(308, _https_location(x), _common(x, now))
+    page = _SIGN_IN.get(reason)
+    is_page = waits_for_page(x.fields)
+    framed = page is not None and is_page and is_framed(x.fields)
+    sign_in = b""
+    if page is not None:
+        reads = x.method in (b"GET", b"HEAD")
+        return_to = _own_target(x) if is_page and reads and not framed else page_of(x)
+        sign_in = page + b"?return_to=" + quote(return_to, safe="/").encode("ascii")
+        if is_page and reads and not framed:
+            return _redirect(302, sign_in, _common(x, now))
     extra = b""
     seconds = 0
     if status in (429, 503):
@@ -54,24 +64,37 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
         extra = b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
     if status == 401:
         extra = b'www-authenticate: Session realm="gateway"\r\n'
-    if navigates:
+    if is_page:
+        s = x.snapshot
         body = s.error_page(
             reason,
             request_id=x.request_id.decode("ascii"),
             detail=f"The rule of “{x.route.name}” says so ({refusal.rule})." if refusal.rule else "",
             retry_after=seconds,
-            sign_in=reason in _SIGN_IN,
+            sign_in=sign_in.decode("ascii"),
+            not_kept=(obstacle(x, reason) or "unavailable") if page and x.method not in SAFE_METHODS else None,
+            framed=framed,
         )
-        kind = b"text/html; charset=utf-8\r\ncontent-security-policy: " + s.error_page_csp
+        csp = s.framed_page_csp if framed else s.error_page_csp
+        kind = b"text/html; charset=utf-8\r\ncontent-security-policy: " + csp
     else:
-        body = problem(reason, x.request_id.decode("ascii"), refusal.rule)
+        body = problem(reason, x.request_id.decode("ascii"), refusal.rule, sign_in)
         kind = b"application/problem+json"
-    head = b"%bcontent-type: %b\r\n%b%bcontent-length: %d\r\n" % (status_line(status), kind, common, extra, len(body))
+    head = b"%bcontent-type: %b\r\n%b%bcontent-length: %d\r\n" % (
+        status_line(status),
+        kind,
+        _common(x, now, framed=framed),
+        extra,
+        len(body),
+    )
     return status, [head, b"" if x.method == b"HEAD" else body]
 
 
-def problem(reason: Reason, request_id: str, rule: str = "") -> bytes:
-    """An RFC 9457 problem document."""
+def problem(reason: Reason, request_id: str, rule: str = "", login_url: bytes = b"") -> bytes:
+    """An RFC 9457 problem document.
+
+    `login_url`: where a person signs in, and what follows then is the page that asked, never what it asked for.
+    """
     answer = ANSWERS[reason]
     document = {
         "type": "about:blank",
@@ -83,6 +106,8 @@ def problem(reason: Reason, request_id: str, rule: str = "") -> bytes:
     }
     if rule:
         document["rule"] = rule
+    if login_url:
+        document["login_url"] = login_url.decode("ascii")
     return orjson.dumps(document)
 
 
@@ -100,13 +125,22 @@ def plain_answer(x: Exchange, status: int, kind: bytes, body: bytes, *, now: flo
     return [head, b"" if x.method == b"HEAD" else body]
 
 
+def _common(x: Exchange, now: float, *, framed: bool = False) -> bytes:
+    """Fields that every refusal carries."""
+    return b"date: %b\r\nx-request-id: %b\r\n%b%b" % (
+        formatdate(now, usegmt=True).encode(),
+        x.request_id,
+        _OURS % (b"SAMEORIGIN" if framed else b"DENY"),
+        x.snapshot.headers.always(secure=x.secure),
+    )
+
+
 def _redirect(status: int, location: bytes, common: bytes) -> tuple[int, list[bytes]]:
     return status, [b"%blocation: %b\r\n%bcontent-length: 0\r\n" % (status_line(status), location, common), b""]
 
 
-def _return_to(x: Exchange) -> bytes:
-    text = x.resolution.text if x.resolution is not None else b"/"
-    return quote(text, safe="/").encode("ascii")
+def _own_target(x: Exchange) -> bytes:
+    return x.resolution.text if x.resolution is not None else b"/"
 
 
 def _https_location(x: Exchange) -> bytes:

@@ -13,8 +13,10 @@ from typing import Final
 import msgspec
 
 from gateway.edge.assertion import ASSERTION_REUSE_S, identity_fields
+from gateway.edge.browser import page_of
 from gateway.edge.exchange import Exchange
 from gateway.edge.hardening import status_line
+from gateway.edge.interrupted import KEEP, interrupted
 from gateway.edge.snapshot import Upstream
 from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, pack_envelope, unpack_events
 from gateway.exchange.reason import Reason
@@ -76,7 +78,7 @@ class Outgoing:
             parts.append(self._envelope(x))
         elif x.entry is not None:
             parts.append(self._identity(x, upstream))
-        if fields.authorization and x.route.authorization == "portal":
+        if fields.authorization and x.route.authorization == "portal" and not upstream.internal:
             parts.append(b"authorization: %b\r\n" % fields.authorization)
         if fields.websocket:
             parts.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
@@ -133,6 +135,9 @@ class Outgoing:
             tenant=x.tenant,
             session=x.entry.session.handle if x.entry is not None else "",
             cookie_name="__Host-gw" if x.secure else "gw",
+            interrupted=interrupted(x, page_of(x))
+            if x.resolution is not None and x.resolution.internal == KEEP
+            else None,
         )
         return b"%b: %b\r\n" % (ENVELOPE_FIELD.encode("ascii"), pack_envelope(envelope))
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gateway.edge.hardening import HeaderRules
 from gateway.edge.resolve import Resolver
+from gateway.exchange.envelope import NotKept
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Durability
 from gateway.policy import PolicyTable
@@ -20,7 +21,15 @@ class ErrorPage(Protocol):
     """Renders a refusal for a person."""
 
     def __call__(
-        self, reason: Reason, *, request_id: str, detail: str = "", retry_after: int = 0, sign_in: bool = False
+        self,
+        reason: Reason,
+        *,
+        request_id: str,
+        detail: str = "",
+        retry_after: int = 0,
+        sign_in: str = "",
+        not_kept: NotKept | None = None,
+        framed: bool = False,
     ) -> bytes:
         """Return a complete HTML document."""
 
@@ -69,6 +78,8 @@ class WireLimits:
     body_timeout_s: float
     idle_timeout_s: float
     write_timeout_s: float
+    kept_form: int = 0
+    """Largest form that is kept while its sender signs in; 0 = none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,8 @@ class Snapshot:
     wire: WireLimits
     error_page: ErrorPage
     error_page_csp: bytes
+    framed_page_csp: bytes
+    """For the one page of ours that may stand in a frame of the portal: that the frame needs a sign-in."""
     sign: Callable[[dict[str, object]], bytes]
     jwks: bytes
     log_requests: bool

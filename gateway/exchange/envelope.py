@@ -16,6 +16,21 @@ ENVELOPE_FIELD = "X-Gateway-Envelope"
 EVENTS_FIELD = "X-Gateway-Events"
 
 
+NotKept = Literal["no_form", "too_large", "unreadable", "full", "unavailable"]
+"""Why what a person sent is lost when they first had to sign in."""
+
+
+class Interrupted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A form for the portal that came when its sender first had to sign in. Its body is the body of the request."""
+
+    target: str
+    """Where it was sent: canonical path and byte-exact query."""
+    return_to: str
+    """The page that it was sent from, where the browser says so; else the start page."""
+    reason: str
+    """`Reason` value: why it was not let through."""
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The edge's word about one request to our own pages."""
 
@@ -32,6 +47,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Handle of the live session the edge found for the cookie; empty when there is none."""
     cookie_name: str
     """`__Host-gw`, or `gw` over plain HTTP."""
+    interrupted: Interrupted | None = None
+    """Only where the edge asks the pages to keep a form: no client can ask for that."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -39,7 +56,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     name: str
     """`login.succeeded`, `login.failed`, `login.locked`, `factor.enrolled`, `factor.verified`, `factor.failed`,
-    `session.created`, `session.rotated`, `session.revoked`, `password.changed`, `recovery.used`, `recovery.replaced`, `logout`."""
+    `session.created`, `session.rotated`, `session.revoked`, `password.changed`, `recovery.used`, `recovery.replaced`, `logout`,
+    `form.kept`, `form.offered`, `form.discarded`."""
     outcome: Literal["success", "failure"] = "success"
     reason: str = ""
     """A `Reason` value for failures."""
@@ -50,6 +68,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     session: str = ""
     amr: tuple[str, ...] = ()
     count: int = 0
+    path: str = ""
+    """Of a kept form: where it was sent, without the query."""
+    size: int = 0
+    """Of a kept form: bytes of its body."""
 
 
 def pack_envelope(envelope: Envelope) -> bytes:

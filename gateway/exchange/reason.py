@@ -77,6 +77,7 @@ class Reason(StrEnum):
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     PASSWORD_REFUSED = "password_refused"  # noqa: S105 - a reason, not a password
     FRESH_SIGN_IN_REQUIRED = "fresh_sign_in_required"
+    SIGN_IN_LOOP = "sign_in_loop"
 
 
 class Answer(NamedTuple):
@@ -167,5 +168,8 @@ ANSWERS: dict[Reason, Answer] = {
         429, "Too many attempts", "Too many attempts failed. Please wait before you try again."
     ),
     Reason.PASSWORD_REFUSED: Answer(400, "Password not accepted", "Please choose another password."),
+    Reason.SIGN_IN_LOOP: Answer(
+        400, "Signing in does not last", "Your browser comes back from signing in without being signed in."
+    ),
     Reason.FRESH_SIGN_IN_REQUIRED: Answer(401, "Please confirm it is you", "This change needs a fresh code."),
 }

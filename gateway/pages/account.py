@@ -8,6 +8,7 @@ from gateway.exchange.reason import ANSWERS, Reason
 from gateway.pages.accounts import Device, Refusal
 from gateway.pages.device import describe_device
 from gateway.pages.factor import ACCOUNT_PAGE
+from gateway.pages.kept import forget_kept
 from gateway.pages.sign_in import to_sign_in, turn_away
 from gateway.pages.visit import Problem, Visit, problem_of
 
@@ -57,6 +58,7 @@ async def revoke(visit: Visit, form: dict[str, str]) -> web.Response:
     if isinstance(result, Refusal):
         return turn_away(visit, result) or to_sign_in(visit)
     if form["handle"] == visit.handle:
+        await forget_kept(visit)
         visit.drop_session()
         visit.end_flow()
         return visit.redirect("/.gateway/login?reason=signed_out")

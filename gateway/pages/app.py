@@ -22,7 +22,7 @@ from gateway.exchange.errors import GatewayError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
-from gateway.pages import account, factor, sign_in
+from gateway.pages import account, circles, factor, kept, sign_in
 from gateway.pages.accounts import Accounts, ClientMaker, ClientT
 from gateway.pages.flow import FlowSeal
 from gateway.pages.form import MAX_FORM_BYTES, PROOF_FIELDS, read_form
@@ -89,13 +89,14 @@ _PAGES = (
     _Page(
         "/.gateway/login",
         sign_in.show_sign_in,
-        _form("sign-in", sign_in.sign_in, "username", "password", "return_to"),
+        _form("sign-in", sign_in.sign_in, "username", "password", "return_to", "again"),
         "none",
     ),
     _Page(
         "/.gateway/mfa", sign_in.show_mfa, _form("mfa", sign_in.prove_factor, "code", "method", "return_to"), "owing"
     ),
     _Page("/.gateway/logout", sign_in.show_sign_out, _form("sign-out", sign_in.sign_out), "any"),
+    _Page(kept.KEPT_PAGE, kept.show_kept, _form("discard", kept.discard_kept), "complete"),
     _Page("/.gateway", _to_account, None, "none"),
     _Page("/.gateway/", _to_account, None, "none"),
     _Page("/.gateway/account", account.show_account, None, "complete"),
@@ -143,6 +144,7 @@ class Dependencies(Generic[ClientT]):
     """What the pages need from the rest of the gateway."""
 
     accounts: Accounts[ClientT]
+    kept: kept.KeptForms
     client: ClientMaker[ClientT]
     flow_key: bytes
     """32 bytes of the keyring's, for the login state alone."""
@@ -164,6 +166,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
     registry = dependencies.registry
     desk = Desk(
         accounts=dependencies.accounts,
+        kept=dependencies.kept,
         client=dependencies.client,
         seal=FlowSeal(dependencies.flow_key, dependencies.random),
         look=dependencies.look,
@@ -181,12 +184,21 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         forms_refused=registry.counter(
             "gateway_forms_refused_total", "Forms that were not looked at, by why.", ("reason",)
         ),
+        kept_forms=registry.counter(
+            "gateway_kept_forms_total", "Forms that sign-in interrupted, by what became of them.", ("outcome",)
+        ),
+        sign_in_loops=registry.counter(
+            "gateway_sign_in_loops_total",
+            "Times a browser was kept from going in circles, by what it lacked.",
+            ("cause",),
+        ),
     )
     app = web.Application(middlewares=[_admit(desk)], client_max_size=MAX_FORM_BYTES)
     for page in (*_PAGES, *_RECOVERY_PAGES) if dependencies.recovery_codes else _PAGES:
         app.router.add_get(page.path, _reader(page))
         if page.form is not None:
             app.router.add_post(page.path, _submitter(desk, page, page.form))
+    app.router.add_post(kept.KEEP, _keep)
     for asset in desk.look.assets:
         app.router.add_get(asset.path, _asset_server(asset))
     return app
@@ -207,8 +219,10 @@ def _admit(desk: Desk) -> Middleware:
         try:
             response = await handler(request)
         except web.HTTPMethodNotAllowed as error:
-            response = refuse(request, Reason.METHOD_NOT_ALLOWED, envelope.request_id)
-            response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+            known = request.path != kept.KEEP
+            response = refuse(request, Reason.METHOD_NOT_ALLOWED if known else Reason.NO_ROUTE, envelope.request_id)
+            if known:
+                response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         except web.HTTPNotFound:
             response = refuse(request, Reason.NO_ROUTE, envelope.request_id)
         except GatewayError as error:
@@ -222,6 +236,14 @@ def _admit(desk: Desk) -> Middleware:
         return response
 
     return admit
+
+
+async def _keep(request: web.Request) -> web.StreamResponse:
+    """Serve the edge, which has a form that a person cannot send yet; for everybody else this page does not exist."""
+    visit = request[_VISIT]
+    if visit.envelope.interrupted is None:
+        raise web.HTTPNotFound
+    return await kept.keep(visit, visit.envelope.interrupted)
 
 
 def _places(error: Exception) -> list[str]:
@@ -265,7 +287,9 @@ def _submitter(desk: Desk, page: _Page, form: _Form) -> Callable[[web.Request], 
         # (4) The anti-forgery token: of this form, this browser, this session.
         if values["form"] != form.name or not visit.flow.owns(values["form_token"], form.name, visit.handle):
             desk.forms_refused.inc((Reason.FORM_EXPIRED,))
-            return await page.show(visit, form_expired())
+            if not visit.flow_came and values.get("again"):
+                return circles.explain(visit, circles.Cause.NO_COOKIES)
+            return await page.show(visit, form_expired() if visit.flow_came else circles.no_cookies())
         return await form.submit(visit, {name: values[name] for name in values.keys() - PROOF_FIELDS})
 
     return submit
@@ -279,7 +303,7 @@ async def _need_session(visit: Visit, page: _Page) -> web.Response | None:
     if page.session == "any":
         return None
     if session is None:
-        if page.session == "complete":
+        if page.session == "complete" and page.path != kept.KEPT_PAGE:
             visit.head_for(factor.ACCOUNT_PAGE)
         return sign_in.to_sign_in(visit, Reason.SESSION_EXPIRED if visit.token else None)
     if page.session == "complete" and session.owes is not Owed.NOTHING:

@@ -13,6 +13,7 @@ from hashlib import sha256
 from html import escape
 from importlib.resources import files
 
+from gateway.exchange.envelope import NotKept
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.pages.moment import wait
 
@@ -32,6 +33,17 @@ ERROR_PAGE_CSP: bytes = (
 ).encode("ascii")
 """The value of `Content-Security-Policy` to send with an error page: nothing but its own style."""
 
+FRAMED_PAGE_CSP: bytes = ERROR_PAGE_CSP.replace(b"frame-ancestors 'none'", b"frame-ancestors 'self'")
+"""The same for a page that says in a frame of the portal that the frame needs a sign-in: a link, nothing to click on twice."""
+
+_NOT_KEPT: dict[NotKept, str] = {
+    "no_form": "What you sent was not kept. Sign in, go back and send it again.",
+    "too_large": "What you sent was not kept: it is too large for that. Sign in, go back and send it again.",
+    "unreadable": "What you sent was not kept: files, and whatever no form of a page has written, cannot be. Sign in, go back and send it again.",
+    "full": "What you sent was not kept: too much of it is waiting already. Sign in, go back and send it again.",
+    "unavailable": "What you sent was not kept: that is not possible right now. Sign in, go back and send it again.",
+}
+
 _REFUSED_TO_A_PERSON = frozenset(
     {Reason.TENANT_MISMATCH, Reason.NO_RULE, Reason.ROLE_MISSING, Reason.CONDITION_FALSE, Reason.CONDITION_FAILED}
 )
@@ -44,12 +56,16 @@ def error_page(
     request_id: str,
     detail: str = "",
     retry_after: int = 0,
-    sign_in: bool = False,
+    sign_in: str = "",
+    not_kept: NotKept | None = None,
+    framed: bool = False,
 ) -> bytes:
     """Build the complete HTML document for `reason`, UTF-8, to be sent with `ERROR_PAGE_CSP`.
 
     `detail` says which rule or role decided, in words fit for the person; `retry_after` is in
-    seconds, 0 = unsaid; `sign_in` offers the way to the sign-in page. Every value is escaped.
+    seconds, 0 = unsaid; `sign_in` is the address of the sign-in page, where that is the way on; `not_kept`
+    says what became of a form; `framed` is for a frame inside the portal, whose person must sign in
+    outside of it. Every value is escaped.
     """
     opening, offers = _RENDERED[reason]
     parts = [opening]
@@ -57,7 +73,12 @@ def error_page(
         parts.append(f'<p class="detail">{escape(detail)}</p>'.encode())
     if retry_after > 0:
         parts.append(f"<p>Please try again in {wait(retry_after)}.</p>".encode())
-    parts.append(_SIGN_IN if sign_in else offers)
+    if not_kept is not None:
+        parts.append(f'<p class="detail">{escape(_NOT_KEPT[not_kept])}</p>'.encode())
+    if framed:
+        parts.append(_framed(sign_in))
+    else:
+        parts.append(_actions((sign_in, "Sign in")) if sign_in else offers)
     parts.append(b'<p class="reference">Reference <code>')
     parts.append(escape(request_id).encode())
     parts.append(b"</code></p></div></main></body></html>\n")
@@ -74,6 +95,16 @@ def _actions(*links: tuple[str, str]) -> bytes:
 
 
 _SIGN_IN = _actions(("/.gateway/login", "Sign in"))
+
+
+def _framed(sign_in: str) -> bytes:
+    """Offer the sign-in in a window of its own: our pages refuse frames, and what stands around this one is not lost."""
+    return (
+        "<p>This part of the page needs you to sign in. That happens in a new window; then come back here.</p>"
+        '<p class="actions">'
+        f'<a class="button" href="{escape(sign_in)}" target="_blank" rel="noopener">Sign in in a new window</a>'
+        '<a class="button quiet" href="">Try again</a></p>'
+    ).encode()
 
 
 def _offers(reason: Reason) -> bytes:

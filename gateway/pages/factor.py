@@ -11,8 +11,8 @@ from markupsafe import Markup
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
 from gateway.pages.accounts import Enrolment, Happened, Refusal
-from gateway.pages.return_to import START_PAGE, safe_return
-from gateway.pages.sign_in import FACTOR_PAGE, empty_code, to_sign_in, turn_away
+from gateway.pages.return_to import safe_return
+from gateway.pages.sign_in import FACTOR_PAGE, empty_code, leave, to_sign_in, turn_away
 from gateway.pages.visit import Problem, Visit, problem_of
 
 ACCOUNT_PAGE = "/.gateway/account"
@@ -68,12 +68,10 @@ async def confirm_factor(visit: Visit, form: dict[str, str]) -> web.Response:
         return turn_away(visit, result) or await show_factor(visit, problem_of(result, "code"))
     visit.desk.factor_checks.inc(("success", "enrolled"))
     visit.take_session(result.token)
-    target = visit.flow.return_to
-    if not result.recovery_codes:
-        visit.end_flow()
-        return visit.redirect(target)
     visit.renew_flow()
-    visit.head_for(START_PAGE)
+    target = leave(visit)
+    if not result.recovery_codes:
+        return visit.redirect(target)
     return visit.page("codes.html", codes=result.recovery_codes, target=target, enrolled=True)
 
 

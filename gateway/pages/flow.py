@@ -34,6 +34,14 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     issued: float
     notice: str = ""
     """Name of the sentence that the next page shows once."""
+    kept: bytes = b""
+    """The secret under which a form waits for the end of the sign-in; empty when none does."""
+    offered: str = ""
+    """Where the form goes that was offered last: a path."""
+    sent: tuple[float, ...] = ()
+    """When the browser was sent to sign in, lately."""
+    signed_in: float = 0.0
+    """When a sign-in was completed from here; 0 = not yet."""
 
     def token(self, form: str, session: str) -> str:
         """Derive the anti-forgery token of one form, for one session handle (empty before sign-in)."""

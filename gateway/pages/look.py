@@ -16,8 +16,10 @@ from gateway.pages.moment import ago, iso, stamp
 
 TEMPLATES = (
     "account.html",
+    "circles.html",
     "codes.html",
     "factor.html",
+    "kept.html",
     "login.html",
     "logout.html",
     "mfa.html",

@@ -48,6 +48,11 @@ def safe_return(value: str) -> str:
     return value if _is_plain(path) else START_PAGE
 
 
+def is_own_page(target: str) -> bool:
+    """Report whether a harmless path is one of ours: what sign-in may lead to, and nothing of the portal's."""
+    return target.partition("?")[0] in _OWN_PAGES
+
+
 def _is_plain(path: str) -> bool:
     """Report whether one reading of a path stays inside the portal."""
     folded = normalize("NFKC", path).casefold()

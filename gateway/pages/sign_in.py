@@ -10,8 +10,10 @@ from aiohttp import web
 
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.exchange.session import Owed, Session
+from gateway.pages import circles
 from gateway.pages.accounts import Refusal, SignedIn
-from gateway.pages.return_to import safe_return
+from gateway.pages.kept import KEPT_PAGE, forget_kept
+from gateway.pages.return_to import START_PAGE, safe_return
 from gateway.pages.visit import Problem, Visit, problem_of
 
 SIGN_IN_PAGE = "/.gateway/login"
@@ -36,15 +38,21 @@ def owed_page(session: Session) -> str:
 
 
 def advance(visit: Visit, signed_in: SignedIn) -> web.Response:
-    """Go on with a new session: to the page it owes, else where the person wanted to go."""
+    """Go on with a new session: to the page it owes, then to a form that waits, else where the person wanted to go."""
     visit.take_session(signed_in.token)
     target = owed_page(signed_in.session)
-    if target:
-        visit.renew_flow()
-        return visit.redirect(target)
+    visit.renew_flow()
+    return visit.redirect(target or leave(visit))
+
+
+def leave(visit: Visit) -> str:
+    """End the sign-in and name where the person goes now."""
+    if visit.flow.kept:
+        return KEPT_PAGE
     target = visit.flow.return_to
-    visit.end_flow()
-    return visit.redirect(target)
+    visit.change_flow(return_to=START_PAGE)
+    circles.note_sign_in(visit)
+    return target
 
 
 def to_sign_in(visit: Visit, reason: Reason | None = None) -> web.Response:
@@ -74,6 +82,7 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
     if "return_to" in query:
         visit.head_for(safe_return(query["return_to"]))
     reason = query.get("reason", "")
+    cause: circles.Cause | None = None
     if problem is None and reason != Reason.FRESH_SIGN_IN_REQUIRED:
         session = await visit.identify()
         if session is None and visit.token:
@@ -81,10 +90,22 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
         # The form is for whoever signs in next: it must not die with the session that is there.
         visit.session = None
         if session is not None and session.owes is Owed.NOTHING:
+            if visit.flow.kept:
+                return visit.redirect(KEPT_PAGE)
             # Not a redirect: whoever was sent here by a refusal would go in circles.
             return visit.page("signed_in.html", session=session, return_to=visit.flow.return_to)
+        if session is None and "return_to" in query:
+            cause, turns = circles.note_arrival(visit)
+            if cause is not None and turns:
+                return circles.explain(visit, cause)
     return visit.page(
-        "login.html", problem=problem, name=name, return_to=visit.flow.return_to, notice=_notice(reason, problem)
+        "login.html",
+        problem=problem,
+        name=name,
+        return_to=visit.flow.return_to,
+        notice=circles.notice_of(cause) if cause is not None else _notice(reason, problem),
+        is_kept=bool(visit.flow.kept),
+        again=problem is not None and not visit.flow_came,
     )
 
 
@@ -121,6 +142,7 @@ async def sign_in(visit: Visit, form: dict[str, str]) -> web.Response:
     visit.record(result)
     if isinstance(result, Refusal):
         visit.desk.sign_ins.inc(("failure", result.reason))
+        circles.note_attempt(visit)
         return await show_sign_in(visit, problem_of(result, "username", "password"), name)
     visit.desk.sign_ins.inc(("success", result.session.owes or "complete"))
     return advance(visit, result)
@@ -137,7 +159,13 @@ async def show_mfa(visit: Visit, problem: Problem | None = None, method: str = "
     if visit.session is not None and visit.session.owes is Owed.ENROLMENT:
         return visit.redirect(FACTOR_PAGE)
     recovery = visit.desk.recovery_codes and (method or query.get("method", "")) == "recovery"
-    return visit.page("mfa.html", problem=problem, recovery=recovery, return_to=visit.flow.return_to)
+    return visit.page(
+        "mfa.html",
+        problem=problem,
+        recovery=recovery,
+        return_to=visit.flow.return_to,
+        is_kept=bool(visit.flow.kept),
+    )
 
 
 async def prove_factor(visit: Visit, form: dict[str, str]) -> web.Response:
@@ -179,6 +207,7 @@ async def sign_out(visit: Visit, form: dict[str, str]) -> web.Response:  # noqa:
     """End the session and take both cookies away."""
     result = await visit.desk.accounts.sign_out(visit.token, client=visit.client, now=visit.now)
     visit.record(result)
+    await forget_kept(visit)
     visit.drop_session()
     visit.end_flow()
     response = visit.redirect(f"{SIGN_IN_PAGE}?reason={_SIGNED_OUT}")

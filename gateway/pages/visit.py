@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
@@ -20,6 +20,9 @@ from gateway.pages.look import SECURITY_HEADERS, Look, make_nonce, page_csp
 from gateway.pages.moment import wait
 from gateway.session.token import MAX_COOKIE_BYTES
 
+if TYPE_CHECKING:
+    from gateway.pages.kept import KeptForms
+
 _COOKIE_NAMES = {"https": "__Host-gw", "http": "gw"}
 _UNAVAILABLE_RETRY_S = 2
 
@@ -29,6 +32,7 @@ class Desk:
     """What all visits share: the seams to the rest of the gateway, made once by `create_app`."""
 
     accounts: Accounts[Any]
+    kept: KeptForms
     client: ClientMaker[Any]
     seal: FlowSeal
     look: Look
@@ -40,6 +44,8 @@ class Desk:
     sign_ins: Counter
     factor_checks: Counter
     forms_refused: Counter
+    kept_forms: Counter
+    sign_in_loops: Counter
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,10 +93,13 @@ class Visit:
     client: Any
     flow: Flow
     flow_changed: bool
+    flow_came: bool
+    """The browser sent a login state of ours, so it keeps our cookies."""
     session: Session | None = None
     events: list[Event] = field(default_factory=list)
     _session_cookie: str | None = None
     _flow_ended: bool = False
+    _flow_lifetime_s: float = FLOW_LIFETIME_S
 
     @property
     def origin(self) -> str:
@@ -116,7 +125,7 @@ class Visit:
         """Remember where the browser wants to go after sign-in; already judged by `safe_return`."""
         self.change_flow(return_to=return_to)
 
-    def change_flow(self, **changes: str) -> None:
+    def change_flow(self, **changes: str | bytes | float | tuple[float, ...]) -> None:
         """Change the login state; its cookie goes out with the answer."""
         changed = msgspec.structs.replace(self.flow, **changes)
         if changed != self.flow:
@@ -126,12 +135,16 @@ class Visit:
     def renew_flow(self) -> None:
         """Give the login state a fresh secret: forms from before a sign-in are void after it."""
         fresh = self.desk.seal.begin(self.flow.return_to, self.now)
-        self.flow = msgspec.structs.replace(fresh, notice=self.flow.notice)
+        self.flow = msgspec.structs.replace(self.flow, secret=fresh.secret, issued=fresh.issued)
         self.flow_changed = True
 
     def end_flow(self) -> None:
         """Delete the login state."""
         self._flow_ended = True
+
+    def shorten_flow(self, seconds: float) -> None:
+        """Keep the login state for a moment only."""
+        self._flow_lifetime_s = seconds
 
     def take_session(self, token: bytes) -> None:
         """Give the browser a new session cookie (ASVS 7.2.4: never the one it came with)."""
@@ -182,7 +195,9 @@ class Visit:
             response.headers.add("Set-Cookie", f"{name}-flow={attributes}; Max-Age=0")
         elif self.flow_changed:
             sealed = self.desk.seal.close(self.flow, self.origin)
-            response.headers.add("Set-Cookie", f"{name}-flow={sealed}{attributes}; Max-Age={int(FLOW_LIFETIME_S)}")
+            response.headers.add(
+                "Set-Cookie", f"{name}-flow={sealed}{attributes}; Max-Age={int(self._flow_lifetime_s)}"
+            )
         return response
 
 
@@ -256,6 +271,7 @@ def begin_visit(desk: Desk, request: web.Request, envelope: Envelope) -> Visit:
         ),
         flow=flow if flow is not None else desk.seal.begin("/", now),
         flow_changed=flow is None,
+        flow_came=flow is not None,
     )
 
 

@@ -175,6 +175,8 @@ Duration = Annotated[float, PlainValidator(_seconds)]
 """Seconds, from `15m`; zero is allowed."""
 Period = Annotated[float, PlainValidator(lambda value: _positive(_seconds(value)))]
 """Seconds, from `15m`; more than zero."""
+Allowance = Annotated[int, PlainValidator(_bytes)]
+"""Bytes, as `Size`; zero allows nothing."""
 Size = Annotated[int, PlainValidator(lambda value: int(_positive(_bytes(value))))]
 """Bytes, from `25MiB`; more than zero."""
 Rate = Annotated[float, PlainValidator(lambda value: _positive(_per_second(value)))]

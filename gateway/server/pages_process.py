@@ -32,6 +32,7 @@ from gateway.store.accounts import AccountOptions, Accounts, Client
 from gateway.store.breach_online import OnlineBreachedPasswords
 from gateway.store.breached import LocalBreachedPasswords
 from gateway.store.executor import hashing_executor, store_executor
+from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
 from gateway.store.places import open_places
 from gateway.store.sqlite import SQLiteStore
@@ -137,6 +138,7 @@ class PagesProcess:
         return create_app(
             Dependencies(
                 accounts=accounts,
+                kept=KeptForms(store, keyring=keyring, executor=self._storing),
                 client=Client,
                 flow_key=keyring.derive("flow"),
                 registry=self._registry,

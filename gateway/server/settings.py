@@ -30,6 +30,7 @@ from gateway.document.source import Diagnostic, Document, DocumentError, did_you
 from gateway.exchange.route import Durability, LimitSpec
 from gateway.server.fields import (
     Address,
+    Allowance,
     Bind,
     Count,
     Duration,
@@ -51,6 +52,7 @@ from gateway.server.unbuilt import Place, find_unbuilt
 LOGIN_LIMIT: Final = "login"
 """Name of the limit that counts attempts to sign in; it holds even when `limits` is absent."""
 MAX_WORKERS: Final = 256
+LARGEST_KEPT_FORM: Final = 64 * 1024
 MAX_DRAIN_S: Final = 7.0
 """The whole tree of processes ends within 10 s of SIGTERM."""
 _UNMAPPABLE: Final = frozenset(
@@ -351,6 +353,8 @@ class HTTP(Section):
     """Longest silence inside a request body."""
     idle_timeout: Period = 75.0
     """Longest silence between two requests of a connection."""
+    kept_form: Annotated[Allowance, Field(le=LARGEST_KEPT_FORM)] = LARGEST_KEPT_FORM
+    """A form that is kept while its sender signs in; 0 = none is."""
     write_timeout: Period = 60.0
     """Longest time in which a client takes no byte of an answer."""
     handshake_timeout: Period = 10.0

@@ -16,7 +16,7 @@ from gateway.edge.resolve import Resolver
 from gateway.edge.snapshot import Server, Snapshot, Upstream, WireLimits
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.route import LimitSpec
-from gateway.pages.errors import ERROR_PAGE_CSP, error_page
+from gateway.pages.errors import ERROR_PAGE_CSP, FRAMED_PAGE_CSP, error_page
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
 from gateway.server.run_directory import PAGES_SOCKET_NAME
@@ -71,6 +71,7 @@ def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
         wire=_wire(settings),
         error_page=error_page,
         error_page_csp=ERROR_PAGE_CSP,
+        framed_page_csp=FRAMED_PAGE_CSP,
         sign=signer(keyring),
         jwks=key_set(keyring, time.time()),
         log_requests=settings.logging.requests,
@@ -198,4 +199,5 @@ def _wire(settings: Settings) -> WireLimits:
         body_timeout_s=http.body_timeout,
         idle_timeout_s=http.idle_timeout,
         write_timeout_s=http.write_timeout,
+        kept_form=http.kept_form,
     )

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.store.ownership import hand_over, make_directory
 
 BUSY_WAIT_S: Final = 0.25
+NO_ADDITIONS: Final[Mapping[str, str]] = MappingProxyType({})
 _PRIMARY_CODE: Final = 0xFF
 _TEXTS: Final = {
     sqlite3.SQLITE_BUSY: "is locked by another process; if it lasts, look for a backup or a shell that holds it open",
@@ -44,12 +46,25 @@ class Database:
     """
 
     def __init__(
-        self, path: Path, *, schema: Sequence[str], version: int, create: bool = False, durable: bool = True
+        self,
+        path: Path,
+        *,
+        schema: Sequence[str],
+        version: int,
+        additions: Mapping[str, str] = NO_ADDITIONS,
+        create: bool = False,
+        durable: bool = True,
     ) -> None:
+        """Open the file; with `create` make what is missing of it.
+
+        `additions` are statements by the name of what they make. They leave the version as it is, so that
+        the gateway of before still reads the file: an upgrade can be taken back.
+        """
         self._path = path
         self._place = str(path)
         self._schema = schema
         self._version = version
+        self._additions = additions
         self._durable = durable
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -174,6 +189,12 @@ class Database:
                     for statement in self._schema:
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version={self._version:d}")
+                connection.execute("COMMIT")
+            known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if not self._additions.keys() <= known:
+                connection.execute("BEGIN EXCLUSIVE")
+                for statement in self._additions.values():
+                    connection.execute(statement)
                 connection.execute("COMMIT")
         except sqlite3.Error as exc:
             raise self._failed(exc) from exc

@@ -64,8 +64,34 @@ SCHEMA: Final = (
     ) STRICT, WITHOUT ROWID
     """,
 )
+ENDED_S: Final = 12 * 3600
+"""How long an ended session is still known to have been a certain person's."""
+ADDITIONS: Final = {
+    # Whose session a dead cookie was, by look-up token: a form that it came with is that person's alone.
+    "ended": """
+    CREATE TABLE IF NOT EXISTS ended (id BLOB PRIMARY KEY, user BLOB NOT NULL, until REAL NOT NULL) STRICT, WITHOUT ROWID
+    """,
+    "sessions_ended": f"""
+    CREATE TRIGGER IF NOT EXISTS sessions_ended AFTER DELETE ON sessions BEGIN
+        INSERT OR REPLACE INTO ended (id, user, until) VALUES (OLD.id, OLD.user, OLD.seen + OLD.idle_s + {ENDED_S});
+    END
+    """,  # noqa: S608 - a constant of ours
+    # user is a look-up token, empty when nobody knows whose browser it is.
+    "kept": """
+    CREATE TABLE IF NOT EXISTS kept (
+        id BLOB PRIMARY KEY, user BLOB NOT NULL, expires REAL NOT NULL, key INTEGER NOT NULL, sealed BLOB NOT NULL
+    ) STRICT
+    """,
+}
+"""What came after the first schema."""
+MAX_KEPT: Final = 1024
+"""Forms kept at once, 64 KiB each at most."""
+MAX_KEPT_UNKNOWN: Final = 256
+"""Of them for browsers without a session that anybody remembers: the part that strangers can fill."""
+MAX_KEPT_EACH: Final = 4
+"""Of one person; at one more the oldest goes."""
 RESEAL_BATCH: Final = 500
-_SEALED_TABLES: Final = {"sessions": "id", "users": "id", "factors": "user", "enrolments": "handle"}
+_SEALED_TABLES: Final = {"sessions": "id", "users": "id", "factors": "user", "enrolments": "handle", "kept": "id"}
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _SESSION: Final = msgspec.msgpack.Decoder(Session)
 _USER: Final = msgspec.msgpack.Decoder(User)
@@ -115,7 +141,9 @@ class SQLiteStore:
         """
         self._sealer = Sealer(keyring, random)
         self._random = random
-        self._database = Database(state_dir / STATE_NAME, schema=SCHEMA, version=SCHEMA_VERSION, create=create)
+        self._database = Database(
+            state_dir / STATE_NAME, schema=SCHEMA, version=SCHEMA_VERSION, additions=ADDITIONS, create=create
+        )
         # What a power cut may undo without harm is not synced: counts of attempts, secrets nobody has proven.
         self._passing = self._database.twin(durable=False)
         self.generations = Generations(state_dir / GENERATIONS_NAME, create=create, random=random)
@@ -337,6 +365,7 @@ class SQLiteStore:
             if stored is None:
                 return None
             self._delete_factor(change.connection, old.id)
+            change.connection.execute("DELETE FROM kept WHERE user = ?", (self._sealer.token("user", old.id),))
             if factor is not None:
                 self._put_factor(change.connection, old.id, factor, (), now)
             return stored, self._end_where(change, "user = ?", (self._sealer.token("user", old.id),))
@@ -347,6 +376,7 @@ class SQLiteStore:
             if change.connection.execute("DELETE FROM users WHERE id = ?", (user_id,)).rowcount != 1:
                 return None
             self._delete_factor(change.connection, user_id)
+            change.connection.execute("DELETE FROM kept WHERE user = ?", (self._sealer.token("user", user_id),))
             return self._end_where(change, "user = ?", (self._sealer.token("user", user_id),))
 
     # Factors
@@ -448,6 +478,54 @@ class SQLiteStore:
             token = self._sealer.token("user", pending.user_id)
             return self._end_where(change, "user = ? AND id != ?", (token, to))
 
+    # Kept forms: what a browser sent when it first had to sign in
+
+    def person(self, user_id: str) -> bytes:
+        """Return the look-up token that stands for a person in the rows."""
+        return self._sealer.token("user", user_id)
+
+    def person_of(self, row: bytes) -> bytes:
+        """Return the person whose session this row is, or was within half a day; empty when nobody remembers."""
+        rows = self._database.read(
+            "SELECT user FROM sessions WHERE id = ?1 UNION ALL SELECT user FROM ended WHERE id = ?1", (row,)
+        )
+        return rows[0][0] if rows else b""
+
+    def keep_form(self, row: bytes, value: bytes, *, person: bytes, expires: float, now: float) -> bool:
+        """Keep a form, in place of what the row held; False when there is no room for more."""
+        key, sealed = self._sealer.seal("kept", row, value, now)
+        with self._passing.write() as connection:
+            connection.execute("DELETE FROM kept WHERE id = ? OR expires <= ?", (row, now))
+            if person:
+                connection.execute(
+                    "DELETE FROM kept WHERE id IN (SELECT id FROM kept WHERE user = ? ORDER BY expires DESC LIMIT -1 OFFSET ?)",
+                    (person, MAX_KEPT_EACH - 1),
+                )
+            counts = connection.execute("SELECT count(*), count(*) FILTER (WHERE user = ?) FROM kept", (b"",))
+            total, unknown = counts.fetchone()
+            if total >= MAX_KEPT or (not person and unknown >= MAX_KEPT_UNKNOWN):
+                return False
+            connection.execute(
+                "INSERT INTO kept (id, user, expires, key, sealed) VALUES (?, ?, ?, ?, ?)",
+                (row, person, expires, key, sealed),
+            )
+            return True
+
+    def take_form(self, row: bytes, *, now: float) -> tuple[bytes, bytes] | None:
+        """Remove a kept form and return whose it is and what was kept: of two requests exactly one gets it."""
+        with self._passing.write() as connection:
+            rows = connection.execute(
+                "DELETE FROM kept WHERE id = ? AND expires > ? RETURNING user, sealed", (row, now)
+            ).fetchall()
+        return (rows[0][0], self._sealer.open("kept", row, rows[0][1])) if rows else None
+
+    def drop_forms(self, *, row: bytes, person: bytes) -> int:
+        """Remove the form of a row and every form of a person; returns how many. Either may be empty."""
+        with self._passing.write() as connection:
+            return connection.execute(
+                "DELETE FROM kept WHERE id = ?1 OR (user = ?2 AND ?2 != ?3)", (row, person, b"")
+            ).rowcount
+
     # Attempts
 
     def admit_attempt(self, keys: Sequence[tuple[bytes, Throttle]], *, now: float) -> float:
@@ -490,6 +568,8 @@ class SQLiteStore:
             ).rowcount
             connection.execute("DELETE FROM enrolments WHERE expires <= ?", (now,))
             connection.execute("DELETE FROM attempts WHERE forget <= ?", (now,))
+            connection.execute("DELETE FROM ended WHERE until <= ?", (now,))
+            connection.execute("DELETE FROM kept WHERE expires <= ?", (now,))
         return Upkeep(expired=expired, resealed=self._reseal(now), healed=self.generations.heal())
 
     def key_use(self) -> dict[int, int]:

@@ -20,13 +20,22 @@ import pyotp
 from argon2.profiles import CHEAPEST
 
 from gateway.authn.password import SALT_BYTES, Hasher
-from gateway.exchange.envelope import ENVELOPE_FIELD, EVENTS_FIELD, Envelope, Event, pack_envelope, unpack_events
+from gateway.exchange.envelope import (
+    ENVELOPE_FIELD,
+    EVENTS_FIELD,
+    Envelope,
+    Event,
+    Interrupted,
+    pack_envelope,
+    unpack_events,
+)
 from gateway.exchange.metrics import Registry
 from gateway.pages.app import Dependencies, create_app
 from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
 from gateway.store.accounts import AccountOptions, Accounts, Client
 from gateway.store.executor import hashing_executor, store_executor
+from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
 from gateway.store.records import Factor, User
 from gateway.store.sqlite import SQLiteStore
@@ -137,7 +146,7 @@ class Browser:
     def cookie_name(self) -> str:
         return "__Host-gw" if self.scheme == "https" else "gw"
 
-    def envelope(self) -> str:
+    def envelope(self, interrupted: Interrupted | None = None) -> str:
         return pack_envelope(
             Envelope(
                 request_id="01REQUEST",
@@ -148,13 +157,20 @@ class Browser:
                 tenant=self.tenant,
                 session="",
                 cookie_name=self.cookie_name,
+                interrupted=interrupted,
             )
         ).decode()
 
     async def send(
-        self, method: str, target: str, body: bytes | None = None, headers: list[tuple[str, str]] | None = None
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        headers: list[tuple[str, str]] | None = None,
+        interrupted: Interrupted | None = None,
     ) -> Answer:
-        fields = [(ENVELOPE_FIELD, self.envelope()), ("User-Agent", self.user_agent), *(headers or [])]
+        envelope = self.envelope(interrupted) if interrupted is not None else self.envelope()
+        fields = [(ENVELOPE_FIELD, envelope), ("User-Agent", self.user_agent), *(headers or [])]
         if self.jar and not any(name == "Cookie" for name, _ in fields):
             fields.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self.jar.items())))
         if body is not None and not any(name == "Content-Type" for name, _ in fields):
@@ -249,6 +265,7 @@ async def open_site(directory: Path, state: Path, keyring: Keyring, **options: A
     app = create_app(
         Dependencies(
             accounts=options.pop("accounts", accounts),
+            kept=KeptForms(store, keyring=keyring, executor=storing),
             client=Client,
             flow_key=keyring.derive("flow"),
             registry=registry,

@@ -13,7 +13,8 @@ from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, pack_envelope
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.pages.app import Dependencies, create_app
 from gateway.store.accounts import Client
-from gateway.store.executor import OverloadedError
+from gateway.store.executor import OverloadedError, store_executor
+from gateway.store.kept import KeptForms
 from tests.fakes.pages_site import LOOK, PASSWORD, Browser, Site
 
 PAGES = ["/.gateway/login", "/.gateway/mfa", "/.gateway/logout", "/.gateway/account", "/.gateway/enrol"]
@@ -340,5 +341,12 @@ async def test_a_dependency_that_fails_refuses_without_a_word_of_its_own(
 def test_a_flow_key_of_another_length_is_refused(site: Site) -> None:
     with pytest.raises(ValueError, match="AESGCM key"):
         create_app(
-            Dependencies(accounts=site.accounts, client=Client, flow_key=b"short", registry=site.registry, look=LOOK)
+            Dependencies(
+                accounts=site.accounts,
+                kept=KeptForms(site.store, keyring=site.keyring, executor=store_executor()),
+                client=Client,
+                flow_key=b"short",
+                registry=site.registry,
+                look=LOOK,
+            )
         )

@@ -82,7 +82,7 @@ def test_a_refusal_shows_which_rule_decided_and_offers_another_account() -> None
 
 
 def test_sign_in_is_offered_where_asked_for_and_where_the_status_says_so() -> None:
-    assert "/.gateway/login" in outline(error_page(Reason.NO_ROUTE, request_id="r", sign_in=True)).links
+    assert "/.gateway/login" in outline(error_page(Reason.NO_ROUTE, request_id="r", sign_in="/.gateway/login")).links
     assert "/.gateway/login" in outline(error_page(Reason.SESSION_EXPIRED, request_id="r")).links
     assert "/.gateway/login" not in outline(error_page(Reason.NO_ROUTE, request_id="r")).links
 
