@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,66 +45,131 @@ class Refusal(NamedTuple):
     retry_after_s: float = 0.0
 
 
-@dataclass(slots=True, eq=False)
 class Exchange:
-    """State of one request. Owned by its client connection."""
+    """State of one request. Owned by its client connection.
 
-    client: Answering
-    peer: Peer
-    snapshot: Snapshot
-    request_id: bytes
-    method: bytes
-    raw_target: bytes
-    version: bytes
-    """HTTP version as records say it: `1.1`."""
-    fields: Fields
-    started: float
-    """Unix time."""
-    started_mono: float
-    secure: bool
-    client_ip: str
-    route: Route
-    chain: str = ""
-    """The client and the trusted proxies between it and us; empty when there are none."""
-    tenant: str = ""
-    resolution: Resolution | None = None
-    entry: SessionEntry | None = None
-    durability: Durability = Durability.GROUP
-    phase: Phase = Phase.DECIDING
-    # what was decided
-    stage: str = ""
-    reason: Reason = Reason.INTERNAL_ERROR
-    rule: str = ""
-    allowed: bool = False
-    # request body
-    body_left: int = 0
-    """Bytes of a Content-Length body still to come."""
-    received: int = 0
-    body_done: bool = True
-    form: bytes = b""
-    """Body of a form for our own pages, collected whole before they are asked."""
-    # upstream
-    destination: Upstream | None = None
-    """Where the route leads; settled when the request is admitted."""
-    upstream: UpstreamConnection | None = None
-    sent_at: float = 0.0
-    attempts: int = 0
-    # answer
-    status: int = 0
-    held: list[bytes] | tuple[bytes, ...] = ()
-    """What waits for a record."""
-    held_bytes: int = 0
-    chunked: bool = False
-    """The answer goes out in chunks."""
-    sent: int = 0
-    """Body bytes of the answer, before framing."""
-    ended: bool = False
-    recorded_single: bool = False
-    """The record that was written closes the exchange too."""
-    close: bool = False
-    tunnel: bool = False
-    outcome: str = "completed"
-    events: Sequence[Event] = ()
+    Written out rather than a dataclass: its types need each other, which a compiled dataclass cannot have.
+    """
+
+    __slots__ = (
+        "allowed",
+        "attempts",
+        "body_done",
+        "body_left",
+        "chain",
+        "chunked",
+        "client",
+        "client_ip",
+        "close",
+        "destination",
+        "durability",
+        "ended",
+        "entry",
+        "events",
+        "fields",
+        "form",
+        "held",
+        "held_bytes",
+        "method",
+        "outcome",
+        "peer",
+        "phase",
+        "raw_target",
+        "reason",
+        "received",
+        "recorded_single",
+        "request_id",
+        "resolution",
+        "route",
+        "rule",
+        "secure",
+        "sent",
+        "sent_at",
+        "snapshot",
+        "stage",
+        "started",
+        "started_mono",
+        "status",
+        "tenant",
+        "tunnel",
+        "upstream",
+        "version",
+    )
+
+    def __init__(
+        self,
+        *,
+        client: Answering,
+        peer: Peer,
+        snapshot: Snapshot,
+        request_id: bytes,
+        method: bytes,
+        raw_target: bytes,
+        version: bytes,
+        fields: Fields,
+        started: float,
+        started_mono: float,
+        secure: bool,
+        client_ip: str,
+        route: Route,
+        close: bool,
+    ) -> None:
+        self.client = client
+        self.peer = peer
+        self.snapshot = snapshot
+        self.request_id = request_id
+        self.method = method
+        self.raw_target = raw_target
+        self.version = version
+        """HTTP version as records say it: `1.1`."""
+        self.fields = fields
+        self.started = started
+        """Unix time."""
+        self.started_mono = started_mono
+        self.secure = secure
+        self.client_ip = client_ip
+        self.route = route
+        self.chain: str = ""
+        """The client and the trusted proxies between it and us; empty when there are none."""
+        self.tenant: str = ""
+        self.resolution: Resolution | None = None
+        self.entry: SessionEntry | None = None
+        self.durability: Durability = Durability.GROUP
+        self.phase: Phase = Phase.DECIDING
+        # what was decided
+        self.stage: str = ""
+        self.reason: Reason = Reason.INTERNAL_ERROR
+        self.rule: str = ""
+        self.allowed: bool = False
+        # request body
+        self.body_left: int = 0
+        """Bytes of a Content-Length body still to come."""
+        self.received: int = 0
+        self.body_done: bool = True
+        self.form: bytes = b""
+        """Body of a form for our own pages, collected whole before they are asked."""
+        # upstream
+        self.destination: Upstream | None = None
+        """Where the route leads; settled when the request is admitted."""
+        self.upstream: UpstreamConnection | None = None
+        self.sent_at: float = 0.0
+        self.attempts: int = 0
+        # answer
+        self.status: int = 0
+        self.held: list[bytes] | tuple[bytes, ...] = ()
+        """What waits for a record."""
+        self.held_bytes: int = 0
+        self.chunked: bool = False
+        """The answer goes out in chunks."""
+        self.sent: int = 0
+        """Body bytes of the answer, before framing."""
+        self.ended: bool = False
+        self.recorded_single: bool = False
+        """The record that was written closes the exchange too."""
+        self.close = close
+        self.tunnel: bool = False
+        self.outcome: str = "completed"
+        self.events: Sequence[Event] = ()
 
     def recorded(self, *, safe: bool) -> None:
         """Pass the daemon's word on to the connection."""
