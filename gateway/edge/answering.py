@@ -26,6 +26,7 @@ from gateway.exchange.reason import Reason
 from gateway.exchange.route import Action, Durability
 from gateway.wire.request import SAFE_METHODS, Fields
 from gateway.wire.response import ResponseHead
+from gateway.wire.rewriting import Places
 
 if TYPE_CHECKING:
     from gateway.edge.worker import Worker
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 READING, BODY, BUSY, TUNNEL, DISCARD, CLOSED = range(6)
 
 MAX_HELD_BYTES: Final = 256 * 1024
-CONNECT_GRACE_S: Final = 1.0
-"""Beyond the connect time-out: how long a request waits for a connection that others use."""
 RECORD_WAIT_S: Final = 2.0
 """How long an answer waits for its record before it becomes a 503."""
 HARDENED_ENTRIES: Final = 16
@@ -252,8 +251,7 @@ class Answering(ABC):
     def _forward(self, x: Exchange) -> None:
         x.phase = Phase.UPSTREAM
         pool = self._worker.pool_of(x)
-        upstream = pool.upstream
-        self.deadline = monotonic() + upstream.connect_timeout_s * len(upstream.servers) + CONNECT_GRACE_S
+        self.deadline = monotonic() + pool.upstream.patience_s
         pool.take(x)
 
     def on_attached(self, x: Exchange, connection: UpstreamConnection) -> None:
@@ -414,8 +412,12 @@ class Answering(ABC):
         if known is None:
             facts = Facts(
                 secure=x.secure,
-                authority=authority.text.encode("ascii"),
-                upstream_authorities=_destination(x).authorities,
+                places=Places(
+                    scheme=b"https" if x.secure else b"http",
+                    authority=authority.text.encode("ascii"),
+                    upstream_authorities=_destination(x).authorities,
+                    mapping=x.resolution.mapping if x.resolution is not None else None,
+                ),
                 no_store=not x.route.public and x.route.cache == "no-store",
                 allow_service_worker=x.route.allow_service_worker,
             )
@@ -463,7 +465,7 @@ class Answering(ABC):
         if x.phase is Phase.RELEASED:
             self._close_exchange(x)
 
-    def on_failed(self, x: Exchange, reason: Reason) -> None:
+    def on_failed(self, x: Exchange, reason: Reason, *, retry_after_s: float = 1.0) -> None:
         """There will be no (more) answer: say so if nothing was said yet, else break off."""
         if self._mode == CLOSED and self.exchange is x:
             self._conclude_unread(x, None)
@@ -493,7 +495,7 @@ class Answering(ABC):
             x.held_bytes = 0
             x.chunked = x.tunnel = False
             x.sent = 0
-            self.refuse(x, Refusal("upstream", reason, retry_after_s=1.0))
+            self.refuse(x, Refusal("upstream", reason, retry_after_s=retry_after_s))
 
     def on_settled(self, x: Exchange) -> None:
         """Everything of one read is here: record what stands."""
@@ -628,7 +630,7 @@ class Answering(ABC):
 
     @staticmethod
     def _idle_timeout(x: Exchange) -> float:
-        return _destination(x).idle_timeout_s
+        return x.route.idle_timeout_s or _destination(x).idle_timeout_s
 
     # the worker's sweep
 
@@ -648,8 +650,12 @@ class Answering(ABC):
         ):  # the client is slow: with a form for our pages, or with a body that its upstream waits for
             self.on_failed(x, Reason.REQUEST_TIMEOUT)
             self.on_settled(x)
-        else:  # without a connection: all were busy
-            self.on_failed(x, Reason.OVERLOADED if x.upstream is None else Reason.UPSTREAM_TIMEOUT)
+        elif x.upstream is None:  # all connections were busy
+            self.on_failed(x, Reason.OVERLOADED)
+            self.on_settled(x)
+        else:
+            x.upstream.overdue()
+            self.on_failed(x, Reason.UPSTREAM_TIMEOUT)
             self.on_settled(x)
 
     def check_stream(self, x: Exchange, now_mono: float, now: float) -> None:

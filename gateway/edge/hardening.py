@@ -1,4 +1,4 @@
-"""Make an upstream's answer safe to release: security headers, cookies, caching, redirects.
+"""Make an upstream's answer safe to release: security headers, cookies, caching, public names of places.
 
 Our fields overwrite the portal's weaker ones and never stand twice. The result for one answer head
 depends on the head and on a few facts about the request, so it is remembered on the parsed head.
@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway.wire.cookies import harden_set_cookie
 from gateway.wire.response import ResponseHead
+from gateway.wire.rewriting import Places
 
 STATUS_LINES: Final = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode()) for status in map(int, HTTPStatus)
@@ -67,10 +68,8 @@ class Facts:
     """What hardening needs to know about the request."""
 
     secure: bool
-    authority: bytes
-    """Host and port as the browser wrote them."""
-    upstream_authorities: frozenset[bytes]
-    """How the upstream may name itself in an absolute redirect."""
+    places: Places
+    """How the upstream's names of places are said in public."""
     no_store: bool
     allow_service_worker: bool
 
@@ -78,11 +77,14 @@ class Facts:
 def harden(head: ResponseHead, rules: HeaderRules, facts: Facts) -> bytes:
     """Status line and field lines of the answer, without framing fields and without the final CRLF."""
     out = [status_line(head.status), head.forward, rules.always(secure=facts.secure)]
+    places = facts.places
     frame = b"SAMEORIGIN"
     referrer = rules.referrer_policy
     cache: list[bytes] = []
     for name, value in head.weighed:
         if name == b"set-cookie":
+            if places.mapping is not None or b"domain" in value.lower():
+                value = places.cookie(value)  # noqa: PLW2901 - the same cookie, by its public name
             hardened = harden_set_cookie(value, secure=facts.secure)
             if hardened is not None:
                 out.append(b"set-cookie: %b\r\n" % hardened)
@@ -95,8 +97,12 @@ def harden(head: ResponseHead, rules: HeaderRules, facts: Facts) -> bytes:
             ]
             if kept:
                 out.append(b"clear-site-data: %b\r\n" % b", ".join(kept))
-        elif name in (b"location", b"refresh"):
-            out.append(b"%b: %b\r\n" % (name, _public(value, facts)))
+        elif name in (b"location", b"content-location"):
+            out.append(b"%b: %b\r\n" % (name, places.reference(value)))
+        elif name == b"link":
+            out.append(b"link: %b\r\n" % places.link(value))
+        elif name == b"refresh":
+            out.append(b"refresh: %b\r\n" % places.refresh(value))
         elif name == b"x-frame-options":
             frame = b"DENY" if value.strip().upper() == b"DENY" else frame
         elif name == b"referrer-policy":
@@ -120,19 +126,3 @@ def harden(head: ResponseHead, rules: HeaderRules, facts: Facts) -> bytes:
             b"content-security-policy-report-only: %b; report-uri /.gateway/csp-report\r\n" % rules.csp_report_only
         )
     return b"".join(out)
-
-
-def _public(value: bytes, facts: Facts) -> bytes:
-    """Rewrite an absolute URL of the upstream's own, or of ours with the wrong scheme, to the public origin."""
-    for scheme in (b"http://", b"https://"):
-        at = value.lower().find(scheme)
-        if at < 0:
-            continue
-        start = at + len(scheme)
-        end = min(
-            (cut for cut in (value.find(mark, start) for mark in (b"/", b"?", b"#")) if cut >= 0), default=len(value)
-        )
-        named = value[start:end].lower()
-        if named == facts.authority or named in facts.upstream_authorities:
-            return value[:at] + (b"https://" if facts.secure else b"http://") + facts.authority + value[end:]
-    return value

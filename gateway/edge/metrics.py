@@ -59,6 +59,46 @@ class EdgeMetrics:
         self.upstream_failures = registry.counter(
             "gateway_upstream_failures_total", "Requests that an upstream failed.", ("upstream", "reason")
         )
+        self.upstream_connect_failures = registry.counter(
+            "gateway_upstream_connect_failures_total",
+            "Connections that could not be made.",
+            ("upstream", "server", "reason"),
+        )
+        self.upstream_servers = registry.gauge(
+            "gateway_upstream_servers",
+            "Workers that see a server in a state: in, trial, ejected, unhealthy.",
+            ("upstream", "server", "state"),
+        )
+        self.upstream_ejections = registry.counter(
+            "gateway_upstream_ejections_total",
+            "Times a worker left a server out because requests failed.",
+            ("upstream", "server"),
+        )
+        self.upstream_checks = registry.counter(
+            "gateway_upstream_checks_total", "Health checks of servers.", ("upstream", "server", "result")
+        )
+        self.upstream_retries = registry.counter(
+            "gateway_upstream_retries_total",
+            "Requests that went to another server (reconnected), were sent again (resent), or were not for lack of budget (refused).",
+            ("upstream", "result"),
+        )
+        self.upstream_breakers = registry.gauge(
+            "gateway_upstream_breakers", "Workers whose circuit breaker is in a state.", ("upstream", "state")
+        )
+        self.upstream_breaker_opened = registry.counter(
+            "gateway_upstream_breaker_opened_total", "Times a worker stopped asking an upstream.", ("upstream",)
+        )
+        self.upstream_queue = registry.gauge(
+            "gateway_upstream_queue_requests", "Requests that wait for a connection.", ("upstream",)
+        )
+        self.upstream_queue_wait = registry.histogram(
+            "gateway_upstream_queue_wait_seconds", "How long requests waited that got a connection.", ("upstream",)
+        )
+        self.upstream_queue_refused = registry.counter(
+            "gateway_upstream_queue_refused_total",
+            "Requests refused because too many waited (full) or they waited too long (timeout).",
+            ("upstream", "reason"),
+        )
         self._received = registry.counter("gateway_received_bytes_total", "Body bytes received from clients.")
         self._sent = registry.counter("gateway_sent_bytes_total", "Body bytes sent to clients.")
         self.audit_unacked = registry.gauge(

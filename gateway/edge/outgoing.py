@@ -64,12 +64,15 @@ class Outgoing:
             port = authority.port or (443 if x.secure else 80)
             ours = forwarding_fields(x.client_ip, chain, proto=proto, authority=authority.text, port=port)
             forwarding[key] = ours
-        host = authority.text.encode("ascii") if upstream.preserve_host else upstream.servers[0].authority
+        assert x.upstream is not None  # noqa: S101 - the connection that asks
+        host = authority.text.encode("ascii") if upstream.preserve_host else x.upstream.authority
         parts = [
-            b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (x.method, resolution.text, host),
+            b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (x.method, resolution.forwarded or resolution.text, host),
             fields.forward if not upstream.internal else self._page_fields(x),
             ours,
         ]
+        if resolution.mapping is not None and resolution.mapping.strip:
+            parts.append(b"x-forwarded-prefix: %b\r\n" % resolution.mapping.strip.encode("ascii"))
         parts.append(
             b"%b: %b\r\nvia: %b%b %b\r\n"
             % (upstream.field_names["request_id"], x.request_id, fields.via, x.version, PSEUDONYM)

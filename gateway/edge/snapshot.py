@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from gateway.edge.hardening import HeaderRules
 from gateway.edge.resolve import Resolver
@@ -45,6 +45,62 @@ class Server:
     tls: ssl.SSLContext | None
     server_name: str
     authority: bytes
+    """What `Host` says where the browser's is not preserved."""
+    weight: int = 1
+    max_connections: int = 0
+    """Of one worker; 0 = as many as the upstream may have."""
+    own_sockets: str = ""
+    """Real path of the directory of the gateway's own sockets, where this one must not be; empty = it is one of ours."""
+    fingerprint: str = ""
+    """Changes with whatever makes it another server: its certificates, how they are verified."""
+
+    @property
+    def name(self) -> str:
+        """As metrics and the log call it."""
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What is known of a server holds for another one with the same identity."""
+        return self.name, self.server_name, self.fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How servers are asked whether they are well."""
+
+    path: bytes
+    host: bytes
+    """`Host` of a check; empty = the server's own authority."""
+    interval_s: float
+    timeout_s: float
+    healthy: int
+    """Checks in a row after which a server is in again."""
+    unhealthy: int
+    statuses: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class EjectionRules:
+    """When a server is left out because requests to it failed."""
+
+    failures: int
+    time_s: float
+    max_time_s: float
+    max_share: float
+    """Of the servers, 0 to 1: more are never out by ejection."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRules:
+    """When an upstream is not asked for a while."""
+
+    ratio: float
+    requests: int
+    window_s: float
+    open_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +117,26 @@ class Upstream:
     authorities: frozenset[bytes]
     max_connections: int
     internal: bool = False
+    queue_timeout_s: float = 1.0
+    max_waiting: int = 1024
+    balance: Literal["round_robin", "least_connections", "user", "ip"] = "round_robin"
+    """`user` and `ip` are what is hashed."""
+    retries: int = 2
+    """Other servers that are tried for one request."""
+    retry_share: float = 0.2
+    health: HealthCheck | None = None
+    ejection: EjectionRules | None = EjectionRules(failures=3, time_s=10.0, max_time_s=300.0, max_share=0.5)
+    breaker: BreakerRules | None = None
+
+    @property
+    def is_group(self) -> bool:
+        """True if there is anything to choose or to watch: an upstream of one server and no rules pays for nothing."""
+        return len(self.servers) > 1 or self.health is not None or self.breaker is not None
+
+    @property
+    def patience_s(self) -> float:
+        """How long a request may be without a connection."""
+        return self.connect_timeout_s * (1 + min(self.retries, len(self.servers) - 1)) + self.queue_timeout_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,34 +1,29 @@
-"""Connections to the servers behind the gateway, and the pool that keeps them.
+"""One connection to a server behind the gateway.
 
-One protocol object is one connection; it serves one exchange at a time. It reads answers by strict
-framing (RFC 9112 §6.3), hands them to the client's connection and goes back to the pool only when
-both directions ended where their framing said. A pool decides what to open; it never queues for ever.
+It serves one exchange at a time: reads answers by strict framing (RFC 9112 §6.3), hands them to the
+client's connection and goes back to its pool only when both directions ended where their framing said.
 """
 
 from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
 from hashlib import sha1
 from time import monotonic
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from gateway.edge.exchange import Exchange
-from gateway.edge.metrics import EdgeMetrics
-from gateway.edge.snapshot import Server, Upstream
 from gateway.exchange.reason import Reason
 from gateway.wire.chunked import ChunkedDecoder, ChunkedError
 from gateway.wire.response import ResponseHead, parse_response_head
+
+if TYPE_CHECKING:
+    from gateway.edge.pool import Pool
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_INFORMATIONAL: Final = 16
 MEMO_ENTRIES: Final = 512
 MEMO_HEAD_BYTES: Final = 2048
-MAX_WAITING: Final = 1024
-IDLE_POOL_S: Final = 55.0
 _RFC_6455_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 
@@ -95,6 +90,7 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, x: Exchange, head: bytes) -> None:
         """Send the head of a request."""
         self.exchange = x
+        x.attempts += 1
         self._mode = HEAD
         self._informational = 0
         self._reusable = True
@@ -115,6 +111,15 @@ class UpstreamConnection(asyncio.Protocol):
         """The client keeps up again."""
         if self.transport is not None and not self.transport.is_reading() and not self.transport.is_closing():
             self.transport.resume_reading()
+
+    @property
+    def authority(self) -> bytes:
+        """What `Host` says to this server where the browser's is not preserved."""
+        return self._pool.server.authority
+
+    def overdue(self) -> None:
+        """The server did not answer in time."""
+        self._pool.failed(Reason.UPSTREAM_TIMEOUT)
 
     def abort(self) -> None:
         """Give the exchange up: whatever the server still says is not wanted."""
@@ -175,7 +180,10 @@ class UpstreamConnection(asyncio.Protocol):
         if status < 200:
             self._read_informational(x, head, rest)
             return
-        self._pool.metrics.upstream_duration.observe(monotonic() - x.sent_at, self._pool.labels)
+        pool = self._pool
+        pool.metrics.upstream_duration.observe(monotonic() - x.sent_at, pool.labels)
+        if pool.is_watched and pool.group is not None:
+            pool.group.answered(pool)
         self._reusable = not head.close and x.body_done and not x.fields.websocket
         if x.method == b"HEAD" or status in (204, 304):  # RFC 9112 §6.3 rule 1
             x.client.on_head(x, head)
@@ -191,7 +199,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.exchange = None
             x.upstream = None
             if self._reusable:
-                self._pool.give_back(self)
+                pool.give_back(self)
             else:
                 self.close()
             x.client.on_whole(x, head, rest)
@@ -263,6 +271,8 @@ class UpstreamConnection(asyncio.Protocol):
         x.client.on_end(x)
 
     def _broken(self, x: Exchange, reason: Reason) -> None:
+        if self._mode == HEAD:
+            self._pool.failed(reason)
         self.abort()
         x.upstream = None
         x.client.on_failed(x, reason)
@@ -295,9 +305,10 @@ class UpstreamConnection(asyncio.Protocol):
             and x.body_done
             and not self._informational
         ):
-            self._pool.take(x)  # RFC 9110 §9.2.2: the server closed an idle connection while we were sending
-            return
+            self._pool.resend(x)  # RFC 9110 §9.2.2: the server closed an idle connection while we were sending
         else:
+            if mode == HEAD:
+                self._pool.failed(Reason.UPSTREAM_CLOSED)
             x.client.on_failed(x, Reason.UPSTREAM_CLOSED)
         x.client.on_settled(x)
 
@@ -306,138 +317,3 @@ class UpstreamConnection(asyncio.Protocol):
         self._mode = CLOSED
         if self.transport is not None:
             self.transport.close()
-
-
-class Pool:
-    """The connections of one worker to one upstream."""
-
-    def __init__(self, upstream: Upstream, metrics: EdgeMetrics, spawn: Callable[..., object]) -> None:
-        self.upstream = upstream
-        self.metrics = metrics
-        self.memo = HeadMemo()
-        self.labels = (upstream.name,)
-        self._spawn = spawn
-        self._loop = asyncio.get_running_loop()
-        self._idle: deque[UpstreamConnection] = deque()
-        self._waiting: deque[Exchange] = deque()
-        self._open: set[UpstreamConnection] = set()
-        self._connecting = 0
-        self._next = 0
-        self._closed = False
-
-    def take(self, x: Exchange) -> None:
-        """Give `x` a connection: an idle one at once, else a new one, else the next that is given back."""
-        x.attempts += 1
-        idle = self._idle
-        while idle:
-            connection = idle.pop()
-            if connection.transport is not None and not connection.transport.is_closing():
-                connection.reused = True
-                x.upstream = connection
-                x.client.on_attached(x, connection)
-                return
-        if len(self._open) + self._connecting < self.upstream.max_connections:
-            self._connecting += 1
-            self._spawn(self._connect(x), name=f"connect {self.upstream.name}")
-        elif len(self._waiting) < MAX_WAITING or self._drop_gone():
-            self._waiting.append(x)
-        else:
-            x.client.on_failed(x, Reason.OVERLOADED)
-
-    def _drop_gone(self) -> bool:
-        """Forget those who wait no more; True when that made room."""
-        self._waiting = deque(x for x in self._waiting if x.client.awaits(x))
-        return len(self._waiting) < MAX_WAITING
-
-    async def _connect(self, x: Exchange) -> None:
-        connection: UpstreamConnection | None = None
-        reason = Reason.UPSTREAM_UNREACHABLE
-        servers = self.upstream.servers
-        first, self._next = self._next, (self._next + 1) % len(servers)
-        try:
-            for offset in range(len(servers)):
-                try:
-                    async with asyncio.timeout(self.upstream.connect_timeout_s):
-                        connection = await self._open_one(servers[(first + offset) % len(servers)])
-                    break
-                except TimeoutError:
-                    reason = Reason.UPSTREAM_TIMEOUT
-                except OSError:
-                    reason = Reason.UPSTREAM_UNREACHABLE
-        finally:
-            self._connecting -= 1
-        if connection is None:
-            self.metrics.upstream_failures.inc((self.upstream.name, reason.value))
-            if x.client.awaits(x):
-                x.client.on_failed(x, reason)
-                x.client.on_settled(x)
-            while self._waiting:  # nobody will be given back: tell those who wait
-                waiting = self._waiting.popleft()
-                if waiting.client.awaits(waiting):
-                    waiting.client.on_failed(waiting, reason)
-                    waiting.client.on_settled(waiting)
-            return
-        self._open.add(connection)
-        if not x.client.awaits(x):
-            self.give_back(connection)
-            return
-        x.upstream = connection
-        x.client.on_attached(x, connection)
-
-    async def _open_one(self, server: Server) -> UpstreamConnection:
-        if server.path:
-            _, connection = await self._loop.create_unix_connection(lambda: UpstreamConnection(self), server.path)
-        else:
-            _, connection = await self._loop.create_connection(
-                lambda: UpstreamConnection(self),
-                server.host,
-                server.port,
-                ssl=server.tls,
-                server_hostname=server.server_name if server.tls is not None else None,
-            )
-        return connection
-
-    def give_back(self, connection: UpstreamConnection) -> None:
-        """Take an idle connection back, or hand it on at once."""
-        while self._waiting:
-            x = self._waiting.popleft()
-            if x.client.awaits(x):
-                connection.reused = True
-                x.upstream = connection
-                x.client.on_attached(x, connection)
-                return
-        if self._closed:
-            connection.close()
-            return
-        connection.idle_since = monotonic()
-        self._idle.append(connection)
-
-    def lost(self, connection: UpstreamConnection) -> None:
-        """Forget a connection; somebody who waits gets a new one."""
-        self._open.discard(connection)
-        with suppress(ValueError):
-            self._idle.remove(connection)
-        while self._waiting:
-            x = self._waiting.popleft()
-            if x.client.awaits(x):
-                x.attempts -= 1
-                self.take(x)
-                return
-
-    def sweep(self, now: float) -> None:
-        """Close what has been idle for long, oldest first."""
-        while self._idle and now - self._idle[0].idle_since > IDLE_POOL_S:
-            self._idle.popleft().close()
-        self.metrics.upstream_connections.set(len(self._idle), (self.upstream.name, "idle"))
-        self.metrics.upstream_connections.set(len(self._open) - len(self._idle), (self.upstream.name, "active"))
-
-    @property
-    def is_over(self) -> bool:
-        """True when it was closed and nothing of it is left."""
-        return self._closed and not self._open and not self._connecting and not self._waiting
-
-    def close(self) -> None:
-        """Close idle connections now and busy ones when they are given back."""
-        self._closed = True
-        while self._idle:
-            self._idle.popleft().close()

@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any, Final, Protocol
@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from gateway.audit.access import Node
 from gateway.edge.evidence import Evidence
 from gateway.edge.exchange import Exchange, Refusal
+from gateway.edge.group import Destination, open_destination
 from gateway.edge.http1 import Http1Connection
 from gateway.edge.limits import LimitTable
 from gateway.edge.metrics import EdgeMetrics
@@ -25,7 +26,6 @@ from gateway.edge.outgoing import Outgoing
 from gateway.edge.recorder import Recorder
 from gateway.edge.sessions import Sessions
 from gateway.edge.snapshot import Snapshot
-from gateway.edge.upstream import Pool
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.wire.proxy_protocol import Source
@@ -88,8 +88,8 @@ class Worker:
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._connections: set[ClientConnection] = set()
-        self._pools: dict[str, Pool] = {}
-        self._old_pools: list[Pool] = []
+        self._pools: dict[str, Destination] = {}
+        self._old_pools: list[Destination] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._servers: list[asyncio.Server] = []
         self._random = random(5).hex()
@@ -115,6 +115,7 @@ class Worker:
                 ssl_handshake_timeout=handshake_timeout_s if context is not None else None,
             )
             self._servers.append(server)
+        self._open_groups({})
         self._sweeper = self.spawn(self._sweep(), name="sweep")
 
     async def drain(self, seconds: float) -> None:
@@ -146,10 +147,11 @@ class Worker:
         self.outgoing.forget()
         for connection in self._connections:
             connection.forget()
-        for pool in self._pools.values():
+        before, self._pools = self._pools, {}
+        self._open_groups(before)
+        for pool in before.values():
             pool.close()
             self._old_pools.append(pool)
-        self._pools = {}
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run a task that is kept and whose failure is reported."""
@@ -217,7 +219,20 @@ class Worker:
         self._count = count = (self._count + 1) & 0xFFFFFFFF
         return b"%b%08x" % (self._prefix, count)
 
-    def pool_of(self, x: Exchange) -> Pool:
+    def _open_groups(self, before: Mapping[str, Destination]) -> None:
+        """Begin to watch the servers of every upstream that has some to watch; what is known of them stays known."""
+        for name, upstream in self.snapshot.upstreams.items():
+            if upstream.is_group:
+                self._pools[name] = open_destination(
+                    upstream, self.metrics, self.spawn, self._report, before=before.get(name)
+                )
+
+    def degraded(self) -> dict[str, str]:
+        """What is out, by upstream, as this worker sees it."""
+        found = {name: pool.degraded() for name, pool in self._pools.items()}
+        return {name: sentence for name, sentence in found.items() if sentence}
+
+    def pool_of(self, x: Exchange) -> Destination:
         """The pool of the upstream that the exchange's route leads to."""
         snapshot = x.snapshot
         if x.resolution is None or x.resolution.internal:
@@ -229,13 +244,13 @@ class Worker:
         if pool is not None and pool.upstream is upstream:
             return pool
         if snapshot is self.snapshot:
-            pool = self._pools[upstream.name] = Pool(upstream, self.metrics, self.spawn)
+            pool = self._pools[upstream.name] = open_destination(upstream, self.metrics, self.spawn, self._report)
             return pool
         # Begun before a reload: by the servers of its own snapshot, and by nobody else after it.
         for old in self._old_pools:
             if old.upstream is upstream:
                 return old
-        pool = Pool(upstream, self.metrics, self.spawn)
+        pool = open_destination(upstream, self.metrics, self.spawn, self._report)
         pool.close()
         self._old_pools.append(pool)
         return pool

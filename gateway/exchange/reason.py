@@ -66,6 +66,8 @@ class Reason(StrEnum):
     DRAINING = "draining"
     # 12 upstream
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
+    UPSTREAM_DOWN = "upstream_down"
+    UPSTREAM_UNTRUSTED = "upstream_untrusted"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     UPSTREAM_MALFORMED = "upstream_malformed"
     UPSTREAM_CLOSED = "upstream_closed"
@@ -152,6 +154,12 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.DRAINING: Answer(503, "Temporarily unavailable", "The gateway is restarting. Please try again."),
     Reason.UPSTREAM_UNREACHABLE: Answer(
         502, "The portal cannot be reached", "The portal does not answer. Please try again later."
+    ),
+    Reason.UPSTREAM_DOWN: Answer(
+        503, "The portal is out of order", "The portal does not work right now. Please try again in a moment."
+    ),
+    Reason.UPSTREAM_UNTRUSTED: Answer(
+        502, "The portal cannot be verified", "The gateway cannot be sure that this is the portal."
     ),
     Reason.UPSTREAM_TIMEOUT: Answer(
         504, "The portal took too long", "The portal did not answer in time. Please try again later."

@@ -80,6 +80,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     allow_service_worker: bool = False
     max_body_bytes: int | None = None
     response_timeout_s: float | None = None
+    idle_timeout_s: float | None = None
+    strip_prefix: str | None = None
+    """Taken off the path for the upstream; None here and below = the upstream says it."""
+    add_prefix: str | None = None
     source: str = ""
     """`policies/portal.yaml:12:5`, for explain and error texts."""
 

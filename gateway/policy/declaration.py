@@ -15,10 +15,13 @@ from gateway.document.quantity import duration, rate, size
 from gateway.document.source import did_you_mean
 from gateway.exchange.route import Action, Durability, LimitSpec, Resource, Route
 from gateway.policy.template import Template, TemplateError, parse_template
+from gateway.wire.target import remove_dot_segments
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names of roles, routes, upstreams and tenants; they travel in header fields and metric labels."""
 NAME_SENTENCE: Final = "a name starts with a letter or digit and has letters, digits, '.', '_' and '-', 64 at most"
+PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){1,16}")
+PREFIX_SENTENCE: Final = "a prefix is a path such as /app: letters, digits, - . _ ~ and no slash at the end"
 RESOURCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
 
@@ -32,7 +35,7 @@ MAX_BURST: Final = 1_000_000
 REQUIRED: Final = ("name", "match", "upstream")
 OPTIONAL: Final = (
     "public", "allow", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache",
-    "allow_encoded_slash", "allow_suffix", "allow_service_worker", "max_body", "timeout", "unsafe_without_mfa",
+    "allow_encoded_slash", "allow_suffix", "allow_service_worker", "max_body", "timeout", "path", "unsafe_without_mfa",
 )  # fmt: skip
 
 
@@ -212,15 +215,40 @@ def _read_options(entries: dict[str, Place], name: str, template: Template | Non
             options[key] = entries[key].flag() is True
     if "max_body" in entries:
         options["max_body_bytes"] = _positive(entries["max_body"], entries["max_body"].quantity(size))
-    timeout = entries["timeout"].fields(("response",)) if "timeout" in entries else None
-    if timeout is not None:
-        options["response_timeout_s"] = _positive(timeout["response"], timeout["response"].quantity(duration))
+    if "timeout" in entries:
+        options |= _read_timeout(entries["timeout"])
+    if "path" in entries:
+        options |= _read_rewrite(entries["path"])
     if "unsafe_without_mfa" in entries:
         place = entries["unsafe_without_mfa"]
         options["mfa"] = place.flag() is not True
         if public or "deny" in entries:
             place.key().fail("unsafe_without_mfa has no effect on a route that asks for no session")
     return options
+
+
+def _read_timeout(place: Place) -> dict[str, Any]:
+    """Read how long this route waits for its upstream, seconds."""
+    entries = place.fields((), ("response", "idle"))
+    if entries is not None and not entries:
+        place.fail("write response, idle or both, or remove the key")
+    return {f"{key}_timeout_s": _positive(item, item.quantity(duration)) for key, item in (entries or {}).items()}
+
+
+def _read_rewrite(place: Place) -> dict[str, Any]:
+    """Read how the path for the upstream differs from the public one; it replaces what the upstream says."""
+    entries = place.fields((), ("strip_prefix", "add_prefix"))
+    if entries is not None and not entries:
+        place.fail("write strip_prefix, add_prefix or both, or remove the key")
+    found = {}
+    for key, item in (entries or {}).items():
+        text = item.text(PREFIX, PREFIX_SENTENCE)
+        if text is not None and remove_dot_segments(text) != text:
+            item.fail(f"{text!r}: {PREFIX_SENTENCE}")
+        found[key] = text
+    if found.get("strip_prefix") and found.get("strip_prefix") == found.get("add_prefix"):
+        place.fail("what is stripped is added again; remove the key")
+    return found
 
 
 def _positive(place: Place, value: float | None) -> float | None:

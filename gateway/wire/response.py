@@ -37,7 +37,8 @@ _OVERWRITTEN: Final = frozenset(
 )  # fmt: skip
 # Fields that need a look at their value before they pass.
 _WEIGHED: Final = frozenset(
-    (b"set-cookie", b"clear-site-data", b"location", b"cache-control", b"pragma", b"expires", b"x-frame-options", b"referrer-policy", b"service-worker-allowed", b"refresh"),
+    (b"set-cookie", b"clear-site-data", b"location", b"cache-control", b"pragma", b"expires", b"x-frame-options", b"referrer-policy", b"service-worker-allowed", b"refresh",
+     b"content-location", b"link"),
 )  # fmt: skip
 
 
