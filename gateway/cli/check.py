@@ -6,6 +6,7 @@ import click
 
 from gateway.cli.invocation import current
 from gateway.server.progress import Progress
+from gateway.server.tls import moment, shown_names
 from gateway.server.validate import read_and_validate
 
 
@@ -19,6 +20,12 @@ def check() -> None:
     with Progress("reading the configuration"):
         validated = read_and_validate(invocation.config)
     lines = [f"warning: {warning}" for warning in validated.warnings]
+    for certificate in validated.certificates:
+        which = " (default)" if certificate.is_default else ""
+        lines.append(
+            f"{certificate.listener}: {certificate.file}{which}: {shown_names(certificate)}; {certificate.key}; "
+            f"ends {moment(certificate.not_after)}"
+        )
     lines.append(
         f"{invocation.config}: fine: {len(validated.table.routes)} routes, {len(validated.table.roles)} roles, "
         f"policy {validated.table.version}"
@@ -29,5 +36,17 @@ def check() -> None:
         "policy": validated.table.version,
         "configuration": validated.bundle.digest,
         "routes": sorted(validated.table.routes),
+        "certificates": [
+            {
+                "listener": certificate.listener,
+                "file": certificate.file,
+                "names": list(certificate.names),
+                "key": certificate.key,
+                "not_before": int(certificate.not_before),
+                "not_after": int(certificate.not_after),
+                "default": certificate.is_default,
+            }
+            for certificate in validated.certificates
+        ],
     }
     invocation.answer(answer, "\n".join(lines))

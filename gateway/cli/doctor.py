@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import click
-from cryptography import x509
 
 from gateway.cli.invocation import current
 from gateway.exchange.route import Durability
 from gateway.server.confine import landlock_version
+from gateway.server.descriptors import files_needed
 from gateway.server.run_directory import running_process
 from gateway.server.settings import LOGIN_LIMIT, Settings
 from gateway.server.validate import Validated, read_and_validate
 
-_FEW_FILES: Final = 8192
 _SMALL_BACKLOG: Final = 1024
 _LITTLE_SPACE_BYTES: Final = 1 << 30
 _WIDE_PREFIX: Final = {4: 8, 6: 16}
@@ -85,11 +84,12 @@ def _configuration(validated: Validated) -> Iterator[Finding]:
                 "trusted_proxies",
                 f"{network} is wide: everybody in it chooses the address that limits and audit see",
             )
-    for address, (chain, _) in validated.bundle.certificates.items():
-        leaf = x509.load_pem_x509_certificates(chain)[0]
-        if leaf.issuer == leaf.subject:
+    for certificate in validated.certificates:
+        if certificate.self_signed:
             yield Finding(
-                "weak", f"certificate of {address}", "is self-signed: browsers warn, and people learn to ignore it"
+                "weak",
+                f"certificate of {certificate.listener}",
+                f"{certificate.file} is self-signed: browsers warn, and people learn to ignore it",
             )
 
 
@@ -108,10 +108,12 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "weak", "user", "runs as root; give the gateway a user of its own, as the systemd unit in deploy/ does"
         )
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if 0 <= files < _FEW_FILES:
+    files, needed = resource.getrlimit(resource.RLIMIT_NOFILE)[1], files_needed(settings)
+    if 0 <= files < needed:
         yield Finding(
-            "weak", "open files", f"the limit is {files}; allow {_FEW_FILES} or more, two for each connection"
+            "weak",
+            "open files",
+            f"the limit is {files}: a worker serves fewer than http.max_connections clients; allow {needed}",
         )
     backlog = _number(Path("/proc/sys/net/core/somaxconn"))
     if backlog is not None and backlog < _SMALL_BACKLOG:

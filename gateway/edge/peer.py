@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
+from time import time
 
+from gateway.authn.certificate import ClientCertificate, read_certificate
+from gateway.edge.certified import CertificateEntry
+from gateway.edge.tls import ListenerTLS, ServerContext, ServerSession
 from gateway.wire.address import canonical_address, limiter_key
 from gateway.wire.forwarded import TrustedProxies
 from gateway.wire.proxy_protocol import Source
@@ -27,6 +32,24 @@ class Peer:
     secure: bool
     tls: str
     """Version and cipher; empty without TLS."""
+    sni: str = ""
+    """Host that the client asked for in the handshake; empty when it asked for none."""
+    rules: ListenerTLS | None = None
+    """Under which the connection was made; None without TLS."""
+    certificate: ClientCertificate | None = None
+    """What the client proved by its own certificate."""
+    fingerprint: str = ""
+    """SHA-256 of the certificate, hexadecimal; empty without one."""
+    connected: float = 0.0
+    """When the handshake was over, unix seconds; 0 without a certificate."""
+    entry: CertificateEntry | None = None
+    """The session that the certificate stands for, once a route asked."""
+    via: str = ""
+    """How this was heard of, when not by a connection of its own: `forward_auth`."""
+
+    def serves(self, host: str) -> bool:
+        """Whether a connection that was opened for `sni` is one for `host` too."""
+        return self.rules is not None and self.rules.serves_both(self.sni, host)
 
 
 def peer_of(
@@ -45,10 +68,12 @@ def peer_of(
     # attack: a proxy that does not know its client, or does not tell, passes that client's forwarding fields on
     is_told = source is None or source.is_proxy or bool(source.address)
     session = transport.get_extra_info("ssl_object")
-    tls = ""
+    tls = sni = ""
+    rules = certificate = None
     if isinstance(session, ssl.SSLObject):
         cipher = session.cipher()
         tls = f"{session.version()} {cipher[0] if cipher else ''}"
+        sni, rules, certificate = _identity(session)
     return Peer(
         ip=ip,
         port=port,
@@ -57,4 +82,21 @@ def peer_of(
         redirects=redirects,
         secure=bool(tls),
         tls=tls,
+        sni=sni,
+        rules=rules,
+        certificate=certificate,
+        fingerprint=certificate.fingerprint if certificate is not None else "",
+        connected=time() if certificate is not None else 0.0,
     )
+
+
+def _identity(session: ssl.SSLObject) -> tuple[str, ListenerTLS | None, ClientCertificate | None]:
+    """Read what both sides said of themselves in the handshake."""
+    name = session.server_name if isinstance(session, ServerSession) else ""
+    rules = session.context.tls if isinstance(session.context, ServerContext) else None
+    shown = session.getpeercert(binary_form=True)
+    certificate = None
+    if shown:
+        with suppress(ValueError):  # OpenSSL verified it, but it cannot be read: it is nobody's
+            certificate = read_certificate(shown)
+    return name, rules, certificate

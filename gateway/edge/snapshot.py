@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from gateway.edge.hardening import HeaderRules
 from gateway.edge.resolve import Resolver
+from gateway.edge.tls import ListenerTLS
 from gateway.exchange.envelope import NotKept
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Durability
@@ -156,6 +157,21 @@ class WireLimits:
     write_timeout_s: float
     kept_form: int = 0
     """Largest form that is kept while its sender signs in; 0 = none is."""
+    open_per_user: int = 0
+    """Tunnels and event streams that a person may hold open; 0 = any number."""
+    open_per_tenant: int = 0
+    max_streams: int = 100
+    """Requests that one connection of HTTP/2 may have open."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardAuthRules:
+    """Who may ask at `/.gateway/check`, and how."""
+
+    style: Literal["nginx", "forwarded", "envoy"]
+    askers: TrustedProxies
+    proxies: TrustedProxies
+    """The askers, and whoever stands between them and the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,3 +211,7 @@ class Snapshot:
     sign: Callable[[dict[str, object]], bytes]
     jwks: bytes
     log_requests: bool
+    tls: Mapping[str, ListenerTLS] = field(default_factory=dict)
+    """Address of a TLS listener -> its rules."""
+    forward_auth: ForwardAuthRules | None = None
+    """None = nobody may ask."""

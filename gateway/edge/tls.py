@@ -6,14 +6,35 @@ connection it came on is asked of `serves_both`.
 
 from __future__ import annotations
 
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from gateway.authn.certificate import CertificateRegister, ClientCertificate
 
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+GREETED: Final[ContextVar[socket.socket]] = ContextVar("GREETED")
+"""The socket whose handshake is under way: set by the task that runs it."""
 UNRECOGNIZED_NAME: Final = int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
+
+
+def quiet_about_server_names(otherwise: Callable[[UnraisableHookArgs], object]) -> Callable[[UnraisableHookArgs], None]:
+    """Make a `sys.unraisablehook` that leaves out names in a handshake that are no ASCII.
+
+    Python ends such a handshake by itself, and would write a traceback for each: any client could fill the log.
+    """
+
+    def hook(unraisable: UnraisableHookArgs, /) -> None:
+        if not isinstance(unraisable.exc_value, UnicodeDecodeError):
+            otherwise(unraisable)
+
+    return hook
 
 
 class ServerContext(ssl.SSLContext):
@@ -21,11 +42,38 @@ class ServerContext(ssl.SSLContext):
 
     tls: ListenerTLS
 
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002 - the method of the base class
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Begin one connection."""
+        wrapped = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        cast("ServerSession", wrapped).outgoing = outgoing
+        return wrapped
+
 
 class ServerSession(ssl.SSLObject):
     """One connection's TLS. `server_name` is the name the client asked for; empty when it asked for none."""
 
     server_name = ""
+    outgoing: ssl.MemoryBIO
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake, and tell a client what was wrong (RFC 8446 section 6.2): uvloop closes without a word."""
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError:
+            connection = GREETED.get(None)
+            if connection is not None:
+                with suppress(OSError):
+                    connection.send(self.outgoing.read())
+            raise
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -37,13 +37,16 @@ class Reason(StrEnum):
     REQUEST_TIMEOUT = "request_timeout"
     # 2 client identity, 3 shed, 4 route
     INVALID_FORWARDED = "invalid_forwarded"
+    INVALID_CHECK = "invalid_check"
     SHED = "shed"
     MISDIRECTED = "misdirected"
+    SNI_MISMATCH = "sni_mismatch"
     NO_ROUTE = "no_route"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     HTTPS_REQUIRED = "https_required"
     # 5 session or credential, 6 assurance, 7 tenant
     CREDENTIALS_CONFLICT = "credentials_conflict"
+    CERTIFICATE_REQUIRED = "certificate_required"
     SIGN_IN_REQUIRED = "sign_in_required"
     SESSION_EXPIRED = "session_expired"
     SESSION_REVOKED = "session_revoked"
@@ -59,6 +62,11 @@ class Reason(StrEnum):
     SERVICE_WORKER = "service_worker"
     # 9 limits
     RATE_LIMITED = "rate_limited"
+    TOO_MANY_OPEN = "too_many_open"
+    # why something that was open ended
+    IDENTITY_CHANGED = "identity_changed"
+    TUNNEL_IDLE = "tunnel_idle"
+    MALFORMED_FRAME = "malformed_frame"
     # 11 and 14 audit, state, capacity
     AUDIT_UNAVAILABLE = "audit_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
@@ -117,13 +125,20 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.INVALID_FORWARDED: Answer(
         400, "Invalid forwarding header", "A proxy in front of the gateway sent a header it cannot read."
     ),
+    Reason.INVALID_CHECK: Answer(
+        400, "Unclear question", "The proxy in front of the gateway asked in a way that it cannot have been told to."
+    ),
     Reason.SHED: Answer(429, "Too many requests", "Too many requests came from your network. Please wait a moment."),
     Reason.MISDIRECTED: Answer(421, "Wrong host", "This gateway does not answer for that host."),
+    Reason.SNI_MISMATCH: Answer(421, "Wrong connection", "The connection was opened for another host."),
     Reason.NO_ROUTE: Answer(404, "Not found", "There is nothing at this address."),
     Reason.METHOD_NOT_ALLOWED: Answer(405, "Method not allowed", "This address does not accept that method."),
     Reason.HTTPS_REQUIRED: Answer(308, "Secure connection required", "This address is served over HTTPS only."),
     Reason.CREDENTIALS_CONFLICT: Answer(
         400, "More than one credential", "The request carries more than one credential."
+    ),
+    Reason.CERTIFICATE_REQUIRED: Answer(
+        403, "Certificate needed", "This address is for devices and cards with a certificate that is known here."
     ),
     Reason.SIGN_IN_REQUIRED: Answer(401, "Please sign in", "This address needs you to sign in."),
     Reason.SESSION_EXPIRED: Answer(401, "Your session has ended", "You were away for a while. Please sign in again."),
@@ -142,6 +157,12 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.CROSS_ORIGIN: Answer(403, "Not allowed", "The request came from another site."),
     Reason.SERVICE_WORKER: Answer(403, "Not allowed", "Service workers are not allowed at this address."),
     Reason.RATE_LIMITED: Answer(429, "Too many requests", "You are doing this too often. Please wait a moment."),
+    Reason.TOO_MANY_OPEN: Answer(
+        429, "Too many open connections", "Too many live connections are open. Close other tabs of this site first."
+    ),
+    Reason.IDENTITY_CHANGED: Answer(401, "Your rights changed", "Your rights were changed. Please load the page again."),
+    Reason.TUNNEL_IDLE: Answer(408, "Nothing was said", "The connection was silent for too long."),
+    Reason.MALFORMED_FRAME: Answer(400, "Malformed frame", "The browser sent something that is no WebSocket frame."),
     Reason.AUDIT_UNAVAILABLE: Answer(
         503, "Temporarily unavailable", "The request cannot be recorded right now. Please try again."
     ),

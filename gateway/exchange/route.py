@@ -78,6 +78,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     allow_suffix: bool = False
     """`/admin.json` here is a resource of its own, although `/admin` is a narrower route."""
     allow_service_worker: bool = False
+    client_certificate: Literal["", "optional", "required"] = ""
+    """Whether the certificate of the client's connection counts here: as who it stands for, or at all."""
     max_body_bytes: int | None = None
     response_timeout_s: float | None = None
     idle_timeout_s: float | None = None

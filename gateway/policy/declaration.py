@@ -35,7 +35,7 @@ MAX_BURST: Final = 1_000_000
 REQUIRED: Final = ("name", "match", "upstream")
 OPTIONAL: Final = (
     "public", "allow", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache",
-    "allow_encoded_slash", "allow_suffix", "allow_service_worker", "max_body", "timeout", "path", "unsafe_without_mfa",
+    "allow_encoded_slash", "allow_suffix", "allow_service_worker", "client_certificate", "max_body", "timeout", "path", "unsafe_without_mfa",
 )  # fmt: skip
 
 
@@ -210,6 +210,8 @@ def _read_options(entries: dict[str, Place], name: str, template: Template | Non
     for key, choices in (("authorization", ("gateway", "portal", "drop")), ("cache", ("no-store", "portal"))):
         if key in entries:
             options[key] = entries[key].one_of(choices) or choices[0]
+    if "client_certificate" in entries:
+        options["client_certificate"] = entries["client_certificate"].one_of(("optional", "required")) or "required"
     for key in ("allow_encoded_slash", "allow_suffix", "allow_service_worker"):
         if key in entries:
             options[key] = entries[key].flag() is True

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from gateway.exchange.errors import ConfigurationError, KeyringError
-from gateway.server.settings import load_settings
+from gateway.server.settings import TLS, ClientCertificates, load_settings
 from gateway.store.keyring import read_keyring_bytes
 
 Kind = Literal["edge", "pages", "audit"]
@@ -23,6 +23,23 @@ Kind = Literal["edge", "pages", "audit"]
 _LARGEST_FILE: Final = 4 * 1024 * 1024
 _OWNER_ONLY: Final = 0o077
 _NOT_THE_WORLD: Final = 0o007
+
+
+class CertificateBytes(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate chain and its key, PEM. `name` is what messages call it."""
+
+    name: str
+    chain: bytes
+    key: bytes
+
+
+class ClientAuthorityBytes(msgspec.Struct, frozen=True, kw_only=True):
+    """The authorities of client certificates, PEM, and their revocation lists; the names are what messages call them."""
+
+    ca_name: str
+    ca: bytes
+    crl_name: str = ""
+    crl: bytes | None = None
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,10 +50,14 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     settings: str
     policies: dict[str, str]
     cases: dict[str, str] = {}
-    certificates: dict[str, tuple[bytes, bytes]] = {}
-    """Address of a TLS listener -> certificate chain and key, PEM."""
+    certificates: dict[str, tuple[CertificateBytes, ...]] = {}
+    """Address of a TLS listener -> its certificates, the default first."""
+    client_authorities: dict[str, ClientAuthorityBytes] = {}
+    """Address of a listener that asks for client certificates -> whose count."""
     authorities: dict[str, bytes] = {}
     """Name of an upstream with its own CA -> PEM bundle."""
+    upstream_certificates: dict[str, CertificateBytes] = {}
+    """Name of an upstream -> what the gateway shows to its servers."""
     keyring: bytes | None = None
     audit_keys: bytes | None = None
     digest: str
@@ -48,10 +69,25 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
             case "edge":
                 return msgspec.structs.replace(self, cases={}, audit_keys=None)
             case "pages":
-                return msgspec.structs.replace(self, cases={}, audit_keys=None, certificates={}, authorities={})
+                return msgspec.structs.replace(
+                    self,
+                    cases={},
+                    audit_keys=None,
+                    certificates={},
+                    client_authorities={},
+                    authorities={},
+                    upstream_certificates={},
+                )
             case "audit":
                 return msgspec.structs.replace(
-                    self, cases={}, policies={}, keyring=None, certificates={}, authorities={}
+                    self,
+                    cases={},
+                    policies={},
+                    keyring=None,
+                    certificates={},
+                    client_authorities={},
+                    authorities={},
+                    upstream_certificates={},
                 )
 
 
@@ -80,18 +116,27 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     cases_directory = settings.policies / "tests"
     cases = read_directory(cases_directory, base, errors) if cases_directory.is_dir() else {}
     certificates = {}
+    client_authorities = {}
     for listener in settings.listen:
         if listener.tls:
-            chain = _read(listener.tls.certificate, display_name(listener.tls.certificate, base), errors)
-            key = _read(listener.tls.key, display_name(listener.tls.key, base), errors, forbidden=_NOT_THE_WORLD)
-            if chain is not None and key is not None:
-                certificates[str(listener.address)] = (chain, key)
+            certificates[str(listener.address)] = read_certificates(listener.tls, base, errors)
+        if listener.asks_clients:
+            asked = _read_client_authority(listener.asks_clients, base, errors)
+            if asked is not None:
+                client_authorities[str(listener.address)] = asked
     authorities = {}
+    upstream_certificates = {}
     for name, upstream in settings.upstreams.items():
         if upstream.tls.ca:
             pem = _read(upstream.tls.ca, display_name(upstream.tls.ca, base), errors)
             if pem is not None:
                 authorities[name] = pem
+        if upstream.tls.certificate and upstream.tls.key:
+            shown = display_name(upstream.tls.certificate, base)
+            chain = _read(upstream.tls.certificate, shown, errors)
+            key = _read(upstream.tls.key, display_name(upstream.tls.key, base), errors, forbidden=_NOT_THE_WORLD)
+            if chain is not None and key is not None:
+                upstream_certificates[name] = CertificateBytes(name=shown, chain=chain, key=key)
     keyring = None
     try:
         keyring = read_keyring_bytes(settings.keyring)
@@ -104,13 +149,39 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         policies=policies,
         cases=cases,
         certificates=certificates,
+        client_authorities=client_authorities,
         authorities=authorities,
+        upstream_certificates=upstream_certificates,
         keyring=keyring,
         audit_keys=audit_keys,
         digest="",
     )
     digest = hashlib.sha256(msgspec.msgpack.encode(bundle, order="sorted")).hexdigest()
     return msgspec.structs.replace(bundle, digest=digest), errors
+
+
+def read_certificates(tls: TLS, base: Path, errors: list[str]) -> tuple[CertificateBytes, ...]:
+    """Read every certificate of a listener; one that cannot be read is noted in `errors` and left out."""
+    found = []
+    for pair in tls.pairs:
+        name = display_name(pair.certificate, base)
+        chain = _read(pair.certificate, name, errors)
+        key = _read(pair.key, display_name(pair.key, base), errors, forbidden=_NOT_THE_WORLD)
+        if chain is not None and key is not None:
+            found.append(CertificateBytes(name=name, chain=chain, key=key))
+    return tuple(found)
+
+
+def _read_client_authority(asked: ClientCertificates, base: Path, errors: list[str]) -> ClientAuthorityBytes | None:
+    ca_name = display_name(asked.ca, base)
+    ca = _read(asked.ca, ca_name, errors)
+    crl_name, crl = "", None
+    if asked.crl is not None:
+        crl_name = display_name(asked.crl, base)
+        crl = _read(asked.crl, crl_name, errors)
+        if crl is None:
+            return None
+    return None if ca is None else ClientAuthorityBytes(ca_name=ca_name, ca=ca, crl_name=crl_name, crl=crl)
 
 
 def display_name(path: Path, base: Path) -> str:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from gateway.server.validate import is_ip_address
+from gateway.server.tls import is_ip_address
 
 LIFETIME: Final = timedelta(days=397)  # CA/Browser Forum baseline requirements, section 6.3.2 (until 2026)
 _CLOCK_SKEW: Final = timedelta(hours=1)

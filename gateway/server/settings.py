@@ -21,7 +21,9 @@ from pydantic import (
     Field,
     PlainValidator,
     StrictBool,
+    StrictStr,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -31,21 +33,33 @@ from gateway.exchange.route import Durability, LimitSpec
 from gateway.server.fields import (
     Address,
     Allowance,
+    Balance,
     Bind,
+    CheckPath,
     Count,
+    DistinguishedName,
     Duration,
     FieldName,
     FieldValue,
+    Fingerprint,
     Host,
     Location,
     Name,
     Network,
     Origin,
     Period,
+    Prefix,
+    Principal,
     PublicURL,
     Rate,
+    RoleName,
     ServerURL,
+    Share,
     Size,
+    Statuses,
+    UnixSocket,
+    UpstreamHost,
+    parse_server,
 )
 from gateway.server.unbuilt import Place, find_unbuilt
 
@@ -55,6 +69,9 @@ MAX_WORKERS: Final = 256
 LARGEST_KEPT_FORM: Final = 64 * 1024
 MAX_DRAIN_S: Final = 7.0
 """The whole tree of processes ends within 10 s of SIGTERM."""
+MAX_DELAY_S: Final = 300.0
+MAX_READY_S: Final = 300.0
+MAX_LEAVING_S: Final = 24 * 3600.0
 _UNMAPPABLE: Final = frozenset(
     {
         "connection", "content-encoding", "content-length", "content-type", "cookie", "date", "expect", "forwarded", "host",
@@ -124,12 +141,100 @@ def _never_remembered(value: float) -> float:
     return value
 
 
-class TLS(Section):
-    """Certificate chain and key of a listener, PEM."""
+class CertificateFiles(Section):
+    """A certificate chain, the leaf first, and its key, PEM."""
 
     certificate: Location
     key: Location
+
+
+class TLS(Section):
+    """The certificates of a listener and how it speaks TLS."""
+
+    certificate: Location | None = None
+    key: Location | None = None
+    certificates: tuple[CertificateFiles, ...] = ()
+    """More certificates, chosen by the name the client asks for (SNI); the first of all answers any other client."""
+    unknown_sni: Literal["default", "refuse"] = "default"
+    """What a client gets that asks for a name no certificate has: the first certificate, or no connection."""
     min_version: Literal["1.2", "1.3"] = "1.2"
+    http2: StrictBool = True
+    """Offer HTTP/2 beside HTTP/1.1."""
+
+    @model_validator(mode="after")
+    def _has_a_certificate(self) -> Self:
+        if self.certificate is None and (self.key is not None or not self.certificates):
+            raise ValueError("the key certificate is missing")
+        if self.certificate is not None and self.key is None:
+            raise ValueError("the key key is missing")
+        places = [pair.certificate for pair in self.pairs]
+        if len(set(places)) < len(places):
+            raise ValueError("a certificate is listed twice")
+        return self
+
+    @property
+    def pairs(self) -> tuple[CertificateFiles, ...]:
+        """Every certificate with its key; the first is the default."""
+        if self.certificate is None or self.key is None:
+            return self.certificates
+        return CertificateFiles(certificate=self.certificate, key=self.key), *self.certificates
+
+
+class CertificateMapping(Section):
+    """Who a client certificate stands for: one property of it, and the principal it becomes."""
+
+    subject: DistinguishedName | None = None
+    """The whole subject, as RFC 4514 writes it: `CN=alice,O=Example`."""
+    san_dns: Host | None = None
+    san_uri: StrictStr | None = None
+    san_email: StrictStr | None = None
+    fingerprint: Fingerprint | None = None
+    """SHA-256 of the certificate, hexadecimal, with or without colons."""
+    user: Principal
+    tenant: Name
+    roles: Annotated[tuple[RoleName, ...], Field(min_length=1)]
+    email: StrictStr = ""
+    mfa: StrictBool = False
+    """The certificate counts as two factors: its key is on a card or token that asks for a PIN."""
+
+    @model_validator(mode="after")
+    def _asks_one_thing(self) -> Self:
+        if len(self.properties) != 1:
+            raise ValueError("name exactly one of subject, san_dns, san_uri, san_email and fingerprint")
+        if len(set(self.roles)) < len(self.roles):
+            raise ValueError("a role is listed twice")
+        return self
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What the certificate must have; one entry in a valid mapping."""
+        names = ("subject", "san_dns", "san_uri", "san_email", "fingerprint")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class ClientCertificates(Section):
+    """Whether clients of a listener prove themselves by a certificate, whose certificates count, and for whom."""
+
+    mode: Literal["off", "optional", "required"] = "required"
+    ca: Location
+    """PEM bundle of the authorities that issue the clients' certificates."""
+    crl: Location | None = None
+    """PEM file with a revocation list of every authority in `ca`."""
+    map: tuple[CertificateMapping, ...] = ()
+
+    @model_validator(mode="after")
+    def _maps_nobody_twice(self) -> Self:
+        seen: set[tuple[str, str]] = set()
+        people: dict[tuple[str, str], tuple[frozenset[str], str, bool]] = {}
+        for item in self.map:
+            ((kind, value),) = item.properties.items()
+            if (kind, value) in seen:
+                raise ValueError(f"map lists the {kind} {value} twice")
+            seen.add((kind, value))
+            grants = frozenset(item.roles), item.email, item.mfa
+            if people.setdefault((item.tenant, item.user), grants) != grants:
+                raise ValueError(f"map gives {item.user} of {item.tenant} different roles, e-mail or factors")
+        return self
 
 
 class Listener(Section):
@@ -137,13 +242,18 @@ class Listener(Section):
 
     address: Bind
     tls: TLS | None = None
+    client_certificates: ClientCertificates | None = None
     redirect_to_https: StrictBool = False
     unsafe_plaintext: StrictBool = False
+    proxy_protocol: StrictBool = False
+    """Each connection begins with a PROXY header, from one of `trusted_proxies`."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if [self.tls is not None, self.redirect_to_https, self.unsafe_plaintext].count(True) != 1:
             raise ValueError("a listener has exactly one of tls, redirect_to_https: true and unsafe_plaintext: true")
+        if self.client_certificates is not None and self.tls is None:
+            raise ValueError("client_certificates needs tls")
         return self
 
     @property
@@ -152,6 +262,12 @@ class Listener(Section):
         if self.tls is not None:
             return "tls"
         return "redirect" if self.redirect_to_https else "plaintext"
+
+    @property
+    def asks_clients(self) -> ClientCertificates | None:
+        """What clients are asked for, unless that is switched off."""
+        asked = self.client_certificates
+        return asked if asked is not None and asked.mode != "off" else None
 
 
 class Admin(Section):
@@ -181,6 +297,8 @@ class UpstreamTimeout(Section):
     """From the last byte of the request to the head of the answer."""
     idle: Period = 300.0
     """Longest silence inside a body, a stream or a tunnel."""
+    queue: Period = 3.0
+    """How long a request waits for a connection while all are busy."""
 
 
 class UpstreamTLS(Section):
@@ -190,29 +308,149 @@ class UpstreamTLS(Section):
     """PEM bundle; absent = the system's."""
     server_name: Host | None = None
     """Name to ask for and verify; absent = the host of the server."""
+    certificate: Location | None = None
+    """What the gateway shows to servers that ask who it is, PEM; with `key`."""
+    key: Location | None = None
     unsafe_skip_verify: StrictBool = False
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if (self.certificate is None) is not (self.key is None):
+            raise ValueError("certificate and key belong together")
+        if self.unsafe_skip_verify and (self.ca or self.server_name):
+            raise ValueError("with unsafe_skip_verify nothing is verified: ca and server_name have no effect")
+        return self
+
+
+class Server(Section):
+    """One server of an upstream."""
+
+    url: ServerURL
+    weight: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
+    """Its share of the requests beside the others'."""
+    max_connections: Count | None = None
+    """Connections of one worker to this server; None = as many as the upstream may have."""
+
+    def __str__(self) -> str:
+        return str(self.url)
+
+
+def _server(value: Any, info: ValidationInfo) -> Any:
+    """Take a server that is nothing but its address."""
+    return Server.model_construct(url=parse_server(value, info)) if not isinstance(value, (dict, Server)) else value
+
+
+class Health(Section):
+    """How each worker asks each server whether it is well. Without the section nobody asks."""
+
+    path: CheckPath
+    host: UpstreamHost | None = None
+    """`Host` of a check; None = what requests say, and the public one where they preserve the browser's."""
+    interval: Period = 10.0
+    timeout: Period = 2.0
+    healthy: Count = 2
+    """Checks in a row after which a server that was out is in again."""
+    unhealthy: Count = 3
+    """Failed checks in a row after which it is out."""
+    status: Statuses = frozenset(range(200, 400))
+
+    @model_validator(mode="after")
+    def _timeout_fits(self) -> Self:
+        if self.timeout > self.interval:
+            raise ValueError("timeout is longer than interval")
+        return self
+
+
+class Ejection(Section):
+    """When a server is left out because requests to it fail."""
+
+    failures: Count = 3
+    """In a row."""
+    time: Period = 10.0
+    """The first time; twice as long each time after it."""
+    max_time: Period = 300.0
+    max_share: Share = 0.5
+    """Of the servers; one of several may always be out."""
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Self:
+        if self.time > self.max_time:
+            raise ValueError("time is longer than max_time")
+        return self
+
+
+class Breaker(Section):
+    """When an upstream is not asked for a while because too many requests to it fail."""
+
+    ratio: Share
+    requests: Count = 20
+    """Fewer in a window say nothing."""
+    window: Period = 10.0
+    open: Period = 5.0
+    """How long nobody is asked before one request tries again."""
+
+    @model_validator(mode="after")
+    def _ratio_is_positive(self) -> Self:
+        if not self.ratio:
+            raise ValueError("ratio must be more than 0%")
+        return self
+
+
+class Retry(Section):
+    """What happens to a request whose server cannot be reached, or hung up while it was being sent."""
+
+    attempts: Annotated[int, Field(strict=True, ge=0, le=10)] = 2
+    """Other servers that are tried; 0 = none, and nothing is sent again."""
+    budget: Share = 0.2
+    """Of the answered requests: how many may be sent a second time."""
+
+
+class PathRewrite(Section):
+    """How the path for the upstream differs from the public one."""
+
+    strip_prefix: Prefix | None = None
+    add_prefix: Prefix | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.strip_prefix == self.add_prefix:
+            raise ValueError("write strip_prefix, add_prefix or both, and not the same one twice")
+        return self
+
+
+def _unless_off(value: Any) -> Any:
+    return None if value == "off" else value
 
 
 class Upstream(Section):
-    """A portal behind the gateway: equal servers and how they are spoken to."""
+    """A portal behind the gateway: its servers and how they are spoken to."""
 
-    servers: Annotated[tuple[ServerURL, ...], Field(min_length=1)]
-    host: Literal["preserve", "rewrite"] = "preserve"
-    """`preserve` sends the browser's Host, `rewrite` the server's own."""
+    servers: Annotated[tuple[Annotated[Server, BeforeValidator(_server)], ...], Field(min_length=1)]
+    balance: Balance = "round_robin"
+    """`round_robin`, `least_connections`, or what is hashed: `user`, `ip`."""
+    host: UpstreamHost = "preserve"
+    """`preserve` sends the browser's Host, `rewrite` the server's own, anything else itself."""
+    path: PathRewrite | None = None
+    health: Health | None = None
+    ejection: Annotated[Ejection | None, BeforeValidator(_unless_off)] = Ejection()
+    breaker: Breaker | None = None
+    retry: Retry = Retry()
     timeout: UpstreamTimeout = UpstreamTimeout()
     headers: dict[Literal["user", "tenant", "roles", "email", "session", "request_id", "assertion"], FieldName] = {}
     """Other names of the identity headers: `user: Remote-User`."""
     tls: UpstreamTLS = UpstreamTLS()
     max_connections: Count = 512
     """Connections of one worker to this upstream."""
+    max_waiting: Annotated[int, Field(strict=True, ge=0)] = 1024
+    """Requests of one worker that wait for a connection; more are refused."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        if len({server.scheme for server in self.servers}) > 1:
+        if len({server.url.scheme for server in self.servers}) > 1:
             raise ValueError("the servers of an upstream are either all http or all https")
-        if len(set(self.servers)) < len(self.servers):
+        if len({server.url for server in self.servers}) < len(self.servers):
             raise ValueError("a server is listed twice")
-        if self.servers[0].scheme == "http" and self.tls != UpstreamTLS():
+        if self.servers[0].url.scheme == "http" and self.tls != UpstreamTLS():
             raise ValueError("tls has no effect on http:// servers")
         names = [name.lower() for name in self.headers.values()]
         if len(set(names)) < len(names):
@@ -336,6 +574,14 @@ class Audit(Section):
     sinks: Annotated[tuple[str, ...], BeforeValidator(_no_sinks)] = ()
 
 
+class Tunnels(Section):
+    """How many WebSockets and event streams may be open at a time, over all workers; None = any number."""
+
+    per_user: Count | None = None
+    """Of one person; who is not signed in counts by address."""
+    per_tenant: Count | None = None
+
+
 class HTTP(Section):
     """Limits of the public listeners: bytes, counts and seconds."""
 
@@ -347,6 +593,8 @@ class HTTP(Section):
     """Client connections of one worker."""
     max_connections_per_client: Count | None = None
     """Of these, from one address (one /64 of IPv6); None = three quarters. Trusted proxies are no client."""
+    max_streams: Annotated[int, Field(strict=True, ge=1, le=1000)] = 100
+    """Requests that one connection of HTTP/2 may have open (SETTINGS_MAX_CONCURRENT_STREAMS)."""
     head_timeout: Period = 10.0
     """From the first byte of a request to the end of its head."""
     body_timeout: Period = 30.0
@@ -357,10 +605,27 @@ class HTTP(Section):
     """A form that is kept while its sender signs in; 0 = none is."""
     write_timeout: Period = 60.0
     """Longest time in which a client takes no byte of an answer."""
+    tunnels: Tunnels = Tunnels()
     handshake_timeout: Period = 10.0
     """From the connection to the end of the TLS handshake."""
     drain_timeout: Annotated[Period, Field(le=MAX_DRAIN_S)] = MAX_DRAIN_S
     """Time that open requests have to finish when the gateway stops."""
+
+
+class Shutdown(Section):
+    """How the gateway stops, before `http.drain_timeout` begins."""
+
+    delay: Annotated[Duration, Field(le=MAX_DELAY_S)] = 0.0
+    """Time in which it still serves but says that it is not ready, for a load balancer to notice; the stop takes longer by it."""
+
+
+class Upgrade(Section):
+    """How a running gateway hands over to a new program."""
+
+    ready_timeout: Annotated[Period, Field(le=MAX_READY_S)] = 60.0
+    """Time that the new program has to get ready; after it the old one goes on."""
+    drain_timeout: Annotated[Period, Field(le=MAX_LEAVING_S)] = 60.0
+    """Time that requests and tunnels of the old program have to finish, while the new one serves."""
 
 
 class Geo(Section):
@@ -380,6 +645,15 @@ class Logging(Section):
     """One line for each request."""
 
 
+class ForwardAuth(Section):
+    """Other proxies that ask the gateway before they pass a request on (`/.gateway/check`)."""
+
+    style: Literal["nginx", "forwarded", "envoy"]
+    """How they say what they ask about: X-Original-* (`nginx`), X-Forwarded-* (Traefik, Caddy), or as it is (`envoy`)."""
+    proxies: tuple[Network, ...] = ()
+    """Those that may ask; empty = `trusted_proxies`."""
+
+
 class Settings(Section):
     """All of gateway.yaml."""
 
@@ -394,6 +668,7 @@ class Settings(Section):
     state: Annotated[str, BeforeValidator(_state)] = "sqlite"
     keyring: Annotated[Location, Field(validate_default=True)] = Path("config/keyring.json")
     trusted_proxies: tuple[Network, ...] = ()
+    forward_auth: ForwardAuth | None = None
     forwarded_from: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     """The one field in which the trusted proxies name the client; the other is never read."""
     upstreams: Annotated[dict[Name, Upstream], Field(min_length=1)]
@@ -407,6 +682,8 @@ class Settings(Section):
     headers: Headers = Headers()
     audit: Audit
     http: HTTP = HTTP()
+    shutdown: Shutdown = Shutdown()
+    upgrade: Upgrade = Upgrade()
     geo: Geo = Geo()
     logging: Logging = Logging()
 
@@ -528,6 +805,8 @@ def _section_at(place: Place) -> type[Section] | None:
         else:  # tuple[X, ...] by index, dict[Name, X] by key
             arguments = get_args(here)
             here = arguments[-1] if get_origin(here) is dict else arguments[0] if arguments else None
+        if get_origin(here) is Annotated:
+            here = get_args(here)[0]
         if get_origin(here) in {Union, UnionType}:
             here = next(option for option in get_args(here) if option is not type(None))
     return here if isinstance(here, type) and issubclass(here, Section) else None
@@ -549,6 +828,7 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
 def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     """Find what is right in each place and wrong together."""
     yield from _tenant_conflicts(settings)
+    yield from _unknown_tenants_of_certificates(settings)
     yield from _address_conflicts(settings)
     kinds = {listener.kind for listener in settings.listen}
     if "redirect" in kinds and "tls" not in kinds and not settings.trusted_proxies:
@@ -557,9 +837,24 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
         yield ("listen",), "no listener serves requests"
     if settings.public_url.scheme == "http" and "plaintext" not in kinds:
         yield ("public_url",), "is http, but no listener says unsafe_plaintext: true"
+    for index, listener in enumerate(settings.listen):
+        if listener.proxy_protocol and not settings.trusted_proxies:
+            yield ("listen", index, "proxy_protocol"), "needs trusted_proxies: only they may send a PROXY header"
+    if settings.forward_auth and not (settings.forward_auth.proxies or settings.trusted_proxies):
+        yield ("forward_auth",), "name the proxies that may ask, here or in trusted_proxies"
     login = settings.limits.get(LOGIN_LIMIT)
     if login and login.per != "ip":
         yield ("limits", LOGIN_LIMIT, "per"), "attempts to sign in are counted per ip: nobody is signed in yet"
+
+
+def _unknown_tenants_of_certificates(settings: Settings) -> Iterator[tuple[Place, str]]:
+    for index, listener in enumerate(settings.listen):
+        for number, item in enumerate(listener.client_certificates.map if listener.client_certificates else ()):
+            if settings.tenants and item.tenant not in settings.tenants:
+                yield (
+                    ("listen", index, "client_certificates", "map", number, "tenant"),
+                    f"the tenant {item.tenant} does not exist" + did_you_mean(item.tenant, settings.tenants),
+                )
 
 
 def _tenant_conflicts(settings: Settings) -> Iterator[tuple[Place, str]]:
@@ -584,13 +879,18 @@ def _address_conflicts(settings: Settings) -> Iterator[tuple[Place, str]]:
             if _overlap(listener.address, other):
                 yield place, f"{listener.address} is taken by {name}"
         taken.append((dotted(place), listener.address))
+    own_sockets = os.path.realpath(settings.state_dir / "run")
     for name, upstream in settings.upstreams.items():
         for index, server in enumerate(upstream.servers):
+            where: Place = ("upstreams", name, "servers", index)
+            url = server.url
+            if isinstance(url, UnixSocket):
+                if os.path.realpath(url.path).startswith(own_sockets + "/"):  # attack: past policy, to our pages
+                    yield where, f"{server} is a socket of the gateway's own"
+                continue
             for owner, address in taken:
-                if _reaches(
-                    server, address, settings.hosts
-                ):  # a request would pass the gateway again, or reach /metrics
-                    yield ("upstreams", name, "servers", index), f"{server} is the gateway's own {owner}"
+                if _reaches(url, address, settings.hosts):  # a request would pass the gateway again, or reach /metrics
+                    yield where, f"{server} is the gateway's own {owner}"
 
 
 def _overlap(one: Address, other: Address) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 import trustme
@@ -20,15 +21,13 @@ from gateway.authn.certificate import (
 CA = trustme.CA()
 
 
-def shown(*identities: str, **names: str) -> ClientCertificate:
+def shown(*identities: str, **names: Any) -> ClientCertificate:
     leaf = CA.issue_cert(*identities, **names)
     return read_certificate(x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()).public_bytes(Encoding.DER))
 
 
-def grant(kind: str, value: str, user: str = "alice", **changes: object) -> CertificateGrant:
-    return CertificateGrant(
-        **{"kind": kind, "value": value, "user": user, "tenant": "acme", "roles": ("client",), **changes}
-    )  # type: ignore[arg-type]  # of the fields' types
+def grant(kind: str, value: str, user: str = "alice", *, mfa: bool = False) -> CertificateGrant:
+    return CertificateGrant(kind=kind, value=value, user=user, tenant="acme", roles=("client",), mfa=mfa)
 
 
 def test_every_property_the_table_may_ask_for_is_read() -> None:

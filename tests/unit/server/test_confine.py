@@ -106,7 +106,7 @@ from gateway.server.confine import confine, harden
 from gateway.server.validate import read_and_validate
 harden()
 confine(writable=[], unreadable=[Path({str(directory)!r}) / "nothing"])
-assert read_and_validate(Path({str(directory)!r}) / "gateway.yaml").contexts
+assert read_and_validate(Path({str(directory)!r}) / "gateway.yaml").tls
 """
     done = run(program)
     assert done.returncode == 0, done.stderr

@@ -271,7 +271,10 @@ def test_a_signature_with_sha1_is_refused(tmp_path: Path) -> None:
 
 def test_an_ended_or_nameless_certificate_starts_with_a_warning() -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    warn = lambda certificate: certificate_warnings(build(certificate).certificates, [], NOW)  # noqa: E731
+
+    def warn(certificate: CertificateBytes) -> list[str]:
+        return certificate_warnings(build(certificate).certificates, [], NOW)
+
     assert "ended on" in warn(own(key, begins=NOW - 9 * DAY, ends=NOW - DAY))[0]
     assert "renew it" in warn(own(key, ends=NOW + 3 * DAY))[0]
     assert "begins on" in warn(own(key, begins=NOW + DAY))[0]

@@ -9,7 +9,8 @@ import pytest
 from gateway.exchange.errors import ConfigurationError
 from gateway.server.bundle import read_bundle
 from gateway.server.certificate import self_signed
-from gateway.server.validate import CERTIFICATE_NOTICE_S, read_and_validate, validate
+from gateway.server.tls import CERTIFICATE_NOTICE_S
+from gateway.server.validate import read_and_validate, validate
 
 
 def errors(directory: Path) -> list[str]:
@@ -30,7 +31,7 @@ def test_a_sound_configuration_gives_everything_ready_to_serve(directory: Path) 
     assert list(validated.table.routes) == ["portal"]
     assert validated.keyring is not None
     assert validated.audit_keys is not None
-    assert validated.contexts["127.0.0.1:8443"].minimum_version is ssl.TLSVersion.TLSv1_2
+    assert validated.tls["127.0.0.1:8443"].context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert validated.certificates[0].names == ("localhost",)
 
 
@@ -40,7 +41,7 @@ def test_a_narrowed_bundle_is_judged_without_the_keys_it_lacks(directory: Path) 
     assert edge.audit_keys is None
     assert edge.keyring is not None
     pages = validate(bundle.narrow("pages"), now=time.time())
-    assert pages.contexts == {}
+    assert pages.tls == {}
 
 
 def test_errors_of_files_and_of_their_contents_come_in_one_run(directory: Path) -> None:
@@ -129,6 +130,6 @@ def test_an_own_authority_of_an_upstream_must_be_readable(directory: Path) -> No
 
 def test_tls_contexts_refuse_what_is_older_than_asked_for(directory: Path) -> None:
     replace(directory / "gateway.yaml", "key: tls/key.pem", 'key: tls/key.pem, min_version: "1.3"')
-    context = read_and_validate(directory / "gateway.yaml").contexts["127.0.0.1:8443"]
+    context = read_and_validate(directory / "gateway.yaml").tls["127.0.0.1:8443"].context
     assert context.minimum_version is ssl.TLSVersion.TLSv1_3
     assert context.options & ssl.OP_NO_RENEGOTIATION
