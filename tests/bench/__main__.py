@@ -21,7 +21,7 @@ from tests.bench.progress import Progress
 from tests.bench.samples import Samples
 from tests.bench.site import Cores
 
-SECTIONS = ("throughput", "latency", "download", "tls", "start", "tunnels")
+SECTIONS = ("throughput", "latency", "download", "tls", "http2", "start", "tunnels", "idle", "scaling")
 LOCAL = Path(__file__).with_name("results") / "local"
 PUBLISHED = Path(__file__).with_name("results")
 PAGE = upstream.PROJECT / "docs" / "benchmarks.md"
@@ -90,6 +90,7 @@ class Bench:
             ("latency", few, measure.latency, 4 * (seconds / 2 + OVERHEAD_S)),
             ("download", few, measure.download, seconds + OVERHEAD_S),
             ("tls", few, measure.tls, seconds + 1 + OVERHEAD_S),
+            ("http2", few, measure.http2, seconds + OVERHEAD_S),
         ]
         wanted = self._chosen.sections
         if "latency" in wanted and "throughput" not in wanted:
@@ -108,9 +109,16 @@ class Bench:
                     self.progress.show(f"{section}, round {turn + 1} of {rounds}: {candidate.name}")
                     self._try(candidate, section, measurement, turn, seconds)
                     self.progress.advance(cost)
-        if {"start", "tunnels"} & set(self._chosen.sections):
+        if {"start", "tunnels", "idle"} & set(self._chosen.sections):
             self._alone()
         self._prove()
+        if (
+            "scaling" in self._chosen.sections
+        ):  # last: it begins with fresh state, so there is nothing to prove after it
+            for candidate in self.candidates:
+                self.progress.show(f"1 and 2 workers: {candidate.name}")
+                self._try(candidate, "scaling", measure.scaling, 0, self._chosen.seconds)
+                candidate.stop()
 
     def _start(self) -> None:
         for candidate in list(self.candidates):
@@ -142,6 +150,9 @@ class Bench:
             if "tunnels" in self._chosen.sections:
                 self.progress.show(f"1,000 WebSockets: {candidate.name}")
                 self._try(candidate, "tunnels", measure.idle_tunnels, 0, 0)
+            if "idle" in self._chosen.sections:
+                self.progress.show(f"1,000 idle connections: {candidate.name}")
+                self._try(candidate, "idle", measure.idle_connections, 0, 0)
             candidate.stop()
 
     def _prove(self) -> None:

@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 from pathlib import Path
 
-from tests.bench import accounting, machine, openloop, tunnels, wrk
+from tests.bench import accounting, browser, h2load, machine, openloop, tunnels, wrk
 from tests.bench.candidates.candidate import Candidate, EvidenceError
 from tests.bench.process import StartError
 from tests.bench.samples import Samples
@@ -24,6 +25,13 @@ DOWNLOADS = 4
 """Downloads at a time."""
 HANDSHAKES = 100
 TUNNELS = 1000
+IDLE = 1000
+"""Idle keep-alive connections."""
+STREAMS = 16
+"""Requests at a time on one HTTP/2 connection: what a page of some parts asks for."""
+HTTP2_CONNECTIONS = 8
+HTTP2_PER_SECOND = 4000
+"""Requests of one HTTP/2 run, for each second it is to take or less."""
 SETTLE_S = 0.2
 """After a load, before the accounts are read: deferred work (log flushes, the asynchronous sync) belongs to it."""
 MOST_RATE = 8000.0
@@ -55,6 +63,30 @@ def tls(candidate: Candidate, samples: Samples, cores: Cores, *, turn: int, seco
     time.sleep(SETTLE_S)
     used = accounting.spent(before, accounting.account(candidate.program.pid))
     samples.record(candidate.name, "handshake_us", turn, used.total_s / HANDSHAKES * 1e6)
+
+
+def http2(candidate: Candidate, samples: Samples, cores: Cores, *, turn: int, seconds: float) -> None:
+    """Load one candidate with HTTP/2 over TLS: CPU of all its processes for each request, and requests a second."""
+    del cores
+    if not candidate.speaks_http2:
+        return
+    candidate.require_page(candidate.tls_url)
+    before = accounting.account(candidate.program.pid)
+    load = h2load.run(
+        candidate.tls_url + PAGE,
+        fields=candidate.fields(candidate.tls_url),
+        requests=int(HTTP2_PER_SECOND * seconds),
+        connections=HTTP2_CONNECTIONS,
+        streams=STREAMS,
+    )
+    candidate.answered += load.requests
+    time.sleep(SETTLE_S)
+    candidate.program.require_alive()
+    used = accounting.spent(before, accounting.account(candidate.program.pid))
+    if fault := load.fault(BODY_BYTES):
+        raise InvalidError(fault)
+    samples.record(candidate.name, "http2_cpu_us", turn, used.total_s / load.requests * 1e6)
+    samples.record(candidate.name, "http2_per_second", turn, load.per_second)
 
 
 def _accounted(
@@ -185,8 +217,58 @@ def idle_tunnels(candidate: Candidate, samples: Samples, cores: Cores, *, turn: 
     samples.record(candidate.name, "tunnel_pss_kib", turn, (after.proportional - before.proportional) / 1024 / TUNNELS)
 
 
+def idle_connections(candidate: Candidate, samples: Samples, cores: Cores, *, turn: int, seconds: float) -> None:
+    """Hold 1,000 keep-alive connections that have each had one answer, plain and over TLS: growth of memory for each."""
+    del cores, seconds
+    for quantity, origin in (("idle_kib", candidate.url), ("idle_tls_kib", candidate.tls_url)):
+        candidate.require_page(origin)
+        with contextlib.ExitStack() as held:
+            held.enter_context(contextlib.closing(_kept(candidate, origin)))
+            before = accounting.memory(candidate.program.pid)
+            for _ in range(IDLE):
+                held.enter_context(contextlib.closing(_kept(candidate, origin)))
+            time.sleep(SETTLE_S)
+            after = accounting.memory(candidate.program.pid)
+        samples.record(candidate.name, quantity, turn, (after.resident - before.resident) / 1024 / IDLE)
+    candidate.program.require_alive()
+
+
+def _kept(candidate: Candidate, origin: str) -> http.client.HTTPConnection:
+    """Open a connection, have one page of it, and keep it."""
+    connection = browser.connect(urllib.parse.urlsplit(origin), timeout_s=10)
+    connection.request("GET", PAGE, headers=dict(candidate.fields(origin)))
+    answer = connection.getresponse()
+    body = answer.read()
+    candidate.answered += 1
+    if answer.status != http.client.OK or len(body) != BODY_BYTES or connection.sock is None:
+        connection.close()
+        raise InvalidError(f"answered {answer.status} with {len(body)} bytes, or closed the connection")
+    return connection
+
+
 def _tunnel(candidate: Candidate) -> socket.socket:
     return tunnels.open_one(HOST, candidate.port, CHAT, candidate.fields())
+
+
+def scaling(candidate: Candidate, samples: Samples, cores: Cores, *, turn: int, seconds: float) -> None:
+    """Serve with one worker, then with two, on every core of the run, which load and upstream share with them."""
+    del cores
+    if not candidate.scales:
+        return
+    for workers in (1, 2):
+        candidate.stop()
+        candidate.workers = workers
+        candidate.prepare()
+        candidate.start()
+        warm_up(candidate)
+        before = accounting.account(candidate.program.pid)
+        load = wrk.run(candidate.url + PAGE, fields=candidate.fields(), seconds=seconds, connections=CONNECTIONS)
+        time.sleep(SETTLE_S)
+        used = accounting.spent(before, accounting.account(candidate.program.pid))
+        if fault := load.fault(BODY_BYTES):
+            raise InvalidError(fault)
+        samples.record(candidate.name, f"scaling_{workers}_per_second", turn, load.per_second)
+        samples.record(candidate.name, f"scaling_{workers}_cpu_us", turn, used.total_s / load.requests * 1e6)
 
 
 def warm_up(candidate: Candidate) -> None:

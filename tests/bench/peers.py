@@ -13,14 +13,20 @@ from tests.bench.candidates.apache import Apache
 from tests.bench.candidates.caddy import Caddy
 from tests.bench.candidates.candidate import Candidate
 from tests.bench.candidates.envoy import Envoy
-from tests.bench.candidates.gateway import Gateway, GatewayAsync, GatewayStrict
+from tests.bench.candidates.gateway import (
+    Gateway,
+    GatewayAsync,
+    GatewayCompiled,
+    GatewayCompiledAsync,
+    GatewayStrict,
+)
 from tests.bench.candidates.haproxy import HAProxy
 from tests.bench.candidates.nginx import Nginx
 from tests.bench.candidates.traefik import Traefik
 from tests.bench.upstream import PROJECT
 
 EVERYONE: tuple[type[Candidate], ...] = (
-    Nginx, HAProxy, Envoy, Gateway, GatewayAsync, GatewayStrict, Caddy, Traefik, AiohttpProxy, Apache,
+    Nginx, HAProxy, Envoy, Gateway, GatewayAsync, GatewayStrict, GatewayCompiled, GatewayCompiledAsync, Caddy, Traefik, AiohttpProxy, Apache,
 )  # fmt: skip
 REQUIREMENTS = PROJECT / "requirements" / "bench.txt"
 INSTALL_S = 600

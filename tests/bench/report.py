@@ -76,6 +76,8 @@ def markdown(run: Run) -> str:
         _processes(run),
         _latency(run),
         _transfer(run),
+        _http2(run),
+        _scaling(run),
         _standing(run),
         _evidence(run),
         _targets(run),
@@ -179,10 +181,44 @@ def _transfer(run: Run) -> str:
     return "### Downloads and TLS\n\n" + table(head, rows)
 
 
+def _http2(run: Run) -> str:
+    samples, rows = run.samples, []
+    for entry in run.entries:
+        figure = samples.figure(entry.name, "http2_cpu_us")
+        if figure is not None:
+            ratio = samples.ratio(REFERENCE, entry.name, "http2_cpu_us")
+            rows.append(
+                [
+                    entry.name,
+                    cell(figure),
+                    cell(ratio, "{:.2f}".format),
+                    cell(samples.figure(entry.name, "http2_per_second")),
+                ]
+            )
+    if not rows:
+        return ""
+    return "### HTTP/2 over TLS\n\n" + table(["candidate", "CPU µs per request", "of nginx", "requests/s"], rows)
+
+
+def _scaling(run: Run) -> str:
+    samples, rows = run.samples, []
+    quantities = ("scaling_1_per_second", "scaling_2_per_second", "scaling_1_cpu_us", "scaling_2_cpu_us")
+    for entry in run.entries:
+        figures = [samples.figure(entry.name, name) for name in quantities]
+        if any(figures):
+            rows.append([entry.name, *map(cell, figures)])
+    if not rows:
+        return ""
+    head = ["candidate", "1 worker: requests/s", "2 workers: requests/s", "1 worker: CPU µs per request", "2 workers: CPU µs per request"]  # fmt: skip
+    words = "Load generator and upstream share these cores with the workers."
+    return f"### One worker and two\n\n{words}\n\n" + table(head, rows)
+
+
 def _standing(run: Run) -> str:
     samples, rows = run.samples, []
     for entry in run.entries:
-        figures = [samples.figure(entry.name, name) for name in ("start_s", "rss_mib", "pss_mib", "tunnel_kib")]
+        quantities = ("start_s", "rss_mib", "pss_mib", "tunnel_kib", "idle_kib", "idle_tls_kib")
+        figures = [samples.figure(entry.name, name) for name in quantities]
         if any(figures):
             count = samples.figure(entry.name, "processes")
             rows.append([entry.name, *map(cell, figures), f"{count.median:.0f}" if count else NOTHING])
@@ -194,6 +230,8 @@ def _standing(run: Run) -> str:
         "RSS, MiB",
         "PSS, MiB",
         "RSS per idle WebSocket, KiB",
+        "per idle connection, KiB",
+        "per idle TLS connection, KiB",
         "processes",
     ]
     return "### Start, memory, WebSockets\n\n" + table(head, rows)
@@ -214,9 +252,14 @@ class Target:
 
 
 def targets(samples: Samples) -> list[Target]:
-    """Compare the run with the first targets: cheaper than Envoy's chain, 0.4 (group) and 0.5 (async) of nginx."""
+    """Compare the run with the targets: cheaper than Envoy's chain, 0.5 (group) and 0.6 (async) of nginx."""
     found = []
-    for name, least in (("gateway", 0.4), ("gateway-async", 0.5)):
+    for name, least in (
+        ("gateway", 0.5),
+        ("gateway-async", 0.6),
+        ("gateway-compiled", 0.5),
+        ("gateway-compiled-async", 0.6),
+    ):
         ratio = samples.ratio(REFERENCE, name, "cpu_us")
         if ratio is not None:
             found.append(Target(f"{name} at least {least} of nginx", ratio.median, ratio.median >= least))

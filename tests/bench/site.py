@@ -26,6 +26,11 @@ class Cores:
     proxy: str
     load: str
 
+    @property
+    def all(self) -> str:
+        """Every core of the run."""
+        return f"{self.proxy},{self.load}"
+
 
 def choose_cores(available: set[int]) -> Cores:
     """Give the lowest core to the proxy under test and every other one to load and upstream. Raises ValueError with one core."""

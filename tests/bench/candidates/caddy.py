@@ -52,6 +52,7 @@ class Caddy(Candidate):
 
     name = "caddy"
     work = "proxy, JSON log"
+    speaks_http2 = True
 
     def binary(self) -> str:
         return executable(

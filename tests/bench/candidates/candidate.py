@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import urllib.parse
 from pathlib import Path
+from typing import ClassVar
 
 from tests.bench import browser
 from tests.bench.process import Program, StartError, wait_until
@@ -33,6 +34,10 @@ class Candidate(abc.ABC):
     name: str
     work: str
     """What it does for each request, for the table."""
+    speaks_http2: ClassVar[bool] = False
+    """Offers HTTP/2 on its TLS listener."""
+    scales: ClassVar[bool] = False
+    """Can be run with more workers than one."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -42,6 +47,7 @@ class Candidate(abc.ABC):
         """What the sign-in gave, for the Cookie field."""
         self.tls_cookie = ""
         """The same over TLS, where that is another session."""
+        self.workers = 1
         self.answered = 0
         """Answers that load generators have counted."""
         self._program: Program | None = None
@@ -113,7 +119,7 @@ class Candidate(abc.ABC):
         room = self.site.room(self.name)
         self._program = Program(
             self.command(room),
-            cores=self.site.cores.proxy,
+            cores=self.site.cores.proxy if self.workers == 1 else self.site.cores.all,
             output=room / "output",
             environment=self.environment(room),
             directory=room,

@@ -11,6 +11,7 @@ import contextlib
 import http
 import http.client
 import json
+import os
 import re
 import secrets
 import shutil
@@ -27,7 +28,7 @@ from tests.bench.browser import Browser, forms
 from tests.bench.candidates.candidate import Candidate, EvidenceError, MissingError, first_line
 from tests.bench.process import StartError
 from tests.bench.site import HOST, Site, free_port, write
-from tests.bench.upstream import PAGE
+from tests.bench.upstream import PAGE, PROJECT
 
 VERB_S = 60
 """A verb may take an argon2id and the start of an interpreter on a busy machine."""
@@ -35,6 +36,7 @@ VERIFY_S = 600
 """Verifying reads every record again."""
 STEP_S = 30
 """A TOTP code holds for one step (RFC 6238 section 5.2) and is taken once."""
+COMPILED = PROJECT / "build" / "compiled"
 UNREACHED = "1000000/s"
 KIND = re.compile(rb"gateway\.server\.child\0(\w+)")
 
@@ -83,6 +85,8 @@ class Gateway(Candidate):
 
     name = "gateway"
     work = "proxy, revocable session + MFA, RBAC, 2 limits, headers, signed audit on disk before release (group)"
+    speaks_http2 = True
+    scales: ClassVar[bool] = True
     durability: ClassVar[str] = "group"
 
     def __init__(self, site: Site) -> None:
@@ -192,7 +196,7 @@ class Gateway(Candidate):
                 },
             ],
             "admin": {"address": f"{HOST}:{self.admin_port}"},
-            "workers": 1,
+            "workers": self.workers,
             "state_dir": str(house / "state"),
             "upstreams": {
                 "portal": {"servers": [f"http://{HOST}:{self.site.upstream_port}"]},
@@ -209,7 +213,13 @@ class Gateway(Candidate):
         """Run one verb to its end and return what it printed. Raises StartError with what it said."""
         try:
             done = subprocess.run(
-                [self.binary(), *words], input=given, capture_output=True, text=True, timeout=seconds, check=False
+                [self.binary(), *words],
+                input=given,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+                env={**os.environ, **self.environment(self.site.room(self.name))},
             )
         except subprocess.TimeoutExpired as exc:
             raise StartError(f"gateway {words[0]} took longer than {seconds:.0f} s") from exc
@@ -220,12 +230,37 @@ class Gateway(Candidate):
         return done.stdout
 
 
+class GatewayCompiled(Gateway):
+    """The same program with its hot modules compiled: what `make compiled` left in build/compiled."""
+
+    name = "gateway-compiled"
+    work = "the same as gateway, hot path compiled by mypyc"
+    scales = False
+
+    def binary(self) -> str:
+        if not (COMPILED / "gateway").is_dir():
+            raise MissingError("no build/compiled (make compiled)")
+        return super().binary()
+
+    def environment(self, room: Path) -> dict[str, str]:
+        return {**super().environment(room), "PYTHONPATH": str(COMPILED)}
+
+
+class GatewayCompiledAsync(GatewayCompiled):
+    """Compiled, and with durability `async`."""
+
+    name = "gateway-compiled-async"
+    work = "the same as gateway-async, hot path compiled by mypyc"
+    durability = "async"
+
+
 class GatewayAsync(Gateway):
     """The same with durability `async`: the record is handed over, its fdatasync not awaited."""
 
     name = "gateway-async"
     work = "the same, audit handed over and synced within 100 ms (async)"
     durability = "async"
+    scales = False
 
 
 class GatewayStrict(Gateway):
@@ -234,6 +269,7 @@ class GatewayStrict(Gateway):
     name = "gateway-strict"
     work = "the same, last byte after the closing record (strict)"
     durability = "strict"
+    scales = False
 
 
 def said(page: bytes) -> str:

@@ -24,7 +24,7 @@ defaults
   timeout tunnel 1h
 frontend public
   bind {host}:{port} backlog 4096
-  bind {host}:{tls_port} ssl crt {both} ssl-min-ver TLSv1.2 backlog 4096
+  bind {host}:{tls_port} ssl crt {both} ssl-min-ver TLSv1.2 alpn h2,http/1.1 backlog 4096
   stick-table type ip size 100k expire 1m store http_req_rate(10s)
   http-request track-sc0 src
   http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt 100000000 }}
@@ -46,6 +46,7 @@ class HAProxy(Candidate):
 
     name = "haproxy"
     work = "proxy, 1 limit, JSON log"
+    speaks_http2 = True
 
     def binary(self) -> str:
         return executable("haproxy", hint="Debian: haproxy")

@@ -11,7 +11,7 @@ from tests.bench.upstream import CHAT
 CONFIGURATION = """\
 user {user};
 daemon off;
-worker_processes 1;
+worker_processes {workers};
 pid {room}/nginx.pid;
 error_log {room}/error.log warn;
 events {{ worker_connections 8192; }}
@@ -21,6 +21,7 @@ http {{
     '"b":$bytes_sent,"d":$request_time,"ip":"$remote_addr","ua":"$http_user_agent"}}';
   access_log {room}/access.log json;
   keepalive_requests 1000000000;
+  http2_max_concurrent_streams 128;
   keepalive_timeout 1h;
   client_body_temp_path {room}/body; proxy_temp_path {room}/proxy; fastcgi_temp_path {room}/fastcgi;
   uwsgi_temp_path {room}/uwsgi; scgi_temp_path {room}/scgi;
@@ -29,8 +30,8 @@ http {{
   ssl_certificate_key {key};
   ssl_protocols TLSv1.2 TLSv1.3;
   server {{
-    listen {host}:{port} backlog=4096;
-    listen {host}:{tls_port} ssl backlog=4096;
+    listen {host}:{port} reuseport backlog=4096;
+    listen {host}:{tls_port} ssl http2 backlog=4096;
     limit_req zone=ip burst=100000 nodelay;
     location / {{
       proxy_pass http://portal;
@@ -57,6 +58,8 @@ class Nginx(Candidate):
 
     name = "nginx"
     work = "proxy, 1 limit, JSON log"
+    speaks_http2 = True
+    scales = True
 
     def binary(self) -> str:
         return executable("nginx", hint="Debian: nginx")
@@ -69,6 +72,7 @@ class Nginx(Candidate):
             room / "nginx.conf",
             CONFIGURATION.format(
                 user=user(),
+                workers=self.workers,
                 room=room,
                 host=HOST,
                 port=self.port,

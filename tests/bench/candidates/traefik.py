@@ -17,6 +17,7 @@ class Traefik(Candidate):
 
     name = "traefik"
     work = "proxy, 1 limit, JSON log"
+    speaks_http2 = True
 
     def binary(self) -> str:
         return executable(
