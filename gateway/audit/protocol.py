@@ -1,7 +1,7 @@
 """The byte protocol between producers of audit records and the audit daemon, both directions.
 
 Little endian throughout. A producer sends HELLO once, waits for WELCOME, then sends RECORDS; the
-daemon answers with ACK and REFUSED. Replies are 16 bytes each (STATS alone carries a body), so that
+daemon answers with ACK and REFUSED, and says FAREWELL when another takes its place. Replies are 16 bytes each (STATS alone carries a body), so that
 a producer can read acknowledgements in bulk. Sequences grow strictly per slot, for ever.
 
 This module decides what is well-formed; it does not decide what is stored.
@@ -26,6 +26,7 @@ STATS = 4
 WELCOME = 1
 ACK = 2
 REFUSED = 3
+FAREWELL = 5
 
 PAGES_SLOT = 1000
 SUPERVISOR_SLOT = 1001
@@ -110,6 +111,12 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
     code: int
 
 
+class Farewell(msgspec.Struct, frozen=True, gc=False):
+    """The daemon ends as planned; its successor takes the place within `wait_ms`. What is not acknowledged, the successor gets."""
+
+    wait_ms: int
+
+
 class Stats(msgspec.Struct, frozen=True):
     """MessagePack of `{"samples": [Sample], "health": {...}}`."""
 
@@ -117,7 +124,7 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 Request = Hello | Records | StatsRequest
-Reply = Welcome | Ack | Refused | Stats
+Reply = Welcome | Ack | Refused | Farewell | Stats
 
 
 def first_sequence(now: float, last_seq: int) -> int:
@@ -262,6 +269,11 @@ def pack_refused(seq: int, code: int) -> bytes:
     return _REFUSED.pack(REFUSED, code, seq)
 
 
+def pack_farewell(wait_ms: int) -> bytes:
+    """Encode FAREWELL."""
+    return _SEQUENCE.pack(FAREWELL, wait_ms)
+
+
 def pack_stats(body: bytes) -> bytes:
     """Encode STATS with its body."""
     return _STATS.pack(STATS, len(body)) + body
@@ -291,6 +303,8 @@ class ReplyDecoder:
             elif kind == REFUSED:
                 _, code, seq = _REFUSED.unpack_from(buffer, at)
                 replies.append(Refused(seq, code))
+            elif kind == FAREWELL:
+                replies.append(Farewell(_SEQUENCE.unpack_from(buffer, at)[1]))
             elif kind == STATS:
                 _, n = _STATS.unpack_from(buffer, at)
                 if n > MAX_FRAME_BYTES:

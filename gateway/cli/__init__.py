@@ -22,6 +22,7 @@ _VERBS: Final = {
     "check": ("gateway.cli.check", "Check gateway.yaml and every file it names."),
     "run": ("gateway.cli.run", "Run the gateway in the foreground."),
     "reload": ("gateway.cli.run", "Have the running gateway read its configuration again."),
+    "upgrade": ("gateway.cli.run", "Have the running gateway hand over to a new program."),
     "demo": ("gateway.cli.demo", "Show the gateway in front of a demonstration portal."),
     "doctor": ("gateway.cli.doctor", "Say in plain words what is weak or wrong."),
     "user": ("gateway.cli.user", "Add, list, disable, enable, reset and delete people."),

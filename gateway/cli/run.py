@@ -1,4 +1,4 @@
-"""`gateway run` and `gateway reload`."""
+"""`gateway run`, `gateway reload` and `gateway upgrade`."""
 
 from __future__ import annotations
 
@@ -9,31 +9,40 @@ import click
 
 from gateway.cli.invocation import current
 from gateway.document.source import load
-from gateway.exchange.errors import ConfigurationError
+from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.server import logs
-from gateway.server.commands import ask_reload
+from gateway.server.commands import ask_reload, ask_upgrade
 from gateway.server.confine import harden
+from gateway.server.predecessor import Predecessor
 from gateway.server.progress import Progress
 from gateway.server.supervisor import Supervisor
 from gateway.server.validate import Validated, read_and_validate
 
 
 @click.command(short_help="Run the gateway in the foreground.")
-def run() -> None:
+@click.option("--take-over", type=int, hidden=True, help="Descriptor on which a running gateway hands over.")
+def run(take_over: int | None) -> None:
     """Run the gateway until SIGTERM or Ctrl-C; everything it starts descends from this process.
 
-    SIGHUP, or `gateway reload`, reads the configuration again. A second SIGTERM does not wait for open requests.
+    SIGHUP, or `gateway reload`, reads the configuration again. SIGUSR2, or `gateway upgrade`, hands over to a new
+    program. A second SIGTERM does not wait for open requests.
     """
     path = current().config
     harden()
-    with Progress("reading the configuration") as progress:
-        validated = read_and_validate(path)
-        logs.configure(validated.settings.logging, "supervisor")
-        asyncio.run(_supervise(path.absolute(), validated, progress))
+    predecessor = Predecessor(take_over) if take_over is not None else None
+    try:
+        with Progress("reading the configuration") as progress:
+            validated = read_and_validate(path)
+            logs.configure(validated.settings.logging, "supervisor")
+            asyncio.run(_supervise(path.absolute(), validated, progress, predecessor))
+    except GatewayError as error:
+        if predecessor:
+            predecessor.fail(error.diagnostics if isinstance(error, ConfigurationError) else (str(error),))
+        raise
 
 
-async def _supervise(path: Path, validated: Validated, progress: Progress) -> None:
-    await Supervisor(path, validated, progress=progress).run()
+async def _supervise(path: Path, validated: Validated, progress: Progress, predecessor: Predecessor | None) -> None:
+    await Supervisor(path, validated, progress=progress, predecessor=predecessor).run()
 
 
 @click.command(short_help="Have the running gateway read its configuration again.")
@@ -48,6 +57,26 @@ def reload() -> None:
     if diagnostics:
         raise ConfigurationError(diagnostics)
     invocation.answer({"ok": True}, "reloaded")
+
+
+@click.command(short_help="Have the running gateway hand over to a new program.")
+@click.option(
+    "--program",
+    type=click.Path(exists=True, dir_okay=False, executable=True, path_type=Path),
+    help="The gateway to run from now on.  [default: the path from which it was started]",
+)
+def upgrade(program: Path | None) -> None:
+    """Have the gateway of this configuration start a new program and hand everything over, without dropping a request.
+
+    The configuration is read again, listeners and workers included. Exit 0 when the new program serves; 2 when it
+    cannot, with its reasons: the old one goes on then.
+    """
+    invocation = current()
+    with Progress("starting the new program"):
+        diagnostics = ask_upgrade(_state_directory(invocation.config), str(program.absolute()) if program else "")
+    if diagnostics:
+        raise ConfigurationError(diagnostics)
+    invocation.answer({"ok": True}, "the new program serves")
 
 
 def _state_directory(path: Path) -> Path:

@@ -37,9 +37,14 @@ class LimitTable:
         self._keys = view[: slots * 8].cast("Q")
         self._tats = view[slots * 8 :].cast("d")
         self._sets = slots // WAYS
+        self._descriptor = fd
         self._fd = fd if shared else -1
         self._secret = secret
         self.full = 0
+
+    def share(self, *, is_shared: bool) -> None:
+        """Lock other processes out of a set while it is changed, or do without when there are none."""
+        self._fd = self._descriptor if is_shared else -1
 
     def take(self, bucket: Bucket, subject: str, now: float) -> float:
         """Take one request; 0.0 when it conforms, else the seconds after which one would."""

@@ -3,7 +3,8 @@
 Records travel in frames, and one frame at a time waits for its acknowledgement: what arrives
 meanwhile gathers for the next, so that frames grow with the load and an idle gateway waits for nothing. The daemon answers when a frame
 is as safe as it asks. Records that were not acknowledged are kept and sent again when the daemon comes back, so
-that a crash of the daemon loses none. The recorder never decides what a record says.
+that a crash of the daemon loses none. A daemon that says farewell has a successor: until that answers,
+records are taken in and wait. The recorder never decides what a record says.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final, Protocol, cast
 from gateway.audit.protocol import (
     ASYNC,
     Ack,
+    Farewell,
     ProtocolError,
     Refused,
     ReplyDecoder,
@@ -28,6 +30,7 @@ from gateway.audit.protocol import (
 MAX_UNACKED_RECORDS: Final = 8192
 MAX_UNACKED_BYTES: Final = 8 << 20
 RECONNECT_S: Final = 0.05
+SUCCESSOR_POLL_S: Final = 0.005
 GATHER_RECORDS: Final = 64
 """A frame waits for another turn of the loop while each turn adds to it, up to this size: a commit costs the same for one."""
 
@@ -75,13 +78,15 @@ class Recorder(asyncio.Protocol):
         self.sequence = 0
         """The number that the next record gets."""
         self.available = False
-        """The daemon answers, and there is room for more unacknowledged records."""
+        """The daemon answers, or its successor is about to, and there is room for more unacknowledged records."""
         self._scheduled = False
         self._gathered = 0
         """Records of the frame at the last turn."""
         self._awaited = 0
         """Frames under way that somebody waits for."""
         self._welcomed = False
+        self._waits_until = 0.0
+        """Time of the loop until which a successor of the daemon is awaited."""
         self._stopped = False
         self._reconnecting: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -178,12 +183,16 @@ class Recorder(asyncio.Protocol):
                     self._settle(sent.popleft(), safe=False)
             elif isinstance(reply, Welcome):
                 self._welcome(reply.last_seq)
+            elif isinstance(reply, Farewell):
+                wait_s = reply.wait_ms / 1000
+                self._waits_until = self._loop.time() + wait_s
+                self._loop.call_later(wait_s + RECONNECT_S, self._judge)
         if self._frame is not None and not self._awaited and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
     def _judge(self) -> None:
-        self.available = self._welcomed and self.has_room
+        self.available = self.has_room and (self._welcomed or self._loop.time() < self._waits_until)
 
     def _settle(self, frame: Frame, *, safe: bool) -> None:
         if frame.grade != ASYNC:
@@ -217,7 +226,8 @@ class Recorder(asyncio.Protocol):
             try:
                 await self._connect(lambda: self)
             except OSError:
-                await asyncio.sleep(RECONNECT_S)
+                is_awaited = self._loop.time() < self._waits_until
+                await asyncio.sleep(SUCCESSOR_POLL_S if is_awaited else RECONNECT_S)
             else:
                 return
 

@@ -38,6 +38,7 @@ from gateway.audit.protocol import (
     RequestDecoder,
     first_sequence,
     pack_ack,
+    pack_farewell,
     pack_refused,
     pack_stats,
     pack_welcome,
@@ -47,7 +48,7 @@ from gateway.exchange.metrics import Registry
 from gateway.ledger.disk import Disk, LocalDisk
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.log import BALLAST_BYTES, FILE_BYTES, Group, Log, LogUnavailableError, open_log
+from gateway.ledger.log import BALLAST_BYTES, FILE_BYTES, Group, Log, LogBusyError, LogUnavailableError, open_log
 
 READ_BYTES = 256 * 1024
 ASYNC_SYNC_S = 0.1
@@ -59,6 +60,7 @@ DRAIN_S = 2.0
 """After SIGTERM: the time producers have to say their last words."""
 ORPHAN_DRAIN_S = 9.0
 """The same when the supervisor died: the edges finish their requests meanwhile."""
+LOCK_POLL_S = 0.005
 INHERITANCE_S = 30.0
 """After a restart: the time a producer has to come back before its open intents are closed for it."""
 STALE_CHECKPOINT_S = 60.0
@@ -76,6 +78,11 @@ Build = Callable[[record.Stamp], dict[str, Any]]
 
 class Control(Protocol):
     """The supervisor's line to this process."""
+
+    @property
+    def hands_over_s(self) -> float:
+        """Asked for when `handle` says stop: the seconds within which a successor comes; 0 = none does."""
+        ...
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
@@ -227,6 +234,14 @@ class Daemon:
         if self._stop_at is None:
             self._stop_at = self._monotonic() + drain_s
 
+    def hand_over(self, seconds: float) -> None:
+        """End with this turn; producers learn that a successor comes within `seconds`, and keep what they have for it."""
+        with suppress(LogUnavailableError):  # the successor reads a longer file
+            self.log.turn_over(now_ns=self._clock_ns())
+        for producer in list(self._slots.values()):
+            self._send(producer, pack_farewell(int(seconds * 1000)))
+        self._stop_at = self._monotonic()
+
     @property
     def is_done(self) -> bool:
         """True when it was told to stop and nobody is left, or the time is over."""
@@ -262,7 +277,10 @@ class Daemon:
             elif self._control is not None and fd == self._control.fileno():
                 if not self._control.handle(self.stats):
                     self._poll.unregister(fd)
-                    self.stop(ORPHAN_DRAIN_S)
+                    if seconds := self._control.hands_over_s:
+                        self.hand_over(seconds)
+                    else:
+                        self.stop(ORPHAN_DRAIN_S)
             else:
                 os.read(fd, 64)
         if self._batch:
@@ -617,15 +635,18 @@ def serve(
     capacity: int = FILE_BYTES,
     ballast_bytes: int = BALLAST_BYTES,
     on_ready: Callable[[], None] | None = None,
+    wait_s: float = 0.0,
 ) -> None:
     """Run the daemon in this process's main thread until SIGTERM, or until `control` says stop.
 
-    Ctrl-C reaches the whole terminal: the supervisor decides when this process may end, so SIGINT
+    Waits `wait_s` for another writer of the log to end. Ctrl-C reaches the whole terminal: the supervisor decides when this process may end, so SIGINT
     and SIGHUP are ignored. Raises `LogBusyError`, `LogTamperedError`, `LogUnavailableError` or `OSError` when it
     cannot begin.
     """
     layout = Layout(state_dir)
-    log = open_log(state_dir, keys, boot=boot_id, disk=disk or LocalDisk(), capacity=capacity)
+    log = _open(
+        partial(open_log, state_dir, keys, boot=boot_id, disk=disk or LocalDisk(), capacity=capacity), wait_s=wait_s
+    )
     daemon = Daemon(
         log, layout, node=node, version=version, boot_id=boot_id, control=control, ballast_bytes=ballast_bytes
     )
@@ -642,3 +663,14 @@ def serve(
         daemon.turn()
     with suppress(AuditUnavailableError, OSError):  # what could not be stored was refused to its producer
         daemon.close()
+
+
+def _open(attempt: Callable[[], Log], *, wait_s: float) -> Log:
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            return attempt()
+        except LogBusyError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(LOCK_POLL_S)

@@ -250,6 +250,16 @@ class Log:
         if self.has_unsafe:
             self._store([], is_safe=True, reserved=False)
 
+    def turn_over(self, *, now_ns: int) -> None:
+        """Begin another file: who opens the log next reads the newest one, which is short then.
+
+        Raises `LogUnavailableError`; the log goes on as it was.
+        """
+        self._now_ns = now_ns
+        self.settle()
+        if self._file is not None and not self.is_tampered:
+            self._begin_file(0, reserved=False)
+
     def _chunks(self, groups: Iterable[Group], now_ns: int) -> list[_Chunk]:
         """Make the entries, their leaf hashes, and cut them into frames."""
         groups = list(groups)

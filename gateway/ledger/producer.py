@@ -22,6 +22,7 @@ from gateway.audit.protocol import (
     DAEMON_SLOT,
     STRICT,
     Ack,
+    Farewell,
     ProtocolError,
     Refusal,
     Refused,
@@ -66,6 +67,11 @@ def append(
             return _through_daemon(path, builds, slot, stamps, deadline)
         except (FileNotFoundError, ConnectionRefusedError):
             pass  # nobody listens
+        except _ReplacedError as exc:
+            if time.monotonic() >= deadline:
+                raise AuditUnavailableError(f"{path}: the audit daemon does not answer") from exc
+            time.sleep(_RETRY_S)
+            continue
         except (OSError, ProtocolError) as exc:
             raise AuditUnavailableError(f"{path}: the audit daemon does not answer: {exc}") from exc
         try:
@@ -88,6 +94,10 @@ def operator() -> dict[str, Any]:
     except KeyError:
         name = str(uid)
     return record.system_actor(name, str(uid))
+
+
+class _ReplacedError(Exception):
+    """The daemon made room for its successor and did not take the records."""
 
 
 class _Stamps:
@@ -133,8 +143,11 @@ def _through_daemon(path: Path, builds: Sequence[Build], slot: int, stamps: _Sta
 
 
 class _Replies:
+    """Replies in order; after FAREWELL the end of the connection is no fault, and what was not acknowledged was not taken."""
+
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._is_leaving = False
         self._decoder = ReplyDecoder()
         self._ready: list[Reply] = []
 
@@ -142,9 +155,11 @@ class _Replies:
         while not self._ready:
             data = self._connection.recv(4096)
             if not data:
-                raise ConnectionResetError("it closed the connection")
+                raise _ReplacedError if self._is_leaving else ConnectionResetError("it closed the connection")
             self._ready = self._decoder.feed(data)
-        return self._ready.pop(0)
+        reply = self._ready.pop(0)
+        self._is_leaving = self._is_leaving or isinstance(reply, Farewell)
+        return reply
 
 
 def _directly(state_dir: Path, keys: AuditKeys, builds: Sequence[Build], slot: int, stamps: _Stamps) -> None:

@@ -18,10 +18,26 @@ from gateway.exchange.errors import GatewayError
 from gateway.ledger.daemon import serve
 from gateway.ledger.keys import AuditKeys
 from gateway.server.confine import confine, separation
-from gateway.server.control import Boot, ControlError, Done, Drain, Dump, Dumped, Inbox, Reply, Request, pack
+from gateway.server.control import (
+    Boot,
+    ControlError,
+    Done,
+    Drain,
+    Dump,
+    Dumped,
+    HandOver,
+    Inbox,
+    Reply,
+    Request,
+    Serve,
+    pack,
+    receive,
+)
 from gateway.server.settings import load_settings
 
 _READ_BYTES = 256 * 1024
+_PREDECESSOR_WAIT_S = 5.0
+"""For the daemon of the predecessor to let the log go: the supervisor says when it was told to."""
 _log = structlog.get_logger()
 
 
@@ -34,6 +50,7 @@ class AuditProcess:
         self._inbox = Inbox()
         self._is_ready = False
         self._separated = False
+        self.hands_over_s = 0.0
 
     def run(self) -> int:
         """Serve until the supervisor says drain or is gone; the exit status is 0 after a drain."""
@@ -42,6 +59,8 @@ class AuditProcess:
         boot = self._boot
         try:
             self._separated = self._confine()
+            if boot.is_reserve and not self._await_turn():
+                return 1
             serve(
                 state_dir=Path(boot.state_dir),
                 keys=AuditKeys.parse(boot.bundle.audit_keys or b""),
@@ -50,6 +69,7 @@ class AuditProcess:
                 boot_id=boot.boot_id,
                 control=self,
                 on_ready=self._say_ready,
+                wait_s=_PREDECESSOR_WAIT_S if boot.is_reserve else 0.0,
             )
         except (GatewayError, OSError) as error:
             reason = str(error)
@@ -57,6 +77,8 @@ class AuditProcess:
             if not self._is_ready:
                 self._reply(Done(diagnostics=(f"audit: {reason}",)))
             return 1
+        if self.hands_over_s:
+            self._reply(Done())
         return 0
 
     def fileno(self) -> int:
@@ -78,10 +100,21 @@ class AuditProcess:
         except ControlError:
             return False
         for request in requests:
+            if isinstance(request, HandOver):
+                self.hands_over_s = request.seconds  # answered when the log is somebody else's
+                return False
             self._reply(self._answer(request, stats))
             if isinstance(request, Drain):
                 return False
         return True
+
+    def _await_turn(self) -> bool:
+        """Say that everything is loaded, and wait for the word to open the log."""
+        self._reply(Done())
+        try:
+            return isinstance(receive(self._connection), Serve)
+        except ControlError:
+            return False  # the upgrade was given up
 
     def _say_ready(self) -> None:
         self._is_ready = True

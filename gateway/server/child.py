@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import structlog
 import uvloop
 
+from gateway import __version__
 from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.server import logs
 from gateway.server.bundle import Bundle
@@ -30,9 +31,13 @@ from gateway.server.control import (
     Drain,
     Dump,
     Dumped,
+    LastRequests,
     Prepare,
     Reply,
     Request,
+    Serve,
+    ShareLimits,
+    pack,
     receive,
 )
 from gateway.server.settings import Settings, load_settings
@@ -56,8 +61,20 @@ class Worker(Protocol):
     def dump(self) -> Dumped:
         """Tell all counters, and what is wrong by subject."""
 
-    async def drain(self, seconds: float) -> None:
+    async def serve(self) -> None:
+        """Accept; called once on a worker that was started as a reserve."""
+
+    def share_limits(self, *, is_shared: bool) -> None:
+        """Count limits beside other processes, or alone."""
+
+    def last_requests(self) -> None:
+        """Close each connection after its next answer: a drain follows."""
+
+    async def drain(self, seconds: float, *, keeps_idle: bool) -> None:
         """Accept nothing new and return when everything open is finished, after `seconds` at the latest."""
+
+    def hurry(self, seconds: float) -> None:
+        """End the drain under way after `seconds`."""
 
 
 def main() -> int:
@@ -74,6 +91,13 @@ def main() -> int:
         return EXIT_FAILED
     if not isinstance(boot, Boot) or boot.kind != kind:
         return EXIT_FAILED
+    if boot.version != __version__:
+        sentence = (
+            f"{name_of(boot)}: the program on disk is version {__version__}, the gateway that runs is {boot.version}; "
+            "finish the upgrade with gateway upgrade"
+        )
+        connection.sendall(pack(Done(diagnostics=(sentence,))))
+        return EXIT_FAILED
     settings = load_settings(boot.bundle.settings, boot.bundle.path)
     logs.configure(settings.logging, name_of(boot))
     if kind == "audit":
@@ -86,7 +110,7 @@ def main() -> int:
 
 def name_of(boot: Boot) -> str:
     """Name a process as the operator sees it: `edge-0`, `pages`, `audit`."""
-    return f"{boot.kind}-{boot.slot}" if boot.kind == "edge" else boot.kind
+    return f"{boot.kind}-{boot.worker}" if boot.kind == "edge" else boot.kind
 
 
 def _worker(boot: Boot) -> Worker:
@@ -112,17 +136,38 @@ async def _serve(boot: Boot, connection: socket.socket, *, separated: bool) -> i
         await channel.reply(Done(diagnostics=(f"{name_of(boot)}: could not start; its log says why",)))
         return EXIT_FAILED
     await channel.reply(Done())
-    try:
-        while True:
-            request = await channel.next_request()
-            reply = await _answer(worker, request)
+    drain: asyncio.Task[None] | None = None
+    asked = asyncio.ensure_future(channel.next_request())
+    while True:
+        await asyncio.wait({asked, drain} if drain else {asked}, return_when=asyncio.FIRST_COMPLETED)
+        if drain is not None and drain.done():
+            asked.cancel()
+            return _status(drain)
+        try:
+            request = asked.result()
+            if isinstance(request, Drain):
+                if drain is None:
+                    drain = asyncio.create_task(
+                        worker.drain(request.seconds, keeps_idle=request.keeps_idle), name="drain"
+                    )
+                else:
+                    worker.hurry(request.seconds)
+                reply: Reply = Done()
+            else:
+                reply = await _answer(worker, request)
             if isinstance(reply, Dumped):
                 reply.samples.append(separation(name_of(boot), separated=separated))
             await channel.reply(reply)
-            if isinstance(request, Drain):
-                return 0
-    except ControlError:
-        return EXIT_FAILED  # the supervisor is gone, and nobody would tell us of a reload or a stop
+        except ControlError:
+            return EXIT_FAILED  # the supervisor is gone, and nobody would tell us of a reload or a stop
+        asked = asyncio.ensure_future(channel.next_request())
+
+
+def _status(drain: asyncio.Task[None]) -> int:
+    if error := drain.exception():
+        _log.error("process.failed", exc_info=error)
+        return EXIT_FAILED
+    return 0
 
 
 async def _answer(worker: Worker, request: Request) -> Reply:
@@ -134,8 +179,12 @@ async def _answer(worker: Worker, request: Request) -> Reply:
                 worker.commit()
             case Dump():
                 return worker.dump()
-            case Drain(seconds=seconds):
-                await worker.drain(seconds)
+            case Serve():
+                await worker.serve()
+            case ShareLimits(is_shared=is_shared):
+                worker.share_limits(is_shared=is_shared)
+            case LastRequests():
+                worker.last_requests()
             case _:
                 return Done(diagnostics=("the request makes no sense to a child",))
     except GatewayError as error:

@@ -71,6 +71,11 @@ def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def outlive_parent() -> None:
+    """Go on when the one that started this process ends."""
+    _prctl(_PR_SET_PDEATHSIG, 0)
+
+
 def landlock_version() -> int:
     """Say which version of Landlock the kernel offers; 0 is none."""
     version: int = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_CREATE_RULESET_VERSION))

@@ -33,6 +33,8 @@ class ListenerSocket(msgspec.Struct, frozen=True, kw_only=True):
     fd: int
     kind: Literal["tls", "redirect", "plaintext", "pages"]
     """`pages` is the Unix socket between the edges and the pages."""
+    proxied: bool = False
+    """Each connection begins with a PROXY header."""
     address: str
     """As in gateway.yaml, where it is unique; for `pages` the path of the socket."""
 
@@ -43,13 +45,21 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
     kind: Kind
     slot: int
     """Of the audit trail (`audit.protocol`): 0 to 999 for edge workers, then pages and the audit process itself."""
+    worker: int = 0
+    """Number of an edge worker among its like, from 0; its slot is another one after each upgrade."""
     workers: int
     """Number of edge workers."""
+    is_reserve: bool = False
+    """Get ready and touch nothing that the processes of the predecessor serve or write, until `Serve`."""
+    shares_limits: bool
+    """Other processes count limits in the same memory."""
     listeners: tuple[ListenerSocket, ...] = ()
     bundle: Bundle
     state_dir: str
     run_dir: str
-    """`state_dir/run`, 0700: `audit.sock`, `pages.sock`."""
+    """`state_dir/run`, 0700: `audit.sock` and the socket of the pages."""
+    pages_socket: str
+    """Name of the socket of the pages in it."""
     limits_fd: int = -1
     """memfd of `LIMITS_BYTES`, zeroed when the gateway started, shared by all edges; -1 for other kinds."""
     node: str
@@ -72,10 +82,32 @@ class Dump(msgspec.Struct, frozen=True, tag="dump"):
     """Tell all counters and how you are. Answered by `Dumped`."""
 
 
+class Serve(msgspec.Struct, frozen=True, tag="serve"):
+    """To a reserve: take the place of your predecessor. Answered by `Done`."""
+
+
+class ShareLimits(msgspec.Struct, frozen=True, kw_only=True, tag="share-limits"):
+    """From now on other processes count limits in the same memory too, or no more. Answered by `Done`."""
+
+    is_shared: bool
+
+
+class HandOver(msgspec.Struct, frozen=True, kw_only=True, tag="hand-over"):
+    """To the audit process: make everything safe, let the log go, answer `Done` and end; a successor comes within `seconds`."""
+
+    seconds: float
+
+
+class LastRequests(msgspec.Struct, frozen=True, tag="last-requests"):
+    """Say on every answer that the connection closes after it: the gateway stops soon. Answered by `Done`."""
+
+
 class Drain(msgspec.Struct, frozen=True, kw_only=True, tag="drain"):
     """Accept nothing new, finish what is open within `seconds`, then answer `Done` and end."""
 
     seconds: float
+    keeps_idle: bool = False
+    """Connections that wait for a request may go on to wait for one more: a successor serves, nobody is in a hurry."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
@@ -95,7 +127,14 @@ class Reload(msgspec.Struct, frozen=True, tag="reload"):
     """From `gateway reload` to the supervisor: read the configuration again. Answered by `Done`."""
 
 
-Request = Boot | Prepare | Commit | Dump | Drain | Reload
+class Upgrade(msgspec.Struct, frozen=True, kw_only=True, tag="upgrade"):
+    """From `gateway upgrade` to the supervisor: hand over to a new program. Answered by `Done`, when it serves."""
+
+    program: str = ""
+    """Path of the new program; empty = the one that is found where this one was started from."""
+
+
+Request = Boot | Prepare | Commit | Dump | Serve | ShareLimits | HandOver | LastRequests | Drain | Reload | Upgrade
 Reply = Done | Dumped
 _REQUESTS: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
 _REPLIES: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)

@@ -1,14 +1,15 @@
-"""The public sockets: bound once by the supervisor, kept over every restart of a worker.
+"""The public sockets: bound once, kept over every restart of a worker and over every upgrade.
 
 Each listener has one SO_REUSEPORT socket for each worker, so that the kernel spreads connections
-and the queue of a crashed worker waits for its successor.
+and the queue of a crashed worker waits for its successor. A socket that was handed over is served on
+whatever the number of workers is now: closing one would reset the connections that wait in it.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.exchange.errors import ConfigurationError
 from gateway.server.control import ListenerSocket
@@ -20,34 +21,64 @@ _BACKLOG = 4096
 
 
 class Listeners:
-    """All listening sockets of the gateway, by worker."""
+    """All listening sockets of the gateway, by listener."""
 
-    def __init__(self, listeners: Sequence[Listener], workers: int) -> None:
-        """Bind everything or nothing.
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        workers: int,
+        inherited: Mapping[str, Sequence[socket.socket]] | None = None,
+    ) -> None:
+        """Bind everything or nothing. What was `inherited`, by address, is used and not bound anew.
+
+        With a predecessor, new sockets are bound and do not listen yet: a connection that came before a
+        worker accepts would be lost if the upgrade were given up. The worker that gets them lets them listen.
 
         Raises:
             ConfigurationError: names each listener whose address is taken, forbidden or not on this machine.
 
         """
         self._listeners = tuple(listeners)
-        self._sockets: list[list[socket.socket]] = [[] for _ in range(workers)]
+        self._workers = workers
+        self._sockets: list[list[socket.socket]] = []
         problems = []
         for index, listener in enumerate(listeners):
+            sockets = list((inherited or {}).get(str(listener.address), ()))
+            is_new = not sockets
+            self._sockets.append(sockets)
             try:
-                _probe(listener.address)
-                for sockets in self._sockets:
-                    sockets.append(_listen(listener.address))
+                if is_new:
+                    _probe(listener.address)
+                while len(sockets) < workers:
+                    sockets.append(_bind(listener.address, listens=inherited is None))
             except OSError as error:
                 problems.append(explain_bind(f"listen[{index}]", listener.address, error))
+        for address, unused in (inherited or {}).items():
+            if not any(str(listener.address) == address for listener in listeners):
+                for sock in unused:  # the predecessor serves what waits in them
+                    sock.close()
         if problems:
             self.close()
             raise ConfigurationError(tuple(problems))
 
-    def of_worker(self, slot: int) -> tuple[ListenerSocket, ...]:
+    @property
+    def by_address(self) -> dict[str, list[socket.socket]]:
+        """Every socket, for a successor."""
+        return {
+            str(listener.address): sockets for listener, sockets in zip(self._listeners, self._sockets, strict=True)
+        }
+
+    def of_worker(self, worker: int) -> tuple[ListenerSocket, ...]:
         """Describe the sockets of one worker, for its boot message."""
         return tuple(
-            ListenerSocket(fd=sock.fileno(), kind=listener.kind, address=str(listener.address))
-            for sock, listener in zip(self._sockets[slot], self._listeners, strict=True)
+            ListenerSocket(
+                fd=sock.fileno(),
+                kind=listener.kind,
+                proxied=listener.proxy_protocol,
+                address=str(listener.address),
+            )
+            for listener, sockets in zip(self._listeners, self._sockets, strict=True)
+            for sock in sockets[worker :: self._workers]
         )
 
     def close(self) -> None:
@@ -97,12 +128,13 @@ def _probe(address: Address) -> None:
         sock.bind(address)
 
 
-def _listen(address: Address) -> socket.socket:
+def _bind(address: Address, *, listens: bool) -> socket.socket:
     sock = _open(address)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
-        sock.listen(_BACKLOG)
+        if listens:
+            sock.listen(_BACKLOG)
         sock.setblocking(False)  # noqa: FBT003 - a positional-only parameter
     except OSError:
         sock.close()

@@ -26,8 +26,12 @@ from gateway.server.control import (
     Drain,
     Dump,
     Dumped,
+    HandOver,
+    LastRequests,
     Prepare,
     Request,
+    Serve,
+    ShareLimits,
 )
 from gateway.server.telemetry import Retired
 
@@ -47,7 +51,8 @@ _log = structlog.get_logger()
 class ChildProcess:
     """A child and its successors. `keep_alive` restarts it until `drain`."""
 
-    def __init__(self, name: str, kind: Kind, boot: Callable[[], Boot]) -> None:
+    def __init__(self, name: str, kind: Kind, boot: Callable[[], Boot], *, interpreter: str = sys.executable) -> None:
+        self._interpreter = interpreter
         self.name = name
         self.kind = kind
         self.restarts = 0
@@ -76,12 +81,13 @@ class ChildProcess:
             ControlError: it ended or did not answer in time.
 
         """
+        self._stopping = False
         boot = self._boot()
         inherited = [listener.fd for listener in boot.listeners] + ([boot.limits_fd] if boot.limits_fd >= 0 else [])
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-m", "gateway.server.child", self.kind, str(theirs.fileno()),
+                self._interpreter, "-I", "-m", "gateway.server.child", self.kind, str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL, pass_fds=(theirs.fileno(), *inherited),
             )  # fmt: skip
         self._channel = await Channel.open(ours)
@@ -132,37 +138,72 @@ class ChildProcess:
 
     async def dump(self) -> list[Sample]:
         """Collect what it counted, earlier lives included; a process that does not answer gives its last numbers."""
-        if self.is_ready and self._channel:
+        if self._channel and (self.is_ready or (self._stopping and self.pid)):
             try:
                 reply = await self._channel.ask(Dump(), _DUMP_TIMEOUT_S)
             except ControlError:
                 self.health = {self.name: "does not answer"}
-                await self.kill()  # its channel is lost; its successor will answer
+                if not self._stopping:
+                    await self.kill()  # its channel is lost; its successor will answer
             else:
                 if isinstance(reply, Dumped):
                     self._last, self.health = reply.samples, reply.health
         return self._retired.samples() + self._last
 
-    async def drain(self, seconds: float, *, grace_s: float = _GRACE_S) -> None:
+    async def serve(self) -> None:
+        """Have a reserve take the place of its predecessor. Raises like `prepare`."""
+        await self._ask(Serve())
+
+    async def share_limits(self, *, is_shared: bool) -> None:
+        """Tell it whether others count limits in the same memory. Raises like `prepare`."""
+        await self._ask(ShareLimits(is_shared=is_shared))
+
+    async def last_requests(self) -> None:
+        """Have it close each connection after the next answer. Raises like `prepare`."""
+        await self._ask(LastRequests())
+
+    async def hand_over(self, seconds: float) -> None:
+        """End it so that another, told of by others, can go on within `seconds`; returns when it let everything go.
+
+        Raises:
+            ControlError: it did not say so; it is ended all the same.
+
+        """
+        self._stopping = True
+        try:
+            await self._ask(HandOver(seconds=seconds))
+        finally:
+            self.is_ready = False
+            await self.kill(wait_s=_GRACE_S)
+
+    async def drain(self, seconds: float, *, grace_s: float = _GRACE_S, keeps_idle: bool = False) -> None:
         """Have it finish what is open within `seconds` and then end; it is killed when it lives `grace_s` longer."""
         self._stopping = True
         self.is_ready = False
+        await self._say(Drain(seconds=seconds, keeps_idle=keeps_idle))
+        await self.kill(wait_s=seconds + grace_s)
+
+    async def hurry(self, seconds: float) -> None:
+        """Have the drain under way end after `seconds`, and see to it that it does."""
+        await self._say(Drain(seconds=seconds))
+        await self.kill(wait_s=seconds + _GRACE_S)
+
+    async def _say(self, request: Request) -> None:
         if self._channel and self.pid:
             with suppress(ControlError):
-                await self._channel.ask(Drain(seconds=seconds), seconds + grace_s)
-        await self.kill(wait_s=grace_s)
+                await self._channel.ask(request, _ASK_TIMEOUT_S)
 
     async def kill(self, *, wait_s: float = 0.0) -> None:
         """End it: after `wait_s` by SIGKILL. Unless it was drained, its successor comes."""
         process = self._process
-        if self._channel:
-            self._channel.close()
         if process is None:
             return
         if wait_s:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await process.wait()
+        if self._channel:
+            self._channel.close()
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()

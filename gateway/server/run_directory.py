@@ -20,7 +20,9 @@ from gateway.exchange.errors import ConfigurationError, GatewayError
 LOCK_NAME: Final = "gateway.pid"
 COMMANDS_NAME: Final = "commands.sock"
 AUDIT_SOCKET_NAME: Final = "audit.sock"
-PAGES_SOCKET_NAME: Final = "pages.sock"
+PAGES_SOCKET_NAMES: Final = ("pages.sock", "pages-2.sock")
+"""Programs that follow each other in upgrades take turns: edges reach the pages of their own version."""
+_SOCKET_NAMES: Final = (COMMANDS_NAME, AUDIT_SOCKET_NAME, *PAGES_SOCKET_NAMES)
 _LOCK_ATTEMPTS: Final = 5
 _LOCK_PAUSE_S: Final = 0.02
 _PRIVATE: Final = 0o700
@@ -35,8 +37,8 @@ class AlreadyRunningError(GatewayError):
 class RunDirectory:
     """The locked run directory of this gateway; `release` it last."""
 
-    def __init__(self, state_dir: Path) -> None:
-        """Create what is missing, private to us, and take the lock.
+    def __init__(self, state_dir: Path, *, lock: int = -1) -> None:
+        """Create what is missing, private to us, and take the lock, or go on under the one of a predecessor.
 
         Raises:
             AlreadyRunningError: names the process that holds the directory.
@@ -45,9 +47,8 @@ class RunDirectory:
         """
         self.state_dir = state_dir
         self.path = state_dir / "run"
-        longest = max(
-            len(os.fsencode(self.path / name)) for name in (COMMANDS_NAME, AUDIT_SOCKET_NAME, PAGES_SOCKET_NAME)
-        )
+        self._is_ours = lock < 0
+        longest = max(len(os.fsencode(self.path / name)) for name in _SOCKET_NAMES)
         if longest > _LONGEST_SOCKET_PATH:
             excess = longest - _LONGEST_SOCKET_PATH
             raise ConfigurationError(
@@ -55,6 +56,9 @@ class RunDirectory:
             )
         for directory in (state_dir, self.path):
             _make_private(directory)
+        if lock >= 0:
+            self._descriptor = lock
+            return
         self._descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         if not _lock(self._descriptor):
             holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip()
@@ -63,16 +67,31 @@ class RunDirectory:
                 f"a gateway already runs on {state_dir} (process {holder or 'unknown'}); "
                 "stop it, or give this one another state_dir"
             )
+        self.sign()
+        for name in _SOCKET_NAMES:
+            (self.path / name).unlink(missing_ok=True)  # left by a crash; the lock says nobody listens
+
+    @property
+    def lock(self) -> int:
+        """Descriptor of the lock, for a successor: the kernel holds it until the last copy is closed."""
+        return self._descriptor
+
+    def sign(self) -> None:
+        """Become the gateway of this directory, in the lock's file too."""
+        self._is_ours = True
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
-        for name in (COMMANDS_NAME, AUDIT_SOCKET_NAME, PAGES_SOCKET_NAME):
-            (self.path / name).unlink(missing_ok=True)  # left by a crash; the lock says nobody listens
+
+    def give_up(self) -> None:
+        """Leave the directory to a successor: `release` removes nothing then."""
+        self._is_ours = False
 
     def release(self) -> None:
         """Remove the sockets and let the next gateway in."""
-        for name in (COMMANDS_NAME, AUDIT_SOCKET_NAME, PAGES_SOCKET_NAME):
-            (self.path / name).unlink(missing_ok=True)
-        os.ftruncate(self._descriptor, 0)
+        if self._is_ours:
+            for name in _SOCKET_NAMES:
+                (self.path / name).unlink(missing_ok=True)
+            os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
 

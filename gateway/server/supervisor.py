@@ -26,14 +26,18 @@ from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.exchange.metrics import Sample
 from gateway.server.admin import AdminListener
 from gateway.server.bundle import Kind
-from gateway.server.control import LIMITS_BYTES, Boot, Channel, ControlError, Done, ListenerSocket, Reload
+from gateway.server.control import LIMITS_BYTES, Boot, Channel, ControlError, Done, ListenerSocket, Reload, Upgrade
+from gateway.server.keeper import FORWARDED, become_keeper
 from gateway.server.lifecycle import LifecycleTrail
 from gateway.server.listeners import Listeners, bind
 from gateway.server.notify import notify
+from gateway.server.predecessor import Predecessor
 from gateway.server.process import ChildProcess
-from gateway.server.run_directory import COMMANDS_NAME, PAGES_SOCKET_NAME, RunDirectory, is_trusted_peer
-from gateway.server.settings import Settings
-from gateway.server.telemetry import process_samples
+from gateway.server.run_directory import COMMANDS_NAME, PAGES_SOCKET_NAMES, RunDirectory, is_trusted_peer
+from gateway.server.settings import MAX_WORKERS, Settings
+from gateway.server.successor import LOG_WAIT_S, Program, Successor
+from gateway.server.takeover import Counted, Descriptors, Estate, Finish, Ready, TakeOverError
+from gateway.server.telemetry import Outcomes, Retired, process_samples
 from gateway.server.validate import Validated, read_and_validate
 from gateway.store.sqlite import SQLiteStore
 
@@ -41,6 +45,10 @@ _WATCH_S: Final = 2.0
 _STOP_S: Final = 9.3
 """When whatever still lives is killed: the whole tree ends within 10 s of SIGTERM."""
 _PAGES_DRAIN_S: Final = 0.3
+_HEALTH_WAIT_S: Final = 5.0
+_HEALTH_POLL_S: Final = 0.01
+_RESTART: Final = "this needs a restart of the gateway"
+_UPGRADE: Final = "gateway upgrade applies it without dropping a request"
 _AUDIT_CLOSE_S: Final = 3.0
 """For the last record, its sync and the last checkpoint; bounded by `_STOP_S` too."""
 _MANY_FILES: Final = 1 << 20
@@ -48,10 +56,19 @@ _log = structlog.get_logger()
 
 
 class Supervisor:
-    """A running gateway, from the lock on its state directory to the end of its last process."""
+    """A running gateway, from the lock on its state directory to the end of its last process, or to its successor."""
 
-    def __init__(self, path: Path, validated: Validated, *, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        validated: Validated,
+        *,
+        progress: Callable[[str], None],
+        predecessor: Predecessor | None = None,
+    ) -> None:
         """Take the state directory, the ports and everything else that only one gateway can have.
+
+        What a predecessor has is shared with it until it lets go.
 
         Raises:
             AlreadyRunningError: another gateway runs on the state directory.
@@ -67,24 +84,52 @@ class Supervisor:
         self.is_started = False
         self.is_draining = False
         self._path = path
+        self._program = Program(path)
         self._progress = progress
+        self._predecessor = predecessor
+        estate = predecessor.estate if predecessor else None
+        if estate and estate.state_dir != str(settings.state_dir):
+            raise ConfigurationError(
+                (
+                    f"state_dir: changed; an upgrade goes on with {estate.state_dir}: stop the gateway and start it again",
+                )
+            )
+        self._generation = estate.generation if estate else 0
         self._node = socket.gethostname()
-        self._boot_id = secrets.token_hex(16)
+        self._boot_id = estate.boot_id if estate else secrets.token_hex(16)
         self._started = time.time()
-        self._reloads = {"success": 0, "failure": 0}
+        self._reloads = Outcomes(estate.reloads if estate else {})
+        self._upgrades = Outcomes(estate.upgrades if estate else {})
         self._workers = settings.worker_count
         self._changing = asyncio.Lock()
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._commands: asyncio.Server | None = None
+        self._candidate: Successor | None = None
+        self._successor: Successor | None = None
+        self._retired = Retired()
+        self._has_log = predecessor is None
+        self._is_serving = predecessor is None
+        self._keeper: tuple[int, int] | None = None
+        """Both ends of the pipe to the keeper that this process will be, once it has handed over."""
         with ExitStack() as held:
-            self._directory = RunDirectory(settings.state_dir)
+            self._directory = RunDirectory(settings.state_dir, lock=predecessor.lock if predecessor else -1)
             held.callback(self._directory.release)
-            self._listeners = Listeners(settings.listen, self._workers)
+            self._listeners = Listeners(
+                settings.listen, self._workers, predecessor.listeners() if predecessor else None
+            )
             held.callback(self._listeners.close)
-            self._admin = AdminListener(bind("admin.address", settings.admin.address), settings.admin, self)
+            address = settings.admin.address
+            inherited = predecessor.admin(str(address)) if predecessor else None
+            self._admin_socket = inherited or bind("admin.address", address)
+            self._admin = AdminListener(self._admin_socket, settings.admin, self)
             held.callback(self._admin.close)
-            self._pages_socket = held.enter_context(_listen_for_pages(self._directory.path / PAGES_SOCKET_NAME))
-            self._limits_fd = _shared_memory()
+            name = PAGES_SOCKET_NAMES[self._generation % len(PAGES_SOCKET_NAMES)]
+            self._pages_socket = held.enter_context(_listen_for_pages(self._directory.path / name))
+            self._limits_fd = predecessor.limits(LIMITS_BYTES) if predecessor else -1
+            if self._limits_fd < 0:
+                self._limits_fd = _shared_memory()
             held.callback(os.close, self._limits_fd)
             # Kept open: SQLite removes its -wal and -shm files with the last connection, and confined
             # processes may write those two but not make them.
@@ -94,7 +139,8 @@ class Supervisor:
         self._trail = LifecycleTrail(self._directory.path, node=self._node, boot_id=self._boot_id)
         self._audit = self._child("audit", "audit", DAEMON_SLOT)
         self._pages = self._child("pages", "pages", PAGES_SLOT)
-        self._edges = [self._child(f"edge-{slot}", "edge", slot) for slot in range(self._workers)]
+        first = self._generation % 2 * MAX_WORKERS  # those of the predecessor still write with theirs
+        self._edges = [self._child(f"edge-{worker}", "edge", first + worker, worker) for worker in range(self._workers)]
 
     @property
     def settings(self) -> Settings:
@@ -107,30 +153,30 @@ class Supervisor:
         return [self._audit, self._pages, *self._edges]
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain and end every process.
+        """Serve until SIGTERM or SIGINT, or until a successor serves; then drain and end every process.
 
         Raises:
             ConfigurationError: a process said why it cannot start.
             ControlError: a process ended at its start without a word.
+            TakeOverError: the predecessor went away.
 
         """
         _allow_many_files()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._on_hangup(), "reload"))
+        for number in FORWARDED:
+            loop.add_signal_handler(number, self._on_signal, number)
         try:
-            await self._admin.start()
-            await self._until_stopped(self._start())
+            await self._until_stopped(self._take_over(self._predecessor) if self._predecessor else self._start())
             if not self._stop.is_set():
                 self._log_started()
                 notify("READY=1")
-                commands = await asyncio.start_unix_server(self._on_command, self._directory.path / COMMANDS_NAME)
                 self._spawn(self._watch(), "watch")
                 await self._stop.wait()
-                commands.close()
         finally:
-            await self._end()
+            if self._successor:
+                await self._leave(self._successor)
+            else:
+                await self._end()
 
     async def reload(self) -> tuple[str, ...]:
         """Read the configuration again and swap it in everywhere, or change nothing; returns what is wrong with it."""
@@ -147,16 +193,47 @@ class Supervisor:
             else:
                 diagnostics = ()
         notify("READY=1")
+        self._reloads.count(success=not diagnostics)
         if diagnostics:
-            self._reloads["failure"] += 1
             _log.error("policy.rejected", errors=list(diagnostics))
             await self._trail.record("gateway.reload_rejected", success=False, detail=diagnostics[0])
         else:
-            self._reloads["success"] += 1
+            if self._predecessor and not self._predecessor.is_gone:
+                await self._predecessor.finish()  # what it still has runs on rules that hold no more
             _log.info(
                 "policy.reloaded", policy=self.validated.table.version, configuration=self.validated.bundle.digest[:16]
             )
             await self._trail.record("gateway.reloaded", more=self._facts())
+        return diagnostics
+
+    async def upgrade(self, program: str = "") -> tuple[str, ...]:
+        """Hand over to the program at path `program`, or to the one where this one was started from.
+
+        Returns what prevents it; then nothing changed and this one goes on.
+        """
+        if self._changing.locked():
+            return ("a reload or an upgrade is under way; try again when it is over",)
+        if self._predecessor and not self._predecessor.is_gone:
+            return ("the program before this one still finishes its requests; try again when it has ended",)
+        if not self.is_started or self._stop.is_set():
+            return ("the gateway is starting or stopping",)
+        _log.info("upgrade.began", program=program or self._program.path)
+        diagnostics: tuple[str, ...] = ()
+        async with self._changing:
+            try:
+                self._successor = await self._hand_over(program)
+            except ConfigurationError as error:
+                diagnostics = error.diagnostics
+            except (GatewayError, OSError) as error:
+                diagnostics = (str(error),)
+        if self._successor:
+            version = self._successor.ready.version if self._successor.ready else ""
+            _log.info("upgrade.handed_over", version=version, pid=self._successor.pid)
+            self._stop.set()
+        else:
+            self._upgrades.count(success=False)
+            _log.error("upgrade.failed", errors=list(diagnostics))
+            await self._trail.record("gateway.upgrade_failed", success=False, detail=diagnostics[0])
         return diagnostics
 
     async def problems(self) -> dict[str, str]:
@@ -179,34 +256,45 @@ class Supervisor:
             found |= {subject: sentence for subject, sentence in child.health.items() if sentence}
         now = time.time()
         for certificate in self.validated.certificates:
-            if certificate.not_after <= now:
-                found[f"certificate of {certificate.listener}"] = "has ended; browsers refuse it"
+            if certificate.is_default and certificate.not_after <= now:  # another one ends for its own hosts alone
+                found[f"certificate of {certificate.listener}"] = f"{certificate.file} has ended; browsers refuse it"
         return found
 
     async def samples(self) -> list[Sample]:
         """Collect what all processes counted, and what the supervisor itself knows."""
         dumps = await asyncio.gather(*(child.dump() for child in self.children))
         processes = [("supervisor", os.getpid()), *((child.name, child.pid) for child in self.children if child.pid)]
-        return [sample for dump in dumps for sample in dump] + process_samples(processes) + self._own_samples()
+        counted = [sample for dump in dumps for sample in dump] + self._inherited_samples()
+        return counted + process_samples(processes) + self._own_samples()
 
-    def _child(self, name: str, kind: Kind, slot: int) -> ChildProcess:
-        return ChildProcess(name, kind, lambda: self._boot(kind, slot))
+    def _inherited_samples(self) -> list[Sample]:
+        """What programs before this one counted; of one that still finishes its requests the gauges too."""
+        if self._predecessor and not self._predecessor.is_gone:
+            return self._predecessor.samples
+        return self._retired.samples()
 
-    def _boot(self, kind: Kind, slot: int) -> Boot:
+    def _child(self, name: str, kind: Kind, slot: int, worker: int = 0) -> ChildProcess:
+        return ChildProcess(name, kind, lambda: self._boot(kind, slot, worker), interpreter=self._program.interpreter)
+
+    def _boot(self, kind: Kind, slot: int, worker: int) -> Boot:
         listeners: tuple[ListenerSocket, ...] = ()
         if kind == "edge":
-            listeners = self._listeners.of_worker(slot)
+            listeners = self._listeners.of_worker(worker)
         elif kind == "pages":
             path = self._pages_socket.getsockname()
             listeners = (ListenerSocket(fd=self._pages_socket.fileno(), kind="pages", address=path),)
         return Boot(
             kind=kind,
             slot=slot,
+            worker=worker,
             workers=self._workers,
+            is_reserve=not (self._has_log if kind == "audit" else self._is_serving),
+            shares_limits=self._workers > 1 or (self._predecessor is not None and not self._predecessor.is_gone),
             listeners=listeners,
             bundle=self.validated.bundle.narrow(kind),
             state_dir=str(self._directory.state_dir),
             run_dir=str(self._directory.path),
+            pages_socket=self._pages_socket.getsockname(),
             limits_fd=self._limits_fd if kind == "edge" else -1,
             node=self._node,
             boot_id=self._boot_id,
@@ -215,6 +303,7 @@ class Supervisor:
 
     async def _start(self) -> None:
         """Start everything: no edge before the audit trail, because nothing is answered without it."""
+        await self._admin.start()
         self._progress("starting the audit trail and the pages")
         async with asyncio.TaskGroup() as group:
             group.create_task(self._start_audit())
@@ -223,7 +312,133 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             for child in self._edges:
                 group.create_task(self._start_child(child))
+        await self._listen_for_commands()
         self.is_started = True
+
+    async def _take_over(self, predecessor: Predecessor) -> None:
+        """Start everything beside the predecessor, then take its place: first the audit log, then the connections."""
+        await predecessor.open()
+        self._progress("starting beside the gateway that runs")
+        async with asyncio.TaskGroup() as group:
+            for child in self.children:
+                group.create_task(self._start_child(child))
+        await predecessor.await_log()
+        self._has_log = True
+        await self._audit.serve()
+        await self._require_health()
+        await predecessor.await_turn(Ready(version=__version__, interpreter=self._program.interpreter))
+        await self._trail.start()
+        await self._trail.record("gateway.upgraded", more={"from": predecessor.estate.version, **self._facts()})
+        self._is_serving = True
+        await asyncio.gather(*(edge.serve() for edge in self._edges))
+        await self._admin.start()
+        await self._listen_for_commands()
+        self._directory.sign()
+        self._upgrades.count(success=True)
+        await predecessor.take()
+        self.is_started = True
+        self._spawn(self._follow(predecessor), "follow the predecessor")
+
+    async def _require_health(self) -> None:
+        """Wait until every process says it is well. Raises ConfigurationError with what is not."""
+        until = time.monotonic() + _HEALTH_WAIT_S
+        while True:
+            await asyncio.gather(*(child.dump() for child in self.children))
+            ill = {child.name: "is not running" for child in self.children if not child.is_ready}
+            for child in self.children:
+                ill |= {subject: sentence for subject, sentence in child.health.items() if sentence}
+            if not ill:
+                return
+            if time.monotonic() >= until:
+                raise ConfigurationError(tuple(f"{subject}: {sentence}" for subject, sentence in ill.items()))
+            await asyncio.sleep(_HEALTH_POLL_S)
+
+    async def _follow(self, predecessor: Predecessor) -> None:
+        """Take over what the predecessor counts until it has ended."""
+        is_known = await predecessor.follow()
+        self._retired.add(predecessor.samples)
+        _log.info("upgrade.finished", seconds=round(time.time() - self._started, 2))
+        for edge in self._edges:
+            with suppress(GatewayError):
+                await edge.share_limits(is_shared=False)
+        if not is_known:
+            _log.error("upgrade.keeper_lost")
+            self._stop.set()
+
+    async def _hand_over(self, program: str) -> Successor:
+        """Start a successor and give it everything. Raises GatewayError, and then everything is ours again."""
+        if self._predecessor is None and self._keeper is None:
+            self._keeper = os.pipe2(os.O_CLOEXEC)
+        public = self._listeners.by_address
+        descriptors = Descriptors(
+            lock=self._directory.lock,
+            limits=self._limits_fd,
+            keeper=self._keeper[1] if self._keeper else self._predecessor.keeper if self._predecessor else -1,
+            admin=self._admin_socket.fileno(),
+            listeners=tuple(sock.fileno() for sockets in public.values() for sock in sockets),
+        )
+        estate = Estate(
+            version=__version__,
+            generation=self._generation + 1,
+            boot_id=self._boot_id,
+            state_dir=str(self._directory.state_dir),
+            supervisor=os.getpid(),
+            keeper=self._predecessor.estate.keeper if self._predecessor else os.getpid(),
+            admin=str(self.settings.admin.address),
+            listeners=tuple((address, len(sockets)) for address, sockets in public.items()),
+            limits_bytes=LIMITS_BYTES,
+            reloads=self._reloads.counts,
+            upgrades=self._upgrades.counts,
+        )
+        successor = self._candidate = await Successor.start(self._program, program, estate, descriptors)
+        try:
+            await successor.prepare(self.settings.upgrade.ready_timeout)
+            await self._audit.hand_over(LOG_WAIT_S)
+            await successor.take_log()
+            await asyncio.gather(*(edge.share_limits(is_shared=True) for edge in self._edges))
+            samples = await self._counted()
+            await self._trail.stop()
+            await successor.take_all(samples)
+        except BaseException:
+            await successor.give_up()
+            if not self._stop.is_set():
+                await self._go_on()
+            raise
+        finally:
+            self._candidate = None
+        return successor
+
+    async def _go_on(self) -> None:
+        """Take back what a successor that failed had taken."""
+        self._directory.sign()
+        await self._listen_for_commands()
+        if not self._audit.is_ready:
+            try:
+                await self._audit.start()
+            except (GatewayError, OSError) as error:
+                _log.error("process.failed", name=self._audit.name, reason=str(error))
+            self._spawn(self._audit.keep_alive(lambda: self.validated.bundle), "keep audit")
+        try:
+            await self._trail.stop()
+            await self._trail.start()
+            await asyncio.gather(*(edge.share_limits(is_shared=False) for edge in self._edges))
+        except GatewayError as error:
+            _log.error("process.failed", name="supervisor", reason=str(error))
+
+    async def _counted(self) -> list[Sample]:
+        """What we and those before us counted."""
+        dumps = await asyncio.gather(*(child.dump() for child in self.children))
+        return [sample for dump in dumps for sample in dump] + self._inherited_samples()
+
+    async def _listen_for_commands(self) -> None:
+        """Listen under a name that a successor, or we again, can take over in one step."""
+        path = self._directory.path / COMMANDS_NAME
+        unready = path.with_name(path.name + ".new")
+        unready.unlink(missing_ok=True)
+        if self._commands:
+            self._commands.close()
+        self._commands = await asyncio.start_unix_server(self._on_command, unready)
+        unready.rename(path)
 
     async def _start_audit(self) -> None:
         await self._start_child(self._audit)
@@ -269,18 +484,64 @@ class Supervisor:
             await asyncio.gather(*(child.dump() for child in self.children))
             await asyncio.sleep(_WATCH_S)
 
-    async def _end(self) -> None:
-        """Drain the edges, then the pages, then the audit trail; kill what is left."""
+    async def _leave(self, successor: Successor) -> None:
+        """Finish what is open while the successor serves everything new; then stand in for it, or end."""
         self.is_draining = True
-        notify("STOPPING=1")
+        self._directory.give_up()
         for task in self._tasks:
             task.cancel()
+        if self._commands:
+            self._commands.close()
+        self._listeners.close()
+        await self._admin.stop()
+        drains = asyncio.ensure_future(self._drain_edges(self.settings.upgrade.drain_timeout, keeps_idle=True))
+        heeding = asyncio.ensure_future(self._heed(successor))
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        while not drains.done():
+            await successor.tell(Counted(samples=await self._counted()))
+            await asyncio.wait([drains, hurry], timeout=_WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+            if hurry.done():
+                await asyncio.gather(*(edge.hurry(self.settings.http.drain_timeout) for edge in self._edges))
+        await self._pages.drain(_PAGES_DRAIN_S)
+        counted = Retired()
+        counted.add(await self._counted())
+        await successor.tell(Counted(samples=counted.samples()))
+        for waiting in (heeding, hurry):
+            waiting.cancel()
+        successor.hang_up()
+        self._held.close()
+        _log.info("upgrade.left")
+        if self._keeper and successor.ready:
+            become_keeper(successor.ready.interpreter, self._keeper[0], successor.pid)
+
+    async def _drain_edges(self, seconds: float, *, keeps_idle: bool) -> None:
+        await asyncio.gather(*(edge.drain(seconds, keeps_idle=keeps_idle) for edge in self._edges))
+
+    async def _heed(self, successor: Successor) -> None:
+        """Hurry when the successor says so, or when it is gone and nobody is left to serve."""
+        with suppress(TakeOverError):
+            while not isinstance(await successor.receive(), Finish):
+                pass
+        self._hurry.set()
+
+    async def _end(self) -> None:
+        """Say that we are not ready, drain the edges, then the pages, then the audit trail; kill what is left."""
+        self.is_draining = True
+        notify("STOPPING=1")
+        if self._candidate:
+            await self._candidate.give_up()
+        if self.is_started:
+            await self._stay_a_while()
+        for task in self._tasks:
+            task.cancel()
+        if self._commands:
+            self._commands.close()
         self._listeners.close()  # workers hold their own: they take what is queued, and new connections are refused
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S):
-                await asyncio.gather(*(edge.drain(self.settings.http.drain_timeout) for edge in self._edges))
+                await self._drain_edges(self.settings.http.drain_timeout, keeps_idle=False)
                 await self._pages.drain(_PAGES_DRAIN_S)
-                if self._audit.is_ready:
+                if self._audit.is_ready and self._is_serving:
                     await self._trail.record("gateway.stopped", more=self._facts())
                 await self._trail.stop()
                 await self._audit.drain(0, grace_s=_AUDIT_CLOSE_S)
@@ -290,23 +551,52 @@ class Supervisor:
         if self.is_started:
             _log.info("gateway.stopped")
 
-    def _on_stop(self) -> None:
-        if self._stop.is_set():  # asked twice: now
+    async def _stay_a_while(self) -> None:
+        """Go on serving for `shutdown.delay`, each connection for one more answer: a load balancer sees /readyz first."""
+        if not self.settings.shutdown.delay:
+            return
+        await asyncio.gather(*(edge.last_requests() for edge in self._edges), return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.shutdown.delay):
+                await self._hurry.wait()
+
+    def _on_signal(self, number: int) -> None:
+        if self._successor:
+            self._successor.signal(number)
+            if number in {signal.SIGTERM, signal.SIGINT}:
+                self._hurry.set()
+        elif number == signal.SIGHUP:
+            self._spawn(self._on_hangup(), "reload")
+        elif number == signal.SIGUSR2:
+            self._spawn(self._on_upgrade(), "upgrade")
+        elif self._stop.is_set():  # asked twice: now
+            self._hurry.set()
             for child in self.children:
                 if child.pid:
                     os.kill(child.pid, signal.SIGKILL)
-        self._stop.set()
+        else:
+            self._stop.set()
 
     async def _on_hangup(self) -> None:
         await self.reload()
 
+    async def _on_upgrade(self) -> None:
+        await self.upgrade()
+
     async def _on_command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer `gateway reload`."""
+        """Answer `gateway reload` and `gateway upgrade`."""
         channel = Channel(reader, writer)
         connection: socket.socket = writer.get_extra_info("socket")
         try:
-            if is_trusted_peer(connection) and isinstance(await channel.next_request(), Reload):
-                await channel.reply(Done(diagnostics=await self.reload()))
+            if not is_trusted_peer(connection):
+                return
+            match await channel.next_request():
+                case Reload():
+                    await channel.reply(Done(diagnostics=await self.reload()))
+                case Upgrade(program=program):
+                    await channel.reply(Done(diagnostics=await self.upgrade(program)))
+                case _:
+                    return  # a request for a child
         except ControlError:
             pass  # the caller went away; the log has the outcome
         finally:
@@ -369,9 +659,12 @@ class Supervisor:
             ),
             _gauge(
                 "gateway_certificate_expiry_timestamp_seconds",
-                "When the certificate of a listener ends, unix seconds.",
-                ("listener",),
-                {(certificate.listener,): certificate.not_after for certificate in self.validated.certificates},
+                "When a certificate of a listener ends, unix seconds.",
+                ("listener", "certificate"),
+                {
+                    (certificate.listener, certificate.file): certificate.not_after
+                    for certificate in self.validated.certificates
+                },
             ),
             _gauge(
                 "gateway_unsafe_switches",
@@ -391,32 +684,60 @@ class Supervisor:
                 kind="counter",
                 help="Reloads of the configuration.",
                 labels=("result",),
-                values=[((result,), float(count)) for result, count in self._reloads.items()],
+                values=self._reloads.totals(),
+            ),
+            Sample(
+                name="gateway_policy_reload_timestamp_seconds",
+                kind="gauge",
+                help="When the configuration was last reloaded, or could not be, unix seconds.",
+                labels=("result",),
+                values=self._reloads.times(),
+            ),
+            Sample(
+                name="gateway_upgrades_total",
+                kind="counter",
+                help="Upgrades of the running program.",
+                labels=("result",),
+                values=self._upgrades.totals(),
+            ),
+            Sample(
+                name="gateway_upgrade_timestamp_seconds",
+                kind="gauge",
+                help="When the program was last upgraded, or could not be, unix seconds.",
+                labels=("result",),
+                values=self._upgrades.times(),
+            ),
+            _gauge(
+                "gateway_upgrade_draining",
+                "1 while the program before this one still finishes its requests.",
+                (),
+                {(): self._predecessor is not None and not self._predecessor.is_gone},
             ),
         ]
 
 
 def _refuse_fixed(old: Validated, new: Validated) -> None:
-    """Refuse what a running gateway cannot change, rather than accept it without effect."""
+    """Refuse what running processes cannot change, rather than accept it without effect."""
     before, after = old.settings, new.settings
     fixed = [
         (
             "listen",
-            [(item.address, item.kind) for item in before.listen],
-            [(item.address, item.kind) for item in after.listen],
+            [(item.address, item.kind, item.proxy_protocol) for item in before.listen],
+            [(item.address, item.kind, item.proxy_protocol) for item in after.listen],
+            _UPGRADE,
         ),
-        ("admin", before.admin, after.admin),
-        ("workers", before.workers, after.workers),
-        ("state_dir", before.state_dir, after.state_dir),
-        ("logging", before.logging, after.logging),
-        ("http.handshake_timeout", before.http.handshake_timeout, after.http.handshake_timeout),
-        ("audit.keys", old.bundle.audit_keys, new.bundle.audit_keys),
+        ("admin", before.admin, after.admin, _UPGRADE),
+        ("workers", before.workers, after.workers, _UPGRADE),
+        ("state_dir", before.state_dir, after.state_dir, _RESTART),
+        ("logging", before.logging, after.logging, _UPGRADE),
+        ("http.handshake_timeout", before.http.handshake_timeout, after.http.handshake_timeout, _UPGRADE),
+        ("audit.keys", old.bundle.audit_keys, new.bundle.audit_keys, _RESTART),
     ]
-    changed = [name for name, was, is_now in fixed if was != is_now]
+    changed = tuple(
+        f"{name}: changed; nothing was reloaded: {remedy}" for name, was, is_now, remedy in fixed if was != is_now
+    )
     if changed:
-        raise ConfigurationError(
-            tuple(f"{name}: changed; this needs a restart of the gateway, nothing was reloaded" for name in changed)
-        )
+        raise ConfigurationError(changed)
 
 
 def _first(errors: BaseExceptionGroup[GatewayError]) -> GatewayError:
@@ -446,6 +767,7 @@ def _shared_memory() -> int:
 
 def _listen_for_pages(path: Path) -> socket.socket:
     """Bind the socket of the pages; the supervisor keeps it over their restarts, in a directory that is ours alone."""
+    path.unlink(missing_ok=True)  # of the program before the one that is being replaced
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     sock.bind(str(path))
     sock.listen(1024)

@@ -8,7 +8,8 @@ prometheus_client's; what is counted is declared beside the code that counts.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import accumulate
 from typing import Final
@@ -102,6 +103,29 @@ class Retired:
             )
             for name, merged in self._merged.items()
         ]
+
+
+class Outcomes:
+    """How often something succeeded and failed, and when it last did."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        """Go on from `counts`."""
+        self.counts = {"success": 0, "failure": 0, **counts}
+        self._last: dict[str, float] = {}
+
+    def count(self, *, success: bool) -> None:
+        """Note one outcome, now."""
+        result = "success" if success else "failure"
+        self.counts[result] += 1
+        self._last[result] = time.time()
+
+    def totals(self) -> list[tuple[tuple[str, ...], float]]:
+        """How often, by result."""
+        return [((result,), float(count)) for result, count in self.counts.items()]
+
+    def times(self) -> list[tuple[tuple[str, ...], float]]:
+        """When last, by result; what never happened to this program is absent."""
+        return [((result,), at) for result, at in self._last.items()]
 
 
 class _Families(Collector):

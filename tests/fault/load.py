@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
@@ -38,15 +38,27 @@ class Received(NamedTuple):
 class Load:
     """Clients in threads, between `with`'s two ends."""
 
-    def __init__(self, gateway: Any, cookies: Mapping[str, str], *, clients: int = 3, seed: int = 0) -> None:
-        self._gateway = gateway
+    def __init__(
+        self,
+        gateway: Any,
+        cookies: Mapping[str, str],
+        *,
+        clients: int = 3,
+        strangers: int = 0,
+        seed: int = 0,
+        connect: Callable[[], http.client.HTTPSConnection] | None = None,
+    ) -> None:
+        """Of `clients`, as many as there are `strangers` open a new connection for each request."""
+        self._connect = connect or gateway.connect
         self._cookie = "; ".join(f"{name}={value}" for name, value in cookies.items())
         self.answers: list[Received] = []
         """All of them; append only, so that it can be read at any time."""
         self.errors: Counter[str] = Counter()
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(random.Random(seed * 1000 + number),), daemon=True)
+            threading.Thread(
+                target=self._run, args=(random.Random(seed * 1000 + number), number < strangers), daemon=True
+            )
             for number in range(clients)
         ]
 
@@ -80,15 +92,17 @@ class Load:
         """Count answers by status and reason."""
         return Counter((answer.status, answer.reason) for answer in list(self.answers))
 
-    def _run(self, chance: random.Random) -> None:
+    def _run(self, chance: random.Random, is_stranger: bool) -> None:
         connection: http.client.HTTPConnection | None = None
         number = 0
         while not self._stop.is_set():
             number += 1
             try:
                 if connection is None:
-                    connection = self._gateway.connect()
+                    connection = self._connect()
                 self._ask(connection, chance, number)
+                if is_stranger:
+                    connection.close()
             except (OSError, http.client.HTTPException) as error:
                 self.errors[type(error).__name__] += 1
                 if connection is not None:

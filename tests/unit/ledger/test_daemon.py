@@ -448,6 +448,7 @@ class Line:
     def __init__(self) -> None:
         self.read_fd, self.write_fd = os.pipe()
         self.seen: list[Mapping[str, Any]] = []
+        self.hands_over_s = 0.0
 
     def fileno(self) -> int:
         return self.read_fd

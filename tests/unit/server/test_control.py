@@ -19,11 +19,16 @@ from gateway.server.control import (
     Drain,
     Dump,
     Dumped,
+    HandOver,
     Inbox,
+    LastRequests,
     ListenerSocket,
     Prepare,
     Reload,
     Request,
+    Serve,
+    ShareLimits,
+    Upgrade,
     pack,
     receive,
     receive_reply,
@@ -40,12 +45,27 @@ BOOT = Boot(
     bundle=BUNDLE,
     state_dir="/s",
     run_dir="/s/run",
+    shares_limits=True,
+    pages_socket="/s/run/pages.sock",
     limits_fd=9,
     node="n",
     boot_id="b",
     version="0",
 )
-REQUESTS: list[Request] = [BOOT, Prepare(bundle=BUNDLE), Commit(), Dump(), Drain(seconds=1.5), Reload()]
+REQUESTS: list[Request] = [
+    BOOT,
+    Prepare(bundle=BUNDLE),
+    Commit(),
+    Dump(),
+    Drain(seconds=1.5),
+    Reload(),
+    Upgrade(program="/p"),
+    Serve(),
+    ShareLimits(is_shared=True),
+    HandOver(seconds=2.0),
+    LastRequests(),
+    Drain(seconds=9.0, keeps_idle=True),
+]
 
 
 @pytest.fixture
