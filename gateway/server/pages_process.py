@@ -106,7 +106,19 @@ class PagesProcess:
         """Tell what was counted and whether the store can be used."""
         return Dumped(samples=self._registry.dump(), health={"store": self._store_problem})
 
-    async def drain(self, seconds: float) -> None:
+    def hurry(self, seconds: float) -> None:
+        """Take no longer than it was told at first: a moment."""
+
+    async def serve(self) -> None:
+        """Accept; nobody knew the socket before."""
+
+    def share_limits(self, *, is_shared: bool) -> None:
+        """Count no limits."""
+
+    def last_requests(self) -> None:
+        """Close no connection: the edges' requests come over these, to their end."""
+
+    async def drain(self, seconds: float, *, keeps_idle: bool) -> None:  # noqa: ARG002 - the edges wait for nothing
         """Accept nothing new, finish what is under way."""
         for task in self._tasks:
             task.cancel()
