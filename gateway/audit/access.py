@@ -62,6 +62,10 @@ class Place(NamedTuple):
     tls: str
     """`TLSv1.3 TLS_AES_256_GCM_SHA384`; empty over plain HTTP."""
     policy_version: str
+    certificate: str = ""
+    """SHA-256 of the client's certificate, hexadecimal; empty without one."""
+    via: str = ""
+    """`forward_auth` when another proxy asked about the request; nothing is known of its connection then."""
 
 
 def encode_text(value: bytes, limit: int) -> bytes:
@@ -122,9 +126,12 @@ def template(route: Route, method: str, who: Session | Subject | None, place: Pl
             "mfa_time": int(session.mfa_time),
             "roles": list(session.roles),
         }
+    if place.certificate:
+        auth["certificate"] = place.certificate
     inputs = {"host": place.host, "tenant": tenant, **auth}
     tls = b""
-    if place.secure:
+    via = b',"via":' + _baked(place.via) if place.via else b""
+    if place.secure and not via:
         version, _, cipher = place.tls.partition(" ")
         tls = b'"tls":' + _baked({"cipher": cipher, "version": version}) + b","
     return b"".join(
@@ -143,7 +150,7 @@ def template(route: Route, method: str, who: Session | Subject | None, place: Pl
             b'"status_code":"%b","status_detail":"%b","status_id":%b,"time":%b,', tls,
             b'"type_uid":', str(class_uid * 100 + activity).encode(),
             b',"unmapped":{"gw":{"action":', _baked(_SIGN_ON_ACTION.get((route.name, method), action.value)), b',"boot_uid":', _baked(node.boot_uid),
-            b',"decision_inputs":', _baked(inputs), b',%b"mono_ns":%b,"outcome":"%b","phase":"%b","reason":"%b","redactions":0,"route":', _baked(route.name), b"}}}",
+            b',"decision_inputs":', _baked(inputs), b',%b"mono_ns":%b,"outcome":"%b","phase":"%b","reason":"%b","redactions":0,"route":', _baked(route.name), via, b"}}}",
         ),
     )  # fmt: skip
 

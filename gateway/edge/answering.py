@@ -15,18 +15,32 @@ from typing import TYPE_CHECKING, Final, cast
 from gateway.audit.protocol import GROUP
 from gateway.edge.answers import CONTINUE, plain_answer, refusal_answer
 from gateway.edge.exchange import Exchange, Phase, Refusal
+from gateway.edge.forward_auth import allowing_answer, asked_about, is_asked, objection, refusing_answer
 from gateway.edge.hardening import Facts, harden, status_line
 from gateway.edge.interrupted import KEEP, interrupt
+from gateway.edge.lasting import (
+    ANSWER,
+    CROWDED_RETRY_S,
+    EVENT_STREAM,
+    WEBSOCKET,
+    Lasting,
+    reconsider,
+    take_places,
+    why_closed,
+)
 from gateway.edge.peer import Peer
 from gateway.edge.pipeline import admit
 from gateway.edge.resolve import NO_ROUTE, SERVER_WIDE
-from gateway.edge.snapshot import Upstream
+from gateway.edge.snapshot import ForwardAuthRules, Upstream
+from gateway.edge.tunnel import FRAME_GRACE_S, Tunnel, leaving_share
 from gateway.edge.upstream import UpstreamConnection
+from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Action, Durability
 from gateway.wire.request import SAFE_METHODS, Fields
 from gateway.wire.response import ResponseHead
 from gateway.wire.rewriting import Places
+from gateway.wire.websocket import GOING_AWAY, INTERNAL_ERROR, NORMAL, POLICY_VIOLATION, PROTOCOL_ERROR
 
 if TYPE_CHECKING:
     from gateway.edge.worker import Worker
@@ -39,7 +53,8 @@ RECORD_WAIT_S: Final = 2.0
 HARDENED_ENTRIES: Final = 16
 MIN_BODY_RATE: Final = 512.0
 """Bytes a second below which an upload is an attack, after the body time-out as a grace."""
-STREAM_CHECK_S: Final = 1.0
+STREAM_CHECK_S: Final = 0.5
+"""How often what is open is decided about again: with the sweep and the end of a frame, all within a second."""
 
 _READING_ACTIONS: Final = frozenset((None, Action.VIEW, Action.DOWNLOAD))
 _CLIENT_FAULTS: Final = frozenset(
@@ -56,7 +71,7 @@ class Answering(ABC):
     """Answers one request at a time."""
 
     __slots__ = (
-        "_forwarding", "_mode", "_received_at_check", "_tail", "_upload_since", "_worker", "_write_paused",
+        "_forwarding", "_lasting", "_mode", "_received_at_check", "_tail", "_tunnel", "_upload_since", "_worker", "_write_paused",
         "checked_at", "deadline", "exchange", "peer", "served",
     )  # fmt: skip
 
@@ -74,6 +89,8 @@ class Answering(ABC):
         self.checked_at = 0.0
         self._upload_since = 0.0
         self._received_at_check = 0
+        self._lasting: Lasting | None = None
+        self._tunnel: Tunnel | None = None
 
     # what a version of HTTP fills in
 
@@ -131,7 +148,7 @@ class Answering(ABC):
         """The client is gone; whatever was under way ends and is recorded."""
         self._mode = CLOSED
         x = self.exchange
-        if x is not None and not x.tunnel:
+        if x is not None and not (x.tunnel and self._is_said_goodbye(x)):
             x.outcome = "aborted_client"
         if (
             x is not None
@@ -144,9 +161,7 @@ class Answering(ABC):
         self._is_forgotten()
         if x is None:
             return
-        if x.upstream is not None:
-            x.upstream.abort()
-            x.upstream = None
+        self._leave_upstream(x)
         self._conclude(x)
 
     def _conclude_unread(self, x: Exchange, head: ResponseHead | None) -> None:
@@ -204,6 +219,10 @@ class Answering(ABC):
             self._mode = BODY
             self._upload_since = x.started_mono
         self.deadline = x.started_mono + x.snapshot.wire.body_timeout_s
+        asking = x.snapshot.forward_auth
+        if asking is not None and is_asked(x, asking):
+            self._answer_check(x, asking)
+            return
         worker = self._worker
         if worker.recorder.available and not worker.draining:
             refusal = self._decide(x)
@@ -216,6 +235,8 @@ class Answering(ABC):
                 self._collect(x)  # kept by our pages until after the sign-in
             else:
                 self.refuse(x, refusal)
+        elif x.fields.websocket and self._is_crowded(x, WEBSOCKET):
+            self.refuse(x, Refusal("limit", Reason.TOO_MANY_OPEN, retry_after_s=CROWDED_RETRY_S))
         elif x.resolution is not None and x.resolution.internal in _LOCAL:
             self._answer_locally(x, x.resolution.internal)
         elif x.fields.max_forwards == 0 and x.method == b"OPTIONS":  # RFC 9110 §7.6.2: we are the last who may answer
@@ -224,6 +245,24 @@ class Answering(ABC):
             self._collect(x)
         else:
             self._proceed(x)
+
+    def _answer_check(self, asking: Exchange, rules: ForwardAuthRules) -> None:
+        """Decide about the request that another proxy asks about; its record and its limits are that request's."""
+        x, refusal = asked_about(asking, rules)
+        self.exchange = x
+        worker = self._worker
+        refusal = refusal or worker.standing(x) or self._decide(x) or objection(x)
+        worker.metrics.checks.inc(
+            ("refused", refusal.reason.value) if refusal is not None else ("allowed", x.reason.value)
+        )
+        if refusal is None:
+            upstream = x.snapshot.upstreams[x.route.upstream]
+            identity = worker.outgoing.identity(x, upstream) if x.entry is not None else b""
+            self._answer(x, 200, allowing_answer(x, upstream, identity))
+        elif refusal.reason is Reason.AUDIT_UNAVAILABLE:
+            self.record_failed(x)
+        else:
+            self.refuse(x, refusal)
 
     def _collect(self, x: Exchange) -> None:
         """Wait for the whole body: a form is here before our pages are asked, so that a slow one does not hold them."""
@@ -324,7 +363,8 @@ class Answering(ABC):
         x.stage, x.reason, x.rule, x.allowed = refusal.stage, refusal.reason, refusal.rule, False
         if x.outcome == "completed":
             x.outcome = "blocked"
-        status, parts = refusal_answer(x, refusal, x.started)
+        put = refusing_answer if x.peer.via else refusal_answer
+        status, parts = put(x, refusal, x.started)
         if refusal.reason is Reason.DRAINING or x.fields.websocket or not x.body_done:
             x.close = True
         self._answer(x, status, parts)
@@ -365,6 +405,12 @@ class Answering(ABC):
         self._hold(x)
 
     def on_head(self, x: Exchange, head: ResponseHead) -> None:
+        """Take the head of an answer whose body is still to come."""
+        self._hold_head(x, head)
+        if self.exchange is x and self._lasting is None and head.content_type[:17].lower() == b"text/event-stream":
+            self._lasting = Lasting(EVENT_STREAM, x.snapshot)
+
+    def _hold_head(self, x: Exchange, head: ResponseHead) -> None:
         """Harden the head of the upstream's answer and hold it."""
         if self._mode == CLOSED and self.exchange is x:
             self._conclude_unread(x, head)
@@ -378,6 +424,7 @@ class Answering(ABC):
                 + head.forward
                 + b"upgrade: websocket\r\nconnection: Upgrade\r\nx-request-id: %b\r\n\r\n" % x.request_id
             ]
+            self._tunnel = Tunnel()
             return
         if x.fields.websocket:
             x.close = True  # bytes sent after a handshake that was declined are not a request (CVE-2026-2833)
@@ -397,7 +444,7 @@ class Answering(ABC):
             self._conclude_unread(x, head)
         if self.exchange is not x or self._mode == CLOSED:
             return
-        self.on_head(x, head)
+        self._hold_head(x, head)
         if body:
             cast("list[bytes]", x.held).append(body)  # a list since the head
             x.sent = len(body)
@@ -430,6 +477,12 @@ class Answering(ABC):
         """Pass body or tunnel bytes on, or hold them with the head."""
         if self.is_gone(x):
             return
+        tunnel = self._tunnel
+        if tunnel is not None and x.tunnel:
+            data = tunnel.take_from_server(data)
+            if tunnel.is_ending:
+                self._pass_rest(x, tunnel, data)
+                return
         x.sent += len(data)
         piece = b"%x\r\n%b\r\n" % (len(data), data) if x.chunked else data
         if x.phase is Phase.RELEASED:
@@ -457,6 +510,9 @@ class Answering(ABC):
         if self.is_gone(x):
             return
         x.ended = True
+        if x.tunnel and x.phase is Phase.RELEASED:
+            self._upstream_left(x)
+            return
         if x.chunked:
             if x.phase is Phase.RELEASED:
                 self._write(x, _END_OF_CHUNKS)
@@ -474,6 +530,9 @@ class Answering(ABC):
         if x.upstream is not None:
             x.upstream.abort()
             x.upstream = None
+        if x.tunnel and x.phase is Phase.RELEASED:
+            self._upstream_left(x)
+            return
         if x.resolution is not None and x.resolution.internal == KEEP and x.phase < Phase.HELD:
             x.held, x.held_bytes, x.chunked, x.sent, x.close = (), 0, False, 0, True
             self.refuse(x, Refusal(x.stage, x.reason))  # what it would have been without our pages
@@ -500,6 +559,11 @@ class Answering(ABC):
     def on_settled(self, x: Exchange) -> None:
         """Everything of one read is here: record what stands."""
         if x.phase is Phase.UPSTREAM and x.held and not self.is_gone(x):
+            if self._lasting is not None and not x.ended and self._is_crowded(x, self._lasting.kind):
+                self._leave_upstream(x)
+                x.held, x.held_bytes, x.chunked, x.sent, x.close = (), 0, False, 0, True
+                self.refuse(x, Refusal("limit", Reason.TOO_MANY_OPEN, retry_after_s=CROWDED_RETRY_S))
+                return
             self._hold(x)
 
     def _hold(self, x: Exchange) -> None:
@@ -544,7 +608,8 @@ class Answering(ABC):
             x.upstream = None
         refusal = Refusal("audit", Reason.AUDIT_UNAVAILABLE, retry_after_s=1.0)
         x.stage, x.reason, x.allowed, x.outcome = refusal.stage, refusal.reason, False, "blocked"
-        x.status, parts = refusal_answer(x, refusal, time())
+        put = refusing_answer if x.peer.via else refusal_answer
+        x.status, parts = put(x, refusal, time())
         x.close = True
         x.sent = len(parts[1])
         x.chunked = x.tunnel = False
@@ -565,17 +630,21 @@ class Answering(ABC):
         if x.ended and x.outcome != "completed" and x.allowed and not x.recorded_single:
             self._abort(x)  # the answer broke off while its head was being recorded
             return
+        if x.tunnel:
+            self._emit(x, held)
+            self._begin_to_last(x)
+            if x.ended:
+                self._upstream_left(x)
+            else:
+                self._open_tunnel(x)
+            return
         if x.ended:
             if x.durability is Durability.STRICT and not x.recorded_single and len(held) > 1:
                 self._tail = held.pop()
             self._emit(x, held)
             self._close_exchange(x)
             return
-        self.deadline = monotonic() + self._idle_timeout(x)
-        if x.tunnel:
-            self._emit(x, held)
-            self._open_tunnel(x)
-            return
+        self._begin_to_last(x)
         if x.durability is Durability.STRICT and len(held) > 1:
             self._tail = held.pop()
         self._emit(x, held)
@@ -613,17 +682,15 @@ class Answering(ABC):
         if not x.recorded_single:
             self._worker.evidence.record(x, "single" if early else "closing", waits=False)
         x.phase = Phase.DONE
-        if x.tunnel and self._mode in (TUNNEL, CLOSED):
-            self._worker.metrics.tunnels.inc(by=-1)
+        if self._lasting is not None:
+            self._cease_to_last(x, self._lasting)
         self.exchange = None
         self._worker.evidence.completed(x)
 
     def _abort(self, x: Exchange) -> None:
         """Break off in the middle: the client must not take what it has for the whole."""
         self._tail = b""
-        if x.upstream is not None:
-            x.upstream.abort()
-            x.upstream = None
+        self._leave_upstream(x)
         self._conclude(x)
         self._mode = CLOSED
         self._break_off()
@@ -640,7 +707,12 @@ class Answering(ABC):
             self._conclude_unread(x, None)
             return
         self.deadline = now + RECORD_WAIT_S
-        if self._write_paused or x.phase is Phase.RELEASED:
+        tunnel = self._tunnel
+        if tunnel is not None and tunnel.is_open and tunnel.is_ending:  # no end of the frame in sight
+            self._abort(x)
+        elif tunnel is not None and tunnel.is_open and not self._write_paused:
+            self._end_tunnel(x, tunnel, GOING_AWAY, Reason.TUNNEL_IDLE, "completed")
+        elif self._write_paused or x.phase is Phase.RELEASED:
             x.outcome = "aborted_client" if self._write_paused or self._mode == BODY else "upstream_error"
             self._abort(x)
         elif x.phase in (Phase.INTENT, Phase.HELD, Phase.CLOSING):
@@ -659,16 +731,170 @@ class Answering(ABC):
             self.on_settled(x)
 
     def check_stream(self, x: Exchange, now_mono: float, now: float) -> None:
-        """End an open stream or tunnel whose session is no more."""
-        if x.entry is None or x.phase is not Phase.RELEASED or now_mono - self.checked_at < STREAM_CHECK_S:
+        """End what is open and would be refused now."""
+        lasting = self._lasting
+        if lasting is None or not lasting.is_open or now_mono - self.checked_at < STREAM_CHECK_S:
             return
         self.checked_at = now_mono
-        token = x.fields.secure_token if x.secure else x.fields.plain_token
-        is_active = x.received > self._received_at_check
-        self._received_at_check = x.received
-        if token is None or not self._worker.is_live(token, now, is_active=is_active):
-            x.outcome, x.reason = "blocked", Reason.SESSION_REVOKED
+        tunnel, worker = self._tunnel, self._worker
+        if tunnel is not None and tunnel.is_ending:
+            return
+        refusal: Refusal | None
+        try:
+            refusal = reconsider(x, lasting.judged, worker.snapshot, worker.sessions, now)
+        except StoreUnavailableError:
+            return
+        except Exception:  # noqa: BLE001 - whatever goes wrong while deciding refuses
+            worker.evidence.failed("reconsider", x)
+            refusal = Refusal("pipeline", Reason.INTERNAL_ERROR)
+        if refusal is None:
+            lasting.judged = worker.snapshot
+            if self._is_active(x) and x.entry is not None and x.entry is not x.peer.entry:
+                worker.sessions.touch(x.entry, now)
+            return
+        x.stage, x.rule = refusal.stage, refusal.rule or x.rule
+        if tunnel is not None:
+            self._end_tunnel(x, tunnel, POLICY_VIOLATION, refusal.reason, "blocked")
+        else:
+            x.outcome, x.reason = "blocked", refusal.reason
             self._abort(x)
+
+    def _is_active(self, x: Exchange) -> bool:
+        """Whether the person did something since the last look: answers to pings are the browser's."""
+        if self._tunnel is not None:
+            return self._tunnel.has_spoken()
+        before, self._received_at_check = self._received_at_check, x.received
+        return x.received > before
+
+    # what stays open
+
+    def _is_crowded(self, x: Exchange, kind: str) -> bool:
+        """Take the places for what will last; True when there are none left."""
+        if self._lasting is not None and self._lasting.places:
+            return False
+        places = take_places(x, self._worker.occupancy)
+        if places is None:
+            self._lasting = None
+            return True
+        self._lasting = Lasting(kind, x.snapshot, places)
+        return False
+
+    def _begin_to_last(self, x: Exchange) -> None:
+        """The head left and more will follow: from now on the exchange is looked after."""
+        self.deadline = monotonic() + self._idle_timeout(x)
+        self.checked_at = 0.0
+        self._received_at_check = x.received
+        lasting = self._lasting
+        if lasting is None:
+            lasting = self._lasting = Lasting(ANSWER, x.snapshot)
+        elif lasting.kind == WEBSOCKET and not x.tunnel:
+            lasting.kind = ANSWER  # a handshake that was declined at length
+        lasting.is_open = True
+        self._worker.metrics.lasts(lasting.kind, 1)
+        if self._tunnel is not None:
+            self._tunnel.is_open = True
+
+    def _cease_to_last(self, x: Exchange, lasting: Lasting) -> None:
+        """Give back what was held for it, however it ended."""
+        self._lasting = None
+        worker = self._worker
+        if lasting.is_open:
+            worker.metrics.lasts(lasting.kind, -1)
+            worker.metrics.streams_closed.inc((lasting.kind, why_closed(x)))
+        if worker.occupancy is not None:
+            for place in lasting.places:
+                worker.occupancy.give_back(place)
+
+    def leave_when_due(self, x: Exchange, now: float) -> None:
+        """Send a tunnel or event stream away at its moment within the time to drain: it would not end by itself."""
+        lasting, tunnel, worker = self._lasting, self._tunnel, self._worker
+        if lasting is None or not lasting.is_open or lasting.kind == ANSWER or not worker.drain_until:
+            return
+        if now < worker.drain_until - worker.drain_s * (1.0 - leaving_share(x.request_id)):
+            return
+        if tunnel is None:
+            x.reason = Reason.DRAINING
+            self._abort(x)
+        elif not tunnel.is_ending:
+            self._end_tunnel(x, tunnel, GOING_AWAY, Reason.DRAINING, "completed")
+
+    # the tunnel
+
+    def _pass_up(self, x: Exchange, data: bytes) -> None:
+        """Pass on what the client says in a tunnel."""
+        tunnel = self._tunnel
+        assert tunnel is not None  # noqa: S101 - made with the 101
+        x.received += len(data)
+        is_sound = tunnel.take_from_client(data)
+        if tunnel.is_ending:
+            return
+        if not is_sound:
+            self._end_tunnel(x, tunnel, PROTOCOL_ERROR, Reason.MALFORMED_FRAME, "blocked")
+            return
+        self.deadline = monotonic() + self._idle_timeout(x)
+        if x.upstream is not None:
+            x.upstream.write(data)
+
+    def _pass_rest(self, x: Exchange, tunnel: Tunnel, data: bytes) -> None:
+        """Complete the frame under way of a tunnel that must end; then end it."""
+        x.sent += len(data)
+        if data:
+            self._emit_more(data)
+        if tunnel.is_between_frames:
+            self._part(x, tunnel)
+
+    def _end_tunnel(self, x: Exchange, tunnel: Tunnel, code: int, reason: Reason, outcome: str) -> None:
+        """Nothing of the client goes on; both sides are told as soon as they can be."""
+        x.reason, x.outcome = reason, outcome
+        tunnel.is_ending, tunnel.code = True, code
+        if x.upstream is not None:
+            tunnel.tell_upstream(x.upstream, GOING_AWAY)
+        if self._write_paused:
+            self._abort(x)  # a client that takes nothing would not take this either
+        elif tunnel.is_between_frames or x.upstream is None:
+            self._part(x, tunnel)
+        else:
+            self.deadline = monotonic() + FRAME_GRACE_S
+
+    def _upstream_left(self, x: Exchange) -> None:
+        """The upstream hung up on a tunnel."""
+        tunnel = self._tunnel
+        assert tunnel is not None  # noqa: S101 - made with the 101
+        if not tunnel.is_ending:
+            if tunnel.is_closed_by_server or tunnel.is_closed_by_client:
+                tunnel.code, x.outcome = NORMAL, "completed"
+            else:
+                tunnel.code, x.reason, x.outcome = INTERNAL_ERROR, Reason.UPSTREAM_CLOSED, "upstream_error"
+        if tunnel.is_between_frames and not self._write_paused:
+            self._part(x, tunnel)
+        else:
+            self._abort(x)
+
+    def _part(self, x: Exchange, tunnel: Tunnel) -> None:
+        """Between two frames: say the last word to both, and hang up."""
+        word = tunnel.word_to_client(tunnel.code)
+        if word:
+            self._emit_more(word)
+        self._leave_upstream(x)
+        self._conclude(x)
+        self._emitted(x)
+
+    def _leave_upstream(self, x: Exchange) -> None:
+        """Give the upstream's connection up; the other end of a tunnel is told first."""
+        upstream, x.upstream = x.upstream, None
+        if upstream is None:
+            return
+        if self._tunnel is not None and self._tunnel.is_open:
+            self._tunnel.leave_upstream(upstream, GOING_AWAY)
+        else:
+            upstream.abort()
+
+    def _is_said_goodbye(self, x: Exchange) -> bool:
+        """Whether one side said that the tunnel is over, before it hung up."""
+        tunnel = self._tunnel
+        return x.outcome != "completed" or (
+            tunnel is not None and (tunnel.is_closed_by_client or tunnel.is_closed_by_server)
+        )
 
 
 def _destination(x: Exchange) -> Upstream:

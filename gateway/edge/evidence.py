@@ -18,6 +18,7 @@ import orjson
 from gateway.audit.access import MAX_USER_AGENT_BYTES, Node, Place, Subject, encode_text, fill, template
 from gateway.audit.protocol import ASYNC, GRADE, SEQUENCE_MASK
 from gateway.edge.exchange import Exchange
+from gateway.edge.forward_auth import VIA
 from gateway.edge.metrics import EdgeMetrics, Finished
 from gateway.edge.recorder import Recorder
 from gateway.exchange.envelope import Event
@@ -26,6 +27,7 @@ from gateway.exchange.session import Session
 
 TEMPLATES: Final = 2048
 LINES: Final = 64
+_VIA: Final = {"": "", VIA: f',"via":"{VIA}"'}
 _VARIANT: Final = len("01234567-0123-7123-")
 """Where a UUID has its variant: 8, 9, a or b (RFC 9562 §4.1)."""
 _REASONS: Final = {reason: reason.value.encode("ascii") for reason in Reason}
@@ -49,7 +51,7 @@ class Evidence:
         self._node = node
         self._log = log
         self._report = report
-        self._templates: dict[tuple[str, bytes, str, str, str, str], tuple[bytes, Session | None]] = {}
+        self._templates: dict[tuple[str, bytes, str, str, str, str, str], tuple[bytes, Session | None]] = {}
         self._user_agents: dict[bytes, bytes] = {}
         self._rules: dict[str, bytes] = {}
         self._lines: list[str] = []
@@ -98,7 +100,7 @@ class Evidence:
         session = x.entry.session if x.entry is not None else None
         authority = x.fields.authority
         host = authority.host if authority is not None else ""
-        key = (x.route.name, x.method, session.handle if session is not None else "", host, x.tenant, x.peer.tls)
+        key = (x.route.name, x.method, session.handle if session is not None else "", host, x.tenant, x.peer.tls or x.peer.via, x.peer.fingerprint)
         known, of = self._templates.get(key, (b"", None))
         # A handle outlives the session's rotation: what it may and how it was proven changes with the object.
         if not known or of is not session or x.events:
@@ -107,6 +109,8 @@ class Evidence:
                 tenant=x.tenant,
                 secure=x.peer.secure,
                 tls=x.peer.tls,
+                certificate=x.peer.fingerprint,
+                via=x.peer.via,
                 policy_version=x.snapshot.policy.version,
             )
             who = session or next((Subject(e.user_id, e.user, e.tenant) for e in x.events if e.user_id), None)
@@ -147,7 +151,7 @@ class Evidence:
             self._lines.append(
                 f'{{"event":"request.completed","time":{x.started:.3f},"request_id":"{x.request_id.decode("ascii")}",'
                 f'"route":"{x.route.name}","outcome":"{x.outcome}","reason":"{x.reason}","status":{x.status},'
-                f'"duration_s":{seconds:.6f},"received":{x.received},"sent":{x.sent}}}\n'
+                f'"duration_s":{seconds:.6f},"received":{x.received},"sent":{x.sent}{_VIA[x.peer.via]}}}\n'
             )
             if len(self._lines) >= LINES:
                 self.flush_log()

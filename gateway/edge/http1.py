@@ -97,7 +97,8 @@ class Http1Connection(Answering, asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not take the answer: stop reading the upstream."""
         self._write_paused = True
-        self.deadline = monotonic() + self._worker.snapshot.wire.write_timeout_s
+        if self._tunnel is None or not self._tunnel.is_ending:
+            self.deadline = monotonic() + self._worker.snapshot.wire.write_timeout_s
         x = self.exchange
         if x is not None and x.upstream is not None:
             x.upstream.pause_reading()
@@ -110,7 +111,8 @@ class Http1Connection(Answering, asyncio.Protocol):
             if self._mode == READING:
                 self._await_request()
         elif x.upstream is not None:
-            self.deadline = monotonic() + self._idle_timeout(x)
+            if self._tunnel is None or not self._tunnel.is_ending:
+                self.deadline = monotonic() + self._idle_timeout(x)
             x.upstream.resume_reading()
 
     def pause_request(self) -> None:
@@ -147,14 +149,23 @@ class Http1Connection(Answering, asyncio.Protocol):
                 self.pause_request()
         elif mode == TUNNEL:
             x = self.exchange
-            if x is not None and x.upstream is not None:
-                x.received += len(data)
-                self.deadline = monotonic() + self._idle_timeout(x)
-                x.upstream.write(data)
+            if x is not None:
+                self._pass_up(x, data)
         elif mode == DISCARD:
-            self._discarded += len(data)
-            if self._discarded > MAX_DISCARDED_BYTES and self.transport is not None:
-                self.transport.abort()
+            self._discard(data)
+
+    def _discard(self, data: bytes) -> None:
+        """Nobody wants this any more; a client that answers our Close frame has taken it (RFC 6455 §7.1.1)."""
+        self._discarded += len(data)
+        transport, tunnel = self.transport, self._tunnel
+        if transport is None:
+            return
+        if self._discarded > MAX_DISCARDED_BYTES:
+            transport.abort()
+        elif tunnel is not None:
+            tunnel.take_from_client(data)
+            if tunnel.is_closed_by_client:
+                transport.close()
 
     def _read_head(self, buffer: bytes) -> None:
         wire = self._worker.snapshot.wire
@@ -297,12 +308,10 @@ class Http1Connection(Answering, asyncio.Protocol):
 
     def _open_tunnel(self, x: Exchange) -> None:
         self._mode = TUNNEL
-        self._worker.metrics.tunnels.inc()
+        data, self._buffer = self._buffer, b""
+        if data:
+            self._pass_up(x, data)
         if x.upstream is not None:
-            data, self._buffer = self._buffer, b""
-            if data:
-                x.received += len(data)
-                x.upstream.write(data)
             x.upstream.resume_reading()
         self.resume_request()
 
@@ -336,7 +345,9 @@ class Http1Connection(Answering, asyncio.Protocol):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        if x.body_done and not self._buffer and x.reason is not Reason.MALFORMED_HEAD:
+        tunnel = self._tunnel
+        is_waited_for = tunnel is not None and tunnel.is_open and not tunnel.is_closed_by_client
+        if x.body_done and not self._buffer and x.reason is not Reason.MALFORMED_HEAD and not is_waited_for:
             self.deadline = monotonic() + x.snapshot.wire.write_timeout_s
             transport.close()
             return
@@ -376,6 +387,8 @@ class Http1Connection(Answering, asyncio.Protocol):
                 self.transport.close()
         elif x.phase < Phase.HELD:
             x.close = True
+        else:
+            self.leave_when_due(x, monotonic())
 
     def cut(self) -> None:
         """Break the connection off: the time to drain is over."""

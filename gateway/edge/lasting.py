@@ -104,6 +104,7 @@ def reconsider(x: Exchange, judged: Snapshot, current: Snapshot, sessions: Sessi
         secure=x.peer.secure,
         client_ip=x.peer.ip,
         route=NO_ROUTE,
+        close=False,
     )
     refusal = admit(again, _Untouched(sessions), _NO_LIMITS, now)
     if refusal is not None and refusal.reason is Reason.STORE_UNAVAILABLE:

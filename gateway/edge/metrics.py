@@ -50,6 +50,10 @@ class EdgeMetrics:
             "gateway_connections_cut_total", "Connections that gave way to another one.", ("reason",)
         )
         self.tunnels = registry.gauge("gateway_tunnels", "Open WebSocket tunnels.")
+        self.streams = registry.gauge("gateway_streams", "Open event streams, and answers under way.", ("kind",))
+        self.streams_closed = registry.counter(
+            "gateway_streams_closed_total", "Tunnels, event streams and long answers that ended.", ("kind", "reason")
+        )
         self.upstream_duration = registry.histogram(
             "gateway_upstream_request_duration_seconds", "From the request's head to the answer's head.", ("upstream",)
         )
@@ -99,6 +103,15 @@ class EdgeMetrics:
             "Requests refused because too many waited (full) or they waited too long (timeout).",
             ("upstream", "reason"),
         )
+        self.http2_connections = registry.gauge("gateway_http2_connections", "Open client connections of HTTP/2.")
+        self.http2_streams = registry.gauge("gateway_http2_streams", "Open streams of HTTP/2.")
+        self.http2_requests = registry.counter("gateway_http2_requests_total", "Requests that came by HTTP/2.")
+        self.http2_resets = registry.counter(
+            "gateway_http2_resets_total", "Streams of HTTP/2 that ended before their end, by who ended them.", ("by",)
+        )
+        self.http2_ended = registry.counter(
+            "gateway_http2_goaways_total", "Connections of HTTP/2 that the gateway ended.", ("code",)
+        )
         self._received = registry.counter("gateway_received_bytes_total", "Body bytes received from clients.")
         self._sent = registry.counter("gateway_sent_bytes_total", "Body bytes sent to clients.")
         self.audit_unacked = registry.gauge(
@@ -109,6 +122,9 @@ class EdgeMetrics:
         )
         self.limit_table_full = registry.counter(
             "gateway_limit_table_full_total", "Requests refused because the table of limits was full."
+        )
+        self.checks = registry.counter(
+            "gateway_forward_auth_checks_total", "Requests that another proxy asked about.", ("outcome", "reason")
         )
         self.csp_reports = registry.counter(
             "gateway_csp_reports_total", "Reports of browsers about content the report-only policy would block."
@@ -121,6 +137,13 @@ class EdgeMetrics:
             "gateway_tls_handshake_failures_total", "TLS handshakes that failed.", ("reason",)
         )
         self.tls_handshakes_open = registry.gauge("gateway_tls_handshakes_open", "TLS handshakes under way.")
+
+    def lasts(self, kind: str, by: int) -> None:
+        """Count something that stays open in, or out."""
+        if kind == "websocket":
+            self.tunnels.inc(by=by)
+        else:
+            self.streams.inc((kind,), by=by)
 
     def dump(self) -> list[Sample]:
         """Everything counted so far."""

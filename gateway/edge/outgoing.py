@@ -80,7 +80,7 @@ class Outgoing:
         if upstream.internal:
             parts.append(self._envelope(x))
         elif x.entry is not None:
-            parts.append(self._identity(x, upstream))
+            parts.append(self.identity(x, upstream))
         if fields.authorization and x.route.authorization == "portal" and not upstream.internal:
             parts.append(b"authorization: %b\r\n" % fields.authorization)
         if fields.websocket:
@@ -94,7 +94,8 @@ class Outgoing:
         parts.append(b"\r\n")
         return b"".join(parts)
 
-    def _identity(self, x: Exchange, upstream: Upstream) -> bytes:
+    def identity(self, x: Exchange, upstream: Upstream) -> bytes:
+        """The fields that say to an upstream who this is."""
         entry = x.entry
         assert entry is not None  # noqa: S101 - asked for by the caller
         session = entry.session

@@ -8,20 +8,28 @@ Nothing here waits: what must wait (the intent record, the upstream) is the conn
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.edge.exchange import Exchange, Refusal
-from gateway.edge.limits import LimitTable, subject_of
+from gateway.edge.limits import subject_of
 from gateway.edge.sessions import Sessions
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
 from gateway.policy import NO_FACTS, Facts
+from gateway.ratelimit.gcra import Bucket
 
 STORE_RETRY_S: Final = 2.0
 
 
-def admit(x: Exchange, sessions: Sessions, limits: LimitTable, now: float) -> Refusal | None:
+class Limits(Protocol):
+    """What counts requests against their limits."""
+
+    def take(self, bucket: Bucket, subject: str, now: float) -> float:
+        """Take one request; 0.0 when it conforms, else the seconds after which one would."""
+
+
+def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusal | None:
     """Decide whether `x` may go upstream; None means yes, and `x.reason` then names who allowed it.
 
     Framing and the grammar of the head (stage 1) were settled when the head was parsed.

@@ -22,7 +22,7 @@ from gateway.wire.target import Target, is_plain, parse_target, readings
 
 SERVER_WIDE: Final = "options"
 """`OPTIONS *`: asks about the gateway itself (RFC 9110 §9.3.7)."""
-INTERNAL_PAGES: Final = ("login", "mfa", "enrol", "recovery", "logout", "account", "static", "jwks.json", "csp-report")
+INTERNAL_PAGES: Final = ("login", "mfa", "enrol", "recovery", "logout", "account", "kept", "static", "jwks.json", "csp-report")
 MEMO_ENTRIES: Final = 8192
 MEMO_TARGET_BYTES: Final = 512
 NO_MAPPINGS: Final[Mapping[str, PathMapping]] = MappingProxyType({})

@@ -22,11 +22,11 @@ from gateway.edge.group import Destination, open_destination
 from gateway.edge.http1 import Http1Connection
 from gateway.edge.limits import LimitTable
 from gateway.edge.metrics import EdgeMetrics
+from gateway.edge.occupancy import Occupancy
 from gateway.edge.outgoing import Outgoing
 from gateway.edge.recorder import Recorder
 from gateway.edge.sessions import Sessions
 from gateway.edge.snapshot import Snapshot
-from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.wire.proxy_protocol import Source
 
@@ -75,13 +75,18 @@ class Worker:
         node: Node,
         log: Callable[[bytes], None],
         report: Callable[[str, str], None],
+        occupancy: Occupancy | None = None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.snapshot = snapshot
         self.sessions = sessions
         self.limits = limits
+        self.occupancy = occupancy
         self.metrics = EdgeMetrics()
         self.draining = False
+        self.drain_until = 0.0
+        """When what is still open is cut; 0 while nothing is drained. Monotonic."""
+        self.drain_s = 0.0
         self.recorder = recorder
         self.evidence = Evidence(recorder=recorder, metrics=self.metrics, node=node, log=log, report=report)
         self.outgoing = Outgoing(report)
@@ -124,6 +129,7 @@ class Worker:
         for server in self._servers:
             server.close()
         until = monotonic() + seconds
+        self.drain_until, self.drain_s = until, seconds
         for connection in list(self._connections):
             connection.drain()
         while self._connections and monotonic() < until:
@@ -196,7 +202,8 @@ class Worker:
                 pool.sweep(now)
             self._old_pools = [pool for pool in self._old_pools if not pool.is_over]
             self.metrics.audit_unacked.set(self.recorder.unacked)
-            self.metrics.limit_table_full.values[()] = self.limits.full
+            occupied = self.occupancy.full if self.occupancy is not None else 0
+            self.metrics.limit_table_full.values[()] = self.limits.full + occupied
             self.evidence.flush_log()
 
     # what a request needs
@@ -254,16 +261,3 @@ class Worker:
         pool.close()
         self._old_pools.append(pool)
         return pool
-
-    def is_live(self, token: bytes, now: float, *, is_active: bool) -> bool:
-        """True while the session of an open stream lives; a store that cannot say ends nothing.
-
-        Only what the client sends is activity: a page that merely listens does not keep its session from idling out.
-        """
-        try:
-            entry = self.sessions.lookup(token, now)
-        except StoreUnavailableError:
-            return True
-        if entry is not None and is_active:
-            self.sessions.touch(entry, now)
-        return entry is not None

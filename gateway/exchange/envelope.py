@@ -31,7 +31,7 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """`Reason` value: why it was not let through."""
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The edge's word about one request to our own pages."""
 
     request_id: str
@@ -57,7 +57,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str
     """`login.succeeded`, `login.failed`, `login.locked`, `factor.enrolled`, `factor.verified`, `factor.failed`,
     `session.created`, `session.rotated`, `session.revoked`, `password.changed`, `recovery.used`, `recovery.replaced`, `logout`,
-    `form.kept`, `form.offered`, `form.discarded`."""
+    `form.kept`, `form.offered`, `form.discarded`, `login.looped`."""
     outcome: Literal["success", "failure"] = "success"
     reason: str = ""
     """A `Reason` value for failures."""

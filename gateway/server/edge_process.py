@@ -15,6 +15,7 @@ import structlog
 
 from gateway.audit.access import Node
 from gateway.edge.limits import LimitTable
+from gateway.edge.occupancy import Occupancy
 from gateway.edge.recorder import Recorder
 from gateway.edge.snapshot import Snapshot
 from gateway.edge.worker import Listener, Worker
@@ -72,6 +73,7 @@ class EdgeProcess:
             snapshot=snapshot,
             sessions=sessions,
             limits=limits,
+            occupancy=Occupancy(boot.limits_fd, LIMITS_BYTES, secret=keyring.limits_key),
             recorder=recorder,
             node=Node(hostname=boot.node, boot_uid=boot.boot_id, version=boot.version),
             log=partial(_write, 1 if validated.settings.logging.output == "stdout" else 2),

@@ -13,7 +13,7 @@ import orjson
 
 from gateway.edge.hardening import HeaderRules
 from gateway.edge.resolve import Resolver
-from gateway.edge.snapshot import Server, Snapshot, Upstream, WireLimits
+from gateway.edge.snapshot import ForwardAuthRules, Server, Snapshot, Upstream, WireLimits
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.route import LimitSpec
 from gateway.pages.errors import ERROR_PAGE_CSP, FRAMED_PAGE_CSP, error_page
@@ -63,6 +63,7 @@ def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
         form_limit=_form_limit(settings.limit_specs[LOGIN_LIMIT]),
         ports=frozenset((80, 443, settings.public_url.port, *(listener.address.port for listener in settings.listen))),
         trusted_proxies=TrustedProxies(settings.trusted_proxies, believes=settings.forwarded_from),
+        forward_auth=_forward_auth(settings),
         mapped_names=frozenset(
             fold(name.encode("ascii")) for upstream in settings.upstreams.values() for name in upstream.headers.values()
         ),
@@ -186,6 +187,17 @@ def _headers(settings: Headers) -> HeaderRules:
     )
 
 
+def _forward_auth(settings: Settings) -> ForwardAuthRules | None:
+    rules = settings.forward_auth
+    if rules is None:
+        return None
+    return ForwardAuthRules(
+        style=rules.style,
+        askers=TrustedProxies(rules.proxies or settings.trusted_proxies),
+        proxies=TrustedProxies((*rules.proxies, *settings.trusted_proxies), believes=settings.forwarded_from),
+    )
+
+
 def _wire(settings: Settings) -> WireLimits:
     http = settings.http
     return WireLimits(
@@ -199,5 +211,7 @@ def _wire(settings: Settings) -> WireLimits:
         body_timeout_s=http.body_timeout,
         idle_timeout_s=http.idle_timeout,
         write_timeout_s=http.write_timeout,
+        open_per_user=http.tunnels.per_user or 0,
+        open_per_tenant=http.tunnels.per_tenant or 0,
         kept_form=http.kept_form,
     )

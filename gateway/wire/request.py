@@ -88,6 +88,8 @@ class Fields:
     forwarded_proto: bytes = b""
     forwarded: tuple[bytes, ...] = ()
     """Lines of the field Forwarded (RFC 7239)."""
+    reserved: tuple[tuple[bytes, bytes], ...] = ()
+    """What else no client may send through; a proxy that asks (`forward_auth`) says there what it asks about."""
     via: bytes = b""
     """What the client's Via says, with a comma and a space after it; empty when absent."""
     max_forwards: int | None = None
@@ -182,6 +184,8 @@ def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> 
         return refused
     # Connection may name hop-by-hop fields of the client's own; it never reaches the fields that we add after this parse.
     kept = [b"%b: %b\r\n" % pair for pair in ordinary if pair[0] not in nominated and not is_reserved(pair[0], mapped)]
+    if len(kept) < len(ordinary):
+        fields.reserved = tuple(pair for pair in ordinary if pair[0] not in nominated and is_reserved(pair[0], mapped))
     if cookies:
         split = split_cookies(b"; ".join(cookies))
         fields.secure_token, fields.plain_token, fields.own_cookies = split.secure_token, split.plain_token, split.own

@@ -15,6 +15,10 @@ import pytest
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
 
 WORKERS = 3
+HELLO = b"\x81\x85\0\0\0\0hello"
+"""A text frame of a client, under a mask that changes nothing."""
+CLOSED_BY_POLICY = b"\x88\x02\x03\xf0"
+"""A Close frame with the code 1008."""
 ENDS_WITHIN_S = 15.0
 """The design says two seconds; a busy test machine gets more."""
 
@@ -49,27 +53,14 @@ def test_a_revocation_ends_an_open_event_stream_and_an_open_websocket(
         events.request("GET", "/events", headers={"Cookie": cookie})
         stream = events.getresponse()
         assert stream.readline() == b"data: tick\n"
-        tunnel.connect()
-        key = base64.b64encode(os.urandom(16)).decode()
-        tunnel.sock.sendall(
-            f"GET /socket HTTP/1.1\r\nHost: localhost:{gateway.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nOrigin: {gateway.public_url}\r\nCookie: {cookie}\r\n\r\n".encode()
-        )
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += tunnel.sock.recv(1)
-        assert head.startswith(b"HTTP/1.1 101 "), head
-        tunnel.sock.sendall(b"hello")
-        assert tunnel.sock.recv(5) == b"hello"
+        open_websocket(gateway, tunnel, cookie)
         assert gateway.cli("session", "revoke", "--user", "alice").returncode == 0
         revoked = time.monotonic()
         read_to_the_end(stream, revoked)
         stream_s = time.monotonic() - revoked
-        try:
-            rest = tunnel.sock.recv(1)
-        except OSError:
-            rest = b""
-        assert rest == b""
+        assert tunnel.sock.recv(4) == CLOSED_BY_POLICY
+        with suppress(OSError):
+            assert tunnel.sock.recv(1) == b""
         print(
             f"after the command the event stream ended in {stream_s:.2f} s, both in {time.monotonic() - revoked:.2f} s"
         )
@@ -80,6 +71,27 @@ def test_a_revocation_ends_an_open_event_stream_and_an_open_websocket(
         time.sleep(0.02)
     done = gateway.cli("audit", "query", "--json", "--limit", "20")
     assert '"session_revoked"' in done.stdout
+
+
+def test_a_reload_after_which_the_route_refuses_closes_an_open_websocket(
+    gateway: Any, browser: Any, upstream: Any
+) -> None:
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    with closing(gateway.connect()) as tunnel:
+        open_websocket(gateway, tunnel, cookie)
+        (gateway.directory / "policies" / "closed.yaml").write_text(
+            "version: 1\nroutes:\n"
+            "  - {name: closed, match: {path: /socket, methods: [GET]}, upstream: portal, deny: true}\n"
+        )
+        done = gateway.cli("reload")
+        assert done.returncode == 0, done.stderr
+        assert tunnel.sock.recv(4) == CLOSED_BY_POLICY
+        with suppress(OSError):
+            assert tunnel.sock.recv(1) == b""
+    gateway.wait_until(lambda: not upstream.open_streams)
+    gateway.wait_until(lambda: '"no_rule"' in gateway.cli("audit", "query", "--json", "--limit", "20").stdout)
+    line = 'gateway_streams_closed_total{kind="websocket",reason="no_rule"}'
+    gateway.wait_until(lambda: gateway.metric(line) == 1)
 
 
 def test_a_stream_of_another_person_goes_on(gateway: Any, browser: Any, make_browser: Any) -> None:
@@ -95,6 +107,22 @@ def test_a_stream_of_another_person_goes_on(gateway: Any, browser: Any, make_bro
         while time.monotonic() < until:
             assert stream.readline() in {b"data: tick\n", b"\n"}
     assert other.get("/").status == 200
+
+
+def open_websocket(gateway: Any, tunnel: http.client.HTTPSConnection, cookie: str) -> None:
+    """Open a WebSocket to the portal's echo and see it work."""
+    tunnel.connect()
+    key = base64.b64encode(os.urandom(16)).decode()
+    tunnel.sock.sendall(
+        f"GET /socket HTTP/1.1\r\nHost: localhost:{gateway.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nOrigin: {gateway.public_url}\r\nCookie: {cookie}\r\n\r\n".encode()
+    )
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += tunnel.sock.recv(1)
+    assert head.startswith(b"HTTP/1.1 101 "), head
+    tunnel.sock.sendall(HELLO)
+    assert tunnel.sock.recv(len(HELLO)) == HELLO
 
 
 def read_to_the_end(stream: http.client.HTTPResponse, since: float) -> None:

@@ -160,6 +160,8 @@ def test_all_errors_of_a_file_come_in_one_run_each_with_its_place() -> None:
         ("trusted_proxies: 10.0.0.0/8", "trusted_proxies: write a list"),
         ('headers: {csp: "a\\nb"}', "headers.csp: a header value is one line of printable ASCII"),
         ("http: {max_head: 0}", "http.max_head: must be more than 0"),
+        ("http: {kept_form: 65KiB}", "http.kept_form: must be at most 65536"),
+        ("http: {kept_form: 1 page}", "http.kept_form: '1 page' is not a size; write a number and a unit, such as 64KiB, 25MiB or 1GiB"),
         ("http: {drain_timeout: 1m}", "http.drain_timeout: must be at most 7.0"),
         ("admin: {address: 127.0.0.1}", "admin.address: '127.0.0.1' is not an IP address and a port, such as 0.0.0.0:8443 or [::1]:8443"),
         ('admin: {address: "127.0.0.1:0"}', "admin.address: '0' is not a port from 1 to 65535"),
