@@ -352,7 +352,7 @@ async def test_a_tunnel_is_opened_only_by_the_portals_101(edge: Edge) -> None:
     async def echo(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert b"connection: Upgrade\r\nupgrade: websocket\r\n" in head
         writer.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello"
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x81\x05hello"
         )
         while data := await reader.read(100):
             writer.write(data)
@@ -363,9 +363,9 @@ async def test_a_tunnel_is_opened_only_by_the_portals_101(edge: Edge) -> None:
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 ")
     assert b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
-    assert await reader.readexactly(5) == b"hello"
-    writer.write(b"ping")
-    assert await reader.readexactly(4) == b"ping"
+    assert await reader.readexactly(7) == b"\x81\x05hello"
+    writer.write(b"\x81\x84\0\0\0\0ping")
+    assert await reader.readexactly(10) == b"\x81\x84\0\0\0\0ping", "frames pass as they are"
     writer.close()
     await asyncio.sleep(0.1)
     assert edge.audit.records[-1]["unmapped"]["gw"]["phase"] == "closing"
