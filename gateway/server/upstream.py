@@ -1,0 +1,217 @@
+"""An upstream as the edge serves it, out of what gateway.yaml says and the certificates it names.
+
+Builds values; reads no file and opens no socket. Every error is a sentence with the key it is about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+from collections.abc import Mapping
+from typing import Final, Literal, cast
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from gateway.edge.snapshot import BreakerRules, EjectionRules, HealthCheck, Server, Upstream
+from gateway.exchange.route import Route
+from gateway.policy import PolicyTable
+from gateway.server.bundle import Bundle, CertificateBytes
+from gateway.server.fields import UnixSocket
+from gateway.server.settings import Server as ServerSettings
+from gateway.server.settings import Settings
+from gateway.server.settings import Upstream as UpstreamSettings
+from gateway.server.tls import memory_file
+from gateway.wire.rewriting import PathMapping
+
+IDENTITY_FIELDS: Final = {
+    "user": "x-gateway-user",
+    "tenant": "x-gateway-tenant",
+    "roles": "x-gateway-roles",
+    "email": "x-gateway-email",
+    "session": "x-gateway-session",
+    "request_id": "x-request-id",
+    "assertion": "x-gateway-assertion",
+}
+
+
+def build_upstream(name: str, settings: Settings, bundle: Bundle) -> Upstream:
+    """Compile one upstream. Raises ValueError where `client_context` does."""
+    own = settings.upstreams[name]
+    authorities, certificate = bundle.authorities.get(name), bundle.upstream_certificates.get(name)
+    context = client_context(own, authorities, certificate) if own.servers[0].url.scheme == "https" else None
+    fingerprint = _fingerprint(own, authorities, certificate)
+    own_sockets = os.path.realpath(settings.state_dir / "run")
+    names: dict[str, str] = dict(IDENTITY_FIELDS)
+    names.update({key: value.lower() for key, value in own.headers.items()})
+    literal = own.host if own.host not in ("preserve", "rewrite") else ""
+    authorities_named = {server.url.authority for server in own.servers if not isinstance(server.url, UnixSocket)}
+    return Upstream(
+        name=name,
+        servers=tuple(
+            _server(server, own, context=context, own_sockets=own_sockets, literal=literal, fingerprint=fingerprint)
+            for server in own.servers
+        ),
+        preserve_host=own.host == "preserve",
+        connect_timeout_s=own.timeout.connect,
+        response_timeout_s=own.timeout.response,
+        idle_timeout_s=own.timeout.idle,
+        queue_timeout_s=own.timeout.queue,
+        field_names={key: value.encode("ascii") for key, value in names.items()},
+        authorities=frozenset(text.encode("ascii") for text in (*authorities_named, literal) if text),
+        max_connections=own.max_connections,
+        max_waiting=own.max_waiting,
+        balance=cast(
+            'Literal["round_robin", "least_connections", "user", "ip"]', own.balance
+        ),  # its type has checked it
+        retries=own.retry.attempts,
+        retry_share=own.retry.budget,
+        health=_health(own, settings.public_url.authority),
+        ejection=_ejection(own),
+        breaker=_breaker(own),
+    )
+
+
+def client_context(
+    settings: UpstreamSettings, authorities: bytes | None, certificate: CertificateBytes | None
+) -> ssl.SSLContext:
+    """Build the client side of TLS towards an upstream: 1.2 or later, verified unless an unsafe switch says otherwise.
+
+    Raises:
+        ValueError: with the key that is wrong and a sentence; it holds no key material.
+
+    """
+    try:
+        context = ssl.create_default_context(cadata=authorities.decode("ascii") if authorities else None)
+    except (ValueError, ssl.SSLError):
+        raise ValueError("tls.ca: holds no certificate that can be read (PEM)") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if settings.tls.unsafe_skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate is not None:
+        _install(context, certificate)
+    return context
+
+
+def _install(context: ssl.SSLContext, files: CertificateBytes) -> None:
+    try:
+        private = load_pem_private_key(files.key, password=None)
+    except TypeError:
+        raise ValueError("tls.key: has a passphrase; the gateway starts without a person: decrypt it") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("tls.key: is not a PEM private key") from None
+    try:
+        leaf = x509.load_pem_x509_certificates(files.chain)[0]
+    except (ValueError, IndexError):
+        raise ValueError("tls.certificate: is not a chain of PEM certificates, the leaf first") from None
+    if leaf.public_key() != private.public_key():
+        raise ValueError("tls.certificate: does not belong to its key")
+    try:
+        with memory_file(files.chain) as chain_path, memory_file(files.key) as key_path:
+            context.load_cert_chain(chain_path, key_path)
+    except ssl.SSLError as error:
+        raise ValueError(f"tls.certificate: is refused by OpenSSL: {error.reason or 'no reason given'}") from None
+
+
+def _fingerprint(settings: UpstreamSettings, authorities: bytes | None, certificate: CertificateBytes | None) -> str:
+    """Digest whatever makes an address another server: what was known of it then no longer holds."""
+    parts = (settings.tls.model_dump_json(), authorities, certificate, settings.servers[0].url.scheme)
+    return hashlib.sha256(msgspec.msgpack.encode(parts)).hexdigest()
+
+
+def _server(
+    server: ServerSettings,
+    settings: UpstreamSettings,
+    *,
+    context: ssl.SSLContext | None,
+    own_sockets: str,
+    literal: str,
+    fingerprint: str,
+) -> Server:
+    url = server.url
+    is_socket = isinstance(url, UnixSocket)
+    host, port, path = ("", 0, str(url.path)) if isinstance(url, UnixSocket) else (url.host, url.port, "")
+    return Server(
+        host=host,
+        port=port,
+        path=path,
+        tls=context,
+        server_name=settings.tls.server_name or host,
+        authority=(literal or url.authority).encode("ascii"),
+        weight=server.weight,
+        max_connections=server.max_connections or 0,
+        own_sockets=own_sockets if is_socket else "",
+        fingerprint=fingerprint,
+    )
+
+
+def _health(settings: UpstreamSettings, public_authority: str) -> HealthCheck | None:
+    own = settings.health
+    if own is None:
+        return None
+    named = own.host if own.host not in ("preserve", "rewrite") else None
+    kept = public_authority if (own.host or settings.host) == "preserve" else ""
+    return HealthCheck(
+        path=own.path.encode("ascii"),
+        host=(named or kept).encode("ascii"),
+        interval_s=own.interval,
+        timeout_s=own.timeout,
+        healthy=own.healthy,
+        unhealthy=own.unhealthy,
+        statuses=own.status,
+    )
+
+
+def _ejection(settings: UpstreamSettings) -> EjectionRules | None:
+    own = settings.ejection
+    if own is None:
+        return None
+    return EjectionRules(failures=own.failures, time_s=own.time, max_time_s=own.max_time, max_share=own.max_share)
+
+
+def _breaker(settings: UpstreamSettings) -> BreakerRules | None:
+    own = settings.breaker
+    if own is None:
+        return None
+    return BreakerRules(ratio=own.ratio, requests=own.requests, window_s=own.window, open_s=own.open)
+
+
+def path_mappings(upstreams: Mapping[str, UpstreamSettings], table: PolicyTable) -> dict[str, PathMapping]:
+    """Say how the path of each route is rewritten; routes whose path stays as it is are left out."""
+    mappings = {name: _mapping(route, upstreams[route.upstream]) for name, route in table.routes.items()}
+    return {name: mapping for name, mapping in mappings.items() if mapping is not None}
+
+
+def path_errors(upstreams: Mapping[str, UpstreamSettings], table: PolicyTable) -> list[str]:
+    """Find the routes of which no path is under the prefix that is stripped: they could not answer anything."""
+    return [
+        f"{table.routes[name].source}: no path of {table.routes[name].template} is at or under the strip_prefix {mapping.strip}"
+        for name, mapping in path_mappings(upstreams, table).items()
+        if not _reaches_below(table.routes[name].template, mapping.strip)
+    ]
+
+
+def _mapping(route: Route, upstream: UpstreamSettings) -> PathMapping | None:
+    if route.strip_prefix is not None or route.add_prefix is not None:
+        return PathMapping(route.strip_prefix or "", route.add_prefix or "")
+    if upstream.path is None:
+        return None
+    return PathMapping(upstream.path.strip_prefix or "", upstream.path.add_prefix or "")
+
+
+def _reaches_below(template: str, prefix: str) -> bool:
+    segments = template.split("/")[1:]
+    for index, literal in enumerate(prefix.split("/")[1:]):
+        if index >= len(segments):
+            return False
+        segment = segments[index]
+        if segment == "**":
+            return True
+        if segment not in (literal, "*") and not segment.startswith("{"):
+            return False
+    return True
