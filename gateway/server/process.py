@@ -6,10 +6,12 @@ Keeps the counters of every life it had. When to start, to stop and what to ask 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -88,7 +90,7 @@ class ChildProcess:
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
                 self._interpreter, "-I", "-m", "gateway.server.child", self.kind, str(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL, pass_fds=(theirs.fileno(), *inherited),
+                stdin=asyncio.subprocess.DEVNULL, pass_fds=(theirs.fileno(), *inherited), env=_environment(self.kind),
             )  # fmt: skip
         self._channel = await Channel.open(ours)
         try:
@@ -225,3 +227,9 @@ class ChildProcess:
         self._last = []
         if self._channel:
             self._channel.close()
+
+
+def _environment(kind: Kind) -> dict[str, str]:
+    """Return the environment of a child: an edge has rules for OpenSSL that Python has no words for."""
+    own = {"OPENSSL_CONF": str(Path(__file__).with_name("openssl.cnf"))} if kind == "edge" else {}
+    return own | os.environ
