@@ -58,6 +58,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """Name of an upstream with its own CA -> PEM bundle."""
     upstream_certificates: dict[str, CertificateBytes] = {}
     """Name of an upstream -> what the gateway shows to its servers."""
+    logo: bytes | None = None
+    """For the gateway's own pages, SVG."""
     keyring: bytes | None = None
     audit_keys: bytes | None = None
     digest: str
@@ -67,7 +69,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         """Leave out what a child of this kind has no business with: the audit's signing key above all."""
         match kind:
             case "edge":
-                return msgspec.structs.replace(self, cases={}, audit_keys=None)
+                return msgspec.structs.replace(self, cases={}, audit_keys=None, logo=None)
             case "pages":
                 return msgspec.structs.replace(
                     self,
@@ -84,6 +86,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     cases={},
                     policies={},
                     keyring=None,
+                    logo=None,
                     certificates={},
                     client_authorities={},
                     authorities={},
@@ -137,6 +140,9 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
             key = _read(upstream.tls.key, display_name(upstream.tls.key, base), errors, forbidden=_NOT_THE_WORLD)
             if chain is not None and key is not None:
                 upstream_certificates[name] = CertificateBytes(name=shown, chain=chain, key=key)
+    logo = None
+    if settings.branding.logo:
+        logo = _read(settings.branding.logo, display_name(settings.branding.logo, base), errors)
     keyring = None
     try:
         keyring = read_keyring_bytes(settings.keyring)
@@ -152,6 +158,7 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         client_authorities=client_authorities,
         authorities=authorities,
         upstream_certificates=upstream_certificates,
+        logo=logo,
         keyring=keyring,
         audit_keys=audit_keys,
         digest="",

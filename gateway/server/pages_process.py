@@ -22,6 +22,8 @@ from gateway.authn.password import Hasher
 from gateway.exchange.errors import ConfigurationError, StoreUnavailableError
 from gateway.exchange.metrics import Registry
 from gateway.pages.app import Dependencies, create_app
+from gateway.pages.branding import Branding
+from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
 from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
@@ -72,6 +74,7 @@ class PagesProcess:
         self._hashing = hashing_executor()
         self._storing = store_executor()
         self._hasher = Hasher()
+        self._look: tuple[Branding, Look] | None = None
         self._site: _Site | None = None
         self._prepared: _Site | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -133,10 +136,10 @@ class PagesProcess:
         if validated.keyring is None:
             raise ConfigurationError(("pages: the keyring is missing",))
         store = SQLiteStore(Path(self._boot.state_dir), validated.keyring)
-        application = self._application(validated.settings, validated.keyring, store)
+        application = self._application(validated.settings, bundle.logo or b"", validated.keyring, store)
         return _Site(store, make_runner(application))
 
-    def _application(self, settings: Settings, keyring: Keyring, store: SQLiteStore) -> web.Application:
+    def _application(self, settings: Settings, logo: bytes, keyring: Keyring, store: SQLiteStore) -> web.Application:
         accounts = Accounts(
             store,
             options=account_options(settings),
@@ -154,11 +157,18 @@ class PagesProcess:
                 client=Client,
                 flow_key=keyring.derive("flow"),
                 registry=self._registry,
+                look=self._look_of(settings.branding.values(logo)),
                 place=open_places(settings.geo.database).name if settings.geo.database else None,
                 recovery_codes="recovery" in settings.mfa.methods,
                 min_password_characters=settings.passwords.min_length,
             )
         )
+
+    def _look_of(self, branding: Branding) -> Look:
+        """Compile the templates, unless they look as before."""
+        if self._look is None or self._look[0] != branding:
+            self._look = (branding, Look(branding))
+        return self._look[1]
 
     def _server(self) -> web.Server | None:
         """Where new connections go."""

@@ -30,6 +30,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.document.source import Diagnostic, Document, DocumentError, did_you_mean, load
 from gateway.exchange.route import Durability, LimitSpec
+from gateway.pages.branding import Branding as Brand
 from gateway.server.fields import (
     Address,
     Allowance,
@@ -628,6 +629,33 @@ class Upgrade(Section):
     """Time that requests and tunnels of the old program have to finish, while the new one serves."""
 
 
+Words = Annotated[str, Field(strict=True, min_length=1)]
+
+
+class Branding(Section):
+    """The operator's name and look on the gateway's own pages."""
+
+    name: Words | None = None
+    """Shown beside the mark and in titles; absent = the host."""
+    logo: Location | None = None
+    """An SVG file, shown instead of mark and name."""
+    accent: Words | None = None
+    accent_dark: Words | None = None
+    help_text: Words | None = None
+    help_url: Words | None = None
+
+    def values(self, logo: bytes) -> Brand:
+        """Build what the pages show, with the bytes of the logo. Raises ValueError: the key, then what is wrong with it."""
+        return Brand(
+            name=self.name or "",
+            logo=logo,
+            accent=self.accent or "",
+            accent_dark=self.accent_dark or "",
+            help_text=self.help_text or "",
+            help_url=self.help_url or "",
+        )
+
+
 class Geo(Section):
     """Where addresses are, for the account page. The operator brings the database."""
 
@@ -684,6 +712,7 @@ class Settings(Section):
     http: HTTP = HTTP()
     shutdown: Shutdown = Shutdown()
     upgrade: Upgrade = Upgrade()
+    branding: Branding = Branding()
     geo: Geo = Geo()
     logging: Logging = Logging()
 
@@ -775,7 +804,7 @@ def _explain(error: ErrorDetails) -> tuple[Place, str]:
             return place, "write a mapping of keys to values"
         case "tuple_type":
             return place, "write a list"
-        case "too_short":
+        case "too_short" | "string_too_short":
             return place, "must not be empty"
         case "bool_type":
             return place, "write true or false"
@@ -842,6 +871,7 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
             yield ("listen", index, "proxy_protocol"), "needs trusted_proxies: only they may send a PROXY header"
     if settings.forward_auth and not (settings.forward_auth.proxies or settings.trusted_proxies):
         yield ("forward_auth",), "name the proxies that may ask, here or in trusted_proxies"
+    yield from _branding_errors(settings.branding)
     login = settings.limits.get(LOGIN_LIMIT)
     if login and login.per != "ip":
         yield ("limits", LOGIN_LIMIT, "per"), "attempts to sign in are counted per ip: nobody is signed in yet"
@@ -855,6 +885,17 @@ def _unknown_tenants_of_certificates(settings: Settings) -> Iterator[tuple[Place
                     ("listen", index, "client_certificates", "map", number, "tenant"),
                     f"the tenant {item.tenant} does not exist" + did_you_mean(item.tenant, settings.tenants),
                 )
+
+
+def _branding_errors(branding: Branding) -> Iterator[tuple[Place, str]]:
+    """Find what the pages would not show; what is in the file of the logo is `validate`'s to find out."""
+    try:
+        branding.values(b"")
+    except ValueError as error:
+        key, _, sentence = str(error).partition(" ")
+        yield ("branding", key), sentence
+    if branding.logo and not branding.name:
+        yield ("branding", "logo"), "a logo needs a name: screen readers say it"
 
 
 def _tenant_conflicts(settings: Settings) -> Iterator[tuple[Place, str]]:

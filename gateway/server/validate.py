@@ -66,6 +66,12 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             errors += path_errors(settings.upstreams, table)
         except DocumentError as error:
             errors += error.diagnostics
+    if bundle.logo is not None:
+        try:
+            settings.branding.values(bundle.logo or b"\n")  # an empty file is no logo, and not the absence of one
+        except ValueError as error:
+            key, _, sentence = str(error).partition(" ")
+            errors.append(f"branding.{key}: {sentence}")
     keyring = audit_keys = None
     if bundle.keyring is not None:
         try:

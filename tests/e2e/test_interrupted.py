@@ -38,6 +38,7 @@ upstreams:
   portal: {{servers: ["http://127.0.0.1:{portal}"]}}
 tenants:
   acme: {{hosts: [localhost]}}
+branding: {{name: Heron Town, logo: logo.svg, accent: "#7a1f5c", help_url: "mailto:desk@heron.example"}}
 policies: policies/
 limits:
   login: {{rate: 600/m, burst: 100, per: ip}}
@@ -90,6 +91,11 @@ PAGES = {
     ),
     "/pages/frame": ("utf-8", '<!doctype html><title>Frame</title><iframe src="/tickets"></iframe>'),
 }
+
+
+LOGO = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><rect width="40" height="20" fill="#7a1f5c"/></svg>'
+)
 
 
 class Portal(ThreadingHTTPServer):
@@ -148,6 +154,7 @@ def gateway(portal: Portal) -> Iterator[InstalledGateway]:
     gateway = InstalledGateway.init(base / "g")
     try:
         settings = SETTINGS.format(port=gateway.port, admin_port=gateway.admin_port, portal=portal.server_address[1])
+        (gateway.home / "logo.svg").write_text(LOGO)
         gateway.configure(settings, {"portal.yaml": POLICY, "tests/portal.yaml": "version: 1\n" + CASES})
         for name in ("ann", "bob"):
             user = ("user", "add", name, "--tenant", "acme", "--role", "client", "--self-enrol", "--password-stdin")
@@ -298,6 +305,17 @@ def test_a_script_gets_401_with_the_way_to_sign_in_and_a_frame_a_page_of_its_own
     opened.value.wait_for_url("**/pages/frame")
     frame.get_by_role("link", name="Try again").click()
     expect(frame.get_by_role("heading", name="Tickets")).to_be_visible()
+
+
+def test_the_operators_name_logo_and_colour_stand_on_our_pages(page: Page) -> None:
+    page.goto("/.gateway/login")
+    expect(page).to_have_title("Sign in · Heron Town")
+    logo = page.get_by_role("img", name="Heron Town")
+    expect(logo).to_be_visible()
+    assert logo.evaluate("image => image.naturalWidth") == 40
+    expect(page.get_by_role("link", name="Help")).to_have_attribute("href", "mailto:desk@heron.example")
+    button = page.get_by_role("button", name="Sign in")
+    assert button.evaluate("button => getComputedStyle(button).backgroundColor") == "rgb(122, 31, 92)"
 
 
 def test_a_browser_that_refuses_cookies_is_told_so_instead_of_going_in_circles(
