@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Final, Protocol
 
+from gateway.authn.certificate import AmbiguousCertificateError
+from gateway.edge.certified import certificate_entry, certificate_of
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.limits import subject_of
 from gateway.edge.sessions import Sessions
@@ -18,6 +20,7 @@ from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
 from gateway.policy import NO_FACTS, Facts
 from gateway.ratelimit.gcra import Bucket
+from gateway.wire.request import SAFE_METHODS
 
 STORE_RETRY_S: Final = 2.0
 
@@ -58,6 +61,9 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
     tenant = s.hosts.get(authority.host)
     if tenant is None or (authority.port is not None and authority.port not in s.ports and not peer.trusted):
         return Refusal("route", Reason.MISDIRECTED)
+    # domain fronting: a connection that was opened for one host asks for another (RFC 9110 section 7.4)
+    if peer.sni != authority.host and peer.sni and not peer.trusted and not peer.serves(authority.host):
+        return Refusal("route", Reason.SNI_MISMATCH)
     x.tenant = tenant
     if peer.redirects and not x.secure:
         return Refusal("route", Reason.HTTPS_REQUIRED)
@@ -91,6 +97,20 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
             return Refusal("inspection", Reason.BODY_TOO_LARGE)
         x.stage, x.reason, x.allowed = "pages", Reason.PUBLIC, True
         return None
+
+    if route.client_certificate:
+        if certificate_of(peer, s, now) is not None:
+            try:
+                certified = certificate_entry(peer, s, now)
+            except AmbiguousCertificateError:
+                return Refusal("session", Reason.CREDENTIALS_CONFLICT)
+            if certified is not None:
+                if entry is None:
+                    x.entry = entry = certified
+                elif (entry.session.tenant, entry.session.user) != (certified.session.tenant, certified.session.user):
+                    return Refusal("session", Reason.CREDENTIALS_CONFLICT)
+        elif route.client_certificate == "required":
+            return Refusal("session", Reason.CERTIFICATE_REQUIRED)
 
     if route.authorization == "gateway" and fields.authorization:
         return Refusal("session", Reason.CREDENTIALS_CONFLICT if entry else Reason.SIGN_IN_REQUIRED)
@@ -126,8 +146,9 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
                 return Refusal("limit", Reason.RATE_LIMITED, retry_after_s=wait)
 
     # 10 inspection of the head
+    # cross-site request forgery: a browser sends a certificate along with whatever site asks, and no SameSite forbids it
     if (
-        fields.websocket
+        (fields.websocket or (entry is not None and entry is peer.entry and x.method not in SAFE_METHODS))
         and fields.origin
         and fields.origin != b"%b://%b" % (b"https" if x.secure else b"http", authority.text.encode("ascii"))
     ):
@@ -137,7 +158,7 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
     if fields.length is not None and fields.length > (route.max_body_bytes or s.wire.max_body):
         return Refusal("inspection", Reason.BODY_TOO_LARGE)
 
-    if entry is not None:
+    if entry is not None and entry is not peer.entry:
         sessions.touch(entry, now)
     x.stage, x.reason, x.allowed = "policy", decision.reason, True
     return None
