@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 READING, BODY, BUSY, TUNNEL, DISCARD, CLOSED = range(6)
 
-MAX_HELD_BYTES: Final = 256 * 1024
+MAX_HELD_BYTES: Final = 64 * 1024
 RECORD_WAIT_S: Final = 2.0
 """How long an answer waits for its record before it becomes a 503."""
 HARDENED_ENTRIES: Final = 16
@@ -224,7 +224,7 @@ class Answering(ABC):
             self._answer_check(x, asking)
             return
         worker = self._worker
-        if worker.recorder.available and not worker.draining:
+        if worker.recorder.available:
             refusal = self._decide(x)
         else:
             refusal = worker.standing(x) or self._decide(x)
