@@ -13,11 +13,15 @@ from aiohttp import web
 
 from gateway.exchange.envelope import Event
 from gateway.exchange.reason import ANSWERS, Reason
+from gateway.pages.flow import Flow
 from gateway.pages.visit import Problem, Visit
 
 CIRCLE_S = 30.0
-"""What comes back within this time did not come back by hand."""
+"""A sign-in after which the browser is back within this time did not last."""
 TURNS = 5
+"""Arrivals for one address within `CIRCLE_S` that nobody makes by hand."""
+RETURNS = 3
+"""Sign-ins in a row that did not last, after which a person is not asked once more."""
 
 _log = structlog.get_logger("gateway.pages")
 
@@ -33,18 +37,23 @@ class Cause(StrEnum):
     """It came with a session cookie that means nothing any more."""
 
 
-def note_arrival(visit: Visit) -> tuple[Cause | None, bool]:
-    """Count the arrival of a browser that was sent to sign in.
+def note_arrival(visit: Visit, earlier: Flow) -> tuple[Cause | None, bool]:
+    """Count the arrival of a browser that was sent to sign in; `earlier` is the login state that it brought.
+
+    Tabs that a browser opens again all at once come for different addresses, and are no circle.
 
     Returns: why its last sign-in did not last, None if nothing is strange; and whether it has come too
     often to be shown a form as if nothing had happened.
 
     """
     flow, now = visit.flow, visit.now
-    sent = (*(at for at in flow.sent if 0 <= now - at < CIRCLE_S), now)[-TURNS:]
-    visit.change_flow(sent=sent)
-    circles = len(sent) == TURNS
-    if not circles and not 0 <= now - flow.signed_in < CIRCLE_S:
+    before = earlier.sent if earlier.return_to == flow.return_to else ()
+    sent = (*(at for at in before if 0 <= now - at < CIRCLE_S), now)[-TURNS:]
+    lost = 0 <= now - flow.signed_in < CIRCLE_S
+    returns = flow.returns + lost if lost or not flow.signed_in else 0
+    visit.change_flow(sent=sent, returns=returns, signed_in=0.0)
+    circles = len(sent) == TURNS or (lost and returns >= RETURNS)
+    if not lost and not circles:
         return None, False
     return (Cause.SESSION_MISSING if visit.token else Cause.COOKIE_MISSING), circles
 
@@ -65,7 +74,7 @@ def explain(visit: Visit, cause: Cause) -> web.Response:
     visit.desk.sign_in_loops.inc((cause,))
     visit.events.append(Event(name="login.looped", outcome="failure", reason=Reason.SIGN_IN_LOOP))
     _log.warning("login.looped", request_id=visit.envelope.request_id, cause=str(cause), host=visit.envelope.host)
-    visit.change_flow(sent=(), signed_in=0.0)
+    visit.change_flow(sent=(), returns=0)
     return visit.page(
         "circles.html",
         status=ANSWERS[Reason.SIGN_IN_LOOP].status,

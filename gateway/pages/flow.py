@@ -39,9 +39,11 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     offered: str = ""
     """Where the form goes that was offered last: a path."""
     sent: tuple[float, ...] = ()
-    """When the browser was sent to sign in, lately."""
+    """When the browser was sent to sign in for `return_to`, lately."""
     signed_in: float = 0.0
-    """When a sign-in was completed from here; 0 = not yet."""
+    """When a sign-in was completed from here; 0 = not since the browser last came."""
+    returns: int = 0
+    """How many sign-ins in a row did not last."""
 
     def token(self, form: str, session: str) -> str:
         """Derive the anti-forgery token of one form, for one session handle (empty before sign-in)."""

@@ -28,6 +28,8 @@ KEEP = "/.gateway/keep"
 KEPT_PAGE = "/.gateway/kept"
 
 _SECRET_BYTES = 32
+_MAX_PATH_CHARACTERS = 256
+"""Of a path in the audit trail, and in the login state, which is a cookie."""
 _OWED_PAGES = {Reason.MFA_REQUIRED: "/.gateway/mfa"}
 _log = structlog.get_logger("gateway.pages")
 
@@ -57,8 +59,8 @@ class KeptForms(Protocol):
         """Remove what is kept, and return it if it is this person's."""
         ...
 
-    async def drop(self, secret: bytes, *, user_id: str) -> int:
-        """Remove what is kept under the secret and for the person; either may be empty."""
+    async def drop(self, secret: bytes) -> bool:
+        """Remove what is kept; False when there was nothing."""
         ...
 
 
@@ -83,7 +85,7 @@ async def keep(visit: Visit, interrupted: Interrupted) -> web.Response:
     if not has_room:
         return _not_kept(visit, interrupted, "full")
     visit.desk.kept_forms.inc(("kept",))
-    visit.events.append(Event(name="form.kept", path=form.path, size=form.size))
+    visit.events.append(Event(name="form.kept", path=form.path[:_MAX_PATH_CHARACTERS], size=form.size))
     return_to = safe_return(interrupted.return_to)
     visit.change_flow(kept=secret, return_to=return_to)
     page = _OWED_PAGES.get(Reason(interrupted.reason), "/.gateway/login")
@@ -120,7 +122,7 @@ async def show_kept(visit: Visit, problem: Problem | None = None) -> web.Respons
         return visit.page("kept.html", form=None, session=session, return_to=visit.flow.return_to)
     visit.desk.kept_forms.inc(("offered",))
     visit.events.append(_event("form.offered", session, form))
-    visit.change_flow(offered=form.path)
+    visit.change_flow(offered=form.path[:_MAX_PATH_CHARACTERS])
     return visit.page("kept.html", form=form, session=session, return_to=visit.flow.return_to)
 
 
@@ -175,14 +177,10 @@ async def discard_kept(visit: Visit, form: dict[str, str]) -> web.Response:  # n
 
 
 async def forget_kept(visit: Visit) -> None:
-    """Drop whatever waits for this browser and this person: they sign out."""
-    user_id = visit.session.user_id if visit.session is not None else ""
-    if not visit.flow.kept and not user_id:
-        return
-    dropped = await visit.desk.kept.drop(visit.flow.kept, user_id=user_id)
-    if dropped:
-        visit.desk.kept_forms.inc(("discarded",), by=dropped)
-        visit.events.append(Event(name="form.discarded", user_id=user_id, count=dropped))
+    """Drop what waits in this browser: its person signs out."""
+    if visit.flow.kept and await visit.desk.kept.drop(visit.flow.kept):
+        visit.desk.kept_forms.inc(("discarded",))
+        visit.events.append(Event(name="form.discarded"))
 
 
 def _event(name: str, session: Session, form: InterruptedForm) -> Event:
@@ -192,6 +190,6 @@ def _event(name: str, session: Session, form: InterruptedForm) -> Event:
         user=session.user,
         tenant=session.tenant,
         session=session.handle,
-        path=form.path,
+        path=form.path[:_MAX_PATH_CHARACTERS],
         size=form.size,
     )

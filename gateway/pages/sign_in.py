@@ -79,6 +79,7 @@ def turn_away(visit: Visit, refusal: Refusal) -> web.Response | None:
 async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str = "") -> web.Response:
     """Show the form, or say who is signed in already."""
     query = visit.request.query
+    earlier = visit.flow
     if "return_to" in query:
         visit.head_for(safe_return(query["return_to"]))
     reason = query.get("reason", "")
@@ -95,7 +96,7 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
             # Not a redirect: whoever was sent here by a refusal would go in circles.
             return visit.page("signed_in.html", session=session, return_to=visit.flow.return_to)
         if session is None and "return_to" in query:
-            cause, turns = circles.note_arrival(visit)
+            cause, turns = circles.note_arrival(visit, earlier)
             if cause is not None and turns:
                 return circles.explain(visit, cause)
     return visit.page(

@@ -64,9 +64,9 @@ class KeptForms:
         """Remove what is kept under `secret`, and return it if it is this person's."""
         return await self._run(partial(self._take, secret, user_id, now))
 
-    async def drop(self, secret: bytes, *, user_id: str) -> int:
-        """Remove what is kept under `secret` and everything kept for the person; returns how many. Both may be empty."""
-        return await self._run(partial(self._drop, secret, user_id))
+    async def drop(self, secret: bytes) -> bool:
+        """Remove what is kept under `secret`; False when there was nothing."""
+        return await self._run(partial(self._store.drop_form, _row(secret)))
 
     def _keep(self, secret: bytes, form: bytes, token: bytes, now: float) -> bool:
         row, nonce = _row(secret), self._random(_NONCE_BYTES)
@@ -83,10 +83,6 @@ class KeptForms:
         if person and person != self._store.person(user_id):
             return Taken(foreign=True)
         return Taken(form=self._cipher(secret).decrypt(value[:_NONCE_BYTES], value[_NONCE_BYTES:], row))
-
-    def _drop(self, secret: bytes, user_id: str) -> int:
-        person = self._store.person(user_id) if user_id else b""
-        return self._store.drop_forms(row=_row(secret) if secret else b"", person=person)
 
     def _cipher(self, secret: bytes) -> AESGCM:
         return AESGCM(

@@ -519,12 +519,10 @@ class SQLiteStore:
             ).fetchall()
         return (rows[0][0], self._sealer.open("kept", row, rows[0][1])) if rows else None
 
-    def drop_forms(self, *, row: bytes, person: bytes) -> int:
-        """Remove the form of a row and every form of a person; returns how many. Either may be empty."""
+    def drop_form(self, row: bytes) -> bool:
+        """Remove a kept form; False when there was none."""
         with self._passing.write() as connection:
-            return connection.execute(
-                "DELETE FROM kept WHERE id = ?1 OR (user = ?2 AND ?2 != ?3)", (row, person, b"")
-            ).rowcount
+            return connection.execute("DELETE FROM kept WHERE id = ?", (row,)).rowcount == 1
 
     # Attempts
 

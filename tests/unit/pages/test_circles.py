@@ -31,6 +31,33 @@ async def test_slow_arrivals_are_no_circle(site: Site, browser: Browser) -> None
         site.now += 8
 
 
+async def test_tabs_that_a_browser_opens_again_are_no_circle(site: Site, browser: Browser) -> None:
+    for tab in range(12):
+        assert (await browser.get(f"/.gateway/login?return_to=/invoices/{tab}")).status == 200
+
+
+async def test_the_third_sign_in_in_a_row_that_did_not_last_is_not_followed_by_a_form(
+    site: Site, browser: Browser
+) -> None:
+    for turn in range(3):
+        await browser.sign_in()
+        del browser.jar["__Host-gw"]
+        page = await browser.get(SENT)
+        assert page.status == (400 if turn == 2 else 200)
+        site.now += 60
+    assert "Signing in does not last" in page.text
+    assert site.counted("gateway_sign_in_loops_total") == {("cookie_missing",): 1}
+
+
+async def test_a_sign_in_that_lasted_ends_the_count(site: Site, browser: Browser) -> None:
+    for _ in range(5):
+        await browser.sign_in()
+        flow = browser.jar["__Host-gw-flow"]
+        site.now += 31
+        browser.jar = {"__Host-gw-flow": flow}  # longer than its Max-Age, for the sake of the test
+        assert (await browser.get(SENT)).status == 200
+
+
 async def test_who_types_passwords_is_not_going_in_circles(site: Site, browser: Browser) -> None:
     for _ in range(4):
         page = await browser.get(SENT)

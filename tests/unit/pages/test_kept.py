@@ -284,6 +284,18 @@ async def test_the_state_file_and_the_cookie_do_not_hold_it_in_the_clear(site: S
     assert len(browser.jar["__Host-gw-flow"]) < 600
 
 
+async def test_the_longest_addresses_still_fit_into_the_cookie(site: Site, browser: Browser) -> None:
+    target, page = "/t/" + "x" * 1990, "/p/" + "y" * 1990
+    answer = await interrupt(browser, target=target, return_to=page)
+    assert answer.status == 303
+    await browser.sign_in()
+    offered = await browser.get(KEPT_PAGE, **DOCUMENT)
+    assert f'action="{target}"' in offered.text
+    assert len(browser.jar["__Host-gw-flow"]) < 3900
+    answer = await browser.post(KEPT_PAGE, dict(fields_of(offered, "discard")), **DOCUMENT)
+    assert answer.location == page
+
+
 async def test_a_form_that_is_kept_survives_a_refused_password(site: Site, browser: Browser) -> None:
     await interrupt(browser)
     assert "What you sent is safe" in (await browser.give_password(password="wrong horse battery staple")).text
