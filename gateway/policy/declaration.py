@@ -232,7 +232,7 @@ def _read_options(entries: dict[str, Place], name: str, template: Template | Non
 def _read_timeout(place: Place) -> dict[str, Any]:
     """Read how long this route waits for its upstream, seconds."""
     entries = place.fields((), ("response", "idle"))
-    if entries is not None and not entries:
+    if place.value == {}:
         place.fail("write response, idle or both, or remove the key")
     return {f"{key}_timeout_s": _positive(item, item.quantity(duration)) for key, item in (entries or {}).items()}
 
@@ -240,7 +240,7 @@ def _read_timeout(place: Place) -> dict[str, Any]:
 def _read_rewrite(place: Place) -> dict[str, Any]:
     """Read how the path for the upstream differs from the public one; it replaces what the upstream says."""
     entries = place.fields((), ("strip_prefix", "add_prefix"))
-    if entries is not None and not entries:
+    if place.value == {}:
         place.fail("write strip_prefix, add_prefix or both, or remove the key")
     found = {}
     for key, item in (entries or {}).items():

@@ -34,6 +34,9 @@ class Subject(Protocol):
     async def problems(self) -> dict[str, str]:
         """Say what keeps the gateway from being ready, by subject."""
 
+    def degraded(self) -> dict[str, str]:
+        """Say what is out without keeping the gateway from being ready, by subject; as of the last `problems`."""
+
     async def samples(self) -> list[Sample]:
         """Collect every number of the node."""
 
@@ -86,7 +89,8 @@ class AdminListener:
 
     async def _ready(self, _request: web.Request) -> web.Response:
         problems = await self._subject.problems()
-        return web.json_response({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+        body = {"ready": not problems, "problems": problems, "degraded": self._subject.degraded()}
+        return web.json_response(body, status=503 if problems else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=render(await self._subject.samples()), headers={"Content-Type": CONTENT_TYPE})

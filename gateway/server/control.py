@@ -121,6 +121,8 @@ class Dumped(msgspec.Struct, frozen=True, kw_only=True, tag="dumped"):
 
     samples: list[Sample]
     health: dict[str, str]
+    degraded: dict[str, str] = {}
+    """What is out and keeps nobody from being ready, by subject: `{"upstream portal": "1 of 2 servers out: …"}`."""
 
 
 class Reload(msgspec.Struct, frozen=True, tag="reload"):

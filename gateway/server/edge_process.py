@@ -77,7 +77,7 @@ class EdgeProcess:
             recorder=recorder,
             node=Node(hostname=boot.node, boot_uid=boot.boot_id, version=boot.version),
             log=partial(_write, 1 if validated.settings.logging.output == "stdout" else 2),
-            report=lambda event, detail: _log.error(event, detail=detail),
+            report=_report,
         )
         listeners = [
             Listener(fd=item.fd, redirects=item.kind == "redirect", tls=item.kind == "tls") for item in boot.listeners
@@ -130,7 +130,8 @@ class EdgeProcess:
             health["audit"] = "the audit process does not take records"
         if self._store_problem:
             health["store"] = self._store_problem
-        return Dumped(samples=worker.metrics.dump(), health=health)
+        degraded = {f"upstream {name}": sentence for name, sentence in worker.degraded().items()}
+        return Dumped(samples=worker.metrics.dump(), health=health, degraded=degraded)
 
     async def drain(self, seconds: float) -> None:
         """Finish what is open."""
@@ -153,6 +154,16 @@ class EdgeProcess:
                 if self._store_problem:
                     _log.info("store.recovered")
                 self._store_problem = ""
+
+
+def _report(event: str, detail: str) -> None:
+    """Log what the worker has to say; only what went wrong in it is an error."""
+    if event in ("upstream.server_in", "upstream.up"):
+        _log.info(event, detail=detail)
+    elif event.startswith("upstream."):
+        _log.warning(event, detail=detail)
+    else:
+        _log.error(event, detail=detail)
 
 
 def _write(descriptor: int, lines: bytes) -> None:

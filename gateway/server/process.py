@@ -61,6 +61,8 @@ class ChildProcess:
         self.is_ready = False
         self.health: dict[str, str] = {}
         """What the process said was wrong when it was last asked."""
+        self.degraded: dict[str, str] = {}
+        """What it said was out and does not keep it from serving."""
         self.running: str = ""
         """Digest of the bundle it runs on."""
         self._boot = boot
@@ -149,7 +151,7 @@ class ChildProcess:
                     await self.kill()  # its channel is lost; its successor will answer
             else:
                 if isinstance(reply, Dumped):
-                    self._last, self.health = reply.samples, reply.health
+                    self._last, self.health, self.degraded = reply.samples, reply.health, reply.degraded
         return self._retired.samples() + self._last
 
     async def serve(self) -> None:
@@ -223,6 +225,7 @@ class ChildProcess:
     def _bury(self) -> None:
         self.is_ready = False
         self.health = {}
+        self.degraded = {}
         self._retired.add(self._last)
         self._last = []
         if self._channel:

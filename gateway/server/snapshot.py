@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,21 +20,12 @@ from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
 from gateway.server.run_directory import PAGES_SOCKET_NAME
 from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
-from gateway.server.settings import Upstream as UpstreamSettings
+from gateway.server.upstream import IDENTITY_FIELDS, build_upstream, path_mappings
 from gateway.server.validate import Validated
 from gateway.store.keyring import Keyring
 from gateway.wire.forwarded import TrustedProxies
 from gateway.wire.names import fold
 
-IDENTITY_FIELDS: Final = {
-    "user": "x-gateway-user",
-    "tenant": "x-gateway-tenant",
-    "roles": "x-gateway-roles",
-    "email": "x-gateway-email",
-    "session": "x-gateway-session",
-    "request_id": "x-request-id",
-    "assertion": "x-gateway-assertion",
-}
 PAGES_CONNECTIONS: Final = 64
 
 
@@ -48,14 +38,11 @@ def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
     return Snapshot(
         version=validated.bundle.digest,
         policy=validated.table,
-        resolver=Resolver(validated.table),
+        resolver=Resolver(validated.table, path_mappings(settings.upstreams, validated.table)),
         hosts=settings.hosts,
         issuer=str(settings.public_url),
         public_port=settings.public_url.port,
-        upstreams={
-            name: _upstream(name, upstream, validated.bundle.authorities.get(name))
-            for name, upstream in settings.upstreams.items()
-        },
+        upstreams={name: build_upstream(name, settings, validated.bundle) for name in settings.upstreams},
         pages=_pages(run_dir),
         limits=tuple(bucket for bucket in limits if bucket.spec.per == "ip"),
         limits_of=_limits_of(validated.table, tuple(bucket for bucket in limits if bucket.spec.per != "ip")),
@@ -118,42 +105,6 @@ def key_set(keyring: Keyring, now: float) -> bytes:
         public = jwt.algorithms.OKPAlgorithm.to_jwk(key.private.public_key(), as_dict=True)
         keys.append({**public, "kid": key.kid, "use": "sig", "alg": "EdDSA"})
     return orjson.dumps({"keys": keys})
-
-
-def _upstream(name: str, settings: UpstreamSettings, authorities: bytes | None) -> Upstream:
-    context = _client_context(settings, authorities) if settings.servers[0].scheme == "https" else None
-    names: dict[str, str] = dict(IDENTITY_FIELDS)
-    names.update({key: value.lower() for key, value in settings.headers.items()})
-    return Upstream(
-        name=name,
-        servers=tuple(
-            Server(
-                host=server.host,
-                port=server.port,
-                path="",
-                tls=context,
-                server_name=settings.tls.server_name or server.host,
-                authority=server.authority.encode("ascii"),
-            )
-            for server in settings.servers
-        ),
-        preserve_host=settings.host == "preserve",
-        connect_timeout_s=settings.timeout.connect,
-        response_timeout_s=settings.timeout.response,
-        idle_timeout_s=settings.timeout.idle,
-        field_names={key: value.encode("ascii") for key, value in names.items()},
-        authorities=frozenset(server.authority.encode("ascii") for server in settings.servers),
-        max_connections=settings.max_connections,
-    )
-
-
-def _client_context(settings: UpstreamSettings, authorities: bytes | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=authorities.decode("ascii") if authorities else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.tls.unsafe_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _pages(run_dir: Path) -> Upstream:

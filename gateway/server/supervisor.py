@@ -260,6 +260,14 @@ class Supervisor:
                 found[f"certificate of {certificate.listener}"] = f"{certificate.file} has ended; browsers refuse it"
         return found
 
+    def degraded(self) -> dict[str, str]:
+        """Say what is out and keeps the gateway from nothing but that, by subject, as each process sees it."""
+        found: dict[str, list[str]] = {}
+        for child in self.children:
+            for subject, sentence in child.degraded.items():
+                found.setdefault(subject, []).append(f"{child.name}: {sentence}")
+        return {subject: " | ".join(sentences) for subject, sentences in sorted(found.items())}
+
     async def samples(self) -> list[Sample]:
         """Collect what all processes counted, and what the supervisor itself knows."""
         dumps = await asyncio.gather(*(child.dump() for child in self.children))

@@ -17,10 +17,14 @@ class Node:
 
     def __init__(self) -> None:
         self.wrong: dict[str, str] = {}
+        self.out: dict[str, str] = {}
         self.registry = Registry()
 
     async def problems(self) -> dict[str, str]:
         return self.wrong
+
+    def degraded(self) -> dict[str, str]:
+        return self.out
 
     async def samples(self) -> list[Sample]:
         return self.registry.dump()
@@ -52,11 +56,21 @@ async def test_a_living_supervisor_says_so(base: str) -> None:
 
 
 async def test_a_ready_gateway_is_200_and_a_troubled_one_503_with_the_trouble(base: str, node: Node) -> None:
-    assert (await get(f"{base}/readyz"))[:2] == (200, '{"ready": true, "problems": {}}')
+    assert (await get(f"{base}/readyz"))[:2] == (
+        200,
+        '{"ready": true, "problems": {}, "degraded": {}}',
+    )
     node.wrong = {"audit": "the disk of the audit log is full"}
     status, text, _ = await get(f"{base}/readyz")
     assert status == 503
     assert '"audit": "the disk of the audit log is full"' in text
+
+
+async def test_a_portal_that_is_out_is_told_and_does_not_make_the_gateway_unready(base: str, node: Node) -> None:
+    node.out = {"upstream portal": "edge-0: 2 of 2 servers out"}
+    status, text, _ = await get(f"{base}/readyz")
+    assert status == 200
+    assert '"degraded": {"upstream portal": "edge-0: 2 of 2 servers out"}' in text
 
 
 async def test_metrics_are_in_prometheus_text_format(base: str, node: Node) -> None:
