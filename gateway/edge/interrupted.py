@@ -58,6 +58,8 @@ def _is_own_form(x: Exchange) -> bool:
     fields = x.fields
     if not x.snapshot.wire.kept_form or not fields.length or not waits_for_page(fields):
         return False
+    if x.peer.via:  # another proxy asks about it, and has the body
+        return False
     origin, ours = fields.origin, origin_of(x)
     site = said(fields, b"sec-fetch-site")
     if site or x.secure:  # every browser of today says it over TLS; without TLS it may not

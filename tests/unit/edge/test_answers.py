@@ -10,7 +10,7 @@ import pytest
 
 from gateway.exchange.envelope import Envelope, Event, pack_events, unpack_envelope
 from gateway.exchange.session import Owed
-from tests.unit.edge.conftest import Edge, Entry, Reply, session
+from tests.unit.edge.conftest import Edge, Entry, Http2Edge, Reply, session
 
 BROWSER = "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\nOrigin: http://127.0.0.1\r\n"
 FORM = BROWSER + "Content-Type: application/x-www-form-urlencoded\r\nReferer: http://127.0.0.1/public/new?a=1\r\n"
@@ -209,6 +209,40 @@ async def test_an_old_browser_without_tls_is_believed_by_its_origin(edge: Edge) 
     edge.portal.answers[b"/.gateway/keep"] = b"HTTP/1.1 303 See Other\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
     fields = "Accept: text/html\r\nOrigin: http://127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     assert (await edge.get("/", method="POST", body=b"a=1", fields=fields)).status == 303
+
+
+OVER_TLS = (
+    (b"sec-fetch-site", b"same-origin"),
+    (b"sec-fetch-mode", b"navigate"),
+    (b"sec-fetch-dest", b"document"),
+    (b"origin", b"https://portal.test"),
+)
+
+
+@pytest.mark.parametrize("missing", [None, 0, 1, 2])
+async def test_over_tls_and_http2_a_browser_must_say_that_the_form_is_ours(
+    http2: Http2Edge, missing: int | None
+) -> None:
+    edge = http2.edge
+    edge.portal.answers[b"/.gateway/keep"] = b"HTTP/1.1 303 See Other\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
+    client = await http2.client()
+    said = [field for number, field in enumerate(OVER_TLS) if number != missing]
+    kind = (
+        (b"content-type", b"application/x-www-form-urlencoded"),
+        (b"content-length", b"3"),
+        (b"accept", b"text/html"),
+    )
+    stream = client.request(client.get("/", *said, *kind, method=b"POST"), end=False)
+    client.data(stream, b"a=1", end=True)
+    answer = await client.answer(stream)
+    if missing is not None:
+        assert (answer.status, edge.portal.heads) == (401, [])
+        return
+    assert answer.status == 303
+    assert edge.portal.bodies == [b"a=1"]
+    told = envelope(edge)
+    assert (told.scheme, told.cookie_name) == ("https", "__Host-gw")
+    assert told.interrupted is not None
 
 
 async def test_a_form_larger_than_the_limit_is_said_to_be_lost(edge: Edge) -> None:
