@@ -19,6 +19,8 @@ from gateway.server.bundle import Bundle, Kind
 
 LIMITS_BYTES: Final = 4 * 1024 * 1024
 """Size of the shared memory of the rate limits."""
+LIMITS_LAYOUT: Final = 1
+"""Another number whenever something in that memory means something else: a new program takes no other over."""
 _LARGEST_MESSAGE: Final = 64 * 1024 * 1024
 _LENGTH: Final = struct.Struct("<I")
 

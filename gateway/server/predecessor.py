@@ -72,9 +72,9 @@ class Predecessor:
         """Pipe to the keeper."""
         return self._descriptors.keeper
 
-    def limits(self, size: int) -> int:
-        """Claim the memory of the limits; -1 when it has another size and was let go."""
-        if self.estate.limits_bytes == size:
+    def limits(self, layout: int) -> int:
+        """Claim the memory of the limits; -1 when it is laid out otherwise and was let go."""
+        if self.estate.limits_layout == layout:
             return self._descriptors.limits
         os.close(self._descriptors.limits)
         return -1

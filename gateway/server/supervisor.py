@@ -26,7 +26,17 @@ from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.exchange.metrics import Sample
 from gateway.server.admin import AdminListener
 from gateway.server.bundle import Kind
-from gateway.server.control import LIMITS_BYTES, Boot, Channel, ControlError, Done, ListenerSocket, Reload, Upgrade
+from gateway.server.control import (
+    LIMITS_BYTES,
+    LIMITS_LAYOUT,
+    Boot,
+    Channel,
+    ControlError,
+    Done,
+    ListenerSocket,
+    Reload,
+    Upgrade,
+)
 from gateway.server.keeper import FORWARDED, become_keeper
 from gateway.server.lifecycle import LifecycleTrail
 from gateway.server.listeners import Listeners, bind
@@ -127,7 +137,7 @@ class Supervisor:
             held.callback(self._admin.close)
             name = PAGES_SOCKET_NAMES[self._generation % len(PAGES_SOCKET_NAMES)]
             self._pages_socket = held.enter_context(_listen_for_pages(self._directory.path / name))
-            self._limits_fd = predecessor.limits(LIMITS_BYTES) if predecessor else -1
+            self._limits_fd = predecessor.limits(LIMITS_LAYOUT) if predecessor else -1
             if self._limits_fd < 0:
                 self._limits_fd = _shared_memory()
             held.callback(os.close, self._limits_fd)
@@ -394,7 +404,7 @@ class Supervisor:
             keeper=self._predecessor.estate.keeper if self._predecessor else os.getpid(),
             admin=str(self.settings.admin.address),
             listeners=tuple((address, len(sockets)) for address, sockets in public.items()),
-            limits_bytes=LIMITS_BYTES,
+            limits_layout=LIMITS_LAYOUT,
             reloads=self._reloads.counts,
             upgrades=self._upgrades.counts,
         )

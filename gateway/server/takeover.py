@@ -51,7 +51,7 @@ class Estate(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
     """Address of the admin listener."""
     listeners: tuple[tuple[str, int], ...]
     """Address and number of sockets of each listener, in the order of the descriptors."""
-    limits_bytes: int
+    limits_layout: int
     reloads: dict[str, int]
     upgrades: dict[str, int]
 
@@ -197,8 +197,10 @@ def receive_estate(connection: socket.socket) -> tuple[Estate, Descriptors]:
             length <= _LARGEST_MESSAGE and count <= _MOST_DESCRIPTORS, "the old supervisor gives more than this takes"
         )
         while len(fds) < count:
-            _, received, _, _ = socket.recv_fds(connection, 1, _DESCRIPTORS_AT_ONCE, socket.MSG_CMSG_CLOEXEC)
+            _, received, _, _ = socket.recv_fds(connection, 1, _DESCRIPTORS_AT_ONCE)
             _require(bool(received), "the old supervisor went away")
+            for fd in received:
+                os.set_inheritable(fd, False)  # noqa: FBT003 - a positional-only parameter
             fds += received
         estate = _MESSAGES.decode(_receive_exactly(connection, length))
         return _checked(estate), _sort(_checked(estate), fds)

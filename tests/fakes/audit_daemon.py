@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from gateway.audit.protocol import Hello, Records, RequestDecoder, pack_ack, pack_refused, pack_welcome
+from gateway.audit.protocol import Hello, Records, RequestDecoder, pack_ack, pack_farewell, pack_refused, pack_welcome
 
 
 class FakeAuditDaemon:
@@ -40,6 +40,14 @@ class FakeAuditDaemon:
     def hang_up(self) -> None:
         for connection in list(self._connections):
             connection.transport.abort()
+
+    def say_farewell(self, wait_ms: int) -> None:
+        """Announce a successor, and end."""
+        assert self._server is not None
+        self._server.close()
+        for connection in list(self._connections):
+            connection.transport.write(pack_farewell(wait_ms))
+            connection.transport.close()
 
     def acknowledge_all(self) -> None:
         self.acknowledges = True

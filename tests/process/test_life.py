@@ -88,6 +88,21 @@ def test_a_second_signal_does_not_wait(make_gateway: Callable[..., Any]) -> None
     connection.close()
 
 
+def test_readiness_goes_first_and_everybody_is_served_until_the_delay_is_over(
+    make_gateway: Callable[..., Any], make_browser: Any
+) -> None:
+    gateway = make_gateway(workers=1)
+    gateway.edit(("audit: {", "shutdown: {delay: 5m}\naudit: {"))
+    gateway.start()
+    browser = make_browser(gateway)
+    gateway.process.send_signal(signal.SIGTERM)
+    gateway.wait_until(lambda: gateway.ready() == (503, {"gateway": "is stopping"}))
+    answer = browser.get("/")
+    assert (answer.status, answer.headers["connection"]) == (302, "close")
+    gateway.process.send_signal(signal.SIGTERM)  # not so long after all
+    assert gateway.process.wait(timeout=10) == 0
+
+
 def test_nothing_survives_the_supervisor(make_gateway: Callable[..., Any]) -> None:
     gateway = make_gateway()
     gateway.start()

@@ -125,3 +125,31 @@ async def test_a_daemon_that_speaks_nonsense_is_left_and_found_again(
     recorder.add(b"{}", GROUP, waiter)
     await until(lambda: waiter.verdicts)
     assert waiter.verdicts == [True]
+
+
+async def test_records_wait_for_the_successor_of_a_daemon_that_said_farewell(
+    recorder: Recorder, daemon: FakeAuditDaemon, tmp_path: Path
+) -> None:
+    daemon.acknowledges = False
+    before, meanwhile = Waiter(), Waiter()
+    recorder.add(b"{}", GROUP, before)
+    await until(lambda: daemon.payloads)
+    daemon.say_farewell(60_000)
+    await until(lambda: recorder._transport is None)
+    assert recorder.available, "requests go on"
+    recorder.add(b"{}", GROUP, meanwhile)
+    await asyncio.sleep(0)
+    assert (before.verdicts, meanwhile.verdicts) == ([], []), "and no answer leaves"
+    successor = FakeAuditDaemon()
+    successor.last = dict(daemon.last)
+    await successor.start(tmp_path / "audit.sock")
+    await until(lambda: meanwhile.verdicts)
+    assert (before.verdicts, meanwhile.verdicts) == ([True], [True])
+    assert len(successor.payloads) == 1, "what its predecessor took is not taken again"
+    await successor.stop()
+
+
+async def test_a_successor_that_does_not_come_is_no_daemon(recorder: Recorder, daemon: FakeAuditDaemon) -> None:
+    daemon.say_farewell(1)
+    await until(lambda: recorder._transport is None)
+    await until(lambda: not recorder.available)

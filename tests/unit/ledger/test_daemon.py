@@ -16,7 +16,19 @@ import orjson
 import pytest
 
 from gateway.audit import protocol
-from gateway.audit.protocol import ASYNC, GROUP, STRICT, Ack, Refusal, Refused, Reply, ReplyDecoder, Stats, Welcome
+from gateway.audit.protocol import (
+    ASYNC,
+    GROUP,
+    STRICT,
+    Ack,
+    Farewell,
+    Refusal,
+    Refused,
+    Reply,
+    ReplyDecoder,
+    Stats,
+    Welcome,
+)
 from gateway.audit.verify import Kind
 from gateway.exchange.metrics import Sample
 from gateway.ledger.daemon import INHERITANCE_S, NEW_PROCESS_JUMP, Daemon
@@ -593,3 +605,36 @@ def test_a_log_verifies_again_and_again_while_the_daemon_writes(bench: Bench, da
     process.send_signal(signal.SIGTERM)
     process.wait(20)
     assert bench.verify().exit_code == 0
+
+
+def test_a_hand_over_writes_everything_and_tells_producers_that_somebody_comes(bench: Bench) -> None:
+    line = Line()
+    running = Running(bench, control=line)
+    producer = running.producer(0)
+    running.store(producer, 1, [intent("r0")])
+    files = len(bench.files())
+    producer.send(2, [b"on its way"])
+    line.hands_over_s = 7.0
+    os.close(line.write_fd)
+    running.turn()
+    assert done(running), "at once: its producers stay"
+    running.daemon.close()
+    assert len(bench.files()) == files + 1, "the successor has little to read"
+    replies = [producer.next(), producer.next()]
+    assert Farewell(wait_ms=7000) in replies
+    assert Ack(2) in replies
+    with pytest.raises(ConnectionResetError):
+        producer.next()
+
+    successor = Running(bench, boot="boot-1")
+    assert "r0" in successor.log.intents, "its producer lives and will say what became of it"
+    again = Producer(bench, 0)
+    again.sock.sendall(protocol.pack_hello(0))
+    successor.turn(2)
+    assert again.welcome() == 2
+    successor.store(again, 2, [b"on its way", intent("r0", "outcome")])
+    assert not successor.log.intents
+    successor.daemon.close()
+    os.close(line.read_fd)
+    assert [stored.entry.sequence for stored in bench.stored() if stored.entry.slot == 0] == [1, 2, 3], "nothing twice"
+    assert bench.verify().findings == ()

@@ -131,3 +131,26 @@ def test_the_operator_is_the_person_behind_sudo(monkeypatch: pytest.MonkeyPatch)
     assert producer.operator()["user"] == {"name": "root", "type_id": 3, "uid": "0"}
     monkeypatch.setattr("os.geteuid", lambda: 54321)
     assert producer.operator()["user"]["name"] == "54321"
+
+
+def test_a_daemon_that_makes_room_for_its_successor_is_waited_for(bench: Bench) -> None:
+    """It says farewell and hangs up; the next one that listens takes the records, once."""
+    bench.layout.create()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(bench.layout.socket))
+    listener.listen()
+
+    def make_room() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(64)
+            connection.sendall(protocol.pack_welcome(0) + protocol.pack_farewell(5000))
+            connection.recv(4096)
+        listener.close()
+        bench.layout.socket.unlink()
+
+    thread = threading.Thread(target=make_room)
+    thread.start()
+    producer.append(bench.state_dir, bench.keys_path, [BUILD])
+    thread.join()
+    assert events(bench) == [(CLI_SLOT, "gateway.started")]
