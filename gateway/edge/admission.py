@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
 from heapq import nsmallest
+from math import inf
 from typing import Final, Protocol
 
 from gateway.edge.metrics import EdgeMetrics
@@ -16,7 +17,7 @@ from gateway.edge.peer import Peer
 from gateway.edge.snapshot import WireLimits
 
 HANDSHAKES_SHARE: Final = 4
-"""One connection in so many may be one whose handshake is not over."""
+"""One connection in so many may be one whose handshake is not over, and of these one in so many of one client."""
 GRACE_S: Final = 1.0
 """So long nobody gives way: an honest client has shaken hands, or sent its request, by then."""
 LOOK_AGAIN_S: Final = 0.05
@@ -61,7 +62,10 @@ class Admission:
 
     def begin(self, token: Hashable, key: str, wire: WireLimits, now: float, abort: Callable[[], object]) -> bool:
         """Count a handshake, if there is room for what it may become. `abort` ends it when it has to give way."""
-        if len(self._handshakes) * HANDSHAKES_SHARE >= wire.max_connections and not self._hurry(now):
+        most = max(1, wire.max_connections // HANDSHAKES_SHARE)
+        if key and self._shaking.get(key, 0) >= max(1, most // HANDSHAKES_SHARE):
+            return self.refuse("client_handshakes")
+        if len(self._handshakes) >= most and not self._hurry(now):
             return self.refuse("handshakes")
         if not self._has_room(key, wire, now, self._shaking.get(key, 0), len(self._handshakes)):
             return False
@@ -110,6 +114,7 @@ class Admission:
             if not self._idle_of_client.cut(key, now):
                 return self.refuse("client")
             self._metrics.connections_cut.inc(("client",))
+            in_all -= 1  # it is lost in a moment
         if len(self._connections) + in_all >= wire.max_connections:
             if not self._idle.cut(EXEMPT, now):
                 return self.refuse("full")
@@ -152,7 +157,7 @@ class _Search:
         """Cut the connection, of `key` alone unless that is empty, whose client owes something longest."""
         if key != self._key or not self._found:
             if now < self._again:
-                return False
+                return False  # attack: a flood would make each of its connections a search
             self._again = now + LOOK_AGAIN_S
             self._key = key
             longest = nsmallest(
@@ -162,8 +167,11 @@ class _Search:
             )
             self._found = longest[::-1]
         while self._found:
+            since = self._found[-1].owes_since
+            if since != inf and now - since < GRACE_S:
+                return False
             connection = self._found.pop()
-            if now - connection.owes_since >= GRACE_S:
+            if since != inf:  # it has not asked for anything meanwhile
                 connection.cut()
                 return True
         return False

@@ -14,6 +14,7 @@ from gateway.edge.answering import (
     CLOSED,
     DISCARD,
     MIN_BODY_RATE,
+    NEVER,
     READING,
     TUNNEL,
     Answering,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 MAX_PIPELINED_BYTES: Final = 64 * 1024
 MAX_DISCARDED_BYTES: Final = 1 << 20
 DISCARD_S: Final = 2.0
+FIRST_REQUEST_S: Final = 1.0
+"""A connection that is that young will bring a request when the gateway stops; later it is one that a browser opened ahead."""
 MEMO_BLOCKS: Final = 8
 MEMO_BLOCK_BYTES: Final = 2048
 WRITE_BUFFER_BYTES: Final = 128 * 1024
@@ -42,8 +45,8 @@ _NO_FIELDS: Final = Fields()
 _VERSIONS: Final = (b"1.0", b"1.1")
 
 
-class Http1Connection(Answering, asyncio.Protocol):
-    """One connection of a client."""
+class Http1Connection(Answering):
+    """One connection of a client: an `asyncio.Protocol` in all but name, since a compiled class has no interpreted base."""
 
     __slots__ = ("_buffer", "_decoder", "_discarded", "_listener", "_memo", "_paused_by_server", "transport")
 
@@ -65,8 +68,10 @@ class Http1Connection(Answering, asyncio.Protocol):
         self.transport = transport
         worker = self._worker
         snapshot = worker.snapshot
-        peer = peer_of(transport, snapshot.trusted_proxies, redirects=self._listener.redirects, source=self._listener.source)
-        if peer is None or not worker.accepts():
+        peer = peer_of(
+            transport, snapshot.trusted_proxies, redirects=self._listener.redirects, source=self._listener.source
+        )
+        if peer is None or not worker.accepts(peer):
             transport.abort()
             return
         self.peer = peer
@@ -382,7 +387,7 @@ class Http1Connection(Answering, asyncio.Protocol):
         """Close when idle; finish the request under way and close then."""
         x = self.exchange
         if x is None:
-            if self._mode in (READING, DISCARD) and not self._buffer and self.transport is not None:
+            if self._is_idle() and self.transport is not None:
                 self._mode = CLOSED
                 self.transport.close()
         elif x.phase < Phase.HELD:
@@ -390,7 +395,30 @@ class Http1Connection(Answering, asyncio.Protocol):
         else:
             self.leave_when_due(x, monotonic())
 
+    def _is_idle(self) -> bool:
+        """True when nobody will miss the connection: a client that was not answered yet is about to ask."""
+        if self._mode != READING or self._buffer:
+            return self._mode == DISCARD
+        worker = self._worker
+        if worker.draining and worker.keeps_idle:
+            return False
+        return bool(self.served) or self.deadline - monotonic() < worker.snapshot.wire.head_timeout_s - FIRST_REQUEST_S
+
+    def open_requests(self) -> int:
+        """Count the request under way."""
+        return int(self.exchange is not None)
+
+    @property
+    def owes_since(self) -> float:
+        """Since when the client owes a request, or the rest of a head."""
+        if self.exchange is not None or self._mode != READING or self._write_paused:
+            return NEVER
+        wire = self._worker.snapshot.wire
+        return self.deadline - (wire.head_timeout_s if self._buffer or not self.served else wire.idle_timeout_s)
+
     def cut(self) -> None:
-        """Break the connection off: the time to drain is over."""
+        """Break the connection off: others need its place, or the time to drain is over."""
+        if self.exchange is None:
+            self._mode = CLOSED
         if self.transport is not None:
             self.transport.abort()

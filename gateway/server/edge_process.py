@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import ssl
+import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,11 +19,14 @@ from gateway.edge.limits import LimitTable
 from gateway.edge.occupancy import Occupancy
 from gateway.edge.recorder import Recorder
 from gateway.edge.snapshot import Snapshot
+from gateway.edge.tls import quiet_about_server_names
 from gateway.edge.worker import Listener, Worker
 from gateway.exchange.errors import GatewayError, StoreUnavailableError
 from gateway.server.bundle import Bundle
 from gateway.server.control import LIMITS_BYTES, Boot, Dumped
+from gateway.server.descriptors import allow_files, files_needed, room_for_clients
 from gateway.server.run_directory import AUDIT_SOCKET_NAME
+from gateway.server.settings import Settings
 from gateway.server.snapshot import build_snapshot
 from gateway.server.validate import Validated, validate
 from gateway.store.sessions import SessionCache
@@ -39,11 +43,12 @@ class EdgeProcess:
     def __init__(self, boot: Boot) -> None:
         self._boot = boot
         self._run_dir = Path(boot.run_dir)
-        self._contexts: dict[str, ssl.SSLContext] = {}
         self._prepared: tuple[Snapshot, Validated] | None = None
         self._worker: Worker | None = None
         self._store: SQLiteStore | None = None
         self._recorder: Recorder | None = None
+        self._limits: LimitTable | None = None
+        self._handshake_timeout_s = 0.0
         self._flusher: asyncio.Task[None] | None = None
         self._store_problem = ""
 
@@ -51,14 +56,16 @@ class EdgeProcess:
         """Begin to serve. Raises GatewayError with the reason when that is not possible."""
         boot = self._boot
         validated = validate(boot.bundle, now=time.time())
-        snapshot = build_snapshot(validated, self._run_dir)
+        snapshot = _fit(build_snapshot(validated, boot.pages_socket), validated.settings)
+        sys.unraisablehook = quiet_about_server_names(sys.unraisablehook)
         keyring = validated.keyring
         assert keyring is not None  # noqa: S101 - build_snapshot refuses without
-        self._contexts = validated.contexts
         state_dir = Path(boot.state_dir)
         store = self._store = SQLiteStore(state_dir, keyring)
         sessions = SessionCache(store)
-        limits = LimitTable(boot.limits_fd, LIMITS_BYTES, shared=boot.workers > 1, secret=keyring.limits_key)
+        limits = self._limits = LimitTable(
+            boot.limits_fd, LIMITS_BYTES, shared=boot.shares_limits, secret=keyring.limits_key
+        )
         loop = asyncio.get_running_loop()
         path = str(self._run_dir / AUDIT_SOCKET_NAME)
         recorder = self._recorder = Recorder(
@@ -79,36 +86,47 @@ class EdgeProcess:
             log=partial(_write, 1 if validated.settings.logging.output == "stdout" else 2),
             report=_report,
         )
-        listeners = [
-            Listener(fd=item.fd, redirects=item.kind == "redirect", tls=item.kind == "tls") for item in boot.listeners
-        ]
-        addresses = {item.fd: item.address for item in boot.listeners}
-        await worker.serve(
-            listeners,
-            lambda listener: self._tls(addresses[listener.fd]) if listener.tls else None,
-            validated.settings.http.handshake_timeout,
-        )
+        self._handshake_timeout_s = validated.settings.http.handshake_timeout
+        if not boot.is_reserve:
+            await self.serve()
         self._flusher = worker.spawn(self._flush_sessions(sessions), name="flush sessions")
         gc.collect()
         gc.freeze()  # what is there now lives as long as the process
         gc.set_threshold(20_000, 50, 100)  # a request leaves no cycles behind: look for them rarely
 
-    def _tls(self, address: str) -> ssl.SSLContext:
-        """The context of a listener, which hands each handshake on to the newest one: a reload changes certificates without a drop."""
-        outer = self._contexts[address]
+    async def serve(self) -> None:
+        """Accept on every listener."""
+        assert self._worker is not None  # noqa: S101 - asked only after start
+        listeners = [
+            Listener(
+                fd=item.fd,
+                redirects=item.kind == "redirect",
+                tls=item.kind == "tls",
+                address=item.address,
+                proxied=item.proxied,
+            )
+            for item in self._boot.listeners
+        ]
+        await self._worker.serve(listeners, self._handshake_timeout_s)
+        for listener in listeners:
+            os.close(listener.fd)  # the worker has its own; what stays open here would queue for ever
 
-        def newest(session: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
-            current = self._contexts.get(address)
-            if current is not None and current is not outer:
-                session.context = current
+    def share_limits(self, *, is_shared: bool) -> None:
+        """Count limits beside other processes, or alone."""
+        if self._limits is not None:
+            self._limits.share(is_shared=is_shared or self._boot.workers > 1)
 
-        outer.sni_callback = newest
-        return outer
+    def last_requests(self) -> None:
+        """Close each connection after its next answer: a drain follows."""
+        if self._worker is not None:
+            self._worker.last_requests()
 
     def prepare(self, bundle: Bundle) -> None:
         """Build everything the bundle says and keep it aside. Raises ConfigurationError."""
         validated = validate(bundle, now=time.time())
-        self._prepared = build_snapshot(validated, self._run_dir), validated
+        running = self._worker.snapshot.tls if self._worker is not None else {}
+        snapshot = build_snapshot(validated, self._boot.pages_socket, running)
+        self._prepared = _fit(snapshot, validated.settings), validated
 
     def commit(self) -> None:
         """Serve by what was prepared."""
@@ -116,7 +134,6 @@ class EdgeProcess:
             return
         snapshot, validated = self._prepared
         self._prepared = None
-        self._contexts = validated.contexts
         if self._store is not None and validated.keyring is not None:
             self._store.adopt(validated.keyring)  # a key that others seal with from now on
         self._worker.swap(snapshot)
@@ -133,12 +150,17 @@ class EdgeProcess:
         degraded = {f"upstream {name}": sentence for name, sentence in worker.degraded().items()}
         return Dumped(samples=worker.metrics.dump(), health=health, degraded=degraded)
 
-    async def drain(self, seconds: float) -> None:
-        """Finish what is open."""
-        if self._worker is not None:
-            await self._worker.drain(seconds)
+    async def drain(self, seconds: float, *, keeps_idle: bool) -> None:
+        """Finish what is open, and say what was not finished."""
+        if self._worker is not None and (cut := await self._worker.drain(seconds, keeps_idle=keeps_idle)):
+            _log.warning("requests.cut", count=cut, seconds=seconds)
         if self._flusher is not None:
             self._flusher.cancel()
+
+    def hurry(self, seconds: float) -> None:
+        """End the drain under way after `seconds`."""
+        if self._worker is not None:
+            self._worker.hurry(seconds)
 
     async def _flush_sessions(self, sessions: SessionCache) -> None:
         """Write last-seen times once a second, off the loop: a commit may wait for another process."""
@@ -154,6 +176,17 @@ class EdgeProcess:
                 if self._store_problem:
                     _log.info("store.recovered")
                 self._store_problem = ""
+
+
+def _fit(snapshot: Snapshot, settings: Settings) -> Snapshot:
+    """Get the files that the configuration needs, or serve as many clients as there are files for. Raises GatewayError."""
+    wanted = files_needed(settings)
+    files = allow_files(wanted)
+    room = room_for_clients(settings, files)
+    if room == settings.http.max_connections:
+        return snapshot
+    _log.warning("connections.limited", max_connections=room, open_files_allowed=files, open_files_needed=wanted)
+    return replace(snapshot, wire=replace(snapshot.wire, max_connections=room))
 
 
 def _report(event: str, detail: str) -> None:

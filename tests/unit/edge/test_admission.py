@@ -15,6 +15,7 @@ from gateway.edge.peer import Peer
 from tests.unit.edge.conftest import WIRE
 
 BOUNDS = replace(WIRE, max_connections=8, max_connections_per_client=4)
+WIDE = replace(WIRE, max_connections=64, max_connections_per_client=48)
 
 
 def peer(key: str) -> Peer:
@@ -150,12 +151,18 @@ def test_who_left_is_not_counted(door: Door) -> None:
 
 
 def test_handshakes_count_as_what_they_may_become(door: Door) -> None:
-    door.fill(3, key=lambda _: "one")
-    assert door.begins(1, "one")
-    assert not door.begins(2, "one")
-    door.admission.end(1)
-    door.admission.end(1)
-    assert door.begins(2, "one")
+    bounds = replace(WIDE, max_connections_per_client=4)
+    door.fill(2, key=lambda _: "one")
+    assert [door.admission.begin(number, "one", bounds, 100.0, lambda: None) for number in range(3)] == [
+        True,
+        True,
+        False,
+    ]
+    assert door.refused("client") == 1
+    door.admission.end(0)
+    door.admission.end(0)
+    assert door.admission.begin(3, "one", bounds, 100.0, lambda: None)
+    assert door.admission._shaking == {"one": 2}
 
 
 def test_stalled_handshakes_never_fill_the_worker(door: Door) -> None:
@@ -169,6 +176,15 @@ def test_stalled_handshakes_never_fill_the_worker(door: Door) -> None:
     assert door.begins("new", "new", 100.0 + GRACE_S)
     assert aborted == [0]
     assert door.admits("other")
+
+
+def test_the_handshakes_of_one_client_never_fill_the_worker(door: Door) -> None:
+    """Attack: one address that begins handshakes faster than they time out."""
+    for number in range(64):
+        door.admission.begin(number, "one", WIDE, 100.0, lambda: None)
+    assert len(door.admission._handshakes) == 64 // HANDSHAKES_SHARE // HANDSHAKES_SHARE
+    assert door.refused("client_handshakes") == 60
+    assert door.admission.begin("other", "other", WIDE, 100.0, lambda: None)
 
 
 def test_handshakes_and_connections_together_stay_within_the_bound(door: Door) -> None:
