@@ -75,8 +75,10 @@ class _PortalHandler(BaseHTTPRequestHandler):
 class Browser:
     """Keeps cookies and follows nothing by itself; one connection for each request."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, *, address: str = "127.0.0.1") -> None:
+        """Be at `address`, which the gateway limits apart from others."""
         self._gateway = gateway
+        self._address = address
         self.cookies: dict[str, str] = {}
 
     def get(self, path: str, headers: Mapping[str, str] = {}) -> Answer:
@@ -119,7 +121,7 @@ class Browser:
         }
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        connection = self._gateway.connect()
+        connection = self._gateway.connect(self._address)
         try:
             connection.request(method, path, body, sent)
             response = connection.getresponse()
@@ -237,10 +239,12 @@ class Gateway:
                 return float(value)
         return 0.0
 
-    def connect(self) -> http.client.HTTPSConnection:
+    def connect(self, address: str = "127.0.0.1") -> http.client.HTTPSConnection:
         """Open a connection to the public listener, trusting its own certificate alone."""
         context = ssl.create_default_context(cafile=str(self.directory / "config" / "tls" / "cert.pem"))
-        return http.client.HTTPSConnection("localhost", self.port, timeout=20, context=context)
+        return http.client.HTTPSConnection(
+            "localhost", self.port, timeout=20, context=context, source_address=(address, 0)
+        )
 
     def children(self, kind: str = "") -> list[int]:
         """List the process ids of the children, or of those of one kind."""
