@@ -146,6 +146,10 @@ class _Untouched:
         """As the store says."""
         return self._sessions.lookup(token, now)
 
+    def is_disabled(self, user: str, tenant: str) -> bool:
+        """As the store says."""
+        return self._sessions.is_disabled(user, tenant)
+
     def touch(self, entry: SessionEntry, now: float) -> None:
         """Note nothing."""
 

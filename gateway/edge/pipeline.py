@@ -102,8 +102,12 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
         if certificate_of(peer, s, now) is not None:
             try:
                 certified = certificate_entry(peer, s, now)
+                if certified is not None and sessions.is_disabled(certified.session.user, certified.session.tenant):
+                    return Refusal("session", Reason.SESSION_REVOKED)
             except AmbiguousCertificateError:
                 return Refusal("session", Reason.CREDENTIALS_CONFLICT)
+            except StoreUnavailableError:
+                return Refusal("session", Reason.STORE_UNAVAILABLE, retry_after_s=STORE_RETRY_S)
             if certified is not None:
                 if entry is None:
                     x.entry = entry = certified

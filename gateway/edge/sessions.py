@@ -23,5 +23,8 @@ class Sessions(Protocol):
     def lookup(self, token: bytes, now: float) -> SessionEntry | None:
         """Find the live session of a cookie value. Raises `StoreUnavailableError`."""
 
+    def is_disabled(self, user: str, tenant: str) -> bool:
+        """Whether an account of that name and tenant is disabled. Raises `StoreUnavailableError`."""
+
     def touch(self, entry: Any, now: float) -> None:  # an entry of the same store: Protocols cannot say so
         """Note that the session was used."""

@@ -38,6 +38,10 @@ class SessionRows(Protocol):
         """Open an envelope, or raise."""
         ...
 
+    def is_disabled(self, user: str, tenant: str) -> bool:
+        """Whether an account of that name and tenant is disabled, as of now."""
+        ...
+
     def seen_writer(self) -> Callable[[Sequence[tuple[float, bytes]]], None]:
         """Return the writer of `(seen, row)` batches, for a thread of its own."""
         ...
@@ -92,6 +96,15 @@ class SessionCache:
         ):
             return entry
         return self._read(token, entry, now)
+
+    def is_disabled(self, user: str, tenant: str) -> bool:
+        """Whether an account of that name and tenant is disabled; asked for people who have no session here.
+
+        Raises:
+            StoreUnavailableError: the store cannot say.
+
+        """
+        return self._store.is_disabled(user, tenant)
 
     def touch(self, entry: Entry, now: float) -> None:
         """Note that the session was used; `flush` writes it."""

@@ -310,6 +310,11 @@ class SQLiteStore:
         """Find an account by its canonical name."""
         return self._one_user("name = ?", (self._sealer.token("name", name),))
 
+    def is_disabled(self, user: str, tenant: str) -> bool:
+        """Whether an account of that canonical name and tenant is disabled; False when there is none."""
+        found = self.user_named(user)
+        return found is not None and found.disabled and found.tenant == tenant
+
     def user(self, user_id: str) -> User | None:
         """Find an account by its id."""
         return self._one_user("id = ?", (user_id,))

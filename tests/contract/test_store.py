@@ -234,6 +234,15 @@ def test_no_session_starts_for_an_account_that_changed_while_its_password_was_ch
     assert handles(store, user) == []
 
 
+def test_a_disabled_account_is_known_by_its_name_and_tenant(store: SQLiteStore) -> None:
+    user = added(store)
+    assert not store.is_disabled(user.name, user.tenant)
+    assert store.change_user(user, msgspec.structs.replace(user, disabled=True), now=NOW) is not None
+    assert store.is_disabled(user.name, user.tenant)
+    assert not store.is_disabled(user.name, "another")
+    assert not store.is_disabled("nobody", user.tenant)
+
+
 def test_no_session_starts_for_a_disabled_or_deleted_account(store: SQLiteStore) -> None:
     user = added(store)
     changed = store.change_user(user, msgspec.structs.replace(user, disabled=True), now=NOW)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import uvloop
 
 from gateway.audit.access import Node
@@ -21,6 +23,7 @@ from gateway.edge.limits import LimitTable
 from gateway.edge.recorder import Recorder
 from gateway.edge.resolve import Resolver
 from gateway.edge.snapshot import Server, Snapshot, Upstream, WireLimits
+from gateway.edge.tls import ListenerTLS
 from gateway.edge.worker import Listener, Worker
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.route import Durability, LimitSpec
@@ -28,8 +31,12 @@ from gateway.exchange.session import Session
 from gateway.pages.errors import ERROR_PAGE_CSP, FRAMED_PAGE_CSP, error_page
 from gateway.policy import compile_policy
 from gateway.ratelimit.gcra import Bucket
+from gateway.server.bundle import CertificateBytes
+from gateway.server.settings import load_settings
+from gateway.server.tls import build_tls
 from gateway.wire.forwarded import TrustedProxies
 from tests.fakes.audit_daemon import FakeAuditDaemon
+from tests.fakes.http2_client import Http2Client
 from tests.fakes.portal import Portal
 
 POLICY = """
@@ -88,6 +95,7 @@ class MemorySessions:
 
     def __init__(self) -> None:
         self.entries: dict[bytes, Entry] = {}
+        self.disabled: set[tuple[str, str]] = set()
         self.unavailable = False
         self.lookups = 0
 
@@ -96,6 +104,11 @@ class MemorySessions:
         if self.unavailable:
             raise StoreUnavailableError("locked")
         return self.entries.get(token)
+
+    def is_disabled(self, user: str, tenant: str) -> bool:
+        if self.unavailable:
+            raise StoreUnavailableError("locked")
+        return (user, tenant) in self.disabled
 
     def touch(self, entry: Any, now: float) -> None:
         entry.seen = now
@@ -228,11 +241,82 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
     listening.listen(64)
     listening.setblocking(False)
     made.port = listening.getsockname()[1]
-    await made.worker.serve([Listener(listening.fileno(), redirects=False, tls=False)], lambda _: None, 5.0)
+    await made.worker.serve([Listener(listening.fileno(), redirects=False, tls=False)], 5.0)
     yield made
     await made.worker.drain(0.0)
     await audit.stop()
     await portal.stop()
     listening.close()
     os.close(limits_fd)
-    assert [report for report in made.reports if report[0] != "request.failed" and not report[0].startswith("upstream.")] == []
+    assert [
+        report for report in made.reports if report[0] != "request.failed" and not report[0].startswith("upstream.")
+    ] == []
+
+
+HTTP2_ADDRESS = "127.0.0.1:8443"
+
+
+class Http2Edge:
+    """The edge with a listener that speaks TLS, and clients that speak HTTP/2 to it."""
+
+    def __init__(self, edge: Edge, port: int, ca: trustme.CA) -> None:
+        self.edge = edge
+        self.port = port
+        self._ca = ca
+        self._clients: list[Http2Client] = []
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        self._ca.configure_trust(context)
+        return context
+
+    async def client(self, *, windows: bool = True, **options: Any) -> Http2Client:
+        client = Http2Client("portal.test", windows=windows)
+        self._clients.append(client)
+        return await client.open(self.port, self.context(), "portal.test", **options)
+
+    async def stop(self) -> None:
+        for client in self._clients:
+            await client.close()
+
+    def count(self, metric: str) -> dict[tuple[str, ...], float]:
+        (sample,) = [sample for sample in self.edge.worker.metrics.dump() if sample.name == metric]
+        return dict(sample.values)
+
+    def warnings(self) -> list[str]:
+        """Take what was said about connections that were ended."""
+        told = [detail for event, detail in self.edge.reports if event == "http2.ended"]
+        self.edge.reports[:] = [report for report in self.edge.reports if report[0] != "http2.ended"]
+        return told
+
+
+def http2_rules(ca: trustme.CA, tls: str = "") -> ListenerTLS:
+    certificate = ca.issue_cert("portal.test")
+    settings = load_settings(
+        'version: 1\npublic_url: https://portal.test:8443\nupstreams: {portal: {servers: ["http://127.0.0.1:3000"]}}\n'
+        f"listen: [{{address: {HTTP2_ADDRESS}, tls: {{certificate: a.pem, key: a.key{tls}}}}}]\n",
+        Path("gateway.yaml"),
+    )
+    files = CertificateBytes(
+        name="a.pem",
+        chain=b"".join(item.bytes() for item in certificate.cert_chain_pems),
+        key=certificate.private_key_pem.bytes(),
+    )
+    return build_tls(settings.listen[0], [files], None, now=0.0).tls
+
+
+@pytest.fixture
+async def http2(edge: Edge) -> AsyncIterator[Http2Edge]:
+    ca = trustme.CA()
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(64)
+    listening.setblocking(False)
+    edge.change(hosts={"portal.test": "", "127.0.0.1": ""}, tls={HTTP2_ADDRESS: http2_rules(ca)})
+    edge.sessions.entries[b"secure"] = Entry(session(host="portal.test", secure=True))
+    made = Http2Edge(edge, listening.getsockname()[1], ca)
+    await edge.worker.listen(Listener(listening.fileno(), redirects=False, tls=True, address=HTTP2_ADDRESS), 5.0)
+    yield made
+    await made.stop()
+    listening.close()
+    made.warnings()

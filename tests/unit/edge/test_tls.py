@@ -639,6 +639,23 @@ async def test_a_person_who_leaves_the_table_is_refused_on_the_next_request(cert
     writer.close()
 
 
+async def test_a_disabled_account_of_the_same_name_bars_the_certificate(certified: TLSEdge) -> None:
+    alice = certified.client(certified.client_ca.issue_cert("alice@acme.example"))
+    reader, writer = await certified.connect(alice)
+    assert (await ask(reader, writer, "/certified", host="portal.test"))[0] == 200
+    certified.edge.sessions.disabled.add(("alice", "acme"))
+    assert reason(await ask(reader, writer, "/certified", host="portal.test")) == (401, "session_revoked")
+    certified.edge.sessions.disabled = {("alice", "globex")}
+    assert (await ask(reader, writer, "/certified", host="portal.test"))[0] == 200
+    writer.close()
+
+
+async def test_a_certificate_opens_nothing_while_the_store_cannot_say_whether_it_may(certified: TLSEdge) -> None:
+    alice = certified.client(certified.client_ca.issue_cert("alice@acme.example"))
+    certified.edge.sessions.unavailable = True
+    assert reason(await certified.ask(alice, "/certified")) == (503, "store_unavailable")
+
+
 async def test_a_connection_ends_when_its_certificate_is_revoked(certified: TLSEdge) -> None:
     leaf = certified.client_ca.issue_cert("alice@acme.example")
     certificate, more = (

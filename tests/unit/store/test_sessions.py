@@ -49,6 +49,9 @@ class Counting:
         self.opened += 1
         return self._store.open_session(row, sealed)
 
+    def is_disabled(self, user: str, tenant: str) -> bool:
+        return self._store.is_disabled(user, tenant)
+
     def seen_writer(self) -> Callable[..., None]:
         return self._store.seen_writer()
 
