@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import jwt
@@ -13,12 +12,12 @@ import orjson
 from gateway.edge.hardening import HeaderRules
 from gateway.edge.resolve import Resolver
 from gateway.edge.snapshot import ForwardAuthRules, Server, Snapshot, Upstream, WireLimits
+from gateway.edge.tls import ListenerTLS
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.route import LimitSpec
 from gateway.pages.errors import ERROR_PAGE_CSP, FRAMED_PAGE_CSP, error_page
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
-from gateway.server.run_directory import PAGES_SOCKET_NAME
 from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
 from gateway.server.upstream import IDENTITY_FIELDS, build_upstream, path_mappings
 from gateway.server.validate import Validated
@@ -29,8 +28,13 @@ from gateway.wire.names import fold
 PAGES_CONNECTIONS: Final = 64
 
 
-def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
-    """Compile everything a request needs. Raises ConfigurationError."""
+def build_snapshot(
+    validated: Validated, pages_socket: str, running_tls: Mapping[str, ListenerTLS] | None = None
+) -> Snapshot:
+    """Compile everything a request needs. Raises ConfigurationError.
+
+    Of `running_tls`, what did not change stays, and with it the keys under which clients resume.
+    """
     settings, keyring = validated.settings, validated.keyring
     if keyring is None:
         raise ConfigurationError(("the edge got no keyring",))
@@ -43,7 +47,7 @@ def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
         issuer=str(settings.public_url),
         public_port=settings.public_url.port,
         upstreams={name: build_upstream(name, settings, validated.bundle) for name in settings.upstreams},
-        pages=_pages(run_dir),
+        pages=_pages(pages_socket),
         limits=tuple(bucket for bucket in limits if bucket.spec.per == "ip"),
         limits_of=_limits_of(validated.table, tuple(bucket for bucket in limits if bucket.spec.per != "ip")),
         login_limit=Bucket(settings.limit_specs[LOGIN_LIMIT]),
@@ -63,7 +67,15 @@ def build_snapshot(validated: Validated, run_dir: Path) -> Snapshot:
         sign=signer(keyring),
         jwks=key_set(keyring, time.time()),
         log_requests=settings.logging.requests,
+        tls=_keep_unchanged(running_tls or {}, validated.tls),
     )
+
+
+def _keep_unchanged(running: Mapping[str, ListenerTLS], built: Mapping[str, ListenerTLS]) -> dict[str, ListenerTLS]:
+    return {
+        address: running[address] if address in running and running[address].digest == tls.digest else tls
+        for address, tls in built.items()
+    }
 
 
 FORMS_PER_SIGN_IN: Final = 4
@@ -107,10 +119,8 @@ def key_set(keyring: Keyring, now: float) -> bytes:
     return orjson.dumps({"keys": keys})
 
 
-def _pages(run_dir: Path) -> Upstream:
-    server = Server(
-        host="", port=0, path=str(run_dir / PAGES_SOCKET_NAME), tls=None, server_name="", authority=b"pages"
-    )
+def _pages(socket_path: str) -> Upstream:
+    server = Server(host="", port=0, path=socket_path, tls=None, server_name="", authority=b"pages")
     return Upstream(
         name="gateway",
         servers=(server,),
@@ -165,4 +175,5 @@ def _wire(settings: Settings) -> WireLimits:
         open_per_user=http.tunnels.per_user or 0,
         open_per_tenant=http.tunnels.per_tenant or 0,
         kept_form=http.kept_form,
+        max_streams=http.max_streams,
     )
