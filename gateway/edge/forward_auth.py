@@ -161,8 +161,8 @@ def _question(x: Exchange, rules: ForwardAuthRules, scheme: str) -> Question | N
             authority = parse_authority(said.get(b"x-forwarded-host", b""))
         case _:
             method, target = x.method, x.raw_target[len(CHECK) :]
-    if rules.style != "envoy" and (x.raw_target != CHECK or x.method != b"GET"):
-        return None
+    if rules.style != "envoy" and (x.raw_target.partition(b"?")[0] != CHECK or x.method != b"GET"):
+        return None  # Caddy adds the query of the request to its own address: it says nothing here
     if target is None or authority is None or not scheme or _METHOD(method) is None or _TARGET(target) is None:
         return None
     if len(target) > x.snapshot.wire.max_target:

@@ -351,13 +351,22 @@ async def test_a_proxy_that_does_not_tell_its_client_is_refused(edge: Edge, clie
     assert record(edge)["status_detail"] == "invalid_check"
 
 
-@pytest.mark.parametrize(("target", "method"), [("/.gateway/check?x=1", "GET"), ("/.gateway/check/invoices/7", "GET"), ("/.gateway/check", "POST")])  # fmt: skip
+@pytest.mark.parametrize(("target", "method"), [("/.gateway/check/invoices/7", "GET"), ("/.gateway/check/", "GET"), ("/.gateway/check", "POST")])  # fmt: skip
 async def test_a_question_stands_in_its_fields_alone(edge: Edge, target: str, method: str) -> None:
     serve(edge, "nginx")
     said = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: http\r\nX-Original-Method: GET\r\nX-Original-URI: /public/a\r\n"
     reply = await edge.get(target, method=method, fields=said)
     assert reply.status == 403
     assert record(edge)["status_detail"] == "invalid_check"
+
+
+async def test_a_query_of_the_question_itself_says_nothing(edge: Edge) -> None:
+    """Caddy keeps the query of the request when it rewrites the path."""
+    serve(edge, "forwarded")
+    said = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Method: GET\r\nX-Forwarded-Host: 127.0.0.1\r\nX-Forwarded-Uri: /admin/users?b=2\r\n"
+    reply = await edge.get("/.gateway/check?b=2&x=/public/a", token="admin", fields=said)
+    assert reply.status == 200
+    assert record(edge)["http_request"]["url"]["path"] == "/admin/users"
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE"])
