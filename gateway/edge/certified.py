@@ -29,9 +29,12 @@ class CertificateEntry:
 
 
 def certificate_of(peer: Peer, s: Snapshot, now: float) -> ClientCertificate | None:
-    """Return the certificate a connection was made with, if a handshake under the present rules would take it."""
+    """Return the certificate a connection was made with, if a handshake under the present rules would take it.
+
+    That of a trusted proxy is none: it proves the proxy, not whom the proxy speaks for.
+    """
     certificate, made_under = peer.certificate, peer.rules
-    if certificate is None or made_under is None or now >= certificate.not_after:
+    if certificate is None or made_under is None or peer.trusted or now >= certificate.not_after:
         return None
     rules = s.tls.get(made_under.address)
     if rules is None or rules.demands != made_under.demands or rules.has_revoked(certificate):

@@ -252,6 +252,15 @@ async def test_the_name_asked_for_picks_the_certificate(tls: TLSEdge) -> None:
     assert (await tls.ask(client, name="other.test"))[0] == 200
 
 
+async def test_of_two_kinds_of_key_a_client_gets_the_one_it_knows(tls: TLSEdge) -> None:
+    tls.use(tls.rules(tls.ca.issue_cert("portal.test"), tls.ca.issue_cert("portal.test", key_type=trustme.KeyType.RSA)))
+    client = tls.client()
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    for kind in ("ECDSA", "RSA"):
+        client.set_ciphers(f"ECDHE-{kind}-AES128-GCM-SHA256")
+        assert (await tls.ask(client))[0] == 200
+
+
 async def test_an_unknown_name_gets_the_first_certificate(tls: TLSEdge) -> None:
     client = tls.client()
     client.check_hostname = False
@@ -550,6 +559,14 @@ async def test_a_route_that_asks_for_a_certificate_refuses_without_one(certified
         cookie = "Cookie: __Host-gw=alice\r\n"
         assert reason(await certified.ask(certified.client(), target, fields=cookie)) == (403, "certificate_required")
     assert certified.edge.portal.heads == []
+
+
+async def test_the_certificate_of_a_trusted_proxy_is_not_that_of_its_clients(certified: TLSEdge) -> None:
+    certified.edge.change(trusted_proxies=TrustedProxies((ip_network("127.0.0.1"),)))
+    proxy = certified.client(certified.client_ca.issue_cert("alice@acme.example"))
+    for fields in ("X-Forwarded-For: 192.0.2.7\r\n", ""):
+        for target in ("/certified", "/device"):
+            assert reason(await certified.ask(proxy, target, fields=fields)) == (403, "certificate_required")
 
 
 async def test_a_certificate_means_nothing_on_a_route_that_does_not_ask(certified: TLSEdge) -> None:
