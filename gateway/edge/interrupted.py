@@ -50,7 +50,9 @@ def obstacle(x: Exchange, reason: Reason) -> NotKept | None:
         return "unreadable"
     if fields.length is None:
         return "unreadable"  # no browser sends a form in chunks
-    return "too_large" if fields.length > x.snapshot.wire.kept_form else None
+    largest = x.snapshot.wire.kept_form
+    # What the route would refuse after the sign-in is not kept for it.
+    return "too_large" if fields.length > min(largest, x.route.max_body_bytes or largest) else None
 
 
 def _is_own_form(x: Exchange) -> bool:

@@ -253,6 +253,14 @@ async def test_a_form_larger_than_the_limit_is_said_to_be_lost(edge: Edge) -> No
     assert b'href="/.gateway/login?return_to=/public/new%3Fa%3D1"' in reply.body
 
 
+async def test_a_form_of_the_largest_size_is_handed_over_whole(edge: Edge) -> None:
+    edge.portal.answers[b"/.gateway/keep"] = b"HTTP/1.1 303 See Other\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
+    body = b"a=" + b"x" * (64 * 1024 - 2)
+    assert (await edge.get("/", method="POST", body=body, fields=FORM)).status == 303
+    assert edge.portal.bodies == [body]
+    assert (await edge.get("/", method="POST", body=body + b"x", fields=FORM)).status == 401
+
+
 async def test_zero_keeps_nothing(edge: Edge) -> None:
     edge.change_wire(kept_form=0)
     reply = await edge.get("/", method="POST", body=b"a=1", fields=FORM)

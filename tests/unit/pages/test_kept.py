@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from gateway.exchange.envelope import Interrupted
-from gateway.exchange.errors import StoreUnavailableError
 from gateway.pages.kept import KEEP, KEPT_PAGE
 from tests.fakes.pages_site import Answer, Browser, Site
 
@@ -250,16 +249,29 @@ async def test_what_cannot_be_kept_is_said_to_be_lost(
     assert answer.events == []
 
 
-async def test_a_store_that_is_away_loses_the_form_and_says_so(
-    site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(*_: object, **__: object) -> bool:
-        raise StoreUnavailableError("locked")
-
-    monkeypatch.setattr(site.store, "keep_form", away)
+async def test_a_store_that_is_away_loses_the_form_and_says_so(site: Site, browser: Browser) -> None:
+    await browser.sign_in()
+    site.now += 3600
+    holder = sqlite3.connect(site.path.parent / "state.sqlite3", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
     answer = await interrupt(browser)
+    holder.close()
     assert answer.status == 401
     assert "not possible right now" in answer.text
+    assert "__Host-gw" in browser.jar, "nobody is signed out by that"
+    assert site.counted("gateway_kept_forms_total") == {("unavailable",): 1}
+
+
+async def test_a_form_that_waits_for_a_store_that_is_away_is_offered_when_it_is_back(
+    site: Site, browser: Browser
+) -> None:
+    await interrupt(browser)
+    await browser.sign_in()
+    holder = sqlite3.connect(site.path.parent / "state.sqlite3", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    assert (await browser.get(KEPT_PAGE, **DOCUMENT)).status == 503
+    holder.close()
+    assert "Hello" in (await browser.get(KEPT_PAGE, **DOCUMENT)).text
 
 
 async def test_a_full_store_loses_the_form_and_says_so(
