@@ -49,6 +49,7 @@ def test_upgrades_under_load_drop_no_request(gateway: Any, browser: Any, upstrea
     """Twice: from the first program, and from one that took over itself; the second one with other workers."""
     cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     outcomes: list[Any] = []
+    counted = 0.0
     slow = [threading.Thread(target=begin, args=(gateway, cookie, outcomes), daemon=True) for _ in range(SLOW)]
     with Load(gateway, browser.cookies, clients=CLIENTS, strangers=STRANGERS, seed=13) as load:
         for number, workers in enumerate(("workers: 2", "workers: 3")):
