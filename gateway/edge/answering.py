@@ -486,9 +486,8 @@ class Answering(ABC):
         x.sent += len(data)
         piece = b"%x\r\n%b\r\n" % (len(data), data) if x.chunked else data
         if x.phase is Phase.RELEASED:
-            self.deadline = monotonic() + (
-                x.snapshot.wire.write_timeout_s if self._write_paused else self._idle_timeout(x)
-            )
+            if not self._write_paused:  # attack: a byte taken now and then is not progress
+                self.deadline = monotonic() + self._idle_timeout(x)
             self._write(x, piece)
             if self._write_paused and x.upstream is not None:
                 x.upstream.pause_reading()

@@ -40,7 +40,6 @@ MEMO_BLOCK_BYTES: Final = 2048
 WRITE_BUFFER_BYTES: Final = 128 * 1024
 
 _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+").sub
-_BARE_LF: Final = re.compile(rb"(?<!\r)\n").search
 _NO_FIELDS: Final = Fields()
 _VERSIONS: Final = (b"1.0", b"1.1")
 
@@ -174,16 +173,18 @@ class Http1Connection(Answering):
 
     def _read_head(self, buffer: bytes) -> None:
         wire = self._worker.snapshot.wire
+        seen = len(self._buffer)  # attack: a head byte by byte, each of which costs a look at all before it
         if buffer.startswith(b"\r\n"):  # RFC 9112 §2.2: empty lines before the request line
             buffer = _EMPTY_LINES(b"", buffer)
-        end = buffer.find(b"\r\n\r\n")
+            seen = 0
+        end = buffer.find(b"\r\n\r\n", max(0, seen - 3))
         if end < 0:
             if not self._buffer and buffer:
                 self.deadline = monotonic() + wire.head_timeout_s
             self._buffer = buffer
             if len(buffer) > wire.max_head:
                 self._refuse_head(too_large(buffer))
-            elif _BARE_LF(buffer):
+            elif buffer.count(b"\n", seen) != buffer.count(b"\r\n", max(0, seen - 1)):  # a bare LF
                 self._refuse_head(Reason.MALFORMED_HEAD)
             return
         if end + 4 > wire.max_head:
