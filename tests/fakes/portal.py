@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from typing import SupportsIndex
 
 Answer = Callable[["Portal", bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -18,8 +19,8 @@ class _Tapped(asyncio.StreamReader):
         super().__init__(limit=1 << 20)
         self._heard = heard
 
-    def feed_data(self, data: bytes) -> None:
-        self._heard += data
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        self._heard.extend(data)
         super().feed_data(data)
 
 
