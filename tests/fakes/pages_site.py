@@ -169,8 +169,7 @@ class Browser:
         headers: list[tuple[str, str]] | None = None,
         interrupted: Interrupted | None = None,
     ) -> Answer:
-        envelope = self.envelope(interrupted) if interrupted is not None else self.envelope()
-        fields = [(ENVELOPE_FIELD, envelope), ("User-Agent", self.user_agent), *(headers or [])]
+        fields = [(ENVELOPE_FIELD, self.envelope(interrupted)), ("User-Agent", self.user_agent), *(headers or [])]
         if self.jar and not any(name == "Cookie" for name, _ in fields):
             fields.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self.jar.items())))
         if body is not None and not any(name == "Content-Type" for name, _ in fields):

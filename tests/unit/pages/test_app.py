@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, pack_envelope
+from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, Interrupted, pack_envelope
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.pages.app import Dependencies, create_app
 from gateway.store.accounts import Client
@@ -64,7 +64,11 @@ def _envelope(**changes: Any) -> str:
     ids=range(12),
 )
 async def test_without_exactly_one_sound_envelope_nothing_is_served(browser: Browser, lines: list[str]) -> None:
-    browser.envelope = lambda: lines[0] if lines else ""  # type: ignore[method-assign]
+
+    def envelope(_: Interrupted | None = None) -> str:
+        return lines[0] if lines else ""
+
+    browser.envelope = envelope  # type: ignore[method-assign]
     for target in ("/.gateway/login", "/.gateway/nothing", LOOK.style.path):
         answer = await browser.send("GET", target, headers=[(ENVELOPE_FIELD, line) for line in lines[1:]])
         assert answer.status == 400
