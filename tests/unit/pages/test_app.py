@@ -65,7 +65,7 @@ def _envelope(**changes: Any) -> str:
 )
 async def test_without_exactly_one_sound_envelope_nothing_is_served(browser: Browser, lines: list[str]) -> None:
 
-    def envelope(_: Interrupted | None = None) -> str:
+    def envelope(interrupted: Interrupted | None = None) -> str:  # noqa: ARG001 - the fake's shape
         return lines[0] if lines else ""
 
     browser.envelope = envelope  # type: ignore[method-assign]
