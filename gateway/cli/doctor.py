@@ -91,6 +91,19 @@ def _configuration(validated: Validated) -> Iterator[Finding]:
                 f"certificate of {certificate.listener}",
                 f"{certificate.file} is self-signed: browsers warn, and people learn to ignore it",
             )
+    for index, listener in enumerate(settings.listen):
+        if listener.asks_clients and listener.asks_clients.crl is None:
+            yield Finding(
+                "weak",
+                f"listen[{index}].client_certificates",
+                "there is no crl: a certificate that was stolen stays good until it ends",
+            )
+    if "OPENSSL_CONF" in os.environ and any(listener.tls for listener in settings.listen):
+        yield Finding(
+            "weak",
+            "OPENSSL_CONF",
+            "is set and replaces what the gateway tells OpenSSL; set Groups to curves in it (docs/tls.md)",
+        )
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,12 @@ def test_a_missing_file_is_an_error_and_no_traceback(tmp_path: Path) -> None:
     done = check(tmp_path)
     assert done.exit_code == 2
     assert done.stderr.strip() == "gateway.yaml: does not exist"
+
+
+def test_each_certificate_is_listed_with_what_it_covers_and_its_end(directory: Path) -> None:
+    done = check(directory)
+    assert re.search(r"config/tls/cert\.pem \(default\): localhost; EC secp256r1; ends \d{4}-\d\d-\d\d", done.stdout)
+    (certificate,) = json.loads(check(directory, "--json").stdout)["certificates"]
+    assert certificate["names"] == ["localhost"]
+    assert certificate["default"] is True
+    assert certificate["not_after"] > certificate["not_before"] > 0

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 
 from gateway.cli import doctor as module
@@ -84,3 +85,18 @@ def test_findings_can_be_json(directory: Path) -> None:
 
 def test_the_file_system_of_a_path_is_the_one_mounted_nearest() -> None:
     assert module._file_system(Path("/proc/self")) == "proc"
+
+
+def test_what_weakens_tls_is_said(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / "config" / "tls" / "clients.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    change(
+        directory / "gateway.yaml",
+        "key: config/tls/key.pem}",
+        "key: config/tls/key.pem}\n    client_certificates: {mode: optional, ca: config/tls/clients.pem}",
+    )
+    monkeypatch.delenv("OPENSSL_CONF", raising=False)
+    said = doctor(directory).output
+    assert "listen[0].client_certificates: there is no crl" in said
+    assert "OPENSSL_CONF" not in said
+    monkeypatch.setenv("OPENSSL_CONF", "/etc/ssl/openssl.cnf")
+    assert "OPENSSL_CONF: is set" in doctor(directory).output
