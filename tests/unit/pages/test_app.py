@@ -17,7 +17,14 @@ from gateway.store.executor import OverloadedError, store_executor
 from gateway.store.kept import KeptForms
 from tests.fakes.pages_site import LOOK, PASSWORD, Browser, Site
 
-PAGES = ["/.gateway/login", "/.gateway/mfa", "/.gateway/logout", "/.gateway/account", "/.gateway/enrol"]
+PAGES = [
+    "/.gateway/login",
+    "/.gateway/mfa",
+    "/.gateway/logout",
+    "/.gateway/account",
+    "/.gateway/enrol",
+    "/.gateway/kept",
+]
 WHOLE = [
     "/.gateway/account",
     "/.gateway/account/password",
@@ -25,6 +32,7 @@ WHOLE = [
     "/.gateway/enrol",
     "/.gateway/mfa",
     "/.gateway/logout",
+    "/.gateway/kept",
 ]
 
 
@@ -65,7 +73,7 @@ def _envelope(**changes: Any) -> str:
 )
 async def test_without_exactly_one_sound_envelope_nothing_is_served(browser: Browser, lines: list[str]) -> None:
 
-    def envelope(interrupted: Interrupted | None = None) -> str:  # noqa: ARG001 - the fake's shape
+    def envelope(interrupted: Interrupted | None = None) -> str:
         return lines[0] if lines else ""
 
     browser.envelope = envelope  # type: ignore[method-assign]

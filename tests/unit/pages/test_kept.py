@@ -95,6 +95,18 @@ async def test_the_page_that_offers_a_form_has_no_script_and_may_send_to_this_or
     assert page.headers["Cache-Control"] == "no-store"
 
 
+async def test_the_question_comes_first_and_no_key_too_many_answers_it(browser: Browser) -> None:
+    await interrupt(browser)
+    await browser.sign_in()
+    text = (await browser.get(KEPT_PAGE, **DOCUMENT)).text
+    assert text.count("<h1") == 1
+    assert text.index("Send your form now?") < text.index('form="send"') < text.index("<table")
+    assert "autofocus" not in text
+    assert 'aria-labelledby="sent"' in text
+    assert text.count('<th scope="row">') == 5
+    assert '<td><span class="soft">not shown</span></td>' in text
+
+
 async def test_another_person_in_the_same_browser_never_sees_it(site: Site, browser: Browser) -> None:
     site.add_user("mallory")
     await browser.sign_in()
