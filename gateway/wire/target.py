@@ -265,17 +265,15 @@ def aliases(path: str) -> set[str]:
     and with what follows a script as the path (`/index.php/admin`). Unlike `readings` these are
     ordinary in themselves: only a narrower route hiding behind one of them makes it ambiguous.
     """
-    found: set[str] = set()
-    before, _, name = path.rstrip("/").rpartition("/")
-    if "." in name[1:]:
-        found.add(f"{before}/{name[: name.rindex('.')]}")
-        found.add(f"{before}/{name[: name.index('.', 1)]}")
-        if _INDEX.fullmatch(name) is not None:
-            found.add(before + "/")
     script = _SCRIPT.match(path)
-    if script is not None:
-        rest = path[script.end() :]
-        found.update((rest, script[1] + rest))
+    found = set() if script is None else {path[script.end() :], script[1] + path[script.end() :]}
+    for text in (path, *found):
+        before, _, name = text.rstrip("/").rpartition("/")
+        if "." in name[1:]:
+            found.add(f"{before}/{name[: name.rindex('.')]}")
+            found.add(f"{before}/{name[: name.index('.', 1)]}")
+            if _INDEX.fullmatch(name) is not None:
+                found.add(before + "/")
     return found
 
 

@@ -40,7 +40,7 @@ def passes(table: PolicyTable, path: str, method: str = "GET") -> bool:
     "path",
     [
         "/admin.json", "/Admin.JSON", "/admin.css", "/admin.en.html", "/admin.a.b.c", "/admin.json/", "/admin%252Ejson", "/admin.json;x", "/%EF%BD%81dmin.xml", "/admin/index.php",
-        "/closed.json", "/index.php/admin", "/app/index.php/admin", "/index.php/closed/x", "/x.aspx/admin", "/INDEX.PHP/ADMIN",
+        "/closed.json", "/index.php/admin", "/index.php/admin.json", "/app/index.php/admin", "/index.php/closed/x", "/x.aspx/admin", "/INDEX.PHP/ADMIN",
     ],
 )  # fmt: skip
 def test_another_name_of_a_narrower_route_is_refused(path: str) -> None:
