@@ -24,7 +24,7 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that had to hold."""
 
     name: str
-    """`host`, `path`, `method`, `public`, `session`, `factor`, `tenant`, `deny`, `role` or `when`."""
+    """`host`, `path`, `method`, `certificate`, `public`, `session`, `factor`, `tenant`, `deny`, `role` or `when`."""
     outcome: Outcome
     """`unknown`: it could not be found out, which refuses like a miss."""
     detail: str
@@ -100,6 +100,10 @@ def _person(
 ) -> Iterator[Criterion]:
     """Explain who asks and what the route says about them."""
     route, rule = match.route, match.rule
+    if route.client_certificate == "required":
+        yield Criterion(
+            name="certificate", outcome="hit", detail="the connection needs a certificate, which is taken for shown here"
+        )
     if route.public:
         yield Criterion(name="public", outcome="hit", detail="the route is public: nobody is asked who they are")
         return

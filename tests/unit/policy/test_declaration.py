@@ -29,6 +29,7 @@ def test_every_option_of_a_route_arrives(compiled: Callable[..., PolicyTable]) -
     cache: portal
     allow_encoded_slash: true
     allow_service_worker: true
+    client_certificate: required
     max_body: 25MiB
     timeout: {response: 2m}
     unsafe_without_mfa: true"""
@@ -50,6 +51,7 @@ def test_every_option_of_a_route_arrives(compiled: Callable[..., PolicyTable]) -
         False,
     )
     assert (route.max_body_bytes, route.response_timeout_s) == (25 << 20, 120.0)
+    assert route.client_certificate == "required"
     assert route.source == "policies/p.yaml:4:5"
 
 
@@ -108,6 +110,8 @@ def test_a_route_that_names_no_action_leaves_it_to_the_method(compiled: Callable
         ("audit: {durability: strict+remote}", "7:25: the durability strict+remote is not built yet; use strict"),
         ("audit: {}", "7:12: the key 'durability' is missing"),
         ("authorization: none", "7:20: 'none' is not one of gateway, portal, drop"),
+        ("client_certificate: true", "7:25: expected text, found true; quote it"),
+        ("client_certificate: off", "7:25: 'off' is not one of optional, required"),
         ("cache: public", "7:12: 'public' is not one of no-store, portal"),
         ("allow_encoded_slash: yes", "7:26: expected true or false, found 'yes'"),
         ("allow_service_worker: 1", "7:27: expected true or false, found the number 1"),

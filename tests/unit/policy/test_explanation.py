@@ -25,6 +25,11 @@ routes:
       - {roles: [client], when: 'session.mfa_age < duration("12h") && network.is_in("10.0.0.0/8")'}
       - {roles: [auditor], tenants: [zeta]}
       - {roles: [auditor], when: 'request.secure || user.name == "root"'}
+  - name: device
+    match: {path: "/device", methods: [GET]}
+    upstream: portal
+    public: true
+    client_certificate: required
   - name: closed
     match: {path: "/closed", methods: [GET]}
     upstream: portal
@@ -80,6 +85,15 @@ def test_a_method_that_is_not_listed_names_those_that_are(shown: Callable[..., l
 
 def test_a_public_route_asks_no_further(shown: Callable[..., list[tuple[str, str, str]]]) -> None:
     assert shown("/static/x", None)[3:] == [("hit", "public", "the route is public: nobody is asked who they are")]
+
+
+def test_a_certificate_that_the_connection_needs_is_named_and_taken_for_shown(
+    shown: Callable[..., list[tuple[str, str, str]]],
+) -> None:
+    assert [(outcome, name) for outcome, name, _ in shown("/device", None)][-2:] == [
+        ("hit", "certificate"),
+        ("hit", "public"),
+    ]
 
 
 def test_nobody_signed_in_is_a_miss(shown: Callable[..., list[tuple[str, str, str]]]) -> None:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import trustme
 
 from gateway.exchange.errors import ConfigurationError
 from gateway.server.bundle import read_bundle
@@ -133,3 +134,50 @@ def test_tls_contexts_refuse_what_is_older_than_asked_for(directory: Path) -> No
     context = read_and_validate(directory / "gateway.yaml").tls["127.0.0.1:8443"].context
     assert context.minimum_version is ssl.TLSVersion.TLSv1_3
     assert context.options & ssl.OP_NO_RENEGOTIATION
+
+
+CLIENTS = """key: tls/key.pem}
+    client_certificates: {ca: tls/clients.pem, map: [{san_dns: a.test, user: alice, tenant: main, roles: [%s]}]}"""
+
+
+def test_what_policies_and_listeners_say_of_certificates_must_fit(directory: Path) -> None:
+    policy = directory / "policies" / "portal.yaml"
+    replace(policy, "upstream: portal", "upstream: portal\n    client_certificate: required")
+    (found,) = errors(directory)
+    assert found.startswith("policies/portal.yaml:5:")
+    assert found.endswith("no listener has client_certificates, so nobody could show one")
+    (directory / "tls" / "clients.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    replace(directory / "gateway.yaml", "key: tls/key.pem}", CLIENTS % "clint")
+    (found,) = errors(directory)
+    assert found == (
+        "listen[0].client_certificates.map[0].roles: no policy declares the role clint; did you mean 'client'?"
+    )
+    replace(directory / "gateway.yaml", "clint", "client")
+    validated = read_and_validate(directory / "gateway.yaml")
+    assert validated.tls["127.0.0.1:8443"].people
+    replace(directory / "gateway.yaml", "tenant: main", "tenant: mian")
+    (found,) = errors(directory)
+    assert found.startswith("gateway.yaml:6:")
+    assert found.endswith("the tenant mian does not exist; did you mean 'main'?")
+
+
+def test_an_authority_or_revocation_list_that_cannot_be_read_is_said_by_name(directory: Path) -> None:
+    replace(directory / "gateway.yaml", "key: tls/key.pem}", CLIENTS % "client")
+    assert errors(directory) == ["tls/clients.pem: does not exist"]
+    (directory / "tls" / "clients.pem").write_text("nothing")
+    replace(directory / "gateway.yaml", "ca: tls/clients.pem", "ca: tls/clients.pem, crl: tls/gone.pem")
+    assert errors(directory) == ["tls/gone.pem: does not exist"]
+    replace(directory / "gateway.yaml", ", crl: tls/gone.pem", "")
+    assert errors(directory) == ["listen[0].tls: tls/clients.pem: holds no certificate that can be read (PEM)"]
+
+
+def test_edges_alone_get_certificates_and_authorities(directory: Path) -> None:
+    (directory / "tls" / "clients.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    replace(directory / "gateway.yaml", "key: tls/key.pem}", CLIENTS % "client")
+    bundle, _ = read_bundle(directory / "gateway.yaml")
+    assert bundle.narrow("edge").client_authorities
+    for kind in ("pages", "audit"):
+        narrowed = bundle.narrow(kind)  # type: ignore[arg-type]  # one of the kinds
+        assert not narrowed.certificates
+        assert not narrowed.client_authorities
+        assert validate(narrowed, now=time.time()).tls == {}
