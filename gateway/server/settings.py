@@ -869,6 +869,11 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     for index, listener in enumerate(settings.listen):
         if listener.proxy_protocol and not settings.trusted_proxies:
             yield ("listen", index, "proxy_protocol"), "needs trusted_proxies: only they may send a PROXY header"
+    if "forwarded_from" in settings.model_fields_set and not settings.trusted_proxies:
+        yield ("forwarded_from",), "has no effect without trusted_proxies"
+    of_client = settings.http.max_connections_per_client
+    if of_client is not None and of_client > settings.http.max_connections:
+        yield ("http", "max_connections_per_client"), "is more than http.max_connections"
     if settings.forward_auth and not (settings.forward_auth.proxies or settings.trusted_proxies):
         yield ("forward_auth",), "name the proxies that may ask, here or in trusted_proxies"
     yield from _branding_errors(settings.branding)
