@@ -36,7 +36,7 @@ from gateway.server.control import (
 from gateway.server.settings import load_settings
 
 _READ_BYTES = 256 * 1024
-_PREDECESSOR_WAIT_S = 5.0
+_PREDECESSOR_WAIT_S = 9.0
 """For the daemon of the predecessor to let the log go: the supervisor says when it was told to."""
 _log = structlog.get_logger()
 

@@ -107,8 +107,11 @@ class Successor:
         await self._expect(Prepared, timeout_s, "was not ready")
 
     async def take_log(self) -> None:
-        """Give it the audit log and wait until it serves in all but name. Raises like `prepare`."""
+        """Have it wait for the lock of the audit log. Raises like `prepare`."""
         await self._say(LogIsFree())
+
+    async def show(self) -> None:
+        """Wait until it serves in all but name. Raises like `prepare`."""
         self.ready = await self._expect(Ready, LOG_WAIT_S, "could not open the audit log and show that it works")
 
     async def take_all(self, samples: list[Sample]) -> None:

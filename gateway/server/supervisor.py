@@ -411,8 +411,9 @@ class Supervisor:
         successor = self._candidate = await Successor.start(self._program, program, estate, descriptors)
         try:
             await successor.prepare(self.settings.upgrade.ready_timeout)
+            await successor.take_log()  # it waits for the lock already when ours lets it go
             await self._audit.hand_over(LOG_WAIT_S)
-            await successor.take_log()
+            await successor.show()
             await asyncio.gather(*(edge.share_limits(is_shared=True) for edge in self._edges))
             samples = await self._counted()
             await self._trail.stop()

@@ -76,7 +76,7 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
 
 
 class LogIsFree(msgspec.Struct, frozen=True, tag="log-is-free"):
-    """Old to new: nobody writes the audit log."""
+    """Old to new: wait for the lock of the audit log; whoever has it lets it go now."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):

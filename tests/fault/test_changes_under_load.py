@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import os
 import signal
@@ -80,9 +79,15 @@ def test_an_upgrade_that_fails_under_load_drops_no_request(
 ) -> None:
     ends = program(tmp_path / "ends", "echo it is broken >&2; exit 1")
     hangs = program(tmp_path / "hangs", "exec sleep 60")
-    gateway.edit(("audit: {", "upgrade: {ready_timeout: 2s}\naudit: {"))
-    assert gateway.cli("reload").returncode == 0
     with Load(gateway, browser.cookies, clients=CLIENTS, strangers=STRANGERS, seed=17) as load:
+        load.wait_for_progress()
+        gateway.edit(("workers: 2", "wokers: 2"))
+        done = gateway.cli("upgrade")
+        assert done.returncode == 2
+        assert "gateway.yaml:" in done.stderr
+        assert "wokers: unknown key" in done.stderr
+        gateway.edit(("wokers: 2", "workers: 2"), ("audit: {", "upgrade: {ready_timeout: 2s}\naudit: {"))
+        assert gateway.cli("reload").returncode == 0
         for path, sentence in (
             (ends, "the new program ended with status 1 before it served"),
             (hangs, "the new program was not ready within 2 s"),
@@ -91,13 +96,6 @@ def test_an_upgrade_that_fails_under_load_drops_no_request(
             done = gateway.cli("upgrade", "--program", str(path))
             assert done.returncode == 2
             assert sentence in done.stderr
-        load.wait_for_progress()
-        gateway.edit(("workers: 2", "wokers: 2"))
-        done = gateway.cli("upgrade")
-        assert done.returncode == 2
-        assert "gateway.yaml:" in done.stderr
-        assert "wokers: unknown key" in done.stderr
-        gateway.edit(("wokers: 2", "workers: 2"))
         load.wait_for_progress()
     assert gateway.ready() == (200, {})
     assert gateway.metric('gateway_upgrades_total{result="failure"}') == 3
@@ -164,11 +162,17 @@ def begin(gateway: Any, cookie: str, outcomes: list[Any]) -> None:
 
 
 def kill_in_the_gap(gateway: Any) -> None:
-    """Keep the lock of the log from the new audit process, and end the new program at that moment."""
-    with (gateway.directory / "state" / "run" / "audit.lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for pid in gateway.children("--take-over"):
-            os.kill(pid, signal.SIGKILL)
+    """Stop the new audit process when the old one begins its last file, and end the new program when the old one is gone."""
+    log, (old,) = gateway.directory / "state" / "audit", gateway.children("audit")
+    files = len(list(log.glob("*.log")))
+    while len(list(log.glob("*.log"))) == files:
+        time.sleep(0.001)
+    (new,) = gateway.children("--take-over")
+    (writer,) = gateway.children("audit", parent=new)
+    os.kill(writer, signal.SIGSTOP)
+    while lives(old):
+        time.sleep(0.001)
+    os.kill(new, signal.SIGKILL)
 
 
 def assert_nothing_was_lost(gateway: Any, load: Load, upstream: Any) -> None:

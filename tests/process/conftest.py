@@ -246,15 +246,15 @@ class Gateway:
             "localhost", self.port, timeout=20, context=context, source_address=(address, 0)
         )
 
-    def children(self, kind: str = "") -> list[int]:
-        """List the process ids of the children, or of those of one kind."""
+    def children(self, kind: str = "", *, parent: int = 0) -> list[int]:
+        """List the process ids of the children, or of those of one kind; of another parent than the first process."""
         assert self.process is not None
         found = []
         for status in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):
-                parent = int(status.read_text().rpartition(")")[2].split()[1])
+                found_parent = int(status.read_text().rpartition(")")[2].split()[1])
                 arguments = status.with_name("cmdline").read_bytes().split(b"\0")
-                if parent == self.process.pid and (not kind or kind.encode() in arguments):
+                if found_parent == (parent or self.process.pid) and (not kind or kind.encode() in arguments):
                     found.append(int(status.parent.name))
         return sorted(found)
 
