@@ -42,7 +42,7 @@ def test_each_section_to_copy_is_accepted(path: Path) -> None:
 
 def test_every_key_is_documented() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
-    documented = set(re.findall(r"^\| `([a-z_.\[\]]+)` \|", text, re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-z0-9_.\[\]]+)` \|", text, re.MULTILINE))
     assert documented == set(_keys(Settings, ""))
 
 
