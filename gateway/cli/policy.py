@@ -30,6 +30,7 @@ from gateway.policy.explanation import Criterion, Explanation, explain
 from gateway.policy.judgement import Person, parse_request
 from gateway.server.bundle import display_name, read_directory, read_text
 from gateway.server.settings import Settings
+from gateway.server.upstream import path_mappings
 from gateway.store.keyring import Keyring
 from gateway.store.records import User
 from gateway.store.sqlite import SQLiteStore
@@ -202,6 +203,7 @@ def _load() -> _Policies:
         tenants=settings.tenants.keys(),
         hosts=settings.hosts.keys(),
         mfa_required=settings.mfa.required == "always",
+        paths=path_mappings(settings.upstreams),
     )
     return _Policies(settings, base, table, warnings)
 

@@ -7,9 +7,7 @@ its upstream is judged again after it. A pure function of (host, target, method)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from gateway.audit.access import MAX_PATH_BYTES, encode_resources, encode_text
@@ -17,15 +15,25 @@ from gateway.exchange.reason import Reason
 from gateway.exchange.route import OWN_PAGES, Route
 from gateway.policy import Match, PolicyTable
 from gateway.wire.authority import Authority
-from gateway.wire.rewriting import PathMapping, below
-from gateway.wire.target import Target, is_plain, parse_target, readings
+from gateway.wire.rewriting import PathMapping
+from gateway.wire.target import Target, parse_target
 
 SERVER_WIDE: Final = "options"
 """`OPTIONS *`: asks about the gateway itself (RFC 9110 §9.3.7)."""
-INTERNAL_PAGES: Final = ("login", "mfa", "enrol", "recovery", "logout", "account", "kept", "static", "jwks.json", "csp-report")
+INTERNAL_PAGES: Final = (
+    "login",
+    "mfa",
+    "enrol",
+    "recovery",
+    "logout",
+    "account",
+    "kept",
+    "static",
+    "jwks.json",
+    "csp-report",
+)
 MEMO_ENTRIES: Final = 8192
 MEMO_TARGET_BYTES: Final = 512
-NO_MAPPINGS: Final[Mapping[str, PathMapping]] = MappingProxyType({})
 
 _LOCAL_METHODS: Final = {"jwks.json": ("GET", "HEAD", "OPTIONS"), "csp-report": ("POST",)}
 
@@ -60,10 +68,8 @@ class Resolution:
 class Resolver:
     """Resolves targets against one policy table."""
 
-    def __init__(self, table: PolicyTable, mappings: Mapping[str, PathMapping] = NO_MAPPINGS) -> None:
-        """`mappings`: of the routes, by name, whose paths are others at their upstream."""
+    def __init__(self, table: PolicyTable) -> None:
         self._table = table
-        self._mappings = mappings
         self._memo: dict[tuple[str, bytes, bytes], Resolution] = {}
         self._internal = {
             name: Route(
@@ -116,10 +122,12 @@ class Resolver:
             return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
         if not found.is_clear() or self._table.is_disguised(host, path, method.decode("ascii"), found):
             return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
-        mapping = self._mappings.get(found.route.name)
-        forwarded = self._rewritten(target, authority, mapping) if mapping is not None else b""
-        if isinstance(forwarded, Reason):
-            return self._refused(raw, forwarded, path_json)
+        mapping, forwarded = found.rule.mapping, b""
+        if mapping is not None:
+            rewritten = self._table.rewrite(host, path, mapping)
+            if isinstance(rewritten, Reason):
+                return self._refused(raw, rewritten, path_json)
+            forwarded = Target(rewritten, target.query, target.has_query, target.escapes_slash).text
         resources = encode_resources(found.route, found.resource_id())
         methods = node.methods if method == b"OPTIONS" and (node := self._table.match(host, path)) is not None else ()
         return Resolution(
@@ -136,29 +144,6 @@ class Resolver:
             mapping=mapping,
             forwarded=forwarded,
         )
-
-    def _rewritten(self, target: Target, authority: Authority, mapping: PathMapping) -> bytes | Reason:
-        """Rewrite the path, then judge it again: what the upstream may make of it must be what policy judged.
-
-        attack: `/app/..;/admin` stays on its route, and means `/admin` once `/app` is gone.
-        """
-        path = mapping.upstream(target.path)
-        if path is None:
-            return Reason.NO_ROUTE
-        rewritten = parse_target(path.encode("ascii"), authority)
-        if path.startswith("//") or isinstance(rewritten, Reason) or rewritten.path != path:
-            return Reason.AMBIGUOUS_PATH
-        if not is_plain(path):
-            node = self._table.match(authority.host, target.path)
-            variants = readings(path)
-            if variants is None:
-                return Reason.AMBIGUOUS_PATH
-            for variant in variants:
-                rest = below(mapping.add.lower(), variant.lower())
-                public = mapping.strip + rest if rest is not None else ""
-                if public.lower().startswith(OWN_PAGES) or self._table.match_folded(authority.host, public) is not node:
-                    return Reason.AMBIGUOUS_PATH
-        return Target(path, target.query, target.has_query, target.escapes_slash).text
 
     def _server_wide(self, raw: bytes) -> Resolution:
         route = Route(name="gateway.options", template="*", methods=("OPTIONS",), upstream="gateway", public=True)

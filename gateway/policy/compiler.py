@@ -17,6 +17,7 @@ from gateway.policy.conflicts import report_conflicts
 from gateway.policy.declaration import Declarations, GrantDeclaration, RouteDeclaration, read_declarations
 from gateway.policy.roles import Roles, find_cycles
 from gateway.policy.table import Grant, PolicyTable, Rule
+from gateway.wire.rewriting import PathMapping
 
 
 def compile_policy(
@@ -26,11 +27,13 @@ def compile_policy(
     tenants: Collection[str],
     hosts: Collection[str],
     mfa_required: bool = True,
+    paths: Mapping[str, PathMapping] | None = None,
 ) -> tuple[PolicyTable, list[Diagnostic]]:
     """Compile the policy files (name for messages -> text) into a table; the order of the files changes nothing.
 
     `upstreams`, `tenants` and `hosts` are what gateway.yaml configures; `mfa_required` says whether
-    everybody needs a second factor. Returns the table and the warnings.
+    everybody needs a second factor; `paths` how upstreams that other paths than the public ones know rewrite them.
+    Returns the table and the warnings.
 
     Raises:
         DocumentError: with every error of every file.
@@ -39,7 +42,7 @@ def compile_policy(
     findings: list[Diagnostic] = []
     declared = Declarations()
     readable = _read_files(files, declared, findings)
-    compiler = _Compiler(declared, upstreams, tenants, hosts, mfa_required=mfa_required)
+    compiler = _Compiler(declared, upstreams, tenants, hosts, mfa_required=mfa_required, paths=paths or {})
     rules = compiler.compile(all_files=readable)
     errors = {finding for finding in findings if finding.severity == "error"}
     if errors:
@@ -88,12 +91,14 @@ class _Compiler:
         hosts: Collection[str],
         *,
         mfa_required: bool,
+        paths: Mapping[str, PathMapping],
     ) -> None:
         self._declared = declared
         self._upstreams = upstreams
         self._tenants = tenants
         self._hosts = hosts
         self._mfa_required = mfa_required
+        self._paths = paths
         self._conditions = ConditionCompiler()
         self.roles = Roles({})
 
@@ -157,7 +162,18 @@ class _Compiler:
             grants=tuple(grants),
             source=str(declared.verdict),
             mfa_required=self._mfa_required,
+            mapping=self._mapping(declared),
         )
+
+    def _mapping(self, declared: RouteDeclaration) -> PathMapping | None:
+        """Say how the path is rewritten: as the route says, else as its upstream does."""
+        route = declared.route
+        mapping = self._paths.get(route.upstream)
+        if route.strip_prefix is not None or route.add_prefix is not None:
+            mapping = PathMapping(route.strip_prefix or "", route.add_prefix or "")
+        if mapping is not None and not _reaches_below(route.template, mapping.strip):
+            declared.template_place.fail(f"no path of this template is at or under the strip_prefix {mapping.strip}")
+        return mapping
 
     def _grant(self, declared: GrantDeclaration, route: RouteDeclaration, known_roles: Collection[str] | None) -> Grant:
         for role, place in declared.roles.items():
@@ -191,6 +207,20 @@ class _Compiler:
                 role.place.warn(
                     f"the role {role.name!r} is never granted anything: no route allows it or a role it includes"
                 )
+
+
+def _reaches_below(template: str, prefix: str) -> bool:
+    """Tell whether some path of the template is at or under the prefix."""
+    segments = template.split("/")[1:]
+    for index, literal in enumerate(prefix.split("/")[1:]):
+        if index >= len(segments):
+            return False
+        segment = segments[index]
+        if segment == "**":
+            return True
+        if segment not in (literal, "*") and not segment.startswith("{"):
+            return False
+    return True
 
 
 def _refuse_idle_grants(declared: list[GrantDeclaration], grants: list[Grant]) -> None:

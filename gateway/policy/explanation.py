@@ -24,7 +24,7 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that had to hold."""
 
     name: str
-    """`host`, `path`, `method`, `certificate`, `public`, `session`, `factor`, `tenant`, `deny`, `role` or `when`."""
+    """`host`, `path`, `method`, `upstream`, `certificate`, `public`, `session`, `factor`, `tenant`, `deny`, `role` or `when`."""
     outcome: Outcome
     """`unknown`: it could not be found out, which refuses like a miss."""
     detail: str
@@ -93,6 +93,12 @@ def _place(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, reason: R
             else f"{facts.method} is not one of {', '.join(node.methods)}"
         )
         yield Criterion(name="method", outcome=_hit(found), detail=detail)
+        mapping = node.rules[facts.method].mapping if found else None
+        if mapping is not None:
+            rewritten = table.rewrite(facts.host, facts.path, mapping)
+            known = not isinstance(rewritten, Reason)
+            detail = f"is {rewritten} there" if known else f"is not under {mapping.strip}, which is stripped"
+            yield Criterion(name="upstream", outcome=_hit(known), detail=f"{facts.path} {detail}")
 
 
 def _person(
@@ -102,7 +108,9 @@ def _person(
     route, rule = match.route, match.rule
     if route.client_certificate == "required":
         yield Criterion(
-            name="certificate", outcome="hit", detail="the connection needs a certificate, which is taken for shown here"
+            name="certificate",
+            outcome="hit",
+            detail="the connection needs a certificate, which is taken for shown here",
         )
     if route.public:
         yield Criterion(name="public", outcome="hit", detail="the route is public: nobody is asked who they are")

@@ -111,6 +111,10 @@ def judge(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, person: Pe
         return _refused(Reason.AMBIGUOUS_PATH)
     if not match.is_clear() or table.is_disguised(facts.host, facts.path, facts.method, match):
         return _refused(Reason.AMBIGUOUS_PATH)
+    if match.rule.mapping is not None:
+        rewritten = table.rewrite(facts.host, facts.path, match.rule.mapping)
+        if isinstance(rewritten, Reason):
+            return _refused(rewritten)
     session = person.session(facts, now) if person else None
     decision = table.decide(match, session, facts, now)
     tenant = hosts[facts.host]

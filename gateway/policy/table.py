@@ -20,7 +20,8 @@ from gateway.exchange.session import Owed, Session
 from gateway.policy.condition import Circumstances, Condition, Facts
 from gateway.policy.roles import Roles
 from gateway.policy.template import Template
-from gateway.wire.target import aliases, is_clear, is_plain, readings
+from gateway.wire.rewriting import PathMapping, below
+from gateway.wire.target import aliases, is_canonical, is_clear, is_plain, readings
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -75,6 +76,7 @@ class Rule:
         "_still",
         "asks",
         "grants",
+        "mapping",
         "needs_mfa",
         "parameters",
         "public",
@@ -85,13 +87,22 @@ class Rule:
     )
 
     def __init__(
-        self, *, route: Route, template: Template, grants: tuple[Grant, ...], source: str, mfa_required: bool
+        self,
+        *,
+        route: Route,
+        template: Template,
+        grants: tuple[Grant, ...],
+        source: str,
+        mfa_required: bool,
+        mapping: PathMapping | None = None,
     ) -> None:
         """Bind `grants` to `route`; `source` is the place of `public`, `allow` or `deny`."""
         self.route = route
         self.template = template
         self.grants = grants
         self.parameters = template.parameters
+        self.mapping = mapping
+        """How the path at the upstream differs from the public one; None = it does not."""
         self.asks = any(grant.condition is not None for grant in grants)
         """Some grant has a condition: `decide` looks at the facts."""
         self.public = Decision(allowed=True, reason=Reason.PUBLIC, rule=source) if route.public else None
@@ -361,6 +372,32 @@ class PolicyTable:
                 if narrower is None or not narrower.opens_like(rule):
                     return True
         return False
+
+    def rewrite(self, host: str, path: str, mapping: PathMapping) -> str | Reason:
+        """Rewrite a canonical path for its upstream, and judge it again: what the upstream may make of it must be what was judged.
+
+        Returns NO_ROUTE for a path that is not under the prefix which is stripped, AMBIGUOUS_PATH for one that could
+        be read as a path outside the prefix that is added, or as the path of another route.
+
+        attack: `/app/..;/admin` stays on its route, and means `/admin` once `/app` is gone.
+        """
+        rewritten = mapping.upstream(path)
+        if rewritten is None:
+            return Reason.NO_ROUTE
+        if rewritten.startswith("//") or not is_canonical(rewritten):
+            return Reason.AMBIGUOUS_PATH
+        if is_plain(rewritten):
+            return rewritten
+        variants = readings(rewritten)
+        if variants is None:
+            return Reason.AMBIGUOUS_PATH
+        node = self.match(host, path)
+        for variant in variants:
+            rest = below(mapping.add.lower(), variant.lower())
+            public = mapping.strip + rest if rest is not None else ""
+            if public.lower().startswith(OWN_PAGES) or self.match_folded(host, public) is not node:
+                return Reason.AMBIGUOUS_PATH
+        return rewritten
 
     def resolve(self, host: str, path: str, method: str) -> Match | Reason:
         """Find the route of a request: NO_ROUTE, METHOD_NOT_ALLOWED, or the route and its path parameters."""

@@ -19,7 +19,7 @@ from gateway.pages.errors import ERROR_PAGE_CSP, FRAMED_PAGE_CSP, error_page
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
 from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
-from gateway.server.upstream import IDENTITY_FIELDS, build_upstream, path_mappings
+from gateway.server.upstream import IDENTITY_FIELDS, build_upstream
 from gateway.server.validate import Validated
 from gateway.store.keyring import Keyring
 from gateway.wire.forwarded import TrustedProxies
@@ -42,7 +42,7 @@ def build_snapshot(
     return Snapshot(
         version=validated.bundle.digest,
         policy=validated.table,
-        resolver=Resolver(validated.table, path_mappings(settings.upstreams, validated.table)),
+        resolver=Resolver(validated.table),
         hosts=settings.hosts,
         issuer=str(settings.public_url),
         public_port=settings.public_url.port,

@@ -17,8 +17,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.edge.snapshot import BreakerRules, EjectionRules, HealthCheck, Server, Upstream
-from gateway.exchange.route import Route
-from gateway.policy import PolicyTable
 from gateway.server.bundle import Bundle, CertificateBytes
 from gateway.server.fields import UnixSocket
 from gateway.server.settings import Server as ServerSettings
@@ -181,37 +179,10 @@ def _breaker(settings: UpstreamSettings) -> BreakerRules | None:
     return BreakerRules(ratio=own.ratio, requests=own.requests, window_s=own.window, open_s=own.open)
 
 
-def path_mappings(upstreams: Mapping[str, UpstreamSettings], table: PolicyTable) -> dict[str, PathMapping]:
-    """Say how the path of each route is rewritten; routes whose path stays as it is are left out."""
-    mappings = {name: _mapping(route, upstreams[route.upstream]) for name, route in table.routes.items()}
-    return {name: mapping for name, mapping in mappings.items() if mapping is not None}
-
-
-def path_errors(upstreams: Mapping[str, UpstreamSettings], table: PolicyTable) -> list[str]:
-    """Find the routes of which no path is under the prefix that is stripped: they could not answer anything."""
-    return [
-        f"{table.routes[name].source}: no path of {table.routes[name].template} is at or under the strip_prefix {mapping.strip}"
-        for name, mapping in path_mappings(upstreams, table).items()
-        if not _reaches_below(table.routes[name].template, mapping.strip)
-    ]
-
-
-def _mapping(route: Route, upstream: UpstreamSettings) -> PathMapping | None:
-    if route.strip_prefix is not None or route.add_prefix is not None:
-        return PathMapping(route.strip_prefix or "", route.add_prefix or "")
-    if upstream.path is None:
-        return None
-    return PathMapping(upstream.path.strip_prefix or "", upstream.path.add_prefix or "")
-
-
-def _reaches_below(template: str, prefix: str) -> bool:
-    segments = template.split("/")[1:]
-    for index, literal in enumerate(prefix.split("/")[1:]):
-        if index >= len(segments):
-            return False
-        segment = segments[index]
-        if segment == "**":
-            return True
-        if segment not in (literal, "*") and not segment.startswith("{"):
-            return False
-    return True
+def path_mappings(upstreams: Mapping[str, UpstreamSettings]) -> dict[str, PathMapping]:
+    """Say which upstreams know other paths than the public ones; a route may say something else."""
+    return {
+        name: PathMapping(upstream.path.strip_prefix or "", upstream.path.add_prefix or "")
+        for name, upstream in upstreams.items()
+        if upstream.path is not None
+    }

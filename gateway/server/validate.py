@@ -22,7 +22,7 @@ from gateway.server.bundle import Bundle, read_bundle
 from gateway.server.fields import parse_host, parse_origin
 from gateway.server.settings import Settings, load_settings
 from gateway.server.tls import Certificate, build_tls, certificate_warnings
-from gateway.server.upstream import client_context, path_errors
+from gateway.server.upstream import client_context, path_mappings
 from gateway.store.keyring import Keyring
 
 
@@ -59,11 +59,11 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
                 tenants=settings.tenants.keys(),
                 hosts=settings.hosts.keys(),
                 mfa_required=settings.mfa.required == "always",
+                paths=path_mappings(settings.upstreams),
             )
             warnings += [f"{found.path}:{found.line}:{found.column}: {found.message}" for found in findings]
             errors += _failed_cases(bundle, settings, table, now)
             errors += _certificate_errors(settings, table)
-            errors += path_errors(settings.upstreams, table)
         except DocumentError as error:
             errors += error.diagnostics
     if bundle.logo is not None:

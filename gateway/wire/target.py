@@ -126,6 +126,11 @@ def _canonical(path: str) -> str | None:
     return remove_dot_segments(decoded)
 
 
+def is_canonical(path: str) -> bool:
+    """True if `parse_target` would leave the path as it is."""
+    return _PLAIN(path) is not None or _canonical(path) == path
+
+
 def _unescape_unreserved(found: re.Match[str]) -> str:
     character = chr(int(found[1], 16))
     return character if character in _UNRESERVED else found[0].upper()

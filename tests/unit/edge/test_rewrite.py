@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from gateway.edge.resolve import Resolver
 from gateway.exchange.reason import Reason
 from gateway.policy import PolicyTable, compile_policy
+from gateway.policy.judgement import judge, parse_request
 from gateway.wire.authority import parse_authority
 from gateway.wire.rewriting import PathMapping
 from gateway.wire.target import readings
+from tests.unit.edge.conftest import POLICY as EDGE_POLICY
 from tests.unit.edge.conftest import Edge, Reply
 
 POLICY = """
@@ -22,27 +24,27 @@ routes:
   - {name: root, match: {path: "/**", methods: [GET]}, upstream: portal, public: true}
   - {name: app, match: {path: "/app/**", methods: [GET, POST]}, upstream: portal, public: true, allow_encoded_slash: true}
   - {name: admin, match: {path: "/app/admin/**", methods: [GET]}, upstream: portal, deny: true}
-  - {name: plain, match: {path: "/plain/**", methods: [GET]}, upstream: portal, public: true}
+  - {name: plain, match: {path: "/plain/**", methods: [GET]}, upstream: plain, public: true}
 """
 AUTHORITY = parse_authority(b"127.0.0.1")
 assert AUTHORITY is not None
 STRIP, ADD, BOTH = PathMapping("/app", ""), PathMapping("", "/v2"), PathMapping("/app", "/v2/api")
 
 
-def table() -> PolicyTable:
+def compiled(text: str, mapping: PathMapping | None) -> PolicyTable:
     made, _ = compile_policy(
-        {"policies/test.yaml": POLICY}, upstreams=["portal"], tenants=[], hosts=["127.0.0.1"], mfa_required=True
-    )
+        {"policies/test.yaml": text}, upstreams=["portal", "plain"], tenants=[], hosts=["127.0.0.1"],
+        paths={"portal": mapping} if mapping is not None else {},
+    )  # fmt: skip
     return made
 
 
-TABLE = table()
+TABLES = {mapping: compiled(POLICY, mapping) for mapping in (STRIP, ADD, BOTH)}
 
 
-def forwarded(target: bytes, mapping: PathMapping, *routes: str) -> bytes | Reason:
+def forwarded(target: bytes, mapping: PathMapping) -> bytes | Reason:
     assert AUTHORITY is not None
-    resolver = Resolver(TABLE, dict.fromkeys(routes or ("root", "app", "admin"), mapping))
-    found = resolver.resolve(AUTHORITY, target, b"GET")
+    found = Resolver(TABLES[mapping]).resolve(AUTHORITY, target, b"GET")
     return found.refusal if found.refusal is not None else found.forwarded or found.text
 
 
@@ -117,12 +119,10 @@ routes:
   - {name: root, match: {path: "/**", methods: [GET]}, upstream: portal, public: true}
   - {name: secret, match: {path: "/app/secret", methods: [GET]}, upstream: portal, deny: true}
 """
-    made, _ = compile_policy(
-        {"policies/test.yaml": policy}, upstreams=["portal"], tenants=[], hosts=["127.0.0.1"], mfa_required=True
-    )
     target = b"/app/..;/secret"
-    assert Resolver(made).resolve(AUTHORITY, target, b"GET").refusal is None, "one route, however it is read"
-    rewritten = Resolver(made, {"root": STRIP}).resolve(AUTHORITY, target, b"GET")
+    plain = Resolver(compiled(policy, None)).resolve(AUTHORITY, target, b"GET")
+    assert plain.refusal is None, "one route, however it is read"
+    rewritten = Resolver(compiled(policy, STRIP)).resolve(AUTHORITY, target, b"GET")
     assert rewritten.refusal is Reason.AMBIGUOUS_PATH
 
 
@@ -140,12 +140,11 @@ def test_no_reading_of_a_rewritten_path_leaves_its_prefix_or_its_route(
     mapping: PathMapping, rest: str, start: str
 ) -> None:
     assert AUTHORITY is not None
-    resolver = Resolver(TABLE, dict.fromkeys(("root", "app", "admin"), mapping))
-    found = resolver.resolve(AUTHORITY, (start + rest).encode(), b"GET")
+    found = Resolver(TABLES[mapping]).resolve(AUTHORITY, (start + rest).encode(), b"GET")
     if found.refusal is not None or found.internal:
         return
     assert found.target is not None
-    node = TABLE.match("127.0.0.1", found.target.path)
+    node = TABLES[mapping].match("127.0.0.1", found.target.path)
     if found.route.name == "plain":
         return
     path = found.forwarded.decode().partition("?")[0]
@@ -153,16 +152,37 @@ def test_no_reading_of_a_rewritten_path_leaves_its_prefix_or_its_route(
     for reading in readings(path) or ():
         low = reading.lower()
         assert low == mapping.add or low.startswith(mapping.add + "/")
-        assert TABLE.match_folded("127.0.0.1", mapping.strip + reading[len(mapping.add) :]) is node
+        assert TABLES[mapping].match_folded("127.0.0.1", mapping.strip + reading[len(mapping.add) :]) is node
+
+
+@pytest.mark.parametrize(
+    "target", ["/app/a", "/app", "/other", "/app/..;/admin", "/app//evil.example/", "/app/x/..;/a"]
+)
+@pytest.mark.parametrize("mapping", [STRIP, ADD, BOTH])
+def test_what_a_person_is_told_by_explain_is_what_the_edge_does(mapping: PathMapping, target: str) -> None:
+    facts = parse_request("GET", f"https://127.0.0.1{target}")
+    verdict = judge(TABLES[mapping], {"127.0.0.1": ""}, facts, None, 0.0)
+    done = forwarded(target.encode(), mapping)
+    assert verdict.decision.reason == (done if isinstance(done, Reason) else Reason.PUBLIC)
 
 
 # through a whole edge
 
 
+def rewrite(edge: Edge, old: str, new: str) -> None:
+    """Change a text in the policy of the test's edge."""
+    assert old in EDGE_POLICY
+    table, _ = compile_policy(
+        {"policies/test.yaml": EDGE_POLICY.replace(old, new)}, upstreams=["portal"], tenants=["acme", "globex"],
+        hosts=["127.0.0.1", "globex.example"],
+    )  # fmt: skip
+    edge.change(policy=table, resolver=Resolver(table))
+
+
 @pytest.fixture
 def mapped(edge: Edge) -> Edge:
-    snapshot = edge.worker.snapshot
-    edge.change(resolver=Resolver(snapshot.policy, {"public": PathMapping("/public", "/v2")}))
+    public = "OPTIONS]}, upstream: portal, public: true"
+    rewrite(edge, public, public + ", path: {strip_prefix: /public, add_prefix: /v2}")
     return edge
 
 
@@ -202,8 +222,8 @@ async def test_the_same_answer_is_named_by_each_route_in_its_own_way(mapped: Edg
 
 
 async def test_a_redirect_after_sign_in_leads_to_the_public_path(mapped: Edge) -> None:
-    snapshot = mapped.worker.snapshot
-    mapped.change(resolver=Resolver(snapshot.policy, {"invoice": PathMapping("/invoices", "")}))
+    resource = '    resource: {type: invoice, id: "{id}"}'
+    rewrite(mapped, resource, resource + "\n    path: {strip_prefix: /invoices}")
     reply = await mapped.get("/invoices/1", fields="Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n")
     assert reply.status == 302
     assert b"return_to=/invoices/1" in reply.field("location")[0]

@@ -22,7 +22,6 @@ from gateway.edge.snapshot import EjectionRules, HealthCheck, Upstream
 from gateway.exchange.errors import ConfigurationError
 from gateway.server.bundle import read_bundle
 from gateway.server.snapshot import build_snapshot
-from gateway.server.upstream import path_mappings
 from gateway.server.validate import read_and_validate
 from gateway.wire.rewriting import PathMapping
 
@@ -133,14 +132,13 @@ def test_a_socket_knows_where_ours_are(directory: Path) -> None:
 
 
 def test_a_route_says_another_path_than_its_upstream(directory: Path) -> None:
+    (directory / "policies" / "tests" / "portal.yaml").unlink()
     configure(directory, PLAIN.replace("}", ", path: {strip_prefix: /a, add_prefix: /b}}"))
-    validated = read_and_validate(directory / "gateway.yaml")
-    assert path_mappings(validated.settings.upstreams, validated.table) == {"portal": PathMapping("/a", "/b")}
+    table = read_and_validate(directory / "gateway.yaml").table
+    assert table.rules["portal"].mapping == PathMapping("/a", "/b")
     configure(directory, "", "    path: {add_prefix: /c}\n")
-    validated = read_and_validate(directory / "gateway.yaml")
-    assert path_mappings(validated.settings.upstreams, validated.table) == {"portal": PathMapping("", "/c")}
-    resolver = build_snapshot(validated, "pages.sock").resolver
-    assert resolver._mappings == {"portal": PathMapping("", "/c")}
+    table = read_and_validate(directory / "gateway.yaml").table
+    assert table.rules["portal"].mapping == PathMapping("", "/c")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +164,7 @@ def test_a_route_of_which_no_path_is_under_the_prefix_is_an_error(directory: Pat
         read_and_validate(directory / "gateway.yaml")
     else:
         (error,) = errors(directory)
-        assert error == f"policies/portal.yaml:5:5: no path of {template} is at or under the strip_prefix /app"
+        assert error == "policies/portal.yaml:6:19: no path of this template is at or under the strip_prefix /app"
 
 
 @pytest.mark.parametrize(
