@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_stalled_handshakes_never_fill_the_worker(door: Door) -> None:
     aborted: list[int] = []
     most = BOUNDS.max_connections // HANDSHAKES_SHARE
     for number in range(most):
-        assert door.begins(number, str(number), abort=lambda number=number: aborted.append(number))
+        assert door.begins(number, str(number), abort=partial(aborted.append, number))
     assert not door.begins("new", "new")
     assert door.refused("handshakes") == 1
     assert door.begins("new", "new", 100.0 + GRACE_S)
