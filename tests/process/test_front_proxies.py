@@ -25,6 +25,8 @@ import pytest
 DEPLOY: Final = Path(__file__).parents[2] / "deploy" / "front-proxies"
 PATIENCE_S: Final = 30.0
 STYLES: Final = {"nginx": "nginx", "caddy": "forwarded", "traefik": "forwarded", "envoy": "envoy"}
+KEY: Final = "dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT: Final = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 IDENTITY: Final = ("user", "tenant", "roles", "email", "session", "assertion")
 
 SETTINGS: Final = """
@@ -63,7 +65,7 @@ routes:
 
 
 class Portal(ThreadingHTTPServer):
-    """Answers with what reached it: method, path, every field, the body."""
+    """Answers with what reached it: method, path, every field, the body; over a WebSocket too."""
 
     daemon_threads = True
 
@@ -86,6 +88,13 @@ class _PortalHandler(BaseHTTPRequestHandler):
         taken = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
         fields = [(name.lower(), value) for name, value in self.headers.items()]
         body = json.dumps({"method": self.command, "path": self.path, "fields": fields, "body": taken}).encode()
+        if self.headers.get("Upgrade") == "websocket":
+            self.wfile.write(
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n\r\n\x81\x7e" + len(body).to_bytes(2, "big") + body
+            )
+            self.close_connection = True
+            return
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -420,14 +429,38 @@ def test_the_portal_does_not_see_the_session_cookie_where_the_proxy_can_take_it_
         assert "__Host-gw=" not in seen
 
 
-def test_a_websocket_of_another_origin_is_refused(site: Site, browser: Any) -> None:
-    handshake = {
-        "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        "Origin": "https://evil.example", "Sec-Fetch-Mode": "websocket",
-    }  # fmt: skip
+def test_a_websocket_is_asked_about_with_its_origin(site: Site, browser: Any) -> None:
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     seen = len(site.portal.requests)
-    assert browser.get("/chat", handshake).status == 403
+    assert shake(site, cookie, "https://evil.example").startswith(b"HTTP/1.1 403 ")
     assert len(site.portal.requests) == seen
+    answer = shake(site, cookie, site.public_url)
+    assert answer.startswith(b"HTTP/1.1 101 "), answer
+    fields = json.loads(answer[answer.index(b"{") :])["fields"]
+    assert [value for name, value in fields if name == "x-gateway-user"] == ["alice"]
+
+
+def shake(site: Site, cookie: str, origin: str) -> bytes:
+    """Send a WebSocket handshake; returns all that comes back."""
+    connection = site.connect()
+    try:
+        connection.connect()
+        connection.sock.sendall(
+            f"GET /chat HTTP/1.1\r\nHost: localhost:{site.front.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nSec-Fetch-Mode: websocket\r\nOrigin: {origin}\r\n"
+            f"Cookie: {cookie}\r\n\r\n".encode()
+        )
+        answer = b""
+        while b"HTTP/1.1 101 " not in answer or not answer.endswith(b"}"):
+            more = connection.sock.recv(65536)
+            if not more:
+                break
+            answer += more
+            if b"\r\n\r\n" in answer and b" 101 " not in answer[:20]:
+                break
+        return answer
+    finally:
+        connection.close()
 
 
 def test_a_limit_is_answered_as_one(site: Site, browser: Any) -> None:

@@ -339,6 +339,7 @@ async def test_the_field_of_another_proxy_is_the_clients_and_refuses_cve_2026_40
         "",
         "X-Forwarded-For: 203.0.113.9\r\n",
         "X-Forwarded-Proto: http\r\n",
+        "X-Forwarded-Proto: http\r\nForwarded: for=203.0.113.9;proto=http\r\n",
         "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Proto: https\r\n",
         "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: gopher\r\n",
         "X-Forwarded-For: somebody\r\nX-Forwarded-Proto: http\r\n",
