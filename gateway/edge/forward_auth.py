@@ -77,7 +77,7 @@ def asked_about(x: Exchange, rules: ForwardAuthRules) -> tuple[Exchange, Refusal
     fields = x.fields
     client = rules.proxies.client(x.peer.ip, fields.forwarded_for, fields.forwarded_proto, fields.forwarded)
     question = None
-    if isinstance(client, Client) and b"," in client.chain:  # the asker names somebody else than itself
+    if isinstance(client, Client) and "," in client.chain:  # the asker names somebody else than itself
         question = _question(x, rules, client.scheme)
     if not isinstance(client, Client) or question is None:
         return _exchange(x, x.peer, fields, x.method, CHECK), _INVALID
