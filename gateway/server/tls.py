@@ -34,7 +34,8 @@ CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 CERTIFICATE_NOTICE_S: Final = 21 * 86400.0
 """From here on an ending certificate is a warning: three weeks, half of what ACME clients leave themselves."""
 MIN_RSA_BITS: Final = 2048  # CA/Browser Forum baseline requirements, section 6.1.5
-MIN_EC_BITS: Final = 256
+CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+"""Of keys: those that browsers know, and that `openssl.cnf` lets an edge use."""
 _MAX_NAMES_SHOWN: Final = 5
 
 
@@ -240,7 +241,7 @@ def _strength(key: object) -> tuple[str, str]:
                 raise ValueError(f"its RSA key has {key.key_size} bits; {MIN_RSA_BITS} are the least")
             return "RSA", f"RSA {key.key_size}"
         case ec.EllipticCurvePublicKey():
-            if key.key_size < MIN_EC_BITS:
+            if key.curve.name not in CURVES:
                 raise ValueError(f"its key is on {key.curve.name}; use secp256r1 or secp384r1")
             return "EC", f"EC {key.curve.name}"
         case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey():
@@ -344,6 +345,8 @@ def certificate_warnings(certificates: Sequence[Certificate], hosts: Sequence[st
             warnings.append(f"{about} ends on {moment(certificate.not_after)}; renew it")
         if certificate.not_before > now:
             warnings.append(f"{about} begins on {moment(certificate.not_before)}; browsers refuse it until then")
+        if certificate.key == "EdDSA":
+            warnings.append(f"{about} has an EdDSA key, which browsers do not know; use EC or RSA")
         if not certificate.names:
             warnings.append(f"{about} has no subject alternative name; browsers refuse it")
     for address in dict.fromkeys(certificate.listener for certificate in certificates):

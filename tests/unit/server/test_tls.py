@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -71,7 +71,6 @@ def own(
     names: tuple[str, ...] = ("portal.test",),
     begins: float = NOW - DAY,
     ends: float = NOW + 60 * DAY,
-    digest: Any = None,
 ) -> CertificateBytes:
     """Make a self-signed certificate for a key of the test's choice."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "portal.test")])
@@ -90,7 +89,9 @@ def own(
         )
     return CertificateBytes(
         name="own.pem",
-        chain=builder.sign(key, digest or SHA256()).public_bytes(Encoding.PEM),
+        chain=builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else SHA256()).public_bytes(
+            Encoding.PEM
+        ),
         key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
     )
 
@@ -254,6 +255,10 @@ def test_weak_keys_are_refused() -> None:
     assert found == "own.pem: its RSA key has 1024 bits; 2048 are the least"
     (found,) = errors(own(ec.generate_private_key(ec.SECP192R1())))
     assert found == "own.pem: its key is on secp192r1; use secp256r1 or secp384r1"
+    (found,) = errors(own(ec.generate_private_key(ec.SECP256K1())))
+    assert found == "own.pem: its key is on secp256k1; use secp256r1 or secp384r1"
+    (found,) = errors(own(dsa.generate_private_key(2048)))
+    assert found == "own.pem: its key is DSA, which TLS no longer has; use EC or RSA"
 
 
 def test_a_signature_with_sha1_is_refused(tmp_path: Path) -> None:
@@ -279,6 +284,7 @@ def test_an_ended_or_nameless_certificate_starts_with_a_warning() -> None:
     assert "renew it" in warn(own(key, ends=NOW + 3 * DAY))[0]
     assert "begins on" in warn(own(key, begins=NOW + DAY))[0]
     assert "no subject alternative name" in warn(own(key, names=()))[0]
+    assert "browsers do not know" in warn(own(ed25519.Ed25519PrivateKey.generate()))[0]
     assert warn(own(key)) == []
 
 
