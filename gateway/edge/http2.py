@@ -20,7 +20,7 @@ from gateway.edge.peer import Peer, peer_of
 from gateway.exchange.reason import Reason
 from gateway.wire.hpack_decoder import Header, HeaderBombError, HeaderDecoder, HpackError
 from gateway.wire.hpack_encoder import HeaderEncoder, KnownLines
-from gateway.wire.http2 import are_trailers, request_fields, split_head
+from gateway.wire.http2 import RequestHead, are_trailers, request_fields, split_head
 from gateway.wire.http2_frames import (
     ACK,
     CONTINUATION,
@@ -273,7 +273,8 @@ class Http2Connection(asyncio.Protocol):
             self._end(error.code, error.sentence)
         finally:
             self._in_read = False
-        self._flush()
+        if self._unsent or self._ready or not self._streams:
+            self._flush()
 
     # frames
 
@@ -544,6 +545,7 @@ class Http2Connection(asyncio.Protocol):
         wire = self._worker.snapshot.wire
         self._last_id = stream_id
         known = self._requests.get(block) if ended else None
+        changes = self._decoder.changes
         if known is None:
             headers, size = self._decode(block)
         else:
@@ -563,44 +565,44 @@ class Http2Connection(asyncio.Protocol):
         if known is not None:
             stream.begin(*known, ended=True)
             return
-        changes = self._decoder.changes
-        head = Reason.HEAD_TOO_LARGE if size > wire.max_head else None
-        request = head or self._parse(headers, ended=ended)
-        if isinstance(request, Reason):
+        method, target = _PLACEHOLDER
+        fields: Fields | Reason = Reason.HEAD_TOO_LARGE
+        if size <= wire.max_head:
+            head = split_head(headers, max_target=wire.max_target, any_scheme=self.peer.trusted)
+            if isinstance(head, Reason):
+                fields = head
+            else:
+                method, target = head.method, head.target
+                fields = self._fields_of(head, ended=ended)
+        if isinstance(fields, Reason):
             self._spend_reset("gateway")  # MadeYouReset: refusing has a price too (CVE-2025-8671)
-            method, target = _PLACEHOLDER
-            stream.refuse_head(request, method, target, ended=ended)
+            stream.refuse_head(fields, method, target, ended=ended)
             return
         if ended and len(block) <= MEMO_BLOCK_BYTES and changes == self._decoder.changes:
             if len(self._requests) >= MEMO_REQUESTS:
                 self._requests.clear()
-            self._requests[block] = request
-        stream.begin(*request, ended=ended)
+            self._requests[block] = method, target, fields
+        stream.begin(method, target, fields, ended=ended)
 
-    def _parse(self, headers: Sequence[Header], *, ended: bool) -> tuple[bytes, bytes, Fields] | Reason:
-        snapshot = self._worker.snapshot
-        wire = snapshot.wire
-        head = split_head(headers, max_target=wire.max_target, any_scheme=self.peer.trusted)
-        if isinstance(head, Reason):
-            return head
+    def _fields_of(self, head: RequestHead, *, ended: bool) -> Fields | Reason:
+        """Parse or recall the fields of a request; remembered are those of requests without a body."""
         key = (head.authority, head.regular)
-        fields = self._fields.get(key) if ended else None
-        if fields is None:
-            outcome = request_fields(
-                head.authority,
-                head.regular,
-                has_body=not ended,
-                max_fields=wire.max_fields,
-                mapped=snapshot.mapped_names,
-            )
-            if isinstance(outcome, Reason):
-                return outcome
-            fields = outcome
-            if ended:
-                if len(self._fields) >= MEMO_REQUESTS:
-                    self._fields.clear()
-                self._fields[key] = fields
-        return head.method, head.target, fields
+        known = self._fields.get(key) if ended else None
+        if known is not None:
+            return known
+        snapshot = self._worker.snapshot
+        fields = request_fields(
+            head.authority,
+            head.regular,
+            has_body=not ended,
+            max_fields=snapshot.wire.max_fields,
+            mapped=snapshot.mapped_names,
+        )
+        if ended and isinstance(fields, Fields):
+            if len(self._fields) >= MEMO_REQUESTS:
+                self._fields.clear()
+            self._fields[key] = fields
+        return fields
 
     # what streams ask for
 

@@ -115,7 +115,9 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.CODING_NOT_IMPLEMENTED: Answer(
         501, "Coding not supported", "The gateway does not support this transfer coding."
     ),
-    Reason.VERSION_NOT_SUPPORTED: Answer(505, "Version not supported", "The gateway speaks HTTP/1.0 and HTTP/1.1."),
+    Reason.VERSION_NOT_SUPPORTED: Answer(
+        505, "Version not supported", "The gateway speaks HTTP/1.0, HTTP/1.1 and, over TLS, HTTP/2."
+    ),
     Reason.EXPECTATION_FAILED: Answer(417, "Expectation failed", "The gateway cannot meet the request's expectation."),
     Reason.WEBSOCKET_VERSION: Answer(
         426, "Another version needed", "The gateway speaks version 13 of the WebSocket protocol."
@@ -160,7 +162,9 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.TOO_MANY_OPEN: Answer(
         429, "Too many open connections", "Too many live connections are open. Close other tabs of this site first."
     ),
-    Reason.IDENTITY_CHANGED: Answer(401, "Your rights changed", "Your rights were changed. Please load the page again."),
+    Reason.IDENTITY_CHANGED: Answer(
+        401, "Your rights changed", "Your rights were changed. Please load the page again."
+    ),
     Reason.TUNNEL_IDLE: Answer(408, "Nothing was said", "The connection was silent for too long."),
     Reason.MALFORMED_FRAME: Answer(400, "Malformed frame", "The browser sent something that is no WebSocket frame."),
     Reason.AUDIT_UNAVAILABLE: Answer(

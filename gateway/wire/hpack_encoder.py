@@ -112,7 +112,12 @@ class HeaderEncoder:
                 continue
             encoded = known.get(line)
             if encoded is None:  # the first time it is said at all: perhaps it never is again
-                out.append(known.add(line).plain)
+                name, _, value = line.partition(b": ")
+                prefix = _VARYING_PREFIX.get(name)
+                if prefix is not None and len(value) < 0x7F:
+                    out.append(prefix[len(value)] + value)
+                else:
+                    out.append(known.add(line).plain)
             elif encoded.inserting and self._size + encoded.size <= self._limit and len(inserted) < MAX_INSERTED:
                 inserted[line] = len(inserted)
                 self._size += encoded.size
@@ -162,3 +167,13 @@ def _integer(value: int, pattern: int, mask: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+_VARYING_PREFIX: Final = {
+    name: tuple(
+        _literal(0x00, 0x0F, name, bytes(size))[:-size] if size else _literal(0x00, 0x0F, name, b"")
+        for size in range(0x7F)
+    )
+    for name in _VARYING
+}
+"""What stands before a short value of such a field, by its length: these lines are new on every answer."""

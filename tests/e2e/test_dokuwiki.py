@@ -214,6 +214,10 @@ def test_a_page_is_edited_and_saved(aftermath: Aftermath) -> None:
     assert aftermath.saved == "====== Opening hours ======\nFrom ten to six. Ünïcode & <angles>, too.\n"
 
 
+def test_the_browser_speaks_http_2(aftermath: Aftermath) -> None:
+    assert aftermath.story.protocol == "h2"
+
+
 def test_a_picture_comes_back_byte_for_byte(aftermath: Aftermath) -> None:
     assert len(aftermath.story.picture) > 100_000
     assert aftermath.stored == aftermath.story.picture

@@ -114,6 +114,8 @@ class Story:
     downloaded: bytes = b""
     replayed: tuple[int, str] = (0, "")
     """Status and Location for the editor's cookie after the sign-out."""
+    protocol: str = ""
+    """What the browser and the gateway agreed to speak, by its name in ALPN."""
 
 
 def picture() -> bytes:
@@ -250,6 +252,7 @@ def _the_editor_works(browser: Browser, story: Story, url: str, trust: SSLContex
     expect(page.locator("#mediamanager__uploader")).to_contain_text(PICTURE)
     page.wait_for_load_state("networkidle")
     desk.note("uploaded")
+    story.protocol = page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol")
 
     with page.expect_response(lambda answer: answer.url.endswith(f"/_media/{PICTURE}")) as shown:
         desk.go(f"/_media/{PICTURE}")

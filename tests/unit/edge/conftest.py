@@ -266,7 +266,7 @@ class Http2Edge:
         self._clients: list[Http2Client] = []
 
     def context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._ca.configure_trust(context)
         return context
 
