@@ -63,7 +63,9 @@ class Queue:
     def add(self, x: Exchange) -> None:
         """Let `x` wait, or refuse it when too many do."""
         if len(self.waiting) >= self._upstream.max_waiting:
-            self.waiting = deque(item for item in self.waiting if item[0].client.awaits(item[0]))
+            still = [item for item in self.waiting if item[0].client.awaits(item[0])]
+            self.waiting.clear()
+            self.waiting.extend(still)
         if len(self.waiting) < self._upstream.max_waiting:
             self.waiting.append((x, monotonic()))
             return
@@ -121,6 +123,7 @@ class Pool:
         self.is_out = False
         """No request is to be sent to this server."""
         self.queue = queue or Queue(upstream, metrics)
+        self._waiting = self.queue.waiting
         self._budget = budget or RetryBudget(upstream.retry_share)
         self._room = server.max_connections or upstream.max_connections
         self._spawn = spawn
@@ -180,7 +183,7 @@ class Pool:
         if self.is_out:
             connection.close()
             return
-        if self.queue.waiting and (x := self.queue.next()) is not None:
+        if self._waiting and (x := self.queue.next()) is not None:
             connection.reused = True
             x.upstream = connection
             x.client.on_attached(x, connection)
@@ -195,7 +198,7 @@ class Pool:
         self._open.discard(connection)
         with suppress(ValueError):
             self._idle.remove(connection)
-        if self.queue.waiting:
+        if self._waiting:
             if self.group is not None:
                 self.group.serve()
             elif (x := self.queue.next()) is not None:

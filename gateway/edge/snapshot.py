@@ -128,16 +128,17 @@ class Upstream:
     health: HealthCheck | None = None
     ejection: EjectionRules | None = EjectionRules(failures=3, time_s=10.0, max_time_s=300.0, max_share=0.5)
     breaker: BreakerRules | None = None
+    patience_s: float = field(init=False)
+    """How long a request may be without a connection."""
+
+    def __post_init__(self) -> None:
+        tries = 1 + min(self.retries, len(self.servers) - 1)
+        object.__setattr__(self, "patience_s", self.connect_timeout_s * tries + self.queue_timeout_s)
 
     @property
     def is_group(self) -> bool:
         """True if there is anything to choose or to watch: an upstream of one server and no rules pays for nothing."""
         return len(self.servers) > 1 or self.health is not None or self.breaker is not None
-
-    @property
-    def patience_s(self) -> float:
-        """How long a request may be without a connection."""
-        return self.connect_timeout_s * (1 + min(self.retries, len(self.servers) - 1)) + self.queue_timeout_s
 
 
 @dataclass(frozen=True, slots=True)
