@@ -19,9 +19,7 @@ from gateway.pages.visit import Problem, Visit
 CIRCLE_S = 30.0
 """A sign-in after which the browser is back within this time did not last."""
 TURNS = 5
-"""Arrivals for one address within `CIRCLE_S` that nobody makes by hand."""
-RETURNS = 3
-"""Sign-ins in a row that did not last, after which a person is not asked once more."""
+"""Arrivals for one address within `CIRCLE_S`, or sign-ins in a row that did not last: nobody goes on by hand."""
 
 _log = structlog.get_logger("gateway.pages")
 
@@ -40,7 +38,8 @@ class Cause(StrEnum):
 def note_arrival(visit: Visit, earlier: Flow) -> tuple[Cause | None, bool]:
     """Count the arrival of a browser that was sent to sign in; `earlier` is the login state that it brought.
 
-    Tabs that a browser opens again all at once come for different addresses, and are no circle.
+    Tabs that a browser opens again all at once come for different addresses, and are no circle. A program always
+    gets the form: only what calls itself a navigation (Fetch Metadata) can go in circles by itself.
 
     Returns: why its last sign-in did not last, None if nothing is strange; and whether it has come too
     often to be shown a form as if nothing had happened.
@@ -52,7 +51,8 @@ def note_arrival(visit: Visit, earlier: Flow) -> tuple[Cause | None, bool]:
     lost = 0 <= now - flow.signed_in < CIRCLE_S
     returns = flow.returns + lost if lost or not flow.signed_in else 0
     visit.change_flow(sent=sent, returns=returns, signed_in=0.0)
-    circles = len(sent) == TURNS or (lost and returns >= RETURNS)
+    navigates = visit.request.headers.get("Sec-Fetch-Mode") == "navigate"
+    circles = navigates and (len(sent) == TURNS or (lost and returns >= TURNS))
     if not lost and not circles:
         return None, False
     return (Cause.SESSION_MISSING if visit.token else Cause.COOKIE_MISSING), circles
@@ -64,9 +64,8 @@ def note_attempt(visit: Visit) -> None:
 
 
 def note_sign_in(visit: Visit) -> None:
-    """The sign-in is complete; the login state goes, but for the memory of it."""
+    """The browser gets a new session with this answer: it should come with it from now on."""
     visit.change_flow(signed_in=visit.now)
-    visit.shorten_flow(CIRCLE_S)
 
 
 def explain(visit: Visit, cause: Cause) -> web.Response:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
 from gateway.pages.accounts import Enrolment, Happened, Refusal
+from gateway.pages.circles import note_sign_in
 from gateway.pages.return_to import safe_return
 from gateway.pages.sign_in import FACTOR_PAGE, empty_code, leave, to_sign_in, turn_away
 from gateway.pages.visit import Problem, Visit, problem_of
@@ -68,6 +69,7 @@ async def confirm_factor(visit: Visit, form: dict[str, str]) -> web.Response:
         return turn_away(visit, result) or await show_factor(visit, problem_of(result, "code"))
     visit.desk.factor_checks.inc(("success", "enrolled"))
     visit.take_session(result.token)
+    note_sign_in(visit)
     visit.renew_flow()
     target = leave(visit)
     if not result.recovery_codes:

@@ -41,7 +41,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sent: tuple[float, ...] = ()
     """When the browser was sent to sign in for `return_to`, lately."""
     signed_in: float = 0.0
-    """When a sign-in was completed from here; 0 = not since the browser last came."""
+    """When the browser last got a session from here; 0 = not since it came to sign in."""
     returns: int = 0
     """How many sign-ins in a row did not last."""
 

@@ -40,18 +40,18 @@ def owed_page(session: Session) -> str:
 def advance(visit: Visit, signed_in: SignedIn) -> web.Response:
     """Go on with a new session: to the page it owes, then to a form that waits, else where the person wanted to go."""
     visit.take_session(signed_in.token)
-    target = owed_page(signed_in.session)
+    circles.note_sign_in(visit)
     visit.renew_flow()
-    return visit.redirect(target or leave(visit))
+    return visit.redirect(owed_page(signed_in.session) or leave(visit))
 
 
 def leave(visit: Visit) -> str:
-    """End the sign-in and name where the person goes now."""
+    """End the sign-in and name where the person goes now; of the login state stays the memory of it, for a moment."""
     if visit.flow.kept:
         return KEPT_PAGE
     target = visit.flow.return_to
     visit.change_flow(return_to=START_PAGE)
-    circles.note_sign_in(visit)
+    visit.shorten_flow(circles.CIRCLE_S)
     return target
 
 
@@ -95,7 +95,7 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
                 return visit.redirect(KEPT_PAGE)
             # Not a redirect: whoever was sent here by a refusal would go in circles.
             return visit.page("signed_in.html", session=session, return_to=visit.flow.return_to)
-        if session is None and "return_to" in query:
+        if session is None and ("return_to" in query or visit.flow.signed_in):
             cause, turns = circles.note_arrival(visit, earlier)
             if cause is not None and turns:
                 return circles.explain(visit, cause)
