@@ -55,7 +55,7 @@ class Peer:
 def peer_of(
     transport: asyncio.Transport, proxies: TrustedProxies, *, redirects: bool, source: Source | None
 ) -> Peer | None:
-    """Look at a new connection; None when it is gone already.
+    """Look at a new connection; None when it is gone already, or must go.
 
     `source`: what the PROXY header says on a listener that asks for one.
     """
@@ -74,6 +74,8 @@ def peer_of(
         cipher = session.cipher()
         tls = f"{session.version()} {cipher[0] if cipher else ''}"
         sni, rules, certificate = _identity(session)
+        if certificate is not None and certificate.not_after <= time():
+            return None  # a resumed session: OpenSSL looks at the dates in full handshakes alone
     return Peer(
         ip=ip,
         port=port,

@@ -37,6 +37,8 @@ from gateway.server.control import (
 )
 from gateway.server.telemetry import Retired
 
+OPENSSL_RULES: Final = Path(__file__).with_name("openssl.cnf")
+FIPS_SWITCH: Final = Path("/proc/sys/crypto/fips_enabled")
 BOOT_TIMEOUT_S: Final = 60.0
 """A start takes a second or two; a machine that is far too busy must not make it a failure."""
 _ASK_TIMEOUT_S: Final = 10.0
@@ -233,6 +235,17 @@ class ChildProcess:
 
 
 def _environment(kind: Kind) -> dict[str, str]:
-    """Return the environment of a child: an edge has rules for OpenSSL that Python has no words for."""
-    own = {"OPENSSL_CONF": str(Path(__file__).with_name("openssl.cnf"))} if kind == "edge" else {}
-    return own | os.environ
+    """Return the environment of a child: an edge has rules for OpenSSL that Python has no words for.
+
+    The operator's own stay, and so do the system's on a machine in FIPS mode, which stand in the same file.
+    """
+    if kind != "edge" or _is_in_fips_mode():
+        return dict(os.environ)
+    return {"OPENSSL_CONF": str(OPENSSL_RULES)} | os.environ
+
+
+def _is_in_fips_mode() -> bool:
+    try:
+        return FIPS_SWITCH.read_text(encoding="ascii").strip() == "1"
+    except OSError:
+        return False

@@ -513,6 +513,19 @@ async def test_a_certificate_that_ended_ends_the_handshake(certified: TLSEdge) -
     await refused(certified, certified.client(certified.client_ca.issue_cert("alice@acme.example", not_after=ended)))
 
 
+async def test_a_resumed_session_does_not_outlive_its_certificate(
+    certified: TLSEdge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaf = certified.client_ca.issue_cert(
+        "alice@acme.example", not_after=dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    )
+    assert (await certified.ask(certified.client(leaf), "/certified"))[0] == 200
+    monkeypatch.setattr("gateway.edge.peer.time", lambda: time.time() + 2 * 86400)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await certified.ask(certified.client(leaf), "/public/x")
+    assert (await certified.ask(certified.client(), "/public/x"))[0] == 200
+
+
 async def test_a_revoked_certificate_ends_the_handshake(certified: TLSEdge) -> None:
     revoked, good = (certified.client_ca.issue_cert(f"{who}@acme.example") for who in ("alice", "bob"))
     certified.use(

@@ -177,7 +177,7 @@ def test_edges_alone_get_certificates_and_authorities(directory: Path) -> None:
     bundle, _ = read_bundle(directory / "gateway.yaml")
     assert bundle.narrow("edge").client_authorities
     for kind in ("pages", "audit"):
-        narrowed = bundle.narrow(kind)  # type: ignore[arg-type]  # one of the kinds
+        narrowed = bundle.narrow(kind)
         assert not narrowed.certificates
         assert not narrowed.client_authorities
         assert validate(narrowed, now=time.time()).tls == {}
