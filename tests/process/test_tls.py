@@ -30,6 +30,22 @@ def ask(gateway: Any, authority: trustme.CA, path: str, *, name: str, identity: 
         return answer.status, answer.read(), shown["subjectAltName"][0][1]
 
 
+def tickets_of_any_worker(gateway: Any, authority: trustme.CA) -> None:
+    """Come back often with the ticket of the time before: the worker that made it resumes, the other shakes hands."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    session, resumed = None, []
+    for _ in range(24):
+        plain = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
+        with context.wrap_socket(plain, server_hostname="localhost", session=session) as secured:
+            secured.sendall(f"GET / HTTP/1.1\r\nHost: localhost:{gateway.port}\r\nConnection: close\r\n\r\n".encode())
+            assert secured.recv(12) == b"HTTP/1.1 403"
+            resumed.append(secured.session_reused)
+            session = secured.session
+    assert True in resumed
+    assert False in resumed[1:]
+
+
 def test_a_gateway_of_two_names_that_asks_for_certificates(make_gateway: Any) -> None:
     gateway = make_gateway()
     authority, clients = trustme.CA(), trustme.CA()
@@ -71,6 +87,7 @@ def test_a_gateway_of_two_names_that_asks_for_certificates(make_gateway: Any) ->
     status, body, shown = ask(gateway, authority, "/", name="localhost")
     assert (status, shown) == (403, "localhost")
     assert json.loads(body)["reason"] == "certificate_required"
+    tickets_of_any_worker(gateway, authority)
     expiry = f'gateway_certificate_expiry_timestamp_seconds{{certificate="config/tls/other.pem",listener="127.0.0.1:{gateway.port}"}}'
     assert gateway.metric(expiry) > 0
 

@@ -32,6 +32,7 @@ from gateway.server.bundle import CertificateBytes, ClientAuthorityBytes
 from gateway.server.settings import load_settings
 from gateway.server.tls import Built, build_tls
 from gateway.wire.forwarded import TrustedProxies
+from tests.fakes.http2_client import Http2Client
 from tests.unit.edge.conftest import Entry, session
 
 ADDRESS = "127.0.0.1:8443"
@@ -637,6 +638,28 @@ async def test_another_tenants_host_refuses_the_certificate(certified: TLSEdge) 
     )
     alice = certified.client(certified.client_ca.issue_cert("alice@acme.example"))
     assert reason(await certified.ask(alice, "/certified")) == (403, "tenant_mismatch")
+
+
+async def test_over_http2_names_and_certificates_count_as_over_http1(certified: TLSEdge) -> None:
+    certified.use(
+        certified.rules(
+            certified.ca.issue_cert("portal.test", "other.test"), certified.ca.issue_cert("acme.test"), more=OPTIONAL
+        )
+    )
+    client = Http2Client("portal.test")
+    identity = certified.client_ca.issue_cert("alice@acme.example")
+    await client.open(certified.port, certified.client(identity), "portal.test")
+    assert (await client.ask("/certified")).status == 200
+    assert certified.edge.portal.field(b"x-gateway-user") == [b"alice"]
+    client.authority = b"other.test"
+    assert (await client.ask("/certified")).status == 200
+    client.authority = b"acme.test"
+    fronted = await client.ask("/certified")
+    assert (fronted.status, json.loads(fronted.body)["reason"]) == (421, "sni_mismatch")
+    renewed = certified.rules(certified.ca.issue_cert("portal.test"), more=REQUIRED)
+    certified.use(renewed)  # a higher demand: the connection ends, and says so
+    await client.goaway()
+    await client.close()
 
 
 async def test_another_site_cannot_spend_a_certificate(certified: TLSEdge) -> None:
