@@ -7,28 +7,23 @@ of one server without further rules has no group, and nothing of this module is 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from gateway.edge.exchange import Exchange
 from gateway.edge.health import RetryBudget
 from gateway.edge.metrics import EdgeMetrics
+from gateway.edge.own_socket import OwnSocketError, refuse_own_path, refuse_own_socket
 from gateway.edge.snapshot import Server, Upstream
 from gateway.edge.upstream import HeadMemo, UpstreamConnection
 from gateway.exchange.reason import Reason
 
 IDLE_POOL_S: Final = 55.0
 """Below the 60 s after which common servers close an idle connection."""
-
-
-class OwnSocketError(ConnectionError):
-    """A configured Unix socket turned out to be one of the gateway's own."""
 
 
 class Group(Protocol):
@@ -262,21 +257,24 @@ class Pool:
         server = self.server
         if not server.path:
             _, connection = await self._loop.create_connection(
-                lambda: UpstreamConnection(self),
+                self._protocol,
                 server.host,
                 server.port,
                 ssl=server.tls,
                 server_hostname=server.server_name if server.tls is not None else None,
             )
-            return connection
+            return cast("UpstreamConnection", connection)
         refuse_own_path(server)
-        transport, connection = await self._loop.create_unix_connection(lambda: UpstreamConnection(self), server.path)
+        transport, connection = await self._loop.create_unix_connection(self._protocol, server.path)
         try:
             refuse_own_socket(server, transport.get_extra_info("socket"))
         except OwnSocketError:
             transport.abort()
             raise
-        return connection
+        return cast("UpstreamConnection", connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return cast("asyncio.Protocol", UpstreamConnection(self))
 
     # the worker's sweep
 
@@ -311,18 +309,3 @@ class Pool:
     def degraded(self) -> str:
         """Say what is out: without a group, nothing is known."""
         return ""
-
-
-def refuse_own_path(server: Server) -> None:
-    """Refuse a path that leads to one of the gateway's own sockets. Raises OwnSocketError."""
-    if server.own_sockets and os.path.realpath(server.path).startswith(server.own_sockets + "/"):
-        raise OwnSocketError(server.path)
-
-
-def refuse_own_socket(server: Server, sock: socket.socket) -> None:
-    """Refuse a connection whose other end was bound as one of the gateway's own sockets. Raises OwnSocketError.
-
-    attack: a symbolic or hard link put there after the configuration was read.
-    """
-    if server.own_sockets and os.path.realpath(str(sock.getpeername())).startswith(server.own_sockets + "/"):
-        raise OwnSocketError(server.path)

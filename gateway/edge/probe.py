@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from typing import Final
 
-from gateway.edge.pool import OwnSocketError, refuse_own_path, refuse_own_socket
+from gateway.edge.own_socket import OwnSocketError, refuse_own_path, refuse_own_socket
 from gateway.edge.snapshot import HealthCheck, Server
 from gateway.wire.response import ResponseHead, parse_response_head
 

@@ -52,8 +52,8 @@ class HeadMemo:
         return head
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """One connection to one server."""
+class UpstreamConnection:
+    """One connection to one server: an `asyncio.Protocol` in all but name, since a compiled class has no interpreted base."""
 
     __slots__ = (
         "_buffer",
