@@ -22,6 +22,7 @@ from gateway.edge.snapshot import Snapshot
 from gateway.edge.tls import quiet_about_server_names
 from gateway.edge.worker import Listener, Worker
 from gateway.exchange.errors import GatewayError, StoreUnavailableError
+from gateway.server.allocator import keep_tls_buffers_apart
 from gateway.server.bundle import Bundle
 from gateway.server.control import LIMITS_BYTES, Boot, Dumped
 from gateway.server.descriptors import allow_files, files_needed, room_for_clients
@@ -55,6 +56,7 @@ class EdgeProcess:
     async def start(self) -> None:
         """Begin to serve. Raises GatewayError with the reason when that is not possible."""
         boot = self._boot
+        keep_tls_buffers_apart()
         validated = validate(boot.bundle, now=time.time())
         snapshot = _fit(build_snapshot(validated, boot.pages_socket), validated.settings)
         sys.unraisablehook = quiet_about_server_names(sys.unraisablehook)

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(240)]
 
 SLOW = 40
 PLAIN, SECURE = 7000, 3000
-PLAIN_BYTES_EACH, SECURE_BYTES_EACH = 16 << 10, 128 << 10
+PLAIN_BYTES_EACH, SECURE_BYTES_EACH = 16 << 10, 64 << 10
 ATTACKERS = 800
 FLOOD = 1500
 CUT_OFF_S = 40.0
