@@ -169,8 +169,11 @@ class Acceptor:
             try:
                 async with asyncio.timeout(self._snapshot().wire.head_timeout_s):
                     source = await take_header(self._loop, connection)
-            except (ProxyHeaderError, OSError, asyncio.CancelledError):  # TimeoutError is an OSError
+            except (ProxyHeaderError, OSError):  # TimeoutError is an OSError
                 self._admission.refuse("proxy_header")
+                _reset(connection)
+                return
+            except asyncio.CancelledError:  # it gave way, or we end
                 _reset(connection)
                 return
             if source.address:  # from here on it counts on the client

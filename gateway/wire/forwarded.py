@@ -16,6 +16,8 @@ from gateway.wire.forwarded_field import parse_forwarded
 
 MAX_HOPS: Final = 32
 REMEMBERED: Final = 4096
+REMEMBERED_BYTES: Final = 256
+"""Of the lines of one request; the client writes into them, and longer ones are read each time."""
 _SCHEMES: Final = frozenset(("http", "https"))
 
 
@@ -67,9 +69,10 @@ class TrustedProxies:
                 known = self._of_forwarded(*key[:2]) if self._reads_forwarded else self._of_list(*key)
             except ValueError:
                 return Reason.INVALID_FORWARDED
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[key] = known
+            if sum(map(len, key[1])) <= REMEMBERED_BYTES:
+                if len(self._known) >= REMEMBERED:
+                    self._known.clear()
+                self._known[key] = known
         return known
 
     def _of_list(self, peer: str, lines: tuple[bytes, ...], proto: bytes) -> Client:

@@ -141,6 +141,15 @@ def test_what_is_remembered_is_bounded_and_forgotten_whole() -> None:
     assert len(proxies._known) <= REMEMBERED
 
 
+def test_what_a_client_makes_long_is_not_remembered() -> None:
+    """Attack: the client writes kilobytes to the left of its address, different ones each time."""
+    proxies = TrustedProxies(NETWORKS)
+    found = proxies.client("10.0.0.1", (b"x" * 300, b"198.51.100.7"), b"", ())
+    assert isinstance(found, Client)
+    assert found.address == "198.51.100.7"
+    assert proxies._known == {}
+
+
 def test_forwarding_fields_name_the_client_once() -> None:
     fields = forwarding_fields("2001:db8::1", "2001:db8::1", proto="https", authority="a.example:8443", port=8443)
     assert b"x-forwarded-for: 2001:db8::1\r\n" in fields
