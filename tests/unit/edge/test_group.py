@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,11 +14,11 @@ from gateway.edge.group import Group
 from gateway.edge.health import State
 from gateway.edge.snapshot import BreakerRules, EjectionRules, HealthCheck, Server
 from tests.fakes.portal import OK, Answer, Portal
-from tests.unit.edge.conftest import Edge, Entry, Reply, session
+from tests.unit.edge.conftest import Edge, Entry, session
 
 EJECTION = EjectionRules(failures=2, time_s=60.0, max_time_s=60.0, max_share=0.5)
 CHECK = HealthCheck(
-    path=b"/healthz", host=b"", interval_s=0.05, timeout_s=0.04, healthy=2, unhealthy=2, statuses=frozenset((200,))
+    path=b"/healthz", host=b"", interval_s=0.05, timeout_s=5.0, healthy=2, unhealthy=2, statuses=frozenset((200,))
 )
 
 
@@ -491,69 +489,3 @@ async def test_numbers_of_a_group_that_is_over_are_gone(several: Several) -> Non
     await until(lambda: not several.edge.worker._old_pools)
     assert several.count("gateway_upstream_servers") == {}
     await until(lambda: several.count("gateway_upstream_connections") == {("portal", "idle"): 1})
-
-
-# sockets
-
-
-class SocketPortal(Portal):
-    async def listen(self, path: Path) -> None:
-        self._server = await asyncio.start_unix_server(self._accept, path, limit=1 << 20)
-
-
-@pytest.fixture
-async def behind_socket(edge: Edge, tmp_path: Path) -> AsyncIterator[tuple[SocketPortal, Path]]:
-    portal, path = SocketPortal(), tmp_path / "portal.sock"
-    await portal.listen(path)
-    yield portal, path
-    await portal.stop()
-
-
-def at(edge: Edge, path: Path, own: Path) -> None:
-    server = edge.worker.snapshot.upstreams["portal"].servers[0]
-    edge.change_upstream(servers=(replace(server, host="", port=0, path=str(path), own_sockets=os.path.realpath(own)),))
-
-
-async def test_a_server_may_be_behind_a_socket(
-    edge: Edge, behind_socket: tuple[SocketPortal, Path], tmp_path: Path
-) -> None:
-    at(edge, behind_socket[1], tmp_path / "run")
-    assert (await edge.get("/public/a")).status == 200
-    assert len(behind_socket[0].heads) == 1
-
-
-@pytest.mark.parametrize("kind", ["itself", "symlink", "hard link"])
-async def test_no_upstream_reaches_a_socket_of_the_gateways_own(edge: Edge, tmp_path: Path, kind: str) -> None:
-    own = tmp_path / "run"
-    own.mkdir()
-    pages = SocketPortal()
-    await pages.listen(own / "pages.sock")
-    path = own / "pages.sock" if kind == "itself" else tmp_path / "innocent.sock"
-    if kind == "symlink":
-        path.symlink_to(own / "pages.sock")
-    elif kind == "hard link":
-        os.link(own / "pages.sock", path)
-    at(edge, path, own)
-    assert (await edge.get("/public/a")).status == 502
-    assert pages.heads == []
-    edge.change_upstream(health=CHECK)
-    await until(lambda: "gateway's own" in edge.worker.degraded().get("portal", ""))
-    assert pages.heads == []
-    await pages.stop()
-
-
-async def test_a_server_that_listens_and_takes_no_connection_is_a_timeout(edge: Edge) -> None:
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        server = edge.worker.snapshot.upstreams["portal"].servers[0]
-        edge.change_upstream(servers=(replace(server, port=full.getsockname()[1]),), connect_timeout_s=0.2)
-        reply = await edge.get("/public/a")
-        assert isinstance(reply, Reply)
-        assert (reply.status, b"upstream_timeout" in reply.body) == (504, True)
-        for filler in fillers:
-            filler.close()
