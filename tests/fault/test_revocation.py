@@ -111,6 +111,14 @@ def test_a_stream_of_another_person_goes_on(gateway: Any, browser: Any, make_bro
 
 def open_websocket(gateway: Any, tunnel: http.client.HTTPSConnection, cookie: str) -> None:
     """Open a WebSocket to the portal's echo and see it work."""
+    head = handshake(gateway, tunnel, cookie)
+    assert head.startswith(b"HTTP/1.1 101 "), head
+    tunnel.sock.sendall(HELLO)
+    assert tunnel.sock.recv(len(HELLO)) == HELLO
+
+
+def handshake(gateway: Any, tunnel: http.client.HTTPSConnection, cookie: str) -> bytes:
+    """Send a WebSocket handshake; returns the head of the answer."""
     tunnel.connect()
     key = base64.b64encode(os.urandom(16)).decode()
     tunnel.sock.sendall(
@@ -119,10 +127,10 @@ def open_websocket(gateway: Any, tunnel: http.client.HTTPSConnection, cookie: st
     )
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        head += tunnel.sock.recv(1)
-    assert head.startswith(b"HTTP/1.1 101 "), head
-    tunnel.sock.sendall(HELLO)
-    assert tunnel.sock.recv(len(HELLO)) == HELLO
+        more = tunnel.sock.recv(1)
+        assert more, head
+        head += more
+    return head
 
 
 def read_to_the_end(stream: http.client.HTTPResponse, since: float) -> None:

@@ -323,6 +323,20 @@ async def test_an_upstream_in_the_middle_of_a_clients_frame_gets_no_close_frame_
     assert await portal.end() == b""
 
 
+async def test_a_client_that_takes_nothing_is_cut_when_its_session_ends(edge: Edge, chat: Chat) -> None:
+    browser, portal = await opened(edge, chat)
+    browser.reader._transport.pause_reading()  # type: ignore[attr-defined]  # a client that does not read
+    flood = b"\x82\x7f" + (1 << 26).to_bytes(8, "big") + bytes(1 << 26)
+    portal.say(flood)
+    await until(lambda: portal.writer.transport.get_write_buffer_size() > 0)
+    del edge.sessions.entries[b"tok"]
+    record = await closing(edge)
+    assert record["status_detail"] == "session_revoked"
+    assert edge.worker.metrics.tunnels.values[()] == 0
+    rest = await portal.end()
+    assert rest == b"reset" or rest.startswith(b"\x88\x82"), "the portal is told where it can be"
+
+
 async def test_a_silent_tunnel_is_closed_as_going_away(edge: Edge, chat: Chat) -> None:
     edge.change_upstream(idle_timeout_s=0.3)
     browser, portal = await opened(edge, chat)
