@@ -686,6 +686,12 @@ class Supervisor:
                 },
             ),
             _gauge(
+            _gauge(
+                "gateway_client_crl_expiry_timestamp_seconds",
+                "When a revocation list of a listener's client certificates ends, unix seconds.",
+                ("listener",),
+                {(listener,): ends for listener, ends in self.validated.crl_ends.items()},
+            ),
                 "gateway_unsafe_switches",
                 "Switches of gateway.yaml that weaken the gateway.",
                 ("switch",),

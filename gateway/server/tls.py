@@ -64,6 +64,8 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
     tls: ListenerTLS
     certificates: tuple[Certificate, ...]
+    crl_ends: float | None
+    """When the first of its revocation lists ends, unix seconds; None without one."""
     warnings: tuple[str, ...]
 
 
@@ -115,6 +117,7 @@ def build_tls(
     return Built(
         tls=_assemble(listener, loaded, by_name, trust),
         certificates=tuple(one.certificate for one in loaded),
+        crl_ends=trust.crl_ends if trust else None,
         warnings=tuple(warnings),
     )
 
@@ -273,7 +276,10 @@ class _Trust:
                 warnings.append(
                     f"{files.ca_name}: {authority.subject.rfc4514_string()} has ended; its certificates are refused"
                 )
-        self.revoked = frozenset(_revoked(files, authorities, now=now, warnings=warnings)) if self.crl else frozenset()
+        self.revoked: frozenset[tuple[bytes, int]] = frozenset()
+        self.crl_ends: float | None = None
+        if self.crl:
+            self.revoked, self.crl_ends = _revoked(files, authorities, now=now, warnings=warnings)
         self.grants = tuple(
             CertificateGrant(
                 kind=kind,
@@ -299,8 +305,13 @@ class _Trust:
 
 def _revoked(
     files: ClientAuthorityBytes, authorities: list[x509.Certificate], *, now: float, warnings: list[str]
-) -> Iterator[tuple[bytes, int]]:
-    """List what the revocation lists name. Raises ValueError for a list that would not be believed, or is missing."""
+) -> tuple[frozenset[tuple[bytes, int]], float | None]:
+    """Return what the revocation lists name, and when the first of them ends.
+
+    Raises:
+        ValueError: a list would not be believed, or is missing.
+
+    """
     blocks = [
         b"-----BEGIN X509 CRL-----" + block for block in (files.crl or b"").split(b"-----BEGIN X509 CRL-----")[1:]
     ]
@@ -322,16 +333,15 @@ def _revoked(
                 genuine = False
             if not genuine:
                 raise ValueError(f"{files.crl_name}: the revocation list of {name} is not signed by it")
-            ends = item.next_update_utc
-            if ends is not None and ends.timestamp() <= now:
+            if item.next_update_utc is not None and item.next_update_utc.timestamp() <= now:
                 warnings.append(
-                    f"{files.crl_name}: the revocation list of {name} ended on {moment(ends.timestamp())}; "
+                    f"{files.crl_name}: the revocation list of {name} ended on {moment(item.next_update_utc.timestamp())}; "
                     "every client certificate of it is refused until there is a newer one"
                 )
-    for item in lists:
-        issuer = item.issuer.public_bytes()
-        for entry in item:
-            yield issuer, entry.serial_number
+    ends = [item.next_update_utc.timestamp() for item in lists if item.next_update_utc is not None]
+    return frozenset((item.issuer.public_bytes(), entry.serial_number) for item in lists for entry in item), (
+        min(ends) if ends else None
+    )
 
 
 def certificate_warnings(certificates: Sequence[Certificate], hosts: Sequence[str], now: float) -> list[str]:

@@ -37,6 +37,8 @@ class Validated(msgspec.Struct, frozen=True, kw_only=True):
     tls: dict[str, ListenerTLS]
     """Address of a TLS listener -> how it speaks TLS."""
     certificates: tuple[Certificate, ...]
+    crl_ends: dict[str, float]
+    """Address of a listener -> when the first of its revocation lists ends, unix seconds."""
     warnings: tuple[str, ...]
 
 
@@ -85,6 +87,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             errors.append(str(error))
     tls: dict[str, ListenerTLS] = {}
     certificates: list[Certificate] = []
+    crl_ends: dict[str, float] = {}
     for index, listener in enumerate(settings.listen):
         address = str(listener.address)
         files = bundle.certificates.get(address)
@@ -97,6 +100,8 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
         else:
             tls[address] = built.tls
             certificates += built.certificates
+            if built.crl_ends is not None:
+                crl_ends[address] = built.crl_ends
             warnings += built.warnings
     warnings += certificate_warnings(certificates, list(settings.hosts), now)
     for name, upstream in settings.upstreams.items():
@@ -116,6 +121,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
         audit_keys=audit_keys,
         tls=tls,
         certificates=tuple(certificates),
+        crl_ends=crl_ends,
         warnings=tuple(warnings),
     )
 

@@ -331,6 +331,7 @@ def test_a_revocation_list_names_who_is_revoked_and_warns_when_it_ended() -> Non
     built = build(leaf, more=CLIENTS, authority=authority(ca, revocations(CA, 4, 5)))
     assert built.tls.revoked == {(issuer, 4), (issuer, 5)}
     assert built.warnings == ()
+    assert built.crl_ends == pytest.approx(NOW + DAY, abs=1)
     assert built.tls.context.verify_flags & ssl.VERIFY_CRL_CHECK_CHAIN == ssl.VERIFY_CRL_CHECK_CHAIN
     (warning,) = build(leaf, more=CLIENTS, authority=authority(ca, revocations(CA, ends=NOW - DAY))).warnings
     assert "every client certificate of it is refused" in warning
