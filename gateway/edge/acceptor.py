@@ -222,7 +222,7 @@ def why(error: BaseException) -> str:
     """Name the reason of a failed handshake, out of a closed list."""
     match error:
         case ssl.SSLError():
-            reason = error.reason or ""
+            reason = getattr(error, "reason", None) or ""  # absent where Python itself raises
             if "_ALERT_" in reason:
                 return "client_alert"
             return _REASONS.get(reason, "other")
