@@ -876,6 +876,11 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
         yield ("http", "max_connections_per_client"), "is more than http.max_connections"
     if settings.forward_auth and not (settings.forward_auth.proxies or settings.trusted_proxies):
         yield ("forward_auth",), "name the proxies that may ask, here or in trusted_proxies"
+    if settings.forward_auth:
+        place: Place = ("forward_auth", "proxies") if settings.forward_auth.proxies else ("trusted_proxies",)
+        for index, network in enumerate(settings.forward_auth.proxies or settings.trusted_proxies):
+            if not network.prefixlen:  # attack: a client that asks for itself is told an assertion
+                yield (*place, index), f"with {network} everybody could ask at /.gateway/check; name the proxies"
     yield from _branding_errors(settings.branding)
     login = settings.limits.get(LOGIN_LIMIT)
     if login and login.per != "ip":

@@ -12,7 +12,7 @@ from gateway.edge.snapshot import ForwardAuthRules
 from gateway.exchange.route import LimitSpec
 from gateway.ratelimit.gcra import Bucket
 from gateway.wire.forwarded import TrustedProxies
-from tests.unit.edge.conftest import Edge, Reply
+from tests.unit.edge.conftest import Edge, Http2Edge, Reply
 
 Style = Literal["nginx", "forwarded", "envoy"]
 STYLES: tuple[Style, ...] = ("nginx", "forwarded", "envoy")
@@ -465,3 +465,20 @@ async def test_questions_and_requests_share_a_connection(edge: Edge) -> None:
         ask % (b"HEAD", b"/admin/x", b"") + plain % b"" + ask % (b"GET", b"/invoices/1", b"Connection: close\r\n")
     )
     assert [line.split(b" ")[1] for line in answer.split(b"HTTP/1.1")[1:]] == [b"403", b"200", b"200"]
+
+
+async def test_a_proxy_may_ask_over_http2(http2: Http2Edge) -> None:
+    serve(http2.edge, "envoy")
+    client = await http2.client()
+    told = ((b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", b"https"))
+    answer = await client.ask("/.gateway/check/public/a?b=c", *told)
+    assert answer.status == 200
+    assert answer.field(b"x-gateway-user") == [b""]
+    assert record(http2.edge)["http_request"]["url"]["path"] == "/public/a"
+    assert record(http2.edge)["unmapped"]["gw"]["via"] == "forward_auth"
+    answer = await client.ask("/.gateway/check/invoices/7", *told, (b"accept", b"text/html"))
+    assert answer.status == 302
+    assert answer.field(b"location") == [b"https://portal.test/.gateway/login?return_to=/invoices/7"]
+    answer = await client.ask("/.gateway/check/public/a", *told, (b"x-original-uri", b"/public/b"))
+    assert answer.status == 400
+    assert (await client.ask("/public/x")).status == 200

@@ -11,10 +11,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.edge.occupancy import Occupancy
 from gateway.edge.resolve import Resolver
-from gateway.edge.tunnel import LEAVING_SHARE, leaving_share
+from gateway.edge.tunnel import LEAVING_SHARE, Tunnel, leaving_share
 from gateway.policy import compile_policy
 from tests.fakes.portal import Portal
 from tests.unit.edge.conftest import POLICY, Edge, Entry, session
@@ -244,6 +246,41 @@ async def test_a_policy_that_would_refuse_now_closes_what_is_open(
     edge.change(version="v2", policy=table, resolver=Resolver(table), limits_of=dict.fromkeys(table.routes, ()))
     assert await browser.code() == 1008
     assert (await closing(edge))["status_detail"] == reason
+
+
+@given(
+    st.lists(st.binary(max_size=300), min_size=1, max_size=6),
+    st.lists(st.integers(1, 50), max_size=40),
+    st.integers(0, 40),
+)
+def test_a_client_gets_whole_frames_and_then_the_close_frame_whenever_it_ends(
+    payloads: list[bytes], cuts: list[int], end: int
+) -> None:
+    """However the portal's bytes are cut, and between whichever of them it is decided that the tunnel ends."""
+    data = b"".join(
+        (bytes((0x82, len(each))) if len(each) < 126 else b"\x82\x7e" + len(each).to_bytes(2, "big")) + each
+        for each in payloads
+    )
+    tunnel, passed, at = Tunnel(), b"", 0
+    for number, cut in enumerate([*cuts, len(data)]):
+        tunnel.is_ending = tunnel.is_ending or number == min(end, len(cuts))
+        if tunnel.is_ending and tunnel.is_between_frames:
+            break
+        passed += tunnel.take_from_server(data[at : at + cut])
+        at = min(at + cut, len(data))
+    assert tunnel.is_between_frames
+    passed += tunnel.word_to_client(1008)
+    seen = []
+    while passed:
+        size = passed[1]
+        start = 2
+        if size == 126:
+            size, start = int.from_bytes(passed[2:4], "big"), 4
+        assert len(passed) >= start + size, "a frame is cut"
+        seen.append((passed[0], passed[start : start + size]))
+        passed = passed[start + size :]
+    assert seen[-1] == (0x88, b"\x03\xf0")
+    assert [payload for _, payload in seen[:-1]] == payloads[: len(seen) - 1]
 
 
 async def test_a_reload_that_changes_nothing_for_a_tunnel_leaves_it_open(edge: Edge, chat: Chat) -> None:

@@ -176,6 +176,14 @@ def test_all_errors_of_a_file_come_in_one_run_each_with_its_place() -> None:
         ("http: {drain_timeout: 1m}", "http.drain_timeout: must be at most 7.0"),
         ("http: {tunnels: {per_user: 0}}", "http.tunnels.per_user: must be at least 1"),
         ("forward_auth: {style: nginx}", "forward_auth: name the proxies that may ask, here or in trusted_proxies"),
+        (
+            "forward_auth: {style: nginx, proxies: [127.0.0.1, 0.0.0.0/0]}",
+            "forward_auth.proxies[1]: with 0.0.0.0/0 everybody could ask at /.gateway/check; name the proxies",
+        ),
+        (
+            "trusted_proxies: ['::/0']\nforward_auth: {style: nginx}",
+            "trusted_proxies[0]: with ::/0 everybody could ask at /.gateway/check; name the proxies",
+        ),
         ("forward_auth: {style: apache, proxies: [127.0.0.1]}", "forward_auth.style: write 'nginx', 'forwarded' or 'envoy'"),
         ("forward_auth: {proxies: [127.0.0.1]}", "forward_auth: the key style is missing"),
         ("http: {tunnels: {per_users: 5}}", "http.tunnels.per_users: unknown key; did you mean 'per_user'?"),
