@@ -9,18 +9,17 @@ client that exceeds it loses the connection (RFC 9113 §10.5).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.edge.answering import NEVER
 from gateway.edge.exchange import Phase
+from gateway.edge.http2_allowance import Allowance
+from gateway.edge.http2_heads import RequestHeads
 from gateway.edge.http2_stream import STREAM_WINDOW, Http2Stream
 from gateway.edge.peer import Peer, peer_of
-from gateway.exchange.reason import Reason
-from gateway.wire.hpack_decoder import Header, HeaderBombError, HeaderDecoder, HpackError
-from gateway.wire.hpack_encoder import HeaderEncoder, KnownLines
-from gateway.wire.http2 import RequestHead, are_trailers, request_fields, split_head
+from gateway.wire.hpack_encoder import HeaderEncoder
+from gateway.wire.http2 import are_trailers
 from gateway.wire.http2_frames import (
     ACK,
     CONTINUATION,
@@ -75,64 +74,26 @@ FLUSH_BYTES: Final = 64 * 1024
 """Composed at once, before the transport is asked whether the client keeps up."""
 MAX_UNSENT_BYTES: Final = 64 * 1024
 """Of frames that answer frames, while the client does not read (CVE-2019-9512, CVE-2019-9515)."""
-MEMO_REQUESTS: Final = 16
-MEMO_BLOCK_BYTES: Final = 2048
 MAX_REMEMBERED: Final = 256
 """Streams whose end is remembered, to tell a late frame from a wrong one."""
-BLOCK_FRAME_BYTES: Final = 1024
-"""A header block has one frame for each of these, and a few more (CVE-2024-27316)."""
-BLOCK_FRAMES: Final = 8
-
-ALLOWANCE: Final = 2000.0
-"""Frames that bring nothing forward: how many at once, and a second."""
-ALLOWANCE_PER_S: Final = 500.0
-RESET_ALLOWANCE_PER_S: Final = 10.0
-"""Streams that end in vain: twice as many as may be open at once, and so many a second (CVE-2023-44487, CVE-2025-8671)."""
-RESETS_PER_ANSWER: Final = 0.5
-"""And one for every two that were answered to the end."""
 TINY_DATA_BYTES: Final = 256
-EARNING_DATA_BYTES: Final = 1024
-WINDOW_UPDATES_PER_DATA: Final = 4
 DRAIN_GRACE_S: Final = 1.0
 """Between the announcement that no more streams will be taken and that none is, unless the client answers earlier."""
 CLOSE_S: Final = 2.0
-WARN_EVERY_S: Final = 60.0
 
 _DRAIN_PING: Final = b"gwdrain\0"
-_PLACEHOLDER: Final = (b"GET", b"/")
 # How a stream ended.
 _ENDED, _RESET, _CANCELLED = range(3)
-
-
-class Http2Shared:
-    """What the HTTP/2 connections of one worker have in common."""
-
-    def __init__(self, report: Callable[[str, str], None]) -> None:
-        self.lines = KnownLines()
-        self._report = report
-        self._warn_at = 0.0
-        self._untold = 0
-
-    def warn(self, now: float, code: ErrorCode, sentence: str) -> None:
-        """Report a connection that ended because of its client, once a minute; which client is in no log."""
-        if now < self._warn_at:
-            self._untold += 1
-            return
-        self._warn_at = now + WARN_EVERY_S
-        others = f"; {self._untold} more since the last report" if self._untold else ""
-        self._untold = 0
-        self._report("http2.ended", f"{code.name}: {sentence}{others}")
 
 
 class Http2Connection(asyncio.Protocol):
     """One connection of a client and its streams."""
 
     __slots__ = (
-        "_allowance", "_block", "_block_bytes", "_block_flags", "_block_id", "_block_until", "_buffer", "_closed", "_consumed", "_decoder",
-        "_drain_until", "_fields", "_idle_since", "_in_read", "_initial_window", "_is_leaving", "_is_lost", "_is_over", "_is_settled", "_last_id", "_listener",
-        "_partial_until", "_preface", "_promised_id", "_ready", "_receivable", "_requests", "_reset_allowance", "_scheduled", "_seen_at",
-        "_sendable", "_stalled_until", "_starved", "_streams", "_unsent", "_worker", "deadline", "encoder", "forwarding", "is_stalled",
-        "max_frame", "peer", "transport",
+        "_allowance", "_buffer", "_closed", "_consumed", "_drain_until", "_heads", "_idle_since", "_in_read", "_initial_window", "_is_leaving",
+        "_is_lost", "_is_over", "_is_settled", "_last_id", "_listener", "_partial_until", "_preface", "_promised_id", "_ready", "_receivable",
+        "_scheduled", "_seen_at", "_sendable", "_stalled_until", "_starved", "_streams", "_unsent", "_worker", "deadline", "encoder", "forwarding",
+        "is_stalled", "max_frame", "peer", "transport",
     )  # fmt: skip
 
     peer: Peer
@@ -148,17 +109,8 @@ class Http2Connection(asyncio.Protocol):
         self._preface = PREFACE
         self._is_settled = False
         """The first SETTINGS of the client are here."""
-        self._decoder = HeaderDecoder()
-        self._block: list[bytes] = []
-        self._block_id = 0
-        """The stream whose header block is incomplete; 0 for none."""
-        self._block_flags = 0
-        self._block_bytes = 0
-        self._block_until = NEVER
+        self._heads = RequestHeads()
         self._partial_until = NEVER
-        self._requests: dict[bytes, tuple[bytes, bytes, Fields]] = {}
-        """Requests without a body by their block: what it means while the table of the decoder stands."""
-        self._fields: dict[tuple[bytes | None, tuple[Header, ...]], Fields] = {}
         self._receivable = CONNECTION_WINDOW
         self._consumed = 0
         # streams
@@ -182,8 +134,7 @@ class Http2Connection(asyncio.Protocol):
         """The client does not read."""
         self._stalled_until = NEVER
         # what it may cost
-        self._allowance = ALLOWANCE
-        self._reset_allowance = 2.0 * wire.max_streams
+        self._allowance = Allowance(wire.max_streams, now)
         self._seen_at = now
         # its end
         self.deadline = now + wire.head_timeout_s
@@ -260,12 +211,8 @@ class Http2Connection(asyncio.Protocol):
         """Take what the client says."""
         if self._is_over or self._is_lost:
             return
-        now = monotonic()
-        passed = now - self._seen_at
-        self._seen_at = now
-        self._allowance = min(ALLOWANCE, self._allowance + passed * ALLOWANCE_PER_S)
-        burst = 2.0 * self._worker.snapshot.wire.max_streams
-        self._reset_allowance = min(burst, self._reset_allowance + passed * RESET_ALLOWANCE_PER_S)
+        now = self._seen_at = monotonic()
+        self._allowance.refill(now)
         self._in_read = True
         try:
             self._read(self._buffer + data if self._buffer else data, now)
@@ -308,8 +255,9 @@ class Http2Connection(asyncio.Protocol):
 
     def _take(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Take one frame."""
-        if self._block_id:  # RFC 9113 §6.10: nothing comes between the frames of a block
-            if kind != CONTINUATION or stream_id != self._block_id:
+        heads = self._heads
+        if heads.stream_id:  # RFC 9113 §6.10: nothing comes between the frames of a block
+            if kind != CONTINUATION or stream_id != heads.stream_id:
                 raise Http2Error(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
             self._take_continuation(flags, payload)
         elif not self._is_settled and (kind != SETTINGS or flags & ACK):  # RFC 9113 §3.4
@@ -327,7 +275,7 @@ class Http2Connection(asyncio.Protocol):
         elif kind == PING:
             self._take_ping(flags, stream_id, payload)
         elif kind == PRIORITY:
-            self._spend(1)
+            self._allowance.spend()
             if not stream_id:
                 raise Http2Error(ErrorCode.PROTOCOL_ERROR, "PRIORITY without a stream")
             check_priority(stream_id, payload)
@@ -336,23 +284,15 @@ class Http2Connection(asyncio.Protocol):
         elif kind in (PUSH_PROMISE, CONTINUATION):
             raise Http2Error(ErrorCode.PROTOCOL_ERROR, "a frame that no client may send here")
         else:  # RFC 9113 §5.5: unknown frames are ignored
-            self._spend(1)
-
-    def _spend(self, tokens: float) -> None:
-        """Charge for a frame that brings nothing forward."""
-        self._allowance -= tokens
-        if self._allowance < 0:
-            raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that bring nothing forward")
+            self._allowance.spend()
 
     def _spend_reset(self, by: str) -> None:
         """Charge for a stream that ended in vain."""
         self._worker.metrics.http2_resets.inc((by,))
-        self._reset_allowance -= 1
-        if self._reset_allowance < 0:
-            raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "too many streams that end in vain")
+        self._allowance.spend_stream()
 
     def _take_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        self._spend(10)
+        self._allowance.spend(10)
         if stream_id:
             raise Http2Error(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
         if flags & ACK:
@@ -380,7 +320,7 @@ class Http2Connection(asyncio.Protocol):
                 self.wants(stream)
 
     def _take_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        self._spend(2)
+        self._allowance.spend(2)
         if stream_id:
             raise Http2Error(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
         if len(payload) != 8:
@@ -395,12 +335,12 @@ class Http2Connection(asyncio.Protocol):
             raise Http2Error(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(payload) < 8:
             raise Http2Error(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY of wrong length")
-        self._spend(1)
+        self._allowance.spend()
         self._is_leaving = True
 
     def _take_window_update(self, stream_id: int, payload: bytes) -> None:
         increment = number(payload) & MAX_WINDOW
-        self._spend(1)
+        self._allowance.spend()
         if not stream_id:
             if not increment:
                 raise Http2Error(ErrorCode.PROTOCOL_ERROR, "a window that does not open")
@@ -437,7 +377,7 @@ class Http2Connection(asyncio.Protocol):
         number(payload)
         stream = self._open_stream(stream_id)
         if stream is None:
-            self._spend(1)
+            self._allowance.spend()
             return
         # attack: rapid reset (CVE-2023-44487); what goes on behind the stream counts as open until it is over
         self._remember(stream_id, _CANCELLED)
@@ -454,7 +394,7 @@ class Http2Connection(asyncio.Protocol):
         data = unpadded(payload) if flags & PADDED else payload
         ended = bool(flags & END_STREAM)
         if len(data) < TINY_DATA_BYTES and not ended:  # CVE-2019-9518
-            self._spend(1)
+            self._allowance.spend()
         stream = self._open_stream(stream_id)
         if stream is None:
             self.consumed(size)
@@ -472,7 +412,7 @@ class Http2Connection(asyncio.Protocol):
         """Judge DATA or HEADERS on a closed stream (RFC 9113 §5.1)."""
         how = self._closed.get(stream_id)
         if how == _RESET:  # we ended it, and the client may not know yet
-            self._spend(1)
+            self._allowance.spend()
         elif how == _CANCELLED:
             self.say(rst_stream(stream_id, ErrorCode.STREAM_CLOSED))
             self._spend_reset("gateway")
@@ -493,29 +433,21 @@ class Http2Connection(asyncio.Protocol):
         if flags & END_HEADERS:
             self._take_block(stream_id, payload, ended=bool(flags & END_STREAM))
             return
-        self._block_id, self._block_flags = stream_id, flags
-        self._block, self._block_bytes = [payload], len(payload)
-        self._block_until = self._seen_at + self._worker.snapshot.wire.head_timeout_s
+        self._heads.begin(stream_id, flags, payload, self._seen_at + self._worker.snapshot.wire.head_timeout_s)
 
     def _take_continuation(self, flags: int, payload: bytes) -> None:
-        max_head = self._worker.snapshot.wire.max_head
-        self._block.append(payload)
-        self._block_bytes += len(payload)
-        # attack: CONTINUATION without end, or without content (CVE-2024-27316, CVE-2019-9518)
-        if self._block_bytes > max_head or len(self._block) > BLOCK_FRAMES + max_head // BLOCK_FRAME_BYTES:
-            raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, "a header block beyond all bounds")
-        if flags & END_HEADERS:
-            block, self._block = b"".join(self._block), []
-            stream_id, self._block_id = self._block_id, 0
-            self._block_until = NEVER
-            self._take_block(stream_id, block, ended=bool(self._block_flags & END_STREAM))
+        stream_id = self._heads.stream_id
+        whole = self._heads.add(flags, payload, self._worker.snapshot.wire.max_head)
+        if whole is not None:
+            block, ended = whole
+            self._take_block(stream_id, block, ended=ended)
 
     def _take_block(self, stream_id: int, block: bytes, *, ended: bool) -> None:
         """Take a whole header block: a request, or the trailers of one."""
         if stream_id > self._last_id:
             self._take_request(stream_id, block, ended=ended)
             return
-        headers, _ = self._decode(block)
+        headers, _ = self._heads.decode(block, self._worker.snapshot.wire.max_head)
         stream = self._open_stream(stream_id)
         if stream is None:
             self._late(stream_id)
@@ -528,81 +460,29 @@ class Http2Connection(asyncio.Protocol):
         else:
             stream.take(b"", 0, ended=True)
 
-    def _decode(self, block: bytes) -> tuple[Sequence[Header], int]:
-        decoder = self._decoder
-        changes = decoder.changes
-        try:
-            headers, size = decoder.decode(block, self._worker.snapshot.wire.max_head)
-        except HpackError as error:
-            raise Http2Error(ErrorCode.COMPRESSION_ERROR, str(error)) from None
-        except HeaderBombError as error:
-            raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from None
-        if decoder.changes != changes:
-            self._requests.clear()
-        return headers, size
-
     def _take_request(self, stream_id: int, block: bytes, *, ended: bool) -> None:
-        wire = self._worker.snapshot.wire
+        snapshot = self._worker.snapshot
         self._last_id = stream_id
-        known = self._requests.get(block) if ended else None
-        changes = self._decoder.changes
-        if known is None:
-            headers, size = self._decode(block)
-        else:
-            headers, size = (), 0
+        request = self._heads.request(block, snapshot, ended=ended, any_scheme=self.peer.trusted)
         if stream_id > self._promised_id:  # RFC 9113 §6.8: said to be ignored; the client sends it elsewhere
             self._remember(stream_id, _RESET)
-            self._spend(1)
+            self._allowance.spend()
             return
-        if len(self._streams) >= wire.max_streams:  # RFC 9113 §5.1.2
+        if len(self._streams) >= snapshot.wire.max_streams:  # RFC 9113 §5.1.2
             self._remember(stream_id, _RESET)
             self.say(rst_stream(stream_id, ErrorCode.REFUSED_STREAM))
             self._spend_reset("gateway")
             return
         stream = self._streams[stream_id] = Http2Stream(self._worker, self, stream_id, self._initial_window)
-        self._worker.metrics.http2_streams.inc()
-        self._worker.metrics.http2_requests.inc()
-        if known is not None:
-            stream.begin(*known, ended=True)
-            return
-        method, target = _PLACEHOLDER
-        fields: Fields | Reason = Reason.HEAD_TOO_LARGE
-        if size <= wire.max_head:
-            head = split_head(headers, max_target=wire.max_target, any_scheme=self.peer.trusted)
-            if isinstance(head, Reason):
-                fields = head
-            else:
-                method, target = head.method, head.target
-                fields = self._fields_of(head, ended=ended)
-        if isinstance(fields, Reason):
+        metrics = self._worker.metrics
+        metrics.http2_streams.inc()
+        metrics.http2_requests.inc()
+        method, target, fields = request
+        if isinstance(fields, Fields):
+            stream.begin(method, target, fields, ended=ended)
+        else:
             self._spend_reset("gateway")  # MadeYouReset: refusing has a price too (CVE-2025-8671)
             stream.refuse_head(fields, method, target, ended=ended)
-            return
-        if ended and len(block) <= MEMO_BLOCK_BYTES and changes == self._decoder.changes:
-            if len(self._requests) >= MEMO_REQUESTS:
-                self._requests.clear()
-            self._requests[block] = method, target, fields
-        stream.begin(method, target, fields, ended=ended)
-
-    def _fields_of(self, head: RequestHead, *, ended: bool) -> Fields | Reason:
-        """Parse or recall the fields of a request; remembered are those of requests without a body."""
-        key = (head.authority, head.regular)
-        known = self._fields.get(key) if ended else None
-        if known is not None:
-            return known
-        snapshot = self._worker.snapshot
-        fields = request_fields(
-            head.authority,
-            head.regular,
-            has_body=not ended,
-            max_fields=snapshot.wire.max_fields,
-            mapped=snapshot.mapped_names,
-        )
-        if ended and isinstance(fields, Fields):
-            if len(self._fields) >= MEMO_REQUESTS:
-                self._fields.clear()
-            self._fields[key] = fields
-        return fields
 
     # what streams ask for
 
@@ -694,8 +574,7 @@ class Http2Connection(asyncio.Protocol):
                 taken = stream.write(out, self._sendable)
                 self._sendable -= taken
                 size += taken
-                if taken >= EARNING_DATA_BYTES:
-                    self._allowance += WINDOW_UPDATES_PER_DATA
+                self._allowance.sent(taken)
                 if stream.has_ended:
                     self._finish(stream, out)
                 elif stream.queued and stream.sendable > 0:
@@ -715,7 +594,7 @@ class Http2Connection(asyncio.Protocol):
         code = stream.error
         if code is None:
             self._remember(stream.stream_id, _ENDED)
-            self._reset_allowance += RESETS_PER_ANSWER
+            self._allowance.answered()
         else:
             self._remember(stream.stream_id, _RESET)
             out.append(rst_stream(stream.stream_id, code))
@@ -739,7 +618,7 @@ class Http2Connection(asyncio.Protocol):
         self._ready.clear()
         self._starved.clear()
         self._buffer = b""
-        self._partial_until = self._block_until = self._stalled_until = NEVER
+        self._partial_until = self._heads.until = self._stalled_until = NEVER
         self.deadline = now + CLOSE_S
         if not transport.is_closing():
             self._unsent.append(goaway(min(self._last_id, self._promised_id), code))
@@ -761,15 +640,14 @@ class Http2Connection(asyncio.Protocol):
                 transport.abort()
         elif now_mono >= self._stalled_until:
             transport.abort()
-        elif now_mono >= min(self._block_until, self._partial_until):
+        elif now_mono >= min(self._heads.until, self._partial_until):
             self._end(ErrorCode.ENHANCE_YOUR_CALM, "a frame or a header block that does not end")
         elif not self._streams and now_mono >= self.deadline:
             self._end(ErrorCode.NO_ERROR, "")
 
     def forget(self) -> None:
         """Read requests anew: the configuration changed."""
-        self._requests.clear()
-        self._fields.clear()
+        self._heads.forget()
         self.forwarding.clear()
 
     def drain(self) -> None:

@@ -22,7 +22,7 @@ from gateway.edge.evidence import Evidence
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.group import Destination, open_destination
 from gateway.edge.http1 import Http1Connection
-from gateway.edge.http2 import Http2Shared
+from gateway.edge.http2_shared import Http2Shared
 from gateway.edge.limits import LimitTable
 from gateway.edge.metrics import EdgeMetrics
 from gateway.edge.negotiation import Negotiated

@@ -11,7 +11,7 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, Rs
 
 from gateway.edge.http2 import CONNECTION_WINDOW
 from gateway.edge.http2_stream import STREAM_WINDOW
-from tests.fakes.http2_client import Http2Client, raw_frame
+from tests.fakes.http2_client import Answer, Http2Client, raw_frame
 from tests.fakes.portal import OK, Portal, read_body
 from tests.unit.edge.conftest import Edge, Http2Edge, Reply
 
@@ -301,7 +301,10 @@ async def test_an_answer_waits_for_the_windows_of_the_client(http2: Http2Edge) -
     http2.edge.portal.answers[b"/public/x"] = sized(200_000)
     client = await http2.client(windows=False)
     stream_id = client.request(client.get())
-    answer = lambda: client.answers[stream_id]  # noqa: E731
+
+    def answer() -> Answer:
+        return client.answers[stream_id]
+
     await client.until(lambda: stream_id in client.answers and len(answer().body) == 65_535)
     await client.pinged()
     assert len(answer().body) == 65_535

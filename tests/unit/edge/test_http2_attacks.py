@@ -10,7 +10,8 @@ from itertools import product
 import pytest
 from hyperframe.frame import GoAwayFrame, PingFrame
 
-from gateway.edge.http2 import ALLOWANCE, MAX_REMEMBERED, Http2Connection
+from gateway.edge.http2 import MAX_REMEMBERED, Http2Connection
+from gateway.edge.http2_allowance import FRAMES
 from gateway.exchange.route import LimitSpec
 from gateway.ratelimit.gcra import Bucket
 from tests.fakes.http2_client import Http2Client, raw_frame
@@ -19,7 +20,7 @@ from tests.unit.edge.conftest import Http2Edge
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 ENHANCE_YOUR_CALM, REFUSED_STREAM, STREAM_CLOSED = 11, 7, 5
-FLOOD = int(ALLOWANCE) + 500
+FLOOD = int(FRAMES) + 500
 
 
 def u32(value: int) -> bytes:
