@@ -12,10 +12,20 @@ from typing import Final
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from gateway.exchange.session import Session
 
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What reading a certificate may raise: OpenSSL takes some that `cryptography` does not."""
 HANDLE_DIGITS: Final = 32
 """Of the fingerprint, in the handle of a session: 128 bits name a certificate."""
 
@@ -59,8 +69,14 @@ class CertificateGrant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_certificate(der: bytes) -> ClientCertificate:
-    """Read a certificate. Raises ValueError when it cannot be read."""
-    certificate = x509.load_der_x509_certificate(der)
+    """Read a certificate. Raises ValueError when it cannot be read, whatever is wrong with it."""
+    try:
+        return _read(x509.load_der_x509_certificate(der))
+    except UNREADABLE as error:
+        raise ValueError("the certificate cannot be read") from error
+
+
+def _read(certificate: x509.Certificate) -> ClientCertificate:
     fingerprint = certificate.fingerprint(SHA256()).hex()
     subject = certificate.subject.rfc4514_string()
     properties = {("fingerprint", fingerprint), ("subject", subject)}

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.hazmat.primitives.hashes import MD5, SHA1
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gateway.authn.certificate import CertificateGrant, CertificateRegister
+from gateway.authn.certificate import UNREADABLE, CertificateGrant, CertificateRegister
 from gateway.edge.tls import ListenerTLS, ServerContext, ServerSession
 from gateway.server.bundle import CertificateBytes, ClientAuthorityBytes
 from gateway.server.settings import ClientCertificates, Listener
@@ -202,7 +202,7 @@ def _load(address: str, files: CertificateBytes, *, is_default: bool) -> _Loaded
         chain = x509.load_pem_x509_certificates(files.chain)
         leaf = chain[0]
         names = _names(leaf)
-    except (ValueError, IndexError):
+    except (*UNREADABLE, IndexError):
         raise ValueError("is not a chain of PEM certificates, the leaf first") from None
     if leaf.public_key() != private.public_key():
         raise ValueError("does not belong to its key")
@@ -266,7 +266,9 @@ class _Trust:
         self.crl = files.crl or b""
         try:
             authorities = x509.load_pem_x509_certificates(files.ca)
-        except ValueError:
+            for authority in authorities:
+                _ = authority.extensions
+        except UNREADABLE:
             raise ValueError(f"{files.ca_name}: holds no certificate that can be read (PEM)") from None
         for authority in authorities:
             with suppress(x509.ExtensionNotFound):

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import datetime as dt
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.authn.certificate import (
     AmbiguousCertificateError,
@@ -19,6 +25,9 @@ from gateway.authn.certificate import (
 )
 
 CA = trustme.CA()
+WHOLE = x509.load_pem_x509_certificate(
+    CA.issue_cert("a.example.com", "alice@example.com").cert_chain_pems[0].bytes()
+).public_bytes(Encoding.DER)
 
 
 def shown(*identities: str, **names: Any) -> ClientCertificate:
@@ -42,6 +51,44 @@ def test_every_property_the_table_may_ask_for_is_read() -> None:
 def test_what_is_no_certificate_is_an_error() -> None:
     with pytest.raises(ValueError):
         read_certificate(b"0\x03nothing")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        b"\x30\x04\xa3\x02\x30\x00",  # an X.400 address, which nobody has any more
+        b"\x30\x03\x82\x01\xff",  # a host name that is no ASCII
+        b"\x30\x05\x82\x01",  # cut short
+        b"",
+    ],
+)
+def test_a_certificate_with_names_that_cannot_be_read_is_an_error_and_no_crash(names: bytes) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "alice")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, names), critical=False)
+        .sign(key, SHA256())
+    )
+    with pytest.raises(ValueError):
+        read_certificate(certificate.public_bytes(Encoding.DER))
+
+
+@pytest.mark.filterwarnings("ignore")  # the library's, about what it reads
+@given(st.binary(max_size=64), st.integers(0, 400), st.integers(1, 255))
+def test_a_damaged_certificate_is_read_or_refused_and_nothing_else(junk: bytes, at: int, flip: int) -> None:
+    whole = bytearray(WHOLE)
+    whole[at % len(whole)] ^= flip
+    for data in (junk, bytes(whole), WHOLE[:at]):
+        with suppress(ValueError):
+            assert isinstance(read_certificate(data), ClientCertificate)
 
 
 def test_an_entry_makes_the_person_and_nothing_in_the_certificate_does() -> None:
