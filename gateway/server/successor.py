@@ -44,19 +44,18 @@ class Program:
         started = Path(sys.argv[0]).absolute()
         self._config = config
         self.path = str(started)
-        self._command = [str(started)]
-        if not os.access(started, os.X_OK) or started.suffix == ".py":  # python -m gateway
-            self._command = [sys.executable, "-m", "gateway"]
         # A link to the installation may point to another one later; our own children stay with this one.
         executable = Path(sys.executable)
         self.interpreter = str(executable.parent.resolve() / executable.name)
 
     def command(self, program: str, descriptor: int) -> list[str]:
         """Return the arguments with which a successor starts. Raises ConfigurationError when there is no such program."""
-        command = [program] if program else self._command
-        if not os.access(command[0], os.X_OK) or Path(command[0]).is_dir():
-            raise ConfigurationError((f"{command[0]}: is not a program that can be run",))
-        return [*command, "run", "-c", str(self._config), TAKE_OVER_OPTION, str(descriptor)]
+        path = program or self.path
+        if not os.access(path, os.X_OK) or Path(path).is_dir():
+            raise ConfigurationError(
+                (f"{path}: is not a program that can be run; name the new gateway with --program",)
+            )
+        return [path, "run", "-c", str(self._config), TAKE_OVER_OPTION, str(descriptor)]
 
 
 class Successor:

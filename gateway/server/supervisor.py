@@ -286,7 +286,7 @@ class Supervisor:
         return counted + process_samples(processes) + self._own_samples()
 
     def _inherited_samples(self) -> list[Sample]:
-        """What programs before this one counted; of one that still finishes its requests the gauges too."""
+        """What programs before this one counted, the one that still finishes its requests too."""
         if self._predecessor and not self._predecessor.is_gone:
             return self._predecessor.samples
         return self._retired.samples()
@@ -445,9 +445,12 @@ class Supervisor:
             _log.error("process.failed", name="supervisor", reason=str(error))
 
     async def _counted(self) -> list[Sample]:
-        """What we and those before us counted."""
-        dumps = await asyncio.gather(*(child.dump() for child in self.children))
-        return [sample for dump in dumps for sample in dump] + self._inherited_samples()
+        """What we and those before us counted: no gauges, which the successor has of its own."""
+        counted = Retired()
+        for dump in await asyncio.gather(*(child.dump() for child in self.children)):
+            counted.add(dump)
+        counted.add(self._inherited_samples())
+        return counted.samples()
 
     async def _listen_for_commands(self) -> None:
         """Listen under a name that a successor, or we again, can take over in one step."""
@@ -522,9 +525,7 @@ class Supervisor:
             if hurry.done():
                 await asyncio.gather(*(edge.hurry(self.settings.http.drain_timeout) for edge in self._edges))
         await self._pages.drain(_PAGES_DRAIN_S)
-        counted = Retired()
-        counted.add(await self._counted())
-        await successor.tell(Counted(samples=counted.samples()))
+        await successor.tell(Counted(samples=await self._counted()))
         for waiting in (heeding, hurry):
             waiting.cancel()
         successor.hang_up()
@@ -686,12 +687,12 @@ class Supervisor:
                 },
             ),
             _gauge(
-            _gauge(
                 "gateway_client_crl_expiry_timestamp_seconds",
                 "When a revocation list of a listener's client certificates ends, unix seconds.",
                 ("listener",),
                 {(listener,): ends for listener, ends in self.validated.crl_ends.items()},
             ),
+            _gauge(
                 "gateway_unsafe_switches",
                 "Switches of gateway.yaml that weaken the gateway.",
                 ("switch",),

@@ -163,6 +163,23 @@ def test_a_stop_while_the_old_program_still_finishes_ends_both(make_gateway: Cal
     connection.close()
 
 
+def test_a_reload_ends_what_the_old_program_still_has(make_gateway: Callable[..., Any]) -> None:
+    """It runs on rules that hold no more."""
+    gateway = make_gateway(workers=1)
+    gateway.edit(("audit: {", "http: {drain_timeout: 1s, body_timeout: 60s}\nupgrade: {drain_timeout: 1h}\naudit: {"))
+    gateway.start()
+    connection = gateway.connect()
+    connection.connect()
+    connection.sock.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n")
+    gateway.wait_until(lambda: gateway.metric("gateway_client_connections") == 1)
+    assert gateway.cli("upgrade").returncode == 0
+    assert gateway.metric("gateway_upgrade_draining") == 1
+    assert gateway.metric("gateway_audit_records_total") > 0
+    assert gateway.cli("reload").returncode == 0
+    gateway.wait_until(lambda: gateway.metric("gateway_upgrade_draining") == 0)
+    connection.close()
+
+
 def test_upgrade_without_a_gateway_says_so(make_gateway: Callable[..., Any]) -> None:
     done = make_gateway().cli("upgrade")
     assert done.returncode == 2

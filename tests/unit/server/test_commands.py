@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.server.commands import NotRunningError, ask_reload
-from gateway.server.control import ControlError, Done, Reload, pack, receive
+from gateway.server.commands import NotRunningError, ask_reload, ask_upgrade
+from gateway.server.control import ControlError, Done, Reload, Upgrade, pack, receive
 
 
-def serve(state_dir: Path, answer: bytes) -> threading.Thread:
+def serve(state_dir: Path, answer: bytes, expected: Reload | Upgrade = Reload()) -> threading.Thread:  # noqa: B008 - immutable
     """Answer one command as a supervisor would."""
     (state_dir / "run").mkdir()
     listener = socket.socket(socket.AF_UNIX)
@@ -21,7 +21,7 @@ def serve(state_dir: Path, answer: bytes) -> threading.Thread:
         with listener:
             connection, _ = listener.accept()
             with connection:
-                assert receive(connection) == Reload()
+                assert receive(connection) == expected
                 connection.sendall(answer)
 
     thread = threading.Thread(target=work)
@@ -32,6 +32,12 @@ def serve(state_dir: Path, answer: bytes) -> threading.Thread:
 def test_the_supervisors_diagnostics_come_back(tmp_path: Path) -> None:
     thread = serve(tmp_path, pack(Done(diagnostics=("gateway.yaml:1:1: no",))))
     assert ask_reload(tmp_path) == ("gateway.yaml:1:1: no",)
+    thread.join()
+
+
+def test_the_program_to_hand_over_to_is_named(tmp_path: Path) -> None:
+    thread = serve(tmp_path, pack(Done(diagnostics=("no",))), Upgrade(program="/opt/gateway"))
+    assert ask_upgrade(tmp_path, "/opt/gateway") == ("no",)
     thread.join()
 
 
