@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 STAMPS := $(VENV)/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench soak sbom audit-deps lock clean
+.PHONY: help install run test check bench compiled soak sbom audit-deps lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,11 @@ check: $(STAMPS)/dev  ## format, lint, types, import rings, unit tests: about a 
 bench: $(STAMPS)/bench  ## CPU per request beside nginx, HAProxy, Envoy, Caddy, Traefik, Apache
 	@tests/install-packages
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+compiled: $(STAMPS)/dev  ## the same program, its hot path compiled (needs a C compiler), in build/compiled
+	rm -rf build/compiled build/wheel
+	HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
+	$(PIP) install --quiet --no-deps --target build/compiled build/wheel/*.whl
 
 soak: $(STAMPS)/dev  ## 200 kills of every process under load, then the log is held to every answer
 	GATEWAY_SOAK=1 $(BIN)/python -m pytest -s tests/fault/test_kill.py
