@@ -69,12 +69,13 @@ class Http2Client:
         preface: bytes = PREFACE,
         settings: dict[int, int] | None = None,
         greet: bool = True,
-        local: tuple[str, int] | None = None,
+        before: bytes = b"",
     ) -> Http2Client:
+        """`before`: what comes before TLS, such as a PROXY header."""
         context.set_alpn_protocols(["h2"])
-        self._reader, self._writer = await asyncio.open_connection(
-            "127.0.0.1", port, ssl=context, server_hostname=name, local_addr=local
-        )
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
+        self._writer.write(before)
+        await self._writer.start_tls(context, server_hostname=name)
         self.greets = greet
         self._task = asyncio.get_running_loop().create_task(self._listen())
         if greet:

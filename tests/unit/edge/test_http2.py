@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import pytest
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
 
 from gateway.edge.http2 import CONNECTION_WINDOW
 from gateway.edge.http2_stream import STREAM_WINDOW
+from gateway.edge.worker import Listener
+from gateway.wire.forwarded import TrustedProxies
 from tests.fakes.http2_client import Answer, Http2Client, raw_frame
 from tests.fakes.portal import OK, Portal, read_body
-from tests.unit.edge.conftest import Edge, Http2Edge, Reply
+from tests.unit.edge.conftest import HTTP2_ADDRESS, Edge, Http2Edge, Reply, http2_rules
 
 NO_ERROR, INTERNAL_ERROR, CANCEL = 0, 2, 8
 
@@ -694,8 +698,6 @@ async def test_http_1_where_http_2_was_agreed_on_ends_the_connection(http2: Http
 
 
 async def test_a_listener_may_speak_http_1_alone(http2: Http2Edge) -> None:
-    from tests.unit.edge.conftest import HTTP2_ADDRESS, http2_rules
-
     http2.edge.change(tls={HTTP2_ADDRESS: http2_rules(http2._ca, ", http2: false")})
     context = http2.context()
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -703,6 +705,22 @@ async def test_a_listener_may_speak_http_1_alone(http2: Http2Edge) -> None:
     session: ssl.SSLObject = writer.get_extra_info("ssl_object")
     assert session.selected_alpn_protocol() == "http/1.1"
     writer.close()
+
+
+async def test_behind_a_proxy_the_client_is_whom_its_header_names(http2: Http2Edge) -> None:
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(1)
+    listening.setblocking(False)
+    http2.edge.change(trusted_proxies=TrustedProxies((ip_network("127.0.0.0/8"),)))
+    listener = Listener(listening.fileno(), redirects=False, tls=True, address=HTTP2_ADDRESS, proxied=True)
+    await http2.edge.worker.listen(listener, 5.0)
+    http2.port = listening.getsockname()[1]
+    client = await http2.client(before=b"PROXY TCP4 192.0.2.7 127.0.0.1 4000 443\r\n")
+    assert (await client.ask()).status == 200
+    assert http2.edge.portal.field(b"x-forwarded-for") == [b"192.0.2.7"]
+    assert http2.edge.audit.records[-1]["src_endpoint"]["ip"] == "192.0.2.7"
+    listening.close()
 
 
 async def test_frames_may_come_in_any_pieces(http2: Http2Edge) -> None:
