@@ -127,7 +127,7 @@ class Group:
             pool = member.pool
             if pool in tried or not self._may_take(member):
                 continue
-            if not pool.has_idle and not (pool.has_room and self._has_room):
+            if not pool.has_idle and not (pool.has_room and self._make_room(pool)):
                 full = True
                 continue
             if member.health.state is State.TRIAL:
@@ -165,6 +165,10 @@ class Group:
     def _has_room(self) -> bool:
         return sum(member.pool.size for member in self.members) < self.upstream.max_connections
 
+    def _make_room(self, pool: Pool) -> bool:
+        """Tell whether one more connection may be opened, after closing an idle one of another server if that helps."""
+        return self._has_room or any(member.pool is not pool and member.pool.spare_one() for member in self.members)
+
     def _refuse(self, x: Exchange, wait_s: float) -> None:
         x.client.on_failed(x, Reason.UPSTREAM_DOWN, retry_after_s=wait_s)
 
@@ -194,7 +198,7 @@ class Group:
         """Send `x` to another server, or to the same one where there is none."""
         for member in self._preferred(x):
             other = member.pool
-            if other is not pool and member.health.state is State.IN and other.has_room and self._has_room:
+            if other is not pool and member.health.state is State.IN and other.has_room and self._make_room(other):
                 other.renew(x, (pool,))
                 return
         pool.renew(x)
@@ -331,9 +335,9 @@ class Group:
             member.pool.sweep(now)
         if any(member.reported is not member.health.state for member in self.members):
             self._settle()  # also what the group of an earlier snapshot saw
-        self._queue.sweep(now)
         if self._queue.waiting:
             self.serve()
+        self._queue.sweep(now)
         answered = self._metrics.upstream_duration.counts.get((self.upstream.name,), ())
         self._budget.roll(sum(answered), now)
 

@@ -301,6 +301,15 @@ class Pool:
         self._closed = True
         self.drop_idle()
 
+    def spare_one(self) -> bool:
+        """Close the connection that is idle the longest, so that another server may have one more; False without any."""
+        if not self._idle:
+            return False
+        connection = self._idle.popleft()
+        self._open.discard(connection)
+        connection.close()
+        return True
+
     def drop_idle(self) -> None:
         """Close idle connections."""
         while self._idle:

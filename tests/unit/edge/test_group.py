@@ -426,6 +426,20 @@ async def test_the_upstream_has_fewer_connections_than_its_servers_could(several
     assert sum(portal.connections for portal in several.portals) <= 2
 
 
+async def test_idle_connections_of_one_server_do_not_keep_people_from_another(several: Several) -> None:
+    several.edge.change_upstream(balance="user", max_connections=1)
+    for number in range(20):
+        several.edge.sessions.entries[f"t{number}".encode()] = Entry(session(handle=f"h{number}", user_id=f"u{number}"))
+    homes: dict[int, int] = {}
+    for number in (*range(20), *range(20)):
+        before = several.counts
+        assert (await several.edge.get("/", token=f"t{number}")).status == 200
+        home = [after - was for after, was in zip(several.counts, before, strict=True)].index(1)
+        assert homes.setdefault(number, home) == home
+    assert set(homes.values()) == {0, 1}
+    assert sum(member.pool.size for member in several.group.members) == 1
+
+
 @pytest.mark.parametrize("servers", [1, 2])
 async def test_more_than_may_wait_are_refused_at_once_and_the_rest_in_time(several: Several, servers: int) -> None:
     several.edge.change_upstream(
