@@ -116,7 +116,7 @@ ANSWERS: dict[Reason, Answer] = {
         501, "Coding not supported", "The gateway does not support this transfer coding."
     ),
     Reason.VERSION_NOT_SUPPORTED: Answer(
-        505, "Version not supported", "The gateway speaks HTTP/1.0, HTTP/1.1 and, over TLS, HTTP/2."
+        505, "Version not supported", "The gateway speaks HTTP/1.0, HTTP/1.1, and HTTP/2 over TLS."
     ),
     Reason.EXPECTATION_FAILED: Answer(417, "Expectation failed", "The gateway cannot meet the request's expectation."),
     Reason.WEBSOCKET_VERSION: Answer(
