@@ -64,6 +64,9 @@ _LOCAL: Final = frozenset(("jwks.json", "csp-report", SERVER_WIDE))
 """What the edge answers itself."""
 _CLIENT_CLOSED: Final = 499
 _END_OF_CHUNKS: Final = b"0\r\n\r\n"
+_IDLE: Final = Refusal("tunnel", Reason.TUNNEL_IDLE)
+_LEAVING: Final = Refusal("capacity", Reason.DRAINING)
+_NO_FRAME: Final = Refusal("tunnel", Reason.MALFORMED_FRAME)
 NEVER: Final = float("inf")
 
 
@@ -148,7 +151,7 @@ class Answering(ABC):
         """The client is gone; whatever was under way ends and is recorded."""
         self._mode = CLOSED
         x = self.exchange
-        if x is not None and not (x.tunnel and self._is_said_goodbye(x)):
+        if x is not None and not (x.tunnel and self._was_announced(x)):
             x.outcome = "aborted_client"
         if (
             x is not None
@@ -710,7 +713,7 @@ class Answering(ABC):
         if tunnel is not None and tunnel.is_open and tunnel.is_ending:  # no end of the frame in sight
             self._abort(x)
         elif tunnel is not None and tunnel.is_open and not self._write_paused:
-            self._end_tunnel(x, tunnel, GOING_AWAY, Reason.TUNNEL_IDLE, "completed")
+            self._end_tunnel(x, tunnel, GOING_AWAY, _IDLE, "completed")
         elif self._write_paused or x.phase is Phase.RELEASED:
             x.outcome = "aborted_client" if self._write_paused or self._mode == BODY else "upstream_error"
             self._abort(x)
@@ -751,11 +754,11 @@ class Answering(ABC):
             if self._is_active(x) and x.entry is not None and x.entry is not x.peer.entry:
                 worker.sessions.touch(x.entry, now)
             return
-        x.stage, x.rule = refusal.stage, refusal.rule or x.rule
+        x.rule = refusal.rule or x.rule
         if tunnel is not None:
-            self._end_tunnel(x, tunnel, POLICY_VIOLATION, refusal.reason, "blocked")
+            self._end_tunnel(x, tunnel, POLICY_VIOLATION, refusal, "blocked")
         else:
-            x.outcome, x.reason = "blocked", refusal.reason
+            x.outcome, x.stage, x.reason = "blocked", refusal.stage, refusal.reason
             self._abort(x)
 
     def _is_active(self, x: Exchange) -> bool:
@@ -812,10 +815,10 @@ class Answering(ABC):
         if now < worker.drain_until - worker.drain_s * (1.0 - leaving_share(x.request_id)):
             return
         if tunnel is None:
-            x.reason = Reason.DRAINING
+            x.stage, x.reason = "capacity", Reason.DRAINING
             self._abort(x)
         elif not tunnel.is_ending:
-            self._end_tunnel(x, tunnel, GOING_AWAY, Reason.DRAINING, "completed")
+            self._end_tunnel(x, tunnel, GOING_AWAY, _LEAVING, "completed")
 
     # the tunnel
 
@@ -828,7 +831,7 @@ class Answering(ABC):
         if tunnel.is_ending:
             return
         if not is_sound:
-            self._end_tunnel(x, tunnel, PROTOCOL_ERROR, Reason.MALFORMED_FRAME, "blocked")
+            self._end_tunnel(x, tunnel, PROTOCOL_ERROR, _NO_FRAME, "blocked")
             return
         self.deadline = monotonic() + self._idle_timeout(x)
         if x.upstream is not None:
@@ -842,9 +845,9 @@ class Answering(ABC):
         if tunnel.is_between_frames:
             self._part(x, tunnel)
 
-    def _end_tunnel(self, x: Exchange, tunnel: Tunnel, code: int, reason: Reason, outcome: str) -> None:
+    def _end_tunnel(self, x: Exchange, tunnel: Tunnel, code: int, why: Refusal, outcome: str) -> None:
         """Nothing of the client goes on; both sides are told as soon as they can be."""
-        x.reason, x.outcome = reason, outcome
+        x.stage, x.reason, x.outcome = why.stage, why.reason, outcome
         tunnel.is_ending, tunnel.code = True, code
         if x.upstream is not None:
             tunnel.tell_upstream(x.upstream, GOING_AWAY)
@@ -888,8 +891,8 @@ class Answering(ABC):
         else:
             upstream.abort()
 
-    def _is_said_goodbye(self, x: Exchange) -> bool:
-        """Whether one side said that the tunnel is over, before it hung up."""
+    def _was_announced(self, x: Exchange) -> bool:
+        """Whether one side, or we, said that the tunnel is over before the client hung up."""
         tunnel = self._tunnel
         return x.outcome != "completed" or (
             tunnel is not None and (tunnel.is_closed_by_client or tunnel.is_closed_by_server)
