@@ -17,7 +17,7 @@ from gateway.wire.http2 import RequestHead, request_fields, split_head
 from gateway.wire.http2_frames import END_HEADERS, END_STREAM, ErrorCode, Http2Error
 from gateway.wire.request import Fields
 
-MEMO_REQUESTS: Final = 16
+MEMO_REQUESTS: Final = 8
 MEMO_BLOCK_BYTES: Final = 2048
 BLOCK_FRAME_BYTES: Final = 1024
 """A header block has one frame for each of these, and a few more (CVE-2024-27316)."""

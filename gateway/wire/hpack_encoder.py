@@ -18,7 +18,7 @@ from hpack.table import HeaderTable
 
 from gateway.wire.hpack_decoder import ENTRY_OVERHEAD, TABLE_BYTES
 
-MAX_LINES: Final = 4096
+MAX_LINES: Final = 1024
 MAX_LINE_BYTES: Final = 1024
 MAX_INSERTED: Final = 60
 """Lines in one table: every index stays one byte."""
@@ -47,6 +47,8 @@ _VARYING: Final = frozenset(
 class Line(NamedTuple):
     """What one line of a head becomes."""
 
+    text: bytes
+    """The line itself, one object for all tables that hold it."""
     plain: bytes
     """Without a trace in any table."""
     inserting: bytes
@@ -55,7 +57,7 @@ class Line(NamedTuple):
     """In the table, bytes."""
 
 
-_NOTHING: Final = Line(b"", b"", 0)
+_NOTHING: Final = Line(b"", b"", b"", 0)
 
 
 class KnownLines:
@@ -119,7 +121,7 @@ class HeaderEncoder:
                 else:
                     out.append(known.add(line).plain)
             elif encoded.inserting and self._size + encoded.size <= self._limit and len(inserted) < MAX_INSERTED:
-                inserted[line] = len(inserted)
+                inserted[encoded.text] = len(inserted)
                 self._size += encoded.size
                 out.append(encoded.inserting)
             else:
@@ -139,13 +141,13 @@ def _encode(line: bytes) -> tuple[Line, bool]:
         return _NOTHING, True
     whole = _PAIRS.get((name, value))
     if whole is not None:
-        return Line(_INDEXED[whole], b"", 0), True
+        return Line(line, _INDEXED[whole], b"", 0), True
     if name in _SECRET:
-        return Line(_literal(0x10, 0x0F, name, value), b"", 0), False
+        return Line(line, _literal(0x10, 0x0F, name, value), b"", 0), False
     plain = _literal(0x00, 0x0F, name, value)
     if name in _VARYING:
-        return Line(plain, b"", 0), False
-    return Line(plain, _literal(0x40, 0x3F, name, value), len(name) + len(value) + ENTRY_OVERHEAD), True
+        return Line(line, plain, b"", 0), False
+    return Line(line, plain, _literal(0x40, 0x3F, name, value), len(name) + len(value) + ENTRY_OVERHEAD), True
 
 
 def _literal(pattern: int, mask: int, name: bytes, value: bytes) -> bytes:
