@@ -18,6 +18,8 @@ from gateway.edge.snapshot import WireLimits
 
 HANDSHAKES_SHARE: Final = 4
 """One connection in so many may be one whose handshake is not over, and of these one in so many of one client."""
+LEAST_HANDSHAKES, LEAST_OF_CLIENT = 64, 16
+"""However few connections are configured: a browser alone begins six at once."""
 GRACE_S: Final = 1.0
 """So long nobody gives way: an honest client has shaken hands, or sent its request, by then."""
 LOOK_AGAIN_S: Final = 0.05
@@ -62,8 +64,8 @@ class Admission:
 
     def begin(self, token: Hashable, key: str, wire: WireLimits, now: float, abort: Callable[[], object]) -> bool:
         """Count a handshake, if there is room for what it may become. `abort` ends it when it has to give way."""
-        most = max(1, wire.max_connections // HANDSHAKES_SHARE)
-        if key and self._shaking.get(key, 0) >= max(1, most // HANDSHAKES_SHARE):
+        most = max(LEAST_HANDSHAKES, wire.max_connections // HANDSHAKES_SHARE)
+        if key and self._shaking.get(key, 0) >= max(LEAST_OF_CLIENT, most // HANDSHAKES_SHARE):
             return self.refuse("client_handshakes")
         if len(self._handshakes) >= most and not self._hurry(now):
             return self.refuse("handshakes")

@@ -16,7 +16,7 @@ from gateway.edge.peer import Peer
 from tests.unit.edge.conftest import WIRE
 
 BOUNDS = replace(WIRE, max_connections=8, max_connections_per_client=4)
-WIDE = replace(WIRE, max_connections=64, max_connections_per_client=48)
+WIDE = replace(WIRE, max_connections=1024, max_connections_per_client=768)
 
 
 def peer(key: str) -> Peer:
@@ -169,23 +169,29 @@ def test_handshakes_count_as_what_they_may_become(door: Door) -> None:
 def test_stalled_handshakes_never_fill_the_worker(door: Door) -> None:
     """Attack: TCP connections of many addresses that never shake hands (CVE-2026-26999)."""
     aborted: list[int] = []
-    most = BOUNDS.max_connections // HANDSHAKES_SHARE
+    most = WIDE.max_connections // HANDSHAKES_SHARE
     for number in range(most):
-        assert door.begins(number, str(number), abort=partial(aborted.append, number))
-    assert not door.begins("new", "new")
+        assert door.admission.begin(number, str(number), WIDE, 100.0, partial(aborted.append, number))
+    assert not door.admission.begin("new", "new", WIDE, 100.0, lambda: None)
     assert door.refused("handshakes") == 1
-    assert door.begins("new", "new", 100.0 + GRACE_S)
+    assert door.admission.begin("new", "new", WIDE, 100.0 + GRACE_S, lambda: None)
     assert aborted == [0]
-    assert door.admits("other")
+    assert door.admission.admit(peer("other"), WIDE, 100.0)
 
 
 def test_the_handshakes_of_one_client_never_fill_the_worker(door: Door) -> None:
     """Attack: one address that begins handshakes faster than they time out."""
-    for number in range(64):
+    most = WIDE.max_connections // HANDSHAKES_SHARE
+    for number in range(most):
         door.admission.begin(number, "one", WIDE, 100.0, lambda: None)
-    assert len(door.admission._handshakes) == 64 // HANDSHAKES_SHARE // HANDSHAKES_SHARE
-    assert door.refused("client_handshakes") == 60
+    assert len(door.admission._handshakes) == most // HANDSHAKES_SHARE
+    assert door.refused("client_handshakes") == most - most // HANDSHAKES_SHARE
     assert door.admission.begin("other", "other", WIDE, 100.0, lambda: None)
+
+
+def test_a_browser_gets_in_however_few_connections_there_are(door: Door) -> None:
+    bounds = replace(WIRE, max_connections=16, max_connections_per_client=12)
+    assert all(door.admission.begin(number, "one", bounds, 100.0, lambda: None) for number in range(6))
 
 
 def test_handshakes_and_connections_together_stay_within_the_bound(door: Door) -> None:

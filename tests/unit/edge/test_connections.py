@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from gateway.edge.admission import GRACE_S, HANDSHAKES_SHARE
+from gateway.edge.admission import GRACE_S, LEAST_HANDSHAKES
 from gateway.edge.worker import Listener
 from gateway.wire.forwarded import TrustedProxies
 from gateway.wire.proxy_protocol import SIGNATURE
-from tests.unit.edge.conftest import Edge, Reply
+from tests.fakes.portal import OK, Portal
+from tests.unit.edge.conftest import Edge, Http2Edge, Reply
 from tests.unit.edge.test_tls import ADDRESS, TLSEdge
 from tests.unit.edge.test_tls import tls as tls_edge
 
@@ -209,9 +210,9 @@ async def silent(tls: TLSEdge) -> AsyncIterator[Opened]:
 
 
 async def test_stalled_handshakes_give_way_to_new_ones(tls: TLSEdge, silent: Opened) -> None:
-    tls.edge.change_wire(max_connections=HANDSHAKES_SHARE * 2)
-    stalled = [await silent(f"127.0.0.{number}") for number in (2, 3)]
-    await until(lambda: len(tls.edge.worker.admission._handshakes) == 2)
+    tls.edge.change_wire(max_connections=LEAST_HANDSHAKES * 2)
+    stalled = [await silent(f"127.0.0.{number % 8 + 2}") for number in range(LEAST_HANDSHAKES)]
+    await until(lambda: len(tls.edge.worker.admission._handshakes) == LEAST_HANDSHAKES)
     entries = tls.edge.worker.admission._handshakes
     for token, (key, since, abort) in list(entries.items()):
         entries[token] = key, since - GRACE_S, abort
@@ -401,3 +402,28 @@ async def test_the_source_of_a_header_ends_with_its_connection(edge: Edge, proxi
         writer.write(header + GET)
         assert await answer(reader) == 200
         assert edge.audit.records[-1]["src_endpoint"]["ip"] == client
+
+
+# HTTP/2
+
+
+async def test_an_idle_connection_of_http2_gives_way_and_one_with_a_stream_does_not(http2: Http2Edge) -> None:
+    gate = asyncio.Event()
+
+    async def slow(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        writer.write(OK)
+
+    http2.edge.portal.answers[b"/public/slow"] = slow
+    busy, idle = await http2.client(), await http2.client()
+    await idle.ask()
+    stream = busy.request(busy.get("/public/slow"))
+    await until(lambda: len(http2.edge.portal.heads) == 2)
+    http2.edge.change_wire(max_connections=2)
+    for connection in http2.edge.worker._connections:
+        connection._idle_since -= GRACE_S  # type: ignore[attr-defined]  # of HTTP/2
+    newcomer = await http2.client()
+    assert (await newcomer.ask()).status == 200
+    gate.set()
+    assert (await busy.answer(stream)).status == 200
+    assert count(http2.edge, "gateway_connections_cut_total") == {("full",): 1}
