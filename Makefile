@@ -34,10 +34,12 @@ bench: $(STAMPS)/bench  ## CPU per request beside nginx, HAProxy, Envoy, Caddy, 
 	@tests/install-packages
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
-compiled: $(STAMPS)/dev  ## the same program, its hot path compiled (needs a C compiler), in build/compiled
+compiled: $(STAMPS)/dev  ## the same program, its hot path compiled (needs a C compiler): build/compiled/bin/gateway
 	rm -rf build/compiled build/wheel
 	HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
-	$(PIP) install --quiet --no-deps --target build/compiled build/wheel/*.whl
+	$(BIN)/python -m venv build/compiled
+	build/compiled/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/run.txt
+	build/compiled/bin/python -m pip install --quiet --disable-pip-version-check --no-deps build/wheel/*.whl
 
 soak: $(STAMPS)/dev  ## 200 kills of every process under load, then the log is held to every answer
 	GATEWAY_SOAK=1 $(BIN)/python -m pytest -s tests/fault/test_kill.py

@@ -141,6 +141,7 @@ class Gateway:
 
     def __init__(self, directory: Path, *, port: int | None = None, admin_port: int | None = None) -> None:
         self.directory = directory
+        self.program = PROGRAM
         self.port, self.admin_port = port or free_port(), admin_port or free_port()
         self.public_url = f"https://localhost:{self.port}"
         self.config = directory / "gateway.yaml"
@@ -177,7 +178,9 @@ class Gateway:
     def cli(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a verb of the program on this configuration."""
         options = () if arguments[0] == "init" else ("-c", str(self.config))
-        return subprocess.run([*PROGRAM, *arguments, *options], input=stdin, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            [*self.program, *arguments, *options], input=stdin, capture_output=True, text=True, timeout=60
+        )
 
     def add_user(self, name: str = "alice", *roles: str, secret: str = SECRET) -> None:
         """Add a person with a password and an enrolled factor."""
@@ -199,7 +202,9 @@ class Gateway:
     def start(self) -> None:
         """Start it and wait until it is ready."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*PROGRAM, "run", "-c", str(self.config)], stdout=log, stderr=log, cwd="/")
+            self.process = subprocess.Popen(
+                [*self.program, "run", "-c", str(self.config)], stdout=log, stderr=log, cwd="/"
+            )
         self.wait_until(lambda: self.ready()[0] == 200)
 
     def wait_until(self, holds: Callable[[], bool]) -> None:

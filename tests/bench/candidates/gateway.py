@@ -11,7 +11,6 @@ import contextlib
 import http
 import http.client
 import json
-import os
 import re
 import secrets
 import shutil
@@ -36,7 +35,7 @@ VERIFY_S = 600
 """Verifying reads every record again."""
 STEP_S = 30
 """A TOTP code holds for one step (RFC 6238 section 5.2) and is taken once."""
-COMPILED = PROJECT / "build" / "compiled"
+COMPILED = PROJECT / "build" / "compiled" / "bin" / "gateway"
 UNREACHED = "1000000/s"
 KIND = re.compile(rb"gateway\.server\.child\0(\w+)")
 
@@ -219,7 +218,6 @@ class Gateway(Candidate):
                 text=True,
                 timeout=seconds,
                 check=False,
-                env={**os.environ, **self.environment(self.site.room(self.name))},
             )
         except subprocess.TimeoutExpired as exc:
             raise StartError(f"gateway {words[0]} took longer than {seconds:.0f} s") from exc
@@ -238,12 +236,9 @@ class GatewayCompiled(Gateway):
     scales = False
 
     def binary(self) -> str:
-        if not (COMPILED / "gateway").is_dir():
-            raise MissingError("no build/compiled (make compiled)")
-        return super().binary()
-
-    def environment(self, room: Path) -> dict[str, str]:
-        return {**super().environment(room), "PYTHONPATH": str(COMPILED)}
+        if not COMPILED.is_file():
+            raise MissingError("it was not built (make compiled)")
+        return str(COMPILED)
 
 
 class GatewayCompiledAsync(GatewayCompiled):
