@@ -227,10 +227,7 @@ class Answering(ABC):
             self._answer_check(x, asking)
             return
         worker = self._worker
-        if worker.recorder.available:
-            refusal = self._decide(x)
-        else:
-            refusal = worker.standing(x) or self._decide(x)
+        refusal = self._decide(x) if worker.recorder.available else worker.standing() or self._decide(x)
         if refusal is not None and refusal.reason is Reason.AUDIT_UNAVAILABLE:
             self.record_failed(x)
         elif refusal is not None:
@@ -254,7 +251,7 @@ class Answering(ABC):
         x, refusal = asked_about(asking, rules)
         self.exchange = x
         worker = self._worker
-        refusal = refusal or worker.standing(x) or self._decide(x) or objection(x)
+        refusal = refusal or worker.standing() or self._decide(x) or objection(x)
         worker.metrics.checks.inc(
             ("refused", refusal.reason.value) if refusal is not None else ("allowed", x.reason.value)
         )
@@ -368,7 +365,7 @@ class Answering(ABC):
             x.outcome = "blocked"
         put = refusing_answer if x.peer.via else refusal_answer
         status, parts = put(x, refusal, x.started)
-        if refusal.reason is Reason.DRAINING or x.fields.websocket or not x.body_done:
+        if x.fields.websocket or not x.body_done:
             x.close = True
         self._answer(x, status, parts)
 

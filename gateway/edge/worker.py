@@ -331,7 +331,7 @@ class Worker:
 
     # what a request needs
 
-    def standing(self, x: Exchange) -> Refusal | None:
+    def standing(self) -> Refusal | None:
         """Whether this worker can take a request at all."""
         if not self.recorder.available:
             return Refusal("audit", Reason.AUDIT_UNAVAILABLE, retry_after_s=1.0)
