@@ -29,8 +29,6 @@ BATCH: Final = 32
 """Connections taken from the queue before the loop turns to others."""
 PAUSE_S: Final = 0.5
 """Without a file or memory for one more connection, the queue waits that long."""
-SHUTDOWN_S: Final = 5.0
-"""How long a client may take to acknowledge the end of TLS."""
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER: a connection that is turned away leaves nothing to wait for in our kernel."""
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -200,7 +198,7 @@ class Acceptor:
                 connection,
                 ssl=rules.context,
                 ssl_handshake_timeout=self._handshake_timeout_s,
-                ssl_shutdown_timeout=SHUTDOWN_S,
+                ssl_shutdown_timeout=self._snapshot().wire.write_timeout_s,  # to take the rest, and say so
             )
         except (OSError, asyncio.CancelledError) as error:
             connection.close()

@@ -411,10 +411,14 @@ class Http1Connection(Answering):
 
     @property
     def owes_since(self) -> float:
-        """Since when the client owes a request, or the rest of a head."""
-        if self.exchange is not None or self._mode != READING or self._write_paused:
+        """Since when the client owes a request, the rest of a head, or its part in the end of a connection."""
+        if self.exchange is not None or self._write_paused:
             return NEVER
         wire = self._worker.snapshot.wire
+        if self._mode == BUSY:  # answered and closed from our side; over TLS the client has to acknowledge it
+            return self.deadline - wire.write_timeout_s
+        if self._mode != READING:
+            return NEVER
         return self.deadline - (wire.head_timeout_s if self._buffer or not self.served else wire.idle_timeout_s)
 
     def cut(self) -> None:

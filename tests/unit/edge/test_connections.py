@@ -234,6 +234,24 @@ async def test_one_address_cannot_take_all_handshakes(tls: TLSEdge, silent: Open
     tls.edge.reports.clear()
 
 
+async def test_a_client_that_never_acknowledges_the_end_of_tls_gives_way(tls: TLSEdge) -> None:
+    def ask_and_stay() -> ssl.SSLSocket:
+        plain = socket.create_connection(("127.0.0.1", tls.port), timeout=10)
+        client = tls.client().wrap_socket(plain, server_hostname="portal.test", suppress_ragged_eofs=False)
+        client.sendall(b"GET /public/a HTTP/1.1\r\nHost: portal.test\r\nConnection: close\r\n\r\n")
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+        return client
+
+    staying = await asyncio.to_thread(ask_and_stay)
+    await until(lambda: all(c.exchange is None for c in tls.edge.worker._connections))  # type: ignore[attr-defined]
+    assert len(tls.edge.worker._connections) == 1
+    tls.edge.change_wire(max_connections=1)
+    age(tls.edge, GRACE_S)
+    assert (await tls.ask(tls.client()))[0] == 200
+    assert count(tls.edge, "gateway_connections_cut_total") == {("full",): 1}
+    staying.close()
+
+
 # the PROXY protocol
 
 
