@@ -7,6 +7,7 @@ client's connection and goes back to its pool only when both directions ended wh
 from __future__ import annotations
 
 import asyncio
+import re
 from base64 import b64encode
 from hashlib import sha1
 from time import monotonic
@@ -24,6 +25,8 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_INFORMATIONAL: Final = 16
 MEMO_ENTRIES: Final = 512
 MEMO_HEAD_BYTES: Final = 2048
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n").search
+_VERSION: Final = b"HTTP/1."
 _RFC_6455_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 
@@ -166,8 +169,8 @@ class UpstreamConnection:
     def _read_head(self, x: Exchange, buffer: bytes) -> None:
         end = buffer.find(b"\r\n\r\n")
         if end < 0:
-            if len(buffer) > MAX_HEAD_BYTES:
-                self._broken(x, Reason.UPSTREAM_MALFORMED)
+            if len(buffer) > MAX_HEAD_BYTES or _BARE_LF(buffer) or not buffer.startswith(_VERSION[: len(buffer)]):
+                self._broken(x, Reason.UPSTREAM_MALFORMED)  # it will never be a head: no need to wait for its time-out
             self._buffer = buffer
             return
         self._buffer = b""
@@ -219,7 +222,8 @@ class UpstreamConnection:
         self._informational += 1
         if head.status == 101:
             expected = b64encode(sha1(x.fields.websocket_key + _RFC_6455_GUID, usedforsecurity=False).digest())
-            if not x.fields.websocket or head.upgrade != b"websocket" or head.websocket_accept != expected:
+            proves = x.fields.websocket and head.upgrade == b"websocket" and head.websocket_accept == expected
+            if not proves or head.length is not None or head.chunked:  # RFC 9110 §8.6: a switch has no body
                 self._broken(x, Reason.UPSTREAM_MALFORMED)
                 return
             self._mode = TUNNEL

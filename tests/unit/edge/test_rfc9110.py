@@ -221,6 +221,12 @@ async def test_9110_8_6_no_length_where_there_is_no_body(edge: Edge) -> None:
     assert (await edge.get("/public/a")).field("content-length") == []
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+async def test_9110_8_6_a_switch_has_no_body(edge: Edge, framing: bytes) -> None:
+    edge.portal.answers[b"/ws"] = SWITCHED.replace(b"\r\n\r\n", b"\r\n" + framing + b"\r\n\r\n")
+    assert (await exchange(edge, get("/ws", HANDSHAKE), follow=b"")).answers[0].status == 502
+
+
 async def test_9110_8_6_a_length_is_forwarded_only_as_its_grammar_has_it(edge: Edge) -> None:
     seen = await exchange(edge, get("/public/a", b"Content-Length: 0005\r\n", method="POST") + b"hello")
     assert seen.heard[0].values("content-length") == ["5"]

@@ -260,6 +260,13 @@ async def test_9112_7_4_te_stays_on_its_connection(edge: Edge) -> None:
     assert seen.heard[0].values("te") == []
 
 
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", b"<html>", b"220 smtp.example ESMTP", b"HTTP/2 200\r\n"]
+)
+async def test_9112_9_2_what_can_never_be_an_answer_is_502_at_once(edge: Edge, answer: bytes) -> None:
+    assert (await reply_of(edge, answer, then_close=False)).status == 502
+
+
 async def test_9112_9_2_data_that_nobody_asked_for_are_no_answer(edge: Edge) -> None:
     async def twice(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON")
