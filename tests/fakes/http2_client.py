@@ -57,6 +57,7 @@ class Http2Client:
         self.closed = False
         self.next_id = 1
         self.greets = True
+        self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
         self._block = b""
 
@@ -75,7 +76,11 @@ class Http2Client:
         context.set_alpn_protocols(["h2"])
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", port)
         self._writer.write(before)
-        await self._writer.start_tls(context, server_hostname=name)
+        try:
+            await self._writer.start_tls(context, server_hostname=name)
+        except ConnectionError:
+            self._writer.transport.abort()
+            raise
         self.greets = greet
         self._task = asyncio.get_running_loop().create_task(self._listen())
         if greet:
@@ -87,6 +92,8 @@ class Http2Client:
         return self._writer.get_extra_info("ssl_object").selected_alpn_protocol()  # type: ignore[no-any-return]
 
     async def close(self) -> None:
+        if self._task is None:
+            return
         self._writer.transport.abort()
         self._task.cancel()
         with suppress(asyncio.CancelledError, ConnectionError, ssl.SSLError):

@@ -788,3 +788,67 @@ async def test_a_block_that_changes_the_table_changes_it_each_time(http2: Http2E
     assert http2.edge.portal.field(b"x-a") == [b"b", b"b", b"b"]
     client.send(raw_frame(1, 5, 9, head + b"\xc1"))
     assert await client.goaway() == 9
+
+
+async def test_the_end_of_an_answer_may_come_after_its_last_byte(http2: Http2Edge) -> None:
+    gate = asyncio.Event()
+
+    async def slowly(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        await gate.wait()
+        writer.write(b"0\r\n\r\n")
+
+    http2.edge.portal.answers[b"/public/x"] = slowly
+    client = await http2.client()
+    stream_id = client.request(client.get())
+    await client.until(lambda: stream_id in client.answers and client.answers[stream_id].body == b"abc")
+    assert not client.answers[stream_id].ended
+    gate.set()
+    answer = await client.answer(stream_id)
+    assert (answer.body, answer.ended, answer.reset) == (b"abc", True, None)
+
+
+async def test_a_connection_for_which_there_is_no_room_is_closed(http2: Http2Edge) -> None:
+    first = await http2.client()
+    await first.ask()
+    http2.edge.change_wire(max_connections=1, max_connections_per_client=1)
+    with pytest.raises(ConnectionError):
+        await http2.client()
+    assert (await first.ask()).status == 200
+    assert http2.count("gateway_http2_connections") == {(): 1}
+
+
+async def test_a_client_owes_a_request_only_while_nothing_is_open(http2: Http2Edge) -> None:
+    gate = asyncio.Event()
+
+    async def wait(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        writer.write(OK)
+
+    http2.edge.portal.answers[b"/public/x"] = wait
+    client = await http2.client()
+    await client.pinged()
+    (connection,) = http2.edge.worker._connections
+    fresh = connection.owes_since
+    assert fresh < float("inf")
+    stream_id = client.request(client.get())
+    await soon(lambda: http2.edge.portal.heads)
+    assert connection.owes_since == float("inf")
+    gate.set()
+    await client.answer(stream_id)
+    assert fresh < connection.owes_since < float("inf")
+
+
+async def test_an_event_stream_leaves_within_the_time_to_drain(http2: Http2Edge) -> None:
+    async def events(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        await reader.read()
+
+    http2.edge.portal.answers[b"/public/x"] = events
+    client = await http2.client()
+    stream_id = client.request(client.get())
+    await client.until(lambda: stream_id in client.answers and client.answers[stream_id].body)
+    cut = await http2.edge.worker.drain(1.5)
+    assert cut == 0
+    assert client.answers[stream_id].reset == INTERNAL_ERROR
+    assert await client.goaway() == NO_ERROR

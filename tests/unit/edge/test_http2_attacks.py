@@ -238,6 +238,27 @@ async def test_answers_to_a_client_that_does_not_read_cve_2019_9512(http2: Http2
     http2.warnings()
 
 
+async def test_answers_to_frames_that_are_not_read_are_bounded_cve_2019_9515(
+    http2: Http2Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slowly enough for the allowance."""
+    monkeypatch.setattr("gateway.edge.http2.MAX_UNSENT_BYTES", 1000)
+    http2.edge.portal.answers[b"/public/x"] = b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n" + b"x" * 20_000_000
+    client = await http2.client(windows=False, settings={4: 2**31 - 1})
+    client.give(0, 1 << 30)
+    connection = await connection_of(http2, client)
+    client.request(client.get())
+    client.stop_reading()
+    async with asyncio.timeout(10):
+        while not connection.is_stalled:
+            await asyncio.sleep(0.01)
+    client.send(raw_frame(PING, 0, 0, bytes(8)) * 100)
+    async with asyncio.timeout(10):
+        while http2.edge.worker._connections:
+            await asyncio.sleep(0.01)
+    assert http2.warnings() == ["ENHANCE_YOUR_CALM: it asks and does not listen"]
+
+
 async def test_what_waits_for_a_client_that_does_not_read_is_bounded_cve_2019_9517(http2: Http2Edge) -> None:
     """Windows wide open, and nothing read from the socket."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic, time
 from typing import Any
 
 import pytest
@@ -41,6 +42,8 @@ FRAMES = st.one_of(
     st.tuples(st.just("raw"), STREAMS, st.tuples(st.integers(0, 12), st.binary(max_size=20)), st.integers(0, 255)),
     st.tuples(st.just("settings"), st.just(0), st.tuples(st.integers(1, 9), U32), st.just(0)),
     st.tuples(st.just("turn"), st.just(0), st.just(0), st.integers(0, 3)),
+    st.tuples(st.sampled_from(["stall", "go on", "drain", "reload"]), st.just(0), st.just(0), st.just(0)),
+    st.tuples(st.just("sweep"), st.just(0), st.just(0), st.sampled_from([0, 2, 6, 40])),
 )
 
 
@@ -114,10 +117,20 @@ async def test_frames_in_any_order_leave_nothing_behind(
     connection = Http2Connection(worker, Listener(0, redirects=False, tls=True))
     connection.connection_made(pipe)  # type: ignore[arg-type]
     connection.data_received(PREFACE + raw_frame(4, 0, 0))
+    happens = {
+        "stall": connection.pause_writing,
+        "go on": connection.resume_writing,
+        "drain": connection.drain,
+        "reload": connection.forget,
+    }
     for kind, stream_id, what, flags in frames:
         if kind == "turn":
             for _ in range(flags * flags * 10):
                 await asyncio.sleep(0)
+        elif kind == "sweep":
+            connection.sweep(monotonic() + flags, time())
+        elif kind in happens:
+            happens[kind]()
         elif not pipe.is_closing():
             connection.data_received(frame_of(encoder, kind, stream_id, what, flags))
     if not pipe.is_closing():

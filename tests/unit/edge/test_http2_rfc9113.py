@@ -234,6 +234,36 @@ def test_the_table_in_the_documentation_is_what_happens() -> None:
     assert rows == [(case.section, case.says, case.then) for case in CASES]
 
 
+@pytest.mark.parametrize("late", [raw_frame(DATA, END_STREAM, 1, b"x"), raw_frame(HEADERS, 5, 1, b"\x82")])
+async def test_5_1_frames_after_the_end_of_a_stream_end_the_connection(http2: Http2Edge, late: bytes) -> None:
+    client = await http2.client()
+    assert (await client.ask()).ended
+    client.send(late)
+    assert CODES[await client.goaway()] == "STREAM_CLOSED"
+
+
+async def test_5_1_frames_that_were_on_their_way_do_no_harm(http2: Http2Edge) -> None:
+    client = await http2.client()
+    assert (await client.ask()).ended
+    client.send(
+        raw_frame(RST_STREAM, 0, 1, u32(8))
+        + raw_frame(WINDOW_UPDATE, 0, 1, u32(1))
+        + raw_frame(PRIORITY, 0, 1, bytes(5))
+    )
+    assert (await client.ask()).status == 200
+
+
+async def test_8_1_trailers_that_are_malformed_after_an_early_answer_reset_the_stream(http2: Http2Edge) -> None:
+    http2.edge.audit.acknowledges = False
+    client = await http2.client()
+    stream_id = client.request(client.get("/nowhere", method=b"POST"), end=False)
+    await client.pinged()
+    client.send(client.block([(b":path", b"/")], stream_id))
+    await client.pinged()
+    http2.edge.audit.acknowledge_all()
+    assert CODES[await client.reset_code(stream_id)] == "PROTOCOL_ERROR"
+
+
 async def test_3_4_our_preface_is_settings(http2: Http2Edge) -> None:
     client = await http2.client(greet=False)
     await client.until(lambda: client.frames)
