@@ -35,13 +35,11 @@ class Spawn(Protocol):
 class Member:
     """A server of the group: its connections, and how it stands."""
 
-    __slots__ = ("checks", "health", "pool", "problem", "reported", "trial_until")
+    __slots__ = ("checks", "health", "pool", "reported", "trial_until")
 
     def __init__(self, pool: Pool, health: Health) -> None:
         self.pool = pool
         self.health = health
-        self.problem = ""
-        """Why it is out."""
         self.trial_until = 0.0
         """A request tries it; not before this time does another."""
         self.reported: State | None = None
@@ -226,7 +224,7 @@ class Group:
         out = sum(other.health.state is not State.IN for other in self.members)
         most = max(int(rules.max_share * len(self.members)), len(self.members) > 1) if rules is not None else 0
         if member.health.fail(now, rules, may_eject=out < most):
-            member.problem = (
+            member.health.problem = (
                 f"{reason} {member.health.failures} times in a row; tried again in {member.health.until - now:.0f} s"
             )
             self._metrics.upstream_ejections.inc((self.upstream.name, pool.server.name))
@@ -258,7 +256,7 @@ class Group:
             labels = (self.upstream.name, member.pool.server.name, "passed" if passed else "failed")
             self._metrics.upstream_checks.inc(labels)
             if member.health.check(rules, passed=passed):
-                member.problem = f"check failed: {problem}" if problem else ""
+                member.health.problem = f"check failed: {problem}" if problem else ""
                 self._settle()
             await asyncio.sleep(rules.interval_s * (0.95 + 0.1 * random.random()))
 
@@ -276,7 +274,7 @@ class Group:
             if pool.is_out:
                 pool.drop_idle()
             elif state is State.IN:
-                member.problem = ""
+                member.health.problem = ""
             elif member.reported is not State.TRIAL:
                 pool.is_watched = True
                 member.trial_until = 0.0
@@ -302,7 +300,7 @@ class Group:
         if state is State.IN:
             self._report("upstream.server_in", server)
         else:
-            self._report("upstream.server_out", f"{server}: {member.problem}")
+            self._report("upstream.server_out", f"{server}: {member.health.problem}")
 
     def _count(self, member: Member, was: State | None, state: State | None) -> None:
         gauge, labels = self._metrics.upstream_servers, (self.upstream.name, member.pool.server.name)
@@ -323,7 +321,9 @@ class Group:
             return f"is not asked: too many requests failed ({self._breaker.state})"
         if not out:
             return ""
-        listed = "; ".join(f"{member.pool.server.name} is {member.health.state}: {member.problem}" for member in out)
+        listed = "; ".join(
+            f"{member.pool.server.name} is {member.health.state}: {member.health.problem}" for member in out
+        )
         return f"{len(out)} of {len(self.members)} servers out: {listed}"
 
     # the worker's sweep
@@ -331,7 +331,8 @@ class Group:
     def sweep(self, now: float) -> None:
         """Let ejections end, serve or refuse those who wait."""
         for member in self.members:
-            member.health.elapse(now)
+            if not member.health.elapse(now) and now >= member.trial_until and not self._closed:
+                member.health.linger(now)
             member.pool.sweep(now)
         if any(member.reported is not member.health.state for member in self.members):
             self._settle()  # also what the group of an earlier snapshot saw

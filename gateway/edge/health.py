@@ -32,7 +32,7 @@ class State(StrEnum):
 class Health:
     """What this worker knows of one server."""
 
-    __slots__ = ("_checked", "_checks", "_times", "failures", "state", "until")
+    __slots__ = ("_checked", "_checks", "_lasted", "_times", "failures", "problem", "state", "until")
 
     def __init__(self) -> None:
         self.state = State.IN
@@ -40,8 +40,11 @@ class Health:
         """Requests failed in a row."""
         self.until = 0.0
         """When the last ejection ends or ended."""
+        self.problem = ""
+        """Why it is out, for people."""
         self._times = 0
         """Ejections in a row: each is twice as long as the one before."""
+        self._lasted = 0.0
         self._checked = False
         self._checks = 0
         """Checks in a row that passed, or, below zero, failed."""
@@ -59,7 +62,8 @@ class Health:
         if now - self.until > rules.max_time_s:
             self._times = 0
         self.state = State.EJECTED
-        self.until = now + min(rules.time_s * 2**self._times, rules.max_time_s)
+        self._lasted = min(rules.time_s * 2**self._times, rules.max_time_s)
+        self.until = now + self._lasted
         self._times = min(self._times + 1, _MOST_DOUBLINGS)
         return True
 
@@ -76,6 +80,16 @@ class Health:
         if self.state is not State.EJECTED or now < self.until:
             return False
         self.state = State.TRIAL
+        return True
+
+    def linger(self, now: float) -> bool:
+        """Let a server in that nobody tried for as long as it was out; it is ejected by its first failure then.
+
+        Returns True when it is in now. Without this, a server whose people are all away would stay on trial.
+        """
+        if self.state is not State.TRIAL or now < self.until + self._lasted:
+            return False
+        self.state = State.IN
         return True
 
     def check(self, rules: HealthCheck, *, passed: bool) -> bool:

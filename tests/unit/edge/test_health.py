@@ -80,6 +80,17 @@ def test_a_server_that_was_in_for_long_is_ejected_for_the_shortest_time_again() 
     assert health.until == 210.0
 
 
+def test_a_server_that_nobody_tries_is_in_again_and_out_by_its_first_failure() -> None:
+    health = Health()
+    failed(health, 3)
+    health.elapse(10.0)
+    assert not health.linger(19.9)
+    assert health.linger(20.0)
+    assert state(health) is State.IN
+    assert failed(health, 1, 21.0) == [True]
+    assert health.until == 41.0, "and for longer than before"
+
+
 def test_an_answer_that_began_before_the_ejection_does_not_end_it() -> None:
     health = Health()
     failed(health, 3)
