@@ -22,7 +22,7 @@ from gateway.server.fields import UnixSocket
 from gateway.server.settings import Server as ServerSettings
 from gateway.server.settings import Settings
 from gateway.server.settings import Upstream as UpstreamSettings
-from gateway.server.tls import memory_file
+from gateway.server.tls import CERTIFICATE_NOTICE_S, memory_file, moment
 from gateway.wire.rewriting import PathMapping
 
 IDENTITY_FIELDS: Final = {
@@ -94,6 +94,19 @@ def client_context(
     if certificate is not None:
         _install(context, certificate)
     return context
+
+
+def certificate_warnings(certificates: Mapping[str, CertificateBytes], now: float) -> list[str]:
+    """Say which of the certificates that servers are shown end soon or have ended; by name of their upstream."""
+    warnings = []
+    for name, files in certificates.items():
+        ends = x509.load_pem_x509_certificates(files.chain)[0].not_valid_after_utc.timestamp()
+        about = f"upstreams.{name}.tls.certificate: {files.name}"
+        if ends <= now:
+            warnings.append(f"{about} ended on {moment(ends)}; servers refuse it")
+        elif ends <= now + CERTIFICATE_NOTICE_S:
+            warnings.append(f"{about} ends on {moment(ends)}; renew it")
+    return warnings
 
 
 def _install(context: ssl.SSLContext, files: CertificateBytes) -> None:

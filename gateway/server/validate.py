@@ -18,11 +18,11 @@ from gateway.ledger.keys import AuditKeys
 from gateway.policy import PolicyTable, compile_policy
 from gateway.policy.cases import load_cases, run_cases
 from gateway.policy.roles import Roles
+from gateway.server import upstream as upstreams
 from gateway.server.bundle import Bundle, read_bundle
 from gateway.server.fields import parse_host, parse_origin
 from gateway.server.settings import Settings, load_settings
 from gateway.server.tls import Certificate, build_tls, certificate_warnings
-from gateway.server.upstream import client_context, path_mappings
 from gateway.store.keyring import Keyring
 
 
@@ -61,7 +61,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
                 tenants=settings.tenants.keys(),
                 hosts=settings.hosts.keys(),
                 mfa_required=settings.mfa.required == "always",
-                paths=path_mappings(settings.upstreams),
+                paths=upstreams.path_mappings(settings.upstreams),
             )
             warnings += [f"{found.path}:{found.line}:{found.column}: {found.message}" for found in findings]
             errors += _failed_cases(bundle, settings, table, now)
@@ -108,11 +108,12 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
         if upstream.servers[0].url.scheme == "http":
             continue
         try:
-            client_context(upstream, bundle.authorities.get(name), bundle.upstream_certificates.get(name))
+            upstreams.client_context(upstream, bundle.authorities.get(name), bundle.upstream_certificates.get(name))
         except ValueError as error:
             errors.append(f"upstreams.{name}.{error}")
     if errors:
         raise ConfigurationError(tuple(errors))
+    warnings += upstreams.certificate_warnings(bundle.upstream_certificates, now)
     return Validated(
         bundle=bundle,
         settings=settings,

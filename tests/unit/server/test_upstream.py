@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -22,7 +23,7 @@ from gateway.edge.snapshot import EjectionRules, HealthCheck, Upstream
 from gateway.exchange.errors import ConfigurationError
 from gateway.server.bundle import read_bundle
 from gateway.server.snapshot import build_snapshot
-from gateway.server.validate import read_and_validate
+from gateway.server.validate import read_and_validate, validate
 from gateway.wire.rewriting import PathMapping
 
 PLAIN = 'portal: {servers: ["http://127.0.0.1:3000"]}'
@@ -319,6 +320,16 @@ def test_a_certificate_and_a_key_that_do_not_belong_together_are_refused(servers
     servers.show(servers.ca)
     (directory / "client.pem").write_bytes(chain)
     assert errors(directory) == ["upstreams.portal.tls.certificate: does not belong to its key"]
+
+
+@pytest.mark.parametrize(("days", "said"), [(200, ""), (-10, "; renew it"), (1, "; servers refuse it")])
+def test_a_certificate_that_ends_is_a_warning(servers: Servers, directory: Path, days: int, said: str) -> None:
+    bundle, _ = read_bundle(directory / "gateway.yaml")
+    (leaf, *_) = x509.load_pem_x509_certificates((directory / "client.pem").read_bytes())
+    now = leaf.not_valid_after_utc.timestamp() + days * 86400 * (1 if said else -1)
+    warnings = [text for text in validate(bundle, now=now).warnings if text.startswith("upstreams.")]
+    assert [text.rpartition(";")[2] for text in warnings] == ([said.removeprefix(";")] if said else [])
+    assert all(text.startswith("upstreams.portal.tls.certificate: client.pem end") for text in warnings)
 
 
 def test_a_key_with_a_passphrase_is_refused_without_asking_for_it(servers: Servers, directory: Path) -> None:
