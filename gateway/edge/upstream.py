@@ -189,6 +189,8 @@ class UpstreamConnection:
             pool.group.answered(pool)
         self._reusable = not head.close and x.body_done and not x.fields.websocket
         if x.method == b"HEAD" or status in (204, 304):  # RFC 9112 §6.3 rule 1
+            if (head.length and status == 204) or (head.chunked and x.method != b"HEAD"):
+                self._reusable = False  # attack: a body that must not be here comes late, for the next request
             x.client.on_head(x, head)
             self._end(x, rest)
         elif head.chunked:

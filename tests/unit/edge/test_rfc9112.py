@@ -277,6 +277,18 @@ async def test_9112_9_2_data_that_nobody_asked_for_are_no_answer(edge: Edge) -> 
     assert edge.portal.connections == 2
 
 
+@pytest.mark.parametrize(
+    "head",
+    [b"204 X\r\nContent-Length: 54", b"204 X\r\nTransfer-Encoding: chunked", b"304 X\r\nTransfer-Encoding: chunked"],
+)
+async def test_9112_6_3_a_body_that_must_not_be_there_is_not_awaited_on_a_connection_that_is_used_again(
+    edge: Edge, head: bytes
+) -> None:
+    assert (await reply_of(edge, b"HTTP/1.1 " + head + b"\r\n\r\n", then_close=False)).body == b""
+    assert (await edge.get("/public/b")).body == b"ok"
+    assert edge.portal.connections == 2
+
+
 async def test_9112_9_3_a_body_that_is_not_read_ends_the_connection(edge: Edge) -> None:
     seen = await exchange(edge, get("/nowhere", b"Content-Length: 5\r\n", method="POST") + b"hello")
     assert [answer.status for answer in seen.answers] == [404]

@@ -114,15 +114,16 @@ def test_what_we_accept_other_parsers_read_alike(
     if read is None or read[2]:
         return
     message, known, _ = read
+    closes = known.close or (b" HTTP/1.0\r\n" in line and not known.keep_alive)
     if known.chunked and b"0\r\nX:" in body and witness.__name__ == "llhttp":
         return  # aiohttp adds trailers to the fields of the next message
     try:
-        theirs = witness(head + body + FOLLOWER, loop)
+        theirs = witness(head + body + (b"" if closes else FOLLOWER), loop)
     except RefusedError as error:
         pytest.fail(f"we accept what {witness.__name__} refuses: {head + body!r}: {error}")
     assert (theirs[0].method, theirs[0].body) == (message.method, message.body)
     assert theirs[0].target == message.target
-    assert [each.target for each in theirs[1:]] == [b"/follower"]
+    assert [each.target for each in theirs[1:]] == ([] if closes else [b"/follower"])
     named = dict(theirs[0].fields)
     assert known.chunked == (b"transfer-encoding" in named)
     assert known.length == (int(named[b"content-length"]) if b"content-length" in named else None)
