@@ -47,7 +47,7 @@ _VERSIONS: Final = (b"1.0", b"1.1")
 class Http1Connection(Answering):
     """One connection of a client: an `asyncio.Protocol` in all but name, since a compiled class has no interpreted base."""
 
-    __slots__ = ("_buffer", "_decoder", "_discarded", "_listener", "_memo", "_paused_by_server", "transport")
+    __slots__ = ("_buffer", "_decoder", "_discarded", "_has_ended", "_listener", "_memo", "_paused_by_server", "transport")
 
     def __init__(self, worker: Worker, listener: Listener) -> None:
         super().__init__(worker)
@@ -58,6 +58,7 @@ class Http1Connection(Answering):
         self._memo: dict[bytes, Fields] = {}
         self._discarded = 0
         self._paused_by_server = False
+        self._has_ended = False
 
     # asyncio.Protocol: the connection
 
@@ -95,7 +96,10 @@ class Http1Connection(Answering):
         x = self.exchange
         if x is None or self.peer.secure or self._mode != BUSY:
             return False
-        x.close = True
+        if self._buffer:
+            self._has_ended = True  # pipelined requests are to be answered yet
+        else:
+            x.close = True
         return True
 
     def pause_writing(self) -> None:
@@ -182,7 +186,9 @@ class Http1Connection(Answering):
             if not self._buffer and buffer:
                 self.deadline = monotonic() + wire.head_timeout_s
             self._buffer = buffer
-            if len(buffer) > wire.max_head:
+            if self._has_ended and self.transport is not None:
+                self.transport.close()  # half a request, and no more will come
+            elif len(buffer) > wire.max_head:
                 self._refuse_head(too_large(buffer))
             elif buffer.count(b"\n", seen) != buffer.count(b"\r\n", max(0, seen - 1)):  # a bare LF
                 self._refuse_head(Reason.MALFORMED_HEAD)
@@ -220,7 +226,8 @@ class Http1Connection(Answering):
 
     def _begin_request(self, line: RequestLine, fields: Fields) -> None:
         method, target, minor, _ = line
-        close = fields.close or (minor == 0 and not fields.keep_alive)
+        is_last = self._has_ended and not self._buffer
+        close = fields.close or is_last or (minor == 0 and not fields.keep_alive)
         x = self._exchange(method, target, _VERSIONS[minor], fields, close=close)
         if fields.length or fields.chunked:
             x.body_done = False
@@ -323,7 +330,7 @@ class Http1Connection(Answering):
 
     def _emitted(self, x: Exchange) -> None:
         self._decoder = None
-        if x.close or x.tunnel or not x.body_done:
+        if x.close or x.tunnel or not x.body_done or (self._has_ended and not self._buffer):
             self._hang_up(x)
             return
         self._mode = READING

@@ -312,6 +312,18 @@ async def test_9112_9_3_2_pipelined_requests_are_answered_in_order(edge: Edge) -
     assert [answer.body for answer in seen.answers] == [b"slow", b"ok", b"ok"]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+async def test_9112_9_6_a_client_that_ended_its_side_gets_all_its_answers(edge: Edge, count: int) -> None:
+    reader, writer = await edge.connect()
+    writer.write(get("/public/a", b"Content-Length: 5\r\n", method="POST") + b"hello")
+    writer.write(get() * count + b"GET /half HTTP/1.1\r\n")
+    writer.write_eof()
+    async with asyncio.timeout(10):
+        answers = split_answers(await reader.read(), [])
+    writer.close()
+    assert [answer.status for answer in answers] == [200] * (count + 1)
+
+
 async def test_9112_9_6_nothing_is_served_after_close(edge: Edge) -> None:
     seen = await exchange(edge, get("/public/a", CLOSE) + get("/public/b"))
     assert len(seen.answers) == 1
