@@ -15,6 +15,7 @@ from gateway.server.commands import ask_reload, ask_upgrade
 from gateway.server.confine import harden
 from gateway.server.predecessor import Predecessor
 from gateway.server.progress import Progress
+from gateway.server.settings import AUDIT_KEYS
 from gateway.server.supervisor import Supervisor
 from gateway.server.validate import Validated, read_and_validate
 
@@ -53,7 +54,7 @@ def reload() -> None:
     """
     invocation = current()
     with Progress("reloading"):
-        diagnostics = ask_reload(_state_directory(invocation.config))
+        diagnostics = ask_reload(_running(invocation.config)[0])
     if diagnostics:
         raise ConfigurationError(diagnostics)
     invocation.answer({"ok": True}, "reloaded")
@@ -73,14 +74,14 @@ def upgrade(program: Path | None) -> None:
     """
     invocation = current()
     with Progress("starting the new program"):
-        diagnostics = ask_upgrade(_state_directory(invocation.config), str(program.absolute()) if program else "")
+        diagnostics = ask_upgrade(*_running(invocation.config), str(program.absolute()) if program else "")
     if diagnostics:
         raise ConfigurationError(diagnostics)
     invocation.answer({"ok": True}, "the new program serves")
 
 
-def _state_directory(path: Path) -> Path:
-    """Find the running gateway even when the rest of gateway.yaml is wrong: it must say so itself, and record it."""
+def _running(path: Path) -> tuple[Path, Path]:
+    """Find state_dir and audit.keys even when the rest of gateway.yaml is wrong: the gateway must say so itself, and record it."""
     try:
         data = load(path.read_text(encoding="utf-8"), path.name).data
     except (OSError, UnicodeDecodeError):
@@ -88,4 +89,9 @@ def _state_directory(path: Path) -> Path:
     named = data.get("state_dir", "/var/lib/gateway") if isinstance(data, dict) else None
     if not isinstance(named, str):
         raise ConfigurationError((f"{path}: state_dir is not a path",))
-    return Path(path.absolute().parent, named)
+    audit = data.get("audit") if isinstance(data, dict) else None
+    keys = audit.get("keys", AUDIT_KEYS) if isinstance(audit, dict) else AUDIT_KEYS
+    if not isinstance(keys, str):
+        raise ConfigurationError((f"{path}: audit.keys is not a path",))
+    directory = path.absolute().parent
+    return Path(directory, named), Path(directory, keys)

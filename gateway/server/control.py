@@ -136,6 +136,8 @@ class Upgrade(msgspec.Struct, frozen=True, kw_only=True, tag="upgrade"):
 
     program: str = ""
     """Path of the new program; empty = the one that is found where this one was started from."""
+    proof: bytes = b""
+    """Made by `commands.prove`: whoever asks can read the keys of the audit trail."""
 
 
 Request = Boot | Prepare | Commit | Dump | Serve | ShareLimits | HandOver | LastRequests | Drain | Reload | Upgrade

@@ -67,6 +67,8 @@ from gateway.server.unbuilt import Place, find_unbuilt
 LOGIN_LIMIT: Final = "login"
 """Name of the limit that counts attempts to sign in; it holds even when `limits` is absent."""
 MAX_WORKERS: Final = 256
+AUDIT_KEYS: Final = "config/audit-keys.json"
+"""Where the keys of the audit trail are unless `audit.keys` says otherwise."""
 LARGEST_KEPT_FORM: Final = 64 * 1024
 MAX_DRAIN_S: Final = 7.0
 """The whole tree of processes ends within 10 s of SIGTERM."""
@@ -571,7 +573,7 @@ class Audit(Section):
     """How safe a record is before its answer leaves, and where its key is."""
 
     durability: Annotated[Durability, _not_yet("strict+remote", what="durability")] = Durability.GROUP
-    keys: Annotated[Location, Field(validate_default=True)] = Path("config/audit-keys.json")
+    keys: Annotated[Location, Field(validate_default=True)] = Path(AUDIT_KEYS)
     sinks: Annotated[tuple[str, ...], BeforeValidator(_no_sinks)] = ()
 
 

@@ -24,6 +24,7 @@ from gateway import __version__
 from gateway.audit.protocol import DAEMON_SLOT, PAGES_SLOT
 from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.exchange.metrics import Sample
+from gateway.server import commands
 from gateway.server.admin import AdminListener
 from gateway.server.bundle import Kind
 from gateway.server.control import (
@@ -241,10 +242,19 @@ class Supervisor:
             _log.info("upgrade.handed_over", version=version, pid=self._successor.pid)
             self._stop.set()
         else:
-            self._upgrades.count(success=False)
-            _log.error("upgrade.failed", errors=list(diagnostics))
-            await self._trail.record("gateway.upgrade_failed", success=False, detail=diagnostics[0])
+            await self._upgrade_failed(diagnostics)
         return diagnostics
+
+    async def _refuse_upgrade(self) -> tuple[str, ...]:
+        keys = self.settings.audit.keys
+        diagnostics = (f"whoever asked did not prove to be able to read {keys}; ask as the user of the gateway",)
+        await self._upgrade_failed(diagnostics)
+        return diagnostics
+
+    async def _upgrade_failed(self, diagnostics: tuple[str, ...]) -> None:
+        self._upgrades.count(success=False)
+        _log.error("upgrade.failed", errors=list(diagnostics))
+        await self._trail.record("gateway.upgrade_failed", success=False, detail=diagnostics[0])
 
     async def problems(self) -> dict[str, str]:
         """Ask every process, and say what keeps the gateway from being ready, by subject; nothing when it is."""
@@ -613,8 +623,11 @@ class Supervisor:
             match await channel.next_request():
                 case Reload():
                     await channel.reply(Done(diagnostics=await self.reload()))
-                case Upgrade(program=program):
-                    await channel.reply(Done(diagnostics=await self.upgrade(program)))
+                case Upgrade() as request:
+                    # attack: code in a worker, which has our user but not the audit's keys, has us start its program
+                    is_proven = commands.is_proven(request, self.settings.audit.keys)
+                    diagnostics = await (self.upgrade(request.program) if is_proven else self._refuse_upgrade())
+                    await channel.reply(Done(diagnostics=diagnostics))
                 case _:
                     return  # a request for a child
         except ControlError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +122,43 @@ def test_an_upgrade_that_would_change_the_state_is_refused(running_gateway: Any,
     running_gateway.wait_until(lambda: running_gateway.metric('gateway_upgrades_total{result="failure"}') == 1)
     assert "state_dir: changed; an upgrade goes on with" in running_gateway.log.read_text()
     assert browser.get("/").status == 200
+
+
+_IN_A_WORKER = """
+import ctypes, os, socket, sys
+from pathlib import Path
+from gateway.server.confine import confine, harden
+from gateway.server.control import Upgrade, pack, receive_reply
+
+state, keys, loot = map(Path, sys.argv[1:])
+harden()
+confine(writable=[*state.glob("state.sqlite3*"), state / "generations"], unreadable=[keys])
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: the supervisor may look into our /proc
+program = os.memfd_create("program", 0)
+os.write(program, f"#!/bin/sh\\ncat {keys} > {loot}\\n".encode())
+os.fchmod(program, 0o700)
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(str(state / "run" / "commands.sock"))
+connection.sendall(pack(Upgrade(program=f"/proc/{os.getpid()}/fd/{program}")))
+print(*receive_reply(connection).diagnostics)
+"""
+
+
+def test_code_in_a_worker_cannot_have_its_own_program_started(running_gateway: Any, tmp_path: Path) -> None:
+    """A worker has our user, and may connect wherever that user may: Landlock does not hold it back from sockets."""
+    gateway, loot = running_gateway, tmp_path / "loot"
+    keys = gateway.directory / "config" / "audit-keys.json"
+    done = subprocess.run(
+        [sys.executable, "-c", _IN_A_WORKER, str(gateway.directory / "state"), str(keys), str(loot)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "did not prove" in done.stdout, done.stderr
+    assert not loot.exists()
+    assert supervisor(gateway) == gateway.process.pid
+    assert gateway.metric('gateway_upgrades_total{result="failure"}') == 1
+    assert '"gateway.upgrade_failed"' in gateway.cli("audit", "query", "--json").stdout
 
 
 def test_nothing_survives_the_first_process(make_gateway: Callable[..., Any]) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.server.commands import NotRunningError, ask_reload, ask_upgrade
+from gateway.exchange.errors import ConfigurationError
+from gateway.server.commands import NotRunningError, ask_reload, ask_upgrade, is_proven, prove
 from gateway.server.control import ControlError, Done, Reload, Upgrade, pack, receive
 
 
@@ -36,9 +37,28 @@ def test_the_supervisors_diagnostics_come_back(tmp_path: Path) -> None:
 
 
 def test_the_program_to_hand_over_to_is_named(tmp_path: Path) -> None:
-    thread = serve(tmp_path, pack(Done(diagnostics=("no",))), Upgrade(program="/opt/gateway"))
-    assert ask_upgrade(tmp_path, "/opt/gateway") == ("no",)
+    keys = tmp_path / "audit-keys.json"
+    keys.write_text("secret")
+    expected = Upgrade(program="/opt/gateway", proof=prove(keys, "/opt/gateway"))
+    thread = serve(tmp_path, pack(Done(diagnostics=("no",))), expected)
+    assert ask_upgrade(tmp_path, keys, "/opt/gateway") == ("no",)
     thread.join()
+
+
+def test_a_program_is_started_for_those_alone_who_can_read_the_keys_of_the_trail(tmp_path: Path) -> None:
+    keys = tmp_path / "audit-keys.json"
+    keys.write_text("secret")
+    asked = Upgrade(program="/opt/gateway", proof=prove(keys, "/opt/gateway"))
+    assert is_proven(asked, keys)
+    assert not is_proven(Upgrade(program="/proc/1/fd/3", proof=asked.proof), keys)
+    assert not is_proven(Upgrade(program="/opt/gateway"), keys)
+    assert not is_proven(Upgrade(program="/opt/\0gateway", proof=b"x"), keys)
+    keys.write_text("another")
+    assert not is_proven(asked, keys)
+    keys.unlink()
+    assert not is_proven(asked, keys)
+    with pytest.raises(ConfigurationError, match=r"audit-keys\.json: cannot be read"):
+        ask_upgrade(tmp_path, keys, "")
 
 
 def test_nobody_there_is_told(tmp_path: Path) -> None:
