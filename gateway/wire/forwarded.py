@@ -69,7 +69,7 @@ class TrustedProxies:
                 known = self._of_forwarded(*key[:2]) if self._reads_forwarded else self._of_list(*key)
             except ValueError:
                 return Reason.INVALID_FORWARDED
-            if sum(map(len, key[1])) <= REMEMBERED_BYTES:
+            if sum(map(len, key[1])) + len(key[2]) <= REMEMBERED_BYTES:
                 if len(self._known) >= REMEMBERED:
                     self._known.clear()
                 self._known[key] = known

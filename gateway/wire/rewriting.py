@@ -11,6 +11,8 @@ import re
 from typing import Final, NamedTuple
 
 _ORIGIN: Final = re.compile(rb"(?:(https?):)?//([^/?#\\]*)", re.IGNORECASE).match
+# Browsers leave tabs out of an address and read a backslash as a slash (WHATWG URL §4.4).
+_OPENS_AUTHORITY: Final = re.compile(r"/\t*[/\\]").match
 _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 # Each alternative takes whole runs: a Link of 64 KiB that never closes a quote costs one pass.
 _LINK_TOKEN: Final = re.compile(rb'<([^<>]*)>|"(?:\\.|[^"\\])*\\?(?:"|\Z)', re.DOTALL)
@@ -50,7 +52,8 @@ class PathMapping(NamedTuple):
             return path
         else:
             mapped = self.strip + path
-        return path if mapped.startswith("//") else mapped  # attack: `/x//evil.example` must not become a host
+        # attack: `/x//evil.example` and `/x/\\evil.example` must not become a host
+        return path if _OPENS_AUTHORITY(mapped) else mapped
 
     def public_cookie_path(self, path: str) -> str:
         """The public Path of a cookie: a path above `add` covers all of the upstream."""

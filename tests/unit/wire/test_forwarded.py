@@ -147,6 +147,7 @@ def test_what_a_client_makes_long_is_not_remembered() -> None:
     found = proxies.client("10.0.0.1", (b"x" * 300, b"198.51.100.7"), b"", ())
     assert isinstance(found, Client)
     assert found.address == "198.51.100.7"
+    proxies.client("10.0.0.1", (b"198.51.100.7",), b"x" * 300, ())
     assert proxies._known == {}
 
 

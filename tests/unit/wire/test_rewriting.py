@@ -59,6 +59,9 @@ def test_a_public_path_has_one_path_at_the_upstream(mapping: PathMapping, public
         (ADD, "/x", "/"),
         (ADD, "/elsewhere", "/elsewhere"),
         (ADD, "/x//evil.example/", "/x//evil.example/"),
+        (ADD, "/x/\\evil.example/", "/x/\\evil.example/"),
+        (ADD, "/x/\t/evil.example/", "/x/\t/evil.example/"),
+        (ADD, "/x/\t\t\\evil.example/", "/x/\t\t\\evil.example/"),
         (BOTH, "/x/y/a", "/app/a"),
         (BOTH, "/x/a", "/x/a"),
         (PathMapping("/x", "/x/app"), "/x/app/a", "/x/a"),
@@ -200,3 +203,14 @@ def test_a_cookie_of_the_upstream_is_one_of_the_public_place(
     mapping: PathMapping | None, value: bytes, public: bytes
 ) -> None:
     assert places(mapping).cookie(value) == public
+
+
+@pytest.mark.parametrize(
+    "path", [b"/x//evil.example", b"/x/\\evil.example", b"/x/\t/evil.example", b"/x/\t\\evil.example"]
+)
+def test_no_prefix_that_is_taken_off_turns_a_path_into_a_host(path: bytes) -> None:
+    """Attack: a portal redirects to what is a path of its own; browsers read tabs as nothing and backslashes as slashes."""
+    named = places(ADD)
+    assert named.reference(path) == path
+    assert named.refresh(b"0; url=" + path) == b"0; url=" + path
+    assert named.link(b"<" + path + b">; rel=next") == b"<" + path + b">; rel=next"
