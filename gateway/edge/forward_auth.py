@@ -68,6 +68,7 @@ def is_asked(x: Exchange, rules: ForwardAuthRules) -> bool:
     return (
         target.startswith(CHECK)
         and (len(target) == end or target[end : end + 1] in (b"/", b"?"))
+        and x.peer.is_told  # attack: a client of a proxy that does not name it is not that proxy
         and rules.askers.include(x.peer.ip)
     )
 

@@ -44,6 +44,8 @@ class Peer:
     """When the handshake was over, unix seconds; 0 without a certificate."""
     entry: CertificateEntry | None = None
     """The session that the certificate stands for, once a route asked."""
+    is_told: bool = True
+    """`ip` is where it comes from: False behind a proxy whose PROXY header does not name its client."""
     via: str = ""
     """How this was heard of, when not by a connection of its own: `forward_auth`."""
 
@@ -81,6 +83,7 @@ def peer_of(
         port=port,
         limiter_key=limiter_key(ip),
         trusted=is_told and proxies.include(ip),
+        is_told=is_told,
         redirects=redirects,
         secure=bool(tls),
         tls=tls,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.edge.admission import GRACE_S, LEAST_HANDSHAKES
+from gateway.edge.snapshot import ForwardAuthRules
 from gateway.edge.worker import Listener
 from gateway.wire.forwarded import TrustedProxies
 from gateway.wire.proxy_protocol import SIGNATURE
@@ -332,6 +333,20 @@ async def test_forwarding_fields_behind_a_header_are_the_clients_own(
     writer.write(header + GET.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"))
     assert await answer(reader) == 200
     assert (edge.audit.records[-1]["src_endpoint"]["ip"] == "6.6.6.6") is is_believed
+
+
+@pytest.mark.parametrize(("header", "may_ask"), [(V1, False), (UNKNOWN, False), (V2_LOCAL, True)])
+async def test_a_client_that_its_proxy_does_not_name_asks_nothing_in_the_proxys_name(
+    edge: Edge, proxied: Opened, header: bytes, may_ask: bool
+) -> None:
+    """Attack: the proxy may ask at /.gateway/check; a client whose bytes it passes on asks about addresses of its choice."""
+    edge.change(forward_auth=ForwardAuthRules(style="nginx", askers=LOOPBACK, proxies=LOOPBACK))
+    reader, writer = await proxied()
+    said = b"X-Original-Method: GET\r\nX-Original-URI: /\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: http\r\n"
+    writer.write(header + b"GET /.gateway/check HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: gw=tok\r\n" + said + b"\r\n")
+    assert await answer(reader) == 200
+    assert (edge.portal.heads == []) is may_ask, "what nobody may ask is a page of ours like any other"
+    assert (edge.audit.records[-1]["src_endpoint"]["ip"] == "6.6.6.6") is may_ask
 
 
 async def test_a_trusted_proxy_behind_a_header_is_believed(edge: Edge, proxied: Opened) -> None:
