@@ -47,7 +47,17 @@ _VERSIONS: Final = (b"1.0", b"1.1")
 class Http1Connection(Answering):
     """One connection of a client: an `asyncio.Protocol` in all but name, since a compiled class has no interpreted base."""
 
-    __slots__ = ("_buffer", "_decoder", "_discarded", "_has_ended", "_listener", "_memo", "_paused_by_server", "transport")
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_discarded",
+        "_has_ended",
+        "_is_leaving",
+        "_listener",
+        "_memo",
+        "_paused_by_server",
+        "transport",
+    )
 
     def __init__(self, worker: Worker, listener: Listener) -> None:
         super().__init__(worker)
@@ -58,6 +68,7 @@ class Http1Connection(Answering):
         self._memo: dict[bytes, Fields] = {}
         self._discarded = 0
         self._paused_by_server = False
+        self._is_leaving = False
         self._has_ended = False
 
     # asyncio.Protocol: the connection
@@ -226,7 +237,7 @@ class Http1Connection(Answering):
 
     def _begin_request(self, line: RequestLine, fields: Fields) -> None:
         method, target, minor, _ = line
-        is_last = self._has_ended and not self._buffer
+        is_last = self._is_leaving or (self._has_ended and not self._buffer)
         close = fields.close or is_last or (minor == 0 and not fields.keep_alive)
         x = self._exchange(method, target, _VERSIONS[minor], fields, close=close)
         if fields.length or fields.chunked:
@@ -392,7 +403,8 @@ class Http1Connection(Answering):
             self.transport.abort()
 
     def drain(self) -> None:
-        """Close when idle; finish the request under way and close then."""
+        """Close when idle; finish the request under way, or that whose head has begun, and close then."""
+        self._is_leaving = True  # attack: a connection that is never idle, to outlive what it was made under
         x = self.exchange
         if x is None:
             if self._is_idle() and self.transport is not None:

@@ -418,6 +418,20 @@ async def test_a_higher_minimum_holds_for_connections_that_are_open(tls: TLSEdge
     writer.close()
 
 
+async def test_a_connection_that_is_never_idle_does_not_outlive_its_demands(tls: TLSEdge) -> None:
+    """Attack: with the begin of a next request behind each one, a connection of before is never seen idle."""
+    reader, writer = await tls.connect(tls.client())
+    begin, end = b"GET /public/x HT", b"TP/1.1\r\nHost: portal.test\r\n\r\n"
+    writer.write(begin + end + begin)
+    assert (await answer_of(reader))[0] == 200
+    tls.use(tls.rules(tls.ca.issue_cert("portal.test"), more="client_certificates: {ca: ca.pem}"))
+    writer.write(end + begin)
+    assert (await answer_of(reader))[0] == 200, "what had begun is finished"
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+
+
 async def test_a_request_under_way_finishes_when_the_demands_rise(tls: TLSEdge) -> None:
     gate = asyncio.Event()
 
