@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv6Address
 from typing import Final, NamedTuple
 
 _HOST: Final = re.compile(
-    rb"(?:([A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62}){0,30}\.?)|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?",
+    rb"(?:([A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62}){0,30}\.?)|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{0,5}))?",
 ).fullmatch
 
 
@@ -21,7 +21,7 @@ class Authority(NamedTuple):
 
 
 def parse_authority(value: bytes) -> Authority | None:
-    """Parse `uri-host [":" port]` (RFC 9110 §7.2); None for anything else."""
+    """Parse `uri-host [":" port]` (RFC 9110 §7.2); None for anything else. An empty port is none (RFC 3986 §3.2.3)."""
     found = _HOST(value)
     if found is None:
         return None

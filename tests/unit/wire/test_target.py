@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.exchange.reason import Reason
 from gateway.wire.authority import Authority
-from gateway.wire.target import Target, is_plain, parse_target, readings, remove_dot_segments
+from gateway.wire.target import Target, aliases, is_clear, is_plain, parse_target, readings, remove_dot_segments
 
 HOST = Authority("portal.example", None, "portal.example")
 
@@ -96,6 +96,63 @@ def test_every_spelling_of_admin_that_some_upstream_understands_is_among_the_rea
     found = readings(path)
     assert found is not None
     assert {"/admin", "/admin/"} & {reading.lower() for reading in found}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/adm%C4%B1n", "/adm%C4%B0n", "/%C3%A0dmin", "/public/..%E2%88%95admin", "/public/..%C2%A5admin", "/adm%C2%ADin", "/adm%ffin", "/%25u0061dmin", "/public/..%c0%2fadmin",
+        "/public/%f8%80%80%80%ae./admin", "/public/..%fc%80%80%80%80%afadmin", "/(S(token))/admin", "/%28A(x)F(y)%29/admin", "/admin:$i30:$INDEX_ALLOCATION", "/admin+", "/+admin",
+    ],
+)  # fmt: skip
+def test_what_windows_aspnet_and_old_decoders_understand_is_among_the_readings(path: str) -> None:
+    found = readings(path)
+    assert found is not None
+    assert {"/admin", "/admin/"} & {reading.lower() for reading in found}
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/admin.json", {"/admin"}),
+        ("/a.tar.gz", {"/a.tar", "/a"}),
+        ("/admin/index.php", {"/admin/index", "/admin/"}),
+        ("/index.php/admin", {"/admin"}),
+        (
+            "/app/index.php/admin.json",
+            {"/admin.json", "/app/admin.json", "/admin", "/app/admin", "/app/index.php/admin"},
+        ),
+        ("/.htaccess", set()),
+        ("/admin", set()),
+        ("/", set()),
+    ],
+)
+def test_aliases_are_the_names_without_suffix_index_and_script(path: str, names: set[str]) -> None:
+    assert aliases(path) == names
+
+
+def test_many_dots_make_few_aliases() -> None:
+    assert len(aliases("/" + "a." * 4000)) <= 4
+
+
+@pytest.mark.parametrize("value", ["root", "Alice B", "André", "a.b", "a@b", "12,5", ""])
+def test_a_value_with_one_meaning_is_clear(value: str) -> None:
+    assert is_clear(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["root;x", "root%20", "root ", " root", "root.", "ro\u200bot", "\uff52oot", "a/b", "a\\b", "a\0"]
+)
+def test_a_value_that_may_mean_another_is_not_clear(value: str) -> None:
+    assert not is_clear(value)
+
+
+def test_an_absolute_target_says_whether_it_wants_tls_and_may_name_the_port_of_its_scheme() -> None:
+    for raw, wants in ((b"https://portal.example:443/a", True), (b"http://portal.example:80/a", False), (b"/a", False)):
+        target = parse_target(raw, HOST)
+        assert isinstance(target, Target)
+        assert (target.text, target.demands_tls) == (b"/a", wants)
+    assert parse_target(b"https://portal.example:80/a", HOST) is Reason.INVALID_TARGET
 
 
 @pytest.mark.parametrize("path", ["/", "/a/b.html", "/a-b/c_d/~e", "/lib/exe/fetch.php", "/a/"])
