@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gateway.exchange.reason import Reason
@@ -17,6 +18,9 @@ from gateway.wire.authority import Authority, parse_authority
 MAX_DECODES: Final = 3
 READINGS_BYTES: Final = 12 * 1024
 """All readings of one path together; a path that has more is called ambiguous: telling them would cost milliseconds."""
+
+READINGS_KEPT: Final = 64
+"""A path is asked about more than once while it is resolved."""
 
 # Lower-case, no escapes, no dots at an end of a segment, no empty segment: every reading is the path itself.
 _SEGMENT: Final = r"[a-z0-9_~-](?:[a-z0-9_.~-]*[a-z0-9_~-])?"
@@ -54,6 +58,7 @@ _BEST_FIT: Final = str.maketrans(
         "\u0131": "i",
     }
 )
+_ACCENTS: Final = re.compile(r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
 # A script that takes the rest of the path as its argument, as front controllers of PHP do.
 _SCRIPT: Final = re.compile(
     r"((?:/[^/]+)*?)/[^/]+\.(?:php[0-9]?|phtml|cgi|fcgi|pl|py|rb|jsp|jspx|asp|aspx|ashx|cfm|dll)(?=/)", re.IGNORECASE
@@ -162,6 +167,7 @@ def is_plain(path: str) -> bool:
     return _PLAIN(path) is not None
 
 
+@lru_cache(maxsize=READINGS_KEPT)
 def readings(path: str) -> frozenset[str] | None:
     r"""Every plausible way to read a path that starts with `/`; None when there are too many to tell.
 
@@ -225,42 +231,35 @@ def _decodings(text: str) -> set[str]:
         return decoded
     if not as_bytes.isascii():
         decoded.add(as_bytes.decode("utf-8", "replace"))
-        decoded.add(_overlong(as_bytes, checks=True))
-        decoded.add(_overlong(as_bytes, checks=False))
+        decoded.add(_OVERLONG(_collapse, raw))
+        decoded.add(_UNCHECKED(_collapse, raw))
     return decoded
 
 
-# Bytes of a sequence by the upper six bits of its first; five and six of them were UTF-8 once (RFC 2279).
-_LENGTHS: Final = {first >> 2: 2 if first < 0xE0 else 3 if first < 0xF0 else 4 if first < 0xF8 else 5 if first < 0xFC else 6 for first in range(0xC0, 0x100, 4)}  # fmt: skip
+def _sequences(tail: str) -> re.Pattern[str]:
+    """Multi-byte sequences whose continuations are `tail`; five and six bytes were UTF-8 once (RFC 2279)."""
+    leads = ("\xc0-\xdf", "\xe0-\xef", "\xf0-\xf7", "\xf8-\xfb", "\xfc-\xff")
+    return re.compile("|".join(f"[{lead}]{tail}{{{count}}}" for count, lead in enumerate(leads, 1)), re.DOTALL)
 
 
-def _overlong(raw: bytes, *, checks: bool) -> str:
-    """Decode as the careless decoders do that do not look for the shortest form (CVE-2008-2938).
+# What careless decoders take for a character that do not look for the shortest form (CVE-2008-2938) ...
+_OVERLONG: Final = _sequences("[\x80-\xbf]").sub
+# ... and those for which any byte is a continuation (CVE-2000-0884: `%c0%2f`).
+_UNCHECKED: Final = _sequences(".").sub
 
-    Without `checks` any byte counts as a continuation (CVE-2000-0884: `%c0%2f`).
-    """
-    out: list[str] = []
-    at = 0
-    while at < len(raw):
-        lead = raw[at]
-        length = _LENGTHS[lead >> 2] if lead >= 0xC0 else 1
-        tail = raw[at + 1 : at + length]
-        if length > 1 and len(tail) == length - 1 and (not checks or all(0x80 <= byte < 0xC0 for byte in tail)):
-            point = lead & (0xFF >> (length + 1))
-            for byte in tail:
-                point = point << 6 | byte & 0x3F
-            out.append(chr(point) if point < 0x110000 else "\ufffd")
-            at += length
-        else:
-            out.append(chr(lead))
-            at += 1
-    return "".join(out)
+
+def _collapse(found: re.Match[str]) -> str:
+    """The character of one sequence of bytes, which stand as Latin-1."""
+    text = found[0]
+    point = ord(text[0]) & (0xFF >> (len(text) + 1))
+    for byte in text[1:]:
+        point = point << 6 | ord(byte) & 0x3F
+    return chr(point) if point < 0x110000 else "\ufffd"
 
 
 def _best_fit(text: str) -> str:
     """Without accents, and with the nearest ASCII character where a narrower character set has no other."""
-    plain = unicodedata.normalize("NFKD", text.translate(_BEST_FIT))
-    return "".join(character for character in plain if not unicodedata.combining(character))
+    return _ACCENTS.sub("", unicodedata.normalize("NFKD", text.translate(_BEST_FIT)))
 
 
 def aliases(path: str) -> set[str]:
