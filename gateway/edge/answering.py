@@ -524,13 +524,17 @@ class Answering(ABC):
         """There will be no (more) answer: say so if nothing was said yet, else break off."""
         if self._mode == CLOSED and self.exchange is x:
             self._conclude_unread(x, None)
-        if self.is_gone(x):
+        if self.is_gone(x) or x.ended:  # what is whole cannot fail any more: it leaves with its record
             return
         if x.upstream is not None:
             x.upstream.abort()
             x.upstream = None
         if x.tunnel and x.phase is Phase.RELEASED:
             self._upstream_left(x)
+            return
+        if x.phase is Phase.INTENT:  # its safe record is still to come, and would release an answer that has none
+            x.stage, x.reason, x.allowed, x.outcome = "upstream", reason, False, "blocked"
+            self._abort(x)
             return
         if x.resolution is not None and x.resolution.internal == KEEP and x.phase < Phase.HELD:
             x.held, x.held_bytes, x.chunked, x.sent, x.close = (), 0, False, 0, True

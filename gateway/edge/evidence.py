@@ -51,7 +51,7 @@ class Evidence:
         self._node = node
         self._log = log
         self._report = report
-        self._templates: dict[tuple[str, bytes, str, str, str, str, str], tuple[bytes, Session | None]] = {}
+        self._templates: dict[tuple[str, bytes, str, str, str, str, str, str], tuple[bytes, Session | None]] = {}
         self._user_agents: dict[bytes, bytes] = {}
         self._rules: dict[str, bytes] = {}
         self._lines: list[str] = []
@@ -100,7 +100,8 @@ class Evidence:
         session = x.entry.session if x.entry is not None else None
         authority = x.fields.authority
         host = authority.host if authority is not None else ""
-        key = (x.route.name, x.method, session.handle if session is not None else "", host, x.tenant, x.peer.tls or x.peer.via, x.peer.fingerprint)
+        version = x.snapshot.policy.version  # what began before a reload records after it
+        key = (x.route.name, x.method, session.handle if session is not None else "", host, x.tenant, x.peer.tls or x.peer.via, x.peer.fingerprint, version)
         known, of = self._templates.get(key, (b"", None))
         # A handle outlives the session's rotation: what it may and how it was proven changes with the object.
         if not known or of is not session or x.events:
@@ -111,7 +112,7 @@ class Evidence:
                 tls=x.peer.tls,
                 certificate=x.peer.fingerprint,
                 via=x.peer.via,
-                policy_version=x.snapshot.policy.version,
+                policy_version=version,
             )
             who = session or next((Subject(e.user_id, e.user, e.tenant) for e in x.events if e.user_id), None)
             known = template(x.route, x.method.decode("ascii"), who, place, self._node)

@@ -33,7 +33,7 @@ class Outgoing:
 
     def __init__(self, report: Callable[[str, str], None]) -> None:
         self._report = report
-        self._identities: dict[tuple[str, str], tuple[float, object, bytes]] = {}
+        self._identities: dict[tuple[str, str, str], tuple[float, object, bytes]] = {}
         self._date = (0, b"")
 
     def date(self) -> bytes:
@@ -99,7 +99,7 @@ class Outgoing:
         entry = x.entry
         assert entry is not None  # noqa: S101 - asked for by the caller
         session = entry.session
-        key = (session.handle, upstream.name)
+        key = (session.handle, upstream.name, x.snapshot.version)  # what began before a reload is sent after it
         known = self._identities.get(key)
         if known is not None and known[1] is session and x.started < known[0]:
             return known[2]

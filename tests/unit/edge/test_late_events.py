@@ -1,0 +1,88 @@
+"""What arrives at the wrong moment: while a record is under way, after a reload, between two requests of one read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
+
+from hyperframe.frame import HeadersFrame
+
+from gateway.exchange.route import Durability
+from tests.fakes.portal import Portal
+from tests.unit.edge.conftest import Edge, Http2Edge
+
+PROTOCOL_ERROR = 1
+
+
+async def soon(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def phases(edge: Edge) -> list[str]:
+    return [record["unmapped"]["gw"]["phase"] for record in edge.audit.records]
+
+
+async def test_the_word_for_an_intent_releases_no_answer_that_has_no_record_yet(http2: Http2Edge) -> None:
+    edge = http2.edge
+    client = await http2.client()
+    edge.audit.acknowledges = False
+    stream = client.request(client.get("/public/x", (b"content-length", b"3"), method=b"POST"), end=False)
+    await soon(lambda: phases(edge) == ["intent"])
+    client.data(stream, b"more than three")
+    await client.pinged()
+    edge.audit.acknowledge_all()
+    edge.audit.acknowledges = False
+    await client.reset_code(stream)
+    answer = client.answers.get(stream)
+
+    assert answer is None or not answer.status, "an answer before its record"
+
+
+async def test_a_body_that_turns_out_wrong_makes_no_second_answer(http2: Http2Edge) -> None:
+    edge = http2.edge
+    edge.change(durability=Durability.STRICT)
+
+    async def early(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+        await gate.wait()
+        writer.write(b"2\r\nok\r\n0\r\n\r\n")
+        await reader.read()
+
+    gate = asyncio.Event()
+    edge.portal.answers[b"/public/x"] = early
+    client = await http2.client()
+    stream = client.request(client.get("/public/x", (b"content-length", b"3")), end=False)
+    await soon(lambda: stream in client.answers)
+    edge.audit.acknowledges = False
+    gate.set()
+    await soon(lambda: "closing" in phases(edge))
+    client.data(stream, b"more than three")
+    await client.pinged()
+    edge.audit.acknowledge_all()
+    await soon(lambda: client.is_over(stream))
+    answer = client.answers[stream]
+    assert (answer.status, answer.body, answer.reset) == (200, b"okok", PROTOCOL_ERROR)
+    assert sum(isinstance(frame, HeadersFrame) for frame in client.frames) == 1
+    assert phases(edge) == ["opening", "closing"]
+
+
+async def test_a_request_from_before_a_reload_leaves_nothing_to_those_after_it(edge: Edge) -> None:
+    edge.audit.acknowledges = False
+    before = asyncio.create_task(edge.get("/", method="POST", token="tok"))
+    await soon(lambda: phases(edge) == ["intent"])
+    snapshot = edge.worker.snapshot
+    policy, portal = copy(snapshot.policy), snapshot.upstreams["portal"]
+    policy.version = "the next"
+    names = {**portal.field_names, "user": b"remote-user"}
+    edge.change(policy=policy, version="v2", upstreams={"portal": replace(portal, field_names=names)})
+    edge.audit.acknowledge_all()
+    assert (await before).status == 200
+    assert (edge.portal.field(b"x-gateway-user"), edge.portal.field(b"remote-user")) == ([b"alice"], [])
+    assert (await edge.get("/", method="POST", token="tok")).status == 200
+    assert (edge.portal.field(b"x-gateway-user"), edge.portal.field(b"remote-user")) == ([], [b"alice"])
+    versions = [record["policy"]["version"] for record in edge.audit.records]
+    assert versions == [snapshot.policy.version] * 2 + ["the next"] * 2
