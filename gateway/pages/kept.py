@@ -76,9 +76,12 @@ async def keep(visit: Visit, interrupted: Interrupted) -> web.Response:
         form = read_interrupted(target, visit.request.headers.get("Content-Type", ""), body)
     if form is None:
         return _not_kept(visit, interrupted, "unreadable")
-    secret = visit.flow.kept or visit.desk.random(_SECRET_BYTES)
+    # attack: never under a secret from before; the login state with it may have been planted by who knows it
+    secret, before = visit.desk.random(_SECRET_BYTES), visit.flow.kept
     try:
         has_room = await visit.desk.kept.keep(secret, msgspec.msgpack.encode(form), token=visit.token, now=visit.now)
+        if before and has_room:
+            await visit.desk.kept.drop(before)
     except GatewayError as error:
         _log.warning("form.not_kept", request_id=visit.envelope.request_id, reason=error.reason, error=str(error))
         return _not_kept(visit, interrupted, "unavailable")

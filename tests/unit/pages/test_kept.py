@@ -230,6 +230,19 @@ async def test_the_newest_form_of_a_browser_is_the_one_that_waits(site: Site, br
     assert fields_of(await browser.get(KEPT_PAGE, **DOCUMENT)) == [("subject", "second")]
 
 
+async def test_who_knows_the_login_state_of_before_does_not_get_the_form(site: Site, browser: Browser) -> None:
+    """Attack: portal XSS plants the login state of another browser, and waits there for what is kept in this one."""
+    site.add_user("mallory")
+    mallory = site.browser()
+    await interrupt(mallory)
+    browser.jar |= mallory.jar
+    await interrupt(browser, b"subject=Secret")
+    await mallory.sign_in("mallory")
+    assert "Secret" not in (await mallory.get(KEPT_PAGE, **DOCUMENT)).text
+    await browser.sign_in()
+    assert "Secret" in (await browser.get(KEPT_PAGE, **DOCUMENT)).text
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "HEAD"])
 async def test_no_client_can_ask_for_a_form_to_be_kept(site: Site, browser: Browser, method: str) -> None:
     answer = await browser.send(method, KEEP, BODY if method in {"POST", "PUT"} else None)
