@@ -40,6 +40,7 @@ MEMO_BLOCK_BYTES: Final = 2048
 WRITE_BUFFER_BYTES: Final = 128 * 1024
 
 _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+").sub
+_NOTHING_YET: Final = (b"", b"\r")
 _NO_FIELDS: Final = Fields()
 _VERSIONS: Final = (b"1.0", b"1.1")
 
@@ -56,6 +57,7 @@ class Http1Connection(Answering):
         "_listener",
         "_memo",
         "_paused_by_server",
+        "_seen",
         "transport",
     )
 
@@ -64,6 +66,8 @@ class Http1Connection(Answering):
         self._listener = listener
         self.transport: asyncio.Transport | None = None
         self._buffer = b""
+        self._seen = 0
+        """Bytes of the buffer that hold no end of a head."""
         self._decoder: ChunkedDecoder | None = None
         self._memo: dict[bytes, Fields] = {}
         self._discarded = 0
@@ -188,15 +192,18 @@ class Http1Connection(Answering):
 
     def _read_head(self, buffer: bytes) -> None:
         wire = self._worker.snapshot.wire
-        seen = len(self._buffer)  # attack: a head byte by byte, each of which costs a look at all before it
+        seen, self._seen = self._seen, 0  # attack: a head byte by byte, each of which costs a look at all before it
         if buffer.startswith(b"\r\n"):  # RFC 9112 §2.2: empty lines before the request line
             buffer = _EMPTY_LINES(b"", buffer)
             seen = 0
         end = buffer.find(b"\r\n\r\n", max(0, seen - 3))
         if end < 0:
-            if not self._buffer and buffer:
+            if (
+                not seen and buffer not in _NOTHING_YET
+            ):  # attack: empty lines now and then, to be waited for without end
                 self.deadline = monotonic() + wire.head_timeout_s
             self._buffer = buffer
+            self._seen = len(buffer)
             if self._has_ended and self.transport is not None:
                 self.transport.close()  # half a request, and no more will come
             elif len(buffer) > wire.max_head:

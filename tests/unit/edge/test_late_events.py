@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from hyperframe.frame import HeadersFrame
 
+from gateway.edge.http1 import Http1Connection
 from gateway.exchange.route import Durability
 from tests.fakes.portal import Portal
 from tests.unit.edge.conftest import Edge, Http2Edge
@@ -86,3 +87,45 @@ async def test_a_request_from_before_a_reload_leaves_nothing_to_those_after_it(e
     assert (edge.portal.field(b"x-gateway-user"), edge.portal.field(b"remote-user")) == ([], [b"alice"])
     versions = [record["policy"]["version"] for record in edge.audit.records]
     assert versions == [snapshot.policy.version] * 2 + ["the next"] * 2
+
+
+async def test_a_pipelined_request_is_read_alone_though_more_arrives_before_its_turn(edge: Edge) -> None:
+    def get(path: bytes, fields: bytes = b"") -> bytes:
+        return b"GET /public/%b HTTP/1.1\r\nHost: 127.0.0.1\r\n%b\r\n" % (path, fields)
+
+    edge.audit.acknowledges = False
+    reader, writer = await edge.connect()
+    writer.write(get(b"a"))
+    await soon(lambda: edge.audit.payloads)
+    writer.write(get(b"b"))
+    (connection,) = edge.worker._connections
+    assert isinstance(connection, Http1Connection)
+    await soon(lambda: connection._buffer)
+    later = edge.worker.soon
+
+    def more_first(call: Callable[[], None]) -> None:  # as when both sockets are readable in one turn of the loop
+        edge.worker.soon = later  # type: ignore[method-assign]
+        later(call)
+        connection.data_received(get(b"c", b"Connection: close\r\n"))
+
+    edge.worker.soon = more_first  # type: ignore[method-assign]
+    edge.audit.acknowledge_all()
+    async with asyncio.timeout(10):
+        answers = await reader.read()
+    writer.close()
+    assert answers.count(b"HTTP/1.1 200 OK") == 3
+    assert [head.split()[1] for head in edge.portal.heads] == [b"/public/a", b"/public/b", b"/public/c"]
+
+
+async def test_empty_lines_are_not_waited_for_without_end(edge: Edge) -> None:
+    _, writer = await edge.connect()
+    await soon(lambda: edge.worker._connections)
+    (connection,) = edge.worker._connections
+    assert isinstance(connection, Http1Connection)
+    first = connection.deadline
+    for piece in (b"\r", b"\n", b"\r", b"\n\r\n", b"\r"):
+        connection.data_received(piece)
+        assert connection.deadline == first
+    connection.data_received(b"\nG")
+    assert connection.deadline > first
+    writer.close()
