@@ -390,8 +390,9 @@ class Answering(ABC):
             self._answer(x, 204, plain_answer(x, 204, b"", b"", now=x.started))
             return
         if page == SERVER_WIDE and x.resolution is not None:
-            allow = b"allow: %b\r\n" % ", ".join(x.resolution.methods).encode("ascii")
+            methods = ", ".join(x.resolution.methods or x.route.methods)
             x.close = x.close or not x.body_done
+            allow = b"allow: %b\r\n" % methods.encode("ascii")
             self._answer(x, 204, plain_answer(x, 204, b"", b"", now=x.started, extra=allow))
             return
         self.refuse(x, Refusal("route", Reason.METHOD_NOT_ALLOWED))

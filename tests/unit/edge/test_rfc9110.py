@@ -162,6 +162,11 @@ async def test_9110_7_6_2_options_that_may_go_no_further_is_answered_here(edge: 
     assert len(seen.heard) == 1, "the marker"
 
 
+async def test_9110_7_6_2_options_for_a_page_of_the_gateway_is_answered_here(edge: Edge) -> None:
+    seen = await exchange(edge, get("/.gateway/login", b"Max-Forwards: 0\r\n", method="OPTIONS"))
+    assert (seen.answers[0].status, values(seen.answers[0].head, "allow")) == (204, [b"GET, POST"])
+
+
 async def test_9110_7_6_2_options_that_may_go_no_further_still_needs_a_session(edge: Edge) -> None:
     seen = await exchange(edge, get("/invoices/1", b"Max-Forwards: 0\r\n", method="OPTIONS"))
     assert seen.answers[0].status in {401, 405}

@@ -21,9 +21,17 @@ CORPUS = Path(__file__).parents[2] / "corpora" / "requests"
 FILES = sorted(CORPUS.glob("*.yaml"))
 _REPEATED = re.compile(rb"\{([^{}]*)\*([0-9]+)\}", re.DOTALL)
 OURS = frozenset(
-    ("host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded", "x-request-id", "via")
+    (
+        "host",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "forwarded",
+        "x-request-id",
+        "via",
+    )
 )
-IDENTITY = frozenset(f"x-gateway-{name}" for name in ("user", "tenant", "roles", "email", "session", "assertion"))
 Case = dict[str, Any]
 
 
