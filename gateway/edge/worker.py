@@ -250,6 +250,7 @@ class Worker:
         self.outgoing.forget()
         for connection in self._connections:
             connection.forget()
+            self._trust(connection.peer)
         self._leave_outdated()
         before, self._pools = self._pools, {}
         self._open_groups(before)
@@ -259,6 +260,14 @@ class Worker:
 
     def _tls_of(self, address: str) -> ListenerTLS:
         return self.snapshot.tls[address]
+
+    def _trust(self, peer: Peer) -> None:
+        """Believe a proxy, or no more, whose connection is older than the configuration."""
+        is_trusted = peer.is_told and self.snapshot.trusted_proxies.include(peer.ip)
+        if is_trusted is not peer.trusted:
+            self.admission.remove(peer)
+            peer.trusted = is_trusted
+            self.admission.add(peer)
 
     def _leave_outdated(self) -> None:
         """End connections that would not be made under the present rules of their listener."""

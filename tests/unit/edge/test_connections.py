@@ -335,6 +335,21 @@ async def test_forwarding_fields_behind_a_header_are_the_clients_own(
     assert (edge.audit.records[-1]["src_endpoint"]["ip"] == "6.6.6.6") is is_believed
 
 
+async def test_a_proxy_that_is_trusted_no_more_is_not_believed_on_open_connections(edge: Edge, opened: Opened) -> None:
+    """Attack: a proxy that was taken over, and taken out of the configuration, goes on naming clients."""
+    fields = b"\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n\r\n"
+    said = GET.replace(b"\r\n\r\n", fields)
+    edge.change(trusted_proxies=LOOPBACK)
+    reader, writer = await opened()
+    for proxies, believed in ((LOOPBACK, True), (TrustedProxies(), False), (LOOPBACK, True)):
+        edge.change(trusted_proxies=proxies)
+        writer.write(said)
+        assert await answer(reader) == 200
+        assert (edge.audit.records[-1]["src_endpoint"]["ip"] == "6.6.6.6") is believed
+        assert (edge.portal.field(b"x-forwarded-proto") == [b"https"]) is believed
+        assert edge.worker.admission._open == ({} if believed else {"127.0.0.1": 1}), "counted where it stands"
+
+
 @pytest.mark.parametrize(("header", "may_ask"), [(V1, False), (UNKNOWN, False), (V2_LOCAL, True)])
 async def test_a_client_that_its_proxy_does_not_name_asks_nothing_in_the_proxys_name(
     edge: Edge, proxied: Opened, header: bytes, may_ask: bool
