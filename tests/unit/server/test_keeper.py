@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+PATIENCE_S = 60.0
 START = """
 import os, subprocess, sys
 from gateway.server.keeper import become_keeper
@@ -24,27 +26,46 @@ become_keeper(sys.executable, reading, child.pid)
 
 
 @pytest.fixture
-def keep(tmp_path: Path) -> Callable[[str], subprocess.Popen[bytes]]:
-    """Start a keeper for a shell script, which runs in a directory of its own."""
-    return lambda script: subprocess.Popen([sys.executable, "-c", START, script], cwd=tmp_path)
+def keep(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Start a keeper for a shell script, which runs in a directory of its own and does not outlive the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(script: str) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-c", START, script], cwd=tmp_path, start_new_session=True))
+        return started[-1]
+
+    yield start
+    for keeper in started:
+        with suppress(ProcessLookupError):
+            os.killpg(keeper.pid, signal.SIGKILL)
+        keeper.wait(timeout=PATIENCE_S)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def wait_for(path: Path) -> str:
-    deadline = time.monotonic() + 20
-    while not path.exists() or not path.read_text().endswith("\n"):
-        assert time.monotonic() < deadline, path
-        time.sleep(0.01)
+    until(lambda: path.exists() and path.read_text().endswith("\n"))
     return path.read_text().strip()
 
 
+def wait_until_kept(keeper: subprocess.Popen[bytes]) -> None:
+    """Wait until the program that starts the script has become the keeper: before that a signal just ends it."""
+    until(lambda: b"gateway.server.keeper" in Path(f"/proc/{keeper.pid}/cmdline").read_bytes().split(b"\0"))
+
+
 def test_it_ends_with_the_status_of_the_supervisor(keep: Callable[[str], subprocess.Popen[bytes]]) -> None:
-    assert keep("exit 7").wait(timeout=20) == 7
+    assert keep("exit 7").wait(timeout=PATIENCE_S) == 7
 
 
 def test_a_supervisor_that_is_killed_ends_it_as_a_shell_would_say(
     keep: Callable[[str], subprocess.Popen[bytes]],
 ) -> None:
-    assert keep("kill -9 $$").wait(timeout=20) == 128 + signal.SIGKILL
+    assert keep("kill -9 $$").wait(timeout=PATIENCE_S) == 128 + signal.SIGKILL
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2])
@@ -53,8 +74,9 @@ def test_signals_reach_the_supervisor(
 ) -> None:
     keeper = keep(f"trap 'exit 3' {number.value}; echo ready > ready; while :; do sleep 0.02; done")
     wait_for(tmp_path / "ready")
+    wait_until_kept(keeper)
     keeper.send_signal(number)
-    assert keeper.wait(timeout=20) == 3
+    assert keeper.wait(timeout=PATIENCE_S) == 3
 
 
 def test_a_successor_that_was_announced_takes_the_place(
@@ -67,18 +89,11 @@ def test_a_successor_that_was_announced_takes_the_place(
         'while [ ! -s ready ]; do sleep 0.02; done; eval "cat ready >&$PIPE"; exit 0'
     )
     pid = int(wait_for(tmp_path / "ready"))
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] != str(keeper.pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == str(keeper.pid))
     assert keeper.poll() is None, "the supervisor that handed over has ended, the gateway has not"
     keeper.send_signal(signal.SIGTERM)
-    assert keeper.wait(timeout=20) == 5
+    assert keeper.wait(timeout=PATIENCE_S) == 5
 
 
-def test_an_orphan_that_nobody_announced_keeps_nothing_alive(
-    keep: Callable[[str], subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
-    keeper = keep("sleep 30 & echo $! > orphan; exit 4")
-    assert keeper.wait(timeout=20) == 4
-    os.kill(int(wait_for(tmp_path / "orphan")), signal.SIGKILL)
+def test_an_orphan_that_nobody_announced_keeps_nothing_alive(keep: Callable[[str], subprocess.Popen[bytes]]) -> None:
+    assert keep("sleep 600 & exit 4").wait(timeout=PATIENCE_S) == 4
