@@ -234,7 +234,8 @@ class Http1Connection(Answering):
                 self._refuse_head(Reason.AMBIGUOUS_FRAMING, line)
                 return
             if fields.websocket or fields.expects_continue:  # RFC 9110 §7.8, §10.1.1: HTTP/1.0 knows neither
-                fields.websocket = fields.expects_continue = False  # a block that is remembered has neither body nor upgrade
+                # Nobody shares these fields: a block that is remembered has neither body nor upgrade.
+                fields.websocket = fields.expects_continue = False
         if fields.websocket and line[0] != b"GET":  # RFC 6455 §4.1
             self._refuse_head(Reason.MALFORMED_HEAD, line)
             return
