@@ -78,8 +78,8 @@ class RequestHeads:
             headers, size = decoder.decode(block, max_head)
         except HpackError as error:
             raise Http2Error(ErrorCode.COMPRESSION_ERROR, str(error)) from None
-        except HeaderBombError as error:
-            raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from None
+        except HeaderBombError as bomb:
+            raise Http2Error(ErrorCode.ENHANCE_YOUR_CALM, str(bomb)) from None
         if decoder.changes != changes:
             self._requests.clear()
         return headers, size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -63,3 +64,21 @@ def test_the_compiled_gateway_is_the_same_gateway(
     assert gateway.stop() == 0
     verified = gateway.cli("audit", "verify")
     assert verified.returncode == 0, verified.stdout
+
+
+def test_the_edge_passes_its_tests_when_it_is_compiled(compiled: Path) -> None:
+    tree = compiled.parents[2]
+    shutil.rmtree(tree / "gateway")  # what is imported below is what was built
+    shutil.copytree(PROJECT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__", "results"))
+    shutil.copytree(PROJECT / "docs", tree / "docs")
+    (packages,) = compiled.parent.glob("lib/python*/site-packages")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", "not pure", "tests/unit/edge", "tests/unit/wire"],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(packages)},
+        capture_output=True,
+        text=True,
+        timeout=840,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

@@ -228,6 +228,7 @@ async def test_cve_2024_47070_whatever_fails_while_deciding_refuses(
     assert edge.portal.heads == []
 
 
+@pytest.mark.pure
 async def test_cve_2023_40586_a_fault_of_one_request_is_not_the_next_ones(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,6 +205,7 @@ async def test_a_refused_record_turns_the_answer_into_503(edge: Edge) -> None:
     assert reply.field("retry-after")
 
 
+@pytest.mark.pure
 async def test_a_flood_without_the_audit_daemon_is_refused_at_once_and_kept_only_while_there_is_room(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -238,6 +238,7 @@ async def test_answers_to_a_client_that_does_not_read_cve_2019_9512(http2: Http2
     http2.warnings()
 
 
+@pytest.mark.pure
 async def test_answers_to_frames_that_are_not_read_are_bounded_cve_2019_9515(
     http2: Http2Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ def read(heads: RequestHeads, block: bytes, *, ended: bool = True) -> tuple[byte
     return heads.request(block, SNAPSHOT, ended=ended, any_scheme=False)
 
 
+@pytest.mark.pure
 def test_a_block_that_changes_nothing_is_read_once() -> None:
     heads = RequestHeads()
     block = Encoder().encode([(name, value, True) for name, value in GET])
@@ -37,6 +38,7 @@ def test_a_block_that_inserts_is_read_each_time() -> None:
     assert one[2] is two[2], "but its fields are the same"
 
 
+@pytest.mark.pure
 def test_an_insertion_forgets_what_blocks_meant() -> None:
     heads, encoder = RequestHeads(), Encoder()
     read(heads, encoder.encode([*GET, (b"x", b"1")]))

@@ -66,6 +66,7 @@ async def test_a_server_that_hangs_up_cannot_be_reached(portal: Portal) -> None:
     assert await check_server(server(portal), CHECK) == "cannot be reached"
 
 
+@pytest.mark.pure
 async def test_a_check_ends_in_its_time(portal: Portal) -> None:
     async def drip(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:

@@ -13,6 +13,7 @@ from tests.unit.edge.conftest import Edge
 ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
 
 
+@pytest.mark.pure
 async def test_every_record_of_one_millisecond_has_a_uuid_of_its_own(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_full_table_stays_as_it_is() -> None:
     assert len(decoder.header_table.dynamic_entries) == MAX_INSERTED
 
 
+@pytest.mark.pure
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.wire.hpack_encoder.MAX_LINES", 10)
     known = KnownLines()
