@@ -101,7 +101,16 @@ class Evidence:
         authority = x.fields.authority
         host = authority.host if authority is not None else ""
         version = x.snapshot.policy.version  # what began before a reload records after it
-        key = (x.route.name, x.method, session.handle if session is not None else "", host, x.tenant, x.peer.tls or x.peer.via, x.peer.fingerprint, version)
+        key = (
+            x.route.name,
+            x.method,
+            session.handle if session is not None else "",
+            host,
+            x.tenant,
+            x.peer.tls or x.peer.via,
+            x.peer.fingerprint,
+            version,
+        )
         known, of = self._templates.get(key, (b"", None))
         # A handle outlives the session's rotation: what it may and how it was proven changes with the object.
         if not known or of is not session or x.events:
@@ -127,6 +136,8 @@ class Evidence:
             return _NO_USER_AGENT
         known = self._user_agents.get(value)
         if known is None:
+            if len(value) > MAX_USER_AGENT_BYTES:  # attack: kilobytes, different ones each time
+                return encode_text(value, MAX_USER_AGENT_BYTES)
             if len(self._user_agents) >= TEMPLATES:
                 self._user_agents.clear()
             known = self._user_agents[value] = encode_text(value, MAX_USER_AGENT_BYTES)

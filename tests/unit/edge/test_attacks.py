@@ -218,6 +218,12 @@ async def test_every_form_of_our_pages_is_limited_and_a_code_costs_no_password(e
     assert statuses[-1] == 429
 
 
+async def test_long_user_agents_are_not_remembered(edge: Edge) -> None:
+    assert (await edge.get("/public/a", fields=f"User-Agent: {'x' * 4000}\r\n")).status == 200
+    assert edge.worker.evidence._user_agents == {}
+    assert len(edge.audit.records[-1]["http_request"]["user_agent"]) <= 256
+
+
 async def test_long_targets_are_not_remembered(edge: Edge) -> None:
     await edge.get("/public/h?" + "a" * 4000)
     assert not any(len(raw) > 1000 for _, raw, _ in edge.worker.snapshot.resolver._memo)
