@@ -99,6 +99,8 @@ class ListenerTLS:
     """Whom certificates of clients stand for."""
     revoked: frozenset[tuple[bytes, int]] = frozenset()
     """Issuer and serial number of revoked certificates: a connection may be older than the list."""
+    revoked_authorities: frozenset[bytes] = frozenset()
+    """Names of authorities in `ca` whose own certificates are revoked."""
 
     def choose(self, name: str) -> ServerContext | None:
         """Pick the certificates for a name: equal, else one wildcard label (RFC 9525 section 6.3)."""
@@ -117,7 +119,8 @@ class ListenerTLS:
 
     def has_revoked(self, certificate: ClientCertificate) -> bool:
         """Whether a certificate that was good in its handshake is on a revocation list by now."""
-        return (certificate.issuer, certificate.serial) in self.revoked
+        issuer = certificate.issuer
+        return (issuer, certificate.serial) in self.revoked or issuer in self.revoked_authorities
 
     def greet(self, session: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> int | None:  # noqa: ARG002 - ssl's signature
         """Answer a ClientHello: note the name, pick its certificates. Returns an alert to refuse."""

@@ -162,6 +162,7 @@ def _assemble(
         digest=digest,
         people=CertificateRegister(trust.grants if trust else ()),
         revoked=trust.revoked if trust else frozenset(),
+        revoked_authorities=trust.revoked_authorities if trust else frozenset(),
     )
     for context in {default, *names.values()}:
         context.tls = tls
@@ -279,9 +280,11 @@ class _Trust:
                     f"{files.ca_name}: {authority.subject.rfc4514_string()} has ended; its certificates are refused"
                 )
         self.revoked: frozenset[tuple[bytes, int]] = frozenset()
+        self.revoked_authorities: frozenset[bytes] = frozenset()
         self.crl_ends: float | None = None
         if self.crl:
             self.revoked, self.crl_ends = _revoked(files, authorities, now=now, warnings=warnings)
+            self.revoked_authorities = _revoked_authorities(authorities, self.revoked)
         self.grants = tuple(
             CertificateGrant(
                 kind=kind,
@@ -344,6 +347,23 @@ def _revoked(
     return frozenset((item.issuer.public_bytes(), entry.serial_number) for item in lists for entry in item), (
         min(ends) if ends else None
     )
+
+
+def _revoked_authorities(
+    authorities: list[x509.Certificate], revoked: frozenset[tuple[bytes, int]]
+) -> frozenset[bytes]:
+    """Name the authorities none of whose certificates counts any more: revoked, or issued by one that is named here."""
+    named: set[bytes] = set()
+    while True:
+        good = {
+            one.subject.public_bytes()
+            for one in authorities
+            if (issuer := one.issuer.public_bytes()) not in named and (issuer, one.serial_number) not in revoked
+        }
+        found = {one.subject.public_bytes() for one in authorities} - good
+        if found == named:
+            return frozenset(named)
+        named = found
 
 
 def certificate_warnings(certificates: Sequence[Certificate], hosts: Sequence[str], now: float) -> list[str]:

@@ -742,6 +742,23 @@ async def test_a_connection_ends_when_its_certificate_is_revoked(certified: TLSE
         writer.close()
 
 
+async def test_a_connection_ends_when_the_authority_of_its_certificate_is_revoked(certified: TLSEdge) -> None:
+    """Attack: an issuing authority was stolen, and its certificates are in use when the root revokes it."""
+    root, issuing = certified.client_ca, certified.client_ca.create_child_ca()
+    bundle = root.cert_pem.bytes() + issuing.cert_pem.bytes()
+    more = OPTIONAL.replace("ca: ca.pem", "ca: ca.pem, crl: crl.pem")
+    certificate, none = certified.ca.issue_cert("portal.test"), revocations(issuing)
+    certified.use(certified.rules(certificate, more=more, ca=bundle, crl=revocations(root) + none))
+    reader, writer = await certified.connect(certified.client(issuing.issue_cert("alice@acme.example")))
+    assert (await ask(reader, writer, "/certified", host="portal.test"))[0] == 200
+    stolen = x509.load_pem_x509_certificate(issuing.cert_pem.bytes()).serial_number
+    certified.use(certified.rules(certificate, more=more, ca=bundle, crl=revocations(root, stolen) + none))
+    async with asyncio.timeout(10):
+        with suppress(ConnectionError, ssl.SSLError):
+            assert await reader.read() == b""
+    writer.close()
+
+
 async def test_a_new_authority_ends_the_connections_of_the_old_one(certified: TLSEdge) -> None:
     reader, writer = await certified.connect(certified.client(certified.client_ca.issue_cert("alice@acme.example")))
     assert (await ask(reader, writer, "/certified", host="portal.test"))[0] == 200
