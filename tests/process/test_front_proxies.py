@@ -88,9 +88,9 @@ class _PortalHandler(BaseHTTPRequestHandler):
         taken = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
         fields = [(name.lower(), value) for name, value in self.headers.items()]
         body = json.dumps({"method": self.command, "path": self.path, "fields": fields, "body": taken}).encode()
-        if self.headers.get("Upgrade") == "websocket":
+        if protocol := ", ".join(self.headers.get_all("Upgrade", ())):
             self.wfile.write(
-                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + protocol.encode() + b"\r\n"
                 b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n\r\n\x81\x7e" + len(body).to_bytes(2, "big") + body
             )
             self.close_connection = True
@@ -459,6 +459,24 @@ def shake(site: Site, cookie: str, origin: str) -> bytes:
         return answer
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize("protocols", [["h2c"], ["h2c, websocket"], ["x, h2c"], ["x", "h2c"], ["websocket", "h2c"]])
+def test_a_public_page_does_not_become_a_tunnel_past_the_gateway(site: Site, protocols: list[str]) -> None:
+    """Over HTTP/2 in clear, a portal that speaks it would answer whatever is asked, and believe who asks."""
+    upgrade = "".join(f"Upgrade: {name}\r\n" for name in protocols)
+    connection = site.connect()
+    try:
+        connection.connect()
+        connection.sock.sendall(
+            f"GET /public/x HTTP/1.1\r\nHost: localhost:{site.front.port}\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+            f"{upgrade}HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n".encode()
+        )
+        answer = connection.sock.recv(65536)
+    finally:
+        connection.close()
+    assert answer.startswith(b"HTTP/1.1 "), answer
+    assert b"h2c" not in answer.partition(b"\r\n\r\n")[0], answer
 
 
 def test_a_limit_is_answered_as_one(site: Site, browser: Any) -> None:
