@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from gateway.exchange.reason import ANSWERS, Reason
+
 ROOT = Path(__file__).parents[3]
 DECLARED = re.compile(r'"(gateway_[a-z_]+)"')
 NOT_METRICS = {"gateway_yaml"}
@@ -27,3 +29,10 @@ def test_every_event_of_the_log_is_in_the_guide() -> None:
     }
     assert {"gateway.started", "page.failed", "task.failed"} <= logged
     assert {event for event in logged if f"`{event}`" not in guide} == set()
+
+
+def test_every_reason_is_explained_with_its_status() -> None:
+    guide = (ROOT / "docs" / "reasons.md").read_text()
+    explained = dict(re.findall(r"^\| `([a-z_]+)` \| (\d{3}|the portal's) \|", guide, re.MULTILINE))
+    passed = {Reason.ALLOWED, Reason.PUBLIC}
+    assert explained == {r.value: "the portal's" if r in passed else str(ANSWERS[r].status) for r in Reason}
