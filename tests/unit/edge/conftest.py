@@ -123,6 +123,8 @@ def session(**changes: Any) -> Session:
     return Session(**{**values, **changes})
 
 
+PATIENCE_S = 30.0
+"""How long a test waits for what must come: longer than a busy machine needs, shorter than pytest's time-out."""
 WIRE = WireLimits(
     max_head=16384, max_fields=50, max_target=8192, max_body=1 << 20, max_connections=64, max_connections_per_client=64,
     head_timeout_s=5.0, body_timeout_s=5.0, idle_timeout_s=30.0, write_timeout_s=5.0, kept_form=64 * 1024,
@@ -156,7 +158,7 @@ class Edge:
         """Send bytes, read until the gateway closes."""
         reader, writer = await self.connect()
         writer.write(data)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             answer = await reader.read()
         writer.close()
         return answer
@@ -200,7 +202,7 @@ def make_snapshot(portal_port: int, **changes: Any) -> Snapshot:
     upstream = Upstream(
         name="portal",
         servers=(Server(host="127.0.0.1", port=portal_port, path="", tls=None, server_name="", authority=b"10.0.0.9:3000"),),
-        preserve_host=True, connect_timeout_s=1.0, response_timeout_s=3.0, idle_timeout_s=5.0, field_names=names,
+        preserve_host=True, connect_timeout_s=10.0, response_timeout_s=20.0, idle_timeout_s=20.0, field_names=names,
         authorities=frozenset((b"10.0.0.9:3000",)), max_connections=32,
     )  # fmt: skip
     values: dict[str, Any] = {

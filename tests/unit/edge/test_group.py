@@ -15,11 +15,11 @@ from gateway.edge.group import Group
 from gateway.edge.health import State
 from gateway.edge.snapshot import BreakerRules, EjectionRules, HealthCheck, Server
 from tests.fakes.portal import OK, Answer, Portal
-from tests.unit.edge.conftest import Edge, Entry, session
+from tests.unit.edge.conftest import PATIENCE_S, Edge, Entry, session
 
 EJECTION = EjectionRules(failures=2, time_s=60.0, max_time_s=60.0, max_share=0.5)
 CHECK = HealthCheck(
-    path=b"/healthz", host=b"", interval_s=0.05, timeout_s=5.0, healthy=2, unhealthy=2, statuses=frozenset((200,))
+    path=b"/healthz", host=b"", interval_s=0.05, timeout_s=30.0, healthy=2, unhealthy=2, statuses=frozenset((200,))
 )
 
 
@@ -78,7 +78,7 @@ async def several(edge: Edge) -> AsyncIterator[Several]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():
             await asyncio.sleep(0.01)
 
@@ -251,18 +251,20 @@ async def test_an_ejected_server_comes_back_by_one_answered_request(several: Sev
 
 
 async def test_a_failed_trial_leaves_the_server_out(several: Several) -> None:
-    several.edge.change_upstream(ejection=replace(EJECTION, time_s=0.1, max_time_s=60.0))
+    several.edge.change_upstream(ejection=replace(EJECTION, time_s=0.5))
     await several.portals[1].stop()
-    assert set(await several.get(6)) == {200}
+    while State.EJECTED not in several.states:
+        assert await several.get(1) == [200]
     first = several.group.members[1].health.until
-    await until(lambda: several.states[1] is not State.EJECTED)
-    assert await several.get(6) == [200] * 6
-    assert several.states[1] is State.EJECTED
+    await until(lambda: State.TRIAL in several.states)
+    while State.TRIAL in several.states:
+        assert await several.get(1) == [200]
+    assert several.states == [State.IN, State.EJECTED]
     assert several.group.members[1].health.until > first
 
 
 async def test_a_server_that_answers_too_late_counts_as_failed(several: Several) -> None:
-    several.edge.change_upstream(response_timeout_s=0.1)
+    several.edge.change_upstream(response_timeout_s=1.0)
 
     async def never(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -325,18 +327,20 @@ async def test_a_check_is_a_plain_get_that_names_the_host_and_carries_no_identit
 
 
 @pytest.mark.parametrize(
-    ("answer", "problem"),
+    ("answer", "problem", "timeout_s"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "not HTTP"),
-        (b"nonsense\r\n\r\n", "not HTTP"),
-        (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", "answered 101"),
-        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000, "not HTTP"),
-        (b"HTTP/1.1 200 OK\r\n", "no answer in time"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "not HTTP", 30.0),
+        (b"nonsense\r\n\r\n", "not HTTP", 30.0),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", "answered 101", 30.0),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000, "not HTTP", 30.0),
+        (b"HTTP/1.1 200 OK\r\n", "no answer in time", 0.2),
     ],
 )
-async def test_a_server_whose_answer_to_a_check_is_none_is_out(several: Several, answer: bytes, problem: str) -> None:
+async def test_a_server_whose_answer_to_a_check_is_none_is_out(
+    several: Several, answer: bytes, problem: str, timeout_s: float
+) -> None:
     several.portals[1].answers[b"/healthz"] = answer
-    several.edge.change_upstream(health=replace(CHECK, timeout_s=0.2))
+    several.edge.change_upstream(health=replace(CHECK, timeout_s=timeout_s))
     await until(lambda: several.states[1] is State.UNHEALTHY)
     assert problem in several.edge.worker.degraded()["portal"]
 
@@ -378,7 +382,7 @@ async def test_checks_end_with_their_snapshot(several: Several) -> None:
 
 
 async def test_the_breaker_asks_nobody_while_too_much_fails_and_tries_again(several: Several) -> None:
-    several.edge.change_upstream(ejection=None, breaker=BreakerRules(ratio=0.5, requests=4, window_s=60.0, open_s=0.3))
+    several.edge.change_upstream(ejection=None, breaker=BreakerRules(ratio=0.5, requests=4, window_s=60.0, open_s=1.0))
     for portal in several.portals:
         portal.answers[b"/public/b"] = hangs_up()
     assert await several.get(4, "/public/b") == [502] * 4
@@ -390,7 +394,7 @@ async def test_the_breaker_asks_nobody_while_too_much_fails_and_tries_again(seve
     assert several.count("gateway_upstream_breakers") == {("portal", "open"): 1}
     assert "not asked" in several.edge.worker.degraded()["portal"]
     statuses: list[int] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while 200 not in statuses:
             statuses += await several.get(1)
     assert set(statuses[:-1]) <= {503}
@@ -447,8 +451,7 @@ async def test_more_than_may_wait_are_refused_at_once_and_the_rest_in_time(sever
         servers=several.servers[:servers],
         max_connections=1,
         max_waiting=2,
-        queue_timeout_s=0.3,
-        response_timeout_s=20.0,
+        queue_timeout_s=1.5,
     )
 
     held = asyncio.Event()
@@ -516,7 +519,7 @@ async def test_whatever_servers_do_every_request_is_answered_and_all_is_well_aft
     third = await several.add()
     several.edge.change_upstream(
         servers=several.servers, balance=balance, max_connections=4, max_waiting=64, queue_timeout_s=20.0,
-        response_timeout_s=0.3, connect_timeout_s=1.0, ejection=replace(EJECTION, time_s=0.1, max_time_s=0.2),
+        response_timeout_s=0.3, ejection=replace(EJECTION, time_s=0.1, max_time_s=0.2),
         breaker=BreakerRules(ratio=0.9, requests=10, window_s=1.0, open_s=0.1) if seed % 2 else None,
     )  # fmt: skip
 
@@ -548,12 +551,12 @@ async def test_whatever_servers_do_every_request_is_answered_and_all_is_well_aft
     await third.stop()
     several.edge.change_upstream(servers=several.servers[: chance.choice([2, 3])])
     visits += [asyncio.create_task(visit()) for _ in range(20)]
-    async with asyncio.timeout(50):
-        statuses = await asyncio.gather(*visits)
+    statuses = await asyncio.gather(*visits)
     assert set(statuses) <= {0, 200, 502, 503, 504}
     for portal in several.portals:
         portal.answers.clear()
-    async with asyncio.timeout(20):
+    several.edge.change_upstream(response_timeout_s=20.0)
+    async with asyncio.timeout(PATIENCE_S):
         while not all(state is State.IN for state in several.states[:2]) or await several.get(5) != [200] * 5:
             await asyncio.sleep(0.02)
     await until(lambda: not several.edge.worker._old_pools)
