@@ -5,7 +5,6 @@ The handshake proved the certificate; `authn.certificate` says who it is. Whethe
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from gateway.authn.certificate import CertificateGrant, ClientCertificate, session_of
@@ -19,13 +18,12 @@ if TYPE_CHECKING:
 class CertificateEntry:
     """The session of a certificate, for as long as its connection lives."""
 
-    __slots__ = ("fragments", "grant", "seen", "session")
+    __slots__ = ("grant", "seen", "session")
 
     def __init__(self, session: Session, grant: CertificateGrant) -> None:
         self.session = session
         self.grant = grant
         self.seen = session.created
-        self.fragments: dict[Hashable, bytes] = {}
 
 
 def certificate_of(peer: Peer, s: Snapshot, now: float) -> ClientCertificate | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any, Protocol
 
 from gateway.exchange.session import Session
@@ -13,8 +12,6 @@ class SessionEntry(Protocol):
 
     session: Session
     seen: float
-    fragments: dict[Hashable, bytes]
-    """Free for encodings that depend on the session; dies with the entry."""
 
 
 class Sessions(Protocol):

@@ -108,7 +108,6 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True, tag="counted"):
     """Old to new, while it finishes: everything it counted, so that no counter falls."""
 
     samples: list[Sample]
-    is_final: bool = False
 
 
 class Finish(msgspec.Struct, frozen=True, tag="finish"):

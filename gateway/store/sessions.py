@@ -7,7 +7,7 @@ session is called idle, the row is read again. What a session may do is not deci
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from gateway.exchange.session import Session
@@ -48,9 +48,9 @@ class SessionRows(Protocol):
 
 
 class Entry:
-    """A session as a worker knows it. `fragments` is free for what the edge encodes once per session; it dies with the entry."""
+    """A session as a worker knows it."""
 
-    __slots__ = ("checked", "fragments", "fresh_until", "generation", "row", "sealed", "seen", "session", "slot")
+    __slots__ = ("checked", "fresh_until", "generation", "row", "sealed", "seen", "session", "slot")
 
     def __init__(self, session: Session, seen: float, row: bytes, sealed: bytes) -> None:
         self.session = session
@@ -58,7 +58,6 @@ class Entry:
         self.row = row
         self.sealed = sealed
         self.slot = slot_of(row)
-        self.fragments: dict[Hashable, bytes] = {}
         self.checked = 0.0
         self.fresh_until = 0.0
         self.generation = 0

@@ -87,7 +87,6 @@ class Entry:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.seen = 0.0
-        self.fragments: dict[Any, bytes] = {}
 
 
 class MemorySessions:

@@ -75,32 +75,27 @@ def test_a_second_look_within_a_second_reads_nothing(rows: Counting, token: byte
     assert rows.reads == 1
 
 
-def test_after_a_second_the_row_is_read_again_and_the_entry_with_its_fragments_stays(
-    rows: Counting, token: bytes
-) -> None:
+def test_after_a_second_the_row_is_read_again_and_the_entry_stays(rows: Counting, token: bytes) -> None:
     cache = SessionCache(rows)
     entry = cache.lookup(token, NOW)
     assert entry is not None
-    entry.fragments["record"] = b"encoded"
     assert cache.lookup(token, NOW + REREAD_S) is entry
-    assert entry.fragments == {"record": b"encoded"}
     assert (rows.reads, rows.opened) == (2, 1)
 
 
-def test_fragments_die_with_what_they_were_made_of(
+def test_an_entry_ends_with_the_row_that_it_was_made_of(
     rows: Counting, store: SQLiteStore, token: bytes, keyring: Keyring
 ) -> None:
     cache = SessionCache(rows)
     entry = cache.lookup(token, NOW)
     assert entry is not None
-    entry.fragments["record"] = b"encoded"
     entry.seen = NOW + 7
     store.adopt(keyring.rotate(os.urandom, NOW))
     store.maintain(now=NOW + 60)  # the row is sealed anew
     other = cache.lookup(token, NOW + REREAD_S)
     assert other is not None
     assert other is not entry
-    assert (other.fragments, other.seen) == ({}, NOW + 7)
+    assert other.seen == NOW + 7
 
 
 @pytest.mark.parametrize("value", [b"", b"rubbish", b"gws_" + b"A" * 42 + b"B", b"x" * 5000, b"gws_\xff"])
