@@ -19,6 +19,8 @@ from gateway.wire.request import Fields
 
 MEMO_REQUESTS: Final = 8
 MEMO_BLOCK_BYTES: Final = 2048
+MEMO_LIST_BYTES: Final = 4096
+"""Of a header list, as RFC 9113 §6.5.2 counts it: what an idle connection holds is bounded."""
 BLOCK_FRAME_BYTES: Final = 1024
 """A header block has one frame for each of these, and a few more (CVE-2024-27316)."""
 BLOCK_FRAMES: Final = 8
@@ -96,17 +98,18 @@ class RequestHeads:
         head = split_head(headers, max_target=snapshot.wire.max_target, any_scheme=any_scheme)
         if isinstance(head, Reason):
             return *PLACEHOLDER, head
-        request = head.method, head.target, self._fields_of(head, snapshot, ended=ended)
-        if ended and len(block) <= MEMO_BLOCK_BYTES and changes == self._decoder.changes:
+        is_kept = ended and size <= MEMO_LIST_BYTES
+        request = head.method, head.target, self._fields_of(head, snapshot, ended=ended, is_kept=is_kept)
+        if is_kept and len(block) <= MEMO_BLOCK_BYTES and changes == self._decoder.changes:
             if len(self._requests) >= MEMO_REQUESTS:
                 self._requests.clear()
             self._requests[block] = request
         return request
 
-    def _fields_of(self, head: RequestHead, snapshot: Snapshot, *, ended: bool) -> Fields | Reason:
-        """Parse or recall the fields of a request; remembered are those of requests without a body."""
+    def _fields_of(self, head: RequestHead, snapshot: Snapshot, *, ended: bool, is_kept: bool) -> Fields | Reason:
+        """Parse or recall the fields of a request; remembered are those of small requests without a body."""
         key = (head.authority, head.regular)
-        known = self._fields.get(key) if ended else None
+        known = self._fields.get(key) if is_kept else None
         if known is not None:
             return known
         fields = request_fields(
@@ -116,7 +119,7 @@ class RequestHeads:
             max_fields=snapshot.wire.max_fields,
             mapped=snapshot.mapped_names,
         )
-        if ended and isinstance(fields, Fields):
+        if is_kept and isinstance(fields, Fields):
             if len(self._fields) >= MEMO_REQUESTS:
                 self._fields.clear()
             self._fields[key] = fields

@@ -51,6 +51,17 @@ def test_an_insertion_forgets_what_blocks_meant() -> None:
     assert after[2] is Reason.INVALID_HOST, "every index stands for another field now"
 
 
+@pytest.mark.pure
+def test_large_requests_leave_nothing_on_a_connection_that_is_idle_after_them() -> None:
+    heads = RequestHeads()
+    for byte in b"abcdefgh":
+        extra = [(b"x-%d" % at, bytes((byte,)) * 1000, True) for at in range(10)]
+        block = Encoder().encode([(name, value, True) for name, value in GET] + extra)
+        assert isinstance(read(heads, block)[2], Fields)
+    assert not heads._fields
+    assert not heads._requests
+
+
 def test_a_request_with_a_body_is_not_remembered() -> None:
     heads = RequestHeads()
     block = Encoder().encode([(name, value, True) for name, value in GET])
