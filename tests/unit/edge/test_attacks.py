@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.edge.http1 import Http1Connection
 from gateway.exchange.envelope import Event, pack_events
 from gateway.exchange.session import Owed
 from tests.fakes.portal import OK, Portal, read_body
@@ -84,9 +85,11 @@ async def test_answers_do_not_pile_up_behind_a_client_that_does_not_read(edge: E
     loop = asyncio.get_running_loop()
     await loop.sock_connect(client, ("127.0.0.1", edge.port))
     await loop.sock_sendall(client, b"GET /public/a HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 1000)
-    await until(lambda: any(connection._write_paused for connection in edge.worker._connections))
-    await asyncio.sleep(0.5)
+    await until(lambda: len(edge.worker._connections) == 1)
     (connection,) = edge.worker._connections
+    assert isinstance(connection, Http1Connection)
+    await until(lambda: connection._write_paused)
+    await asyncio.sleep(0.5)
     assert connection.transport is not None
     assert connection.transport.get_write_buffer_size() < 1_000_000
     client.close()

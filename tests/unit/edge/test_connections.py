@@ -244,7 +244,7 @@ async def test_a_client_that_never_acknowledges_the_end_of_tls_gives_way(tls: TL
         return client
 
     staying = await asyncio.to_thread(ask_and_stay)
-    await until(lambda: all(c.exchange is None for c in tls.edge.worker._connections))  # type: ignore[attr-defined]
+    await until(lambda: all(c.exchange is None for c in tls.edge.worker._connections))
     assert len(tls.edge.worker._connections) == 1
     tls.edge.change_wire(max_connections=1)
     age(tls.edge, GRACE_S)
