@@ -12,12 +12,13 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.machine import free_port
 
 PROGRAM = Path("/usr/share/dokuwiki")
 CONFIGURATION = Path("/etc/dokuwiki")
@@ -144,7 +145,7 @@ class DokuWiki:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._lay_out()
 
@@ -264,10 +265,3 @@ class DokuWiki:
             owner = pwd.getpwnam(SERVER_USER)
             for path in (self.home, *self.home.rglob("*")):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

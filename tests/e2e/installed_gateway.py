@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+
+from tests.machine import free_ports
 
 GATEWAY = str(Path(sys.executable).with_name("gateway"))
 READY_S = 60
@@ -26,7 +27,7 @@ class InstalledGateway:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.port, self.admin_port = _free_ports(2)
+        self.port, self.admin_port = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -130,14 +131,3 @@ class InstalledGateway:
             return False
         finally:
             connection.close()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()

@@ -23,21 +23,12 @@ import aiohttp
 import pyotp
 import pytest
 
+from tests.machine import free_ports
+
 GATEWAY = str(Path(sys.executable).with_name("gateway"))
 STOPPED_S = 15
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 class Running:

@@ -17,7 +17,7 @@ import trustme
 
 from tests.fault.evidence import Evidence
 from tests.fault.load import Load
-from tests.fault.test_kill import lives
+from tests.machine import lives
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 

@@ -12,13 +12,13 @@ import signal
 import time
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fault.evidence import Evidence
 from tests.fault.load import Load
+from tests.machine import lives
 
 pytestmark = pytest.mark.fault
 
@@ -116,11 +116,3 @@ def revive(gateway: Any) -> None:
                 raise
         else:
             return
-
-
-def lives(pid: int) -> bool:
-    """Tell whether a process runs; one that only waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

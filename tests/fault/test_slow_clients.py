@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.fault.memory import Watch, resident
+from tests.machine import free_port
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(240)]
 
@@ -305,9 +306,3 @@ def test_tls_cannot_be_renegotiated(gateway: Any) -> None:
     assert b"RENEGOTIATING" in rest
     assert b"no renegotiation" in rest or b"error" in rest.lower() or b"alert" in rest.lower()
     assert client.returncode != 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from urllib.parse import urlencode
 
 import pyotp
 import pytest
+
+from tests.machine import free_port
 
 PROGRAM = [str(Path(sys.executable).with_name("gateway"))]
 READY_S = 60.0
@@ -269,13 +270,6 @@ class Gateway:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=20)
-
-
-def free_port() -> int:
-    """Find a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.machine import lives
+
 pytestmark = pytest.mark.timeout(180)  # whole processes on a busy machine
 
 
@@ -109,7 +111,7 @@ def test_nothing_survives_the_supervisor(make_gateway: Callable[..., Any]) -> No
     children = gateway.children()
     assert gateway.stop(signal.SIGKILL) == -signal.SIGKILL
     deadline = time.monotonic() + 10
-    while any(_lives(pid) for pid in children):
+    while any(lives(pid) for pid in children):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     gateway.start()  # and nothing is left that would stop the next one
@@ -211,10 +213,3 @@ def test_the_gateways_own_life_stands_in_the_audit_trail(make_gateway: Callable[
     for event in ("gateway.started", "gateway.reloaded", "gateway.reload_rejected", "gateway.stopped"):
         assert f'"{event}"' in done.stdout
     assert gateway.cli("audit", "verify").returncode == 0
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.machine import free_port
 from tests.process.conftest import PROGRAM
 
 PERSON = "127.0.0.77"
@@ -63,12 +64,6 @@ def haproxy(proxied: Any, tmp_path: Path) -> Iterator[dict[str, int]]:
         proxied.wait_until(lambda: all(is_open(port) for port in ports.values()))
         yield ports
         process.terminate()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def is_open(port: int) -> bool:

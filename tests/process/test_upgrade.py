@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.machine import free_port, lives
+
 pytestmark = pytest.mark.timeout(180)  # whole processes on a busy machine
 
 
@@ -168,7 +170,7 @@ def test_nothing_survives_the_first_process(make_gateway: Callable[..., Any]) ->
     tree = [supervisor(gateway), *children(supervisor(gateway))]
     assert gateway.stop(signal.SIGKILL) == -signal.SIGKILL
     deadline = time.monotonic() + 10
-    while any(_lives(pid) for pid in tree):
+    while any(lives(pid) for pid in tree):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     gateway.start()
@@ -238,16 +240,3 @@ def attempts(browser: Any) -> int:
         made += 1
         assert made < 30
     return made
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

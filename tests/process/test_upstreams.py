@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+
+from tests.machine import free_port
 
 pytestmark = pytest.mark.timeout(180)  # whole processes on a busy machine
 
@@ -121,12 +122,6 @@ class Visitors:
             connection.close()
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def configure(gateway: Any, portal_port: int, upstream: str) -> None:
     gateway.edit((f'servers: ["http://127.0.0.1:{portal_port}"]', upstream))
     path: Path = gateway.config
@@ -147,7 +142,7 @@ def test_a_server_that_is_killed_under_load_costs_no_request_and_comes_back(
     gateway = make_gateway()
     port = free_port()
     make_server(str(tmp_path / "one.sock"), "one")
-    second = make_server(port, "two")
+    second = make_server(str(port), "two")
     configure(
         gateway,
         portal.port,
@@ -187,7 +182,7 @@ def test_a_portal_without_a_server_is_503_and_the_gateway_stays_ready(
 ) -> None:
     gateway = make_gateway(workers=1)
     port = free_port()
-    server = make_server(port, "one")
+    server = make_server(str(port), "one")
     configure(
         gateway,
         portal.port,

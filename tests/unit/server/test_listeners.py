@@ -9,13 +9,7 @@ from gateway.exchange.errors import ConfigurationError
 from gateway.server.fields import Address
 from gateway.server.listeners import Listeners, bind
 from gateway.server.settings import Listener
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.machine import free_port
 
 
 def listener(port: int) -> Listener:
