@@ -77,6 +77,8 @@ MAX_UNSENT_BYTES: Final = 64 * 1024
 MAX_REMEMBERED: Final = 256
 """Streams whose end is remembered, to tell a late frame from a wrong one."""
 TINY_DATA_BYTES: Final = 256
+UNWANTED_BLOCK_BYTES: Final = 256
+"""A header block that is no request must be decoded all the same, for milliseconds, and counts as a frame for each of these."""
 DRAIN_GRACE_S: Final = 1.0
 """Between the announcement that no more streams will be taken and that none is, unless the client answers earlier."""
 CLOSE_S: Final = 2.0
@@ -447,6 +449,7 @@ class Http2Connection(asyncio.Protocol):
         if stream_id > self._last_id:
             self._take_request(stream_id, block, ended=ended)
             return
+        self._allowance.spend(len(block) // UNWANTED_BLOCK_BYTES)
         headers, _ = self._heads.decode(block, self._worker.snapshot.wire.max_head)
         stream = self._open_stream(stream_id)
         if stream is None:
@@ -466,7 +469,7 @@ class Http2Connection(asyncio.Protocol):
         request = self._heads.request(block, snapshot, ended=ended, any_scheme=self.peer.trusted)
         if stream_id > self._promised_id:  # RFC 9113 §6.8: said to be ignored; the client sends it elsewhere
             self._remember(stream_id, _RESET)
-            self._allowance.spend()
+            self._allowance.spend(1 + len(block) // UNWANTED_BLOCK_BYTES)
             return
         if len(self._streams) >= snapshot.wire.max_streams:  # RFC 9113 §5.1.2
             self._remember(stream_id, _RESET)

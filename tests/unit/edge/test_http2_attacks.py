@@ -19,6 +19,7 @@ from tests.fakes.portal import Portal
 from tests.unit.edge.conftest import Http2Edge
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM, END_HEADERS = 1, 4
 ENHANCE_YOUR_CALM, REFUSED_STREAM, STREAM_CLOSED = 11, 7, 5
 FLOOD = int(FRAMES) + 500
 
@@ -123,6 +124,16 @@ async def test_frames_on_streams_that_were_cancelled_cve_2019_9514(http2: Http2E
     client.send(
         client.block(client.get(), 1) + raw_frame(RST_STREAM, 0, 1, u32(8)) + raw_frame(DATA, 0, 1, b"x" * 300) * 1000
     )
+    await calmed(http2, client)
+
+
+async def test_large_blocks_on_a_stream_that_was_reset_cost_what_they_take_to_decode(http2: Http2Edge) -> None:
+    client = await http2.client()
+    stream_id = client.request(client.get("/public/x", (b"content-length", b"1"), method=b"POST"), end=False)
+    client.data(stream_id, b"more", end=True)
+    await client.reset_code(stream_id)
+    block = client.encoder.encode([(b"x", b"e" * 25_000, True)])
+    client.send(raw_frame(HEADERS, END_STREAM | END_HEADERS, stream_id, block) * 300)
     await calmed(http2, client)
 
 
