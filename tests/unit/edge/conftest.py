@@ -171,6 +171,13 @@ class Edge:
         return Reply(await self.raw(head.encode("latin-1") + body))
 
 
+async def until(holds: Callable[[], object]) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
 class Reply:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,19 +13,13 @@ from gateway.edge.http1 import Http1Connection
 from gateway.exchange.envelope import Event, pack_events
 from gateway.exchange.session import Owed
 from tests.fakes.portal import OK, Portal, read_body
-from tests.unit.edge.conftest import Edge, Entry, Reply, session
+from tests.unit.edge.conftest import Edge, Entry, Reply, session, until
 
 WEBSOCKET = (
     b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
 SMUGGLED = b"GET /admin/secret HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Gateway-User: root\r\n\r\n"
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(

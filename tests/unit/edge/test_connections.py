@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_network
@@ -19,7 +19,7 @@ from gateway.edge.worker import Listener
 from gateway.wire.forwarded import TrustedProxies
 from gateway.wire.proxy_protocol import SIGNATURE
 from tests.fakes.portal import OK, Portal
-from tests.unit.edge.conftest import Edge, Http2Edge, Reply
+from tests.unit.edge.conftest import Edge, Http2Edge, Reply, until
 from tests.unit.edge.test_tls import ADDRESS, TLSEdge
 from tests.unit.edge.test_tls import tls as tls_edge
 
@@ -97,12 +97,6 @@ def age(edge: Edge, seconds: float) -> None:
     for connection in edge.worker._connections:
         connection.deadline -= seconds  # type: ignore[attr-defined]  # of HTTP/1.1
     edge.worker.admission._idle._again = edge.worker.admission._idle_of_client._again = 0.0
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import random
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -15,7 +15,7 @@ from gateway.edge.group import Group
 from gateway.edge.health import State
 from gateway.edge.snapshot import BreakerRules, EjectionRules, HealthCheck, Server
 from tests.fakes.portal import OK, Answer, Portal
-from tests.unit.edge.conftest import PATIENCE_S, Edge, Entry, session
+from tests.unit.edge.conftest import PATIENCE_S, Edge, Entry, session, until
 
 EJECTION = EjectionRules(failures=2, time_s=60.0, max_time_s=60.0, max_share=0.5)
 CHECK = HealthCheck(
@@ -75,12 +75,6 @@ async def several(edge: Edge) -> AsyncIterator[Several]:
     yield made
     for portal in made.portals[1:]:
         await portal.stop()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 def hangs_up() -> Answer:

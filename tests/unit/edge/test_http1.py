@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.fakes.portal import OK, Portal, read_body
-from tests.unit.edge.conftest import Edge
+from tests.unit.edge.conftest import PATIENCE_S, Edge, until
 
 HOST = b"Host: 127.0.0.1\r\n"
 
@@ -211,9 +211,7 @@ async def test_a_flood_without_the_audit_daemon_is_refused_at_once_and_kept_only
 ) -> None:
     monkeypatch.setattr("gateway.edge.recorder.MAX_UNACKED_RECORDS", 5)
     await edge.audit.stop()
-    async with asyncio.timeout(10):
-        while edge.worker.recorder.available:
-            await asyncio.sleep(0)
+    await until(lambda: not edge.worker.recorder.available)
     for _ in range(12):
         reply = await edge.get("/public/a")
         assert reply.status == 503
@@ -224,7 +222,7 @@ async def test_a_flood_without_the_audit_daemon_is_refused_at_once_and_kept_only
 
 async def test_without_the_audit_daemon_nothing_reaches_the_portal(edge: Edge) -> None:
     await edge.audit.stop()
-    await asyncio.sleep(0.05)
+    await until(lambda: not edge.worker.recorder.available)
     reader, writer = await edge.connect()
     writer.write(b"GET /public/a HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
     async with asyncio.timeout(10):
@@ -237,7 +235,7 @@ async def test_records_written_while_the_daemon_was_away_arrive_once(edge: Edge)
     edge.audit.acknowledges = False
     reader, writer = await edge.connect()
     writer.write(b"GET /public/a HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
-    await asyncio.sleep(0.2)
+    await until(lambda: edge.audit.records)
     edge.audit.acknowledges = True
     edge.audit.hang_up()
     assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
@@ -250,7 +248,7 @@ async def test_a_large_answer_gets_an_opening_and_a_closing_record(edge: Edge) -
     edge.portal.answers[b"/public/a"] = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     reply = await edge.get("/public/a")
     assert reply.body == body
-    await asyncio.sleep(0.05)
+    await until(lambda: len(edge.audit.records) == 2)
     opening, closing = edge.audit.records
     assert (opening["unmapped"]["gw"]["phase"], closing["unmapped"]["gw"]["phase"]) == ("opening", "closing")
     assert closing["http_response"]["length"] == len(body)
@@ -290,11 +288,11 @@ async def test_a_client_that_vanishes_in_an_upload_takes_the_portals_connection_
     _, writer = await edge.connect()
     writer.write(b"POST /public/a HTTP/1.1\r\n" + HOST + b"Content-Length: 100000\r\n\r\nabc")
     await writer.drain()
-    await asyncio.sleep(0.1)
+    await until(lambda: edge.portal.heads)
     writer.transport.abort()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await ended.wait()
-    await asyncio.sleep(0.05)
+    await until(lambda: edge.audit.records)
     last = edge.audit.records[-1]["unmapped"]["gw"]
     assert (last["outcome"], last["phase"]) == ("aborted_client", "single")
 
@@ -368,8 +366,7 @@ async def test_a_tunnel_is_opened_only_by_the_portals_101(edge: Edge) -> None:
     writer.write(b"\x81\x84\0\0\0\0ping")
     assert await reader.readexactly(10) == b"\x81\x84\0\0\0\0ping", "frames pass as they are"
     writer.close()
-    await asyncio.sleep(0.1)
-    assert edge.audit.records[-1]["unmapped"]["gw"]["phase"] == "closing"
+    await until(lambda: edge.audit.records[-1]["unmapped"]["gw"]["phase"] == "closing")
 
 
 async def test_bytes_after_a_declined_upgrade_are_not_a_request_cve_2026_2833(edge: Edge) -> None:
@@ -430,8 +427,7 @@ async def test_an_open_stream_ends_when_its_session_is_revoked(edge: Edge) -> No
     async with asyncio.timeout(5):
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await reader.readexactly(1000)
-    await asyncio.sleep(0.05)
-    assert edge.audit.records[-1]["status_detail"] == "session_revoked"
+    await until(lambda: edge.audit.records[-1]["status_detail"] == "session_revoked")
     writer.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from gateway.audit.protocol import ASYNC, GROUP
 from gateway.edge.recorder import MAX_UNACKED_RECORDS, Recorder
 from tests.fakes.audit_daemon import FakeAuditDaemon
+from tests.unit.edge.conftest import until
 
 
 class Waiter:
@@ -41,12 +42,6 @@ async def recorder(tmp_path: Path, daemon: FakeAuditDaemon) -> AsyncIterator[Rec
     yield made
     await made.stop()
     await asyncio.sleep(0)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_sequences_begin_above_everything_the_slot_ever_sent(recorder: Recorder) -> None:

@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from tests.unit.edge.conftest import Edge, Reply
-from tests.unit.edge.test_connections import until
+from tests.unit.edge.conftest import Edge, Reply, until
 
 GET = b"GET /public/a HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 

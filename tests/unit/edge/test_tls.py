@@ -33,7 +33,7 @@ from gateway.server.settings import load_settings
 from gateway.server.tls import Built, build_tls
 from gateway.wire.forwarded import TrustedProxies
 from tests.fakes.http2_client import Http2Client
-from tests.unit.edge.conftest import Entry, session
+from tests.unit.edge.conftest import Entry, session, until
 
 ADDRESS = "127.0.0.1:8443"
 SETTINGS = """\
@@ -228,12 +228,6 @@ async def told(tls: TLSEdge, context: ssl.SSLContext, name: str = "portal.test")
     return str(shown)
 
 
-async def until(fact: Any) -> None:
-    async with asyncio.timeout(10):
-        while not fact():
-            await asyncio.sleep(0.01)
-
-
 async def test_a_request_over_tls_passes(tls: TLSEdge) -> None:
     status, _ = await tls.ask(tls.client())
     assert status == 200
@@ -401,7 +395,7 @@ async def test_certificates_change_under_requests_without_one_lost(tls: TLSEdge)
     for built in certificates:
         seen = len(answers)
         tls.use(built)
-        await until(lambda seen=seen: len(answers) > seen + 20)
+        await until(lambda seen=seen: len(answers) > seen + 20)  # type: ignore[misc]  # bound now
     stop = True
     await asyncio.gather(*visitors)
     assert set(answers) == {200}

@@ -19,7 +19,7 @@ from gateway.edge.resolve import Resolver
 from gateway.edge.tunnel import LEAVING_SHARE, Tunnel, leaving_share
 from gateway.policy import compile_policy
 from tests.fakes.portal import Portal
-from tests.unit.edge.conftest import POLICY, Edge, Entry, session
+from tests.unit.edge.conftest import PATIENCE_S, POLICY, Edge, Entry, session, until
 
 HANDSHAKE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -30,7 +30,6 @@ SWITCHED = (
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
 )
 MASK = b"\x11\x22\x33\x44"
-PATIENCE_S = 10.0
 
 LIVE = (
     POLICY
@@ -148,13 +147,6 @@ async def opened(edge: Edge, chat: Chat, path: str = "/live", *, token: str = "t
     browser = await shake(edge, path, token=token)
     assert browser.head.startswith(b"HTTP/1.1 101 "), browser.head
     return browser, await chat.end_of()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for something to become true."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 def last(edge: Edge) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fakes.portal import Answer, Portal
-from tests.unit.edge.conftest import Edge
+from tests.unit.edge.conftest import Edge, until
 
 HOST = b"Host: 127.0.0.1\r\n"
 
@@ -78,8 +78,7 @@ async def test_a_portal_that_promises_more_than_it_sends_breaks_the_answer_off(e
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await reader.readexactly(10_000)
     writer.close()
-    await asyncio.sleep(0.1)
-    assert edge.audit.records[-1]["unmapped"]["gw"]["outcome"] == "upstream_error"
+    await until(lambda: edge.audit.records and edge.audit.records[-1]["unmapped"]["gw"]["outcome"] == "upstream_error")
 
 
 async def test_bytes_after_a_complete_answer_poison_nobody(edge: Edge) -> None:
