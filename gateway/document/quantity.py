@@ -35,6 +35,12 @@ def duration(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
+def written_duration(seconds: float) -> str:
+    """Write a length of time as `duration` reads it, in the largest of `d h m s` that needs no fraction."""
+    unit = next((unit for unit in ("d", "h", "m") if seconds and seconds % _SECONDS[unit] == 0), "s")
+    return f"{seconds / _SECONDS[unit]:g}{unit}"
+
+
 def size(value: str | int) -> int:
     """Read a size: `64KiB`, `25MiB`, `1GiB`, `10MB` or a number of bytes. Returns bytes.
 

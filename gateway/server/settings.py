@@ -28,6 +28,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from gateway.document.quantity import written_duration
 from gateway.document.source import Diagnostic, Document, DocumentError, did_you_mean, load
 from gateway.exchange.route import Durability, LimitSpec
 from gateway.pages.branding import Branding as Brand
@@ -819,7 +820,8 @@ def _explain(error: ErrorDetails) -> tuple[Place, str]:
         case "greater_than_equal":
             return place, f"must be at least {error['ctx']['ge']}"
         case "less_than_equal":
-            return place, f"must be at most {error['ctx']['le']}"
+            most = error["ctx"]["le"]
+            return place, f"must be at most {written_duration(most) if isinstance(most, float) else most}"
         case "value_error":
             return place, str(error["ctx"]["error"])
         case _:

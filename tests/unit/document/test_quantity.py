@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.document.quantity import duration, rate, size
+from gateway.document.quantity import duration, rate, size, written_duration
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,15 @@ def test_a_length_of_time_is_read_in_seconds(text: str, seconds: float) -> None:
 def test_anything_else_is_no_length_of_time(text: str) -> None:
     with pytest.raises(ValueError, match="is not a length of time; write"):
         duration(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0s"), (0.25, "0.25s"), (7.0, "7s"), (90.0, "90s"), (300.0, "5m"), (7200.0, "2h"), (86400.0, "1d")],
+)
+def test_a_length_of_time_is_written_as_it_is_read(seconds: float, text: str) -> None:
+    assert written_duration(seconds) == text
+    assert duration(text) == seconds
 
 
 @pytest.mark.parametrize(
