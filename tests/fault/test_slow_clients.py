@@ -304,5 +304,5 @@ def test_tls_cannot_be_renegotiated(gateway: Any) -> None:
         client.stdin.flush()
         rest, _ = client.communicate(timeout=30)
     assert b"RENEGOTIATING" in rest
-    assert b"no renegotiation" in rest or b"error" in rest.lower() or b"alert" in rest.lower()
+    assert b"no renegotiation" in rest, rest
     assert client.returncode != 0
