@@ -15,8 +15,9 @@ import pytest
 
 PATIENCE_S = 60.0
 START = """
-import os, subprocess, sys
+import os, signal, subprocess, sys
 from gateway.server.keeper import become_keeper
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the shell could not trap it
 reading, writing = os.pipe()
 os.set_inheritable(writing, True)
 child = subprocess.Popen(["/bin/sh", "-c", sys.argv[1]], pass_fds=(writing,), env={**os.environ, "PIPE": str(writing)})
