@@ -58,6 +58,8 @@ _STOP_S: Final = 9.3
 _PAGES_DRAIN_S: Final = 0.3
 _HEALTH_WAIT_S: Final = 5.0
 _HEALTH_POLL_S: Final = 0.01
+_TURN_S: Final = 0.01
+"""The loop has called every handler of a signal that was there before."""
 _RESTART: Final = "this needs a restart of the gateway"
 _UPGRADE: Final = "gateway upgrade applies it without dropping a request"
 _AUDIT_CLOSE_S: Final = 3.0
@@ -542,6 +544,7 @@ class Supervisor:
         self._held.close()
         _log.info("upgrade.left")
         if self._keeper and successor.ready:
+            await _hold_signals()
             become_keeper(successor.ready.interpreter, self._keeper[0], successor.pid)
 
     async def _drain_edges(self, seconds: float, *, keeps_idle: bool) -> None:
@@ -753,6 +756,13 @@ class Supervisor:
                 {(): self._predecessor is not None and not self._predecessor.is_gone},
             ),
         ]
+
+
+async def _hold_signals() -> None:
+    """Have signals wait for the program that comes in this place, after those that came before were passed on."""
+    await asyncio.get_running_loop().shutdown_default_executor()  # the kernel would give them to any other thread
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    await asyncio.sleep(_TURN_S)
 
 
 def _refuse_fixed(old: Validated, new: Validated) -> None:

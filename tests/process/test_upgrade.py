@@ -204,6 +204,17 @@ def test_a_stop_while_the_old_program_still_finishes_ends_both(make_gateway: Cal
     connection.close()
 
 
+def test_a_stop_while_the_first_process_becomes_the_keeper_is_not_lost(make_gateway: Callable[..., Any]) -> None:
+    gateway = make_gateway(workers=1)
+    gateway.start()
+    gateway.process.send_signal(signal.SIGUSR2)
+    deadline = time.monotonic() + 60
+    while '"upgrade.left"' not in gateway.log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+    assert gateway.stop() == 0
+
+
 def test_a_reload_ends_what_the_old_program_still_has(make_gateway: Callable[..., Any]) -> None:
     """It runs on rules that hold no more."""
     gateway = make_gateway(workers=1)
