@@ -139,10 +139,13 @@ def test_slowhttptest_disturbs_nobody(  # noqa: PLR0917 - fixtures and cases
         Watch(edges) as watch,
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as attack,
     ):
-        while attack.poll() is None:
-            assert person.get("/invoices/1").status == 200
-            served += 1
-            most = max(most, gateway.metric("gateway_client_connections"))
+        try:
+            while attack.poll() is None:
+                assert person.get("/invoices/1").status == 200
+                served += 1
+                most = max(most, gateway.metric("gateway_client_connections"))
+        finally:
+            attack.kill()
     grown = sum(watch.growth.values())
     print(f"slowhttptest {mode}: {most:.0f} connections, {grown / (1 << 20):.1f} MiB, {served} answers for others")
     handshakes = gateway.metric('gateway_tls_handshakes_total{resumed="no",version="TLSv1.3"}')

@@ -64,14 +64,14 @@ def test_curl_reaches_the_portal_by_http_2(gateway: Any, cookie: str) -> None:
 
 def test_every_request_of_h2load_succeeds_and_a_reload_disturbs_none(gateway: Any, cookie: str) -> None:
     before = gateway.metric("gateway_http2_requests_total")
-    load = subprocess.Popen(
-        ["h2load", "-n", "3000", "-c", "4", "-m", "10", "-H", f"cookie: {cookie}", f"{gateway.public_url}/invoices/7"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    gateway.wait_until(lambda: gateway.metric("gateway_http2_requests_total") > before + 100)
-    assert gateway.cli("reload").returncode == 0
-    report, _ = load.communicate(timeout=60)
+    command = ["h2load", "-n", "3000", "-c", "4", "-m", "10", "-H", f"cookie: {cookie}"]
+    with subprocess.Popen([*command, f"{gateway.public_url}/invoices/7"], stdout=subprocess.PIPE, text=True) as load:
+        try:
+            gateway.wait_until(lambda: gateway.metric("gateway_http2_requests_total") > before + 100)
+            assert gateway.cli("reload").returncode == 0
+            report, _ = load.communicate(timeout=60)
+        finally:
+            load.kill()
     counts = counted(report)
     assert (counts["succeeded"], counts["failed"], counts["2xx"]) == (3000, 0, 3000), report
     assert gateway.metric("gateway_http2_requests_total") == before + 3000

@@ -61,9 +61,11 @@ def haproxy(proxied: Any, tmp_path: Path) -> Iterator[dict[str, int]]:
     config = tmp_path / "haproxy.cfg"
     config.write_text(CONFIG.format(gateway=proxied.port, **ports))
     with subprocess.Popen([program, "-db", "-f", str(config)], stderr=subprocess.DEVNULL) as process:
-        proxied.wait_until(lambda: all(is_open(port) for port in ports.values()))
-        yield ports
-        process.terminate()
+        try:
+            proxied.wait_until(lambda: all(is_open(port) for port in ports.values()))
+            yield ports
+        finally:
+            process.terminate()
 
 
 def is_open(port: int) -> bool:
