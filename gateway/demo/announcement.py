@@ -52,6 +52,7 @@ To try
     {program} policy explain --as billing:billing GET {demo.url}/office -c {config}
     tail -f {shlex.quote(_short(demo.log))}
     curl http://{LOOPBACK}:{demo.ports.admin}/metrics
+  Ctrl-C here ends it all and leaves nothing behind.
 """
 
 
