@@ -33,10 +33,12 @@ from gateway.edge.pipeline import admit
 from gateway.edge.resolve import NO_ROUTE, SERVER_WIDE
 from gateway.edge.snapshot import ForwardAuthRules, Upstream
 from gateway.edge.tunnel import FRAME_GRACE_S, Tunnel, leaving_share
+from gateway.edge.uploads import Place
 from gateway.edge.upstream import UpstreamConnection
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Action, Durability
+from gateway.wire.address import limiter_key
 from gateway.wire.request import SAFE_METHODS, Fields
 from gateway.wire.response import ResponseHead
 from gateway.wire.rewriting import Places
@@ -74,7 +76,7 @@ class Answering(ABC):
     """Answers one request at a time."""
 
     __slots__ = (
-        "_forwarding", "_lasting", "_mode", "_received_at_check", "_tail", "_tunnel", "_upload_since", "_worker", "_write_paused",
+        "_forwarding", "_lasting", "_mode", "_received_at_check", "_tail", "_tunnel", "_upload", "_upload_since", "_worker", "_write_paused",
         "checked_at", "deadline", "exchange", "peer", "served",
     )  # fmt: skip
 
@@ -91,6 +93,8 @@ class Answering(ABC):
         self.deadline = NEVER
         self.checked_at = 0.0
         self._upload_since = 0.0
+        self._upload: Place | None = None
+        """Held while the body of a request is on its way upstream."""
         self._received_at_check = 0
         self._lasting: Lasting | None = None
         self._tunnel: Tunnel | None = None
@@ -108,6 +112,10 @@ class Answering(ABC):
     @abstractmethod
     def _take_body(self, x: Exchange) -> None:
         """Somebody takes the body now: pass on what came of it, then what comes."""
+
+    @abstractmethod
+    def _has_rest(self, x: Exchange) -> bool:
+        """Whether the rest of the body is here already, so that its client cannot keep anybody waiting."""
 
     @abstractmethod
     def _frame(self, x: Exchange, head: ResponseHead) -> bytes:
@@ -273,12 +281,31 @@ class Answering(ABC):
     def _proceed(self, x: Exchange) -> None:
         """Go upstream; what may change something is announced first."""
         if not x.body_done:
+            if not self._has_rest(x) and not self._may_upload(x):
+                self._worker.metrics.uploads_refused.inc((x.route.upstream,))
+                self.refuse(x, Refusal("limit", Reason.TOO_MANY_UPLOADS, retry_after_s=CROWDED_RETRY_S))
+                return
             self.pause_request()  # not a byte of a body before somebody takes it
         if (x.method not in SAFE_METHODS or x.route.action not in _READING_ACTIONS) and x.allowed:
             x.phase = Phase.INTENT
             self._worker.evidence.record(x, "intent", waits=True, at_least=GROUP)
         else:
             self._forward(x)
+
+    def _may_upload(self, x: Exchange) -> bool:
+        """Take a place for a body that is still to come; False when its client has as many under way as it may."""
+        upstream = x.snapshot.upstreams[x.route.upstream]
+        if not upstream.max_uploads_per_client:
+            return True
+        client = limiter_key(x.client_ip) if x.peer.trusted else x.peer.limiter_key
+        self._upload = self._worker.uploads.take(upstream.name, client, upstream.max_uploads_per_client)
+        return self._upload is not None
+
+    def _end_upload(self) -> None:
+        """Give the place of the upload back, if one is held."""
+        place, self._upload = self._upload, None
+        if place is not None:
+            self._worker.uploads.give_back(place)
 
     def _decide(self, x: Exchange) -> Refusal | None:
         try:
@@ -323,6 +350,7 @@ class Answering(ABC):
             return
         if x.body_done:
             self._mode = BUSY
+            self._end_upload()
         if x.upstream is None:
             x.form += body
             if x.body_done:
@@ -679,6 +707,8 @@ class Answering(ABC):
         """Leave the exchange behind: the closing record, counters, the log line."""
         if x.phase is Phase.DONE:
             return
+        if self._upload is not None:
+            self._end_upload()
         early = x.phase < Phase.HELD
         if early:  # the client went away before there was an answer
             x.status = x.status or _CLIENT_CLOSED

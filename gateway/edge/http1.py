@@ -258,6 +258,9 @@ class Http1Connection(Answering):
             self._emit_continue()
         self._read_body()
 
+    def _has_rest(self, x: Exchange) -> bool:
+        return self._decoder is None and len(self._buffer) >= x.body_left
+
     def _read_body(self) -> None:
         """Take what came of a body, if there is somebody to take it."""
         x = self.exchange

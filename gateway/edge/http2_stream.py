@@ -131,6 +131,9 @@ class Http2Stream(Answering):
             self._emit_continue()
         self._deliver()
 
+    def _has_rest(self, x: Exchange) -> bool:  # noqa: ARG002 - the stream is its exchange's
+        return self.half_closed
+
     def _deliver(self) -> None:
         """Pass on what came, if there is somebody to take it."""
         x = self.exchange

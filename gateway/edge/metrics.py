@@ -103,6 +103,11 @@ class EdgeMetrics:
             "Requests refused because too many waited (full) or they waited too long (timeout).",
             ("upstream", "reason"),
         )
+        self.uploads_refused = registry.counter(
+            "gateway_upstream_uploads_refused_total",
+            "Requests refused because their client had too many under way whose bodies were unfinished.",
+            ("upstream",),
+        )
         self.http2_connections = registry.gauge("gateway_http2_connections", "Open client connections of HTTP/2.")
         self.http2_streams = registry.gauge("gateway_http2_streams", "Open streams of HTTP/2.")
         self.http2_requests = registry.counter("gateway_http2_requests_total", "Requests that came by HTTP/2.")

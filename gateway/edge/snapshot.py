@@ -120,6 +120,8 @@ class Upstream:
     internal: bool = False
     queue_timeout_s: float = 1.0
     max_waiting: int = 1024
+    max_uploads_per_client: int = 0
+    """Requests of one client whose bodies are unfinished, in one worker; 0 = any number."""
     balance: Literal["round_robin", "least_connections", "user", "ip"] = "round_robin"
     """`user` and `ip` are what is hashed."""
     retries: int = 2

@@ -33,6 +33,7 @@ from gateway.edge.recorder import Recorder
 from gateway.edge.sessions import Sessions
 from gateway.edge.snapshot import Snapshot
 from gateway.edge.tls import ListenerTLS
+from gateway.edge.uploads import Uploads
 from gateway.exchange.reason import Reason
 from gateway.wire.proxy_protocol import Source
 
@@ -102,6 +103,7 @@ class Worker:
         self.sessions = sessions
         self.limits = limits
         self.occupancy = occupancy
+        self.uploads = Uploads()
         self.metrics = EdgeMetrics()
         self.draining = False
         """The next answer of a connection is its last."""

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     # 9 limits
     RATE_LIMITED = "rate_limited"
     TOO_MANY_OPEN = "too_many_open"
+    TOO_MANY_UPLOADS = "too_many_uploads"
     # why something that was open ended
     IDENTITY_CHANGED = "identity_changed"
     TUNNEL_IDLE = "tunnel_idle"
@@ -161,6 +162,9 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.RATE_LIMITED: Answer(429, "Too many requests", "You are doing this too often. Please wait a moment."),
     Reason.TOO_MANY_OPEN: Answer(
         429, "Too many open connections", "Too many live connections are open. Close other tabs of this site first."
+    ),
+    Reason.TOO_MANY_UPLOADS: Answer(
+        429, "Too many uploads", "Too many uploads from your network are under way. Please wait until they are done."
     ),
     Reason.IDENTITY_CHANGED: Answer(
         401, "Your rights changed", "Your rights were changed. Please load the page again."

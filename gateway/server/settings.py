@@ -447,6 +447,8 @@ class Upstream(Section):
     """Connections of one worker to this upstream."""
     max_waiting: Annotated[int, Field(strict=True, ge=0)] = 1024
     """Requests of one worker that wait for a connection; more are refused."""
+    max_uploads_per_client: Count | None = None
+    """Requests of one client, in one worker, whose bodies are unfinished; None = an eighth of the connections."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -878,6 +880,9 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     of_client = settings.http.max_connections_per_client
     if of_client is not None and of_client > settings.http.max_connections:
         yield ("http", "max_connections_per_client"), "is more than http.max_connections"
+    for name, upstream in settings.upstreams.items():
+        if upstream.max_uploads_per_client is not None and upstream.max_uploads_per_client > upstream.max_connections:
+            yield ("upstreams", name, "max_uploads_per_client"), "is more than max_connections of the upstream"
     if settings.forward_auth and not (settings.forward_auth.proxies or settings.trusted_proxies):
         yield ("forward_auth",), "name the proxies that may ask, here or in trusted_proxies"
     if settings.forward_auth:

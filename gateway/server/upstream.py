@@ -25,6 +25,10 @@ from gateway.server.settings import Upstream as UpstreamSettings
 from gateway.server.tls import CERTIFICATE_NOTICE_S, memory_file, moment
 from gateway.wire.rewriting import PathMapping
 
+UPLOADS_SHARE: Final = 8
+"""One in so many connections may wait for the bodies of one client."""
+LEAST_UPLOADS: Final = 4
+"""A person who sends a few files at once is served however few connections there are."""
 IDENTITY_FIELDS: Final = {
     "user": "x-gateway-user",
     "tenant": "x-gateway-tenant",
@@ -62,6 +66,7 @@ def build_upstream(name: str, settings: Settings, bundle: Bundle) -> Upstream:
         authorities=frozenset(text.encode("ascii") for text in (*authorities_named, literal) if text),
         max_connections=own.max_connections,
         max_waiting=own.max_waiting,
+        max_uploads_per_client=own.max_uploads_per_client or _uploads_per_client(own),
         balance=cast(
             'Literal["round_robin", "least_connections", "user", "ip"]', own.balance
         ),  # its type has checked it
@@ -71,6 +76,13 @@ def build_upstream(name: str, settings: Settings, bundle: Bundle) -> Upstream:
         ejection=_ejection(own),
         breaker=_breaker(own),
     )
+
+
+def _uploads_per_client(own: UpstreamSettings) -> int:
+    """An eighth of the connections that there can be; a few at least, and never the last one."""
+    all_servers = sum(server.max_connections or own.max_connections for server in own.servers)
+    room = min(own.max_connections, all_servers)
+    return max(1, min(max(LEAST_UPLOADS, room // UPLOADS_SHARE), room - 1))
 
 
 def client_context(

@@ -68,7 +68,8 @@ def test_every_key_reaches_the_edge(directory: Path) -> None:
     breaker: {ratio: 30%, requests: 9, window: 11s, open: 12s}
     retry: {attempts: 1, budget: 10%}
     max_connections: 40
-    max_waiting: 13""",
+    max_waiting: 13
+    max_uploads_per_client: 9""",
     )
     upstream = built(directory)
     assert [server.name for server in upstream.servers] == [
@@ -88,7 +89,27 @@ def test_every_key_reaches_the_edge(directory: Path) -> None:
     assert upstream.breaker is not None
     assert (upstream.breaker.ratio, upstream.breaker.requests, upstream.breaker.window_s, upstream.breaker.open_s) == (0.3, 9, 11.0, 12.0)  # fmt: skip
     assert (upstream.queue_timeout_s, upstream.patience_s) == (4.0, 1.0 * 2 + 4.0)
-    assert (upstream.max_connections, upstream.max_waiting) == (40, 13)
+    assert (upstream.max_connections, upstream.max_waiting, upstream.max_uploads_per_client) == (40, 13, 9)
+
+
+@pytest.mark.parametrize(
+    ("servers", "most", "share"),
+    [
+        ('["http://127.0.0.1:3000"]', 512, 64),
+        ('["http://127.0.0.1:3000"]', 16, 4),
+        ('["http://127.0.0.1:3000"]', 4, 3),
+        ('["http://127.0.0.1:3000"]', 2, 1),
+        ('["http://127.0.0.1:3000"]', 1, 1),
+        ('[{url: "http://127.0.0.1:3000", max_connections: 40}]', 512, 5),
+        ('[{url: "http://127.0.0.1:3000", max_connections: 40}, {url: "http://127.0.0.1:3001", max_connections: 80}]', 512, 15),
+        ('[{url: "http://127.0.0.1:3000", max_connections: 40}, "http://127.0.0.1:3001"]', 512, 64),
+    ],
+)  # fmt: skip
+def test_a_client_may_upload_by_an_eighth_of_the_connections_a_few_at_least_and_never_all(
+    directory: Path, servers: str, most: int, share: int
+) -> None:
+    configure(directory, f"portal: {{servers: {servers}, max_connections: {most}}}")
+    assert built(directory).max_uploads_per_client == share
 
 
 @pytest.mark.parametrize(
