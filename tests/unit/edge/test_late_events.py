@@ -7,6 +7,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 
+import pytest
 from hyperframe.frame import HeadersFrame
 
 from gateway.edge.http1 import Http1Connection
@@ -89,6 +90,7 @@ async def test_a_request_from_before_a_reload_leaves_nothing_to_those_after_it(e
     assert versions == [snapshot.policy.version] * 2 + ["the next"] * 2
 
 
+@pytest.mark.pure
 async def test_a_pipelined_request_is_read_alone_though_more_arrives_before_its_turn(edge: Edge) -> None:
     def get(path: bytes, fields: bytes = b"") -> bytes:
         return b"GET /public/%b HTTP/1.1\r\nHost: 127.0.0.1\r\n%b\r\n" % (path, fields)
