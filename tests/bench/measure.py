@@ -221,6 +221,8 @@ def idle_connections(candidate: Candidate, samples: Samples, cores: Cores, *, tu
     """Hold 1,000 keep-alive connections that have each had one answer, plain and over TLS: growth of memory for each."""
     del cores, seconds
     for quantity, origin in (("idle_kib", candidate.url), ("idle_tls_kib", candidate.tls_url)):
+        candidate.stop()  # what earlier connections left free would hide what these take
+        candidate.start()
         candidate.require_page(origin)
         with contextlib.ExitStack() as held:
             held.enter_context(contextlib.closing(_kept(candidate, origin)))
@@ -258,6 +260,7 @@ def scaling(candidate: Candidate, samples: Samples, cores: Cores, *, turn: int, 
     for workers in (1, 2):
         candidate.stop()
         candidate.workers = workers
+        candidate.cookie = candidate.tls_cookie = ""
         candidate.prepare()
         candidate.start()
         warm_up(candidate)
