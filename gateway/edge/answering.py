@@ -315,6 +315,10 @@ class Answering(ABC):
             return Refusal("pipeline", Reason.INTERNAL_ERROR)
 
     def _forward(self, x: Exchange) -> None:
+        """Go upstream: the one place from which a request leaves, and nothing leaves that was not allowed."""
+        if not x.allowed and (x.resolution is None or x.resolution.internal != KEEP):  # our pages keep a refused form
+            self.refuse(x, Refusal("pipeline", Reason.INTERNAL_ERROR))
+            return
         x.phase = Phase.UPSTREAM
         pool = self._worker.pool_of(x)
         self.deadline = monotonic() + pool.upstream.patience_s

@@ -342,3 +342,15 @@ async def test_a_request_with_exotic_bytes_everywhere_is_recorded(edge: Edge) ->
     reply = await edge.get("/public/%ff%80", fields='User-Agent: \x80\xff"\\\u00e9\r\nX: \xff\r\n')
     assert reply.status == 200
     assert edge.audit.records[-1]["http_request"]["user_agent"] == '%80%FF"\\%E9'
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_stage_that_forgets_to_refuse_lets_nothing_reach_the_portal(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Only policy allows: a pipeline that ends without an objection is no permission."""
+    monkeypatch.setattr("gateway.edge.answering.admit", lambda *_: None)
+    reply = await edge.get("/public/a", method=method, body=b"x" if method == "POST" else b"")
+    assert reply.status == 500
+    assert edge.portal.heads == []
