@@ -1,10 +1,21 @@
-"""Ports and processes of the machine that the tests run on."""
+"""Ports and processes of the machine that the tests run on, and what it lacks."""
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+
+def cannot_run(sentence: str) -> NoReturn:
+    """End a test for which this machine lacks something: a failure in CI, skipped on a laptop."""
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
 
 
 def free_port() -> int:

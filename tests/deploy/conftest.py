@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.machine import cannot_run
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 Tool = Callable[..., subprocess.CompletedProcess[str]]
@@ -21,9 +23,7 @@ def tool() -> Tool:
     def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         program = shutil.which(name, path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]))
         if program is None:
-            if os.environ.get("CI"):
-                pytest.fail(f"{name} is missing; tests/install-packages installs it")
-            pytest.skip(f"{name} is missing; tests/install-packages installs it")
+            cannot_run(f"{name} is missing; tests/install-packages installs it")
         return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, check=False)
 
     return run

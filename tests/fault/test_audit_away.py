@@ -16,6 +16,7 @@ import pytest
 from tests.fault.evidence import UNRECORDED, Evidence
 from tests.fault.load import Load
 from tests.fault.memory import Watch
+from tests.machine import cannot_run
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
 
@@ -94,14 +95,14 @@ def test_an_audit_process_that_stands_still_is_replaced(gateway: Any, browser: A
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own that is easily filled."""
     if os.geteuid() != 0:
-        pytest.skip("needs root to mount a file system")
+        cannot_run("needs root to mount a file system")
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(place)], capture_output=True
     )
     if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+        cannot_run(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.machine import cannot_run
 from tests.process.conftest import PASSWORD
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
@@ -80,12 +81,12 @@ def test_a_damaged_file_refuses_without_signing_out(gateway: Any, browser: Any) 
 def disk_of_its_own(tmp_path: Path) -> Iterator[Path]:
     """A file system that can be made read-only or filled."""
     if os.geteuid() != 0:
-        pytest.skip("needs root to mount a file system")
+        cannot_run("needs root to mount a file system")
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=320m", "tmpfs", str(place)], capture_output=True)
     if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+        cannot_run(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
@@ -130,7 +131,7 @@ def test_a_read_only_state_refuses_sign_in_and_signs_nobody_out(gateway: Any, br
     """chattr would need a real disk and mode bits do not hold for root: a read-only bind mount holds for everybody."""
     path = state_of(gateway)
     if os.geteuid() != 0 or subprocess.run(["mount", "--bind", str(path), str(path)], capture_output=True).returncode:
-        pytest.skip("needs root to mount a file")
+        cannot_run("needs root to mount a file")
     visitor = make_browser(gateway)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", str(path)], check=True)

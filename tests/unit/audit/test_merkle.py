@@ -19,7 +19,7 @@ from gateway.audit.merkle import (
     verify_inclusion,
 )
 
-CORPUS = Path(__file__).parents[4] / "shared" / "corpora" / "merkle_vectors.jsonl"
+CORPUS = Path(__file__).parents[2] / "corpora" / "merkle_vectors.jsonl"
 
 LEAVES = [
     bytes.fromhex(x)
@@ -165,15 +165,11 @@ def test_impossible_positions_and_sizes_are_refused() -> None:
 
 
 def _corpus(kind: str) -> list[Any]:
-    if not CORPUS.exists():
-        return []
     vectors = [json.loads(line) for line in CORPUS.read_text("utf-8").splitlines()]
     return [vector for vector in vectors if vector["kind"] == kind]
 
 
 def test_every_vector_of_the_corpus_is_judged_as_it_says() -> None:
-    if not CORPUS.exists():
-        pytest.skip("the corpus is not here")
     for vector in _corpus("root"):
         assert grow([bytes.fromhex(leaf) for leaf in vector["leaves"]]).root().hex() == vector["root_hex"]
     for vector in _corpus("inclusion"):
