@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -48,6 +49,24 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Made over TLS; a session made over plain HTTP is never accepted over TLS, nor the reverse."""
     client_ip: str = ""
     user_agent: str = ""
+    credential: Literal["cookie", "api_key", "bearer", "certificate"] = "cookie"
+    """What proves the session on each request."""
+    provider: str = "local"
+    """Id of the identity provider that vouched for the person."""
+    provider_session: str = ""
+    """What the provider calls its own session (`sid`, OpenID Connect Back-Channel Logout 1.0 §2.1); empty = unsaid."""
+    acr: str = ""
+    """Authentication context the provider named, or ours."""
+    scopes: tuple[str, ...] = ()
+    """Of an API credential; a person's session has none and needs none."""
+    device: str = ""
+    """Id of the browser's device cookie that must come along; empty = not bound to a device."""
+    network: str = ""
+    """CIDR block the session may be used from; empty = not bound to a network."""
+    certificate: str = ""
+    """SHA-256 of the client certificate the connection must be made with; empty = not bound to one."""
+    country: str = ""
+    """ISO 3166-1 code of where it began, where the operator has a database of places."""
 
     def is_expired(self, now: float, seen: float) -> bool:
         """True at the absolute end or after `idle_s` of silence since `seen`."""

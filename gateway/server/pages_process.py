@@ -27,7 +27,8 @@ from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
 from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
-from gateway.server.settings import SessionRules, Settings
+from gateway.server.sections.sessions import SessionRules
+from gateway.server.settings import Settings
 from gateway.server.validate import validate
 from gateway.session.life import Lifetimes
 from gateway.store.accounts import AccountOptions, Accounts, Client

@@ -14,10 +14,7 @@ from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
     StrictBool,
@@ -63,6 +60,11 @@ from gateway.server.fields import (
     UpstreamHost,
     parse_server,
 )
+from gateway.server.sections.identity import Identity
+from gateway.server.sections.mfa import MFA
+from gateway.server.sections.passwords import Passwords
+from gateway.server.sections.section import Section, not_yet
+from gateway.server.sections.sessions import SessionRules, TenantSessions
 from gateway.server.unbuilt import Place, find_unbuilt
 
 LOGIN_LIMIT: Final = "login"
@@ -84,12 +86,6 @@ _UNMAPPABLE: Final = frozenset(
     }
 )  # fmt: skip
 """Fields with a meaning of their own in HTTP: an identity under one of these names would break the message."""
-
-
-class Section(BaseModel):
-    """A mapping of gateway.yaml: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _text(value: Any) -> str:
@@ -124,25 +120,10 @@ def _workers(value: Any) -> int | None:
     return value
 
 
-def _not_yet(*words: str, what: str) -> BeforeValidator:
-    def validate(value: Any) -> Any:
-        if value in words:
-            raise ValueError(f"{what} {value} is not built yet")
-        return value
-
-    return BeforeValidator(validate)
-
-
 def _no_sinks(value: Any) -> tuple[str, ...]:
     if value != []:
         raise ValueError("audit sinks are not built yet; leave the list empty")
     return ()
-
-
-def _never_remembered(value: float) -> float:
-    if value:
-        raise ValueError("remembered devices are not built yet; write 0s")
-    return value
 
 
 class CertificateFiles(Section):
@@ -440,7 +421,9 @@ class Upstream(Section):
     breaker: Breaker | None = None
     retry: Retry = Retry()
     timeout: UpstreamTimeout = UpstreamTimeout()
-    headers: dict[Literal["user", "tenant", "roles", "email", "session", "request_id", "assertion"], FieldName] = {}
+    headers: dict[Literal["user", "tenant", "roles", "email", "session", "request_id", "assertion"], FieldName] = Field(
+        default_factory=dict
+    )
     """Other names of the identity headers: `user: Remote-User`."""
     tls: UpstreamTLS = UpstreamTLS()
     max_connections: Count = 512
@@ -466,84 +449,11 @@ class Upstream(Section):
         return self
 
 
-class TenantSessions(Section):
-    """What a tenant changes about sessions; absent keys keep the general value."""
-
-    idle: Period | None = None
-    absolute: Period | None = None
-    concurrent: Count | None = None
-
-
 class Tenant(Section):
     """An organisation and the hosts that belong to it alone."""
 
     hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
     sessions: TenantSessions = TenantSessions()
-
-
-class Provider(Section):
-    """A source of identities. This version knows the gateway's own users."""
-
-    id: Name
-    type: Annotated[Literal["password"], _not_yet("oidc", "saml", "oauth2", "ldap", what="the provider type")]
-
-
-class Identity(Section):
-    """Where people come from."""
-
-    providers: Annotated[tuple[Provider, ...], Field(min_length=1)] = (Provider(id="local", type="password"),)
-
-    @model_validator(mode="after")
-    def _one_password_provider(self) -> Self:
-        if len(self.providers) > 1:
-            raise ValueError("there is one provider of type password")
-        return self
-
-
-MFAMethod = Annotated[Literal["totp", "recovery"], _not_yet("webauthn", what="the method")]
-
-
-class MFA(Section):
-    """Whether sign-in needs a second factor.
-
-    `always` asks everybody, and sends people without a factor to enrol one. `enrolled` asks those
-    who have a factor; it is what an absent section means.
-    """
-
-    required: Literal["always", "enrolled"] = "always"
-    methods: Annotated[tuple[MFAMethod, ...], Field(min_length=1)] = ("totp", "recovery")
-    remember_device: Annotated[Duration, AfterValidator(_never_remembered)] = 0.0
-
-    @model_validator(mode="after")
-    def _is_usable(self) -> Self:
-        if len(set(self.methods)) < len(self.methods):
-            raise ValueError("a method is listed twice")
-        if "totp" not in self.methods:
-            raise ValueError("methods needs totp: recovery codes alone cannot be enrolled")
-        return self
-
-
-class SessionRules(Section):
-    """How long a session lives, seconds, and how many a person may have."""
-
-    idle: Period = 900.0
-    absolute: Period = 8 * 3600.0
-    concurrent: Count | None = None
-    """At one more, the oldest ends; None = no limit."""
-
-    @model_validator(mode="after")
-    def _idle_fits(self) -> Self:
-        if self.idle > self.absolute:
-            raise ValueError("idle is longer than absolute")
-        return self
-
-
-class Passwords(Section):
-    """What a new password must be (NIST SP 800-63B: length and a breach list, no forced rotation)."""
-
-    min_length: Annotated[int, Field(strict=True, ge=12, le=128)] = 12
-    breach_check: Literal["offline", "online", "off"] = "offline"
-    """`offline`: the list that ships; `online`: Have I Been Pwned, five characters of a SHA-1; `off`: none."""
 
 
 class Limit(Section):
@@ -575,7 +485,7 @@ class Headers(Section):
 class Audit(Section):
     """How safe a record is before its answer leaves, and where its key is."""
 
-    durability: Annotated[Durability, _not_yet("strict+remote", what="durability")] = Durability.GROUP
+    durability: Annotated[Durability, not_yet("strict+remote", what="durability")] = Durability.GROUP
     keys: Annotated[Location, Field(validate_default=True)] = Path(AUDIT_KEYS)
     sinks: Annotated[tuple[str, ...], BeforeValidator(_no_sinks)] = ()
 
@@ -705,13 +615,13 @@ class Settings(Section):
     forwarded_from: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     """The one field in which the trusted proxies name the client; the other is never read."""
     upstreams: Annotated[dict[Name, Upstream], Field(min_length=1)]
-    tenants: dict[Name, Tenant] = {}
+    tenants: dict[Name, Tenant] = Field(default_factory=dict)
     identity: Identity = Identity()
     mfa: MFA = MFA(required="enrolled")
     sessions: SessionRules = SessionRules()
     passwords: Passwords = Passwords()
     policies: Annotated[Location, Field(validate_default=True)] = Path("policies")
-    limits: dict[Name, Limit] = {}
+    limits: dict[Name, Limit] = Field(default_factory=dict)
     headers: Headers = Headers()
     audit: Audit
     http: HTTP = HTTP()
@@ -918,7 +828,7 @@ def _branding_errors(branding: Branding) -> Iterator[tuple[Place, str]]:
 
 
 def _tenant_conflicts(settings: Settings) -> Iterator[tuple[Place, str]]:
-    owners: dict[str, str] = {}
+    owners: dict[str, str] = Field(default_factory=dict)
     for name, tenant in settings.tenants.items():
         for index, host in enumerate(tenant.hosts):
             owner = owners.setdefault(host, name)

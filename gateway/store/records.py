@@ -24,11 +24,22 @@ class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     roles: tuple[str, ...]
     email: str = ""
     password: str
-    """argon2id in PHC form."""
+    """argon2id in PHC form; empty = the person has none (an identity provider vouches for them, or passkeys alone)."""
     password_changed: float
     created: float
     disabled: bool = False
     last_sign_in: float = 0.0
+    provider: str = "local"
+    """Id of the identity provider that vouches for the person; `local` = a password of ours."""
+    issuer: str = ""
+    subject: str = ""
+    """What the provider calls the person; unique with `issuer` (OpenID Connect Core §5.7)."""
+    email_verified: bool = False
+    passkey_handle: str = ""
+    """64 random bytes, hexadecimal, under which authenticators file the person's passkeys (WebAuthn §5.4.3); empty = none yet."""
+    earlier_passwords: tuple[str, ...] = ()
+    """Hashes of earlier passwords, the latest first, only where a profile asks for a history."""
+    must_change_password: bool = False
 
 
 class Factor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
