@@ -828,7 +828,7 @@ def _branding_errors(branding: Branding) -> Iterator[tuple[Place, str]]:
 
 
 def _tenant_conflicts(settings: Settings) -> Iterator[tuple[Place, str]]:
-    owners: dict[str, str] = Field(default_factory=dict)
+    owners: dict[str, str] = {}
     for name, tenant in settings.tenants.items():
         for index, host in enumerate(tenant.hosts):
             owner = owners.setdefault(host, name)
