@@ -15,6 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from gateway.exchange.errors import ConfigurationError, KeyringError
+from gateway.server.sections.secret import secret_files
 from gateway.server.settings import TLS, ClientCertificates, load_settings
 from gateway.store.keyring import read_keyring_bytes
 
@@ -58,6 +59,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """Name of an upstream with its own CA -> PEM bundle."""
     upstream_certificates: dict[str, CertificateBytes] = {}
     """Name of an upstream -> what the gateway shows to its servers."""
+    secrets: dict[str, bytes] = {}
+    """Dotted key of gateway.yaml that says `{file: …}` -> the content, less one line end."""
+    mail_authority: bytes | None = None
+    """Whose certificates the mail server may show, PEM."""
     logo: bytes | None = None
     """For the gateway's own pages, SVG."""
     keyring: bytes | None = None
@@ -69,7 +74,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         """Leave out what a child of this kind has no business with: the audit's signing key above all."""
         match kind:
             case "edge":
-                return msgspec.structs.replace(self, cases={}, audit_keys=None, logo=None)
+                return msgspec.structs.replace(
+                    self, cases={}, audit_keys=None, logo=None, mail_authority=None, secrets=self._secrets_but("mail.")
+                )
             case "pages":
                 return msgspec.structs.replace(
                     self,
@@ -86,12 +93,17 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     cases={},
                     policies={},
                     keyring=None,
+                    secrets={},
+                    mail_authority=None,
                     logo=None,
                     certificates={},
                     client_authorities={},
                     authorities={},
                     upstream_certificates={},
                 )
+
+    def _secrets_but(self, section: str) -> dict[str, bytes]:
+        return {key: secret for key, secret in self.secrets.items() if not key.startswith(section)}
 
 
 def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
@@ -143,6 +155,17 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     logo = None
     if settings.branding.logo:
         logo = _read(settings.branding.logo, display_name(settings.branding.logo, base), errors)
+    secrets = {}
+    for place, secret in secret_files(settings):
+        shown = display_name(secret.file, base)
+        content = _read(secret.file, shown, errors, forbidden=_NOT_THE_WORLD)
+        if content is not None:
+            secrets[place] = content.removesuffix(b"\n").removesuffix(b"\r")
+            if not secrets[place]:
+                errors.append(f"{shown}: is empty, and {place} needs a secret")
+    mail_authority = None
+    if settings.mail and settings.mail.smtp.ca:
+        mail_authority = _read(settings.mail.smtp.ca, display_name(settings.mail.smtp.ca, base), errors)
     keyring = None
     try:
         keyring = read_keyring_bytes(settings.keyring)
@@ -158,6 +181,8 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         client_authorities=client_authorities,
         authorities=authorities,
         upstream_certificates=upstream_certificates,
+        secrets=secrets,
+        mail_authority=mail_authority,
         logo=logo,
         keyring=keyring,
         audit_keys=audit_keys,

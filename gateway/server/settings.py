@@ -61,6 +61,7 @@ from gateway.server.fields import (
     parse_server,
 )
 from gateway.server.sections.identity import Identity
+from gateway.server.sections.mail import Mail
 from gateway.server.sections.mfa import MFA
 from gateway.server.sections.passwords import Passwords
 from gateway.server.sections.section import Section, not_yet
@@ -620,6 +621,7 @@ class Settings(Section):
     mfa: MFA = MFA(required="enrolled")
     sessions: SessionRules = SessionRules()
     passwords: Passwords = Passwords()
+    mail: Mail | None = None
     policies: Annotated[Location, Field(validate_default=True)] = Path("policies")
     limits: dict[Name, Limit] = Field(default_factory=dict)
     headers: Headers = Headers()
@@ -654,6 +656,11 @@ class Settings(Section):
     def worker_count(self) -> int:
         """Number of edge processes on this machine."""
         return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def resets_by_mail(self) -> bool:
+        """A forgotten password is replaced by a code in a mail."""
+        return self.mail is not None and self.passwords.reset != "operator"
 
     def session_rules(self, tenant: str) -> SessionRules:
         """Merge what a tenant says about sessions over the general rules; an unknown tenant changes nothing."""
@@ -712,7 +719,8 @@ def _explain(error: ErrorDetails) -> tuple[Place, str]:
     match error["type"]:
         case "extra_forbidden":
             section = _section_at(place[:-1])
-            return place, "unknown key" + did_you_mean(str(place[-1]), section.model_fields if section else ())
+            fields = section.model_fields.items() if section else ()
+            return place, "unknown key" + did_you_mean(str(place[-1]), [item.alias or name for name, item in fields])
         case "missing":
             return place[:-1], f"the key {place[-1]} is missing"
         case "model_type" | "model_attributes_type" | "dict_type":
@@ -768,6 +776,8 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
             yield ("upstreams", name, "tls", "unsafe_skip_verify"), "anybody on the way can pose as this upstream"
     if settings.passwords.breach_check == "off":
         yield ("passwords", "breach_check"), "passwords known from breaches are accepted"
+    if settings.mail and settings.mail.smtp.security == "unsafe_plaintext":
+        yield ("mail", "smtp", "security"), "codes for new passwords travel to the mail server in the clear"
 
 
 def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
@@ -801,6 +811,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
             if not network.prefixlen:  # attack: a client that asks for itself is told an assertion
                 yield (*place, index), f"with {network} everybody could ask at /.gateway/check; name the proxies"
     yield from _branding_errors(settings.branding)
+    if settings.passwords.reset == "mail" and settings.mail is None:
+        yield ("passwords", "reset"), "needs the section mail: the code goes by mail"
     login = settings.limits.get(LOGIN_LIMIT)
     if login and login.per != "ip":
         yield ("limits", LOGIN_LIMIT, "per"), "attempts to sign in are counted per ip: nobody is signed in yet"
