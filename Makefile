@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 STAMPS := $(VENV)/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench compiled soak sbom audit-deps lock clean
+.PHONY: help install run test check bench compiled soak sbom audit-deps texts lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ audit-deps: $(STAMPS)/dev  ## known vulnerabilities of the locked dependencies
 	$(BIN)/python -m tools.audit_dependencies requirements/run.txt
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+texts: $(STAMPS)/dev  ## collect what people read into gateway/pages/locale and compile its languages
+	$(BIN)/python -m tools.collect_texts
 
 lock: $(STAMPS)/dev  ## resolve pyproject.toml anew into requirements/*.txt
 	$(LOCK) pyproject.toml --group build -o requirements/run.txt

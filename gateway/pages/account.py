@@ -10,16 +10,20 @@ from gateway.pages.device import describe_device
 from gateway.pages.factor import ACCOUNT_PAGE
 from gateway.pages.kept import forget_kept
 from gateway.pages.sign_in import to_sign_in, turn_away
+from gateway.pages.texts import marked
 from gateway.pages.visit import Problem, Visit, problem_of
 
 FEW_RECOVERY_CODES = 3
 
 _NOTICES = {
-    "password_changed": ("Your password is changed", "Every other session of yours has been signed out."),
-    "session_ended": ("Signed out", "That session can no longer be used."),
-    "session_gone": ("Nothing to do", "That session had already ended."),
-    "form_expired": ("The form has expired", "Nothing was changed. Please try again."),
-    "others_ended": ("Signed out everywhere else", "Only this session is left."),
+    "password_changed": (
+        marked("Your password is changed"),
+        marked("Every other session of yours has been signed out."),
+    ),
+    "session_ended": (marked("Signed out"), marked("That session can no longer be used.")),
+    "session_gone": (marked("Nothing to do"), marked("That session had already ended.")),
+    "form_expired": (marked("The form has expired"), marked("Nothing was changed. Please try again.")),
+    "others_ended": (marked("Signed out everywhere else"), marked("Only this session is left.")),
 }
 
 _MAX_SECRET_CHARACTERS = 1024

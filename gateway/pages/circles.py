@@ -14,6 +14,7 @@ from aiohttp import web
 from gateway.exchange.envelope import Event
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.pages.flow import Flow
+from gateway.pages.texts import marked
 from gateway.pages.visit import Problem, Visit
 
 CIRCLE_S = 30.0
@@ -86,10 +87,15 @@ def notice_of(cause: Cause) -> tuple[str, str]:
     """Say above the form that the sign-in before this one did not last."""
     if cause is Cause.COOKIE_MISSING:
         return (
-            "Your sign-in did not last",
-            "Your browser did not send back the cookie that says who you are. Please allow cookies for this site.",
+            marked("Your sign-in did not last"),
+            marked(
+                "Your browser did not send back the cookie that says who you are. Please allow cookies for this site."
+            ),
         )
-    return ("Your sign-in did not last", "The session ended at once, or it was ended elsewhere. Please try once more.")
+    return (
+        marked("Your sign-in did not last"),
+        marked("The session ended at once, or it was ended elsewhere. Please try once more."),
+    )
 
 
 def no_cookies() -> Problem:
@@ -98,5 +104,7 @@ def no_cookies() -> Problem:
     return Problem(
         reason=Reason.FORM_EXPIRED,
         title=answer.title,
-        sentence="It was open for more than an hour, or your browser does not keep our cookies. Please send it again.",
+        sentence=marked(
+            "It was open for more than an hour, or your browser does not keep our cookies. Please send it again."
+        ),
     )

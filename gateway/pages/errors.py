@@ -16,6 +16,7 @@ from importlib.resources import files
 from gateway.exchange.envelope import NotKept
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.pages.moment import wait
+from gateway.pages.texts import Texts
 
 MARK = (
     '<svg class="mark" viewBox="0 0 40 40" fill="none" aria-hidden="true" focusable="false">'
@@ -35,6 +36,8 @@ ERROR_PAGE_CSP: bytes = (
 
 FRAMED_PAGE_CSP: bytes = ERROR_PAGE_CSP.replace(b"frame-ancestors 'none'", b"frame-ancestors 'self'")
 """The same for a page that says in a frame of the portal that the frame needs a sign-in: a link, nothing to click on twice."""
+
+_ENGLISH = Texts()
 
 _NOT_KEPT: dict[NotKept, str] = {
     "no_form": "What you sent was not kept. Sign in, go back and send it again.",
@@ -72,7 +75,7 @@ def error_page(
     if detail:
         parts.append(f'<p class="detail">{escape(detail)}</p>'.encode())
     if retry_after > 0:
-        parts.append(f"<p>Please try again in {wait(retry_after)}.</p>".encode())
+        parts.append(f"<p>Please try again in {wait(_ENGLISH, retry_after)}.</p>".encode())
     if not_kept is not None:
         parts.append(f'<p class="detail">{escape(_NOT_KEPT[not_kept])}</p>'.encode())
     if framed:

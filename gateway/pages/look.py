@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from gateway.pages.branding import Branding
 from gateway.pages.errors import MARK, STYLE
-from gateway.pages.moment import ago, iso, stamp
+from gateway.pages.moment import ago, iso, stamp, wait
+from gateway.pages.texts import SOURCE, Texts, load_texts, negotiate
 
 TEMPLATES = (
     "account.html",
@@ -61,15 +64,23 @@ class Asset:
 
 
 class Look:
-    """Everything rendered, for one branding; templates are read and compiled at construction."""
+    """Everything rendered, for one branding, in every language; templates are read and compiled at construction."""
 
-    def __init__(self, branding: Branding | None = None) -> None:
+    def __init__(
+        self, branding: Branding | None = None, texts: Mapping[str, Texts] | None = None, language: str = SOURCE
+    ) -> None:
+        """Compile for the catalogues `texts`; `language` is for browsers that prefer none of them."""
         branding = branding or Branding()
         here = files("gateway.pages")
         sheet = STYLE + here.joinpath("static/pages.css").read_text(encoding="utf-8") + branding.style()
         self.style = Asset("gateway.css", sheet.encode(), "text/css")
         self.icon = Asset("icon.svg", here.joinpath("static/icon.svg").read_bytes(), "image/svg+xml")
         self.logo = Asset("logo.svg", branding.logo, "image/svg+xml")
+        self.language = language
+        self.texts = texts if texts is not None else load_texts()
+        self._templates = {tag: self._compile(branding, said) for tag, said in self.texts.items()}
+
+    def _compile(self, branding: Branding, texts: Texts) -> dict[str, Template]:
         environment = Environment(
             loader=PackageLoader("gateway.pages"),
             autoescape=True,
@@ -77,27 +88,40 @@ class Look:
             auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n"],
         )
+        environment.policies["ext.i18n.trimmed"] = True
+        environment.install_gettext_callables(  # type: ignore[attr-defined]  # what the extension adds
+            texts.gettext, texts.ngettext, newstyle=True
+        )
+        # attack: `_` trusts what it is given as our own markup; a text that is not a literal is escaped
+        environment.filters["said"] = texts.gettext
         environment.globals.update(
             brand=branding,
+            language=texts.language,
             style=self.style.path,
             icon=self.icon.path,
             logo=self.logo.path,
             mark=Markup(MARK),  # noqa: S704 - a constant of ours
-            ago=ago,
-            stamp=stamp,
+            ago=partial(ago, texts),
+            stamp=partial(stamp, texts),
+            wait=partial(wait, texts),
             iso=iso,
         )
-        self._templates = {name: environment.get_template(name) for name in TEMPLATES}
+        return {name: environment.get_template(name) for name in TEMPLATES}
 
     @property
     def assets(self) -> tuple[Asset, ...]:
         """Files to serve."""
         return (self.style, self.icon, self.logo) if self.logo.body else (self.style, self.icon)
 
-    def render(self, template: str, **values: Any) -> bytes:
+    def language_for(self, accepted: str) -> str:
+        """Choose the language for a value of Accept-Language."""
+        return negotiate(accepted, self.texts, self.language)
+
+    def render(self, template: str, language: str = SOURCE, /, **values: Any) -> bytes:
         """Render one page as UTF-8; every value is escaped."""
-        return self._templates[template].render(**values).encode()
+        return self._templates[language][template].render(**values).encode()
 
 
 def page_csp(nonce: str) -> str:

@@ -4,26 +4,47 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+from gateway.pages.texts import Texts, marked
+
+_MONTHS = (
+    marked("Jan"),
+    marked("Feb"),
+    marked("Mar"),
+    marked("Apr"),
+    marked("May"),
+    marked("Jun"),
+    marked("Jul"),
+    marked("Aug"),
+    marked("Sep"),
+    marked("Oct"),
+    marked("Nov"),
+    marked("Dec"),
+)
+_LONGEST_IN_SECONDS = 90
+_LONGEST_IN_MINUTES = 90
 
 
-def ago(then: float, now: float) -> str:
+def ago(texts: Texts, then: float, now: float) -> str:
     """Say how long ago `then` was, both in unix seconds; everything under a minute is just now."""
     elapsed = int(now - then)
-    for length, unit in _UNITS:
-        count = elapsed // length
-        if count == 1:
-            return f"1 {unit} ago"
-        if count > 1:
-            return f"{count} {unit}s ago"
-    return "just now"
+    if (count := elapsed // 86_400) > 0:
+        return texts.ngettext("%(count)d day ago", "%(count)d days ago", count) % {"count": count}
+    if (count := elapsed // 3_600) > 0:
+        return texts.ngettext("%(count)d hour ago", "%(count)d hours ago", count) % {"count": count}
+    if (count := elapsed // 60) > 0:
+        return texts.ngettext("%(count)d minute ago", "%(count)d minutes ago", count) % {"count": count}
+    return texts.gettext("just now")
 
 
-def stamp(then: float) -> str:
+def stamp(texts: Texts, then: float) -> str:
     """Write a point in time for people: `22 Nov 2026, 15:19 UTC`."""
     moment = datetime.fromtimestamp(then, UTC)
-    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M} UTC"
+    return texts.gettext("%(day)d %(month)s %(year)d, %(time)s UTC") % {
+        "day": moment.day,
+        "month": texts.gettext(_MONTHS[moment.month - 1]),
+        "year": moment.year,
+        "time": f"{moment:%H:%M}",
+    }
 
 
 def iso(then: float) -> str:
@@ -31,11 +52,12 @@ def iso(then: float) -> str:
     return datetime.fromtimestamp(int(then), UTC).isoformat().replace("+00:00", "Z")
 
 
-def wait(seconds: int) -> str:
+def wait(texts: Texts, seconds: int) -> str:
     """Say a waiting time as a person would, never shorter than it is."""
-    if seconds == 1:
-        return "a second"
-    if seconds < 90:  # noqa: PLR2004 - up to here seconds read better than minutes
-        return f"{seconds} seconds"
+    if seconds < _LONGEST_IN_SECONDS:
+        return texts.ngettext("a second", "%(count)d seconds", seconds) % {"count": seconds}
     minutes = -(-seconds // 60)
-    return f"{minutes} minutes" if minutes < 90 else f"{-(-minutes // 60)} hours"  # noqa: PLR2004 - likewise
+    if minutes < _LONGEST_IN_MINUTES:
+        return texts.ngettext("a minute", "%(count)d minutes", minutes) % {"count": minutes}
+    hours = -(-minutes // 60)
+    return texts.ngettext("an hour", "%(count)d hours", hours) % {"count": hours}

@@ -14,6 +14,7 @@ from gateway.pages import circles
 from gateway.pages.accounts import Refusal, SignedIn
 from gateway.pages.kept import KEPT_PAGE, forget_kept
 from gateway.pages.return_to import START_PAGE, safe_return
+from gateway.pages.texts import marked
 from gateway.pages.visit import Problem, Visit, problem_of
 
 SIGN_IN_PAGE = "/.gateway/login"
@@ -115,9 +116,12 @@ def _notice(reason: str, problem: Problem | None) -> tuple[str, str] | None:
     if problem is not None:
         return None
     if reason == _SIGNED_OUT:
-        return ("You are signed out", "Your session on this device has ended.")
+        return (marked("You are signed out"), marked("Your session on this device has ended."))
     if reason == Reason.SESSION_EXPIRED:  # whoever comes here with a dead cookie: nobody remembers how it died
-        return (ANSWERS[Reason.SESSION_EXPIRED].title, "It timed out, or it was ended elsewhere. Please sign in again.")
+        return (
+            ANSWERS[Reason.SESSION_EXPIRED].title,
+            marked("It timed out, or it was ended elsewhere. Please sign in again."),
+        )
     if reason in _EXPLAINED:
         answer = ANSWERS[Reason(reason)]
         return (answer.title, answer.sentence)
@@ -135,7 +139,9 @@ async def sign_in(visit: Visit, form: dict[str, str]) -> web.Response:
         problem = Problem(
             reason=Reason.CREDENTIALS_REFUSED,
             title=answer.title,
-            sentence="Please enter your user name and your password." if not name or not password else answer.sentence,
+            sentence=marked("Please enter your user name and your password.")
+            if not name or not password
+            else answer.sentence,
             fields=("username", "password"),
         )
         return await show_sign_in(visit, problem, name[:_MAX_NAME_CHARACTERS])
@@ -191,7 +197,7 @@ def empty_code() -> Problem:
     return Problem(
         reason=Reason.CODE_REFUSED,
         title=ANSWERS[Reason.CODE_REFUSED].title,
-        sentence="Please enter the code.",
+        sentence=marked("Please enter the code."),
         fields=("code",),
     )
 

@@ -17,7 +17,7 @@ from gateway.pages.accounts import Accounts, ClientMaker, Happened, Refusal
 from gateway.pages.errors import ERROR_PAGE_CSP, error_page
 from gateway.pages.flow import FLOW_LIFETIME_S, Flow, FlowSeal
 from gateway.pages.look import SECURITY_HEADERS, Look, make_nonce, page_csp
-from gateway.pages.moment import wait
+from gateway.pages.texts import marked
 from gateway.session.token import MAX_COOKIE_BYTES
 
 if TYPE_CHECKING:
@@ -61,13 +61,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 def problem_of(refusal: Refusal, *fields: str) -> Problem:
     """Put a refusal into words; `fields` are the inputs to mark."""
     answer = ANSWERS[refusal.reason]
-    sentence = refusal.problem or answer.sentence
-    if refusal.retry_after_s > 0:
-        sentence += f" Try again in {wait(refusal.retry_after_s)}."
     return Problem(
         reason=refusal.reason,
         title=answer.title,
-        sentence=sentence,
+        sentence=refusal.problem or answer.sentence,
         fields=fields,
         retry_after_s=refusal.retry_after_s,
     )
@@ -77,7 +74,7 @@ def form_expired() -> Problem:
     """Say that the form is too old, or was never ours."""
     answer = ANSWERS[Reason.FORM_EXPIRED]
     return Problem(
-        reason=Reason.FORM_EXPIRED, title=answer.title, sentence="Nothing was changed. Please send it again."
+        reason=Reason.FORM_EXPIRED, title=answer.title, sentence=marked("Nothing was changed. Please send it again.")
     )
 
 
@@ -160,8 +157,10 @@ class Visit:
         self.flow = msgspec.structs.replace(self.flow, issued=self.now)
         self.flow_changed = True
         nonce = make_nonce(self.desk.random(18))
+        language = self.desk.look.language_for(self.request.headers.get("Accept-Language", ""))
         body = self.desk.look.render(
             template,
+            language,
             nonce=nonce,
             host=self.envelope.host,
             errors=problem,
@@ -171,6 +170,7 @@ class Visit:
         )
         response = web.Response(body=body, status=status if problem is None else ANSWERS[problem.reason].status)
         response.headers["Content-Type"] = "text/html; charset=utf-8"
+        response.headers["Content-Language"] = language
         response.headers["Content-Security-Policy"] = page_csp(nonce)
         if problem is not None and problem.retry_after_s > 0:
             response.headers["Retry-After"] = str(problem.retry_after_s)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.pages.moment import ago, iso, stamp, wait
+from gateway.pages.texts import Texts
 
 THEN = 1_795_360_740.0  # 2026-11-22T15:19:00Z
 
@@ -22,11 +23,11 @@ THEN = 1_795_360_740.0  # 2026-11-22T15:19:00Z
     ],
 )
 def test_elapsed_time_is_said_in_its_largest_unit(elapsed: float, words: str) -> None:
-    assert ago(THEN, THEN + elapsed) == words
+    assert ago(Texts(), THEN, THEN + elapsed) == words
 
 
 def test_a_moment_is_written_for_people_and_for_machines() -> None:
-    assert stamp(THEN) == "22 Nov 2026, 15:19 UTC"
+    assert stamp(Texts(), THEN) == "22 Nov 2026, 15:19 UTC"
     assert iso(THEN + 0.9) == "2026-11-22T15:19:00Z"
 
 
@@ -34,4 +35,4 @@ def test_a_moment_is_written_for_people_and_for_machines() -> None:
     ("seconds", "words"), [(1, "a second"), (2, "2 seconds"), (89, "89 seconds"), (90, "2 minutes"), (5400, "2 hours")]
 )
 def test_a_waiting_time_is_never_said_too_short(seconds: int, words: str) -> None:
-    assert wait(seconds) == words
+    assert wait(Texts(), seconds) == words
