@@ -65,6 +65,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """Whose certificates the mail server may show, PEM."""
     logo: bytes | None = None
     """For the gateway's own pages, SVG."""
+    catalogues: dict[str, bytes] = {}
+    """Language tag -> the operator's compiled gettext catalogue."""
     keyring: bytes | None = None
     audit_keys: bytes | None = None
     digest: str
@@ -95,6 +97,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     keyring=None,
                     secrets={},
                     mail_authority=None,
+                    catalogues={},
                     logo=None,
                     certificates={},
                     client_authorities={},
@@ -155,6 +158,7 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     logo = None
     if settings.branding.logo:
         logo = _read(settings.branding.logo, display_name(settings.branding.logo, base), errors)
+    catalogues = _read_catalogues(settings.texts.catalogues, base, errors) if settings.texts.catalogues else {}
     secrets = {}
     for place, secret in secret_files(settings):
         shown = display_name(secret.file, base)
@@ -184,12 +188,29 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         secrets=secrets,
         mail_authority=mail_authority,
         logo=logo,
+        catalogues=catalogues,
         keyring=keyring,
         audit_keys=audit_keys,
         digest="",
     )
     digest = hashlib.sha256(msgspec.msgpack.encode(bundle, order="sorted")).hexdigest()
     return msgspec.structs.replace(bundle, digest=digest), errors
+
+
+def _read_catalogues(directory: Path, base: Path, errors: list[str]) -> dict[str, bytes]:
+    """Read each *.mo of a directory by its language."""
+    found: dict[str, bytes] = {}
+    try:
+        entries = sorted(directory.iterdir())
+    except OSError as error:
+        errors.append(f"{display_name(directory, base)}: {_sentence(error)}")
+        return found
+    for entry in entries:
+        if entry.suffix == ".mo" and (content := _read(entry, display_name(entry, base), errors)) is not None:
+            found[entry.stem] = content
+    if not found and not errors:
+        errors.append(f"{display_name(directory, base)}: holds no catalogue (*.mo); compile one with msgfmt")
+    return found
 
 
 def read_certificates(tls: TLS, base: Path, errors: list[str]) -> tuple[CertificateBytes, ...]:

@@ -29,7 +29,7 @@ from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
 from gateway.server.sections.sessions import SessionRules
 from gateway.server.settings import Settings
-from gateway.server.validate import validate
+from gateway.server.validate import Validated, validate
 from gateway.session.life import Lifetimes
 from gateway.store.accounts import AccountOptions, Accounts, Client
 from gateway.store.breach_online import OnlineBreachedPasswords
@@ -75,7 +75,7 @@ class PagesProcess:
         self._hashing = hashing_executor()
         self._storing = store_executor()
         self._hasher = Hasher()
-        self._look: tuple[Branding, Look] | None = None
+        self._look: tuple[tuple[Branding, str, dict[str, bytes]], Look] | None = None
         self._site: _Site | None = None
         self._prepared: _Site | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,10 +137,11 @@ class PagesProcess:
         if validated.keyring is None:
             raise ConfigurationError(("pages: the keyring is missing",))
         store = SQLiteStore(Path(self._boot.state_dir), validated.keyring)
-        application = self._application(validated.settings, bundle.logo or b"", validated.keyring, store)
+        application = self._application(validated, validated.keyring, store)
         return _Site(store, make_runner(application))
 
-    def _application(self, settings: Settings, logo: bytes, keyring: Keyring, store: SQLiteStore) -> web.Application:
+    def _application(self, validated: Validated, keyring: Keyring, store: SQLiteStore) -> web.Application:
+        settings = validated.settings
         accounts = Accounts(
             store,
             options=account_options(settings),
@@ -158,17 +159,19 @@ class PagesProcess:
                 client=Client,
                 flow_key=keyring.derive("flow"),
                 registry=self._registry,
-                look=self._look_of(settings.branding.values(logo)),
+                look=self._look_of(validated),
                 place=open_places(settings.geo.database).name if settings.geo.database else None,
                 recovery_codes="recovery" in settings.mfa.methods,
                 min_password_characters=settings.passwords.min_length,
             )
         )
 
-    def _look_of(self, branding: Branding) -> Look:
+    def _look_of(self, validated: Validated) -> Look:
         """Compile the templates, unless they look as before."""
-        if self._look is None or self._look[0] != branding:
-            self._look = (branding, Look(branding))
+        settings, catalogues = validated.settings, validated.bundle.catalogues
+        branding, language = settings.branding.values(validated.bundle.logo or b""), settings.texts.language
+        if self._look is None or self._look[0] != (branding, language, catalogues):
+            self._look = (branding, language, catalogues), Look(branding, validated.texts, language)
         return self._look[1]
 
     def _server(self) -> web.Server | None:

@@ -66,6 +66,7 @@ from gateway.server.sections.mfa import MFA
 from gateway.server.sections.passwords import Passwords
 from gateway.server.sections.section import Section, not_yet
 from gateway.server.sections.sessions import SessionRules, TenantSessions
+from gateway.server.sections.texts import TextRules
 from gateway.server.unbuilt import Place, find_unbuilt
 
 LOGIN_LIMIT: Final = "login"
@@ -630,6 +631,7 @@ class Settings(Section):
     shutdown: Shutdown = Shutdown()
     upgrade: Upgrade = Upgrade()
     branding: Branding = Branding()
+    texts: TextRules = TextRules()
     geo: Geo = Geo()
     logging: Logging = Logging()
 
@@ -664,8 +666,7 @@ class Settings(Section):
 
     def session_rules(self, tenant: str) -> SessionRules:
         """Merge what a tenant says about sessions over the general rules; an unknown tenant changes nothing."""
-        own = self.tenants[tenant].sessions if tenant in self.tenants else TenantSessions()
-        return self.sessions.model_copy(update=own.model_dump(exclude_none=True))
+        return self.tenants[tenant].sessions.over(self.sessions) if tenant in self.tenants else self.sessions
 
     def warnings(self) -> list[str]:
         """Say, for each switch that weakens the gateway, which one it is and what it opens."""
@@ -783,6 +784,7 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
 def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     """Find what is right in each place and wrong together."""
     yield from _tenant_conflicts(settings)
+    yield from _session_conflicts(settings)
     yield from _unknown_tenants_of_certificates(settings)
     yield from _address_conflicts(settings)
     kinds = {listener.kind for listener in settings.listen}
@@ -816,6 +818,25 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     login = settings.limits.get(LOGIN_LIMIT)
     if login and login.per != "ip":
         yield ("limits", LOGIN_LIMIT, "per"), "attempts to sign in are counted per ip: nobody is signed in yet"
+
+
+def _session_conflicts(settings: Settings) -> Iterator[tuple[Place, str]]:
+    """Find what rules of sessions ask for that nothing else in the file provides."""
+    asks = any(listener.asks_clients for listener in settings.listen)
+    places: list[tuple[Place, SessionRules | TenantSessions]] = [(("sessions",), settings.sessions)]
+    places += [(("tenants", name, "sessions"), tenant.sessions) for name, tenant in settings.tenants.items()]
+    if not any(rules.concurrent or any(role.concurrent for role in rules.roles.values()) for _, rules in places):
+        for place, rules in places:
+            if "when_full" in rules.model_fields_set:
+                yield (*place, "when_full"), "has no effect without concurrent"
+    for place, rules in places:
+        bindings = [((*place, "bind"), rules.bind)]
+        bindings += [((*place, "roles", name, "bind"), role.bind) for name, role in rules.roles.items()]
+        for where, binding in bindings:
+            if binding is not None and binding.network.country and not settings.geo.database:
+                yield (*where, "network"), "needs geo.database, which tells in which country an address is"
+            if binding is not None and binding.certificate and not asks:
+                yield (*where, "certificate"), "no listener has client_certificates, so nobody could show one"
 
 
 def _unknown_tenants_of_certificates(settings: Settings) -> Iterator[tuple[Place, str]]:

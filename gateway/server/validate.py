@@ -15,12 +15,14 @@ from gateway.document.source import DocumentError, did_you_mean, load
 from gateway.edge.tls import ListenerTLS
 from gateway.exchange.errors import ConfigurationError, KeyringError
 from gateway.ledger.keys import AuditKeys
+from gateway.pages.texts import Texts, load_texts
 from gateway.policy import PolicyTable, compile_policy
 from gateway.policy.cases import load_cases, run_cases
 from gateway.policy.roles import Roles
 from gateway.server import upstream as upstreams
 from gateway.server.bundle import Bundle, read_bundle
 from gateway.server.fields import parse_host, parse_origin
+from gateway.server.session_rules import unknown_roles
 from gateway.server.settings import Settings, load_settings
 from gateway.server.tls import Certificate, build_tls, certificate_warnings
 from gateway.store.keyring import Keyring
@@ -40,6 +42,8 @@ class Validated(msgspec.Struct, frozen=True, kw_only=True):
     crl_ends: dict[str, float]
     """Address of a listener -> when the first of its revocation lists ends, unix seconds."""
     warnings: tuple[str, ...]
+    texts: dict[str, Texts]
+    """What our pages say, by language."""
 
 
 def validate(bundle: Bundle, *, now: float) -> Validated:
@@ -66,6 +70,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             warnings += [f"{found.path}:{found.line}:{found.column}: {found.message}" for found in findings]
             errors += _failed_cases(bundle, settings, table, now)
             errors += _certificate_errors(settings, table)
+            errors += unknown_roles(settings, table)
         except DocumentError as error:
             errors += error.diagnostics
     if bundle.logo is not None:
@@ -74,6 +79,15 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
         except ValueError as error:
             key, _, sentence = str(error).partition(" ")
             errors.append(f"branding.{key}: {sentence}")
+    texts: dict[str, Texts] = {}
+    try:
+        texts = load_texts(bundle.catalogues)
+        narrowed = settings.texts.catalogues is not None and not bundle.catalogues
+        if settings.texts.language not in texts and not narrowed:
+            offered = ", ".join(sorted(texts))
+            errors.append(f"texts.language: there is no catalogue for {settings.texts.language}; there are {offered}")
+    except ValueError as error:
+        errors.append(f"texts.catalogues: {error}")
     keyring = audit_keys = None
     if bundle.keyring is not None:
         try:
@@ -124,6 +138,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
         certificates=tuple(certificates),
         crl_ends=crl_ends,
         warnings=tuple(warnings),
+        texts=texts,
     )
 
 
