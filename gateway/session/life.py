@@ -7,7 +7,7 @@ factor makes it whole and restarts the absolute clock. Tokens and rows are not i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -26,7 +26,9 @@ class Lifetimes(msgspec.Struct, frozen=True, kw_only=True):
     absolute_s: float = 8 * 3600.0
     """ASVS 7.3.2; SP 800-63B-4 §2.2.3 allows 24 hours at AAL2."""
     concurrent: int | None = 5
-    """At one more the oldest ends (ASVS 7.1.2); None = no limit."""
+    """How many a person may have (ASVS 7.1.2); None = no limit."""
+    when_full: Literal["oldest_out", "refuse"] = "oldest_out"
+    """At one more the oldest ends, or the new one waits until the person has ended another."""
 
 
 def start(
@@ -44,8 +46,22 @@ def start(
     client_ip: str,
     user_agent: str,
     now: float,
+    amr: Iterable[str] = ("pwd",),
+    auth_time: float | None = None,
+    mfa_time: float = 0.0,
+    provider: str = "local",
+    provider_session: str = "",
+    acr: str = "",
+    device: str = "",
+    network: str = "",
+    certificate: str = "",
+    country: str = "",
 ) -> Session:
-    """Begin a session after a password: `amr` is `pwd`; what it owes bounds its life."""
+    """Begin a session after the first proof, methods `amr`; what it owes bounds its life.
+
+    `auth_time` is when a provider saw the person, never after `now`; absent = now. The absolute end counts from
+    `now`: a provider that saw them long ago is asked again, or is not, by its own rules.
+    """
     return Session(
         handle=handle,
         user_id=user_id,
@@ -53,9 +69,10 @@ def start(
         tenant=tenant,
         roles=tuple(roles),
         email=email,
-        amr=("pwd",),
+        amr=tuple(amr),
         owes=owes,
-        auth_time=now,
+        auth_time=now if auth_time is None else min(auth_time, now),
+        mfa_time=mfa_time,
         created=now,
         expires=now + (lifetimes.absolute_s if owes is Owed.NOTHING else min(PENDING_S, lifetimes.absolute_s)),
         idle_s=lifetimes.idle_s,
@@ -63,19 +80,38 @@ def start(
         secure=secure,
         client_ip=client_ip,
         user_agent=user_agent[:MAX_USER_AGENT],
+        provider=provider,
+        provider_session=provider_session,
+        acr=acr,
+        device=device,
+        network=network,
+        certificate=certificate,
+        country=country,
     )
 
 
 def elevate(session: Session, *, method: str, lifetimes: Lifetimes, now: float) -> Session:
     """Return the session after a second factor: it owes nothing.
 
-    The absolute end counts from the password (`auth_time`), so a step-up never lengthens a session.
+    The absolute end counts from the beginning, and a session that was whole keeps the end it has or gets an
+    earlier one: neither a step-up nor rules that became milder lengthen a session.
     `method` is an RFC 8176 name; `mfa` is added beside it.
     """
     amr = session.amr + tuple(name for name in (method, "mfa") if name not in session.amr)
     return msgspec.structs.replace(
-        session, amr=amr, owes=Owed.NOTHING, mfa_time=now, expires=session.auth_time + lifetimes.absolute_s
+        session, amr=amr, owes=Owed.NOTHING, mfa_time=now, expires=whole_end(session, lifetimes)
     )
+
+
+def whole_end(session: Session, lifetimes: Lifetimes) -> float:
+    """Say when a session ends at the latest once it owes nothing: never later than it ends now, if it owes nothing now."""
+    end = session.created + lifetimes.absolute_s
+    return min(end, session.expires) if session.owes is Owed.NOTHING else end
+
+
+def left(session: Session, *, seen: float, now: float) -> tuple[float, float]:
+    """Return the seconds until the idle end and until the absolute end, neither below 0."""
+    return max(0.0, seen + session.idle_s - now), max(0.0, session.expires - now)
 
 
 def is_bound_to(session: Session, *, host: str, secure: bool) -> bool:

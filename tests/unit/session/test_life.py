@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.exchange.session import Owed, Session
-from gateway.session.life import PENDING_S, Lifetimes, elevate, is_bound_to, start, surplus
+from gateway.session.life import PENDING_S, Lifetimes, elevate, is_bound_to, left, start, surplus
 
 LIVES = Lifetimes(idle_s=900, absolute_s=8 * 3600)
 
@@ -82,3 +82,30 @@ def test_the_oldest_sessions_are_surplus() -> None:
     assert surplus(ages, 0) == ["c", "b", "a"]
     assert surplus(ages, 3) == []
     assert surplus(ages, None) == []
+
+
+def test_milder_rules_do_not_lengthen_a_session_that_is_whole() -> None:
+    whole = elevate(begin(), method="otp", lifetimes=LIVES, now=1100)
+    milder = elevate(whole, method="otp", lifetimes=Lifetimes(absolute_s=90 * 3600), now=1200)
+    assert milder.expires == whole.expires
+
+
+def test_stricter_rules_shorten_a_session_at_its_next_step_up() -> None:
+    whole = elevate(begin(), method="otp", lifetimes=LIVES, now=1100)
+    assert elevate(whole, method="otp", lifetimes=Lifetimes(absolute_s=600), now=1200).expires == 1600
+
+
+def test_a_clock_that_steps_back_lengthens_nothing_and_no_time_left_is_negative() -> None:
+    session = begin(Owed.NOTHING, now=1000)
+    assert elevate(session, method="otp", lifetimes=LIVES, now=10).expires == session.expires
+    assert left(session, seen=1000, now=1100) == (800, 8 * 3600 - 100)
+    assert left(session, seen=1000, now=99_999) == (0, 0)
+
+
+def test_a_provider_that_saw_the_person_in_the_future_saw_them_now() -> None:
+    session = start(
+        handle="s_1", user_id="u_1", user="alice", tenant="acme", roles=[], email="", owes=Owed.NOTHING, lifetimes=LIVES, host="h",
+        secure=True, client_ip="", user_agent="", now=1000.0, amr=("pwd", "mfa"), auth_time=9e9, provider="okta", acr="aal2",
+    )  # fmt: skip
+    assert (session.auth_time, session.amr, session.provider, session.acr) == (1000.0, ("pwd", "mfa"), "okta", "aal2")
+    assert session.expires == 1000 + 8 * 3600
