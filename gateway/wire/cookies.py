@@ -13,6 +13,11 @@ _OWN_FOLDED: Final = frozenset(name.lower() for name in OWN_COOKIES)
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 
 
+def is_own_name(name: bytes) -> bool:
+    """Tell whether a cookie of that name would be the gateway's own, however it is capitalised."""
+    return name.lower() in _OWN_FOLDED
+
+
 class Cookies(NamedTuple):
     """A client's Cookie fields, split between us and the portal."""
 
