@@ -8,21 +8,26 @@ no value, and decides nothing about people or sessions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from types import MappingProxyType
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
 Result = TypeVar("Result")
+NO_TOKENS: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of row."""
+    """One kind of row. All of them stand in `tables.TABLES`."""
 
     name: str
     indexes: tuple[str, ...] = ()
     """Names of the look-up tokens by which rows are found, beside their id."""
     durable: bool = True
-    """False: what a power cut may undo without harm (counts of attempts, secrets nobody has proven yet)."""
+    """False: what a power cut may undo without harm (counts of attempts, secrets nobody has proven yet).
+    A transaction that is not durable must not write a table that is."""
+    cached: bool = False
+    """Other processes keep copies of its rows: a backend that lets them makes each copy void before a change is true."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +39,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Sealed, except where the table holds nothing but numbers."""
     key: int = 0
     """Version of the key that sealed it; 0 = not sealed."""
-    tokens: Mapping[str, bytes] = {}
+    tokens: Mapping[str, bytes] = NO_TOKENS
     """Look-up token by index; an index that is left out does not find this row."""
     expires: float | None = None
     """Unix seconds after which the row is as good as gone; None = it stays."""
@@ -49,6 +54,10 @@ class Transaction(Protocol):
 
     def find(self, table: Table, index: str, token: bytes) -> list[Row]:
         """Return the rows with that look-up token, in no certain order."""
+        ...
+
+    def count(self, table: Table, index: str, token: bytes) -> int:
+        """Count the rows with that look-up token, without reading them."""
         ...
 
     def put(self, table: Table, row: Row) -> None:
@@ -89,8 +98,31 @@ class Rows(Protocol):
         """
         ...
 
-    def sweep(self, table: Table, now: float) -> int:
-        """Remove what has expired; returns how many rows. A place that forgets by itself returns 0."""
+
+class Backend(Rows, Protocol):
+    """What a place does beside: clearing, and the upkeep of a whole table."""
+
+    def clear(self, table: Table, index: str = "", token: bytes = b"") -> int:
+        """Remove every row with that look-up token, or all of the table; returns how many.
+
+        It ends when none is left, rows that came meanwhile included; it is not one transaction everywhere.
+        """
+        ...
+
+    def sweep(self, table: Table, now: float) -> list[bytes]:
+        """Remove the rows whose time is over; returns their ids."""
+        ...
+
+    def outdated(self, table: Table, newest: int, limit: int) -> list[Row]:
+        """Return some rows that are sealed under an older key than `newest`."""
+        ...
+
+    def keys(self, table: Table) -> dict[int, int]:
+        """Count the rows under each key version."""
+        ...
+
+    def heal(self) -> int:
+        """Put right what a killed process left half done beside the rows; returns how much that was."""
         ...
 
     def close(self) -> None:

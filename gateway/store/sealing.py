@@ -18,7 +18,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.exchange.errors import StoreUnavailableError
+from gateway.exchange.errors import KeyringError, StoreUnavailableError
 from gateway.store.keyring import Keyring
 
 _HEAD: Final = struct.Struct(">BI")
@@ -42,6 +42,17 @@ class Sealer:
         self._random = random
         self._ciphers: dict[int, AESGCM] = {}
         self._lookup_key = keyring.lookup_key
+
+    def adopt(self, keyring: Keyring) -> None:
+        """Use another version of the same keyring from now on, after a reload.
+
+        Raises:
+            KeyringError: it is not the keyring this state was written under; nothing changed.
+
+        """
+        if not hmac.compare_digest(keyring.lookup_key, self._lookup_key):
+            raise KeyringError("keyring: is another one than the gateway runs with; restart it to use another state")
+        self._keyring, self._ciphers = keyring, {}
 
     def version(self, now: float) -> int:
         """Return the key version that seals at `now`."""
