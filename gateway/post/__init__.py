@@ -1,1 +1,1 @@
-"""Ring 3: mail to people: rendering, queueing, SMTP. Decides nothing about who is told of what."""
+"""Mail to people about their own account: written, queued, and handed to the operator's mail server."""

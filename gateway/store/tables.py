@@ -23,5 +23,9 @@ RECOVERY: Final = Table(name="recovery")
 ENROLMENTS: Final = Table(name="enrolments", indexes=("user",), durable=False)
 ATTEMPTS: Final = Table(name="attempts", durable=False)
 FORMS: Final = Table(name="forms", indexes=("person", "room"), durable=False)
+OUTBOX: Final = Table(name="outbox", indexes=("box",))
+"""Letters that wait to be sent."""
+MAILED: Final = Table(name="mailed", durable=False)
+"""Codes that were mailed, by the browser that asked."""
 
-TABLES: Final = (MARKS, USERS, SESSIONS, SEEN, OWNERS, FACTORS, RECOVERY, ENROLMENTS, ATTEMPTS, FORMS)
+TABLES: Final = (MARKS, USERS, SESSIONS, SEEN, OWNERS, FACTORS, RECOVERY, ENROLMENTS, ATTEMPTS, FORMS, OUTBOX, MAILED)

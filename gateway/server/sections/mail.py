@@ -7,16 +7,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainValidator, StrictStr, model_validator
 
+from gateway.authn.address import is_address
 from gateway.server.fields import Location, Period, parse_host
 from gateway.server.sections.secret import SecretFile
 from gateway.server.sections.section import Section
 
-# A mailbox that every server takes: RFC 5321 section 4.1.2 without quoted local parts and address literals.
-ADDRESS = re.compile(
-    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+){0,31}@(?P<domain>[A-Za-z0-9.-]{1,253})"
-)
-LONGEST_ADDRESS = 254  # RFC 5321 section 4.5.3.1.3, less the brackets
-_LONGEST_LOCAL_PART = 64  # RFC 5321 section 4.5.3.1.1
 _NAMED = re.compile(r"(?P<name>[^<>\"\r\n]{0,120}?)\s*<(?P<address>[^<>\s]+)>")
 _PORTS = {"starttls": 587, "tls": 465, "unsafe_plaintext": 25}
 
@@ -30,18 +25,6 @@ def parse_mailbox(value: Any) -> tuple[str, str]:
     if not is_address(address):
         raise ValueError(f"{address!r} is not an e-mail address")
     return name, address
-
-
-def is_address(text: str) -> bool:
-    """Tell whether text is one plain e-mail address: exactly one `@`, a host behind it, nothing that a header could mean otherwise."""
-    found = ADDRESS.fullmatch(text)
-    if found is None or len(text) > LONGEST_ADDRESS or text.index("@") > _LONGEST_LOCAL_PART:
-        return False
-    try:
-        parse_host(found["domain"].lower())
-    except ValueError:
-        return False
-    return True
 
 
 Mailbox = Annotated[tuple[str, str], PlainValidator(parse_mailbox)]

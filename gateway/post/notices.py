@@ -1,0 +1,110 @@
+"""Tells people what happened to their account: the gateway's `Notices`.
+
+A notice is a letter in the queue. Nothing that goes wrong here reaches whoever did the thing: it is logged and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+import structlog
+
+from gateway.authn.address import is_address
+from gateway.exchange.errors import GatewayError
+from gateway.exchange.letter import Letter, Matter
+from gateway.exchange.notice import NOWHERE, Circumstances, Notice
+from gateway.post.postman import MailMetrics, Threads
+
+ID_BYTES: Final = 16
+_log = structlog.get_logger("gateway.post")
+
+
+class Person(Protocol):
+    """Who is told."""
+
+    @property
+    def id(self) -> str:
+        """Opaque."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Canonical."""
+        ...
+
+    @property
+    def tenant(self) -> str:
+        """Whose brand the letter shows."""
+        ...
+
+    @property
+    def email(self) -> str:
+        """Empty = the person cannot be told."""
+        ...
+
+
+class MailedNotices:
+    """`Notices` by mail."""
+
+    def __init__(
+        self,
+        *,
+        person: Callable[[str], Person | None],
+        put: Callable[[Letter, float], bool],
+        host: Callable[[str], str],
+        threads: Threads,
+        metrics: MailMetrics,
+        keep_s: float,
+        clock: Callable[[], float],
+        random: Callable[[int], bytes],
+    ) -> None:
+        """`person` finds an account by its id and `put` queues a letter, both in a thread; `host` is the host of a tenant."""
+        self._person = person
+        self._put = put
+        self._host = host
+        self._threads = threads
+        self._metrics = metrics
+        self._keep_s = keep_s
+        self._clock = clock
+        self._random = random
+
+    async def notify(self, user_id: str, notice: Notice, *, circumstances: Circumstances = NOWHERE) -> None:
+        """Queue a notice to the owner of an account; an account without a plain address is not told."""
+        try:
+            await self._threads(partial(self._queue, user_id, notice, circumstances))
+        except GatewayError as error:
+            self._metrics.failed.inc(("queue_unavailable",))
+            _log.error("mail.not_queued", notice=str(notice), user_id=user_id, error=str(error))
+
+    def _queue(self, user_id: str, notice: Notice, circumstances: Circumstances) -> None:
+        now = self._clock()
+        person = self._person(user_id)
+        if person is None or not is_address(person.email):
+            return
+        letter = Letter(
+            id=self._random(ID_BYTES).hex(),
+            matter=Matter.NOTICE,
+            notice=notice,
+            to=person.email,
+            user=person.name,
+            user_id=person.id,
+            tenant=person.tenant,
+            host=self._host(person.tenant),
+            circumstances=circumstances,
+            created=now,
+            expires=now + self._keep_s,
+        )
+        if self._put(letter, now):
+            self._metrics.queued.inc((letter.matter,))
+            return
+        self._metrics.failed.inc(("queue_full",))
+        _log.error("mail.not_queued", notice=str(notice), user_id=user_id, error="the queue is full; see mail.queue")
+
+
+class NoNotices:
+    """`Notices` where there is no `mail`, or `mail.notices` is false."""
+
+    async def notify(self, user_id: str, notice: Notice, *, circumstances: Circumstances = NOWHERE) -> None:
+        """Tell nobody."""
