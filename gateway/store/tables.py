@@ -27,5 +27,27 @@ OUTBOX: Final = Table(name="outbox", indexes=("box",))
 """Letters that wait to be sent."""
 MAILED: Final = Table(name="mailed", durable=False)
 """Codes that were mailed, by the browser that asked."""
+PASSKEYS: Final = Table(name="passkeys", indexes=("user",))
+"""By a digest of what the authenticator calls it, so that no two people have the same."""
+CHALLENGES: Final = Table(name="challenges", durable=False)
+"""Those that were answered, until they would be refused by their age."""
+DEVICES: Final = Table(name="devices", indexes=("user",))
+"""Browsers that people signed in with before."""
 
-TABLES: Final = (MARKS, USERS, SESSIONS, SEEN, OWNERS, FACTORS, RECOVERY, ENROLMENTS, ATTEMPTS, FORMS, OUTBOX, MAILED)
+TABLES: Final = (
+    MARKS,
+    USERS,
+    SESSIONS,
+    SEEN,
+    OWNERS,
+    FACTORS,
+    RECOVERY,
+    ENROLMENTS,
+    ATTEMPTS,
+    FORMS,
+    OUTBOX,
+    MAILED,
+    PASSKEYS,
+    CHALLENGES,
+    DEVICES,
+)
