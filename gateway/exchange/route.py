@@ -78,6 +78,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     allow_suffix: bool = False
     """`/admin.json` here is a resource of its own, although `/admin` is a narrower route."""
     allow_service_worker: bool = False
+    activity: bool = True
+    """False: a page asks for it by itself, so that using it does not keep a session alive."""
     client_certificate: Literal["", "optional", "required"] = ""
     """Whether the certificate of the client's connection counts here: as who it stands for, or at all."""
     max_body_bytes: int | None = None

@@ -35,7 +35,7 @@ MAX_BURST: Final = 1_000_000
 REQUIRED: Final = ("name", "match", "upstream")
 OPTIONAL: Final = (
     "public", "allow", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache",
-    "allow_encoded_slash", "allow_suffix", "allow_service_worker", "client_certificate", "max_body", "timeout", "path", "unsafe_without_mfa",
+    "activity", "allow_encoded_slash", "allow_suffix", "allow_service_worker", "client_certificate", "max_body", "timeout", "path", "unsafe_without_mfa",
 )  # fmt: skip
 
 
@@ -215,6 +215,10 @@ def _read_options(entries: dict[str, Place], name: str, template: Template | Non
     for key in ("allow_encoded_slash", "allow_suffix", "allow_service_worker"):
         if key in entries:
             options[key] = entries[key].flag() is True
+    if "activity" in entries:
+        options["activity"] = entries["activity"].flag() is not False
+        if "deny" in entries:
+            entries["activity"].key().fail("activity has no effect on a route that refuses everybody")
     if "max_body" in entries:
         options["max_body_bytes"] = _positive(entries["max_body"], entries["max_body"].quantity(size))
     if "timeout" in entries:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-OWN_COOKIES: Final = frozenset((b"__Host-gw", b"gw", b"__Host-gw-flow", b"gw-flow"))
+OWN_COOKIES: Final = frozenset((b"__Host-gw", b"gw", b"__Host-gw-flow", b"gw-flow", b"__Host-gw-device", b"gw-device"))
 _OWN_FOLDED: Final = frozenset(name.lower() for name in OWN_COOKIES)
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 
@@ -29,6 +29,10 @@ class Cookies(NamedTuple):
     """What the portal gets; empty = no field."""
     own: bytes
     """Our own cookies, for our own pages."""
+    secure_device: bytes | None = None
+    """Value of `__Host-gw-device`; None as above."""
+    plain_device: bytes | None = None
+    """Value of `gw-device`; None as above."""
 
 
 def split_cookies(value: bytes) -> Cookies:
@@ -50,7 +54,14 @@ def split_cookies(value: bytes) -> Cookies:
             own.append(stripped)
         elif name.lower() not in _OWN_FOLDED:
             portal.append(stripped)
-    return Cookies(tokens.get(b"__Host-gw"), tokens.get(b"gw"), b"; ".join(portal), b"; ".join(own))
+    return Cookies(
+        tokens.get(b"__Host-gw"),
+        tokens.get(b"gw"),
+        b"; ".join(portal),
+        b"; ".join(own),
+        tokens.get(b"__Host-gw-device"),
+        tokens.get(b"gw-device"),
+    )
 
 
 def harden_set_cookie(value: bytes, *, secure: bool) -> bytes | None:

@@ -34,6 +34,7 @@ _LENGTH: Final = re.compile(rb"[0-9]{1,18}").fullmatch
 _OTHER_CODINGS: Final = re.compile(
     rb"(?:(?!chunked|identity)[a-z-]{1,32}[\t ]*,[\t ]*){1,8}chunked", re.IGNORECASE
 ).fullmatch
+_EVENT_STREAM: Final = b"\naccept: text/event-stream"
 _WEBSOCKET_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
 
 REFUSED_METHODS: Final = frozenset((b"CONNECT", b"TRACE", b"TRACK"))
@@ -78,11 +79,15 @@ class Fields:
     authorization: bytes = b""
     secure_token: bytes | None = None
     plain_token: bytes | None = None
+    secure_device: bytes | None = None
+    plain_device: bytes | None = None
     own_cookies: bytes = b""
     user_agent: bytes = b""
     origin: bytes = b""
     navigates: bool = False
     """The answer will be shown to a person as a page."""
+    unattended: bool = False
+    """It opens a WebSocket or an event stream, which browsers open again by themselves."""
     service_worker: bool = False
     forwarded_for: tuple[bytes, ...] = ()
     forwarded_proto: bytes = b""
@@ -189,6 +194,7 @@ def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> 
     if cookies:
         split = split_cookies(b"; ".join(cookies))
         fields.secure_token, fields.plain_token, fields.own_cookies = split.secure_token, split.plain_token, split.own
+        fields.secure_device, fields.plain_device = split.secure_device, split.plain_device
         if split.portal and b"cookie" not in nominated:
             kept.append(b"cookie: %b\r\n" % split.portal)
     if b"authorization" in nominated:
@@ -201,6 +207,7 @@ def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> 
             kept.append(b"max-forwards: %d\r\n" % (fields.max_forwards - 1))
     fields.forward = b"".join(kept)
     fields.navigates = _navigates(ordinary, one)
+    fields.unattended = fields.websocket or _EVENT_STREAM in b"\n" + fields.forward
     return fields
 
 

@@ -29,6 +29,7 @@ def test_every_option_of_a_route_arrives(compiled: Callable[..., PolicyTable]) -
     cache: portal
     allow_encoded_slash: true
     allow_service_worker: true
+    activity: false
     client_certificate: required
     max_body: 25MiB
     timeout: {response: 2m}
@@ -52,6 +53,7 @@ def test_every_option_of_a_route_arrives(compiled: Callable[..., PolicyTable]) -
     )
     assert (route.max_body_bytes, route.response_timeout_s) == (25 << 20, 120.0)
     assert route.client_certificate == "required"
+    assert route.activity is False
     assert route.source == "policies/p.yaml:4:5"
 
 
@@ -115,6 +117,7 @@ def test_a_route_that_names_no_action_leaves_it_to_the_method(compiled: Callable
         ("cache: public", "7:12: 'public' is not one of no-store, portal"),
         ("allow_encoded_slash: yes", "7:26: expected true or false, found 'yes'"),
         ("allow_service_worker: 1", "7:27: expected true or false, found the number 1"),
+        ("activity: never", "7:15: expected true or false, found 'never'"),
         ("max_body: 25 MB", "7:15: '25 MB' is not a size; write a number and a unit, such as 64KiB, 25MiB or 1GiB"),
         ("max_body: 0", "7:15: must be more than 0"),
         ("timeout: 30s", "7:14: expected a mapping of keys to values, found '30s'"),

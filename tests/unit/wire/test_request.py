@@ -323,3 +323,19 @@ def test_what_passes_is_grammar_again_and_parses_to_itself(pairs: list[tuple[byt
     again = fields_of(b"Host: a\r\n" + once.forward)
     assert isinstance(again, Fields)
     assert again.forward == once.forward
+
+
+@pytest.mark.parametrize(
+    ("block", "unattended"),
+    [
+        (b"Accept: text/event-stream\r\n", True),
+        (b"ACCEPT:text/event-stream; q=1\r\n", True),
+        (b"X: y\r\nAccept: text/event-stream, */*\r\n", True),
+        (b"Accept: text/html, text/event-stream\r\n", False),
+        (b"X-Accept: text/event-stream\r\n", False),
+        (b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", True),
+        (b"Accept: */*\r\n", False),
+    ],
+)  # fmt: skip
+def test_a_stream_that_browsers_open_again_by_themselves_shows_nobody(block: bytes, *, unattended: bool) -> None:
+    assert parsed(block).unattended is unattended
