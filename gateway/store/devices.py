@@ -6,42 +6,37 @@ for it again for a while. The cookie's value changes at each use; who shows an o
 
 from __future__ import annotations
 
-import re
-from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import Final
 
 import msgspec
 
+from gateway.session.device import device_id
 from gateway.store.rows import Rows, Transaction
 from gateway.store.sealing import Sealer
 from gateway.store.shelf import Shelf
 from gateway.store.tables import DEVICES
 
-DEVICE_BYTES: Final = 32
-ID_BYTES: Final = 16
 KNOWN_S: Final = 180 * 86_400.0
 """A device is known for half a year after its last sign-in."""
 MAX_DEVICES: Final = 20
 """Of one person; the one unused for longest is forgotten first."""
 GRACE_S: Final = 30.0
 """The value before the last is good for so long: two tabs may sign in at once."""
-_PREFIX: Final = "gwd_"
-_TOKEN: Final = re.compile(r"gwd_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
 
 class KnownDevice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One browser of one person on one host. Times are unix seconds. A format on disk."""
 
-    id: str
-    """Stable name: `d_` and 32 hexadecimal digits (`Session.device`)."""
+    name: str
+    """What forms and the audit trail call it; stays when the cookie changes."""
     user_id: str
     host: str
-    token: bytes
-    """SHA-256 of the cookie's value."""
-    before: bytes = b""
-    """SHA-256 of the value before it."""
-    rotated: float = 0.0
+    cookie: str
+    """Id of the cookie's value (`session.device.device_id`, `Session.device`), from which the value cannot be found."""
+    before: str = ""
+    """Id of the value before it."""
+    rotated: float
     created: float
     seen: float
     remembered_until: float = 0.0
@@ -58,24 +53,10 @@ class KnownDevice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Marked(msgspec.Struct, frozen=True, kw_only=True):
-    """What the browser is given."""
+    """A sign-in that was noted."""
 
-    token: str
-    """For the cookie; shown this once."""
     device: KnownDevice
     is_new: bool
-
-
-def make_device_token(random: bytes) -> str:
-    """Return the value of the device cookie, from 32 random bytes."""
-    if len(random) != DEVICE_BYTES:
-        raise ValueError(f"a device's token is made of {DEVICE_BYTES} random bytes")
-    return _PREFIX + urlsafe_b64encode(random).decode("ascii").rstrip("=")
-
-
-def is_device_token(value: str) -> bool:
-    """Tell whether a cookie's value has the form of one; anything else needs no look into the store."""
-    return _TOKEN.fullmatch(value) is not None
 
 
 class Devices:
@@ -85,16 +66,14 @@ class Devices:
         self._rows = rows
         self._shelf = Shelf(DEVICES, KnownDevice, rows, sealer)
 
-    def find(self, token: str, *, user_id: str, host: str, now: float) -> KnownDevice | None:
+    def find(self, cookie: bytes, *, user_id: str, host: str, now: float) -> KnownDevice | None:
         """Return the device of a cookie value, if it is this person's and this host's."""
-        if not is_device_token(token):
-            return None
-        digest = _digest(token)
-        return _pick(self._shelf.find("user", self._token(user_id), now=now), digest, host, now)
+        shown = device_id(cookie)
+        return _pick(self._shelf.find("user", self._token(user_id), now=now), shown, host, now) if shown else None
 
-    def knows(self, token: str, *, user_id: str, host: str, now: float) -> bool:
+    def knows(self, cookie: bytes, *, user_id: str, host: str, now: float) -> bool:
         """Tell whether the person signed in with this browser before."""
-        return self.find(token, user_id=user_id, host=host, now=now) is not None
+        return self.find(cookie, user_id=user_id, host=host, now=now) is not None
 
     def of(self, user_id: str, *, now: float) -> list[KnownDevice]:
         """Return the devices of a person, the last used first."""
@@ -103,12 +82,12 @@ class Devices:
 
     def mark(
         self,
-        token: str,
+        cookie: bytes,
         *,
         user_id: str,
         host: str,
-        new_token: str,
-        new_id: str,
+        renewed: bytes,
+        name: str,
         user_agent: str = "",
         client_ip: str = "",
         country: str = "",
@@ -117,44 +96,43 @@ class Devices:
         """Note a sign-in of a person: the browser's device gets another value, a browser that is not known becomes one.
 
         Args:
-            token: the cookie's value, empty where there was none.
+            cookie: the cookie's value, empty where there was none.
             user_id: whose sign-in it is.
             host: of the page: a device is known on one host alone.
-            new_token: from `make_device_token`.
-            new_id: `d_` and 32 random hexadecimal digits, for a device that is new.
+            renewed: the value that the browser gets now (`session.device.make_device`).
+            name: for a device that is new: random, opaque.
             user_agent: as the browser calls itself.
             client_ip: where it is.
             country: where that is, if known.
             now: unix seconds.
 
         """
-        digest = _digest(token) if is_device_token(token) else b""
+        shown = device_id(cookie)
 
         def work(tx: Transaction) -> Marked:
             devices = self._shelf.find_in(tx, "user", self._token(user_id), now=now)
-            known = _pick(devices, digest, host, now) if digest else None
-            seen = {"seen": now, "user_agent": user_agent, "client_ip": client_ip, "country": country}
+            known = _pick(devices, shown, host, now) if shown else None
             if known is None:
                 for surplus in sorted(devices, key=lambda device: -device.seen)[MAX_DEVICES - 1 :]:
-                    self._shelf.delete_in(tx, _row(surplus.id))
+                    self._shelf.delete_in(tx, _row(surplus.name))
                 device = KnownDevice(
-                    id=new_id, user_id=user_id, host=host, token=_digest(new_token), created=now, rotated=now, **seen
+                    name=name, user_id=user_id, host=host, cookie=device_id(renewed), rotated=now, created=now, seen=now
                 )
             else:
-                # Rotated once however many tabs are at it: the newest value is the cookie's, the one before still counts.
                 device = msgspec.structs.replace(
-                    known, token=_digest(new_token), before=known.token, rotated=now, **seen
+                    known, cookie=device_id(renewed), before=known.cookie, rotated=now, seen=now
                 )
+            device = msgspec.structs.replace(device, user_agent=user_agent, client_ip=client_ip, country=country)
             self._put_in(tx, device, now)
-            return Marked(token=new_token, device=device, is_new=known is None)
+            return Marked(device=device, is_new=known is None)
 
         return self._rows.transact(work)
 
-    def remember(self, device_id: str, *, user_id: str, until: float, now: float) -> bool:
+    def remember(self, name: str, *, user_id: str, until: float, now: float) -> bool:
         """Ask this device for no second factor until then: one was proven on it just now. False when it is not known."""
 
         def work(tx: Transaction) -> bool:
-            known = self._shelf.get_in(tx, _row(device_id), now=now)
+            known = self._shelf.get_in(tx, _row(name), now=now)
             if known is None or known.user_id != user_id:
                 return False
             self._put_in(tx, msgspec.structs.replace(known, remembered_until=until, mfa_time=now), now)
@@ -162,19 +140,19 @@ class Devices:
 
         return self._rows.transact(work)
 
-    def forget(self, device_id: str, *, user_id: str, now: float) -> bool:
+    def forget(self, name: str, *, user_id: str, now: float) -> bool:
         """Forget one device of a person; False when it was not known."""
 
         def work(tx: Transaction) -> bool:
-            known = self._shelf.get_in(tx, _row(device_id), now=now)
-            return known is not None and known.user_id == user_id and self._shelf.delete_in(tx, _row(device_id))
+            known = self._shelf.get_in(tx, _row(name), now=now)
+            return known is not None and known.user_id == user_id and self._shelf.delete_in(tx, _row(name))
 
         return self._rows.transact(work)
 
     def forget_all_in(self, tx: Transaction, user_id: str, *, now: float) -> int:
         """Forget every device of a person: after a reset, and when the account is deleted."""
         known = self._shelf.find_in(tx, "user", self._token(user_id), now=now)
-        return sum(self._shelf.delete_in(tx, _row(device.id)) for device in known)
+        return sum(self._shelf.delete_in(tx, _row(device.name)) for device in known)
 
     def ask_again_in(self, tx: Transaction, user_id: str, *, now: float) -> int:
         """Remember no device of a person any more, though all stay known: password or factors changed."""
@@ -194,25 +172,21 @@ class Devices:
     def _put_in(self, tx: Transaction, device: KnownDevice, now: float) -> None:
         expires = max(device.seen + KNOWN_S, device.remembered_until)
         tokens = {"user": self._token(device.user_id)}
-        self._shelf.put_in(tx, _row(device.id), device, now=now, tokens=tokens, expires=expires)
+        self._shelf.put_in(tx, _row(device.name), device, now=now, tokens=tokens, expires=expires)
 
     def _token(self, user_id: str) -> bytes:
         return self._shelf.token("device", user_id)
 
 
-def _pick(devices: list[KnownDevice], digest: bytes, host: str, now: float) -> KnownDevice | None:
-    """Find the device that a cookie's digest belongs to: the value it has, or for a moment the one before."""
+def _pick(devices: list[KnownDevice], shown: str, host: str, now: float) -> KnownDevice | None:
+    """Find the device that a cookie belongs to: by the value it has, or for a moment by the one before."""
     for device in devices:
         if device.host == host and (
-            device.token == digest or (device.before == digest and now < device.rotated + GRACE_S)
+            device.cookie == shown or (device.before == shown and now < device.rotated + GRACE_S)
         ):
             return device
     return None
 
 
-def _row(device_id: str) -> bytes:
-    return sha256(b"device\0" + device_id.encode()).digest()
-
-
-def _digest(token: str) -> bytes:
-    return sha256(token.encode("ascii")).digest()
+def _row(name: str) -> bytes:
+    return sha256(b"device\0" + name.encode()).digest()
