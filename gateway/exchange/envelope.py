@@ -47,6 +47,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Handle of the live session the edge found for the cookie; empty when there is none."""
     cookie_name: str
     """`__Host-gw`, or `gw` over plain HTTP."""
+    astray: bool = False
+    """The cookie's session came from elsewhere than where it is bound to: it is none here."""
+    certificate: str = ""
+    """SHA-256 of the client certificate that the connection was made with, where it counts."""
     interrupted: Interrupted | None = None
     """Only where the edge asks the pages to keep a form: no client can ask for that."""
 
@@ -57,7 +61,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str
     """`login.succeeded`, `login.failed`, `login.locked`, `factor.enrolled`, `factor.verified`, `factor.failed`,
     `session.created`, `session.rotated`, `session.revoked`, `password.changed`, `recovery.used`, `recovery.replaced`, `logout`,
-    `form.kept`, `form.offered`, `form.discarded`, `login.looped`."""
+    `session.bound_elsewhere`, `form.kept`, `form.offered`, `form.discarded`, `login.looped`, `claims.ignored`, `provider.logout`, `tokens.refreshed`."""
     outcome: Literal["success", "failure"] = "success"
     reason: str = ""
     """A `Reason` value for failures."""
@@ -72,6 +76,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Of a kept form: where it was sent, without the query."""
     size: int = 0
     """Of a kept form: bytes of its body."""
+    provider: str = ""
+    """Id of the identity provider that vouched, or was not believed."""
+    fault: str = ""
+    """What was wrong with its answer: a `TokenFault`, `AnswerFault` or `MappingFault` value."""
 
 
 def pack_envelope(envelope: Envelope) -> bytes:

@@ -50,6 +50,8 @@ class Reason(StrEnum):
     SIGN_IN_REQUIRED = "sign_in_required"
     SESSION_EXPIRED = "session_expired"
     SESSION_REVOKED = "session_revoked"
+    SESSION_ELSEWHERE = "session_elsewhere"
+    TOO_MANY_SESSIONS = "too_many_sessions"
     MFA_REQUIRED = "mfa_required"
     MFA_ENROLMENT_REQUIRED = "mfa_enrolment_required"
     TENANT_MISMATCH = "tenant_mismatch"
@@ -81,6 +83,10 @@ class Reason(StrEnum):
     UPSTREAM_MALFORMED = "upstream_malformed"
     UPSTREAM_CLOSED = "upstream_closed"
     INTERNAL_ERROR = "internal_error"
+    # what the portal is told about a person, and how the person is known there
+    IDENTITY_UNFIT = "identity_unfit"
+    PORTAL_SIGN_ON = "portal_sign_on"
+    PORTAL_REFUSED = "portal_refused"
     # our own pages
     FORM_EXPIRED = "form_expired"
     CREDENTIALS_REFUSED = "credentials_refused"
@@ -89,6 +95,15 @@ class Reason(StrEnum):
     PASSWORD_REFUSED = "password_refused"  # noqa: S105 - a reason, not a password
     FRESH_SIGN_IN_REQUIRED = "fresh_sign_in_required"
     SIGN_IN_LOOP = "sign_in_loop"
+    # signing in at an identity provider
+    SIGN_IN_EXPIRED = "sign_in_expired"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
+    PROVIDER_REFUSED = "provider_refused"
+    PROVIDER_ANSWER_REFUSED = "provider_answer_refused"
+    IDENTITY_REFUSED = "identity_refused"
+    GROUPS_INCOMPLETE = "groups_incomplete"
+    NAME_TAKEN = "name_taken"
+    LOGOUT_REFUSED = "logout_refused"
 
 
 class Answer(NamedTuple):
@@ -146,6 +161,12 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.SIGN_IN_REQUIRED: Answer(401, "Please sign in", "This address needs you to sign in."),
     Reason.SESSION_EXPIRED: Answer(401, "Your session has ended", "You were away for a while. Please sign in again."),
     Reason.SESSION_REVOKED: Answer(401, "Your session was ended", "Your session was ended. Please sign in again."),
+    Reason.SESSION_ELSEWHERE: Answer(
+        401, "Please sign in again", "Your session belongs to another browser, device or network. Please sign in here."
+    ),
+    Reason.TOO_MANY_SESSIONS: Answer(
+        401, "Signed in too often", "You are signed in as often as you may be. End one of your sessions to go on here."
+    ),
     Reason.MFA_REQUIRED: Answer(401, "One more step", "This address needs your second factor."),
     Reason.MFA_ENROLMENT_REQUIRED: Answer(
         401, "Set up your second factor", "This address needs a second factor, and you have none yet."
@@ -197,6 +218,15 @@ ANSWERS: dict[Reason, Answer] = {
         502, "The portal's answer is invalid", "The portal sent an answer that cannot be passed on."
     ),
     Reason.UPSTREAM_CLOSED: Answer(502, "The portal broke off", "The portal broke off its answer. Please try again."),
+    Reason.IDENTITY_UNFIT: Answer(
+        403, "Too much to tell the portal", "What is known about you does not fit into what the portal can be told."
+    ),
+    Reason.PORTAL_SIGN_ON: Answer(
+        401, "One moment", "You are signed in here, and the portal does not know it yet. Please load the page again."
+    ),
+    Reason.PORTAL_REFUSED: Answer(
+        403, "The portal does not know you", "The portal refused the name and password that it was given for you."
+    ),
     Reason.INTERNAL_ERROR: Answer(500, "Something went wrong", "The gateway could not decide, so it refused."),
     Reason.FORM_EXPIRED: Answer(403, "The form has expired", "Please open the page again and repeat."),
     Reason.CREDENTIALS_REFUSED: Answer(401, "Sign-in failed", "The name or the password is not right."),
@@ -208,5 +238,23 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.SIGN_IN_LOOP: Answer(
         400, "Signing in does not last", "Your browser comes back from signing in without being signed in."
     ),
+    Reason.SIGN_IN_EXPIRED: Answer(
+        400, "Please sign in again", "You were away for too long while signing in, or you began in another browser."
+    ),
+    Reason.PROVIDER_UNAVAILABLE: Answer(
+        503, "Sign-in is not possible right now", "The sign-in service of your organisation does not answer."
+    ),
+    Reason.PROVIDER_REFUSED: Answer(401, "You were not signed in", "The sign-in service did not sign you in."),
+    Reason.PROVIDER_ANSWER_REFUSED: Answer(
+        400, "You were not signed in", "What the sign-in service said about you cannot be relied upon."
+    ),
+    Reason.IDENTITY_REFUSED: Answer(
+        403, "Your account has no access", "You signed in, but your account may not use this site."
+    ),
+    Reason.GROUPS_INCOMPLETE: Answer(
+        403, "Your groups are not complete", "The sign-in service did not say which groups you are in, all of them."
+    ),
+    Reason.NAME_TAKEN: Answer(403, "Your name is taken", "Another account of this site has your user name already."),
+    Reason.LOGOUT_REFUSED: Answer(400, "Logout refused", "The logout token cannot be relied upon."),
     Reason.FRESH_SIGN_IN_REQUIRED: Answer(401, "Please confirm it is you", "This change needs a fresh code."),
 }
