@@ -18,6 +18,7 @@ from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.hardening import status_line
 from gateway.edge.interrupted import obstacle
 from gateway.edge.pipeline import retry_after
+from gateway.edge.step_up import step_up_challenge, step_up_page
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.wire.request import SAFE_METHODS
 
@@ -29,6 +30,7 @@ _SIGN_IN: Final = {
     Reason.SESSION_REVOKED: b"/.gateway/login",
     Reason.MFA_REQUIRED: b"/.gateway/mfa",
     Reason.MFA_ENROLMENT_REQUIRED: b"/.gateway/enrol",
+    Reason.STEP_UP_REQUIRED: b"/.gateway/mfa",
 }
 """Where the person does what is missing."""
 _OURS: Final = (
@@ -44,13 +46,15 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
     if reason is Reason.HTTPS_REQUIRED:
         return _redirect(308, _https_location(x), _common(x, now))
     page = _SIGN_IN.get(reason)
+    if reason is Reason.STEP_UP_REQUIRED:
+        page = step_up_page(x, now)
     is_page = waits_for_page(x.fields)
     framed = page is not None and is_page and is_framed(x.fields)
     sign_in = b""
     if page is not None:
         reads = x.method in (b"GET", b"HEAD")
         return_to = _own_target(x) if is_page and reads and not framed else page_of(x)
-        sign_in = page + b"?return_to=" + quote(return_to, safe="/").encode("ascii")
+        sign_in = page + (b"&" if b"?" in page else b"?") + b"return_to=" + quote(return_to, safe="/").encode("ascii")
         if is_page and reads and not framed:
             return _redirect(302, sign_in, _common(x, now))
     extra = b""
@@ -63,7 +67,8 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
     if status == 426:  # RFC 9110 §15.5.22, RFC 6455 §4.4
         extra = b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
     if status == 401:
-        extra = b'www-authenticate: Session realm="gateway"\r\n'
+        challenge = step_up_challenge(x) if reason is Reason.STEP_UP_REQUIRED else b'Session realm="gateway"'
+        extra = b"www-authenticate: %b\r\n" % challenge
     if is_page:
         s = x.snapshot
         body = s.error_page(

@@ -12,6 +12,7 @@ from gateway.edge.browser import origin_of, said, waits_for_page
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.limits import LimitTable
 from gateway.edge.resolve import Resolution
+from gateway.edge.step_up import step_up_page
 from gateway.exchange.envelope import Interrupted, NotKept
 from gateway.exchange.reason import Reason
 from gateway.wire.address import limiter_key
@@ -19,7 +20,15 @@ from gateway.wire.address import limiter_key
 KEEP: Final = "keep"
 """The internal page that only `interrupt` leads to: asked for by a client it does not exist."""
 _TARGET: Final = b"/.gateway/keep"
-_REASONS: Final = frozenset((Reason.SIGN_IN_REQUIRED, Reason.SESSION_EXPIRED, Reason.MFA_REQUIRED))
+_REASONS: Final = frozenset(
+    (
+        Reason.SIGN_IN_REQUIRED,
+        Reason.SESSION_EXPIRED,
+        Reason.SESSION_ELSEWHERE,
+        Reason.MFA_REQUIRED,
+        Reason.STEP_UP_REQUIRED,
+    )
+)
 _FORMS: Final = (b"application/x-www-form-urlencoded", b"multipart/form-data")
 
 
@@ -79,5 +88,8 @@ def interrupted(x: Exchange, page: bytes) -> Interrupted:
     assert x.resolution is not None  # noqa: S101 - as `interrupt` left it
     assert x.resolution.target is not None  # noqa: S101
     return Interrupted(
-        target=x.resolution.target.text.decode("ascii"), return_to=page.decode("latin-1"), reason=x.reason.value
+        target=x.resolution.target.text.decode("ascii"),
+        return_to=page.decode("latin-1"),
+        reason=x.reason.value,
+        step_up=step_up_page(x, x.started).decode("ascii") if x.reason is Reason.STEP_UP_REQUIRED else "",
     )

@@ -29,6 +29,8 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The page that it was sent from, where the browser says so; else the start page."""
     reason: str
     """`Reason` value: why it was not let through."""
+    step_up: str = ""
+    """With `step_up_required` the page that asks for what is missing, and its query."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

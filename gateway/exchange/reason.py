@@ -54,6 +54,7 @@ class Reason(StrEnum):
     TOO_MANY_SESSIONS = "too_many_sessions"
     MFA_REQUIRED = "mfa_required"
     MFA_ENROLMENT_REQUIRED = "mfa_enrolment_required"
+    STEP_UP_REQUIRED = "step_up_required"
     TENANT_MISMATCH = "tenant_mismatch"
     # 8 policy
     NO_RULE = "no_rule"
@@ -170,6 +171,9 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.MFA_REQUIRED: Answer(401, "One more step", "This address needs your second factor."),
     Reason.MFA_ENROLMENT_REQUIRED: Answer(
         401, "Set up your second factor", "This address needs a second factor, and you have none yet."
+    ),
+    Reason.STEP_UP_REQUIRED: Answer(
+        401, "Please confirm it is you", "This address needs a fresh proof that it is you."
     ),
     Reason.TENANT_MISMATCH: Answer(
         403, "Not your organisation", "You are signed in to another organisation than this address belongs to."

@@ -7,6 +7,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from gateway.exchange.step_up import StepUp
+
 OWN_PAGES: Final = "/.gateway"
 """Everything at and under this path is the gateway's own, whatever policy says."""
 
@@ -64,6 +66,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     public: bool = False
     mfa: bool = True
     """False only by `unsafe_without_mfa: true` on the route."""
+    step_up: StepUp | None = None
+    """What the route wants beyond a session that owes nothing; None = nothing."""
     action: Action | None = None
     """As declared; None = the method says it."""
     resource: Resource | None = None

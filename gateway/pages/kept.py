@@ -91,21 +91,25 @@ async def keep(visit: Visit, interrupted: Interrupted) -> web.Response:
     visit.events.append(Event(name="form.kept", path=form.path[:_MAX_PATH_CHARACTERS], size=form.size))
     return_to = safe_return(interrupted.return_to)
     visit.change_flow(kept=secret, return_to=return_to)
-    page = _OWED_PAGES.get(Reason(interrupted.reason), "/.gateway/login")
-    return visit.redirect(f"{page}?return_to={quote(return_to, safe='/')}")
+    return visit.redirect(_page_of(interrupted, return_to))
+
+
+def _page_of(interrupted: Interrupted, return_to: str) -> str:
+    """Name the page where the person proves what was missing."""
+    page = interrupted.step_up or _OWED_PAGES.get(Reason(interrupted.reason), "/.gateway/login")
+    return f"{page}{'&' if '?' in page else '?'}return_to={quote(return_to, safe='/')}"
 
 
 def _not_kept(visit: Visit, interrupted: Interrupted, why: NotKept) -> web.Response:
     """Answer as if nothing could be kept at all: 401, and what that means for the person."""
     visit.desk.kept_forms.inc((why,))
     reason = Reason(interrupted.reason)
-    page = _OWED_PAGES.get(reason, "/.gateway/login")
     response = web.Response(
         status=401,
         body=error_page(
             reason,
             request_id=visit.envelope.request_id,
-            sign_in=f"{page}?return_to={quote(safe_return(interrupted.return_to), safe='/')}",
+            sign_in=_page_of(interrupted, safe_return(interrupted.return_to)),
             not_kept=why,
         ),
     )

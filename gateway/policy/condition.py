@@ -20,6 +20,7 @@ from cel_expr_python import cel
 
 from gateway.document.diagnostic import did_you_mean
 from gateway.exchange.session import Session
+from gateway.exchange.step_up import assurance_of
 from gateway.policy.roles import Roles
 
 MAX_LENGTH: Final = 4096
@@ -79,6 +80,7 @@ _VARIABLES: Final[dict[str, tuple[cel.Type, Callable[[Circumstances], Any]]]] = 
     "session.tenant": (cel.Type.STRING, lambda of: of.session.tenant),
     "session.roles": (_STRINGS, lambda of: sorted(of.closure.held(of.session.roles))),
     "session.amr": (_STRINGS, lambda of: list(of.session.amr)),
+    "session.acr": (cel.Type.STRING, lambda of: assurance_of(of.session).value),
     "session.mfa_age": (cel.Type.DURATION, lambda of: _age(of.session.mfa_time, of.now)),
     "session.auth_age": (cel.Type.DURATION, lambda of: _age(of.session.auth_time, of.now)),
     "session.handle": (cel.Type.STRING, lambda of: of.session.handle),

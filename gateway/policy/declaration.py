@@ -14,6 +14,7 @@ from gateway.document.place import Place
 from gateway.document.quantity import duration, rate, size
 from gateway.document.source import did_you_mean
 from gateway.exchange.route import Action, Durability, LimitSpec, Resource, Route
+from gateway.exchange.step_up import Assurance, StepUp
 from gateway.policy.template import Template, TemplateError, parse_template
 from gateway.wire.target import remove_dot_segments
 
@@ -31,11 +32,14 @@ METHODS: Final = (
 )  # fmt: skip
 """RFC 9110 section 9 and RFC 5789 without CONNECT and TRACE, then WebDAV (RFC 4918, 3253, 5323)."""
 MAX_BURST: Final = 1_000_000
+_STEP_UP_RUNGS: Final = (Assurance.AAL2, Assurance.PHISHING_RESISTANT)
+"""Every session stands on the first."""
 
 REQUIRED: Final = ("name", "match", "upstream")
 OPTIONAL: Final = (
     "public", "allow", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache",
     "activity", "allow_encoded_slash", "allow_suffix", "allow_service_worker", "client_certificate", "max_body", "timeout", "path", "unsafe_without_mfa",
+    "mfa_age", "auth_age", "acr",
 )  # fmt: skip
 
 
@@ -230,7 +234,27 @@ def _read_options(entries: dict[str, Place], name: str, template: Template | Non
         options["mfa"] = place.flag() is not True
         if public or "deny" in entries:
             place.key().fail("unsafe_without_mfa has no effect on a route that asks for no session")
+    options["step_up"] = _read_step_up(entries, unasked=public or "deny" in entries)
     return options
+
+
+def _read_step_up(entries: dict[str, Place], *, unasked: bool) -> StepUp | None:
+    """Read how fresh and how strong the sign-in must be; `unasked`: the route looks at no session."""
+    found: dict[str, Any] = {}
+    for key in ("mfa_age", "auth_age"):
+        if key in entries:
+            found[f"{key}_s"] = _positive(entries[key], entries[key].quantity(duration))
+    if "acr" in entries:
+        word = entries["acr"].one_of([rung.value for rung in _STEP_UP_RUNGS])
+        found["acr"] = None if word is None else Assurance(word)
+    for key in ("mfa_age", "auth_age", "acr"):
+        if key in entries and unasked:
+            entries[key].key().fail(f"{key} has no effect on a route that asks for no session")
+        elif key in entries and key != "auth_age" and "unsafe_without_mfa" in entries:
+            entries[key].key().fail(
+                f"{key} asks for a second factor, and unsafe_without_mfa for none; keep one of them"
+            )
+    return StepUp(**found) if found else None
 
 
 def _read_timeout(place: Place) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import msgspec
 from gateway.exchange.decision import Decision
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
+from gateway.exchange.step_up import StepUp, assurance_of
 from gateway.policy.condition import Circumstances, Condition, ConditionCompiler, ConditionError, Facts, conjuncts
 from gateway.policy.judgement import Person, judge
 from gateway.policy.table import Grant, Match, PolicyTable
@@ -24,7 +25,7 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that had to hold."""
 
     name: str
-    """`host`, `path`, `method`, `upstream`, `certificate`, `public`, `session`, `factor`, `tenant`, `deny`, `role` or `when`."""
+    """`host`, `path`, `method`, `upstream`, `certificate`, `public`, `session`, `factor`, `step_up`, `tenant`, `deny`, `role` or `when`."""
     outcome: Outcome
     """`unknown`: it could not be found out, which refuses like a miss."""
     detail: str
@@ -125,6 +126,8 @@ def _person(
         yield Criterion(name="factor", outcome="hit", detail=f"proven {_length(now - session.mfa_time)} ago")
     else:
         yield Criterion(name="factor", outcome="miss", detail="the second factor was not proven")
+    if route.step_up is not None:
+        yield from _step_up(route.step_up, session, now)
     tenant = hosts[facts.host]
     if tenant:
         detail = f"the host belongs to {tenant}, the session to {session.tenant or 'no tenant'}"
@@ -134,6 +137,22 @@ def _person(
     circumstances = table.circumstances(match, session, facts, now)
     for grant in rule.grants:
         yield from _grant(table, grant, circumstances, rule.template.names)
+
+
+def _step_up(step_up: StepUp, session: Session, now: float) -> Iterator[Criterion]:
+    """Explain how fresh and how strong the sign-in has to be."""
+    for key, limit, since in (
+        ("auth_age", step_up.auth_age_s, session.auth_time),
+        ("mfa_age", step_up.mfa_age_s, session.mfa_time),
+    ):
+        if limit is not None:
+            age = f"it is {_length(now - since)}" if since else "there was none"
+            hit = _hit(now - since <= limit)
+            yield Criterion(name="step_up", outcome=hit, detail=f"{key} at most {_length(limit)}; {age}")
+    if step_up.acr is not None:
+        rung = assurance_of(session)
+        hit = _hit(StepUp(acr=step_up.acr).lack(session, now) is None)
+        yield Criterion(name="step_up", outcome=hit, detail=f"acr {step_up.acr}; the session has {rung}")
 
 
 def _grant(

@@ -22,6 +22,7 @@ from gateway.wire.target import parse_target
 
 _DAY_S = 86400.0
 _FACTOR_REASONS = frozenset({Reason.SIGN_IN_REQUIRED, Reason.MFA_REQUIRED, Reason.MFA_ENROLMENT_REQUIRED})
+_STEP_UP = Decision(allowed=False, reason=Reason.STEP_UP_REQUIRED)
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,13 +119,11 @@ def judge(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, person: Pe
     session = person.session(facts, now) if person else None
     decision = table.decide(match, session, facts, now)
     tenant = hosts[facts.host]
-    if (
-        session is None
-        or match.route.public
-        or decision.reason in _FACTOR_REASONS
-        or not tenant
-        or session.tenant == tenant
-    ):
+    if session is None or match.route.public or decision.reason in _FACTOR_REASONS:
+        return Verdict(match, decision)
+    if match.route.step_up is not None and match.route.step_up.lack(session, now):
+        return Verdict(match, _STEP_UP)
+    if not tenant or session.tenant == tenant:
         return Verdict(match, decision)
     return Verdict(match, Decision(allowed=False, reason=Reason.TENANT_MISMATCH))
 

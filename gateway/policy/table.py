@@ -120,6 +120,7 @@ class Rule:
         return (
             other.public is None
             and self.needs_mfa == other.needs_mfa
+            and self.route.step_up == other.route.step_up
             and len(self.grants) == len(other.grants)
             and all(mine.fits_like(theirs) for mine, theirs in zip(self.grants, other.grants, strict=True))
         )
