@@ -33,6 +33,20 @@ CHALLENGES: Final = Table(name="challenges", durable=False)
 """Those that were answered, until they would be refused by their age."""
 DEVICES: Final = Table(name="devices", indexes=("user",))
 """Browsers that people signed in with before."""
+PROVIDER_METADATA: Final = Table(name="provider_metadata")
+"""What each identity provider last said of itself."""
+PROVIDER_TOKENS: Final = Table(name="provider_tokens", indexes=("provider",))
+"""What a provider gave for a session, by the session's handle; opens with the session's cookie alone."""
+SPENT: Final = Table(name="spent", durable=False)
+"""Answers of providers that were used, until they would be refused by their age."""
+PROVIDER_SIGN_INS: Final = Table(name="provider_sign_ins", indexes=("provider",), durable=False)
+"""The last sign-ins at each provider, for operators who ask what came of them."""
+API_KEYS: Final = Table(name="api_keys", indexes=("handle", "owner", "tenant"), cached=True)
+"""By the SHA-256 of the key."""
+API_KEY_USE: Final = Table(name="api_key_use", durable=False)
+"""When an API key was used last, by the id of its row."""
+ISSUER_KEYS: Final = Table(name="issuer_keys")
+"""The last good keys of the issuers of bearer tokens, by a digest of who they are."""
 
 TABLES: Final = (
     MARKS,
@@ -50,4 +64,11 @@ TABLES: Final = (
     PASSKEYS,
     CHALLENGES,
     DEVICES,
+    PROVIDER_METADATA,
+    PROVIDER_TOKENS,
+    SPENT,
+    PROVIDER_SIGN_INS,
+    API_KEYS,
+    API_KEY_USE,
+    ISSUER_KEYS,
 )

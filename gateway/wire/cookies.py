@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-OWN_COOKIES: Final = frozenset((b"__Host-gw", b"gw", b"__Host-gw-flow", b"gw-flow", b"__Host-gw-device", b"gw-device"))
+_OWN_NAMES: Final = (b"gw", b"gw-flow", b"gw-device", b"gw-provider")
+OWN_COOKIES: Final = frozenset((*_OWN_NAMES, *(b"__Host-" + name for name in _OWN_NAMES)))
 _OWN_FOLDED: Final = frozenset(name.lower() for name in OWN_COOKIES)
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 
