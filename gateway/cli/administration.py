@@ -25,7 +25,7 @@ from gateway.server.settings import Settings, load_settings
 from gateway.store.attempts import AttemptKeys
 from gateway.store.keyring import Keyring
 from gateway.store.records import User
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.state import Store, open_store
 
 NO: Final = 1
 FOR_EVER_S: Final = 1e9
@@ -35,7 +35,7 @@ FOR_EVER_S: Final = 1e9
 class Administration:
     """The gateway's settings, keys and state, for one verb at one time."""
 
-    def __init__(self, settings: Settings, keyring: Keyring, store: SQLiteStore, now: float) -> None:
+    def __init__(self, settings: Settings, keyring: Keyring, store: Store, now: float) -> None:
         self.settings = settings
         self.keyring = keyring
         self.store = store
@@ -111,7 +111,7 @@ def administration() -> Iterator[Administration]:
     """
     settings = read_settings()
     keyring = Keyring.load(settings.keyring)
-    store = SQLiteStore(settings.state_dir, keyring, create=True)
+    store = open_store(settings.state_dir, keyring, create=True)
     try:
         yield Administration(settings, keyring, store, time.time())
     finally:

@@ -33,7 +33,7 @@ from gateway.server.settings import Settings
 from gateway.server.upstream import path_mappings
 from gateway.store.keyring import Keyring
 from gateway.store.records import User
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.state import open_store
 
 _NOT_BUILT: Final = {
     "who-can": "`policy who-can` is not built yet; `policy explain` answers for one person",
@@ -259,7 +259,7 @@ def _look_up(settings: Settings, name: str) -> User:
     """Find a user of the gateway in its state, which is not changed."""
     hint = f"give the roles to explain without it: --as {name}:ROLE"
     try:
-        store = SQLiteStore(settings.state_dir, Keyring.load(settings.keyring))
+        store = open_store(settings.state_dir, Keyring.load(settings.keyring))
     except GatewayError as error:
         _refuse(f"the user {name!r} cannot be looked up ({error}); {hint}")
     with closing(store):

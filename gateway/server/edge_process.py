@@ -31,7 +31,9 @@ from gateway.server.settings import Settings
 from gateway.server.snapshot import build_snapshot
 from gateway.server.validate import Validated, validate
 from gateway.store.sessions import SessionCache
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.sqlite_rows import SQLiteRows
+from gateway.store.sqlite_sessions import SQLiteSessions
+from gateway.store.state import Store
 
 AUDIT_WAIT_S: Final = 8.0
 FLUSH_S: Final = 1.0
@@ -46,7 +48,7 @@ class EdgeProcess:
         self._run_dir = Path(boot.run_dir)
         self._prepared: tuple[Snapshot, Validated] | None = None
         self._worker: Worker | None = None
-        self._store: SQLiteStore | None = None
+        self._store: Store | None = None
         self._recorder: Recorder | None = None
         self._limits: LimitTable | None = None
         self._handshake_timeout_s = 0.0
@@ -63,8 +65,9 @@ class EdgeProcess:
         keyring = validated.keyring
         assert keyring is not None  # noqa: S101 - build_snapshot refuses without
         state_dir = Path(boot.state_dir)
-        store = self._store = SQLiteStore(state_dir, keyring)
-        sessions = SessionCache(store)
+        rows = SQLiteRows(state_dir)
+        store = self._store = Store(rows, keyring)
+        sessions = SessionCache(SQLiteSessions(rows, store))
         limits = self._limits = LimitTable(
             boot.limits_fd, LIMITS_BYTES, shared=boot.shares_limits, secret=keyring.limits_key
         )

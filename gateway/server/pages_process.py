@@ -38,7 +38,7 @@ from gateway.store.executor import hashing_executor, store_executor
 from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
 from gateway.store.places import open_places
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.state import Store, open_store
 
 _PROBE_S: Final = 2.0
 _UPKEEP_S: Final = 60.0
@@ -49,7 +49,7 @@ _log = structlog.get_logger()
 class _Site:
     """The application built from one bundle, with its own connection to the store."""
 
-    def __init__(self, store: SQLiteStore, runner: web.AppRunner) -> None:
+    def __init__(self, store: Store, runner: web.AppRunner) -> None:
         self.store = store
         self.runner = runner
 
@@ -136,11 +136,11 @@ class PagesProcess:
         validated = validate(bundle, now=time.time())
         if validated.keyring is None:
             raise ConfigurationError(("pages: the keyring is missing",))
-        store = SQLiteStore(Path(self._boot.state_dir), validated.keyring)
+        store = open_store(Path(self._boot.state_dir), validated.keyring)
         application = self._application(validated, validated.keyring, store)
         return _Site(store, make_runner(application))
 
-    def _application(self, validated: Validated, keyring: Keyring, store: SQLiteStore) -> web.Application:
+    def _application(self, validated: Validated, keyring: Keyring, store: Store) -> web.Application:
         settings = validated.settings
         accounts = Accounts(
             store,

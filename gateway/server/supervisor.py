@@ -50,7 +50,7 @@ from gateway.server.successor import LOG_WAIT_S, Program, Successor
 from gateway.server.takeover import Counted, Descriptors, Estate, Finish, Ready, TakeOverError
 from gateway.server.telemetry import Outcomes, Retired, process_samples
 from gateway.server.validate import Validated, read_and_validate
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.state import open_store
 
 _WATCH_S: Final = 2.0
 _STOP_S: Final = 9.3
@@ -146,7 +146,7 @@ class Supervisor:
             held.callback(os.close, self._limits_fd)
             # Kept open: SQLite removes its -wal and -shm files with the last connection, and confined
             # processes may write those two but not make them.
-            store = SQLiteStore(settings.state_dir, validated.keyring, create=True)
+            store = open_store(settings.state_dir, validated.keyring, create=True)
             held.callback(store.close)
             self._held = held.pop_all()
         self._trail = LifecycleTrail(self._directory.path, node=self._node, boot_id=self._boot_id)

@@ -46,7 +46,7 @@ from gateway.store.breach_online import BreachServiceError, OnlineBreachedPasswo
 from gateway.store.executor import BoundedExecutor, OverloadedError
 from gateway.store.keyring import Keyring
 from gateway.store.records import Factor, PendingFactor, StoredSession, User
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.state import Store
 
 ENROLMENT_S: Final = 600.0
 """A secret waits ten minutes for its first code."""
@@ -178,7 +178,7 @@ class Accounts:
 
     def __init__(
         self,
-        store: SQLiteStore,
+        store: Store,
         *,
         options: AccountOptions,
         keyring: Keyring,
@@ -503,7 +503,7 @@ class Accounts:
         if isinstance(taken, Refused):
             return taken
         codes = self._make_codes()
-        self._store.replace_recovery(stored.session.user_id, self._digests(codes, stored.session.user_id))
+        self._store.replace_recovery(stored.session.user_id, self._digests(codes, stored.session.user_id), now=now)
         return RecoveryCodes(codes=codes, events=(*taken, _session_event("recovery.replaced", stored.session)))
 
     def _revoke_session(self, token: bytes, handle: str, client: Client, now: float) -> Done | Refused:
@@ -547,7 +547,7 @@ class Accounts:
             events = (_session_event("factor.verified", session),)
         elif phrase is not None and self._options.recovery_codes and factor is not None:
             digest = recovery.digest_of(phrase, user_id=session.user_id, key=self._recovery_key)
-            if self._store.use_recovery(session.user_id, digest):
+            if self._store.use_recovery(session.user_id, digest, now=now):
                 events = (_session_event("factor.verified", session), _session_event("recovery.used", session))
         if not events:
             return _refused(Reason.CODE_REFUSED, _session_event("factor.failed", session, reason=Reason.CODE_REFUSED))
@@ -556,7 +556,7 @@ class Accounts:
 
     def _takes_step(self, user_id: str, factor: Factor, digits: str, now: float) -> bool:
         step = totp.step_of(factor.secret, digits, after=factor.last_step, now=now)
-        return step is not None and self._store.advance_step(user_id, after=factor.last_step, step=step)
+        return step is not None and self._store.advance_step(user_id, after=factor.last_step, step=step, now=now)
 
     def _shown(self, pending: PendingFactor, session: Session, spent: tuple[Event, ...] = ()) -> Enrolment:
         uri = totp.enrolment_uri(pending.secret, name=session.user, issuer=self._options.issuer)

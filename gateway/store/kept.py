@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from gateway.session.token import is_token, row_of
 from gateway.store.executor import BoundedExecutor
 from gateway.store.keyring import KEY_BYTES, Keyring
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.state import Store
 
 KEPT_S: Final = 900.0
 """Time enough for a password and a code."""
@@ -41,7 +41,7 @@ class KeptForms:
 
     def __init__(
         self,
-        store: SQLiteStore,
+        store: Store,
         *,
         keyring: Keyring,
         executor: BoundedExecutor,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, derive_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -30,6 +31,9 @@ ASSERTION_LEAD_S: Final = 600.0
 """Upstreams keep a JWKS for minutes; a new key is published that long before it signs."""
 ASSERTION_KEPT_S: Final = 3600.0
 """An assertion lives 60 s; its key stays published for an hour after the next one took over."""
+_P256_ORDER: Final = (
+    0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # FIPS 186-5, SP 800-186 section 3.2.1.3
+)
 _MAX_FILE_BYTES: Final = 1024 * 1024
 
 
@@ -71,10 +75,26 @@ class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AssertionKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A signing key with its name in the JWKS."""
+    """A key that signs the assertion, in both its forms, each with its name in the JWKS."""
 
     kid: str
     private: Ed25519PrivateKey
+
+    @property
+    def kid_es256(self) -> str:
+        """Name of the other form."""
+        return f"{self.kid}-es256"
+
+    @property
+    def private_es256(self) -> EllipticCurvePrivateKey:
+        """The same secret as a key on P-256 (RFC 7518 section 3.4), for upstreams that verify nothing newer.
+
+        Derived, so that every keyring has one and rotation needs to know only one key (FIPS 186-5 section A.2.1:
+        64 bits more than the order has, so the remainder is not biased).
+        """
+        seed = self.private.private_bytes_raw()
+        wide = HKDF(algorithm=SHA256(), length=40, salt=None, info=b"gateway/1/assertion/ES256").derive(seed)
+        return derive_private_key(int.from_bytes(wide) % (_P256_ORDER - 1) + 1, SECP256R1())
 
 
 class Keyring:

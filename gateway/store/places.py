@@ -31,6 +31,16 @@ class Places:
         parts = (_english(found.get("city")), _english(found.get("country")))
         return ", ".join(part for part in parts if part)
 
+    def country(self, address: str) -> str:
+        """ISO 3166-1 code of the country, upper case; empty when the database does not know the address."""
+        try:
+            found: Any = self._reader.get(address)
+        except ValueError:
+            return ""
+        country = found.get("country") if isinstance(found, dict) else None
+        code = country.get("iso_code", "") if isinstance(country, dict) else ""
+        return code if isinstance(code, str) else ""
+
 
 def open_places(path: Path) -> Places:
     """Open a database. Raises `ConfigurationError` with the file and what is wrong."""

@@ -7,7 +7,7 @@ no value, and decides nothing about people or sessions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 
@@ -52,6 +52,10 @@ class Transaction(Protocol):
         """Return a row, as this transaction would leave it; expired ones too, until they are swept."""
         ...
 
+    def get_many(self, table: Table, row_ids: Sequence[bytes]) -> dict[bytes, Row]:
+        """Return those of the rows that there are, by id."""
+        ...
+
     def find(self, table: Table, index: str, token: bytes) -> list[Row]:
         """Return the rows with that look-up token, in no certain order."""
         ...
@@ -80,6 +84,10 @@ class Rows(Protocol):
         """Return a row as it is now."""
         ...
 
+    def get_many(self, table: Table, row_ids: Sequence[bytes]) -> dict[bytes, Row]:
+        """Return those of the rows that there are now, by id."""
+        ...
+
     def find(self, table: Table, index: str, token: bytes) -> list[Row]:
         """Return the rows with that look-up token as they are now, in no certain order."""
         ...
@@ -102,6 +110,11 @@ class Rows(Protocol):
 class Backend(Rows, Protocol):
     """What a place does beside: clearing, and the upkeep of a whole table."""
 
+    @property
+    def place(self) -> str:
+        """Where it is, for a person; without secrets."""
+        ...
+
     def clear(self, table: Table, index: str = "", token: bytes = b"") -> int:
         """Remove every row with that look-up token, or all of the table; returns how many.
 
@@ -114,7 +127,7 @@ class Backend(Rows, Protocol):
         ...
 
     def outdated(self, table: Table, newest: int, limit: int) -> list[Row]:
-        """Return some rows that are sealed under an older key than `newest`."""
+        """Return some rows that are sealed under an older key than `newest`; what is not sealed has no key."""
         ...
 
     def keys(self, table: Table) -> dict[int, int]:

@@ -23,7 +23,7 @@ IDLE_GRACE_S: Final = 1.5
 
 
 class SessionRows(Protocol):
-    """What the cache needs of a store. `SQLiteStore` is one."""
+    """What the cache needs of a store. `SQLiteSessions` is one."""
 
     @property
     def generations(self) -> Generations:
@@ -42,8 +42,8 @@ class SessionRows(Protocol):
         """Whether an account of that name and tenant is disabled, as of now."""
         ...
 
-    def seen_writer(self) -> Callable[[Sequence[tuple[float, bytes]]], None]:
-        """Return the writer of `(seen, row)` batches, for a thread of its own."""
+    def seen_writer(self) -> Callable[[Sequence[tuple[float, bytes, Session]]], None]:
+        """Return the writer of `(seen, row, session)` batches, for a thread of its own."""
         ...
 
 
@@ -74,7 +74,7 @@ class SessionCache:
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
         self._generations = store.generations
         self._slots = self._generations.slots
-        self._touched: dict[bytes, float] = {}
+        self._touched: dict[bytes, Entry] = {}
         self._write_seen = store.seen_writer()
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class SessionCache:
         """Note that the session was used; `flush` writes it."""
         if now > entry.seen:
             entry.seen = now
-            self._touched[entry.row] = now
+            self._touched[entry.row] = entry
 
     def flush(self) -> int:
         """Write what was touched since the last flush in one commit; return how many sessions. Call once a second.
@@ -119,14 +119,14 @@ class SessionCache:
 
         """
         batch, self._touched = self._touched, {}
-        rows = [(seen, row) for row, seen in list(batch.items())]
+        rows = [(entry.seen, row, entry.session) for row, entry in list(batch.items())]
         if not rows:
             return 0
         try:
             self._write_seen(rows)
         except BaseException:
-            for row, seen in batch.items():
-                self._touched.setdefault(row, seen)  # a later touch knows better
+            for row, entry in batch.items():
+                self._touched.setdefault(row, entry)  # a later touch knows better
             raise
         return len(rows)
 

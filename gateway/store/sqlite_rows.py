@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -44,7 +44,7 @@ class _Statements:
             for index in table.indexes
         } | {"": f"DELETE FROM {name} RETURNING id"}  # noqa: S608
         self.expired = f"DELETE FROM {name} WHERE expires <= ? RETURNING id"  # noqa: S608
-        self.outdated = f"{select} WHERE key < ? LIMIT ?"
+        self.outdated = f"{select} WHERE key > 0 AND key < ? LIMIT ?"
         self.keys = f"SELECT key, count(*) FROM {name} GROUP BY key"  # noqa: S608
 
     def row(self, found: tuple[Any, ...]) -> Row:
@@ -91,11 +91,20 @@ class SQLiteRows:
         self._passing = self.database.twin(durable=False)
         self.generations = Generations(state_dir / GENERATIONS_NAME, create=create, random=random)
 
+    @property
+    def place(self) -> str:
+        """The file."""
+        return str(self.database.path)
+
     def get(self, table: Table, row_id: bytes) -> Row | None:
         """Return a row as it is now."""
         statements = self._statements[table.name]
         found = self.database.read(statements.get, (row_id,))
         return statements.row(found[0]) if found else None
+
+    def get_many(self, table: Table, row_ids: Sequence[bytes]) -> dict[bytes, Row]:
+        """Return those of the rows that there are."""
+        return {row.id: row for row_id in row_ids if (row := self.get(table, row_id)) is not None}
 
     def find(self, table: Table, index: str, token: bytes) -> list[Row]:
         """Return the rows with that look-up token."""
@@ -176,6 +185,9 @@ class _SQLiteTransaction:
         statements = self._statements[table.name]
         found = self._connection.execute(statements.get, (row_id,)).fetchall()
         return statements.row(found[0]) if found else None
+
+    def get_many(self, table: Table, row_ids: Sequence[bytes]) -> dict[bytes, Row]:
+        return {row.id: row for row_id in row_ids if (row := self.get(table, row_id)) is not None}
 
     def find(self, table: Table, index: str, token: bytes) -> list[Row]:
         statements = self._statements[table.name]

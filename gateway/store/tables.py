@@ -47,6 +47,10 @@ API_KEY_USE: Final = Table(name="api_key_use", durable=False)
 """When an API key was used last, by the id of its row."""
 ISSUER_KEYS: Final = Table(name="issuer_keys")
 """The last good keys of the issuers of bearer tokens, by a digest of who they are."""
+VAULTS: Final = Table(name="vaults", indexes=("session", "tenant"), cached=True)
+"""Cookies of portals, one row for a session and an upstream."""
+PORTAL_ACCOUNTS: Final = Table(name="portal_accounts", indexes=("person",))
+"""Names and passwords of people at portals, and what became of the last attempt to use them."""
 
 TABLES: Final = (
     MARKS,
@@ -64,6 +68,8 @@ TABLES: Final = (
     PASSKEYS,
     CHALLENGES,
     DEVICES,
+    VAULTS,
+    PORTAL_ACCOUNTS,
     PROVIDER_METADATA,
     PROVIDER_TOKENS,
     SPENT,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from gateway.exchange.session import Session
 from gateway.store.keyring import Keyring
 from gateway.store.rows import Backend
 from gateway.store.sealing import Sealer
 from gateway.store.sqlite_rows import SQLiteRows
+from gateway.store.sqlite_sessions import SQLiteSessions
+from gateway.store.state import Store
 
 NOW = float(int(time.time()))
 """Backends that forget by themselves have a clock of their own."""
@@ -54,6 +57,12 @@ def open_rows(state_dir: Path) -> Iterator[OpenRows]:
     yield opener
     for rows in opened:
         rows.close()
+
+
+def write_seen(store: Store) -> Callable[[Sequence[tuple[float, bytes, Session]]], None]:
+    """Return the writer of last-seen times that the edge has on this backend."""
+    assert isinstance(store.rows, SQLiteRows)
+    return SQLiteSessions(store.rows, store).seen_writer()
 
 
 @pytest.fixture

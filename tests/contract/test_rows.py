@@ -54,6 +54,11 @@ def test_rows_are_found_by_their_tokens_and_by_those_alone(rows: Backend) -> Non
     assert by_tenant(rows) == sorted([ALICE, BOB])
     assert by_tenant(rows, b"other") == []
     assert rows.find(USERS, "name", b"acme") == []
+    assert {key: row.value for key, row in rows.get_many(USERS, [BOB, b"nobody", ALICE]).items()} == {
+        ALICE: b"1",
+        BOB: b"2",
+    }
+    assert rows.get_many(USERS, []) == {}
     assert rows.find(USERS, "email", b"") == []
 
 
@@ -84,6 +89,7 @@ def test_a_transaction_sees_what_it_did_and_nobody_else_does_before_its_end(open
         tx.put(USERS, Row(id=ALICE, value=b"new", tokens={"tenant": b"acme"}))
         tx.put(USERS, Row(id=BOB, value=b"moved", tokens={"tenant": b"other"}))
         assert tx.get(USERS, ALICE) == Row(id=ALICE, value=b"new", tokens={"tenant": b"acme"})
+        assert tx.get_many(USERS, [ALICE, BOB, b"nobody"]).keys() == {ALICE, BOB}
         assert [row.id for row in tx.find(USERS, "tenant", b"acme")] == [ALICE]
         assert [row.value for row in tx.find(USERS, "tenant", b"other")] == [b"moved"]
         assert (tx.count(USERS, "tenant", b"acme"), tx.count(USERS, "tenant", b"other")) == (1, 1)
@@ -239,8 +245,12 @@ def test_clearing_takes_all_that_a_token_finds_or_the_whole_table(rows: Backend)
 
 
 def test_what_is_sealed_under_an_older_key_is_told(rows: Backend) -> None:
-    put(rows, *(Row(id=b"%d" % number, value=b"", key=1 + number % 3) for number in range(9)))
-    assert rows.keys(USERS) == {1: 3, 2: 3, 3: 3}
+    put(
+        rows,
+        Row(id=b"plain", value=b""),
+        *(Row(id=b"%d" % number, value=b"", key=1 + number % 3) for number in range(9)),
+    )
+    assert rows.keys(USERS) == {0: 1, 1: 3, 2: 3, 3: 3}
     assert sorted(row.key for row in rows.outdated(USERS, 3, 100)) == [1, 1, 1, 2, 2, 2]
     assert len(rows.outdated(USERS, 3, 4)) == 4
     assert rows.outdated(USERS, 1, 100) == []

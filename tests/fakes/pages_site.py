@@ -38,7 +38,7 @@ from gateway.store.executor import hashing_executor, store_executor
 from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
 from gateway.store.records import Factor, User
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.state import Store, open_store
 
 HOST = "portal.example.com"
 PASSWORD = "correct horse battery staple"
@@ -91,7 +91,7 @@ class Site:
     """The whole of it."""
 
     path: Path
-    store: SQLiteStore
+    store: Store
     keyring: Keyring
     registry: Registry
     accounts: Accounts
@@ -237,7 +237,7 @@ LOOK = Look()
 def make_state(directory: Path) -> Keyring:
     """Make an empty state directory: the slow part, done once for all tests."""
     keyring = Keyring.generate(os.urandom, 1_800_000_000.0)
-    SQLiteStore(directory, keyring, create=True).close()
+    open_store(directory, keyring, create=True).close()
     return keyring
 
 
@@ -246,7 +246,7 @@ async def open_site(directory: Path, state: Path, keyring: Keyring, **options: A
     """Serve the pages in `directory`, beginning with a copy of `state`, until the block ends."""
     copytree(state, directory, dirs_exist_ok=True)
     directory.chmod(0o700)
-    store = SQLiteStore(directory, keyring)
+    store = open_store(directory, keyring)
     storing, hashing = store_executor(), hashing_executor()
     hasher = Hasher(CHEAPEST)
     recovery_codes = options.pop("recovery_codes", True)

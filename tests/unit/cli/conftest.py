@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from gateway.authn.password import Hasher
 from gateway.cli import program, user
 from gateway.store.keyring import Keyring
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.state import Store, open_store
 
 
 class House:
@@ -41,9 +41,9 @@ class House:
         words = ("--tenant", "main", "--role", "client", "--password-stdin")
         return self.value("user", "add", name, *words, *more, given="correct horse battery\n")
 
-    def store(self) -> SQLiteStore:
+    def store(self) -> Store:
         """Open the state as the gateway does."""
-        return SQLiteStore(self.state_dir, Keyring.load(self.directory / "config" / "keyring.json"))
+        return open_store(self.state_dir, Keyring.load(self.directory / "config" / "keyring.json"))
 
     def records(self) -> list[tuple[str, dict[str, Any]]]:
         """Everything that verbs recorded, oldest first: the event or operation, and the record."""

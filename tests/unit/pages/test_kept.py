@@ -209,7 +209,7 @@ async def test_signing_out_drops_it(site: Site, browser: Browser) -> None:
     answer = await browser.submit(page, "/.gateway/logout")
     assert "form.discarded" in answer.names()
     with sqlite3.connect(site.path.parent / "state.sqlite3") as state:
-        assert state.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+        assert state.execute("SELECT count(*) FROM forms").fetchone() == (0,)
     state.close()
 
 
@@ -302,7 +302,7 @@ async def test_a_form_that_waits_for_a_store_that_is_away_is_offered_when_it_is_
 async def test_a_full_store_loses_the_form_and_says_so(
     site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.sqlite.MAX_KEPT_UNKNOWN", 1)
+    monkeypatch.setattr("gateway.store.forms.MAX_KEPT_UNKNOWN", 1)
     await interrupt(site.browser())
     answer = await interrupt(browser)
     assert answer.status == 401

@@ -14,7 +14,9 @@ from gateway.session.life import Lifetimes, start
 from gateway.session.token import make_handle, make_token, row_of
 from gateway.store.keyring import Keyring
 from gateway.store.records import User
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.sqlite_rows import SQLiteRows
+from gateway.store.sqlite_sessions import SQLiteSessions
+from gateway.store.state import Store
 
 NOW = 1_000_000.0
 MEMORY = Path("/dev/shm")
@@ -36,14 +38,25 @@ def state_dir(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def store(state_dir: Path, keyring: Keyring) -> Iterator[SQLiteStore]:
-    store = SQLiteStore(state_dir, keyring, create=True)
-    yield store
-    store.close()
+def sqlite(state_dir: Path) -> Iterator[SQLiteRows]:
+    rows = SQLiteRows(state_dir, create=True)
+    yield rows
+    rows.close()
 
 
 @pytest.fixture
-def add_user(store: SQLiteStore) -> Callable[..., User]:
+def store(sqlite: SQLiteRows, keyring: Keyring) -> Store:
+    return Store(sqlite, keyring)
+
+
+@pytest.fixture
+def source(sqlite: SQLiteRows, store: Store) -> SQLiteSessions:
+    """What a cache reads from."""
+    return SQLiteSessions(sqlite, store)
+
+
+@pytest.fixture
+def add_user(store: Store) -> Callable[..., User]:
     def add(name: str = "alice", *, tenant: str = "acme", user_id: str | None = None) -> User:
         user = User(
             id=user_id or f"u_{name}",
@@ -63,7 +76,7 @@ def add_user(store: SQLiteStore) -> Callable[..., User]:
 
 
 @pytest.fixture
-def sign_in(store: SQLiteStore) -> Callable[..., bytes]:
+def sign_in(store: Store) -> Callable[..., bytes]:
     """Make a session of a user and return its token."""
 
     def make(

@@ -38,7 +38,9 @@ from gateway.store.breach_online import OnlineBreachedPasswords
 from gateway.store.executor import BoundedExecutor, OverloadedError, store_executor
 from gateway.store.keyring import Keyring
 from gateway.store.records import Factor, User
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.sqlite_rows import SQLiteRows
+from gateway.store.sqlite_sessions import SQLiteSessions
+from gateway.store.state import Store
 
 NOW = 1_000_000.0
 CLIENT = Client(ip="192.0.2.1", host="portal.example.com", secure=True, user_agent="Firefox")
@@ -66,7 +68,8 @@ class House:
 
     def __init__(self, state_dir: Path) -> None:
         self.keyring = Keyring.generate(os.urandom, NOW)
-        self.store = SQLiteStore(state_dir, self.keyring, create=True)
+        self.rows = SQLiteRows(state_dir, create=True)
+        self.store = Store(self.rows, self.keyring)
         self.hasher = Hasher(CHEAP)
         self.executors = [store_executor(), BoundedExecutor("hashing", threads=2, waiting=30)]
         self.accounts = self.with_options()
@@ -538,7 +541,8 @@ async def test_an_old_session_without_a_factor_gives_its_password_again_before_i
     accounts = house.with_options(mfa_always=False)
     first = await accounts.sign_in("alice", PASSWORD, client=CLIENT, now=NOW)
     assert isinstance(first, SignedIn)
-    house.store.seen_writer()([(NOW + 890, row_of(first.token))])
+    source = SQLiteSessions(house.rows, house.store)
+    source.seen_writer()([(NOW + 890, row_of(first.token), first.session)])
     refused(await accounts.begin_enrolment(first.token, client=CLIENT, now=NOW + 900), Reason.FRESH_SIGN_IN_REQUIRED)
     assert isinstance(await accounts.begin_enrolment(first.token, client=CLIENT, now=NOW + 899), Enrolment)
 

@@ -22,7 +22,9 @@ from gateway.store.keyring import Keyring
 from gateway.store.records import User
 from gateway.store.sealing import SealBrokenError
 from gateway.store.sessions import IDLE_GRACE_S, REREAD_S, UNUSED_S, SessionCache
-from gateway.store.sqlite import SQLiteStore
+from gateway.store.sqlite_rows import SQLiteRows
+from gateway.store.sqlite_sessions import SQLiteSessions
+from gateway.store.state import Store, open_store
 
 NOW = 1_000_000.0
 AddUser = Callable[..., User]
@@ -32,7 +34,7 @@ SignIn = Callable[..., bytes]
 class Counting:
     """A store that counts how often a row is read, and can have something happen right after."""
 
-    def __init__(self, store: SQLiteStore) -> None:
+    def __init__(self, store: SQLiteSessions) -> None:
         self._store = store
         self.generations = store.generations
         self.reads = 0
@@ -57,8 +59,14 @@ class Counting:
 
 
 @pytest.fixture
-def rows(store: SQLiteStore) -> Counting:
-    return Counting(store)
+def rows(source: SQLiteSessions) -> Counting:
+    return Counting(source)
+
+
+def reader(state_dir: Path, keyring: Keyring) -> SQLiteSessions:
+    """Read the same state as another process would."""
+    rows = SQLiteRows(state_dir)
+    return SQLiteSessions(rows, Store(rows, keyring))
 
 
 @pytest.fixture
@@ -84,7 +92,7 @@ def test_after_a_second_the_row_is_read_again_and_the_entry_stays(rows: Counting
 
 
 def test_an_entry_ends_with_the_row_that_it_was_made_of(
-    rows: Counting, store: SQLiteStore, token: bytes, keyring: Keyring
+    rows: Counting, store: Store, token: bytes, keyring: Keyring
 ) -> None:
     cache = SessionCache(rows)
     entry = cache.lookup(token, NOW)
@@ -122,9 +130,7 @@ def test_a_writer_at_work_in_the_slot_is_answered_but_not_cached(rows: Counting,
     assert (rows.reads, len(cache)) == (2, 0)
 
 
-def test_a_revocation_between_the_read_and_the_check_is_not_cached(
-    rows: Counting, store: SQLiteStore, token: bytes
-) -> None:
+def test_a_revocation_between_the_read_and_the_check_is_not_cached(rows: Counting, store: Store, token: bytes) -> None:
     """The race the generation is loaded first for."""
     cache = SessionCache(rows)
 
@@ -164,7 +170,7 @@ def test_before_idle_is_declared_another_workers_use_is_seen(
     rows: Counting, state_dir: Path, keyring: Keyring, add_user: AddUser, sign_in: SignIn
 ) -> None:
     token = sign_in(add_user(), lifetimes=Lifetimes(idle_s=10, absolute_s=1000))
-    mine, other = SessionCache(rows), SessionCache(SQLiteStore(state_dir, keyring))
+    mine, other = SessionCache(rows), SessionCache(reader(state_dir, keyring))
     assert mine.lookup(token, NOW) is not None
     entry = other.lookup(token, NOW + 8)
     assert entry is not None
@@ -190,7 +196,7 @@ def test_a_clock_that_jumps_back_makes_entries_old_and_not_immortal(rows: Counti
     assert rows.reads == 2
 
 
-def test_last_seen_is_written_in_one_batch_and_only_forward(rows: Counting, store: SQLiteStore, token: bytes) -> None:
+def test_last_seen_is_written_in_one_batch_and_only_forward(rows: Counting, store: Store, token: bytes) -> None:
     cache = SessionCache(rows)
     entry = cache.lookup(token, NOW)
     assert entry is not None
@@ -203,12 +209,12 @@ def test_last_seen_is_written_in_one_batch_and_only_forward(rows: Counting, stor
     assert stored.seen == NOW + 9
 
 
-def test_a_flush_that_fails_is_made_up_for_by_the_next(rows: Counting, store: SQLiteStore, token: bytes) -> None:
+def test_a_flush_that_fails_is_made_up_for_by_the_next(rows: Counting, sqlite: SQLiteRows, token: bytes) -> None:
     cache = SessionCache(rows)
     entry = cache.lookup(token, NOW)
     assert entry is not None
     cache.touch(entry, NOW + 5)
-    with store._database.write(), pytest.raises(StoreUnavailableError):
+    with sqlite.database.write(), pytest.raises(StoreUnavailableError):
         cache.flush()
     assert cache.flush() == 1
 
@@ -237,10 +243,10 @@ def test_generations_that_are_gone_are_an_error_too(rows: Counting, state_dir: P
 
 
 def test_a_row_that_does_not_open_is_an_error_and_not_a_sign_out(
-    rows: Counting, store: SQLiteStore, token: bytes
+    rows: Counting, sqlite: SQLiteRows, token: bytes
 ) -> None:
-    with store._database.write() as connection:
-        connection.execute("UPDATE sessions SET sealed = zeroblob(80)")
+    with sqlite.database.write() as connection:
+        connection.execute("UPDATE sessions SET value = zeroblob(80)")
     with pytest.raises(SealBrokenError):
         SessionCache(rows).lookup(token, NOW)
 
@@ -270,12 +276,45 @@ def test_people_who_left_do_not_stay_in_memory(rows: Counting, add_user: AddUser
     assert len(cache) == 1
 
 
+@pytest.mark.parametrize("way", ["row", "handle", "user", "tenant", "all", "delete", "rotate", "password"])
+def test_however_a_session_ends_no_other_process_serves_it_once_more(  # noqa: PLR0917 - fixtures
+    rows: Counting, state_dir: Path, keyring: Keyring, add_user: AddUser, sign_in: SignIn, way: str
+) -> None:
+    user = add_user()
+    token = sign_in(user)
+    row = row_of(token)
+    cache = SessionCache(rows)
+    entry = cache.lookup(token, NOW)
+    assert entry is not None
+    assert entry is cache.lookup(token, NOW)
+    writer = open_store(state_dir, keyring)
+    match way:
+        case "row":
+            writer.end_session(row)
+        case "handle":
+            writer.end_handle(entry.session.handle)
+        case "user":
+            writer.end_user(user.id)
+        case "tenant":
+            writer.end_tenant(user.tenant)
+        case "all":
+            writer.end_all()
+        case "delete":
+            writer.delete_user(user.id)
+        case "password":
+            writer.change_password(user, user, row=row, to=bytes(32), session=entry.session, now=NOW)
+        case _:
+            writer.rotate_session(row, bytes(32), entry.session, keep=None, now=NOW)
+    writer.close()
+    assert cache.lookup(token, NOW) is None
+
+
 REVOKER = """
 import sys
 from pathlib import Path
 from gateway.store.keyring import Keyring
-from gateway.store.sqlite import SQLiteStore
-store = SQLiteStore(Path(sys.argv[1]), Keyring.parse(Path(sys.argv[2]).read_bytes()))
+from gateway.store.state import open_store
+store = open_store(Path(sys.argv[1]), Keyring.parse(Path(sys.argv[2]).read_bytes()))
 print("ready", flush=True)
 for line in sys.stdin:
     store.end_session(bytes.fromhex(line))
@@ -291,7 +330,7 @@ def secret(keyring: Keyring, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def revoker(state_dir: Path, secret: Path, store: SQLiteStore) -> Iterator[Callable[[bytes], None]]:
+def revoker(state_dir: Path, secret: Path, store: Store) -> Iterator[Callable[[bytes], None]]:
     """Another process that revokes, and says when it has."""
     assert store.users() == []
     process = subprocess.Popen(
@@ -333,9 +372,12 @@ import os, sys
 from pathlib import Path
 from gateway.store.keyring import Keyring
 from gateway.store.sessions import SessionCache
-from gateway.store.sqlite import SQLiteStore
-store = SQLiteStore(Path(sys.argv[1]), Keyring.parse(Path(sys.argv[2]).read_bytes()))
-cache, token = SessionCache(store), sys.argv[3].encode()
+from gateway.store.sqlite_rows import SQLiteRows
+from gateway.store.sqlite_sessions import SQLiteSessions
+from gateway.store.state import Store
+rows = SQLiteRows(Path(sys.argv[1]))
+store = Store(rows, Keyring.parse(Path(sys.argv[2]).read_bytes()))
+cache, token = SessionCache(SQLiteSessions(rows, store)), sys.argv[3].encode()
 assert cache.lookup(token, 1_000_000.0) is not None
 print("ready", flush=True)
 looks = 0
@@ -347,7 +389,7 @@ print(looks, flush=True)
 
 
 def test_readers_in_a_storm_of_other_writes_all_notice_one_revocation(
-    store: SQLiteStore, state_dir: Path, secret: Path, add_user: AddUser, sign_in: SignIn
+    store: Store, state_dir: Path, secret: Path, add_user: AddUser, sign_in: SignIn
 ) -> None:
     user = add_user()
     token = sign_in(user)
@@ -383,8 +425,9 @@ class CacheAgainstStore(RuleBasedStateMachine):
         self.directory = TemporaryDirectory(dir=base if base.is_dir() else None, prefix="gateway-test-")
         keyring = Keyring.generate(os.urandom, NOW)
         path = Path(self.directory.name)
-        self.store = SQLiteStore(path, keyring, create=True)
-        self.readers = [SessionCache(SQLiteStore(path, keyring)) for _ in range(2)]
+        self.rows = SQLiteRows(path, create=True)
+        self.store = Store(self.rows, keyring)
+        self.readers = [SessionCache(reader(path, keyring)) for _ in range(2)]
         self.now = NOW
         self.tokens: list[tuple[bytes, Session]] = []
         self.user = User(
@@ -436,7 +479,7 @@ class CacheAgainstStore(RuleBasedStateMachine):
     @invariant()
     def the_cache_says_what_the_store_says(self) -> None:
         for token, _ in getattr(self, "tokens", []):
-            stored = self.store.read_session(row_of(token))
+            stored = SQLiteSessions(self.rows, self.store).read_session(row_of(token))
             for cache in self.readers:
                 entry = cache.lookup(token, self.now)
                 if stored is None:

@@ -16,7 +16,9 @@ from gateway.store.keyring import SEAL_LEAD_S, Keyring
 from gateway.store.records import Factor, User
 from gateway.store.sealing import SealBrokenError
 from gateway.store.sessions import SessionCache
-from gateway.store.sqlite import STATE_NAME, SQLiteStore
+from gateway.store.sqlite_rows import STATE_NAME, SQLiteRows
+from gateway.store.sqlite_sessions import SQLiteSessions
+from gateway.store.state import Store, open_store
 
 NOW = 1_000_000.0
 AddUser = Callable[..., User]
@@ -33,7 +35,7 @@ def shell(state_dir: Path, sql: str, *parameters: object) -> list[tuple[object, 
 
 
 def test_the_file_tells_neither_who_is_a_user_nor_who_is_signed_in(
-    store: SQLiteStore, state_dir: Path, add_user: AddUser, sign_in: SignIn
+    store: Store, state_dir: Path, add_user: AddUser, sign_in: SignIn
 ) -> None:
     user = add_user("alice.liddell", tenant="wonderland", user_id="u_0123")
     token = sign_in(user)
@@ -55,17 +57,17 @@ def test_the_file_tells_neither_who_is_a_user_nor_who_is_signed_in(
 
 
 @pytest.mark.parametrize("table", ["sessions", "users", "factors"])
-def test_one_changed_byte_of_a_row_refuses_it_and_never_signs_out(
-    store: SQLiteStore, state_dir: Path, add_user: AddUser, sign_in: SignIn, table: str
+def test_one_changed_byte_of_a_row_refuses_it_and_never_signs_out(  # noqa: PLR0917 - fixtures
+    store: Store, source: SQLiteSessions, state_dir: Path, add_user: AddUser, sign_in: SignIn, table: str
 ) -> None:
     user = add_user()
     token = sign_in(user)
     store.put_factor(user.id, Factor(secret="JBSWY3DPEHPK3PXP", created=NOW), [], now=NOW)
-    ((sealed,),) = shell(state_dir, f"SELECT sealed FROM {table}")
+    ((sealed,),) = shell(state_dir, f"SELECT value FROM {table}")
     assert isinstance(sealed, bytes)
-    shell(state_dir, f"UPDATE {table} SET sealed = ?", sealed[:-1] + bytes([sealed[-1] ^ 1]))
+    shell(state_dir, f"UPDATE {table} SET value = ?", sealed[:-1] + bytes([sealed[-1] ^ 1]))
     look: dict[str, Callable[[], object]] = {
-        "sessions": lambda: SessionCache(store).lookup(token, NOW),
+        "sessions": lambda: SessionCache(source).lookup(token, NOW),
         "users": lambda: store.user(user.id),
         "factors": lambda: store.factor(user.id),
     }
@@ -74,30 +76,30 @@ def test_one_changed_byte_of_a_row_refuses_it_and_never_signs_out(
 
 
 def test_rows_swapped_between_users_do_not_open(
-    store: SQLiteStore, state_dir: Path, add_user: AddUser, sign_in: SignIn
+    store: Store, source: SQLiteSessions, state_dir: Path, add_user: AddUser, sign_in: SignIn
 ) -> None:
     """Attack: a copy of the administrator's row under my own id."""
     me, admin = add_user("me"), add_user("admin")
     mine, theirs = sign_in(me), sign_in(admin)
-    for table, column, to, source in (
+    for table, column, to, origin in (
         ("sessions", "id", row_of(mine), row_of(theirs)),
-        ("users", "id", me.id, admin.id),
+        ("users", "id", me.id.encode(), admin.id.encode()),
     ):
         copied = shell(
             state_dir,
-            f"UPDATE {table} SET sealed = (SELECT sealed FROM {table} WHERE {column} = ?) WHERE {column} = ? RETURNING 1",
-            source,
+            f"UPDATE {table} SET value = (SELECT value FROM {table} WHERE {column} = ?) WHERE {column} = ? RETURNING 1",
+            origin,
             to,
         )
         assert copied == [(1,)]
     with pytest.raises(SealBrokenError):
-        SessionCache(store).lookup(mine, NOW)
+        SessionCache(source).lookup(mine, NOW)
     with pytest.raises(SealBrokenError):
         store.user(me.id)
 
 
 def test_a_session_row_moved_to_a_token_of_ones_own_does_not_open(
-    store: SQLiteStore, state_dir: Path, add_user: AddUser, sign_in: SignIn
+    store: Store, state_dir: Path, add_user: AddUser, sign_in: SignIn
 ) -> None:
     """Attack: write access to the file, and a session of somebody else."""
     victim = sign_in(add_user("victim"))
@@ -109,39 +111,39 @@ def test_a_session_row_moved_to_a_token_of_ones_own_does_not_open(
 
 
 def test_a_damaged_session_can_still_be_revoked(
-    store: SQLiteStore, state_dir: Path, add_user: AddUser, sign_in: SignIn
+    store: Store, state_dir: Path, add_user: AddUser, sign_in: SignIn
 ) -> None:
     user = add_user()
     sign_in(user)
-    shell(state_dir, "UPDATE sessions SET sealed = x'00'")
+    shell(state_dir, "UPDATE sessions SET value = x'00'")
     with pytest.raises(SealBrokenError, match="cut short"):
         store.sessions(now=NOW)
     assert store.end_user(user.id) == 1
 
 
-def test_a_value_of_an_unknown_shape_is_refused(store: SQLiteStore, state_dir: Path, add_user: AddUser) -> None:
+def test_a_value_of_an_unknown_shape_is_refused(store: Store, state_dir: Path, add_user: AddUser) -> None:
     user = add_user()
-    key, sealed = store._sealer.seal("users", user.id.encode(), msgspec.msgpack.encode({"from": "the future"}), NOW)
-    shell(state_dir, "UPDATE users SET key = ?, sealed = ?", key, sealed)
+    key, sealed = store.sealer.seal("users", user.id.encode(), msgspec.msgpack.encode({"from": "the future"}), NOW)
+    shell(state_dir, "UPDATE users SET key = ?, value = ?", key, sealed)
     with pytest.raises(SealBrokenError, match="another version of the gateway"):
         store.user(user.id)
 
 
 def test_another_keyring_is_refused_before_anything_is_written(
-    store: SQLiteStore, state_dir: Path, add_user: AddUser
+    store: Store, state_dir: Path, add_user: AddUser
 ) -> None:
     add_user()
     with pytest.raises(KeyringError, match="was written under another keyring"):
-        SQLiteStore(state_dir, Keyring.generate(os.urandom, NOW))
+        open_store(state_dir, Keyring.generate(os.urandom, NOW))
 
 
 def test_a_process_adopts_a_rotated_keyring_and_refuses_a_foreign_one(
-    store: SQLiteStore, state_dir: Path, keyring: Keyring, add_user: AddUser, sign_in: SignIn
+    store: Store, state_dir: Path, keyring: Keyring, add_user: AddUser, sign_in: SignIn
 ) -> None:
     user = add_user()
     rotated = keyring.rotate(os.urandom, NOW)
     later = NOW + SEAL_LEAD_S
-    other = SQLiteStore(state_dir, rotated)
+    other = open_store(state_dir, rotated)
     changed = other.change_user(user, user, now=later)
     assert changed is not None
     with pytest.raises(SealBrokenError, match="gateway reload"):
@@ -154,19 +156,20 @@ def test_a_process_adopts_a_rotated_keyring_and_refuses_a_foreign_one(
 
 
 def test_opening_needs_no_write_so_a_busy_store_does_not_keep_a_worker_from_starting(
-    store: SQLiteStore, state_dir: Path, keyring: Keyring
+    store: Store, sqlite: SQLiteRows, state_dir: Path, keyring: Keyring
 ) -> None:
-    with store._database.write():
-        SQLiteStore(state_dir, keyring).close()
+    assert store.users() == []
+    with sqlite.database.write():
+        open_store(state_dir, keyring).close()
 
 
 def test_a_locked_store_refuses_a_revocation_and_leaves_the_session(
-    store: SQLiteStore, state_dir: Path, keyring: Keyring, add_user: AddUser, sign_in: SignIn
+    store: Store, state_dir: Path, keyring: Keyring, add_user: AddUser, sign_in: SignIn
 ) -> None:
     user = add_user()
     token = sign_in(user)
-    other = SQLiteStore(state_dir, keyring)
-    with other._database.write(), pytest.raises(StoreUnavailableError, match="locked"):
+    other = SQLiteRows(state_dir)
+    with other.database.write(), pytest.raises(StoreUnavailableError, match="locked"):
         store.end_user(user.id)
     assert store.session(row_of(token), NOW) is not None
     assert store.end_user(user.id) == 1
@@ -174,17 +177,17 @@ def test_a_locked_store_refuses_a_revocation_and_leaves_the_session(
 
 
 def test_broken_rows_do_not_keep_upkeep_from_the_others(
-    state_dir: Path, store: SQLiteStore, keyring: Keyring, add_user: AddUser
+    state_dir: Path, store: Store, keyring: Keyring, add_user: AddUser
 ) -> None:
     add_user("alice")
     add_user("bob")
-    shell(state_dir, "UPDATE users SET sealed = x'00' WHERE id = 'u_alice'")
+    shell(state_dir, "UPDATE users SET value = x'00' WHERE id = CAST('u_alice' AS BLOB)")
     store.adopt(keyring.rotate(os.urandom, NOW))
     assert store.maintain(now=NOW + SEAL_LEAD_S).resealed == 1
     assert store.key_use() == {1: 1, 2: 1}
 
 
-def test_the_schema_is_strict_about_types(store: SQLiteStore, state_dir: Path) -> None:
+def test_the_schema_is_strict_about_types(store: Store, state_dir: Path) -> None:
     store.users()
     with pytest.raises(sqlite3.IntegrityError):
-        shell(state_dir, "INSERT INTO recovery (user, code) VALUES ('u', 'text')")
+        shell(state_dir, "INSERT INTO recovery (id, value, key) VALUES (x'00', 'text', 0)")

@@ -1,0 +1,334 @@
+"""Everything the gateway remembers: the nouns of `store` over one place, and the changes that span them.
+
+A change that concerns an account, its factors and its sessions is one transaction. It decides nothing
+about passwords or codes: it compares, sets and counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gateway.exchange.errors import KeyringError
+from gateway.exchange.session import Session
+from gateway.store.api_keys import ApiKeys
+from gateway.store.attempt_counts import AttemptCounts
+from gateway.store.enrolments import Enrolments
+from gateway.store.factors import Factors
+from gateway.store.forms import Forms
+from gateway.store.keyring import Keyring
+from gateway.store.live_sessions import LiveSessions
+from gateway.store.people import People
+from gateway.store.records import Factor, PendingFactor, StoredSession, User
+from gateway.store.rows import Backend, Row, Table, Transaction
+from gateway.store.sealing import SealBrokenError, Sealer
+from gateway.store.sqlite_rows import SQLiteRows
+from gateway.store.tables import MARKS, SEEN, SESSIONS, TABLES
+
+RESEAL_ROUND: Final = 500
+_RESEAL_BATCH: Final = 50
+_KEYRING_MARK: Final = b"keyring"
+
+
+class Upkeep(msgspec.Struct, frozen=True, kw_only=True):
+    """What one round of maintenance did."""
+
+    expired: int
+    """Sessions that were over anyway."""
+    resealed: int
+    """Values moved to the newest key."""
+    healed: int
+    """Generation slots that a killed process had left closed."""
+
+
+class Store:
+    """The nouns of one gateway's state. Usable from any thread.
+
+    All methods raise `StoreUnavailableError` when the place cannot be used; nothing happened then, unless it says
+    that it may have.
+    """
+
+    def __init__(self, rows: Backend, keyring: Keyring, *, random: Callable[[int], bytes] = os.urandom) -> None:
+        """Use the state in `rows`.
+
+        Raises:
+            KeyringError: the state was written under another keyring.
+
+        """
+        self.rows = rows
+        self.sealer = sealer = Sealer(keyring, random)
+        self.api_keys = api_keys = ApiKeys(rows, sealer, random)
+        self.people = people = People(rows, sealer, random, api_keys.follow_in)
+        self.live = live = LiveSessions(rows, sealer)
+        self.factors = factors = Factors(rows, sealer)
+        self.enrolments = enrolments = Enrolments(rows, sealer)
+        self.attempts = attempts = AttemptCounts(rows)
+        self.forms = forms = Forms(rows, sealer)
+        self._require_keyring()
+        # What one noun does alone, by the names under which the rest of the gateway asks for it.
+        self.adopt, self.close = sealer.adopt, rows.close
+        self.user, self.user_named, self.users = people.get, people.named, people.all
+        self.is_disabled, self.rehash = people.is_disabled, people.rehash
+        self.session, self.sessions, self.open_session = live.get, live.all, live.open
+        self.end_tenant, self.end_all = live.end_tenant, live.end_all
+        self.person, self.person_of = live.owner, live.owner_of
+        self.factor, self.put_factor, self.advance_step = factors.get, factors.put, factors.advance_step
+        self.use_recovery, self.replace_recovery = factors.use_recovery, factors.replace_recovery
+        self.count_recovery = factors.count_recovery
+        self.enrolment, self.put_enrolment = enrolments.get, enrolments.put
+        self.keep_form, self.take_form, self.drop_form = forms.keep, forms.take, forms.drop
+        self.admit_attempt, self.forgive_attempt = attempts.admit, attempts.forgive
+        self.clear_attempts, self.blocked_s = attempts.clear, attempts.blocked_s
+
+    # Sessions
+
+    def create_session(
+        self, row: bytes, session: Session, *, stamp: str, keep: int | None, now: float, replaces: bytes = b""
+    ) -> list[str] | None:
+        """Store a new session if the account is still as it was when its password was checked.
+
+        The row `replaces` ends in the same transaction, and so do the person's oldest sessions beyond `keep`.
+
+        Returns: handles of the sessions that ended; None when the account changed and nothing was stored.
+
+        """
+
+        def work(tx: Transaction) -> list[str] | None:
+            user = self.people.get_in(tx, session.user_id)
+            if user is None or user.disabled or user.stamp != stamp:
+                return None
+            self.people.put_in(tx, msgspec.structs.replace(user, last_sign_in=now), now=now)
+            ended = self.live.end_in(tx, [replaces]) if replaces else []
+            self.live.put_in(tx, row, session, now=now)
+            return ended + self.live.trim_in(tx, session, keep=keep, now=now)
+
+        return self.rows.transact(work)
+
+    def rotate_session(
+        self, old: bytes, new: bytes, session: Session, *, keep: int | None, now: float
+    ) -> list[str] | None:
+        """Move a session to a new token: the old row is gone in the same transaction.
+
+        Returns: handles of other sessions that ended for `keep`; None when the old row was gone and nothing was stored.
+
+        """
+        return self.rows.transact(lambda tx: self._rotate_in(tx, old, new, session, keep=keep, now=now), confirmed=True)
+
+    def end_session(self, row: bytes) -> list[str]:
+        """End the session of one row; returns its handle, or nothing."""
+        return self.rows.transact(lambda tx: self.live.end_in(tx, [row]), confirmed=True)
+
+    def end_handle(self, handle: str, *, user_id: str | None = None) -> list[StoredSession]:
+        """End the session of one handle, if it is that person's."""
+        return self.rows.transact(lambda tx: self.live.end_handle_in(tx, handle, user_id=user_id), confirmed=True)
+
+    def end_provider_session(self, provider: str, session: str) -> list[StoredSession]:
+        """End the sessions that began in one session of an identity provider."""
+        return self.rows.transact(lambda tx: self.live.end_provider_session_in(tx, provider, session), confirmed=True)
+
+    def end_user(self, user_id: str, *, but: bytes = b"") -> int:
+        """End every session of a person, except the row `but`."""
+        return self.rows.transact(lambda tx: self.live.end_owner_in(tx, user_id, but=but), confirmed=True)
+
+    # Accounts
+
+    def add_user(self, user: User, *, now: float, factor: Factor | None = None, recovery: Iterable[bytes] = ()) -> bool:
+        """Store a new account with its factor; False when the name is taken."""
+        codes = tuple(recovery)
+
+        def work(tx: Transaction) -> bool:
+            if not self.people.add_in(tx, user, now=now):
+                return False
+            if factor is not None:
+                self.factors.put_in(tx, user.id, factor, codes, now=now)
+            return True
+
+        return self.rows.transact(work, confirmed=True)
+
+    def change_user(self, old: User, new: User, *, now: float, but: bytes = b"") -> tuple[User, int] | None:
+        """Store a changed account if it is still `old` and end its sessions, except the row `but`, in one transaction."""
+
+        def work(tx: Transaction) -> tuple[User, int] | None:
+            stored = self.people.replace_in(tx, old, new, now=now)
+            return None if stored is None else (stored, self.live.end_owner_in(tx, old.id, but=but))
+
+        return self.rows.transact(work, confirmed=True)
+
+    def change_password(
+        self, old: User, new: User, *, row: bytes, to: bytes, session: Session, now: float
+    ) -> tuple[User, int] | None:
+        """Store a new password if account and session are still there, move the session, end the others: one transaction.
+
+        Returns: the account and how many other sessions ended; None when account or session changed meanwhile.
+
+        """
+
+        def work(tx: Transaction) -> tuple[User, int] | None:
+            current = self.people.get_in(tx, old.id)
+            if current is None or current.stamp != old.stamp:
+                return None
+            if self._rotate_in(tx, row, to, session, keep=None, now=now) is None:
+                return None
+            stored = self.people.replace_in(tx, old, new, now=now)
+            return None if stored is None else (stored, self.live.end_owner_in(tx, old.id, but=to))
+
+        return self.rows.transact(work, confirmed=True)
+
+    def reset_user(self, old: User, new: User, *, factor: Factor | None, now: float) -> tuple[User, int] | None:
+        """Store a reset account with `factor` or none: recovery codes and sessions are gone with the old password."""
+
+        def work(tx: Transaction) -> tuple[User, int] | None:
+            stored = self.people.replace_in(tx, old, new, now=now)
+            if stored is None:
+                return None
+            self._forget_in(tx, old.id)
+            if factor is not None:
+                self.factors.put_in(tx, old.id, factor, (), now=now)
+            return stored, self.live.end_owner_in(tx, old.id)
+
+        return self.rows.transact(work, confirmed=True)
+
+    def delete_user(self, user_id: str) -> int | None:
+        """Delete an account with its factors and sessions; returns how many sessions ended, None when there was no account."""
+
+        def work(tx: Transaction) -> int | None:
+            if not self.people.delete_in(tx, user_id):
+                return None
+            self._forget_in(tx, user_id)
+            self.api_keys.end_owner_in(tx, user_id)
+            return self.live.end_owner_in(tx, user_id)
+
+        return self.rows.transact(work, confirmed=True)
+
+    def activate(
+        self,
+        pending: PendingFactor,
+        *,
+        step: int,
+        recovery: Iterable[bytes],
+        row: bytes,
+        to: bytes,
+        session: Session,
+        now: float,
+    ) -> int | None:
+        """Make a proven secret the person's factor, move the session to row `to` and end the person's others: one transaction.
+
+        Without `pending.replacing` a person who meanwhile has a factor keeps it.
+
+        Returns: how many other sessions ended; None when enrolment, session or factor changed meanwhile.
+
+        """
+        codes = tuple(recovery)
+
+        def work(tx: Transaction) -> int | None:
+            if self.enrolments.get_in(tx, session.handle, now=now) != pending:
+                return None
+            if self.factors.has_in(tx, pending.user_id) is not pending.replacing:
+                return None
+            if self._rotate_in(tx, row, to, session, keep=None, now=now) is None:
+                return None
+            factor = Factor(secret=pending.secret, created=now, last_step=step)
+            self.factors.put_in(tx, pending.user_id, factor, codes, now=now)
+            self.enrolments.delete_in(tx, pending.user_id)
+            return self.live.end_owner_in(tx, pending.user_id, but=to)
+
+        return self.rows.transact(work, confirmed=True)
+
+    # Upkeep
+
+    def maintain(self, *, now: float) -> Upkeep:
+        """Remove what is over, move some values to the newest key, heal generation slots. Call about once a minute."""
+        expired = self.live.sweep(now)
+        for table in TABLES:
+            if table not in (SESSIONS, SEEN):
+                self.rows.sweep(table, now)
+        return Upkeep(expired=expired, resealed=self._reseal(now), healed=self.rows.heal())
+
+    def key_use(self) -> dict[int, int]:
+        """Count the values sealed under each key version."""
+        use: dict[int, int] = {}
+        for table in TABLES:
+            for version, count in self.rows.keys(table).items():
+                if version:
+                    use[version] = use.get(version, 0) + count
+        return use
+
+    def _reseal(self, now: float) -> int:
+        """Seal some old values again, under the newest key."""
+        newest = self.sealer.version(now)
+        done = 0
+        for table in TABLES:
+            found = self.rows.outdated(table, newest, RESEAL_ROUND - done)
+            for start in range(0, len(found), _RESEAL_BATCH):
+                done += self._reseal_batch(table, found[start : start + _RESEAL_BATCH], now)
+        return done
+
+    def _reseal_batch(self, table: Table, found: list[Row], now: float) -> int:
+        def work(tx: Transaction) -> int:
+            done = 0
+            current = tx.get_many(table, [row.id for row in found])
+            for row in found:
+                if current.get(row.id) != row:
+                    continue  # changed or gone meanwhile
+                try:
+                    value = self.sealer.open(table.name, row.id, row.value)
+                except SealBrokenError:
+                    continue  # whoever asks for it gets the error
+                key, sealed = self.sealer.seal(table.name, row.id, value, now)
+                tx.put(table, msgspec.structs.replace(row, key=key, value=sealed))
+                done += 1
+            return done
+
+        return self.rows.transact(work)
+
+    # Inside a transaction
+
+    def _rotate_in(
+        self, tx: Transaction, old: bytes, new: bytes, session: Session, *, keep: int | None, now: float
+    ) -> list[str] | None:
+        user = self.people.get_in(tx, session.user_id)
+        if user is None or user.disabled:
+            return None
+        return self.live.rotate_in(tx, old, new, session, keep=keep, now=now)
+
+    def _forget_in(self, tx: Transaction, user_id: str) -> None:
+        """Remove what a person leaves behind beside the account and its sessions."""
+        self.factors.delete_in(tx, user_id)
+        self.enrolments.delete_in(tx, user_id)
+        self.forms.drop_person_in(tx, self.live.owner(user_id))
+
+    def _require_keyring(self) -> None:
+        """Refuse a keyring that did not write this state, before anything is sealed under it."""
+        mark = Row(id=_KEYRING_MARK, value=self.sealer.token("keyring", "mark"))
+
+        def leave(tx: Transaction) -> Row:
+            found = tx.get(MARKS, _KEYRING_MARK)
+            if found is None:
+                tx.put(MARKS, mark)
+            return found or mark
+
+        stored = self.rows.get(MARKS, _KEYRING_MARK) or self.rows.transact(leave)
+        if stored.value != mark.value:
+            raise KeyringError(
+                f"{self.rows.place}: was written under another keyring; put that keyring back, or use a state that is empty"
+            )
+
+
+def open_store(state_dir: Path, keyring: Keyring, *, create: bool = False) -> Store:
+    """Open the state; with `create` make what is missing.
+
+    Raises:
+        KeyringError: the state was written under another keyring.
+        StoreUnavailableError: it is missing, damaged, locked or not ours.
+
+    """
+    rows = SQLiteRows(state_dir, create=create)
+    try:
+        return Store(rows, keyring)
+    except BaseException:
+        rows.close()
+        raise
