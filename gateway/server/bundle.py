@@ -63,6 +63,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """Dotted key of gateway.yaml that says `{file: …}` -> the content, less one line end."""
     mail_authority: bytes | None = None
     """Whose certificates the mail server may show, PEM."""
+    provider_authorities: dict[str, bytes] = {}
+    """Id of an identity provider with its own CA -> PEM bundle."""
+    passkey_roots: bytes | None = None
+    """Who vouches for makes of authenticators, PEM."""
     logo: bytes | None = None
     """For the gateway's own pages, SVG."""
     catalogues: dict[str, bytes] = {}
@@ -77,7 +81,14 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         match kind:
             case "edge":
                 return msgspec.structs.replace(
-                    self, cases={}, audit_keys=None, logo=None, mail_authority=None, secrets=self._secrets_but("mail.")
+                    self,
+                    cases={},
+                    audit_keys=None,
+                    logo=None,
+                    mail_authority=None,
+                    secrets=self._secrets_but("mail.", "identity."),
+                    provider_authorities={},
+                    passkey_roots=None,
                 )
             case "pages":
                 return msgspec.structs.replace(
@@ -97,6 +108,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     keyring=None,
                     secrets={},
                     mail_authority=None,
+                    provider_authorities={},
+                    passkey_roots=None,
                     catalogues={},
                     logo=None,
                     certificates={},
@@ -170,6 +183,9 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     mail_authority = None
     if settings.mail and settings.mail.smtp.ca:
         mail_authority = _read(settings.mail.smtp.ca, display_name(settings.mail.smtp.ca, base), errors)
+    passkey_roots, roots = None, settings.mfa.passkeys.roots
+    if roots is not None:
+        passkey_roots = _read(roots, display_name(roots, base), errors)
     keyring = None
     try:
         keyring = read_keyring_bytes(settings.keyring)
@@ -187,6 +203,8 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         upstream_certificates=upstream_certificates,
         secrets=secrets,
         mail_authority=mail_authority,
+        provider_authorities=provider_authorities,
+        passkey_roots=passkey_roots,
         logo=logo,
         catalogues=catalogues,
         keyring=keyring,

@@ -63,6 +63,7 @@ from gateway.server.fields import (
 from gateway.server.sections.identity import Identity
 from gateway.server.sections.mail import Mail
 from gateway.server.sections.mfa import MFA
+from gateway.server.sections.mfa import contradictions as factor_contradictions
 from gateway.server.sections.passwords import Passwords
 from gateway.server.sections.section import Section, not_yet
 from gateway.server.sections.sessions import SessionRules, TenantSessions
@@ -785,6 +786,7 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     """Find what is right in each place and wrong together."""
     yield from _tenant_conflicts(settings)
     yield from _session_conflicts(settings)
+    yield from factor_contradictions(settings.mfa, host=settings.public_url.host)
     yield from _unknown_tenants_of_certificates(settings)
     yield from _address_conflicts(settings)
     kinds = {listener.kind for listener in settings.listen}

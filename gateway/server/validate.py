@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import msgspec
+from cryptography import x509
 
 from gateway.document.source import DocumentError, did_you_mean, load
 from gateway.edge.tls import ListenerTLS
@@ -19,6 +20,7 @@ from gateway.pages.texts import Texts, load_texts
 from gateway.policy import PolicyTable, compile_policy
 from gateway.policy.cases import load_cases, run_cases
 from gateway.policy.roles import Roles
+from gateway.server import factor_rule
 from gateway.server import upstream as upstreams
 from gateway.server.bundle import Bundle, read_bundle
 from gateway.server.fields import parse_host, parse_origin
@@ -70,9 +72,16 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             warnings += [f"{found.path}:{found.line}:{found.column}: {found.message}" for found in findings]
             errors += _failed_cases(bundle, settings, table, now)
             errors += _certificate_errors(settings, table)
+            errors += _provider_errors(bundle, settings, table)
+            errors += _unknown_factor_roles(bundle, settings, table)
             errors += unknown_roles(settings, table)
         except DocumentError as error:
             errors += error.diagnostics
+    if bundle.passkey_roots is not None:
+        try:
+            x509.load_pem_x509_certificates(bundle.passkey_roots)
+        except ValueError:
+            errors.append("mfa.passkeys.roots: holds no certificate in PEM, or a broken one")
     if bundle.logo is not None:
         try:
             settings.branding.values(bundle.logo or b"\n")  # an empty file is no logo, and not the absence of one
@@ -160,6 +169,24 @@ def _certificate_errors(settings: Settings, table: PolicyTable) -> list[str]:
             if route.client_certificate
         ]
     return found
+
+
+def _unknown_factor_roles(bundle: Bundle, settings: Settings, table: PolicyTable) -> list[str]:
+    """Find roles that the rule for second factors names and no policy declares."""
+    document = load(bundle.settings, Path(bundle.path).name)
+    return [
+        str(document.finding(place, f"{dotted(place)}: {sentence}"))
+        for place, sentence in factor_rule.unknown_roles(settings.mfa, table.roles)
+    ]
+
+
+def _provider_errors(bundle: Bundle, settings: Settings, table: PolicyTable) -> list[str]:
+    """Find roles that identity providers grant and no policy declares."""
+    document = load(bundle.settings, Path(bundle.path).name)
+    return [
+        str(document.finding(place, f"{dotted(place)}: {sentence}"))
+        for place, sentence in unknown_roles_of_providers(settings.identity, table.roles)
+    ]
 
 
 def _failed_cases(bundle: Bundle, settings: Settings, table: PolicyTable, now: float) -> list[str]:
