@@ -10,13 +10,15 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from gateway.exchange.session import Owed, Session
 from gateway.session.life import surplus
 from gateway.store.records import StoredSession
 from gateway.store.rows import Backend, Row, Transaction
 from gateway.store.sealing import Sealer
 from gateway.store.shelf import Shelf
-from gateway.store.tables import OWNERS, SEEN, SESSIONS
+from gateway.store.tables import OWNERS, SEEN, SESSIONS, VAULTS
 
 ENDED_S: Final = 12 * 3600
 """How long beyond its end a session is known to have been a certain person's."""
@@ -70,11 +72,16 @@ class LiveSessions:
 
     def end_tenant(self, tenant: str) -> int:
         """End every session of a tenant, unopened."""
-        return self._rows.clear(SESSIONS, "tenant", self._shelf.token("tenant", tenant))
+        token = self._shelf.token("tenant", tenant)
+        ended = self._rows.clear(SESSIONS, "tenant", token)
+        self._rows.clear(VAULTS, "tenant", token)
+        return ended
 
     def end_all(self) -> int:
         """End every session of the gateway, unopened."""
-        return self._rows.clear(SESSIONS)
+        ended = self._rows.clear(SESSIONS)
+        self._rows.clear(VAULTS)
+        return ended
 
     def sweep(self, now: float) -> int:
         """Remove sessions that are over, and those that fell silent; returns how many."""
@@ -82,7 +89,7 @@ class LiveSessions:
         silent = self._rows.sweep(SEEN, now)
 
         def end(batch: list[bytes]) -> int:
-            return self._rows.transact(lambda tx: sum(tx.delete(SESSIONS, row) for row in batch))
+            return self._rows.transact(lambda tx: sum(self._delete_in(tx, row) for row in batch))
 
         return over + sum(end(silent[start : start + END_BATCH]) for start in range(0, len(silent), END_BATCH))
 
@@ -106,6 +113,8 @@ class LiveSessions:
         current = tx.get(SESSIONS, old)
         if current is None or self._shelf.open(current).handle != session.handle:
             return None  # before anything is changed: returning commits
+        for vault in tx.find(VAULTS, "session", old):  # goes along; whoever knows both tokens seals it anew
+            tx.put(VAULTS, msgspec.structs.replace(vault, tokens={**vault.tokens, "session": new}))
         self.end_in(tx, [old])
         self.put_in(tx, new, session, now=now)
         return self.trim_in(tx, session, keep=keep, now=now)
@@ -165,9 +174,11 @@ class LiveSessions:
                 self._delete_in(tx, row.id)
         return ended
 
-    def _delete_in(self, tx: Transaction, row: bytes) -> None:
-        tx.delete(SESSIONS, row)
+    def _delete_in(self, tx: Transaction, row: bytes) -> bool:
+        for vault in tx.find(VAULTS, "session", row):
+            tx.delete(VAULTS, vault.id)
         tx.delete(SEEN, row)
+        return tx.delete(SESSIONS, row)
 
     def _live(self, rows: list[Row], seen: dict[bytes, Row], now: float) -> list[StoredSession]:
         found = [

@@ -74,39 +74,37 @@ class PortalAccounts:
 
     def claim(self, user_id: str, upstream: str, credentials: bytes, *, now: float, until: float) -> Verdict:
         """Announce one attempt with credentials of this digest, which is over by `until`."""
-        return self._rows.transact(partial(self._claim, user_id, upstream, credentials, now, until))
+
+        def work(tx: Transaction) -> Verdict:
+            found = self._shelf.get_in(tx, self._row(user_id, upstream))
+            account = found or PortalAccount(user_id=user_id, upstream=upstream)
+            if account.refused == credentials:
+                return "refused"
+            if account.trying_until > now:
+                return "busy"
+            # An attempt that nobody settled may have failed at the portal: after the second the person is asked.
+            unsettled = account.unsettled if account.trying == credentials else 0
+            if unsettled >= MAX_UNSETTLED:
+                self._put(msgspec.structs.replace(account, refused=credentials, trying=b"", unsettled=0), now, tx)
+                return "refused"
+            tried = msgspec.structs.replace(account, trying=credentials, trying_until=until, unsettled=unsettled + 1)
+            self._put(tried, now, tx)
+            return "granted"
+
+        return self._rows.transact(work)
 
     def settle(self, user_id: str, upstream: str, credentials: bytes, *, accepted: bool | None, now: float) -> None:
         """Say what became of an attempt: True, False, or None where it never reached the portal's judgement."""
-        self._rows.transact(partial(self._settle, user_id, upstream, credentials, accepted, now))
 
-    def _claim(
-        self, user_id: str, upstream: str, credentials: bytes, now: float, until: float, tx: Transaction
-    ) -> Verdict:
-        found = self._shelf.get_in(tx, self._row(user_id, upstream))
-        account = found or PortalAccount(user_id=user_id, upstream=upstream)
-        if account.refused == credentials:
-            return "refused"
-        if account.trying_until > now:
-            return "busy"
-        # An attempt that nobody settled may have failed at the portal: after the second the person is asked.
-        unsettled = account.unsettled if account.trying == credentials else 0
-        if unsettled >= MAX_UNSETTLED:
-            self._put(msgspec.structs.replace(account, refused=credentials, trying=b"", unsettled=0), now, tx)
-            return "refused"
-        tried = msgspec.structs.replace(account, trying=credentials, trying_until=until, unsettled=unsettled + 1)
-        self._put(tried, now, tx)
-        return "granted"
+        def work(tx: Transaction) -> None:
+            account = self._shelf.get_in(tx, self._row(user_id, upstream))
+            if account is None or account.trying != credentials:
+                return  # told anew meanwhile
+            refused = credentials if accepted is False else account.refused
+            settled = msgspec.structs.replace(account, refused=refused, trying=b"", trying_until=0.0, unsettled=0)
+            self._put(settled, now, tx)
 
-    def _settle(
-        self, user_id: str, upstream: str, credentials: bytes, accepted: bool | None, now: float, tx: Transaction
-    ) -> None:
-        account = self._shelf.get_in(tx, self._row(user_id, upstream))
-        if account is None or account.trying != credentials:
-            return  # told anew meanwhile
-        refused = credentials if accepted is False else account.refused
-        settled = msgspec.structs.replace(account, refused=refused, trying=b"", trying_until=0.0, unsettled=0)
-        self._put(settled, now, tx)
+        self._rows.transact(work)
 
     def _put(self, account: PortalAccount, now: float, tx: Transaction) -> None:
         row = self._row(account.user_id, account.upstream)

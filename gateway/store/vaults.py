@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -20,9 +19,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from gateway.exchange.session import Session
 from gateway.session.token import row_of
-from gateway.session.vault import EMPTY_VAULT, Vault, VaultRules, changed_vault
+from gateway.session.vault import EMPTY_VAULT, Owner, Vault, VaultRules, changed_vault
 from gateway.store.generations import Generations, slot_of
 from gateway.store.keyring import KEY_BYTES, Keyring
 from gateway.store.rows import Rows, Transaction
@@ -43,7 +41,6 @@ class Wrapped(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What the keyring opens: a nonce and a vault that only the cookie's secret opens."""
 
     sealed: bytes
-    upstream: str
 
 
 class Changed(NamedTuple):
@@ -68,81 +65,48 @@ class Vaults:
         self._random = random
         self._decoder = msgspec.msgpack.Decoder(Vault)
 
-    def read(self, token: bytes, session: Session, upstream: str, *, now: float) -> Vault:
+    def read(self, owner: Owner, *, now: float) -> Vault:
         """Return what is kept; an empty vault where there is nothing, or where it belongs to another cookie."""
-        row = vault_row(session, upstream)
+        row = vault_row(owner)
         found = self._shelf.get(row, now=now)
-        return EMPTY_VAULT if found is None else self._open(token, row, found)
+        return EMPTY_VAULT if found is None else self._open(owner.token, row, found)
 
     def change(
-        self,
-        token: bytes,
-        session: Session,
-        upstream: str,
-        changes: Sequence[Cookie],
-        rules: VaultRules,
-        *,
-        now: float,
-        signed_on: float | None = None,
+        self, owner: Owner, changes: Sequence[Cookie], rules: VaultRules, *, now: float, signed_on: float | None = None
     ) -> Changed:
         """Merge cookies into a vault, and note a sign-on; nothing is written where nothing changes or the session is over.
 
         A sign-on replaces what was kept: nothing of the portal's session before it stays.
         """
-        work = partial(self._change, token, session, upstream, tuple(changes), rules, now, signed_on)
+        cookies = tuple(changes)
+
+        def work(tx: Transaction) -> Changed:
+            row = vault_row(owner)
+            found = self._shelf.get_in(tx, row, now=now)
+            before = EMPTY_VAULT if found is None or signed_on is not None else self._open(owner.token, row, found)
+            after, evicted = changed_vault(before, cookies, rules, now)
+            if signed_on is not None:
+                after = msgspec.structs.replace(after, signed_on=signed_on)
+            if after == before or tx.get(SESSIONS, row_of(owner.token)) is None:
+                return Changed(before, evicted)
+            tokens = {"session": row_of(owner.token), "tenant": self._shelf.token("tenant", owner.session.tenant)}
+            wrapped = Wrapped(sealed=self._seal(owner.token, row, after))
+            self._shelf.put_in(tx, row, wrapped, now=now, tokens=tokens, expires=owner.session.expires)
+            return Changed(after, evicted)
+
         return self._rows.transact(work)
 
     def move(self, old: bytes, new: bytes, *, now: float) -> None:
         """Seal the vaults of a session, whose cookie's value was `old`, under its new value."""
-        self._rows.transact(partial(self._move, old, new, now))
 
-    def _change(
-        self,
-        token: bytes,
-        session: Session,
-        upstream: str,
-        changes: tuple[Cookie, ...],
-        rules: VaultRules,
-        now: float,
-        signed_on: float | None,
-        tx: Transaction,
-    ) -> Changed:
-        row, owner = vault_row(session, upstream), row_of(token)
-        found = self._shelf.get_in(tx, row, now=now)
-        before = EMPTY_VAULT if found is None or signed_on is not None else self._open(token, row, found)
-        after, evicted = changed_vault(before, changes, rules, now)
-        if signed_on is not None:
-            after = msgspec.structs.replace(after, signed_on=signed_on)
-        if after == before or tx.get(SESSIONS, owner) is None:
-            return Changed(before, evicted)
-        self._put(tx, token, row, session.tenant, upstream, after, session.expires, now)
-        return Changed(after, evicted)
+        def work(tx: Transaction) -> None:
+            for row in tx.find(VAULTS, "session", row_of(new)):  # the rows went with the session; their seals did not
+                vault = self._open(old, row.id, self._shelf.open(row))
+                if vault != EMPTY_VAULT:
+                    wrapped = Wrapped(sealed=self._seal(new, row.id, vault))
+                    self._shelf.put_in(tx, row.id, wrapped, now=now, tokens=row.tokens, expires=row.expires)
 
-    def _move(self, old: bytes, new: bytes, now: float, tx: Transaction) -> None:
-        session = tx.get(SESSIONS, row_of(new))
-        if session is None:
-            return
-        for row in tx.find(VAULTS, "session", row_of(new)):  # the rows went with the session; their seals did not
-            wrapped = self._shelf.open(row)
-            vault = self._open(old, row.id, wrapped)
-            if vault != EMPTY_VAULT:
-                sealed = msgspec.structs.replace(wrapped, sealed=self._seal(new, row.id, vault))
-                self._shelf.put_in(tx, row.id, sealed, now=now, tokens=row.tokens, expires=row.expires)
-
-    def _put(
-        self,
-        tx: Transaction,
-        token: bytes,
-        row: bytes,
-        tenant: str,
-        upstream: str,
-        vault: Vault,
-        expires: float,
-        now: float,
-    ) -> None:
-        tokens = {"session": row_of(token), "tenant": self._shelf.token("tenant", tenant)}
-        wrapped = Wrapped(sealed=self._seal(token, row, vault), upstream=upstream)
-        self._shelf.put_in(tx, row, wrapped, now=now, tokens=tokens, expires=expires)
+        self._rows.transact(work)
 
     def _seal(self, token: bytes, row: bytes, vault: Vault) -> bytes:
         nonce = self._random(_NONCE_BYTES)
@@ -165,9 +129,9 @@ class Vaults:
         )
 
 
-def vault_row(session: Session, upstream: str) -> bytes:
-    """Return the row of a session's vault: the handle outlives a change of the cookie's value."""
-    return sha256(b"gateway vault row\0" + session.handle.encode("ascii") + b"\0" + upstream.encode("ascii")).digest()
+def vault_row(owner: Owner) -> bytes:
+    """Return the row of a vault: the session's handle outlives a change of the cookie's value."""
+    return sha256(f"gateway vault row\0{owner.session.handle}\0{owner.upstream}".encode()).digest()
 
 
 class _Cached(NamedTuple):
@@ -195,45 +159,43 @@ class VaultCache:
         """A read is a matter of microseconds: nothing need wait for it."""
         return self._generations is not None
 
-    def peek(self, token: bytes, session: Session, upstream: str, now: float) -> Vault | None:
+    def peek(self, owner: Owner, now: float) -> Vault | None:
         """Return the vault if it is known and unchanged since; None = `load` must say."""
         generations = self._generations
         if generations is None:
             return None
-        cached = self._cached.get((session.handle, upstream))
+        cached = self._cached.get((owner.session.handle, owner.upstream))
         if (
             cached is None
-            or cached.token != token
+            or cached.token != owner.token
             or not cached.fresh_until - REREAD_S <= now < cached.fresh_until
             or generations.slots[cached.slot] != cached.generation
         ):
             return None
         return cached.vault
 
-    def load(self, token: bytes, session: Session, upstream: str, now: float) -> Vault:
+    def load(self, owner: Owner, now: float) -> Vault:
         """Read the vault. Raises `StoreUnavailableError`."""
         generations = self._generations
         if generations is None:
-            return self._vaults.read(token, session, upstream, now=now)
+            return self._vaults.read(owner, now=now)
         generations.refresh()
-        slots, slot = generations.slots, slot_of(vault_row(session, upstream))
+        slots, slot = generations.slots, slot_of(vault_row(owner))
         generation = slots[slot]  # before the row: a writer that commits after this changes it
-        vault = self._vaults.read(token, session, upstream, now=now)
-        key = (session.handle, upstream)
-        if generation and slots[slot] == generation:
-            self._cached[key] = _Cached(token, vault, slot, generation, now + REREAD_S)
-            self._cached.move_to_end(key)
-            while len(self._cached) > self._capacity or self._oldest() < now - UNUSED_S:
-                self._cached.popitem(last=False)
-        else:
-            self._cached.pop(key, None)
+        vault = self._vaults.read(owner, now=now)
+        key = (owner.session.handle, owner.upstream)
+        if not generation or slots[slot] != generation:
+            self._cached.pop(key, None)  # a writer is at work: right for this request, not for the next
+            return vault
+        self._cached[key] = _Cached(owner.token, vault, slot, generation, now + REREAD_S)
+        self._cached.move_to_end(key)
+        while len(self._cached) > self._capacity or self._oldest() < now - UNUSED_S:
+            self._cached.popitem(last=False)
         return vault
+
+    def change(self, owner: Owner, changes: Sequence[Cookie], rules: VaultRules, now: float) -> int:
+        """Merge cookies into a vault; returns how many gave way. It is stored when this returns."""
+        return self._vaults.change(owner, changes, rules, now=now).evicted
 
     def _oldest(self) -> float:
         return next(iter(self._cached.values())).fresh_until
-
-    def change(
-        self, token: bytes, session: Session, upstream: str, changes: Sequence[Cookie], rules: VaultRules, now: float
-    ) -> int:
-        """Merge cookies into a vault; returns how many gave way. It is stored when this returns."""
-        return self._vaults.change(token, session, upstream, changes, rules, now=now).evicted

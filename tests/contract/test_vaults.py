@@ -9,7 +9,7 @@ import pytest
 
 from gateway.exchange.session import Session
 from gateway.session.token import make_token, row_of
-from gateway.session.vault import EMPTY_VAULT, Vault, VaultRules
+from gateway.session.vault import EMPTY_VAULT, Owner, Vault, VaultRules
 from gateway.store.keyring import Keyring
 from gateway.store.live_sessions import LiveSessions
 from gateway.store.portal_accounts import PortalAccounts, digest_of
@@ -33,6 +33,9 @@ def session(**changes: Any) -> Session:
     return Session(**{**values, **changes})
 
 
+WIKI = Owner(TOKEN, session(), "wiki")
+
+
 def cookie(name: str, value: str = "1", **changes: Any) -> Cookie:
     return Cookie(**{"name": name.encode(), "value": value.encode(), "created": NOW, **changes})
 
@@ -52,34 +55,34 @@ def names(vault: Vault) -> set[bytes]:
 
 
 def test_what_was_kept_is_returned_to_the_same_session_and_upstream(vaults: Vaults) -> None:
-    vaults.change(TOKEN, session(), "wiki", [cookie("sid")], RULES, now=NOW)
-    assert names(vaults.read(TOKEN, session(), "wiki", now=NOW)) == {b"sid"}
-    assert vaults.read(TOKEN, session(), "shop", now=NOW) == EMPTY_VAULT
-    assert vaults.read(TOKEN, session(handle="s_" + "2" * 32), "wiki", now=NOW) == EMPTY_VAULT
-    assert vaults.read(TOKEN, session(), "wiki", now=NOW + 3600) == EMPTY_VAULT
+    vaults.change(WIKI, [cookie("sid")], RULES, now=NOW)
+    assert names(vaults.read(WIKI, now=NOW)) == {b"sid"}
+    assert vaults.read(Owner(TOKEN, session(), "shop"), now=NOW) == EMPTY_VAULT
+    assert vaults.read(Owner(TOKEN, session(handle="s_" + "2" * 32), "wiki"), now=NOW) == EMPTY_VAULT
+    assert vaults.read(WIKI, now=NOW + 3600) == EMPTY_VAULT
 
 
 def test_the_state_and_the_keyring_open_no_vault_without_the_cookie(vaults: Vaults, rows: Backend) -> None:
     """A thief with the state file and the keyring still lacks what only the browser has."""
-    vaults.change(TOKEN, session(), "wiki", [cookie("sid", "very secret")], RULES, now=NOW)
-    assert vaults.read(OTHER, session(), "wiki", now=NOW) == EMPTY_VAULT
-    stored = rows.get(VAULTS, vault_row(session(), "wiki"))
+    vaults.change(WIKI, [cookie("sid", "very secret")], RULES, now=NOW)
+    assert vaults.read(Owner(OTHER, session(), "wiki"), now=NOW) == EMPTY_VAULT
+    stored = rows.get(VAULTS, vault_row(WIKI))
     assert stored is not None
     assert b"secret" not in stored.value
     assert b"wiki" not in stored.value
 
 
 def test_the_cookie_opens_no_vault_without_the_keyring(vaults: Vaults, rows: Backend, sealer: Sealer) -> None:
-    vaults.change(TOKEN, session(), "wiki", [cookie("sid")], RULES, now=NOW)
+    vaults.change(WIKI, [cookie("sid")], RULES, now=NOW)
     stranger = Vaults(rows, sealer, Keyring.generate(os.urandom, NOW))
-    assert stranger.read(TOKEN, session(), "wiki", now=NOW) == EMPTY_VAULT
+    assert stranger.read(WIKI, now=NOW) == EMPTY_VAULT
 
 
 def test_nothing_is_written_where_nothing_changes(vaults: Vaults, rows: Backend) -> None:
-    vaults.change(TOKEN, session(), "wiki", [cookie("sid")], RULES, now=NOW)
-    before = rows.get(VAULTS, vault_row(session(), "wiki"))
-    vaults.change(TOKEN, session(), "wiki", [cookie("sid", created=NOW + 5)], RULES, now=NOW + 5)
-    assert rows.get(VAULTS, vault_row(session(), "wiki")) == before
+    vaults.change(WIKI, [cookie("sid")], RULES, now=NOW)
+    before = rows.get(VAULTS, vault_row(WIKI))
+    vaults.change(WIKI, [cookie("sid", created=NOW + 5)], RULES, now=NOW + 5)
+    assert rows.get(VAULTS, vault_row(WIKI)) == before
 
 
 def test_two_workers_lose_none_of_each_others_cookies(open_rows: OpenRows, sealer: Sealer, keyring: Keyring) -> None:
@@ -89,7 +92,7 @@ def test_two_workers_lose_none_of_each_others_cookies(open_rows: OpenRows, seale
     def work(vaults: Vaults, prefix: str) -> Callable[[], None]:
         def run() -> None:
             for number in range(10):
-                vaults.change(TOKEN, session(), "wiki", [cookie(f"{prefix}{number}")], RULES, now=NOW)
+                vaults.change(WIKI, [cookie(f"{prefix}{number}")], RULES, now=NOW)
 
         return run
 
@@ -98,32 +101,32 @@ def test_two_workers_lose_none_of_each_others_cookies(open_rows: OpenRows, seale
         thread.start()
     for thread in threads:
         thread.join()
-    assert names(first.read(TOKEN, session(), "wiki", now=NOW)) == {f"{p}{n}".encode() for p in "ab" for n in range(10)}
+    assert names(first.read(WIKI, now=NOW)) == {f"{p}{n}".encode() for p in "ab" for n in range(10)}
 
 
 def test_a_removed_cookie_is_gone_and_an_expired_one_is_not_kept(vaults: Vaults) -> None:
-    vaults.change(TOKEN, session(), "wiki", [cookie("a"), cookie("b"), cookie("c", expires=NOW - 1)], RULES, now=NOW)
-    vaults.change(TOKEN, session(), "wiki", [cookie("a", "", expires=0.0)], RULES, now=NOW)
-    assert names(vaults.read(TOKEN, session(), "wiki", now=NOW)) == {b"b"}
+    vaults.change(WIKI, [cookie("a"), cookie("b"), cookie("c", expires=NOW - 1)], RULES, now=NOW)
+    vaults.change(WIKI, [cookie("a", "", expires=0.0)], RULES, now=NOW)
+    assert names(vaults.read(WIKI, now=NOW)) == {b"b"}
 
 
 def test_the_oldest_cookies_give_way_beyond_the_count(vaults: Vaults) -> None:
     rules = VaultRules(mode="all", max_count=2)
-    changed = vaults.change(TOKEN, session(), "wiki", [cookie("a"), cookie("b"), cookie("c")], rules, now=NOW)
+    changed = vaults.change(WIKI, [cookie("a"), cookie("b"), cookie("c")], rules, now=NOW)
     assert changed.evicted == 1
     assert names(changed.vault) == {b"b", b"c"}
 
 
 def test_a_sign_on_leaves_nothing_of_the_portals_session_before_it(vaults: Vaults) -> None:
-    vaults.change(TOKEN, session(), "wiki", [cookie("old")], RULES, now=NOW)
-    vaults.change(TOKEN, session(), "wiki", [cookie("sid")], RULES, now=NOW, signed_on=NOW)
-    vault = vaults.read(TOKEN, session(), "wiki", now=NOW)
+    vaults.change(WIKI, [cookie("old")], RULES, now=NOW)
+    vaults.change(WIKI, [cookie("sid")], RULES, now=NOW, signed_on=NOW)
+    vault = vaults.read(WIKI, now=NOW)
     assert (names(vault), vault.signed_on) == ({b"sid"}, NOW)
 
 
 def test_nothing_is_kept_for_a_session_that_ended_meanwhile(vaults: Vaults, rows: Backend) -> None:
     rows.transact(lambda tx: tx.delete(SESSIONS, row_of(TOKEN)))
-    vaults.change(TOKEN, session(), "wiki", [cookie("sid")], RULES, now=NOW)
+    vaults.change(WIKI, [cookie("sid")], RULES, now=NOW)
     assert rows.all(VAULTS) == []
 
 
@@ -138,21 +141,21 @@ def test_a_vault_ends_with_its_session(vaults: Vaults, rows: Backend, sealer: Se
         lambda: live.sweep(NOW + 4000),
     ):
         sign_in(rows, sealer, TOKEN, session())
-        vaults.change(TOKEN, session(), "wiki", [cookie("sid")], RULES, now=NOW)
+        vaults.change(WIKI, [cookie("sid")], RULES, now=NOW)
         assert len(rows.all(VAULTS)) == 1
         end()
         assert rows.all(VAULTS) == []
 
 
 def test_a_vault_goes_along_when_the_cookies_value_changes(vaults: Vaults, rows: Backend, sealer: Sealer) -> None:
-    vaults.change(TOKEN, session(), "wiki", [cookie("sid")], RULES, now=NOW, signed_on=NOW)
+    vaults.change(WIKI, [cookie("sid")], RULES, now=NOW, signed_on=NOW)
     live = LiveSessions(rows, sealer)
     rows.transact(lambda tx: live.rotate_in(tx, row_of(TOKEN), row_of(OTHER), session(), keep=None, now=NOW))
-    assert vaults.read(OTHER, session(), "wiki", now=NOW) == EMPTY_VAULT  # what a crash at this point leaves
+    assert vaults.read(Owner(OTHER, session(), "wiki"), now=NOW) == EMPTY_VAULT  # what a crash at this point leaves
     vaults.move(TOKEN, OTHER, now=NOW)
-    moved = vaults.read(OTHER, session(), "wiki", now=NOW)
+    moved = vaults.read(Owner(OTHER, session(), "wiki"), now=NOW)
     assert (names(moved), moved.signed_on) == ({b"sid"}, NOW)
-    assert vaults.read(TOKEN, session(), "wiki", now=NOW) == EMPTY_VAULT
+    assert vaults.read(WIKI, now=NOW) == EMPTY_VAULT
     rows.transact(lambda tx: live.end_in(tx, [row_of(OTHER)]))
     assert rows.all(VAULTS) == []
 
@@ -167,14 +170,14 @@ def test_a_cached_vault_is_never_older_than_a_change_of_another_worker(
     mine, theirs = open_rows(), open_rows()
     sign_in(mine, sealer, TOKEN, session())
     cache = VaultCache(Vaults(mine, sealer, keyring), getattr(mine, "generations", None))
-    cache.load(TOKEN, session(), "wiki", NOW)
+    cache.load(WIKI, NOW)
     if cache.is_local:
-        assert cache.peek(TOKEN, session(), "wiki", NOW) == EMPTY_VAULT
-    Vaults(theirs, sealer, keyring).change(TOKEN, session(), "wiki", [cookie("sid")], RULES, now=NOW)
-    assert cache.peek(TOKEN, session(), "wiki", NOW) is None
-    assert names(cache.load(TOKEN, session(), "wiki", NOW)) == {b"sid"}
-    assert cache.peek(OTHER, session(), "wiki", NOW) is None
-    assert cache.peek(TOKEN, session(), "wiki", NOW + 1) is None
+        assert cache.peek(WIKI, NOW) == EMPTY_VAULT
+    Vaults(theirs, sealer, keyring).change(WIKI, [cookie("sid")], RULES, now=NOW)
+    assert cache.peek(WIKI, NOW) is None
+    assert names(cache.load(WIKI, NOW)) == {b"sid"}
+    assert cache.peek(Owner(OTHER, session(), "wiki"), NOW) is None
+    assert cache.peek(WIKI, NOW + 1) is None
 
 
 # accounts at portals
