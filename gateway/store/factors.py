@@ -67,18 +67,6 @@ class Factors:
 
         return self._rows.transact(work, confirmed=True)
 
-    def replace_recovery(self, user_id: str, codes: Iterable[bytes], *, now: float) -> bool:
-        """Void a person's recovery codes and store new ones; False when the person has no factor."""
-        fresh = tuple(codes)
-
-        def work(tx: Transaction) -> bool:
-            if tx.get(FACTORS, user_id.encode()) is None:
-                return False
-            self._put_codes_in(tx, user_id, fresh, now=now)
-            return True
-
-        return self._rows.transact(work, confirmed=True)
-
     def count_recovery(self, user_id: str) -> int:
         """Count a person's unused recovery codes."""
         codes = self._codes.get(user_id.encode())
@@ -99,6 +87,14 @@ class Factors:
         """Remove a person's factor and recovery codes."""
         self._shelf.delete_in(tx, user_id.encode())
         self._codes.delete_in(tx, user_id.encode())
+
+    def remove_totp_in(self, tx: Transaction, user_id: str) -> bool:
+        """Remove a person's TOTP factor and leave the recovery codes; False when there was none."""
+        return self._shelf.delete_in(tx, user_id.encode())
+
+    def put_recovery_in(self, tx: Transaction, user_id: str, digests: tuple[bytes, ...], *, now: float) -> None:
+        """Void a person's recovery codes and store new ones."""
+        self._put_codes_in(tx, user_id, digests, now=now)
 
     def _put_codes_in(self, tx: Transaction, user_id: str, digests: tuple[bytes, ...], *, now: float) -> None:
         if digests:

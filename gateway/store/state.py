@@ -9,19 +9,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
+from gateway.authn.assurance import Method
 from gateway.exchange.errors import KeyringError
 from gateway.exchange.session import Session
 from gateway.store.api_keys import ApiKeys
 from gateway.store.attempt_counts import AttemptCounts
+from gateway.store.devices import Devices
 from gateway.store.enrolments import Enrolments
 from gateway.store.factors import Factors
 from gateway.store.forms import Forms
 from gateway.store.keyring import Keyring
 from gateway.store.live_sessions import LiveSessions
+from gateway.store.passkeys import Passkey, Passkeys
 from gateway.store.people import People
 from gateway.store.records import Factor, PendingFactor, StoredSession, User
 from gateway.store.rows import Backend, Row, Table, Transaction
@@ -45,6 +48,23 @@ class Upkeep(msgspec.Struct, frozen=True, kw_only=True):
     """Generation slots that a killed process had left closed."""
 
 
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of removing a factor."""
+
+    outcome: Literal["removed", "gone", "last"]
+    """`last`: the person may not be without, so nothing happened."""
+    ended: int = 0
+    """Other sessions of the person that ended."""
+
+
+class _GoneError(Exception):
+    """The session is not there any more; undoes the transaction."""
+
+
+class _LastError(Exception):
+    """It would be the last factor; undoes the transaction."""
+
+
 class Store:
     """The nouns of one gateway's state. Usable from any thread.
 
@@ -65,6 +85,8 @@ class Store:
         self.people = people = People(rows, sealer, random, api_keys.follow_in)
         self.live = live = LiveSessions(rows, sealer)
         self.factors = factors = Factors(rows, sealer)
+        self.passkeys = Passkeys(rows, sealer)
+        self.devices = Devices(rows, sealer)
         self.enrolments = enrolments = Enrolments(rows, sealer)
         self.attempts = attempts = AttemptCounts(rows)
         self.forms = forms = Forms(rows, sealer)
@@ -77,7 +99,7 @@ class Store:
         self.end_tenant, self.end_all = live.end_tenant, live.end_all
         self.person, self.person_of = live.owner, live.owner_of
         self.factor, self.put_factor, self.advance_step = factors.get, factors.put, factors.advance_step
-        self.use_recovery, self.replace_recovery = factors.use_recovery, factors.replace_recovery
+        self.use_recovery = factors.use_recovery
         self.count_recovery = factors.count_recovery
         self.enrolment, self.put_enrolment = enrolments.get, enrolments.put
         self.keep_form, self.take_form, self.drop_form = forms.keep, forms.take, forms.drop
@@ -174,6 +196,7 @@ class Store:
             if self._rotate_in(tx, row, to, session, keep=None, now=now) is None:
                 return None
             stored = self.people.replace_in(tx, old, new, now=now)
+            self.devices.ask_again_in(tx, old.id, now=now)
             return None if stored is None else (stored, self.live.end_owner_in(tx, old.id, but=to))
 
         return self.rows.transact(work, confirmed=True)
@@ -234,7 +257,97 @@ class Store:
             factor = Factor(secret=pending.secret, created=now, last_step=step)
             self.factors.put_in(tx, pending.user_id, factor, codes, now=now)
             self.enrolments.delete_in(tx, pending.user_id)
+            self.devices.ask_again_in(tx, pending.user_id, now=now)
             return self.live.end_owner_in(tx, pending.user_id, but=to)
+
+        return self.rows.transact(work, confirmed=True)
+
+    # Factors
+
+    def factors_of(self, user: User) -> frozenset[Method]:
+        """Say what a person has; recovery codes are no factor."""
+        return _factors(user, totp=self.factors.get(user.id) is not None, passkeys=bool(self.passkeys.of(user.id)))
+
+    def add_passkey(
+        self,
+        passkey: Passkey,
+        *,
+        recovery: Iterable[bytes],
+        row: bytes,
+        to: bytes,
+        session: Session,
+        now: float,
+    ) -> bool:
+        """Store a new passkey and move the session to row `to`, in one transaction; `recovery` replaces codes where there are any in it.
+
+        False when the passkey is somebody's already, the person has as many as can be, or the session is gone.
+        """
+        codes = tuple(recovery)
+
+        def work(tx: Transaction) -> bool:
+            if not self.passkeys.add_in(tx, passkey, now=now):
+                return False
+            if self._rotate_in(tx, row, to, session, keep=None, now=now) is None:
+                raise _GoneError
+            if codes:
+                self.factors.put_recovery_in(tx, passkey.user_id, codes, now=now)
+            self.devices.ask_again_in(tx, passkey.user_id, now=now)
+            return True
+
+        try:
+            return self.rows.transact(work, confirmed=True)
+        except _GoneError:
+            return False
+
+    def remove_factor(
+        self,
+        user: User,
+        passkey: Passkey | None,
+        *,
+        may_be_last: bool,
+        row: bytes,
+        to: bytes,
+        session: Session,
+        now: float,
+    ) -> Removed:
+        """Remove a passkey, or the TOTP factor where there is none given; move the session, end the others: one transaction.
+
+        With the last factor go the recovery codes. Nothing happens where that is not allowed.
+        """
+
+        def work(tx: Transaction) -> Removed:
+            if passkey is None:
+                known = self.factors.remove_totp_in(tx, user.id)
+                self.enrolments.delete_in(tx, user.id)
+            else:
+                known = self.passkeys.remove_in(tx, passkey)
+            if not known:
+                return Removed(outcome="gone")
+            if self._rotate_in(tx, row, to, session, keep=None, now=now) is None:
+                raise _GoneError
+            if not self.factors.has_in(tx, user.id) and not self.passkeys.of_in(tx, user.id):
+                if not may_be_last:
+                    raise _LastError
+                self.factors.delete_in(tx, user.id)
+            self.devices.ask_again_in(tx, user.id, now=now)
+            return Removed(outcome="removed", ended=self.live.end_owner_in(tx, user.id, but=to))
+
+        try:
+            return self.rows.transact(work, confirmed=True)
+        except _GoneError:
+            return Removed(outcome="gone")
+        except _LastError:
+            return Removed(outcome="last")
+
+    def replace_recovery(self, user_id: str, codes: Iterable[bytes], *, now: float) -> bool:
+        """Void a person's recovery codes and store new ones; False when the person has no factor."""
+        fresh = tuple(codes)
+
+        def work(tx: Transaction) -> bool:
+            if not self.factors.has_in(tx, user_id) and not self.passkeys.of_in(tx, user_id):
+                return False
+            self.factors.put_recovery_in(tx, user_id, fresh, now=now)
+            return True
 
         return self.rows.transact(work, confirmed=True)
 
@@ -298,6 +411,8 @@ class Store:
     def _forget_in(self, tx: Transaction, user_id: str) -> None:
         """Remove what a person leaves behind beside the account and its sessions."""
         self.factors.delete_in(tx, user_id)
+        self.passkeys.remove_all_in(tx, user_id)
+        self.devices.forget_all_in(tx, user_id)
         self.enrolments.delete_in(tx, user_id)
         self.forms.drop_person_in(tx, self.live.owner(user_id))
 
@@ -316,6 +431,15 @@ class Store:
             raise KeyringError(
                 f"{self.rows.place}: was written under another keyring; put that keyring back, or use a state that is empty"
             )
+
+
+def _factors(user: User, *, totp: bool, passkeys: bool) -> frozenset[Method]:
+    found = {Method.TOTP} if totp else set()
+    if passkeys:
+        found.add(Method.WEBAUTHN)
+    if user.email and user.email_verified:
+        found.add(Method.EMAIL)
+    return frozenset(found)
 
 
 def open_store(state_dir: Path, keyring: Keyring, *, create: bool = False) -> Store:

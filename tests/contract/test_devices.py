@@ -103,7 +103,7 @@ def test_a_reset_forgets_every_device(rows: Backend, devices: Devices) -> None:
     mark(devices, b"", 1)
     mark(devices, b"", 2)
     mark(devices, b"", 3, user="u_bob")
-    assert rows.transact(lambda tx: devices.forget_all_in(tx, "u_alice", now=NOW)) == 2
+    assert rows.transact(lambda tx: devices.forget_all_in(tx, "u_alice")) == 2
     assert devices.of("u_alice", now=NOW) == []
     assert devices.knows(cookie(3), user_id="u_bob", host=HOST, now=NOW)
 
