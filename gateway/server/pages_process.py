@@ -31,12 +31,14 @@ from gateway.server.sections.sessions import SessionRules
 from gateway.server.settings import Settings
 from gateway.server.validate import Validated, validate
 from gateway.session.life import Lifetimes
-from gateway.store.accounts import AccountOptions, Accounts, Client
+from gateway.store.account_options import AccountOptions
+from gateway.store.accounts import Accounts
 from gateway.store.breach_online import OnlineBreachedPasswords
 from gateway.store.breached import LocalBreachedPasswords
 from gateway.store.executor import hashing_executor, store_executor
 from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
+from gateway.store.openings import Client
 from gateway.store.places import open_places
 from gateway.store.state import Store, open_store
 

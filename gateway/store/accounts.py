@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -19,7 +19,6 @@ import msgspec
 from gateway.authn import recovery, totp
 from gateway.authn.name import InvalidNameError, canonical_name
 from gateway.authn.password import (
-    MIN_LENGTH,
     SALT_BYTES,
     BreachedPasswords,
     Hasher,
@@ -31,20 +30,26 @@ from gateway.authn.throttle import ACCOUNT, FACTOR, NETWORK, Throttle
 from gateway.exchange.envelope import Event
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed, Session
-from gateway.session.life import Lifetimes, elevate, is_bound_to, start
+from gateway.session.life import elevate
 from gateway.session.token import (
-    ENTROPY_BYTES,
-    HANDLE_BYTES,
     is_handle,
-    is_token,
-    make_handle,
-    make_token,
     row_of,
 )
+from gateway.store.account_options import AccountOptions
 from gateway.store.attempts import AttemptKeys
 from gateway.store.breach_online import BreachServiceError, OnlineBreachedPasswords
 from gateway.store.executor import BoundedExecutor, OverloadedError
 from gateway.store.keyring import Keyring
+from gateway.store.openings import (
+    Client,
+    Openings,
+    Refused,
+    SignedIn,
+    event_of,
+    refused,
+    revoked_events,
+    session_event,
+)
 from gateway.store.records import Factor, PendingFactor, StoredSession, User
 from gateway.store.state import Store
 
@@ -53,57 +58,6 @@ ENROLMENT_S: Final = 600.0
 RECENT_S: Final = 900.0
 """A first factor is added without a code only this long after the password."""
 LONGEST_RETRY_S: Final = 86_400
-
-
-class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a request to the pages came from, as the edge's envelope says."""
-
-    ip: str
-    host: str
-    secure: bool
-    """The browser speaks TLS to us (`scheme == "https"`)."""
-    tenant: str = ""
-    """Tenant of the host; empty when the host is shared."""
-    user_agent: str = ""
-
-
-class AccountOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What gateway.yaml says about accounts."""
-
-    issuer: str
-    """Name of the gateway in authenticator apps: the host of `public_url`."""
-    lifetimes: Lifetimes = Lifetimes()
-    tenant_lifetimes: Mapping[str, Lifetimes] = {}
-    """Whole lifetimes of tenants that differ."""
-    mfa_always: bool = True
-    """True: people without a factor owe an enrolment. False: only people who have a factor are asked for it."""
-    recovery_codes: bool = True
-    min_length: int = MIN_LENGTH
-
-    def lifetimes_of(self, tenant: str) -> Lifetimes:
-        """Return how long sessions of a tenant live."""
-        return self.tenant_lifetimes.get(tenant, self.lifetimes)
-
-
-class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
-    """A new token for the cookie; whatever token came with the request is dead."""
-
-    token: bytes
-    session: Session
-    """`session.owes` says what the next page is."""
-    events: tuple[Event, ...]
-
-
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """No, and why. The reason is safe to show; the event may know more."""
-
-    reason: Reason
-    """CREDENTIALS_REFUSED, CODE_REFUSED, TOO_MANY_ATTEMPTS, PASSWORD_REFUSED, FRESH_SIGN_IN_REQUIRED,
-    SESSION_EXPIRED (no live session for the token), MFA_REQUIRED and MFA_ENROLMENT_REQUIRED (the session still owes it)."""
-    retry_after_s: int = 0
-    problem: str = ""
-    """For PASSWORD_REFUSED one sentence for the person: what is wrong with the new password."""
-    events: tuple[Event, ...] = ()
 
 
 class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,13 +120,6 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     """Current session first, then by last seen, newest first."""
 
 
-class _Move(msgspec.Struct, frozen=True):
-    """A new token and its row."""
-
-    token: bytes
-    row: bytes
-
-
 class Accounts:
     """All of it, for one process. Methods raise `StoreUnavailableError` (503, nobody is signed out) and `OverloadedError` (503)."""
 
@@ -191,6 +138,7 @@ class Accounts:
     ) -> None:
         self._store = store
         self._options = options
+        self._openings = Openings(store, options=options, random=random)
         self._keys = AttemptKeys(keyring)
         self._recovery_key = recovery_key(keyring)
         self._hasher = hasher
@@ -202,7 +150,7 @@ class Accounts:
 
     async def identify(self, token: bytes, *, client: Client, now: float) -> Session | None:
         """Find the live session of a cookie value, bound to `client.host` and to TLS or not."""
-        stored = await self._run(partial(self._session, token, client, now))
+        stored = await self._run(partial(self._openings.live, token, client, now))
         return None if stored is None else stored.session
 
     async def sign_in(
@@ -216,7 +164,7 @@ class Accounts:
         keys = self._sign_in_keys(name, client)
         wait, user = await self._run(partial(self._admit_sign_in, keys, name, now))
         if wait:
-            return _too_many(wait, _event("login.locked", user, reason=Reason.TOO_MANY_ATTEMPTS))
+            return _too_many(wait, event_of("login.locked", user, reason=Reason.TOO_MANY_ATTEMPTS))
         try:
             known = None if user is None else user.password
             matches = await self._hash(partial(self._hasher.matches, known, password))
@@ -224,9 +172,9 @@ class Accounts:
             await self._run(partial(self._store.forgive_attempt, keys))
             raise
         if user is None or not matches or user.disabled:
-            return _refused(Reason.CREDENTIALS_REFUSED, _event("login.failed", user, reason=Reason.CREDENTIALS_REFUSED))
-        if client.tenant not in {"", user.tenant}:  # says no more to the person than a wrong password does
-            return _refused(Reason.CREDENTIALS_REFUSED, _event("login.failed", user, reason=Reason.TENANT_MISMATCH))
+            return refused(
+                Reason.CREDENTIALS_REFUSED, event_of("login.failed", user, reason=Reason.CREDENTIALS_REFUSED)
+            )
         renewed = await self._rehashed(user, password)
         return await self._run(
             partial(self._open_session, user, renewed, client, keys=keys, replaces=replaces, now=now)
@@ -256,24 +204,24 @@ class Accounts:
         self, token: bytes, current: str, new: str, *, client: Client, now: float, code: str = ""
     ) -> SignedIn | Refused:
         """Replace the password: needs the current one and, with a factor, a fresh code. Rotates this session, ends the others."""
-        found = await self._run(partial(self._require_whole, token, client, now))
+        found = await self._run(partial(self._openings.whole, token, client, now))
         if isinstance(found, Refused):
             return found
         user = await self._run(partial(self._store.user, found.session.user_id))
         if user is None:
-            return _refused(Reason.SESSION_EXPIRED)
+            return refused(Reason.SESSION_EXPIRED)
         problem = await self._problem_with(new, user)
         if problem:
             return Refused(reason=Reason.PASSWORD_REFUSED, problem=problem)
         keys = [(self._keys.account(user.name), ACCOUNT)]
         wait = await self._run(partial(self._store.admit_attempt, keys, now=now))
         if wait:
-            return _too_many(wait, _session_event("login.locked", found.session, reason=Reason.TOO_MANY_ATTEMPTS))
+            return _too_many(wait, session_event("login.locked", found.session, reason=Reason.TOO_MANY_ATTEMPTS))
         try:
             matches = await self._hash(partial(self._hasher.matches, user.password, current))
             if not matches:
-                event = _session_event("login.failed", found.session, reason=Reason.CREDENTIALS_REFUSED)
-                return _refused(Reason.CREDENTIALS_REFUSED, event)
+                event = session_event("login.failed", found.session, reason=Reason.CREDENTIALS_REFUSED)
+                return refused(Reason.CREDENTIALS_REFUSED, event)
             phc = await self._hash(partial(self._hasher.hash, new, salt=self._random(SALT_BYTES)))
         except OverloadedError:
             await self._run(partial(self._store.forgive_attempt, keys))
@@ -301,27 +249,6 @@ class Accounts:
 
     # Everything below runs in the store's thread.
 
-    def _session(self, token: bytes, client: Client, now: float) -> StoredSession | None:
-        if not is_token(token):
-            return None
-        stored = self._store.session(row_of(token), now)
-        if stored is None or not is_bound_to(stored.session, host=client.host, secure=client.secure):
-            return None
-        return stored if client.tenant in {"", stored.session.tenant} else None
-
-    def _require_whole(self, token: bytes, client: Client, now: float) -> StoredSession | Refused:
-        """Return the session if it owes nothing."""
-        stored = self._session(token, client, now)
-        if stored is None:
-            return _refused(Reason.SESSION_EXPIRED)
-        match stored.session.owes:
-            case Owed.NOTHING:
-                return stored
-            case Owed.MFA:
-                return _refused(Reason.MFA_REQUIRED)
-            case Owed.ENROLMENT:
-                return _refused(Reason.MFA_ENROLMENT_REQUIRED)
-
     def _admit_sign_in(self, keys: list[tuple[bytes, Throttle]], name: str, now: float) -> tuple[float, User | None]:
         try:
             user = self._store.user_named(canonical_name(name))
@@ -339,70 +266,34 @@ class Accounts:
         replaces: bytes,
         now: float,
     ) -> SignedIn | Refused:
-        if renewed is not None:
-            self._store.rehash(user.id, old=user.password, new=renewed, now=now)
-        owes = Owed.ENROLMENT if self._options.mfa_always else Owed.NOTHING
-        if self._store.factor(user.id) is not None:
-            owes = Owed.MFA
-        lifetimes = self._options.lifetimes_of(user.tenant)
-        session = start(
-            handle=make_handle(self._random(HANDLE_BYTES)),
-            user_id=user.id,
-            user=user.name,
-            tenant=user.tenant,
-            roles=user.roles,
-            email=user.email,
-            owes=owes,
-            lifetimes=lifetimes,
-            host=client.host,
-            secure=client.secure,
-            client_ip=client.ip,
-            user_agent=client.user_agent,
-            now=now,
-        )
-        move = self._new_token()
-        ended = self._store.create_session(
-            move.row,
-            session,
-            stamp=user.stamp,
-            keep=lifetimes.concurrent,
-            now=now,
-            replaces=row_of(replaces) if is_token(replaces) else b"",
-        )
-        if ended is None:  # disabled, reset or changed while the password was hashed
-            return _refused(Reason.CREDENTIALS_REFUSED, _event("login.failed", user, reason=Reason.CREDENTIALS_REFUSED))
-        self._store.clear_attempts(key for key, limits in keys if limits is ACCOUNT)
-        self._store.forgive_attempt([(key, limits) for key, limits in keys if limits is not ACCOUNT])
-        events = [_session_event("login.succeeded", session), _session_event("session.created", session)]
-        return SignedIn(token=move.token, session=session, events=(*events, *_revoked(session, len(ended))))
+        opened = self._openings.open(user, amr=("pwd",), client=client, now=now, replaces=replaces)
+        if isinstance(opened, SignedIn):
+            self._store.clear_attempts(key for key, limits in keys if limits is ACCOUNT)
+            self._store.forgive_attempt([(key, limits) for key, limits in keys if limits is not ACCOUNT])
+            if renewed is not None:
+                self._store.rehash(user.id, old=user.password, new=renewed, now=now)
+        return opened
 
     def _verify_code(self, token: bytes, code: str, client: Client, now: float) -> SignedIn | Refused:
-        stored = self._session(token, client, now)
+        stored = self._openings.live(token, client, now)
         if stored is None:
-            return _refused(Reason.SESSION_EXPIRED)
+            return refused(Reason.SESSION_EXPIRED)
         if stored.session.owes is Owed.ENROLMENT:
-            return _refused(Reason.MFA_ENROLMENT_REQUIRED)
+            return refused(Reason.MFA_ENROLMENT_REQUIRED)
         if not code.strip():
-            return _refused(Reason.CODE_REFUSED)
+            return refused(Reason.CODE_REFUSED)
         taken = self._take_code(stored.session, code, now)
         if isinstance(taken, Refused):
             return taken
-        lifetimes = self._options.lifetimes_of(stored.session.tenant)
-        session = elevate(stored.session, method="otp", lifetimes=lifetimes, now=now)
-        move = self._new_token()
-        ended = self._store.rotate_session(stored.row, move.row, session, keep=lifetimes.concurrent, now=now)
-        if ended is None:
-            return Refused(reason=Reason.SESSION_EXPIRED, events=taken)
-        events = (*taken, _session_event("session.rotated", session), *_revoked(session, len(ended)))
-        return SignedIn(token=move.token, session=session, events=events)
+        return self._openings.elevate(token, method="otp", client=client, now=now, spent=taken)
 
     def _begin_enrolment(self, token: bytes, code: str, client: Client, now: float) -> Enrolment | Refused:
-        stored = self._session(token, client, now)
+        stored = self._openings.live(token, client, now)
         if stored is None:
-            return _refused(Reason.SESSION_EXPIRED)
+            return refused(Reason.SESSION_EXPIRED)
         session = stored.session
         if session.owes is Owed.MFA:
-            return _refused(Reason.MFA_REQUIRED)
+            return refused(Reason.MFA_REQUIRED)
         pending = self._store.enrolment(session.handle, now=now)
         if pending is not None and pending.user_id == session.user_id:
             return self._shown(pending, session)
@@ -414,7 +305,7 @@ class Accounts:
                 return taken
             spent = taken
         elif session.owes is Owed.NOTHING and now >= session.auth_time + RECENT_S:
-            return _refused(Reason.FRESH_SIGN_IN_REQUIRED)
+            return refused(Reason.FRESH_SIGN_IN_REQUIRED)
         pending = PendingFactor(
             user_id=session.user_id,
             secret=totp.make_secret(self._random(totp.SECRET_BYTES)),
@@ -425,46 +316,46 @@ class Accounts:
         return self._shown(pending, session, spent)
 
     def _confirm_enrolment(self, token: bytes, code: str, client: Client, now: float) -> Enrolled | Refused:
-        stored = self._session(token, client, now)
+        stored = self._openings.live(token, client, now)
         if stored is None:
-            return _refused(Reason.SESSION_EXPIRED)
+            return refused(Reason.SESSION_EXPIRED)
         if stored.session.owes is Owed.MFA:
-            return _refused(Reason.MFA_REQUIRED)
+            return refused(Reason.MFA_REQUIRED)
         pending = self._store.enrolment(stored.session.handle, now=now)
         if pending is None or pending.user_id != stored.session.user_id:
-            return _refused(Reason.FORM_EXPIRED)
+            return refused(Reason.FORM_EXPIRED)
         step = totp.step_of(pending.secret, totp.parse_code(code) or "", after=0, now=now)
         if step is None:
-            event = _session_event("factor.failed", stored.session, reason=Reason.CODE_REFUSED)
-            return _refused(Reason.CODE_REFUSED, event)
+            event = session_event("factor.failed", stored.session, reason=Reason.CODE_REFUSED)
+            return refused(Reason.CODE_REFUSED, event)
         lifetimes = self._options.lifetimes_of(stored.session.tenant)
         session = elevate(stored.session, method="otp", lifetimes=lifetimes, now=now)
         codes = self._make_codes()
-        move = self._new_token()
+        moved = self._openings.new_token()
         ended = self._store.activate(
             pending,
             step=step,
             recovery=self._digests(codes, session.user_id),
             row=stored.row,
-            to=move.row,
+            to=row_of(moved),
             session=session,
             now=now,
         )
         if ended is None:
-            return _refused(Reason.FORM_EXPIRED)
+            return refused(Reason.FORM_EXPIRED)
         self._store.clear_attempts([self._keys.factor(session.user_id)])
-        events = (_session_event("factor.enrolled", session), _session_event("session.rotated", session))
+        events = (session_event("factor.enrolled", session), session_event("session.rotated", session))
         return Enrolled(
-            token=move.token, session=session, recovery_codes=codes, events=(*events, *_revoked(session, ended))
+            token=moved, session=session, recovery_codes=codes, events=(*events, *revoked_events(session, ended))
         )
 
     def _account(self, token: bytes, client: Client, now: float) -> AccountView | Refused:
-        stored = self._require_whole(token, client, now)
+        stored = self._openings.whole(token, client, now)
         if isinstance(stored, Refused):
             return stored
         user = self._store.user(stored.session.user_id)
         if user is None:
-            return _refused(Reason.SESSION_EXPIRED)
+            return refused(Reason.SESSION_EXPIRED)
         devices = [_device(other, stored.row) for other in self._store.sessions(now=now, user_id=user.id)]
         devices.sort(key=lambda device: (not device.current, -device.seen))
         return AccountView(
@@ -482,21 +373,23 @@ class Accounts:
         if isinstance(taken, Refused):
             return taken
         new = msgspec.structs.replace(user, password=phc, password_changed=now)
-        move = self._new_token()
-        changed = self._store.change_password(user, new, row=stored.row, to=move.row, session=stored.session, now=now)
+        moved = self._openings.new_token()
+        changed = self._store.change_password(
+            user, new, row=stored.row, to=row_of(moved), session=stored.session, now=now
+        )
         if changed is None:
             return Refused(reason=Reason.SESSION_EXPIRED, events=taken)
         self._store.clear_attempts([self._keys.account(user.name)])
         events = (
             *taken,
-            _session_event("password.changed", stored.session),
-            _session_event("session.rotated", stored.session),
-            *_revoked(stored.session, changed[1]),
+            session_event("password.changed", stored.session),
+            session_event("session.rotated", stored.session),
+            *revoked_events(stored.session, changed[1]),
         )
-        return SignedIn(token=move.token, session=stored.session, events=events)
+        return SignedIn(token=moved, session=stored.session, events=events)
 
     def _replace_recovery_codes(self, token: bytes, code: str, client: Client, now: float) -> RecoveryCodes | Refused:
-        stored = self._require_whole(token, client, now)
+        stored = self._openings.whole(token, client, now)
         if isinstance(stored, Refused):
             return stored
         taken = self._take_code(stored.session, code, now)
@@ -504,53 +397,53 @@ class Accounts:
             return taken
         codes = self._make_codes()
         self._store.replace_recovery(stored.session.user_id, self._digests(codes, stored.session.user_id), now=now)
-        return RecoveryCodes(codes=codes, events=(*taken, _session_event("recovery.replaced", stored.session)))
+        return RecoveryCodes(codes=codes, events=(*taken, session_event("recovery.replaced", stored.session)))
 
     def _revoke_session(self, token: bytes, handle: str, client: Client, now: float) -> Done | Refused:
-        stored = self._require_whole(token, client, now)
+        stored = self._openings.whole(token, client, now)
         if isinstance(stored, Refused):
             return stored
         ended = self._store.end_handle(handle, user_id=stored.session.user_id) if is_handle(handle) else []
         return Done(
             count=len(ended),
-            events=tuple(_session_event("session.revoked", other.session, count=1) for other in ended),
+            events=tuple(session_event("session.revoked", other.session, count=1) for other in ended),
         )
 
     def _revoke_others(self, token: bytes, client: Client, now: float) -> Done | Refused:
-        stored = self._require_whole(token, client, now)
+        stored = self._openings.whole(token, client, now)
         if isinstance(stored, Refused):
             return stored
         count = self._store.end_user(stored.session.user_id, but=stored.row)
-        return Done(count=count, events=_revoked(stored.session, count))
+        return Done(count=count, events=revoked_events(stored.session, count))
 
     def _sign_out(self, token: bytes, client: Client, now: float) -> Done:
-        stored = self._session(token, client, now)
+        stored = self._openings.live(token, client, now)
         if stored is None:
             return Done(count=0, events=())
         count = len(self._store.end_session(stored.row))
-        return Done(count=count, events=(_session_event("logout", stored.session),))
+        return Done(count=count, events=(session_event("logout", stored.session),))
 
     # Codes and passwords
 
     def _take_code(self, session: Session, code: str, now: float) -> tuple[Event, ...] | Refused:
         """Spend a TOTP or recovery code of the person: charged before it is checked, good once."""
         if not code.strip():
-            return _refused(Reason.FRESH_SIGN_IN_REQUIRED)  # nothing was tried
+            return refused(Reason.FRESH_SIGN_IN_REQUIRED)  # nothing was tried
         keys = [(self._keys.factor(session.user_id), FACTOR)]
         wait = self._store.admit_attempt(keys, now=now)
         if wait:
-            return _too_many(wait, _session_event("factor.failed", session, reason=Reason.TOO_MANY_ATTEMPTS))
+            return _too_many(wait, session_event("factor.failed", session, reason=Reason.TOO_MANY_ATTEMPTS))
         digits, phrase = totp.parse_code(code), recovery.parse_code(code)
         factor = self._store.factor(session.user_id)
         events: tuple[Event, ...] = ()
         if digits is not None and factor is not None and self._takes_step(session.user_id, factor, digits, now):
-            events = (_session_event("factor.verified", session),)
+            events = (session_event("factor.verified", session),)
         elif phrase is not None and self._options.recovery_codes and factor is not None:
             digest = recovery.digest_of(phrase, user_id=session.user_id, key=self._recovery_key)
             if self._store.use_recovery(session.user_id, digest, now=now):
-                events = (_session_event("factor.verified", session), _session_event("recovery.used", session))
+                events = (session_event("factor.verified", session), session_event("recovery.used", session))
         if not events:
-            return _refused(Reason.CODE_REFUSED, _session_event("factor.failed", session, reason=Reason.CODE_REFUSED))
+            return refused(Reason.CODE_REFUSED, session_event("factor.failed", session, reason=Reason.CODE_REFUSED))
         self._store.clear_attempts(key for key, _ in keys)
         return events
 
@@ -606,54 +499,15 @@ class Accounts:
             keys.append((self._keys.account(canonical_name(name)), ACCOUNT))
         return keys
 
-    def _new_token(self) -> _Move:
-        token = make_token(self._random(ENTROPY_BYTES))
-        return _Move(token, row_of(token))
-
 
 def recovery_key(keyring: Keyring) -> bytes:
     """Return the key under which recovery codes are stored."""
     return keyring.derive("recovery")
 
 
-def _refused(reason: Reason, *events: Event) -> Refused:
-    return Refused(reason=reason, events=events)
-
-
 def _too_many(wait: float, event: Event) -> Refused:
     retry = LONGEST_RETRY_S if math.isinf(wait) else min(LONGEST_RETRY_S, max(1, math.ceil(wait)))
     return Refused(reason=Reason.TOO_MANY_ATTEMPTS, retry_after_s=retry, events=(event,))
-
-
-def _event(name: str, user: User | None, *, reason: Reason) -> Event:
-    """Describe a failed sign-in; an unknown name is not repeated, because people type passwords into that field."""
-    if user is None:
-        return Event(name=name, outcome="failure", reason=reason)
-    return Event(name=name, outcome="failure", reason=reason, user_id=user.id, user=user.name, tenant=user.tenant)
-
-
-def _session_event(name: str, session: Session, *, reason: Reason | None = None, count: int = 0) -> Event:
-    return Event(
-        name=name,
-        outcome="success" if reason is None else "failure",
-        reason=reason or "",
-        user_id=session.user_id,
-        user=session.user,
-        tenant=session.tenant,
-        session=session.handle,
-        amr=session.amr,
-        count=count,
-    )
-
-
-def _revoked(session: Session, count: int) -> tuple[Event, ...]:
-    """Describe that `count` other sessions of the person ended."""
-    if not count:
-        return ()
-    others = Event(
-        name="session.revoked", user_id=session.user_id, user=session.user, tenant=session.tenant, count=count
-    )
-    return (others,)
 
 
 def _device(stored: StoredSession, current: bytes) -> Device:

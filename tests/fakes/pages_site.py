@@ -33,10 +33,12 @@ from gateway.exchange.metrics import Registry
 from gateway.pages.app import Dependencies, create_app
 from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
-from gateway.store.accounts import AccountOptions, Accounts, Client
+from gateway.store.account_options import AccountOptions
+from gateway.store.accounts import Accounts
 from gateway.store.executor import hashing_executor, store_executor
 from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
+from gateway.store.openings import Client
 from gateway.store.records import Factor, User
 from gateway.store.state import Store, open_store
 

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from gateway.store.accounts import AccountView, Client
+from gateway.store.accounts import AccountView
+from gateway.store.openings import Client
 from tests.fakes.pages_site import PASSWORD, Browser, Site
 
 NEW = "another quite long passphrase"

@@ -12,9 +12,9 @@ import pytest
 from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, Interrupted, pack_envelope
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.pages.app import Dependencies, create_app
-from gateway.store.accounts import Client
 from gateway.store.executor import OverloadedError, store_executor
 from gateway.store.kept import KeptForms
+from gateway.store.openings import Client
 from tests.fakes.pages_site import LOOK, PASSWORD, Browser, Site
 
 PAGES = [

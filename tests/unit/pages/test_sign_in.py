@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.exchange.session import Owed
-from gateway.store.accounts import Client
+from gateway.store.openings import Client
 from tests.fakes.pages_site import PASSWORD, Browser, Site
 
 

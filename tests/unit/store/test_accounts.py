@@ -22,21 +22,12 @@ from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
 from gateway.session.life import PENDING_S, Lifetimes
 from gateway.session.token import is_token, row_of
-from gateway.store.accounts import (
-    AccountOptions,
-    Accounts,
-    AccountView,
-    Client,
-    Done,
-    Enrolled,
-    Enrolment,
-    RecoveryCodes,
-    Refused,
-    SignedIn,
-)
+from gateway.store.account_options import AccountOptions
+from gateway.store.accounts import Accounts, AccountView, Done, Enrolled, Enrolment, RecoveryCodes
 from gateway.store.breach_online import OnlineBreachedPasswords
 from gateway.store.executor import BoundedExecutor, OverloadedError, store_executor
 from gateway.store.keyring import Keyring
+from gateway.store.openings import Client, Refused, SignedIn
 from gateway.store.records import Factor, User
 from gateway.store.sqlite_rows import SQLiteRows
 from gateway.store.sqlite_sessions import SQLiteSessions
