@@ -86,7 +86,7 @@ class Writer:
         return self._head.sender[1]
 
     def write(self, letter: Letter) -> bytes:
-        """Return the whole mail: ASCII, lines ended by CRLF, the same bytes at each try but for the boundary.
+        """Return the whole mail: ASCII, lines ended by CRLF, the same bytes at each try.
 
         Raises:
             ValueError: the letter cannot be written: no plain address, or a notice of nothing.
@@ -122,9 +122,10 @@ class Writer:
         mail["Message-ID"] = f"<{letter.id}@{head.sender[1].partition('@')[2]}>"
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 section 5
         mail["X-Auto-Response-Suppress"] = "All"
-        mail["Content-Language"] = language
         mail.set_content(self._plain.render(about), cte="quoted-printable")
         mail.add_alternative(self._rich.render(about), subtype="html", cte="quoted-printable")
+        mail["Content-Language"] = language
+        mail.set_boundary(f"=_{letter.id}")
         return mail.as_bytes()
 
 
