@@ -15,7 +15,8 @@ import re
 import zlib
 from typing import Final
 
-PREFIX: Final = b"gwk_"
+from gateway.wire.request import API_KEY_PREFIX as PREFIX
+
 ENTROPY_BYTES: Final = 32
 HANDLE_BYTES: Final = 8
 _ALPHABET: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -47,6 +47,12 @@ class Reason(StrEnum):
     # 5 session or credential, 6 assurance, 7 tenant
     CREDENTIALS_CONFLICT = "credentials_conflict"
     CERTIFICATE_REQUIRED = "certificate_required"
+    CREDENTIAL_REQUIRED = "credential_required"
+    CREDENTIAL_MALFORMED = "credential_malformed"
+    API_KEY_REFUSED = "api_key_refused"
+    API_KEY_NETWORK = "api_key_network"
+    TOKEN_REFUSED = "token_refused"  # noqa: S105 - a reason, not a token
+    ISSUER_UNAVAILABLE = "issuer_unavailable"
     SIGN_IN_REQUIRED = "sign_in_required"
     SESSION_EXPIRED = "session_expired"
     SESSION_REVOKED = "session_revoked"
@@ -59,6 +65,7 @@ class Reason(StrEnum):
     # 8 policy
     NO_RULE = "no_rule"
     ROLE_MISSING = "role_missing"
+    SCOPE_MISSING = "scope_missing"
     CONDITION_FALSE = "condition_false"
     CONDITION_FAILED = "condition_failed"
     CROSS_ORIGIN = "cross_origin"
@@ -92,6 +99,9 @@ class Reason(StrEnum):
     FORM_EXPIRED = "form_expired"
     CREDENTIALS_REFUSED = "credentials_refused"
     CODE_REFUSED = "code_refused"
+    PASSKEY_REFUSED = "passkey_refused"
+    PASSKEY_NOT_ALLOWED = "passkey_not_allowed"
+    LAST_FACTOR = "last_factor"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     PASSWORD_REFUSED = "password_refused"  # noqa: S105 - a reason, not a password
     FRESH_SIGN_IN_REQUIRED = "fresh_sign_in_required"
@@ -159,6 +169,18 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.CERTIFICATE_REQUIRED: Answer(
         403, "Certificate needed", "This address is for devices and cards with a certificate that is known here."
     ),
+    Reason.CREDENTIAL_REQUIRED: Answer(
+        401, "Credential needed", "This address is for programs: it needs an API key or an access token."
+    ),
+    Reason.CREDENTIAL_MALFORMED: Answer(
+        400, "Malformed credential", "The Authorization field holds something that is no credential."
+    ),
+    Reason.API_KEY_REFUSED: Answer(401, "API key refused", "The API key is not valid here."),
+    Reason.API_KEY_NETWORK: Answer(403, "Not from here", "The API key may not be used from this network."),
+    Reason.TOKEN_REFUSED: Answer(401, "Access token refused", "The access token is not valid here."),
+    Reason.ISSUER_UNAVAILABLE: Answer(
+        503, "Temporarily unavailable", "The access token cannot be checked right now. Please try again."
+    ),
     Reason.SIGN_IN_REQUIRED: Answer(401, "Please sign in", "This address needs you to sign in."),
     Reason.SESSION_EXPIRED: Answer(401, "Your session has ended", "You were away for a while. Please sign in again."),
     Reason.SESSION_REVOKED: Answer(401, "Your session was ended", "Your session was ended. Please sign in again."),
@@ -180,6 +202,7 @@ ANSWERS: dict[Reason, Answer] = {
     ),
     Reason.NO_RULE: Answer(403, "Not allowed", "No rule allows this request."),
     Reason.ROLE_MISSING: Answer(403, "Not allowed", "Your roles do not allow this."),
+    Reason.SCOPE_MISSING: Answer(403, "Not allowed", "The credential lacks a scope that this needs."),
     Reason.CONDITION_FALSE: Answer(403, "Not allowed", "The conditions for this are not met right now."),
     Reason.CONDITION_FAILED: Answer(403, "Not allowed", "The conditions for this could not be checked."),
     Reason.CROSS_ORIGIN: Answer(403, "Not allowed", "The request came from another site."),
@@ -235,6 +258,15 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.FORM_EXPIRED: Answer(403, "The form has expired", "Please open the page again and repeat."),
     Reason.CREDENTIALS_REFUSED: Answer(401, "Sign-in failed", "The name or the password is not right."),
     Reason.CODE_REFUSED: Answer(401, "Code refused", "The code is not right, or it was used before."),
+    Reason.PASSKEY_REFUSED: Answer(
+        401, "Passkey not accepted", "That passkey was not accepted here. Please try again, or use another way."
+    ),
+    Reason.PASSKEY_NOT_ALLOWED: Answer(
+        403, "Not this kind of passkey", "Passkeys of this make are not accepted here. Please use another device or key."
+    ),
+    Reason.LAST_FACTOR: Answer(
+        409, "Your only second factor", "You need a second factor here. Please set up another one first."
+    ),
     Reason.TOO_MANY_ATTEMPTS: Answer(
         429, "Too many attempts", "Too many attempts failed. Please wait before you try again."
     ),

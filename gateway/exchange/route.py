@@ -34,6 +34,12 @@ class Durability(StrEnum):
     STRICT = "strict"
 
 
+Credential = Literal["session", "api_key", "bearer"]
+"""What may prove who asks on a route; certificates are `client_certificate`'s."""
+DELEGATED: Final = frozenset(("api_key", "bearer"))
+"""Credentials of programs: they come in a field, have scopes, and nobody is there to give a second factor."""
+
+
 class LimitSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One rate limit: `burst` requests at once, refilled at `rate_per_s`."""
 
@@ -41,7 +47,7 @@ class LimitSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Unique over the configuration: `client`, `login`, `route:invoice`."""
     rate_per_s: float
     burst: int
-    per: Literal["ip", "user", "tenant", "route"]
+    per: Literal["ip", "user", "tenant", "route", "key"]
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +82,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """None = the configured default."""
     authorization: Literal["gateway", "portal", "drop"] = "portal"
     """What happens to the client's `Authorization` field: ours to check, the portal's own, or removed."""
+    credentials: tuple[Credential, ...] = ("session",)
+    """What may prove here who asks."""
+    vault: Literal["", "none", "http_only", "all"] = ""
+    """Which of the portal's cookies stay with the gateway; empty = the upstream says it."""
     cache: Literal["no-store", "portal"] = "no-store"
     """`portal` leaves the portal's Cache-Control on authenticated answers."""
     allow_encoded_slash: bool = False

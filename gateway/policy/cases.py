@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,6 +20,12 @@ from gateway.policy.condition import Facts
 from gateway.policy.declaration import METHODS
 from gateway.policy.judgement import Person, judge, parse_request
 from gateway.policy.table import PolicyTable
+
+_CREDENTIALS: Final[Mapping[str, Literal["cookie", "api_key", "bearer"]]] = {
+    "session": "cookie",
+    "api_key": "api_key",
+    "bearer": "bearer",
+}
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,7 +178,9 @@ class _Reader:
         return text
 
     def _person(self, place: Place) -> Person | None:
-        entries = place.fields(("user", "tenant", "roles"), ("id", "email", "amr", "mfa_age", "auth_age"))
+        entries = place.fields(
+            ("user", "tenant", "roles"), ("id", "email", "amr", "mfa_age", "auth_age", "credential", "scopes")
+        )
         if entries is None:
             return None
         user = entries["user"].text()
@@ -189,6 +197,10 @@ class _Reader:
         if "mfa_age" in entries:
             mfa_age = None if entries["mfa_age"].value == "never" else entries["mfa_age"].quantity(duration)
         auth_age = entries["auth_age"].quantity(duration) if "auth_age" in entries else 0.0
+        credential = entries["credential"].one_of(("session", "api_key", "bearer")) if "credential" in entries else None
+        scopes = entries["scopes"].texts() if "scopes" in entries else None
+        if scopes and credential in {None, "session"}:
+            entries["scopes"].key().fail("scopes are those of an API key or a bearer token; say which: credential")
         if user is None or tenant is None or roles is None:
             return None
         person = Person(
@@ -199,6 +211,8 @@ class _Reader:
             email=email or "",
             auth_age=auth_age or 0.0,
             mfa_age=mfa_age,
+            credential=_CREDENTIALS[credential or "session"],
+            scopes=tuple(scopes or ()),
         )
         return msgspec.structs.replace(person, amr=tuple(amr)) if amr else person
 

@@ -12,6 +12,7 @@ from pathlib import PurePath
 
 from gateway.document.place import Place
 from gateway.document.source import Diagnostic, DocumentError, did_you_mean, load
+from gateway.exchange.route import DELEGATED
 from gateway.policy.condition import Condition, ConditionCompiler, ConditionError
 from gateway.policy.conflicts import report_conflicts
 from gateway.policy.declaration import Declarations, GrantDeclaration, RouteDeclaration, read_declarations
@@ -188,7 +189,15 @@ class _Compiler:
             tenants=None if declared.tenants is None else frozenset(declared.tenants),
             condition=self._condition(declared.when, route) if declared.when else None,
             source=str(declared.place),
+            scopes=self._scopes(declared, route),
         )
+
+    @staticmethod
+    def _scopes(declared: GrantDeclaration, route: RouteDeclaration) -> frozenset[str]:
+        if declared.scopes and DELEGATED.isdisjoint(route.route.credentials):
+            place = next(iter(declared.scopes.values()))
+            place.fail("scopes are those of API keys and bearer tokens; this route takes neither (credentials)")
+        return frozenset(declared.scopes or ())
 
     def _condition(self, place: Place, route: RouteDeclaration) -> Condition | None:
         if not isinstance(place.value, str):  # reported when it was read
@@ -227,12 +236,18 @@ def _refuse_idle_grants(declared: list[GrantDeclaration], grants: list[Grant]) -
     """Report entries that cannot matter: another one allows at least the same people without a condition."""
     for index, grant in enumerate(grants):
         for other_index, other in enumerate(grants):
-            same = grant.accepts == other.accepts and grant.tenants == other.tenants and not declared[index].when
+            same = (
+                grant.accepts == other.accepts
+                and grant.tenants == other.tenants
+                and grant.scopes == other.scopes
+                and not declared[index].when
+            )
             if (
                 other_index != index
                 and not declared[other_index].when
                 and grant.accepts
                 and grant.accepts <= other.accepts
+                and other.scopes <= grant.scopes
                 and (other.tenants is None or (grant.tenants is not None and grant.tenants <= other.tenants))
                 and not (same and other_index > index)
             ):

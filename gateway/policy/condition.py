@@ -83,6 +83,8 @@ _VARIABLES: Final[dict[str, tuple[cel.Type, Callable[[Circumstances], Any]]]] = 
     "session.acr": (cel.Type.STRING, lambda of: assurance_of(of.session).value),
     "session.mfa_age": (cel.Type.DURATION, lambda of: _age(of.session.mfa_time, of.now)),
     "session.auth_age": (cel.Type.DURATION, lambda of: _age(of.session.auth_time, of.now)),
+    "session.credential": (cel.Type.STRING, lambda of: of.session.credential),
+    "session.scopes": (_STRINGS, lambda of: list(of.session.scopes)),
     "session.handle": (cel.Type.STRING, lambda of: of.session.handle),
     "request.method": (cel.Type.STRING, lambda of: of.facts.method),
     "request.host": (cel.Type.STRING, lambda of: of.facts.host),

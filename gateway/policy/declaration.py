@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, cast
 from gateway.document.place import Place
 from gateway.document.quantity import duration, rate, size
 from gateway.document.source import did_you_mean
-from gateway.exchange.route import Action, Durability, LimitSpec, Resource, Route
+from gateway.exchange.route import DELEGATED, Action, Durability, LimitSpec, Resource, Route
 from gateway.exchange.step_up import Assurance, StepUp
 from gateway.policy.template import Template, TemplateError, parse_template
 from gateway.wire.target import remove_dot_segments
@@ -23,6 +23,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_SENTENCE: Final = "a name starts with a letter or digit and has letters, digits, '.', '_' and '-', 64 at most"
 PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){1,16}")
 PREFIX_SENTENCE: Final = "a prefix is a path such as /app: letters, digits, - . _ ~ and no slash at the end"
+SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")
+"""RFC 6749 section 3.3: scope-token."""
+SCOPE_SENTENCE: Final = "a scope is one word of printable ASCII without quotes and backslashes, 256 characters at most"
 RESOURCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
 
@@ -37,8 +40,8 @@ _STEP_UP_RUNGS: Final = (Assurance.AAL2, Assurance.PHISHING_RESISTANT)
 
 REQUIRED: Final = ("name", "match", "upstream")
 OPTIONAL: Final = (
-    "public", "allow", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache",
-    "activity", "allow_encoded_slash", "allow_suffix", "allow_service_worker", "client_certificate", "max_body", "timeout", "path", "unsafe_without_mfa",
+    "public", "allow", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache", "credentials",
+    "activity", "allow_encoded_slash", "allow_suffix", "allow_service_worker", "client_certificate", "cookies", "max_body", "timeout", "path", "unsafe_without_mfa",
     "mfa_age", "auth_age", "acr",
 )  # fmt: skip
 
@@ -60,6 +63,7 @@ class GrantDeclaration:
     roles: dict[str, Place]
     tenants: dict[str, Place] | None
     when: Place | None
+    scopes: dict[str, Place] | None = None
 
 
 @dataclass(slots=True)
@@ -187,7 +191,7 @@ def _read_verdict(place: Place, entries: dict[str, Place]) -> tuple[Place, list[
 
 
 def _read_grant(place: Place) -> GrantDeclaration | None:
-    entries = place.fields(("roles",), ("tenants", "when"))
+    entries = place.fields(("roles",), ("tenants", "when", "scopes"))
     if entries is None:
         return None
     roles = entries["roles"].texts()
@@ -195,7 +199,12 @@ def _read_grant(place: Place) -> GrantDeclaration | None:
     when = entries.get("when")
     if when is not None:
         when.text()
-    return None if roles is None else GrantDeclaration(place, roles, tenants, when)
+    scopes = entries["scopes"].texts(_read_scope) if "scopes" in entries else None
+    return None if roles is None else GrantDeclaration(place, roles, tenants, when, scopes)
+
+
+def _read_scope(place: Place) -> str | None:
+    return place.text(SCOPE, SCOPE_SENTENCE)
 
 
 def _read_options(entries: dict[str, Place], name: str, template: Template | None) -> dict[str, Any]:
@@ -214,6 +223,10 @@ def _read_options(entries: dict[str, Place], name: str, template: Template | Non
     for key, choices in (("authorization", ("gateway", "portal", "drop")), ("cache", ("no-store", "portal"))):
         if key in entries:
             options[key] = entries[key].one_of(choices) or choices[0]
+    options |= _read_credentials(entries, unasked=public or "deny" in entries)
+    if "cookies" in entries:
+        inner = entries["cookies"].fields(("vault",))
+        options["vault"] = (inner["vault"].one_of(("none", "http_only", "all")) or "") if inner else ""
     if "client_certificate" in entries:
         options["client_certificate"] = entries["client_certificate"].one_of(("optional", "required")) or "required"
     for key in ("allow_encoded_slash", "allow_suffix", "allow_service_worker"):
@@ -236,6 +249,32 @@ def _read_options(entries: dict[str, Place], name: str, template: Template | Non
             place.key().fail("unsafe_without_mfa has no effect on a route that asks for no session")
     options["step_up"] = _read_step_up(entries, unasked=public or "deny" in entries)
     return options
+
+
+def _read_credentials(entries: dict[str, Place], *, unasked: bool) -> dict[str, Any]:
+    """Read what may prove who asks; a route that takes what comes in Authorization keeps that field for the gateway."""
+    place = entries.get("credentials")
+    if place is None:
+        return {}
+    if unasked:
+        place.key().fail("credentials has no effect on a route that asks nobody who they are")
+    words = place.texts(_read_credential)
+    if words is None:
+        return {}
+    kept = entries["authorization"].value if "authorization" in entries else "gateway"
+    if "bearer" in words and kept != "gateway":
+        entries["authorization"].fail("bearer tokens come in Authorization; write gateway, or leave the key out")
+    found: dict[str, Any] = {"credentials": tuple(words)}
+    if not DELEGATED.isdisjoint(words):
+        found["authorization"] = kept
+    return found
+
+
+def _read_credential(place: Place) -> str | None:
+    if place.value == "certificate":
+        place.fail("certificates are asked for by client_certificate: optional or required")
+        return None
+    return place.one_of(("session", "api_key", "bearer"))
 
 
 def _read_step_up(entries: dict[str, Place], *, unasked: bool) -> StepUp | None:
@@ -314,12 +353,12 @@ def _read_limit(place: Place, name: str, *, public: bool) -> LimitSpec | None:
         return None
     per_second = _positive(entries["rate"], entries["rate"].quantity(rate))
     burst = entries["burst"].count(maximum=MAX_BURST)
-    per = entries["per"].one_of(("ip", "user", "tenant", "route"))
-    if per == "user" and public:
-        entries["per"].fail("a public route knows no user; count per ip, tenant or route")
+    per = entries["per"].one_of(("ip", "user", "tenant", "route", "key"))
+    if per in {"user", "key"} and public:
+        entries["per"].fail(f"a public route knows no {per}; count per ip, tenant or route")
     if per_second is None or burst is None or per is None:
         return None
-    kind = cast("Literal['ip', 'user', 'tenant', 'route']", per)  # one_of has checked it
+    kind = cast("Literal['ip', 'user', 'tenant', 'route', 'key']", per)  # one_of has checked it
     return LimitSpec(name=f"route:{name}", rate_per_s=per_second, burst=burst, per=kind)
 
 

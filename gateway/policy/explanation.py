@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.exchange.decision import Decision
 from gateway.exchange.reason import Reason
+from gateway.exchange.route import DELEGATED
 from gateway.exchange.session import Session
 from gateway.exchange.step_up import StepUp, assurance_of
 from gateway.policy.condition import Circumstances, Condition, ConditionCompiler, ConditionError, Facts, conjuncts
@@ -21,11 +22,20 @@ from gateway.policy.table import Grant, Match, PolicyTable
 Outcome = Literal["hit", "miss", "unknown"]
 
 
+_CREDENTIAL_NAMES = {
+    "cookie": "a session",
+    "api_key": "an API key",
+    "bearer": "a bearer token",
+    "certificate": "a certificate",
+}
+
+
 class Criterion(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that had to hold."""
 
     name: str
-    """`host`, `path`, `method`, `upstream`, `certificate`, `public`, `session`, `factor`, `step_up`, `tenant`, `deny`, `role` or `when`."""
+    """`host`, `path`, `method`, `upstream`, `certificate`, `public`, `session`, `factor`, `step_up`, `tenant`, `deny`,
+    `credential`, `role`, `scope` or `when`."""
     outcome: Outcome
     """`unknown`: it could not be found out, which refuses like a miss."""
     detail: str
@@ -119,8 +129,13 @@ def _person(
     if session is None:
         yield Criterion(name="session", outcome="miss", detail="nobody is signed in")
         return
+    if not rule.takes(session):
+        taken = " or ".join(route.credentials)
+        detail = f"the route takes {taken}; this is {_CREDENTIAL_NAMES[session.credential]}"
+        yield Criterion(name="credential", outcome="miss", detail=detail)
+        return
     yield Criterion(name="session", outcome="hit", detail=f"{session.user} of the tenant {session.tenant or '(none)'}")
-    if not rule.needs_mfa:
+    if not rule.needs_mfa or session.credential in DELEGATED:
         yield Criterion(name="factor", outcome="hit", detail="the route asks for no second factor")
     elif session.mfa_time:
         yield Criterion(name="factor", outcome="hit", detail=f"proven {_length(now - session.mfa_time)} ago")
@@ -171,6 +186,12 @@ def _grant(
             f" (unknown to the policy: {', '.join(unknown)})" if unknown else ""
         )
     yield Criterion(name="role", outcome=_hit(bool(fitting)), detail=detail, rule=grant.source)
+    if grant.scopes and session.credential in DELEGATED:
+        missing = sorted(grant.scopes.difference(session.scopes))
+        detail = (
+            f"lacks the scope {', '.join(missing)}" if missing else f"has the scope {', '.join(sorted(grant.scopes))}"
+        )
+        yield Criterion(name="scope", outcome=_hit(not missing), detail=detail, rule=grant.source)
     if grant.tenants is not None:
         detail = f"needs the tenant {' or '.join(sorted(grant.tenants))}; the session's is {session.tenant or '(none)'}"
         yield Criterion(name="tenant", outcome=_hit(session.tenant in grant.tenants), detail=detail, rule=grant.source)

@@ -7,7 +7,7 @@ route, session, factor, tenant, policy. Limits, bodies and upstreams are not loo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -38,10 +38,14 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     auth_age: float = 0.0
     mfa_age: float | None = 0.0
     """None = the second factor was never proven."""
+    credential: Literal["cookie", "api_key", "bearer"] = "cookie"
+    """What proves who it is; a program's has no factor."""
+    scopes: tuple[str, ...] = ()
 
     def session(self, facts: Facts, now: float) -> Session:
         """Make the session that this person would have."""
         auth_time = now - max(self.auth_age, self.mfa_age or 0.0)
+        is_person = self.credential == "cookie"
         return Session(
             handle="example",
             user_id=self.user_id or self.user,
@@ -49,9 +53,9 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
             tenant=self.tenant,
             roles=self.roles,
             email=self.email,
-            amr=self.amr if self.mfa_age is not None else ("pwd",),
+            amr=() if not is_person else self.amr if self.mfa_age is not None else ("pwd",),
             auth_time=auth_time,
-            mfa_time=0.0 if self.mfa_age is None else now - self.mfa_age,
+            mfa_time=0.0 if self.mfa_age is None or not is_person else now - self.mfa_age,
             created=auth_time,
             expires=now + _DAY_S,
             idle_s=_DAY_S,
@@ -59,6 +63,8 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
             secure=facts.secure,
             client_ip=facts.client_ip,
             user_agent=facts.user_agent,
+            credential=self.credential,
+            scopes=self.scopes,
         )
 
 
@@ -117,6 +123,9 @@ def judge(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, person: Pe
         if isinstance(rewritten, Reason):
             return _refused(rewritten)
     session = person.session(facts, now) if person else None
+    if not match.route.public and (session is None or not match.rule.takes(session)):
+        needed = Reason.SIGN_IN_REQUIRED if match.rule.takes_session else Reason.CREDENTIAL_REQUIRED
+        return Verdict(match, Decision(allowed=False, reason=needed))
     decision = table.decide(match, session, facts, now)
     tenant = hosts[facts.host]
     if session is None or match.route.public or decision.reason in _FACTOR_REASONS:

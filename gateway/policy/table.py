@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from gateway.exchange.decision import Decision
 from gateway.exchange.reason import Reason
-from gateway.exchange.route import OWN_PAGES, Route
+from gateway.exchange.route import DELEGATED, OWN_PAGES, Route
 from gateway.exchange.session import Owed, Session
 from gateway.policy.condition import Circumstances, Condition, Facts
 from gateway.policy.roles import Roles
@@ -35,7 +35,9 @@ _OWED: Final = {
 class Grant:
     """One entry of an `allow` list: who, and under which condition."""
 
-    __slots__ = ("accepts", "allowed", "condition", "elsewhere", "failed", "roles", "source", "tenants", "unmet")
+    __slots__ = (
+        "accepts", "allowed", "condition", "elsewhere", "failed", "roles", "scopes", "source", "tenants", "unmet", "unscoped",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Grant:
         tenants: frozenset[str] | None,
         condition: Condition | None,
         source: str,
+        scopes: frozenset[str] = frozenset(),
     ) -> None:
         self.roles = roles
         """As written."""
@@ -52,19 +55,23 @@ class Grant:
         """Every role that satisfies the entry, by itself or by what it includes."""
         self.tenants = tenants
         """None = any tenant."""
+        self.scopes = scopes
+        """What an API key or a bearer token must have beside the role, all of it; people who are signed in have no scopes."""
         self.condition = condition
         self.source = source
         self.allowed = Decision(allowed=True, reason=Reason.ALLOWED, rule=source)
         self.elsewhere = Decision(allowed=False, reason=Reason.TENANT_MISMATCH, rule=source)
+        self.unscoped = Decision(allowed=False, reason=Reason.SCOPE_MISSING, rule=source)
         self.unmet = Decision(allowed=False, reason=Reason.CONDITION_FALSE, rule=source)
         self.failed = Decision(allowed=False, reason=Reason.CONDITION_FAILED, rule=source)
 
     def fits_like(self, other: Grant) -> bool:
         """Whether both let the same people in, under the same condition."""
         mine, theirs = self.condition, other.condition
-        return (self.accepts, self.tenants, mine and mine.text) == (
+        return (self.accepts, self.tenants, self.scopes, mine and mine.text) == (
             other.accepts,
             other.tenants,
+            other.scopes,
             theirs and theirs.text,
         )
 
@@ -83,6 +90,8 @@ class Rule:
         "refused",
         "resource",
         "route",
+        "takes_fields",
+        "takes_session",
         "template",
     )
 
@@ -107,6 +116,9 @@ class Rule:
         """Some grant has a condition: `decide` looks at the facts."""
         self.public = Decision(allowed=True, reason=Reason.PUBLIC, rule=source) if route.public else None
         self.needs_mfa = mfa_required and route.mfa
+        self.takes_fields = not DELEGATED.isdisjoint(route.credentials)
+        """An API key or a bearer token may prove who asks."""
+        self.takes_session = "session" in route.credentials
         reason = Reason.ROLE_MISSING if grants else Reason.NO_RULE
         self.refused = Decision(allowed=False, reason=reason, rule=source)
         self.resource = tuple(_PARAMETER.split(route.resource.id)) if route.resource else ()
@@ -120,10 +132,21 @@ class Rule:
         return (
             other.public is None
             and self.needs_mfa == other.needs_mfa
+            and set(self.route.credentials) == set(other.route.credentials)
             and self.route.step_up == other.route.step_up
             and len(self.grants) == len(other.grants)
             and all(mine.fits_like(theirs) for mine, theirs in zip(self.grants, other.grants, strict=True))
         )
+
+    def takes(self, session: Session) -> bool:
+        """Whether what proves this session may prove who asks here."""
+        match session.credential:
+            case "cookie":
+                return self.takes_session
+            case "certificate":
+                return bool(self.route.client_certificate)
+            case _:
+                return session.credential in self.route.credentials
 
     def matched(self, path: str) -> Match:
         """Bind the rule to a path that its template matches."""
@@ -416,15 +439,15 @@ class PolicyTable:
         """Allow or refuse. The only source of an allowing decision.
 
         Grants are tried in the order of the file; the first that fits allows. A refusal names the
-        grant that came nearest: a condition that failed, then one that was false, then another
-        tenant, then the whole `allow` list.
+        grant that came nearest: a condition that failed, then one that was false, then scopes that
+        are missing, then another tenant, then the whole `allow` list.
         """
         rule = match.rule
         if rule.public is not None:
             return rule.public
         if session is None:
             return _SIGN_IN
-        if rule.needs_mfa and not session.mfa_time:
+        if rule.needs_mfa and not session.mfa_time and session.credential not in DELEGATED:
             return _OWED[session.owes or Owed.MFA]
         if session.owes and rule.route.mfa:
             return _OWED[session.owes]
@@ -436,6 +459,8 @@ class PolicyTable:
                 continue
             if grant.tenants is not None and session.tenant not in grant.tenants:
                 near, decision = 1, grant.elsewhere
+            elif grant.scopes and session.credential in DELEGATED and not grant.scopes.issubset(session.scopes):
+                near, decision = 2, grant.unscoped
             elif grant.condition is None:
                 return grant.allowed
             else:
@@ -444,7 +469,7 @@ class PolicyTable:
                 answer = grant.condition.evaluate(circumstances)
                 if answer is True:
                     return grant.allowed
-                near, decision = (2, grant.unmet) if answer is False else (3, grant.failed)
+                near, decision = (3, grant.unmet) if answer is False else (4, grant.failed)
             if near > nearest:
                 nearest, refusal = near, decision
         return refusal

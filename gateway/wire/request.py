@@ -52,6 +52,8 @@ _SINGLE: Final = frozenset(
      b"sec-websocket-key", b"sec-websocket-version", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"service-worker", b"referer", b"range", b"if-range",
      b"if-modified-since", b"if-unmodified-since", b"content-range", b"content-location", b"date", b"from", b"max-forwards", b"access-control-request-method"),
 )  # fmt: skip
+API_KEY_PREFIX: Final = b"gwk_"
+"""What every API key of ours begins with."""
 MAX_FORWARDS: Final = 255
 """The largest Max-Forwards that is passed on (RFC 9110 §7.6.2)."""
 PSEUDONYM: Final = b"gateway"
@@ -77,6 +79,8 @@ class Fields:
     websocket_key: bytes = b""
     expects_continue: bool = False
     authorization: bytes = b""
+    api_keys: tuple[tuple[bytes, bytes], ...] = ()
+    """Fields that hold an API key of ours, whatever they are called: they are never passed on."""
     secure_token: bytes | None = None
     plain_token: bytes | None = None
     secure_device: bytes | None = None
@@ -191,6 +195,12 @@ def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> 
     kept = [b"%b: %b\r\n" % pair for pair in ordinary if pair[0] not in nominated and not is_reserved(pair[0], mapped)]
     if len(kept) < len(ordinary):
         fields.reserved = tuple(pair for pair in ordinary if pair[0] not in nominated and is_reserved(pair[0], mapped))
+    if API_KEY_PREFIX in block:  # our credential is nobody else's business, on no route
+        fields.api_keys = tuple(
+            pair for pair in ordinary if pair[1].startswith(API_KEY_PREFIX) and pair[0] not in nominated
+        )
+        ours = {b"%b: %b\r\n" % pair for pair in fields.api_keys}
+        kept = [line for line in kept if line not in ours]
     if cookies:
         split = split_cookies(b"; ".join(cookies))
         fields.secure_token, fields.plain_token, fields.own_cookies = split.secure_token, split.plain_token, split.own

@@ -106,7 +106,10 @@ def test_a_route_that_names_no_action_leaves_it_to_the_method(compiled: Callable
             "rate_limit: {rate: 1/s, burst: 0, per: ip}",
             "7:36: expected a whole number from 1 to 1000000, found the number 0",
         ),
-        ("rate_limit: {rate: 1/s, burst: 1, per: session}", "7:44: 'session' is not one of ip, user, tenant, route"),
+        (
+            "rate_limit: {rate: 1/s, burst: 1, per: session}",
+            "7:44: 'session' is not one of ip, user, tenant, route, key",
+        ),
         ("rate_limit: {rate: 1/s, burst: 1}", "7:17: the key 'per' is missing"),
         ("audit: {durability: safe}", "7:25: 'safe' is not one of async, group, strict"),
         ("audit: {durability: strict+remote}", "7:25: the durability strict+remote is not built yet; use strict"),
