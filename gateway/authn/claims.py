@@ -27,6 +27,8 @@ RFC_8176_METHODS: Final = frozenset(
     }
 )  # fmt: skip
 """Authentication methods with a registered name; others are not passed on."""
+KEY_METHODS: Final = frozenset({"hwk", "swk"})
+"""What makes a session resistant to phishing here: a provider's word for it counts only where the table lists it."""
 FEDERATED: Final = "fed"
 """Stands in `amr` for the word of a provider that names no method."""
 
@@ -284,8 +286,9 @@ class _Mapping:
         return found
 
     def _methods(self, *, second_factor: bool) -> tuple[str, ...]:
-        """Methods with a registered name; `mfa` only where the table says that it counts."""
-        known = [method for method in values_at(self._claims, ("amr",)) if method in RFC_8176_METHODS - {"mfa"}]
+        """Methods with a registered name; `mfa` only where the table says that it counts, and keys only where it lists them."""
+        counted = RFC_8176_METHODS - ({"mfa"} | KEY_METHODS) | (KEY_METHODS & set(self._table.mfa_amr))
+        known = [method for method in values_at(self._claims, ("amr",)) if method in counted]
         return (FEDERATED, *dict.fromkeys(known), *(("mfa",) if second_factor else ()))
 
     def _note(self, what: str, path: tuple[str, ...], value: str, result: str) -> None:

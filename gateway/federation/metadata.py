@@ -49,12 +49,15 @@ class MetadataSource:
         *,
         conversation: Conversation,
         last_good: LastGood,
+        report: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
+        """`report` hears what is wrong with the provider whenever that changes; empty = nothing."""
         self._provider = provider
         self._issuer = issuer
         self._conversation = conversation
         self._last_good = last_good
+        self._report = report
         self._clock = clock
         self._lock = asyncio.Lock()
         self._known: Metadata | None = None
@@ -111,6 +114,7 @@ class MetadataSource:
         if self.problem:
             _log.info("provider.recovered", provider=self._provider)
         self._known, self._fetched, self._failures, self._next_try, self.problem = metadata, now, 0, 0.0, ""
+        self._report("")
         await self._last_good.keep(self._provider, document, now=now, expires=now + LAST_GOOD_S)
 
     async def _fetch(self) -> bytes:
@@ -127,3 +131,4 @@ class MetadataSource:
         if cause != self.problem:
             _log.warning("provider.degraded", provider=self._provider, reason=cause, last_good=self._known is not None)
         self.problem = cause
+        self._report(cause)

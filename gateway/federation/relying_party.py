@@ -236,7 +236,7 @@ class RelyingParty:
                     metadata, metadata.revocation_endpoint, {"token": token, "token_type_hint": kind}
                 )
 
-    async def sign_out_url(self, id_token: str, *, return_to: str, state: str) -> str:
+    async def sign_out_url(self, id_token: str, *, return_to: str) -> str:
         """Return where the browser ends its session at the provider; empty where that has no such page.
 
         OpenID Connect RP-Initiated Logout 1.0 §2. Raises `ProviderUnavailableError`.
@@ -244,7 +244,7 @@ class RelyingParty:
         endpoint = (await self.metadata.current()).end_session_endpoint
         if not endpoint:
             return ""
-        parameters = {"client_id": self.party.client_id, "post_logout_redirect_uri": return_to, "state": state}
+        parameters = {"client_id": self.party.client_id, "post_logout_redirect_uri": return_to}
         if id_token:
             parameters["id_token_hint"] = id_token
         return with_query(endpoint, parameters)

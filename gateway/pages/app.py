@@ -22,11 +22,12 @@ from gateway.exchange.errors import GatewayError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
-from gateway.pages import account, circles, factor, kept, sign_in
+from gateway.pages import account, circles, factor, kept, oidc, sign_in
 from gateway.pages.accounts import Accounts, ClientMaker, ClientT
 from gateway.pages.flow import FlowSeal
 from gateway.pages.form import MAX_FORM_BYTES, PROOF_FIELDS, read_form
 from gateway.pages.look import ASSET_CSP, Asset, Look
+from gateway.pages.oidc_seams import Providers
 from gateway.pages.provenance import refuse_embedding, refuse_foreign_submission
 from gateway.pages.visit import Desk, Problem, Visit, begin_visit, finish, form_expired, open_envelope, refuse
 
@@ -127,6 +128,14 @@ _PAGES = (
 )
 
 
+_PROVIDER_PAGES = (
+    _Page("/.gateway/oidc/{provider}/start", oidc.start, None, "none"),
+    _Page("/.gateway/oidc/{provider}/callback", oidc.callback, None, "none"),
+    _Page("/.gateway/oidc/{provider}/signed-out", oidc.signed_out, None, "none"),
+    _Page(oidc.ADDRESS_PAGE, oidc.to_address, _form("home-realm", oidc.find_by_address, "email", "return_to"), "none"),
+)
+"""Only where there are identity providers."""
+
 _RECOVERY_PAGES = (
     _Page("/.gateway/recovery", _to_recovery, None, "none"),
     _Page(
@@ -157,6 +166,10 @@ class Dependencies(Generic[ClientT]):
     """Names the place of an address, empty if unknown; only where the operator has a database of places."""
     recovery_codes: bool = True
     """Recovery codes are among the allowed factors; without them no page speaks of them."""
+    passwords: bool = True
+    """People sign in with passwords of the gateway's own."""
+    providers: Providers | None = None
+    """Identity providers; without them no page speaks of one."""
     min_password_characters: int = 12
     """What the password page says; the accounts decide."""
 
@@ -175,6 +188,8 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         place=dependencies.place,
         recovery_codes=dependencies.recovery_codes,
         min_password_characters=dependencies.min_password_characters,
+        passwords=dependencies.passwords,
+        providers=dependencies.providers,
         sign_ins=registry.counter(
             "gateway_sign_ins_total", "Passwords given, by what came of it.", ("outcome", "reason")
         ),
@@ -194,10 +209,14 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         ),
     )
     app = web.Application(middlewares=[_admit(desk)], client_max_size=MAX_FORM_BYTES)
-    for page in (*_PAGES, *_RECOVERY_PAGES) if dependencies.recovery_codes else _PAGES:
+    recovery = _RECOVERY_PAGES if dependencies.recovery_codes else ()
+    providers = _PROVIDER_PAGES if dependencies.providers is not None else ()
+    for page in (*_PAGES, *recovery, *providers):
         app.router.add_get(page.path, _reader(page))
         if page.form is not None:
             app.router.add_post(page.path, _submitter(desk, page, page.form))
+    if desk.providers is not None:
+        app.router.add_post(oidc.BACK_CHANNEL, _take_logout)
     app.router.add_post(kept.KEEP, _keep)
     for asset in desk.look.assets:
         app.router.add_get(asset.path, _asset_server(asset))
@@ -218,6 +237,8 @@ def _admit(desk: Desk) -> Middleware:
         request[_VISIT] = visit
         try:
             response = await handler(request)
+            if desk.providers is not None and visit.token and visit.new_token and visit.handle:
+                await desk.providers.carry(visit.token, visit.new_token, visit.handle, now=visit.now)
         except web.HTTPMethodNotAllowed as error:
             known = request.path != kept.KEEP
             response = refuse(request, Reason.METHOD_NOT_ALLOWED if known else Reason.NO_ROUTE, envelope.request_id)
@@ -236,6 +257,11 @@ def _admit(desk: Desk) -> Middleware:
         return response
 
     return admit
+
+
+async def _take_logout(request: web.Request) -> web.StreamResponse:
+    """Serve an identity provider that tells of a logout: it comes without a browser, and its token is its proof."""
+    return await oidc.take_logout(request[_VISIT])
 
 
 async def _keep(request: web.Request) -> web.StreamResponse:

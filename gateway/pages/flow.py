@@ -44,6 +44,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """When the browser last got a session from here; 0 = not since it came to sign in."""
     returns: int = 0
     """How many sign-ins in a row did not last."""
+    browser: bytes = b""
+    """Random, for as long as the cookie lives: what is begun at an identity provider is finished in the same browser only."""
 
     def token(self, form: str, session: str) -> str:
         """Derive the anti-forgery token of one form, for one session handle (empty before sign-in)."""

@@ -13,6 +13,7 @@ from gateway.exchange.session import Owed, Session
 from gateway.pages import circles
 from gateway.pages.accounts import Refusal, SignedIn
 from gateway.pages.kept import KEPT_PAGE, forget_kept
+from gateway.pages.oidc_chooser import only_way, ways
 from gateway.pages.return_to import START_PAGE, safe_return
 from gateway.pages.texts import marked
 from gateway.pages.visit import Problem, Visit, problem_of
@@ -21,7 +22,9 @@ SIGN_IN_PAGE = "/.gateway/login"
 MFA_PAGE = "/.gateway/mfa"
 FACTOR_PAGE = "/.gateway/enrol"
 
-_EXPLAINED = frozenset({Reason.SESSION_REVOKED, Reason.FRESH_SIGN_IN_REQUIRED, Reason.TOO_MANY_ATTEMPTS})
+_EXPLAINED = frozenset(
+    {Reason.SESSION_REVOKED, Reason.SESSION_ELSEWHERE, Reason.FRESH_SIGN_IN_REQUIRED, Reason.TOO_MANY_ATTEMPTS, Reason.SIGN_IN_EXPIRED}
+)
 _SIGNED_OUT = "signed_out"
 _MAX_NAME_CHARACTERS = 254
 _MAX_SECRET_CHARACTERS = 1024
@@ -112,8 +115,13 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
 
 
 def _notice(reason: str, problem: Problem | None) -> tuple[str, str] | None:
+    found = ways(visit, reason)
+    onward = only_way(visit, found, reason) if problem is None and cause is None else None
+    if onward is not None:
+        return onward
     """Put the reason for which the browser was sent here into words; unknown ones say nothing."""
     if problem is not None:
+        ways=found,
         return None
     if reason == _SIGNED_OUT:
         return (marked("You are signed out"), marked("Your session on this device has ended."))
@@ -142,6 +150,8 @@ async def sign_in(visit: Visit, form: dict[str, str]) -> web.Response:
             sentence=marked("Please enter your user name and your password.")
             if not name or not password
             else answer.sentence,
+    if not visit.desk.passwords:
+        raise web.HTTPNotFound
             fields=("username", "password"),
         )
         return await show_sign_in(visit, problem, name[:_MAX_NAME_CHARACTERS])
@@ -222,3 +232,12 @@ async def sign_out(visit: Visit, form: dict[str, str]) -> web.Response:  # noqa:
     # "cookies": those are the portal's.
     response.headers["Clear-Site-Data"] = '"cache"'
     return response
+    farewell = None
+    if visit.desk.providers is not None and visit.session is not None:  # before the cookie means nothing any more
+        farewell = await visit.desk.providers.sign_out(visit.token, visit.session, now=visit.now)
+    if farewell is not None:
+        await farewell.revoke()
+        target = await farewell.address(origin=visit.origin)
+        if target:
+            # Not a redirect: browsers hold the way of a form to our own origin (CSP `form-action`), redirects included.
+            response = visit.page("onward.html", target=target, signing_out=True)

@@ -17,6 +17,7 @@ from gateway.pages.accounts import Accounts, ClientMaker, Happened, Refusal
 from gateway.pages.errors import ERROR_PAGE_CSP, error_page
 from gateway.pages.flow import FLOW_LIFETIME_S, Flow, FlowSeal
 from gateway.pages.look import SECURITY_HEADERS, Look, make_nonce, page_csp
+from gateway.pages.oidc_seams import Providers
 from gateway.pages.texts import marked
 from gateway.session.token import MAX_COOKIE_BYTES
 
@@ -41,6 +42,8 @@ class Desk:
     place: Callable[[str], str] | None
     recovery_codes: bool
     min_password_characters: int
+    passwords: bool
+    providers: Providers | None
     sign_ins: Counter
     factor_checks: Counter
     forms_refused: Counter
@@ -142,6 +145,11 @@ class Visit:
     def shorten_flow(self, seconds: float) -> None:
         """Keep the login state for a moment only."""
         self._flow_lifetime_s = seconds
+
+    @property
+    def new_token(self) -> bytes:
+        """The session cookie that goes out with the answer; empty = none."""
+        return (self._session_cookie or "").encode("ascii")
 
     def take_session(self, token: bytes) -> None:
         """Give the browser a new session cookie (ASVS 7.2.4: never the one it came with)."""

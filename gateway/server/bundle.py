@@ -118,8 +118,11 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     upstream_certificates={},
                 )
 
-    def _secrets_but(self, section: str) -> dict[str, bytes]:
-        return {key: secret for key, secret in self.secrets.items() if not key.startswith(section)}
+    def _secrets_but(self, *sections: str) -> dict[str, bytes]:
+        return {key: secret for key, secret in self.secrets.items() if not key.startswith(sections)}
+
+    def __repr__(self) -> str:  # secrets: the generated one would print keys and passwords
+        return f"Bundle(path={self.path!r}, digest={self.digest!r})"
 
 
 def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
@@ -174,12 +177,21 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     catalogues = _read_catalogues(settings.texts.catalogues, base, errors) if settings.texts.catalogues else {}
     secrets = {}
     for place, secret in secret_files(settings):
-        shown = display_name(secret.file, base)
-        content = _read(secret.file, shown, errors, forbidden=_NOT_THE_WORLD)
+        if secret.file is None:
+            content, shown = _read_variable(secret.env or "", errors), f"${secret.env}"
+        else:
+            shown = display_name(secret.file, base)
+            content = _read(secret.file, shown, errors, forbidden=_NOT_THE_WORLD)
         if content is not None:
             secrets[place] = content.removesuffix(b"\n").removesuffix(b"\r")
             if not secrets[place]:
                 errors.append(f"{shown}: is empty, and {place} needs a secret")
+    provider_authorities = {}
+    for provider in settings.identity.federated:
+        if provider.ca:
+            pem = _read(provider.ca, display_name(provider.ca, base), errors)
+            if pem is not None:
+                provider_authorities[provider.id] = pem
     mail_authority = None
     if settings.mail and settings.mail.smtp.ca:
         mail_authority = _read(settings.mail.smtp.ca, display_name(settings.mail.smtp.ca, base), errors)
@@ -316,6 +328,14 @@ def _read(path: Path, shown: str, errors: list[str], *, forbidden: int = 0) -> b
         else:
             return file.read(_LARGEST_FILE)
     return None
+
+
+def _read_variable(name: str, errors: list[str]) -> bytes | None:
+    """Read a secret from the environment; note the error when it is not there."""
+    value = os.environb.get(name.encode())
+    if value is None:
+        errors.append(f"${name}: is not in the environment of the gateway")
+    return value
 
 
 def _sentence(error: OSError) -> str:

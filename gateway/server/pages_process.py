@@ -21,12 +21,14 @@ from aiohttp import web
 from gateway.authn.password import Hasher
 from gateway.exchange.errors import ConfigurationError, StoreUnavailableError
 from gateway.exchange.metrics import Registry
+from gateway.federation.sign_in import Providers
 from gateway.pages.app import Dependencies, create_app
 from gateway.pages.branding import Branding
 from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
 from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
+from gateway.server.federation import build_providers
 from gateway.server.sections.sessions import SessionRules
 from gateway.server.settings import Settings
 from gateway.server.validate import Validated, validate
@@ -51,13 +53,16 @@ _log = structlog.get_logger()
 class _Site:
     """The application built from one bundle, with its own connection to the store."""
 
-    def __init__(self, store: Store, runner: web.AppRunner) -> None:
+    def __init__(self, store: Store, runner: web.AppRunner, providers: Providers[Client] | None) -> None:
         self.store = store
+        self._providers = providers
         self.runner = runner
 
     async def end(self) -> None:
         """Finish what is under way and let go."""
         await self.runner.cleanup()
+        if self._providers is not None:
+            await self._providers.close()
         self.store.close()
 
 
@@ -139,12 +144,21 @@ class PagesProcess:
         if validated.keyring is None:
             raise ConfigurationError(("pages: the keyring is missing",))
         store = open_store(Path(self._boot.state_dir), validated.keyring)
-        application = self._application(validated, validated.keyring, store)
-        return _Site(store, make_runner(application))
+        accounts = self._accounts(validated.settings, validated.keyring, store)
+        providers = build_providers(
+            validated.settings,
+            bundle,
+            store=store,
+            keyring=validated.keyring,
+            executor=self._storing,
+            openings=accounts.openings,
+            registry=self._registry,
+        )
+        application = self._application(validated, validated.keyring, store, accounts, providers)
+        return _Site(store, make_runner(application), providers)
 
-    def _application(self, validated: Validated, keyring: Keyring, store: Store) -> web.Application:
-        settings = validated.settings
-        accounts = Accounts(
+    def _accounts(self, settings: Settings, keyring: Keyring, store: Store) -> Accounts:
+        return Accounts(
             store,
             options=account_options(settings),
             keyring=keyring,
@@ -154,6 +168,16 @@ class PagesProcess:
             store_executor=self._storing,
             hashing_executor=self._hashing,
         )
+
+    def _application(
+        self,
+        validated: Validated,
+        keyring: Keyring,
+        store: Store,
+        accounts: Accounts,
+        providers: Providers[Client] | None,
+    ) -> web.Application:
+        settings = validated.settings
         return create_app(
             Dependencies(
                 accounts=accounts,
@@ -165,6 +189,8 @@ class PagesProcess:
                 place=open_places(settings.geo.database).name if settings.geo.database else None,
                 recovery_codes="recovery" in settings.mfa.methods,
                 min_password_characters=settings.passwords.min_length,
+                passwords=settings.identity.passwords,
+                providers=providers,
             )
         )
 

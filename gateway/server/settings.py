@@ -60,6 +60,7 @@ from gateway.server.fields import (
     UpstreamHost,
     parse_server,
 )
+from gateway.server.sections.identity import contradictions as identity_contradictions
 from gateway.server.sections.identity import Identity
 from gateway.server.sections.mail import Mail
 from gateway.server.sections.mfa import MFA
@@ -772,6 +773,10 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
         if listener.unsafe_plaintext:
             yield ("listen", index, "unsafe_plaintext"), f"{listener.address} sends passwords and sessions in the clear"
     if settings.admin.unsafe_remote:
+    for index, provider in enumerate(settings.identity.providers):
+        if not provider.email.require_verified:
+            place: Place = ("identity", "providers", index, "email", "require_verified")
+            yield place, f"addresses count that nobody checked, if {provider.id} lets people choose theirs"
         yield ("admin", "unsafe_remote"), f"everybody who reaches {settings.admin.address} reads metrics and probes"
     for name, upstream in settings.upstreams.items():
         if upstream.tls.unsafe_skip_verify:
@@ -784,6 +789,9 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
 
 def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     """Find what is right in each place and wrong together."""
+    yield from identity_contradictions(
+        settings.identity, tenants=settings.tenants, hosts=settings.hosts, secure=settings.public_url.scheme == "https"
+    )
     yield from _tenant_conflicts(settings)
     yield from _session_conflicts(settings)
     yield from factor_contradictions(settings.mfa, host=settings.public_url.host)

@@ -23,9 +23,11 @@ from gateway.policy.roles import Roles
 from gateway.server import factor_rule
 from gateway.server import upstream as upstreams
 from gateway.server.bundle import Bundle, read_bundle
+from gateway.server.federation import provider_problems
 from gateway.server.fields import parse_host, parse_origin
+from gateway.server.sections.identity import unknown_roles as unknown_roles_of_providers
 from gateway.server.session_rules import unknown_roles
-from gateway.server.settings import Settings, load_settings
+from gateway.server.settings import Settings, dotted, load_settings
 from gateway.server.tls import Certificate, build_tls, certificate_warnings
 from gateway.store.keyring import Keyring
 
@@ -97,6 +99,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             errors.append(f"texts.language: there is no catalogue for {settings.texts.language}; there are {offered}")
     except ValueError as error:
         errors.append(f"texts.catalogues: {error}")
+    errors += provider_problems(settings, bundle)
     keyring = audit_keys = None
     if bundle.keyring is not None:
         try:

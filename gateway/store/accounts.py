@@ -146,6 +146,11 @@ class Accounts:
         self._online = online
         self._run = store_executor.run
         self._hash = hashing_executor.run
+    @property
+    def openings(self) -> Openings:
+        """Where sessions begin, for ways to sign in that need no password; runs in the store's thread."""
+        return self._openings
+
         self._random = random
 
     async def identify(self, token: bytes, *, client: Client, now: float) -> Session | None:

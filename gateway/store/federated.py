@@ -57,7 +57,7 @@ class _Tokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Who refreshes at the moment."""
     lease_until: float = 0.0
     expires: float
-    """When the session ends."""
+    """When no session can be left that it belongs to."""
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,8 +110,11 @@ class FederatedStore:
         *,
         keyring: Keyring,
         executor: BoundedExecutor,
+        longest_s: float,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        """Use the state in `store`; no session lives longer than `longest_s`."""
+        self._longest_s = longest_s
         self._store = store
         self._rows = store.rows
         self._run = executor.run
@@ -245,14 +248,12 @@ class FederatedStore:
 
     # Tokens
 
-    async def put_tokens(
-        self, token: bytes, handle: str, provider: str, packed: bytes, *, now: float, expires: float
-    ) -> bool:
+    async def put_tokens(self, token: bytes, handle: str, provider: str, packed: bytes, *, now: float) -> bool:
         """Keep what a provider gave for a session, sealed under its cookie's value; False when it is too much."""
         if len(packed) > MAX_TOKENS_BYTES or not is_token(token):
             return False
         sealed = self._seal(token, handle, packed)
-        value = _Tokens(provider=provider, sealed=sealed, expires=expires)
+        value = _Tokens(provider=provider, sealed=sealed, expires=now + self._longest_s)
         await self._run(partial(self._rows.transact, partial(self._put_in, handle, value, now)))
         return True
 
@@ -261,7 +262,7 @@ class FederatedStore:
         found = await self._run(partial(self._tokens.get, handle.encode(), now=now))
         return None if found is None else self._opened(token, handle, found, now)
 
-    async def carry(self, old: bytes, new: bytes, handle: str, *, now: float, expires: float) -> None:
+    async def carry(self, old: bytes, new: bytes, handle: str, *, now: float) -> None:
         """Seal the tokens of a session anew, whose cookie changed. Without tokens nothing happens."""
 
         def work(tx: Transaction) -> None:
@@ -270,7 +271,7 @@ class FederatedStore:
             if found is None or opened is None:
                 return
             sealed = self._seal(new, handle, opened.packed)
-            self._put_in(handle, msgspec.structs.replace(found, sealed=sealed, expires=expires), now, tx)
+            self._put_in(handle, msgspec.structs.replace(found, sealed=sealed), now, tx)
 
         await self._run(partial(self._rows.transact, work))
 

@@ -263,8 +263,20 @@ async def open_site(directory: Path, state: Path, keyring: Keyring, **options: A
     )
     registry = Registry()
     site = Site(directory / "pages.sock", store, keyring, registry, accounts, hasher)
+    make_providers = options.pop("make_providers", None)
+    providers = None
+    if make_providers is not None:
+        providers = make_providers(
+            store=store,
+            keyring=keyring,
+            executor=storing,
+            openings=accounts.openings,
+            registry=registry,
+            clock=lambda: site.now,
+        )
     app = create_app(
         Dependencies(
+            providers=providers,
             accounts=options.pop("accounts", accounts),
             kept=KeptForms(store, keyring=keyring, executor=storing),
             client=Client,
@@ -291,6 +303,8 @@ async def open_site(directory: Path, state: Path, keyring: Keyring, **options: A
         await asyncio.wait({accepting})
         listener.close()
         await runner.cleanup()
+        if providers is not None:
+            await providers.close()
         storing.close()
         hashing.close()
         store.close()
