@@ -62,6 +62,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     name: str
     """`login.succeeded`, `login.failed`, `login.locked`, `factor.enrolled`, `factor.verified`, `factor.failed`,
+    `factor.renamed`, `factor.removed`, `factor.copied`,
     `session.created`, `session.rotated`, `session.revoked`, `password.changed`, `recovery.used`, `recovery.replaced`, `logout`,
     `session.bound_elsewhere`, `form.kept`, `form.offered`, `form.discarded`, `login.looped`, `claims.ignored`, `provider.logout`, `tokens.refreshed`."""
     outcome: Literal["success", "failure"] = "success"
@@ -81,7 +82,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     provider: str = ""
     """Id of the identity provider that vouched, or was not believed."""
     fault: str = ""
-    """What was wrong with its answer: a `TokenFault`, `AnswerFault` or `MappingFault` value."""
+    """What was wrong with its answer, or with a passkey: a value of `TokenFault`, `AnswerFault`, `MappingFault` or `Fault`."""
+    factor: str = ""
+    """Which kind of second factor: a `Method` value."""
 
 
 def pack_envelope(envelope: Envelope) -> bytes:

@@ -55,8 +55,6 @@ from gateway.store.state import Store
 
 ENROLMENT_S: Final = 600.0
 """A secret waits ten minutes for its first code."""
-RECENT_S: Final = 900.0
-"""A first factor is added without a code only this long after the password."""
 LONGEST_RETRY_S: Final = 86_400
 
 
@@ -146,12 +144,12 @@ class Accounts:
         self._online = online
         self._run = store_executor.run
         self._hash = hashing_executor.run
+        self._random = random
+
     @property
     def openings(self) -> Openings:
         """Where sessions begin, for ways to sign in that need no password; runs in the store's thread."""
         return self._openings
-
-        self._random = random
 
     async def identify(self, token: bytes, *, client: Client, now: float) -> Session | None:
         """Find the live session of a cookie value, bound to `client.host` and to TLS or not."""
@@ -309,7 +307,7 @@ class Accounts:
             if isinstance(taken, Refused):
                 return taken
             spent = taken
-        elif session.owes is Owed.NOTHING and now >= session.auth_time + RECENT_S:
+        elif session.owes is Owed.NOTHING and not self._openings.is_fresh(session, now):
             return refused(Reason.FRESH_SIGN_IN_REQUIRED)
         pending = PendingFactor(
             user_id=session.user_id,
@@ -374,7 +372,7 @@ class Accounts:
     def _change_password(
         self, stored: StoredSession, user: User, phc: str, code: str, now: float
     ) -> SignedIn | Refused:
-        taken = self._take_code(stored.session, code, now) if self._store.factor(user.id) is not None else ()
+        taken = self._prove_again(stored.session, code, now)
         if isinstance(taken, Refused):
             return taken
         new = msgspec.structs.replace(user, password=phc, password_changed=now)
@@ -397,11 +395,13 @@ class Accounts:
         stored = self._openings.whole(token, client, now)
         if isinstance(stored, Refused):
             return stored
-        taken = self._take_code(stored.session, code, now)
+        taken = self._prove_again(stored.session, code, now)
         if isinstance(taken, Refused):
             return taken
         codes = self._make_codes()
-        self._store.replace_recovery(stored.session.user_id, self._digests(codes, stored.session.user_id), now=now)
+        user_id = stored.session.user_id
+        if not self._store.replace_recovery(user_id, self._digests(codes, user_id), now=now):
+            return Refused(reason=Reason.MFA_ENROLMENT_REQUIRED, events=taken)
         return RecoveryCodes(codes=codes, events=(*taken, session_event("recovery.replaced", stored.session)))
 
     def _revoke_session(self, token: bytes, handle: str, client: Client, now: float) -> Done | Refused:
@@ -430,6 +430,16 @@ class Accounts:
 
     # Codes and passwords
 
+    def _prove_again(self, session: Session, code: str, now: float) -> tuple[Event, ...] | Refused:
+        """Have a change confirmed: by a code where the person has an app, by a passkey used lately where there are passkeys alone."""
+        if not code.strip() and self._store.factor(session.user_id) is None:
+            return (
+                ()
+                if self._openings.is_fresh(session, now) or not self._store.passkeys.of(session.user_id)
+                else refused(Reason.FRESH_SIGN_IN_REQUIRED)
+            )
+        return self._take_code(session, code, now)
+
     def _take_code(self, session: Session, code: str, now: float) -> tuple[Event, ...] | Refused:
         """Spend a TOTP or recovery code of the person: charged before it is checked, good once."""
         if not code.strip():
@@ -443,7 +453,7 @@ class Accounts:
         events: tuple[Event, ...] = ()
         if digits is not None and factor is not None and self._takes_step(session.user_id, factor, digits, now):
             events = (session_event("factor.verified", session),)
-        elif phrase is not None and self._options.recovery_codes and factor is not None:
+        elif phrase is not None and self._options.recovery_codes:
             digest = recovery.digest_of(phrase, user_id=session.user_id, key=self._recovery_key)
             if self._store.use_recovery(session.user_id, digest, now=now):
                 events = (session_event("factor.verified", session), session_event("recovery.used", session))

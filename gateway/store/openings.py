@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,9 @@ from gateway.session.token import ENTROPY_BYTES, HANDLE_BYTES, is_token, make_ha
 from gateway.store.account_options import AccountOptions
 from gateway.store.records import StoredSession, User
 from gateway.store.state import Store
+
+RECENT_S: Final = 900.0
+"""Whoever changes factors or the password proved who they are within a quarter of an hour."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +176,15 @@ class Openings:
                 return refused(Reason.MFA_ENROLMENT_REQUIRED)
             case Owed.ROOM:
                 return refused(Reason.TOO_MANY_SESSIONS)
+
+    def is_fresh(self, session: Session, now: float) -> bool:
+        """Tell whether the person proved lately what they have: a second factor, or without one the first.
+
+        Whoever has one never changes factors or the password by the first alone.
+        """
+        user_id = session.user_id
+        has_factor = self._store.factor(user_id) is not None or bool(self._store.passkeys.of(user_id))
+        return now < (session.mfa_time if has_factor else session.auth_time) + RECENT_S
 
     def new_token(self) -> bytes:
         """Make a token for a session that moves."""
