@@ -1,12 +1,14 @@
 """Passwords: what a new one must be, and how it is hashed and checked.
 
 Length and a list of breached passwords, no composition rules and no forced change (SP 800-63B-4
-§3.1.1.2; ASVS 6.2.1 to 6.2.12). argon2id, RFC 9106. It reads no list and keeps no thread: the caller
-brings the list and decides where 100 ms of work run.
+§3.1.1.2; ASVS 6.2.1 to 6.2.12), an estimate of how guessable it is, and no words of the account or of
+the place. argon2id, RFC 9106. It reads no list and keeps no thread: the caller brings the list and decides
+where 100 ms of work run.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from base64 import b64encode
 from typing import Final, Protocol
@@ -14,8 +16,14 @@ from typing import Final, Protocol
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
+from gateway.authn.strength import estimate
+from gateway.exchange.marked import marked
+
 MIN_LENGTH: Final = 12
 """ASVS 6.2.1 wants 8 and recommends 15; PCI DSS 8.3.6 wants 12."""
+MIN_LENGTH_ALONE: Final = 15
+"""SP 800-63B-4 §3.1.1.2: a password that is the only factor."""
+MIN_SCORE: Final = 2
 MAX_LENGTH: Final = 128
 """ASVS 6.2.9: at least 64 are allowed. Bounded, so that hashing has bounded input."""
 SALT_BYTES: Final = 16
@@ -25,6 +33,7 @@ _CONTEXT_MIN: Final = 3
 _OWN_PART_MIN: Final = 8
 _DISTINCT_MIN: Final = 5
 _CORE_MIN: Final = 5
+_BETWEEN_MARKS: Final = re.compile(r"[\W_]+")
 
 
 class BreachedPasswords(Protocol):
@@ -36,7 +45,14 @@ class BreachedPasswords(Protocol):
 
 
 class PasswordRefusedError(ValueError):
-    """A new password is not acceptable. The text is one sentence for the person and never quotes it."""
+    """A new password is not acceptable. The text is for the operator, and never quotes it."""
+
+    def __init__(self, sentence: str, *, told: str = "", score: int | None = None) -> None:
+        super().__init__(told or sentence)
+        self.sentence = sentence
+        """For the person, from the catalogue."""
+        self.score = score
+        """The estimate, where that is why."""
 
 
 def normalise(password: str) -> str:
@@ -44,8 +60,30 @@ def normalise(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 
 
+BREACHED: Final = marked("This password is known from data breaches. Please choose another one.")
+
+
+def context_words(*values: str) -> tuple[str, ...]:
+    """List the words that an account and its place are known by: each value, and its parts between marks.
+
+    `alice@portal.example.com` gives itself, `alice`, `portal`, `example` and not `com`: short parts would refuse too much.
+    """
+    words: dict[str, None] = {}
+    for value in values:
+        folded = normalise(value).casefold()
+        for part in (folded, folded.partition("@")[0], *_BETWEEN_MARKS.split(folded)):
+            if len(part) > _CONTEXT_MIN or (part and part == folded):
+                words[part] = None
+    return tuple(words)
+
+
 def require_acceptable(
-    password: str, *, context: tuple[str, ...], breached: BreachedPasswords | None, min_length: int = MIN_LENGTH
+    password: str,
+    *,
+    context: tuple[str, ...],
+    breached: BreachedPasswords | None,
+    min_length: int = MIN_LENGTH,
+    min_score: int = 0,
 ) -> None:
     """Check a new password; `context` are words it must not be made of: the account's name, its e-mail address, its tenant.
 
@@ -55,20 +93,35 @@ def require_acceptable(
     """
     normal = normalise(password)
     if len(normal) < min_length:
-        raise PasswordRefusedError(f"Please choose at least {min_length} characters.")
+        raise PasswordRefusedError(
+            marked("This password is too short."), told=f"Please choose at least {min_length} characters."
+        )
     if len(normal) > MAX_LENGTH:
-        raise PasswordRefusedError(f"Please choose at most {MAX_LENGTH} characters.")
+        raise PasswordRefusedError(
+            marked("This password is too long."), told=f"Please choose at most {MAX_LENGTH} characters."
+        )
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in normal):
-        raise PasswordRefusedError("Please leave out control characters.")
+        raise PasswordRefusedError(marked("Please leave out control characters."))
     folded = normal.casefold()
     if len(set(folded)) < _DISTINCT_MIN:
-        raise PasswordRefusedError("Please use more than a few different characters.")
-    for word in context:
-        part = normalise(word).casefold()
-        if len(part) >= _CONTEXT_MIN and part in folded and len(folded.replace(part, "")) < _OWN_PART_MIN:
-            raise PasswordRefusedError("Please do not use your name or address as the password.")
+        raise PasswordRefusedError(marked("Please use more than a few different characters."))
+    if _own_part(folded, context) < _OWN_PART_MIN:
+        raise PasswordRefusedError(
+            marked("Please do not use your name or address, or the name of this site, as the password.")
+        )
     if breached is not None and any(form in breached for form in _forms(password, normal, folded)):
-        raise PasswordRefusedError("This password is known from data breaches. Please choose another one.")
+        raise PasswordRefusedError(BREACHED)
+    strength = estimate(normal, context)
+    if strength.score < min_score:
+        raise PasswordRefusedError(strength.advice, score=strength.score)
+
+
+def _own_part(folded: str, context: tuple[str, ...]) -> int:
+    """Count the characters of a password that are no words of the account, the longest taken out first."""
+    for word in sorted({normalise(word).casefold() for word in context}, key=len, reverse=True):
+        if len(word) >= _CONTEXT_MIN:
+            folded = folded.replace(word, "")
+    return len(folded)
 
 
 def _forms(password: str, normal: str, folded: str) -> list[str]:
