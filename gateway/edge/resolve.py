@@ -40,7 +40,11 @@ INTERNAL_PAGES: Final = (
 MEMO_ENTRIES: Final = 8192
 MEMO_TARGET_BYTES: Final = 512
 
-_LOCAL_METHODS: Final = {"jwks.json": ("GET", "HEAD", "OPTIONS"), "csp-report": ("POST",)}
+_LOCAL_METHODS: Final = {
+    "jwks.json": ("GET", "HEAD", "OPTIONS"),
+    "csp-report": ("POST",),
+    "session": ("GET", "HEAD", "POST"),
+}
 
 NO_ROUTE: Final = Route(name="none", template="", methods=("GET",), upstream="", public=True)
 

@@ -14,6 +14,8 @@ class Owed(StrEnum):
     NOTHING = ""
     MFA = "mfa"
     ENROLMENT = "enrolment"
+    ROOM = "room"
+    """Everything is proven, but the person is signed in as often as they may be: another session has to end first."""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -331,7 +331,7 @@ async def _need_session(visit: Visit, page: _Page) -> web.Response | None:
     if session is None:
         if page.session == "complete" and page.path != kept.KEPT_PAGE:
             visit.head_for(factor.ACCOUNT_PAGE)
-        return sign_in.to_sign_in(visit, Reason.SESSION_EXPIRED if visit.token else None)
+        return sign_in.to_sign_in(visit, sign_in.why_signed_out(visit))
     if page.session == "complete" and session.owes is not Owed.NOTHING:
         return visit.redirect(sign_in.owed_page(session))
     return None

@@ -21,9 +21,16 @@ from gateway.pages.visit import Problem, Visit, problem_of
 SIGN_IN_PAGE = "/.gateway/login"
 MFA_PAGE = "/.gateway/mfa"
 FACTOR_PAGE = "/.gateway/enrol"
+SESSIONS_PAGE = "/.gateway/sessions"
 
 _EXPLAINED = frozenset(
-    {Reason.SESSION_REVOKED, Reason.SESSION_ELSEWHERE, Reason.FRESH_SIGN_IN_REQUIRED, Reason.TOO_MANY_ATTEMPTS, Reason.SIGN_IN_EXPIRED}
+    {
+        Reason.SESSION_REVOKED,
+        Reason.SESSION_ELSEWHERE,
+        Reason.FRESH_SIGN_IN_REQUIRED,
+        Reason.TOO_MANY_ATTEMPTS,
+        Reason.SIGN_IN_EXPIRED,
+    }
 )
 _SIGNED_OUT = "signed_out"
 _MAX_NAME_CHARACTERS = 254
@@ -37,6 +44,8 @@ def owed_page(session: Session) -> str:
             return MFA_PAGE
         case Owed.ENROLMENT:
             return FACTOR_PAGE
+        case Owed.ROOM:
+            return SESSIONS_PAGE
         case Owed.NOTHING:
             return ""
 
@@ -64,6 +73,13 @@ def to_sign_in(visit: Visit, reason: Reason | None = None) -> web.Response:
     return visit.redirect(f"{SIGN_IN_PAGE}?reason={reason}" if reason else SIGN_IN_PAGE)
 
 
+def why_signed_out(visit: Visit) -> Reason | None:
+    """Say why a browser that brought a cookie has no session; None when it brought none."""
+    if visit.envelope.astray:
+        return Reason.SESSION_ELSEWHERE
+    return Reason.SESSION_EXPIRED if visit.token else None
+
+
 def turn_away(visit: Visit, refusal: Refusal) -> web.Response | None:
     """Send a session that ended, or owes something, where it belongs; None for refusals that the page itself explains."""
     match refusal.reason:
@@ -73,6 +89,8 @@ def turn_away(visit: Visit, refusal: Refusal) -> web.Response | None:
             return visit.redirect(MFA_PAGE)
         case Reason.MFA_ENROLMENT_REQUIRED:
             return visit.redirect(FACTOR_PAGE)
+        case Reason.TOO_MANY_SESSIONS:
+            return visit.redirect(SESSIONS_PAGE)
         case _:
             return None
 
@@ -90,8 +108,8 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
     cause: circles.Cause | None = None
     if problem is None and reason != Reason.FRESH_SIGN_IN_REQUIRED:
         session = await visit.identify()
-        if session is None and visit.token:
-            reason = reason or Reason.SESSION_EXPIRED
+        if session is None:
+            reason = reason or (why_signed_out(visit) or "")
         # The form is for whoever signs in next: it must not die with the session that is there.
         visit.session = None
         if session is not None and session.owes is Owed.NOTHING:
@@ -103,8 +121,13 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
             cause, turns = circles.note_arrival(visit, earlier)
             if cause is not None and turns:
                 return circles.explain(visit, cause)
+    found = ways(visit, reason)
+    onward = only_way(visit, found, reason) if problem is None and cause is None else None
+    if onward is not None:
+        return onward
     return visit.page(
         "login.html",
+        ways=found,
         problem=problem,
         name=name,
         return_to=visit.flow.return_to,
@@ -115,13 +138,8 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
 
 
 def _notice(reason: str, problem: Problem | None) -> tuple[str, str] | None:
-    found = ways(visit, reason)
-    onward = only_way(visit, found, reason) if problem is None and cause is None else None
-    if onward is not None:
-        return onward
     """Put the reason for which the browser was sent here into words; unknown ones say nothing."""
     if problem is not None:
-        ways=found,
         return None
     if reason == _SIGNED_OUT:
         return (marked("You are signed out"), marked("Your session on this device has ended."))
@@ -138,6 +156,8 @@ def _notice(reason: str, problem: Problem | None) -> tuple[str, str] | None:
 
 async def sign_in(visit: Visit, form: dict[str, str]) -> web.Response:
     """Check name and password; a success makes a session that may still owe a factor."""
+    if not visit.desk.passwords:
+        raise web.HTTPNotFound
     if form["return_to"]:
         visit.head_for(safe_return(form["return_to"]))
     name, password = form["username"], form["password"]
@@ -150,8 +170,6 @@ async def sign_in(visit: Visit, form: dict[str, str]) -> web.Response:
             sentence=marked("Please enter your user name and your password.")
             if not name or not password
             else answer.sentence,
-    if not visit.desk.passwords:
-        raise web.HTTPNotFound
             fields=("username", "password"),
         )
         return await show_sign_in(visit, problem, name[:_MAX_NAME_CHARACTERS])
@@ -222,22 +240,22 @@ async def show_sign_out(visit: Visit, problem: Problem | None = None) -> web.Res
 
 async def sign_out(visit: Visit, form: dict[str, str]) -> web.Response:  # noqa: ARG001 - nothing but the proof is in it
     """End the session and take both cookies away."""
+    farewell = None
+    if visit.desk.providers is not None and visit.session is not None:  # before the cookie means nothing any more
+        farewell = await visit.desk.providers.sign_out(visit.token, visit.session, now=visit.now)
     result = await visit.desk.accounts.sign_out(visit.token, client=visit.client, now=visit.now)
     visit.record(result)
     await forget_kept(visit)
     visit.drop_session()
     visit.end_flow()
     response = visit.redirect(f"{SIGN_IN_PAGE}?reason={_SIGNED_OUT}")
-    # Pages kept by `cache: portal` must not be read by the next person at this screen. Not "storage" nor
-    # "cookies": those are the portal's.
-    response.headers["Clear-Site-Data"] = '"cache"'
-    return response
-    farewell = None
-    if visit.desk.providers is not None and visit.session is not None:  # before the cookie means nothing any more
-        farewell = await visit.desk.providers.sign_out(visit.token, visit.session, now=visit.now)
     if farewell is not None:
         await farewell.revoke()
         target = await farewell.address(origin=visit.origin)
         if target:
             # Not a redirect: browsers hold the way of a form to our own origin (CSP `form-action`), redirects included.
             response = visit.page("onward.html", target=target, signing_out=True)
+    # Pages kept by `cache: portal` must not be read by the next person at this screen. Not "storage" nor
+    # "cookies": those are the portal's.
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return response

@@ -269,7 +269,10 @@ def begin_visit(desk: Desk, request: web.Request, envelope: Envelope) -> Visit:
         request=request,
         envelope=envelope,
         now=now,
-        token=token.encode("ascii") if token.isascii() and len(token) <= MAX_COOKIE_BYTES else b"",
+        # A session that is bound elsewhere is none here, and does not end by what its thief does.
+        token=token.encode("ascii")
+        if token.isascii() and len(token) <= MAX_COOKIE_BYTES and not envelope.astray
+        else b"",
         client=desk.client(
             ip=envelope.client_ip,
             host=envelope.host,
