@@ -46,6 +46,15 @@ FACTOR: Final = Throttle(
 NETWORK: Final = Throttle(free=30, delay_s=1.0, lock_at=100, lock_s=900.0, longest_s=3600.0, forget_s=3600.0)
 """One network, whatever accounts it tries: password spraying. An office behind one address mistypes a lot."""
 
+DEVICE: Final = ACCOUNT
+"""One browser that signed in to the account before: it has a count of its own, so strangers lock nobody out of it."""
+MAIL_NETWORK: Final = Throttle(free=10, delay_s=30.0, lock_at=30, lock_s=900.0, longest_s=3600.0, forget_s=3600.0)
+"""Letters that one network asks for, whoever they are for."""
+MAIL_ASKED: Final = Throttle(free=3, delay_s=60.0, lock_at=8, lock_s=3600.0, longest_s=3600.0, forget_s=6 * 3600.0)
+"""Letters to one account that one network asks for."""
+MAIL_ACCOUNT: Final = Throttle(free=10, delay_s=60.0, lock_at=14, lock_s=600.0, longest_s=600.0, forget_s=6 * 3600.0)
+"""Letters to one account, whoever asks. Never more than ten minutes apart: strangers cannot keep its owner from a letter."""
+
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered under one key."""

@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from gateway.audit import record
+from gateway.authn.address import canonical_address
 from gateway.authn.name import InvalidNameError, canonical_name
 from gateway.authn.throttle import ACCOUNT, FACTOR
 from gateway.cli.invocation import current
@@ -86,7 +87,15 @@ class Administration:
     def unlock(self, user: User) -> None:
         """Forget the failed attempts on an account and its factor."""
         keys = AttemptKeys(self.keyring)
-        self.store.clear_attempts([keys.account(user.name), keys.factor(user.id)])
+        self.store.clear_attempts(
+            [
+                keys.account(user.name),
+                keys.typed(user.name),
+                keys.typed(canonical_address(user.email)),
+                keys.current(user.id),
+                keys.factor(user.id),
+            ]
+        )
 
     def require_user(self, name: str) -> User:
         """Find an account by any spelling of its name; ends the verb with exit 1 when there is none."""

@@ -22,7 +22,14 @@ import segno
 from gateway.authn import totp
 from gateway.authn.breached import BreachedListError
 from gateway.authn.name import InvalidNameError, canonical_name
-from gateway.authn.password import SALT_BYTES, Hasher, PasswordRefusedError, normalise, require_acceptable
+from gateway.authn.password import (
+    SALT_BYTES,
+    Hasher,
+    PasswordRefusedError,
+    context_words,
+    normalise,
+    require_acceptable,
+)
 from gateway.cli.administration import Administration, administration, answer, moment, refuse, table
 from gateway.cli.invocation import current
 from gateway.document.source import did_you_mean
@@ -30,6 +37,7 @@ from gateway.exchange.errors import GatewayError
 from gateway.policy import compile_policy
 from gateway.policy.declaration import NAME, NAME_SENTENCE
 from gateway.server.bundle import read_directory
+from gateway.server.passwords import breach_service, password_rules
 from gateway.server.progress import Progress
 from gateway.server.settings import Settings
 from gateway.store.breach_online import BreachServiceError, OnlineBreachedPasswords
@@ -98,7 +106,9 @@ def add(
             tenant=tenant,
             roles=tuple(dict.fromkeys(roles)),
             email=email,
-            password=_hash(act, password, canonical, email, tenant, given=given is not None),
+            password=_hash(
+                act, password, canonical, email, tenant, given=given is not None, has_factor=secret is not None
+            ),
             password_changed=act.now,
             created=act.now,
         )
@@ -174,7 +184,15 @@ def reset(*, name: str, password_stdin: bool, totp_secret: str | None, self_enro
     with administration() as act, Progress("resetting the user"):
         account = act.require_user(name)
         password = given or _make_password()
-        phc = _hash(act, password, account.name, account.email, account.tenant, given=given is not None)
+        phc = _hash(
+            act,
+            password,
+            account.name,
+            account.email,
+            account.tenant,
+            given=given is not None,
+            has_factor=secret is not None,
+        )
         act.record_account_change(
             "password.reset", account, more={"factor": "removed" if secret is None else "replaced"}
         )
@@ -299,27 +317,36 @@ def _make_password() -> str:
     return "-".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
-def _hash(act: Administration, password: str, name: str, email: str, tenant: str, *, given: bool) -> str:
+def _hash(
+    act: Administration, password: str, name: str, email: str, tenant: str, *, given: bool, has_factor: bool
+) -> str:
     breached = None if act.settings.passwords.breach_check == "off" else LocalBreachedPasswords(act.settings.state_dir)
+    rules = password_rules(act.settings)
+    alone = not has_factor and act.settings.mfa.required != "always"
     try:
         require_acceptable(
             password,
-            context=(name, name.partition("@")[0], email, tenant),
+            context=context_words(name, email, tenant, *rules.place),
             breached=breached,
-            min_length=act.settings.passwords.min_length,
+            min_length=rules.least(alone=alone),
+            min_score=rules.min_score,
         )
     except PasswordRefusedError as error:
         refuse(f"the password is refused: {error}")
-    if given and act.settings.passwords.breach_check == "online":
-        _require_unknown_online(password)
+    service = breach_service(act.settings)
+    if given and service is not None:
+        _require_unknown_online(password, service, on_failure=rules.on_failure)
     return Hasher().hash(password, salt=os.urandom(SALT_BYTES))
 
 
-def _require_unknown_online(password: str) -> None:
-    """Ask Have I Been Pwned about a password that somebody chose; one made here is on no list."""
+def _require_unknown_online(password: str, service: OnlineBreachedPasswords, *, on_failure: str) -> None:
+    """Ask the breach service about a password that somebody chose; one made here is on no list."""
     try:
-        is_known = asyncio.run(OnlineBreachedPasswords().holds(normalise(password)))
+        is_known = asyncio.run(service.holds(normalise(password)))
     except BreachServiceError as error:
+        if on_failure == "open":
+            click.echo(f"warning: the password was not looked up: {error}", err=True)
+            return
         refuse(f"the password cannot be checked: {error}; try again later")
     if is_known:
         refuse("the password is refused: This password is known from data breaches. Please choose another one.")

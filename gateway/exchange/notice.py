@@ -30,7 +30,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     place: str = ""
     """By the operator's database of places."""
     device: str = ""
-    """As the account page describes it: browser and system."""
+    """What the browser calls itself; told as the account page describes it."""
     subject: str = ""
     """Name that the person gave to what it is about: a passkey, an API key. At most 64 characters are told."""
     language: str = ""
@@ -46,3 +46,10 @@ class Notices(Protocol):
     async def notify(self, user_id: str, notice: Notice, *, circumstances: Circumstances = NOWHERE) -> None:
         """Have the owner of an account told. Nothing is sent to an account without an e-mail address, or without `mail`."""
         ...
+
+
+class SilentNotices:
+    """Tells nobody: there is no `mail`, or `mail.notices` is false."""
+
+    async def notify(self, user_id: str, notice: Notice, *, circumstances: Circumstances = NOWHERE) -> None:
+        """Tell nobody."""

@@ -54,16 +54,31 @@ class MailedNotices:
         person: Callable[[str], Person | None],
         put: Callable[[Letter, float], bool],
         host: Callable[[str], str],
+        describe: Callable[[Circumstances], Circumstances],
         threads: Threads,
         metrics: MailMetrics,
         keep_s: float,
         clock: Callable[[], float],
         random: Callable[[int], bytes],
     ) -> None:
-        """`person` finds an account by its id and `put` queues a letter, both in a thread; `host` is the host of a tenant."""
+        """Take what is needed of the rest of the gateway.
+
+        Args:
+            person: finds an account by its id; runs in a thread.
+            put: queues a letter at a time, False when the queue is full; runs in a thread.
+            host: names the host of a tenant.
+            describe: puts device and place into words.
+            threads: runs the two.
+            metrics: are counted.
+            keep_s: for how long a notice is tried.
+            clock: unix seconds.
+            random: of the operating system.
+
+        """
         self._person = person
         self._put = put
         self._host = host
+        self._describe = describe
         self._threads = threads
         self._metrics = metrics
         self._keep_s = keep_s
@@ -92,7 +107,7 @@ class MailedNotices:
             user_id=person.id,
             tenant=person.tenant,
             host=self._host(person.tenant),
-            circumstances=circumstances,
+            circumstances=self._describe(circumstances),
             created=now,
             expires=now + self._keep_s,
         )
@@ -101,10 +116,3 @@ class MailedNotices:
             return
         self._metrics.failed.inc(("queue_full",))
         _log.error("mail.not_queued", notice=str(notice), user_id=user_id, error="the queue is full; see mail.queue")
-
-
-class NoNotices:
-    """`Notices` where there is no `mail`, or `mail.notices` is false."""
-
-    async def notify(self, user_id: str, notice: Notice, *, circumstances: Circumstances = NOWHERE) -> None:
-        """Tell nobody."""

@@ -30,12 +30,12 @@ from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
 from gateway.server.federation import build_providers
 from gateway.server.sections.sessions import SessionRules
+from gateway.server.passwords import breach_service, password_rules
 from gateway.server.settings import Settings
 from gateway.server.validate import Validated, validate
 from gateway.session.life import Lifetimes
 from gateway.store.account_options import AccountOptions
 from gateway.store.accounts import Accounts
-from gateway.store.breach_online import OnlineBreachedPasswords
 from gateway.store.breached import LocalBreachedPasswords
 from gateway.store.executor import hashing_executor, store_executor
 from gateway.store.kept import KeptForms
@@ -164,7 +164,7 @@ class PagesProcess:
             keyring=keyring,
             hasher=self._hasher,
             breached=None if settings.passwords.breach_check == "off" else LocalBreachedPasswords(settings.state_dir),
-            online=OnlineBreachedPasswords() if settings.passwords.breach_check == "online" else None,
+            online=breach_service(settings),
             store_executor=self._storing,
             hashing_executor=self._hashing,
         )
@@ -243,7 +243,7 @@ def account_options(settings: Settings) -> AccountOptions:
         tenant_lifetimes={name: _lifetimes(settings.session_rules(name)) for name in settings.tenants},
         mfa_always=settings.mfa.required == "always",
         recovery_codes="recovery" in settings.mfa.methods,
-        min_length=settings.passwords.min_length,
+        passwords=password_rules(settings),
     )
 
 

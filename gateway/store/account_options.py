@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.authn.password import MIN_LENGTH
 from gateway.session.life import Lifetimes
+from gateway.store.new_passwords import PasswordRules
 
 
 class AccountOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +21,8 @@ class AccountOptions(msgspec.Struct, frozen=True, kw_only=True):
     mfa_always: bool = True
     """True: people without a factor owe an enrolment. False: only people who have a factor are asked for it."""
     recovery_codes: bool = True
-    min_length: int = MIN_LENGTH
+    passwords: PasswordRules = PasswordRules()
+    """What a new password must be."""
 
     def lifetimes_of(self, tenant: str) -> Lifetimes:
         """Return how long sessions of a tenant live."""

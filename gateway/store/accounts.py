@@ -10,23 +10,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Final
 
 import msgspec
 
 from gateway.authn import recovery, totp
-from gateway.authn.name import InvalidNameError, canonical_name
-from gateway.authn.password import (
-    SALT_BYTES,
-    BreachedPasswords,
-    Hasher,
-    PasswordRefusedError,
-    normalise,
-    require_acceptable,
-)
-from gateway.authn.throttle import ACCOUNT, FACTOR, NETWORK, Throttle
+from gateway.authn.assurance import Method
+from gateway.authn.password import SALT_BYTES, BreachedPasswords, Hasher
+from gateway.authn.throttle import ACCOUNT, FACTOR
 from gateway.exchange.envelope import Event
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed, Session
@@ -36,10 +28,12 @@ from gateway.session.token import (
     row_of,
 )
 from gateway.store.account_options import AccountOptions
+from gateway.store.admission import Admission, Admissions
 from gateway.store.attempts import AttemptKeys
-from gateway.store.breach_online import BreachServiceError, OnlineBreachedPasswords
+from gateway.store.breach_online import OnlineBreachedPasswords
 from gateway.store.executor import BoundedExecutor, OverloadedError
 from gateway.store.keyring import Keyring
+from gateway.store.new_passwords import NewPasswords
 from gateway.store.openings import (
     Client,
     Openings,
@@ -140,8 +134,15 @@ class Accounts:
         self._keys = AttemptKeys(keyring)
         self._recovery_key = recovery_key(keyring)
         self._hasher = hasher
-        self._breached = breached
-        self._online = online
+        self._passwords = NewPasswords(
+            options.passwords,
+            hasher=hasher,
+            breached=breached,
+            online=online,
+            threads=hashing_executor.run,
+            random=random,
+        )
+        self._admissions = Admissions(store, self._keys)
         self._run = store_executor.run
         self._hash = hashing_executor.run
         self._random = random
@@ -164,23 +165,26 @@ class Accounts:
         An unknown name costs the same work and gets the same answer as a wrong password. Attempts are
         charged before they are checked, on the canonical name and on the network.
         """
-        keys = self._sign_in_keys(name, client)
-        wait, user = await self._run(partial(self._admit_sign_in, keys, name, now))
-        if wait:
-            return _too_many(wait, event_of("login.locked", user, reason=Reason.TOO_MANY_ATTEMPTS))
+        admission = await self._run(partial(self._admissions.admit, name, client=client, now=now))
+        user = admission.user
+        if admission.told_s:
+            return _too_many(admission.told_s, event_of("login.locked", user, reason=Reason.TOO_MANY_ATTEMPTS))
         try:
-            known = None if user is None else user.password
+            known = None if user is None or not user.password else user.password
             matches = await self._hash(partial(self._hasher.matches, known, password))
         except OverloadedError:  # nothing was checked, so nothing is charged
-            await self._run(partial(self._store.forgive_attempt, keys))
+            await self._run(partial(self._admissions.forgive, admission))
             raise
+        if admission.is_held:  # says no more to the person than a wrong password does
+            event = event_of("login.locked", user, reason=Reason.TOO_MANY_ATTEMPTS)
+            return refused(Reason.CREDENTIALS_REFUSED, event)
         if user is None or not matches or user.disabled:
             return refused(
                 Reason.CREDENTIALS_REFUSED, event_of("login.failed", user, reason=Reason.CREDENTIALS_REFUSED)
             )
         renewed = await self._rehashed(user, password)
         return await self._run(
-            partial(self._open_session, user, renewed, client, keys=keys, replaces=replaces, now=now)
+            partial(self._open_session, user, renewed, client, admission=admission, replaces=replaces, now=now)
         )
 
     async def verify_code(self, token: bytes, code: str, *, client: Client, now: float) -> SignedIn | Refused:
@@ -213,19 +217,20 @@ class Accounts:
         user = await self._run(partial(self._store.user, found.session.user_id))
         if user is None:
             return refused(Reason.SESSION_EXPIRED)
-        problem = await self._problem_with(new, user)
-        if problem:
-            return Refused(reason=Reason.PASSWORD_REFUSED, problem=problem)
-        keys = [(self._keys.account(user.name), ACCOUNT)]
+        alone = not self._options.mfa_always and await self._run(partial(self._is_alone, user))
+        objection = await self._passwords.object(new, user, alone=alone)
+        if objection is not None:
+            return Refused(reason=Reason.PASSWORD_REFUSED, problem=objection.sentence, score=objection.score)
+        keys = [(self._keys.current(user.id), ACCOUNT)]
         wait = await self._run(partial(self._store.admit_attempt, keys, now=now))
         if wait:
             return _too_many(wait, session_event("login.locked", found.session, reason=Reason.TOO_MANY_ATTEMPTS))
         try:
-            matches = await self._hash(partial(self._hasher.matches, user.password, current))
+            matches = await self._hash(partial(self._hasher.matches, user.password or None, current))
             if not matches:
                 event = session_event("login.failed", found.session, reason=Reason.CREDENTIALS_REFUSED)
                 return refused(Reason.CREDENTIALS_REFUSED, event)
-            phc = await self._hash(partial(self._hasher.hash, new, salt=self._random(SALT_BYTES)))
+            phc = await self._passwords.hash(new)
         except OverloadedError:
             await self._run(partial(self._store.forgive_attempt, keys))
             raise
@@ -252,27 +257,19 @@ class Accounts:
 
     # Everything below runs in the store's thread.
 
-    def _admit_sign_in(self, keys: list[tuple[bytes, Throttle]], name: str, now: float) -> tuple[float, User | None]:
-        try:
-            user = self._store.user_named(canonical_name(name))
-        except InvalidNameError:
-            user = None
-        return self._store.admit_attempt(keys, now=now), user
-
     def _open_session(
         self,
         user: User,
         renewed: str | None,
         client: Client,
         *,
-        keys: list[tuple[bytes, Throttle]],
+        admission: Admission,
         replaces: bytes,
         now: float,
     ) -> SignedIn | Refused:
         opened = self._openings.open(user, amr=("pwd",), client=client, now=now, replaces=replaces)
         if isinstance(opened, SignedIn):
-            self._store.clear_attempts(key for key, limits in keys if limits is ACCOUNT)
-            self._store.forgive_attempt([(key, limits) for key, limits in keys if limits is not ACCOUNT])
+            self._admissions.settle(admission)
             if renewed is not None:
                 self._store.rehash(user.id, old=user.password, new=renewed, now=now)
         return opened
@@ -375,14 +372,14 @@ class Accounts:
         taken = self._prove_again(stored.session, code, now)
         if isinstance(taken, Refused):
             return taken
-        new = msgspec.structs.replace(user, password=phc, password_changed=now)
+        new = self._passwords.changed(user, phc, now=now)
         moved = self._openings.new_token()
         changed = self._store.change_password(
             user, new, row=stored.row, to=row_of(moved), session=stored.session, now=now
         )
         if changed is None:
             return Refused(reason=Reason.SESSION_EXPIRED, events=taken)
-        self._store.clear_attempts([self._keys.account(user.name)])
+        self._store.clear_attempts([self._keys.account(user.name), self._keys.current(user.id)])
         events = (
             *taken,
             session_event("password.changed", stored.session),
@@ -429,6 +426,10 @@ class Accounts:
         return Done(count=count, events=(session_event("logout", stored.session),))
 
     # Codes and passwords
+
+    def _is_alone(self, user: User) -> bool:
+        """Tell whether no second factor stands beside the password."""
+        return not self._store.factors_of(user) & {Method.TOTP, Method.WEBAUTHN}
 
     def _prove_again(self, session: Session, code: str, now: float) -> tuple[Event, ...] | Refused:
         """Have a change confirmed: by a code where the person has an app, by a passkey used lately where there are passkeys alone."""
@@ -478,25 +479,6 @@ class Accounts:
     def _digests(self, codes: tuple[str, ...], user_id: str) -> list[bytes]:
         return [recovery.digest_of(code, user_id=user_id, key=self._recovery_key) for code in codes]
 
-    async def _problem_with(self, new: str, user: User) -> str:
-        """Say what is wrong with a new password; empty when nothing is."""
-        context = (user.name, user.name.partition("@")[0], user.email, user.tenant)
-        check = partial(
-            require_acceptable, new, context=context, breached=self._breached, min_length=self._options.min_length
-        )
-        try:
-            await self._hash(check)
-        except PasswordRefusedError as exc:
-            return str(exc)
-        if self._online is None:
-            return ""
-        try:
-            if await self._online.holds(normalise(new)):
-                return "This password is known from data breaches. Please choose another one."
-        except BreachServiceError:  # whoever set `online` wants no password that was not asked about
-            return "The password cannot be checked right now. Please try again later."
-        return ""
-
     async def _rehashed(self, user: User, password: str) -> str | None:
         """Return the hash under newer parameters, if they are newer and there is time for it."""
         if not self._hasher.is_outdated(user.password):
@@ -505,14 +487,6 @@ class Accounts:
             return await self._hash(partial(self._hasher.hash, password, salt=self._random(SALT_BYTES)))
         except OverloadedError:
             return None  # the next sign-in does it
-
-    # Keys
-
-    def _sign_in_keys(self, name: str, client: Client) -> list[tuple[bytes, Throttle]]:
-        keys = [(self._keys.network(client.ip), NETWORK)]
-        with suppress(InvalidNameError):  # no account can have it; the network still pays
-            keys.append((self._keys.account(canonical_name(name)), ACCOUNT))
-        return keys
 
 
 def recovery_key(keyring: Keyring) -> bytes:

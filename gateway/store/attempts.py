@@ -27,6 +27,26 @@ class AttemptKeys:
         """Return the key of a canonical account name, whether such an account exists or not."""
         return self._token("account", name)
 
+    def typed(self, text: str) -> bytes:
+        """Return the key of what was typed where a name is asked for, in canonical form: who is meant by it changes nothing."""
+        return self._token("typed", text)
+
+    def device(self, user_id: str, device: str) -> bytes:
+        """Return the key of one known device of a person."""
+        return self._token("device", f"{user_id}\0{device}")
+
+    def current(self, user_id: str) -> bytes:
+        """Return the key of the present password, where somebody who is signed in gives it again."""
+        return self._token("current", user_id)
+
+    def letter(self, name: str, address: str = "") -> bytes:
+        """Return the key of letters to an account, from everywhere or as one network asks for them."""
+        return self._token("letter", f"{name}\0{network_of(address) if address else ''}")
+
+    def letters(self, address: str) -> bytes:
+        """Return the key of letters that a network asks for."""
+        return self._token("letters", network_of(address))
+
     def factor(self, user_id: str) -> bytes:
         """Return the key of a person's second factor."""
         return self._token("factor", user_id)

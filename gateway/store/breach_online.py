@@ -30,15 +30,17 @@ class BreachServiceError(GatewayError):
 class OnlineBreachedPasswords:
     """The range API at `url`. Proxies come from the environment (`HTTPS_PROXY`)."""
 
-    def __init__(self, url: str = RANGE_URL, *, user_agent: str = "gateway") -> None:
+    def __init__(self, url: str = RANGE_URL, *, timeout_s: float = TIMEOUT_S, user_agent: str = "gateway") -> None:
+        """Take an address that a prefix is put behind, and how long an answer may take."""
         self._url = url
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._headers = {"Add-Padding": "true", "User-Agent": user_agent}
 
     async def holds(self, password: str) -> bool:
         """Ask whether exactly this password is known from a breach.
 
         Raises:
-            BreachServiceError: no answer within three seconds, or not the agreed one.
+            BreachServiceError: no answer in time, or not the agreed one.
 
         """
         digest = digest_of(password).hex().upper()
@@ -56,10 +58,9 @@ class OnlineBreachedPasswords:
         return found
 
     async def _range(self, prefix: str) -> bytes:
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout, headers=self._headers, trust_env=True) as session,
+                aiohttp.ClientSession(timeout=self._timeout, headers=self._headers, trust_env=True) as session,
                 session.get(self._url + prefix, allow_redirects=False) as answer,
             ):
                 if answer.status != _OK:

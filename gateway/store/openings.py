@@ -35,6 +35,10 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str = ""
     """Tenant of the host; empty when the host is shared."""
     user_agent: str = ""
+    device: bytes = b""
+    """Value of the device cookie; empty where none came. It says that a browser was here before, and opens nothing."""
+    language: str = ""
+    """Of the pages that the browser is shown, a tag of the catalogue."""
 
 
 class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +59,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: int = 0
     problem: str = ""
     """For PASSWORD_REFUSED one sentence for the person: what is wrong with the new password."""
+    score: int | None = None
+    """The meter, where the new password is too easy to guess."""
     events: tuple[Event, ...] = ()
 
 

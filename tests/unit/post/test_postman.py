@@ -14,9 +14,9 @@ import structlog
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.letter import Letter, Matter
 from gateway.exchange.metrics import Registry
-from gateway.exchange.notice import Circumstances, Notice
+from gateway.exchange.notice import Circumstances, Notice, SilentNotices
 from gateway.pages.texts import load_texts
-from gateway.post.notices import MailedNotices, NoNotices
+from gateway.post.notices import MailedNotices
 from gateway.post.postman import MailMetrics, Postman, Retry
 from gateway.post.smtp import Server, Submission
 from gateway.post.writing import Letterhead, Writer
@@ -244,6 +244,7 @@ def notices(post: Post, **changes: Any) -> MailedNotices:
         "person": lambda user_id: Alice() if user_id == "u_1" else None,
         "put": lambda letter, now: post.outbox.put(letter, now=now),
         "host": lambda tenant: f"{tenant}.example.com",
+        "describe": lambda where: msgspec.structs.replace(where, place="Bern"),
         "threads": at_once,
         "metrics": post.metrics,
         "keep_s": 86_400.0,
@@ -259,7 +260,7 @@ async def test_the_owner_of_an_account_hears_of_what_happened(post: Post) -> Non
     assert await post.postman.deliver() == 1
     (text,) = post.server.texts()
     assert "Firefox on Linux" in text
-    assert "203.0.113.7" in text
+    assert "203.0.113.7, Bern" in text
     assert "https://acme.example.com/.gateway/account" in text
     assert post.counted("gateway_mail_queued_total") == {("notice",): 1}
 
@@ -268,7 +269,7 @@ async def test_nobody_is_told_who_has_no_plain_address_or_no_account(post: Post)
     await notices(post).notify("u_2", Notice.NEW_DEVICE)
     await notices(post, person=lambda _: Alice(email="")).notify("u_1", Notice.NEW_DEVICE)
     await notices(post, person=lambda _: Alice(email="a@b@c")).notify("u_1", Notice.NEW_DEVICE)
-    await NoNotices().notify("u_1", Notice.NEW_DEVICE)
+    await SilentNotices().notify("u_1", Notice.NEW_DEVICE)
     assert post.outbox.count(now=post.now) == 0
 
 

@@ -27,7 +27,8 @@ def test_what_the_file_says_about_accounts_reaches_the_store() -> None:
     assert options.issuer == "portal.example.com"
     assert options.mfa_always
     assert not options.recovery_codes
-    assert options.min_length == 16
+    assert (options.passwords.min_length, options.passwords.min_length_alone) == (16, 16)
+    assert options.passwords.place == ("", "portal.example.com", "acme.example.com")
     assert (options.lifetimes.idle_s, options.lifetimes.absolute_s, options.lifetimes.concurrent) == (
         1200.0,
         14400.0,
