@@ -17,7 +17,7 @@ RULES = """\
 roles: {claim: groups, grant: {portal-users: client, portal-billing: [client, billing]}}
 tenant: {claim: org, grant: {acme-inc: acme, globex-inc: globex}}
 """
-PERSON = {
+PERSON: dict[str, Any] = {
     "groups": ["portal-users", "everybody"],
     "org": "acme-inc",
     "preferred_username": "carol",
@@ -43,7 +43,8 @@ def gateway_yaml(*providers: tuple[str, IdentityProvider, str], passwords: bool 
     for provider_id, provider, rules in providers:
         keys = rules if rules.startswith("roles:") or "\nroles:" in rules else RULES + rules
         secret = "" if "private_key_jwt" in keys else f"client_secret: {{file: secret-{provider_id}}}\n"
-        item = f"id: {provider_id}\ntype: oidc\nissuer: {provider.issuer}\nclient_id: {CLIENT_ID}\n{secret}{keys}"
+        client = "" if "client_id:" in keys else f"client_id: {CLIENT_ID}\n"
+        item = f"id: {provider_id}\ntype: oidc\nissuer: {provider.issuer}\n{client}{secret}{keys}"
         text += "    - " + indent(item.rstrip(), "      ").lstrip() + "\n"
     return text
 
