@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha1
 from pathlib import Path
 from time import monotonic
@@ -18,9 +18,6 @@ from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 import redis
-import redis.asyncio
-from redis.asyncio.connection import SSLConnection as AsyncSSLConnection
-from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import SSLConnection
 from redis.exceptions import (
@@ -170,15 +167,15 @@ class RedisPlace:
         with self._lock:
             client = self._clients.get(address)
             if client is None:
-                pool = redis.ConnectionPool(host=address[0], port=address[1], **self._arguments(_TLSConnection, Retry))
+                pool = redis.ConnectionPool(host=address[0], port=address[1], **self._arguments)
                 client = self._clients[address] = redis.Redis(connection_pool=pool)
             return client
 
     def _locate(self) -> Address:
         if self.options.kind != "sentinel":
             return self._route.begin()
+        arguments = _arguments(self.options, self.options.sentinel, database=0)
         for sentinel in self._route.sentinels():
-            arguments = _arguments(self.options, self.options.sentinel, database=0)(_TLSConnection, Retry)
             asked = redis.Redis(connection_pool=redis.ConnectionPool(host=sentinel[0], port=sentinel[1], **arguments))
             try:
                 named = asked.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.options.service)  # type: ignore[no-untyped-call]  # of the library
@@ -190,64 +187,6 @@ class RedisPlace:
             finally:
                 asked.close()
                 asked.connection_pool.disconnect()
-        raise self._route.no_master()
-
-
-class AsyncRedisPlace:
-    """The one node that has our keys, asked from a loop. Methods raise `StoreUnavailableError`."""
-
-    def __init__(self, options: RedisOptions) -> None:
-        self.options = options
-        self.place = options.place
-        self._route = _Route(options)
-        self._arguments = _arguments(options, options.credentials)
-        self._clients: dict[Address, redis.asyncio.Redis] = {}
-
-    async def run(self, *commands: Command, again: bool = False) -> list[Any]:
-        """Send commands in one go to one node, on one connection, and return their answers; see `RedisPlace.run`."""
-        attempt = _Attempt(self._route, commands, changes=not again)
-        while True:
-            try:
-                address = self._route.address or await self._locate()
-                pipe = self._client(address).pipeline(transaction=False)
-                for command in attempt.rendered():
-                    pipe.execute_command(*command)  # type: ignore[no-untyped-call]  # of the library
-                return attempt.answers(await pipe.execute(raise_on_error=False))
-            except (RedisError, OSError) as exc:
-                attempt.failed(exc)
-
-    async def close(self) -> None:
-        """Let go of every connection."""
-        clients, self._clients = list(self._clients.values()), {}
-        for client in clients:
-            await client.aclose()
-            await client.connection_pool.disconnect()
-
-    def _client(self, address: Address) -> redis.asyncio.Redis:
-        client = self._clients.get(address)
-        if client is None:
-            arguments = self._arguments(_AsyncTLSConnection, AsyncRetry)
-            pool = redis.asyncio.ConnectionPool(host=address[0], port=address[1], **arguments)
-            client = self._clients[address] = redis.asyncio.Redis(connection_pool=pool)
-        return client
-
-    async def _locate(self) -> Address:
-        if self.options.kind != "sentinel":
-            return self._route.begin()
-        for sentinel in self._route.sentinels():
-            arguments = _arguments(self.options, self.options.sentinel, database=0)(_AsyncTLSConnection, AsyncRetry)
-            pool = redis.asyncio.ConnectionPool(host=sentinel[0], port=sentinel[1], **arguments)
-            asked = redis.asyncio.Redis(connection_pool=pool)
-            try:
-                named = await asked.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.options.service)  # type: ignore[no-untyped-call]  # of the library
-                if named:
-                    master = (_text(named[0]), int(named[1]))
-                    return self._route.found(master, await self._client(master).execute_command("ROLE"))  # type: ignore[no-untyped-call]  # of the library
-            except RedisError as exc:
-                self._route.sentinel_failed(sentinel, exc)
-            finally:
-                await asked.aclose()
-                await pool.disconnect()
         raise self._route.no_master()
 
 
@@ -427,9 +366,9 @@ def _reason(exc: Exception, username: str = "default") -> str:
             return f"failed ({type(exc).__name__})"
 
 
-def _arguments(options: RedisOptions, credentials: Credentials, *, database: int | None = None) -> Any:
-    """Prepare what every connection of a pool is made with."""
-    common: dict[str, Any] = {
+def _arguments(options: RedisOptions, credentials: Credentials, *, database: int | None = None) -> dict[str, Any]:
+    """Say what every connection of a pool is made with."""
+    arguments: dict[str, Any] = {
         "db": options.database if database is None else database,
         "username": credentials.username or None,
         "password": credentials.password or None,
@@ -437,22 +376,16 @@ def _arguments(options: RedisOptions, credentials: Credentials, *, database: int
         "socket_connect_timeout": options.timeout_s,
         "socket_keepalive": True,
         "client_name": _CLIENT_NAME,
+        "driver_info": None,  # one rule of the ACL less
         "protocol": 2,
-        "health_check_interval": 0,
-        "retry_on_timeout": False,
+        "retry": Retry(NoBackoff(), 0),
     }
-    context = options.tls.context() if options.tls is not None else None
-
-    def arguments(tls_connection: type, retry: type) -> dict[str, Any]:
-        made = common | {"retry": retry(NoBackoff(), 0)}
-        if context is not None and options.tls is not None:
-            made |= {
-                "connection_class": tls_connection,
-                "context": context,
-                "server_name": options.tls.server_name,
-            }
-        return made
-
+    if options.tls is not None:
+        arguments |= {
+            "connection_class": _TLSConnection,
+            "context": options.tls.context(),
+            "server_name": options.tls.server_name,
+        }
     return arguments
 
 
@@ -466,23 +399,6 @@ class _TLSConnection(SSLConnection):
 
     def _wrap_socket_with_ssl(self, sock: socket.socket) -> ssl.SSLSocket:
         return self._context.wrap_socket(sock, server_hostname=self._server_name or self.host)
-
-
-class _AsyncTLSConnection(AsyncSSLConnection):
-    """The same for a loop."""
-
-    def __init__(self, *, context: ssl.SSLContext, server_name: str, **more: Any) -> None:
-        super().__init__(**more)
-        self._context = context
-        self._server_name = server_name
-
-    def _connection_arguments(self) -> Mapping[str, Any]:
-        return {
-            "host": self.host,
-            "port": self.port,
-            "ssl": self._context,
-            "server_hostname": self._server_name or self.host,
-        }
 
 
 def _written(address: Address) -> str:
