@@ -16,9 +16,18 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.authn.passkey import CEREMONY_S, PasskeyRefusedError, decode
+
 FLOW_LIFETIME_S = 3600.0
 """A form left open longer asks to be sent again."""
 
+SIGN_IN = "sign-in"
+PROVE = "prove"
+ADD = "add"
+"""What a challenge is for."""
+CHALLENGE_NONCE_BYTES = 16
+
+_CHALLENGE_HEAD_BYTES = 8 + CHALLENGE_NONCE_BYTES
 _NONCE_BYTES = 12  # SP 800-38D §8.2
 _SECRET_BYTES = 32
 _MAX_SEALED_CHARACTERS = 4000
@@ -44,6 +53,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """When the browser last got a session from here; 0 = not since it came to sign in."""
     returns: int = 0
     """How many sign-ins in a row did not last."""
+    asked: bytes = b""
+    """The secret under which codes that went by mail belong to this browser; empty when none did."""
     browser: bytes = b""
     """Random, for as long as the cookie lives: what is begun at an identity provider is finished in the same browser only."""
 
@@ -51,6 +62,28 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Derive the anti-forgery token of one form, for one session handle (empty before sign-in)."""
         digest = hmac.digest(self.secret, f"{form}\0{session}".encode(), "sha256")
         return urlsafe_b64encode(digest).decode("ascii").rstrip("=")
+
+    def challenge(self, purpose: str, session: str, now: float, nonce: bytes) -> bytes:
+        """Make the challenge of a passkey ceremony: good for one purpose, this browser, this session, five minutes.
+
+        It is kept nowhere: the login state recognises it. That it is answered once is the store's to see to.
+        """
+        head = int(now).to_bytes(8, "big") + nonce
+        return head + self._bound(purpose, session, head)
+
+    def owns_challenge(self, written: str, purpose: str, session: str, now: float) -> bytes | None:
+        """Return the challenge that a form carries, if it was made here for that purpose and is not too old."""
+        try:
+            raw = decode(written)
+        except PasskeyRefusedError:
+            return None
+        head, mac = raw[: -sha256().digest_size], raw[-sha256().digest_size :]
+        if len(head) != _CHALLENGE_HEAD_BYTES or not hmac.compare_digest(self._bound(purpose, session, head), mac):
+            return None
+        return raw if 0 <= now - int.from_bytes(head[:8], "big") < CEREMONY_S else None
+
+    def _bound(self, purpose: str, session: str, head: bytes) -> bytes:
+        return hmac.digest(self.secret, b"challenge\0" + f"{purpose}\0{session}\0".encode() + head, "sha256")
 
     def owns(self, token: str, form: str, session: str) -> bool:
         """Report whether `token` was made here for this form and session (ASVS 3.5.1)."""

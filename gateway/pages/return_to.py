@@ -20,7 +20,14 @@ MAX_RETURN_TO_CHARACTERS = 2000
 _TARGET = re.compile(r"/(?!/)[!$-;=@-\[\]_a-z{|}~]*(?:\?[!$-;=?@-\[\]_a-z{|}~\"'`^<>]*)?")
 
 _OWN_PAGES = frozenset(
-    {"/.gateway/account", "/.gateway/account/password", "/.gateway/enrol", "/.gateway/account/recovery"}
+    {
+        "/.gateway/account",
+        "/.gateway/account/passkeys",
+        "/.gateway/account/password",
+        "/.gateway/account/recovery",
+        "/.gateway/enrol",
+        "/.gateway/enrol/passkey",
+    }
 )
 """The only pages of ours that sign-in may lead to: the rest of the flow would go in circles."""
 
