@@ -26,14 +26,15 @@ from gateway.pages.app import Dependencies, create_app
 from gateway.pages.branding import Branding
 from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
+from gateway.policy.roles import Roles
 from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
 from gateway.server.federation import build_providers
-from gateway.server.sections.sessions import SessionRules
 from gateway.server.passwords import breach_service, password_rules
+from gateway.server.session_rules import rule_book
 from gateway.server.settings import Settings
+from gateway.server.state import open_state, redis_options
 from gateway.server.validate import Validated, validate
-from gateway.session.life import Lifetimes
 from gateway.store.account_options import AccountOptions
 from gateway.store.accounts import Accounts
 from gateway.store.breached import LocalBreachedPasswords
@@ -42,7 +43,7 @@ from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
 from gateway.store.openings import Client
 from gateway.store.places import open_places
-from gateway.store.state import Store, open_store
+from gateway.store.state import Store
 
 _PROBE_S: Final = 2.0
 _UPKEEP_S: Final = 60.0
@@ -78,6 +79,9 @@ class PagesProcess:
         )
         self._store_failures = self._registry.counter(
             "gateway_store_failures_total", "Times the state store could not be used by its caretaker."
+        )
+        self._store_operations = self._registry.histogram(
+            "gateway_store_operation_duration_seconds", "Time that the state store took.", ("store", "operation")
         )
         self._hashing = hashing_executor()
         self._storing = store_executor()
@@ -143,8 +147,10 @@ class PagesProcess:
         validated = validate(bundle, now=time.time())
         if validated.keyring is None:
             raise ConfigurationError(("pages: the keyring is missing",))
-        store = open_store(Path(self._boot.state_dir), validated.keyring)
-        accounts = self._accounts(validated.settings, validated.keyring, store)
+        redis = redis_options(validated.settings, bundle.secrets)
+        observe = partial(self._observe, "redis" if redis else "sqlite")
+        store = open_state(validated.settings, validated.keyring, redis, observe=observe)
+        accounts = self._accounts(validated, validated.keyring, store)
         providers = build_providers(
             validated.settings,
             bundle,
@@ -157,10 +163,11 @@ class PagesProcess:
         application = self._application(validated, validated.keyring, store, accounts, providers)
         return _Site(store, make_runner(application), providers)
 
-    def _accounts(self, settings: Settings, keyring: Keyring, store: Store) -> Accounts:
+    def _accounts(self, validated: Validated, keyring: Keyring, store: Store) -> Accounts:
+        settings = validated.settings
         return Accounts(
             store,
-            options=account_options(settings),
+            options=account_options(settings, validated.table.closure),
             keyring=keyring,
             hasher=self._hasher,
             breached=None if settings.passwords.breach_check == "off" else LocalBreachedPasswords(settings.state_dir),
@@ -193,6 +200,9 @@ class PagesProcess:
                 providers=providers,
             )
         )
+
+    def _observe(self, store: str, seconds: float, operation: str) -> None:
+        self._store_operations.observe(seconds, (store, operation))
 
     def _look_of(self, validated: Validated) -> Look:
         """Compile the templates, unless they look as before."""
@@ -235,17 +245,12 @@ class PagesProcess:
         task.add_done_callback(self._tasks.discard)
 
 
-def account_options(settings: Settings) -> AccountOptions:
+def account_options(settings: Settings, roles: Roles) -> AccountOptions:
     """Say what gateway.yaml says about accounts, in the store's words."""
     return AccountOptions(
         issuer=settings.public_url.host,
-        lifetimes=_lifetimes(settings.sessions),
-        tenant_lifetimes={name: _lifetimes(settings.session_rules(name)) for name in settings.tenants},
+        rules=rule_book(settings, roles),
         mfa_always=settings.mfa.required == "always",
         recovery_codes="recovery" in settings.mfa.methods,
         passwords=password_rules(settings),
     )
-
-
-def _lifetimes(rules: SessionRules) -> Lifetimes:
-    return Lifetimes(idle_s=rules.idle, absolute_s=rules.absolute, concurrent=rules.concurrent)

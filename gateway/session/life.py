@@ -109,6 +109,11 @@ def whole_end(session: Session, lifetimes: Lifetimes) -> float:
     return min(end, session.expires) if session.owes is Owed.NOTHING else end
 
 
+def waiting(session: Session, now: float) -> Session:
+    """Return a whole session as one that waits until the person has ended another."""
+    return msgspec.structs.replace(session, owes=Owed.ROOM, expires=min(session.expires, now + PENDING_S))
+
+
 def left(session: Session, *, seen: float, now: float) -> tuple[float, float]:
     """Return the seconds until the idle end and until the absolute end, neither below 0."""
     return max(0.0, seen + session.idle_s - now), max(0.0, session.expires - now)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import msgspec
 
-from gateway.session.life import Lifetimes
+from gateway.session.rules import RuleBook, Rules
 from gateway.store.new_passwords import PasswordRules
 
 
@@ -15,15 +15,14 @@ class AccountOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     issuer: str
     """Name of the gateway in authenticator apps: the host of `public_url`."""
-    lifetimes: Lifetimes = Lifetimes()
-    tenant_lifetimes: Mapping[str, Lifetimes] = {}
-    """Whole lifetimes of tenants that differ."""
+    rules: RuleBook = RuleBook()
+    """How long sessions live, and what they are bound to."""
     mfa_always: bool = True
     """True: people without a factor owe an enrolment. False: only people who have a factor are asked for it."""
     recovery_codes: bool = True
     passwords: PasswordRules = PasswordRules()
     """What a new password must be."""
 
-    def lifetimes_of(self, tenant: str) -> Lifetimes:
-        """Return how long sessions of a tenant live."""
-        return self.tenant_lifetimes.get(tenant, self.lifetimes)
+    def rules_of(self, tenant: str, roles: Iterable[str]) -> Rules:
+        """Return the rules of sessions for a person."""
+        return self.rules.of(tenant, roles)

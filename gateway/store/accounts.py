@@ -20,9 +20,9 @@ from gateway.authn.assurance import Method
 from gateway.authn.password import SALT_BYTES, BreachedPasswords, Hasher
 from gateway.authn.throttle import ACCOUNT, FACTOR
 from gateway.exchange.envelope import Event
+from gateway.exchange.notice import Circumstances, Notice
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed, Session
-from gateway.session.life import elevate
 from gateway.session.token import (
     is_handle,
     row_of,
@@ -71,6 +71,8 @@ class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
     session: Session
     recovery_codes: tuple[str, ...]
     events: tuple[Event, ...]
+    device: bytes = b""
+    """The browser's device cookie from now on; empty = it keeps the one it has."""
 
 
 class RecoveryCodes(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,10 +129,13 @@ class Accounts:
         store_executor: BoundedExecutor,
         hashing_executor: BoundedExecutor,
         random: Callable[[int], bytes] = os.urandom,
+        country: Callable[[str], str] | None = None,
+        tell: Callable[[str, Notice, Circumstances], None] | None = None,
     ) -> None:
+        """Serve the accounts of `store`; `country` and `tell` are as for `Openings`."""
         self._store = store
         self._options = options
-        self._openings = Openings(store, options=options, random=random)
+        self._openings = Openings(store, options=options, random=random, country=country, tell=tell)
         self._keys = AttemptKeys(keyring)
         self._recovery_key = recovery_key(keyring)
         self._hasher = hasher
@@ -328,8 +333,8 @@ class Accounts:
         if step is None:
             event = session_event("factor.failed", stored.session, reason=Reason.CODE_REFUSED)
             return refused(Reason.CODE_REFUSED, event)
-        lifetimes = self._options.lifetimes_of(stored.session.tenant)
-        session = elevate(stored.session, method="otp", lifetimes=lifetimes, now=now)
+        grown = self._openings.grow(stored.session, method="otp", client=client, now=now)
+        session = grown.session
         codes = self._make_codes()
         moved = self._openings.new_token()
         ended = self._store.activate(
@@ -344,9 +349,13 @@ class Accounts:
         if ended is None:
             return refused(Reason.FORM_EXPIRED)
         self._store.clear_attempts([self._keys.factor(session.user_id)])
-        events = (session_event("factor.enrolled", session), session_event("session.rotated", session))
+        events = (session_event("factor.enrolled", session), session_event("session.rotated", session), *grown.events)
         return Enrolled(
-            token=moved, session=session, recovery_codes=codes, events=(*events, *revoked_events(session, ended))
+            token=moved,
+            session=session,
+            recovery_codes=codes,
+            events=(*events, *revoked_events(session, ended)),
+            device=grown.device,
         )
 
     def _account(self, token: bytes, client: Client, now: float) -> AccountView | Refused:

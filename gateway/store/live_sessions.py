@@ -137,6 +137,12 @@ class LiveSessions:
         ended = set(surplus(others, keep - 1))  # the new one is never the one that ends
         return self.end_in(tx, [stored.row for stored in mine if stored.session.handle in ended])
 
+    def count_whole_in(self, tx: Transaction, session: Session, *, now: float) -> int:
+        """Count the other sessions of the person that owe nothing."""
+        rows = tx.find(SESSIONS, "user", self.owner(session.user_id))
+        live = self._live(rows, tx.get_many(SEEN, [row.id for row in rows]), now)
+        return sum(stored.session.owes is Owed.NOTHING and stored.session.handle != session.handle for stored in live)
+
     def end_in(self, tx: Transaction, rows: Iterable[bytes]) -> list[str]:
         """End the sessions of these rows; returns the handles of those that there were."""
         handles = []

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from gateway.exchange.envelope import Event
+from gateway.exchange.notice import Circumstances, Notice
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed, Session
-from gateway.session.life import elevate, is_bound_to, start
-from gateway.session.token import ENTROPY_BYTES, HANDLE_BYTES, is_token, make_handle, make_token, row_of
+from gateway.session.device import device_id, make_device
+from gateway.session.life import elevate, is_bound_to, start, waiting, whole_end
+from gateway.session.rules import NewDevice
+from gateway.session.token import ENTROPY_BYTES, HANDLE_BYTES, is_handle, is_token, make_handle, make_token, row_of
 from gateway.store.account_options import AccountOptions
 from gateway.store.records import StoredSession, User
 from gateway.store.state import Store
 
+_DEVICE_NAME_BYTES: Final = 16
 RECENT_S: Final = 900.0
 """Whoever changes factors or the password proved who they are within a quarter of an hour."""
 
@@ -37,6 +41,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str = ""
     device: bytes = b""
     """Value of the device cookie; empty where none came. It says that a browser was here before, and opens nothing."""
+    certificate: str = ""
+    """SHA-256 of the client certificate of the connection; empty = none that counts."""
     language: str = ""
     """Of the pages that the browser is shown, a tag of the catalogue."""
 
@@ -48,6 +54,8 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
     session: Session
     """`session.owes` says what the next page is."""
     events: tuple[Event, ...]
+    device: bytes = b""
+    """The browser's device cookie from now on; empty = it keeps the one it has."""
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,15 +72,39 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()
 
 
+class Grown(NamedTuple):
+    """A session that became whole, and what its browser gets."""
+
+    session: Session
+    device: bytes
+    """The device cookie from now on; empty = it stays."""
+    events: tuple[Event, ...]
+
+
 class Openings:
     """Begins, finds and elevates sessions. Methods raise `StoreUnavailableError` (503, nobody is signed out)."""
 
-    __slots__ = ("_options", "_random", "_store")
+    __slots__ = ("_country", "_options", "_random", "_store", "_tell")
 
-    def __init__(self, store: Store, *, options: AccountOptions, random: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        options: AccountOptions,
+        random: Callable[[int], bytes] = os.urandom,
+        country: Callable[[str], str] | None = None,
+        tell: Callable[[str, Notice, Circumstances], None] | None = None,
+    ) -> None:
+        """Begin sessions in `store`.
+
+        `country` names that of an address, where the operator has a database of places; `tell` has the owner of an
+        account told, and returns at once.
+        """
         self._store = store
         self._options = options
         self._random = random
+        self._country = country
+        self._tell = tell
 
     def open(
         self,
@@ -105,7 +137,7 @@ class Openings:
         """
         if client.tenant not in {"", user.tenant}:  # says no more to the person than a wrong password does
             return refused(Reason.CREDENTIALS_REFUSED, event_of("login.failed", user, reason=Reason.TENANT_MISMATCH))
-        lifetimes = self._options.lifetimes_of(user.tenant)
+        rules = self._options.rules_of(user.tenant, user.roles)
         session = start(
             handle=make_handle(self._random(HANDLE_BYTES)),
             user_id=user.id,
@@ -114,7 +146,7 @@ class Openings:
             roles=user.roles,
             email=user.email,
             owes=Owed.NOTHING if second_factor_done else self._owed(user),
-            lifetimes=lifetimes,
+            lifetimes=rules.lifetimes,
             host=client.host,
             secure=client.secure,
             client_ip=client.ip,
@@ -126,13 +158,18 @@ class Openings:
             provider=provider,
             provider_session=provider_session,
             acr=acr,
+            network=rules.binding.network.of(client.ip),
+            certificate=client.certificate if rules.binding.certificate else "",
+            country=self._country(client.ip) if self._country is not None else "",
         )
+        grown = self._settled(session, client, now) if session.owes is Owed.NOTHING else Grown(session, b"", ())
         token = self.new_token()
+        waits = self._may_wait(grown.session)
         ended = self._store.create_session(
             row_of(token),
-            session,
+            waiting(grown.session, now) if waits else grown.session,
             stamp=user.stamp,
-            keep=lifetimes.concurrent,
+            keep=rules.lifetimes.concurrent,
             now=now,
             replaces=row_of(replaces) if is_token(replaces) else b"",
         )
@@ -140,8 +177,10 @@ class Openings:
             return refused(
                 Reason.CREDENTIALS_REFUSED, event_of("login.failed", user, reason=Reason.CREDENTIALS_REFUSED)
             )
-        events = (session_event("login.succeeded", session), session_event("session.created", session))
-        return SignedIn(token=token, session=session, events=(*events, *revoked_events(session, len(ended))))
+        session = self._admitted(row_of(token), grown.session, now) if waits else grown.session
+        events = (session_event("login.succeeded", session), session_event("session.created", session), *grown.events)
+        events = (*events, *revoked_events(session, len(ended)))
+        return SignedIn(token=token, session=session, events=events, device=grown.device)
 
     def elevate(
         self, token: bytes, *, method: str, client: Client, now: float, spent: tuple[Event, ...] = ()
@@ -150,14 +189,71 @@ class Openings:
         stored = self.live(token, client, now)
         if stored is None:
             return Refused(reason=Reason.SESSION_EXPIRED, events=spent)
-        lifetimes = self._options.lifetimes_of(stored.session.tenant)
-        session = elevate(stored.session, method=method, lifetimes=lifetimes, now=now)
+        grown = self.grow(stored.session, method=method, client=client, now=now)
+        session = grown.session
+        lifetimes = self._options.rules_of(session.tenant, session.roles).lifetimes
+        waits = stored.session.owes is not Owed.NOTHING and self._may_wait(session)
         moved = self.new_token()
-        ended = self._store.rotate_session(stored.row, row_of(moved), session, keep=lifetimes.concurrent, now=now)
+        ended = self._store.rotate_session(
+            stored.row,
+            row_of(moved),
+            waiting(session, now) if waits else session,
+            keep=None if lifetimes.when_full == "refuse" else lifetimes.concurrent,
+            now=now,
+        )
         if ended is None:
             return Refused(reason=Reason.SESSION_EXPIRED, events=spent)
-        events = (*spent, session_event("session.rotated", session), *revoked_events(session, len(ended)))
-        return SignedIn(token=moved, session=session, events=events)
+        if waits:
+            session = self._admitted(row_of(moved), session, now)
+        events = (*spent, session_event("session.rotated", session), *grown.events)
+        events = (*events, *revoked_events(session, len(ended)))
+        return SignedIn(token=moved, session=session, events=events, device=grown.device)
+
+    def grow(self, session: Session, *, method: str, client: Client, now: float) -> Grown:
+        """Return a session whose second factor was proven by `method`, to be stored: it owes nothing.
+
+        When it owed something before, its browser is noted: it becomes a known device, and the session is bound to it
+        where the rules say so.
+        """
+        lifetimes = self._options.rules_of(session.tenant, session.roles).lifetimes
+        whole = elevate(session, method=method, lifetimes=lifetimes, now=now)
+        return Grown(whole, b"", ()) if session.owes is Owed.NOTHING else self._settled(whole, client, now)
+
+    def make_room(self, token: bytes, handle: str, *, client: Client, now: float) -> SignedIn | Refused:
+        """End a session of the person so that the one which waits can go on; TOO_MANY_SESSIONS while it cannot.
+
+        An unknown handle, or somebody else's, ends nothing.
+        """
+        stored = self.live(token, client, now)
+        if stored is None:
+            return refused(Reason.SESSION_EXPIRED)
+        session = stored.session
+        if session.owes is not Owed.ROOM:
+            return self._debt_of(session) or refused(Reason.FORM_EXPIRED)
+        ended = (
+            self._store.end_handle(handle, user_id=session.user_id)
+            if is_handle(handle) and handle != session.handle
+            else []
+        )
+        events = tuple(session_event("session.revoked", other.session, count=1) for other in ended)
+        lifetimes = self._options.rules_of(session.tenant, session.roles).lifetimes
+        whole = msgspec.structs.replace(session, owes=Owed.NOTHING, expires=whole_end(session, lifetimes))
+        moved = self.new_token()
+        if not self._store.take_room(stored.row, row_of(moved), whole, keep=lifetimes.concurrent, now=now):
+            return Refused(reason=Reason.TOO_MANY_SESSIONS, events=events)
+        return SignedIn(token=moved, session=whole, events=(*events, session_event("session.rotated", whole)))
+
+    def waiting_for(
+        self, token: bytes, client: Client, now: float
+    ) -> tuple[StoredSession, list[StoredSession]] | Refused:
+        """Return the session that waits for room and the person's whole ones, one of which has to end."""
+        stored = self.live(token, client, now)
+        if stored is None:
+            return refused(Reason.SESSION_EXPIRED)
+        if stored.session.owes is not Owed.ROOM:
+            return self._debt_of(stored.session) or refused(Reason.FORM_EXPIRED)
+        others = self._store.sessions(now=now, user_id=stored.session.user_id)
+        return stored, [other for other in others if other.session.owes is Owed.NOTHING]
 
     def live(self, token: bytes, client: Client, now: float) -> StoredSession | None:
         """Find the live session of a cookie value, bound to `client.host` and to TLS or not."""
@@ -173,15 +269,7 @@ class Openings:
         stored = self.live(token, client, now)
         if stored is None:
             return refused(Reason.SESSION_EXPIRED)
-        match stored.session.owes:
-            case Owed.NOTHING:
-                return stored
-            case Owed.MFA:
-                return refused(Reason.MFA_REQUIRED)
-            case Owed.ENROLMENT:
-                return refused(Reason.MFA_ENROLMENT_REQUIRED)
-            case Owed.ROOM:
-                return refused(Reason.TOO_MANY_SESSIONS)
+        return self._debt_of(stored.session) or stored
 
     def is_fresh(self, session: Session, now: float) -> bool:
         """Tell whether the person proved lately what they have: a second factor, or without one the first.
@@ -195,6 +283,55 @@ class Openings:
     def new_token(self) -> bytes:
         """Make a token for a session that moves."""
         return make_token(self._random(ENTROPY_BYTES))
+
+    @staticmethod
+    def _debt_of(session: Session) -> Refused | None:
+        match session.owes:
+            case Owed.NOTHING:
+                return None
+            case Owed.MFA:
+                return refused(Reason.MFA_REQUIRED)
+            case Owed.ENROLMENT:
+                return refused(Reason.MFA_ENROLMENT_REQUIRED)
+            case Owed.ROOM:
+                return refused(Reason.TOO_MANY_SESSIONS)
+
+    def _may_wait(self, session: Session) -> bool:
+        """Tell whether a session that is about to be whole waits when the person has too many."""
+        if session.owes is not Owed.NOTHING:
+            return False
+        lifetimes = self._options.rules_of(session.tenant, session.roles).lifetimes
+        return lifetimes.concurrent is not None and lifetimes.when_full == "refuse"
+
+    def _admitted(self, row: bytes, session: Session, now: float) -> Session:
+        """Make the session of `row`, which waits, whole if there is room; return it as it stands now."""
+        keep = self._options.rules_of(session.tenant, session.roles).lifetimes.concurrent
+        return session if self._store.take_room(row, row, session, keep=keep, now=now) else waiting(session, now)
+
+    def _settled(self, session: Session, client: Client, now: float) -> Grown:
+        """Note the browser of a session that became whole: now it has proven everything."""
+        rules = self._options.rules_of(session.tenant, session.roles)
+        is_told = rules.new_device is NewDevice.NOTIFY
+        has_any = is_told and bool(self._store.devices.of(session.user_id, now=now))
+        renewed = make_device(self._random(ENTROPY_BYTES))
+        marked = self._store.devices.mark(
+            client.device,
+            user_id=session.user_id,
+            host=client.host,
+            renewed=renewed,
+            name=f"d_{self._random(_DEVICE_NAME_BYTES).hex()}",
+            user_agent=session.user_agent,
+            client_ip=client.ip,
+            country=session.country,
+            now=now,
+        )
+        if rules.binding.device:
+            session = msgspec.structs.replace(session, device=device_id(renewed))
+        if marked.is_new and has_any and self._tell is not None:  # the very first one is no news
+            where = Circumstances(address=client.ip, device=client.user_agent, language=client.language)
+            self._tell(session.user_id, Notice.NEW_DEVICE, where)
+        events = (session_event("device.added", session),) if marked.is_new else ()
+        return Grown(session, renewed, events)
 
     def _owed(self, user: User) -> Owed:
         if self._store.factor(user.id) is not None:

@@ -37,17 +37,27 @@ from gateway.exchange.envelope import Event
 from gateway.exchange.notice import Circumstances, Notice, Notices
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed, Session
-from gateway.session.life import elevate
 from gateway.session.token import row_of
 from gateway.store.account_options import AccountOptions
 from gateway.store.executor import BoundedExecutor
 from gateway.store.keyring import Keyring
-from gateway.store.openings import Client, Openings, Refused, SignedIn, event_of, refused, revoked_events, session_event
+from gateway.store.openings import (
+    Client,
+    Grown,
+    Openings,
+    Refused,
+    SignedIn,
+    event_of,
+    refused,
+    revoked_events,
+    session_event,
+)
 from gateway.store.passkeys import Passkey, find_by_handle
 from gateway.store.records import StoredSession, User
 from gateway.store.state import Store
 
 _DEFAULT_NAME: Final = "Passkey"
+_LOCAL: Final = "local"
 
 
 class PasskeyOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +79,8 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
     session: Session
     recovery_codes: tuple[str, ...]
     events: tuple[Event, ...]
+    device: bytes = b""
+    """The browser's device cookie from now on; empty = it keeps the one it has."""
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,7 +277,8 @@ class SecondFactors:
             proven, copied = self._used(passkey, presented, answer, client, now, required=True)
         except PasskeyRefusedError as error:
             return refused(Reason.PASSKEY_REFUSED, _failed("login.failed", user, error.fault))
-        if user.disabled:
+        # A provider vouches for these people at each sign-in, and may have stopped to; a passkey alone would not ask it.
+        if user.disabled or user.provider != _LOCAL:
             return refused(Reason.PASSKEY_REFUSED, _failed("login.failed", user, Fault.UNKNOWN_PASSKEY))
         methods = methods_of(proven, backup_eligible=passkey.backup_eligible)
         signed_in = self._openings.open(
@@ -325,22 +338,30 @@ class SecondFactors:
             name=clean_name(name) or _DEFAULT_NAME,
             created=now,
         )
-        grown = session
+        grown = Grown(session, b"", ())
         if session.owes is not Owed.NOTHING:
             method = "swk" if made.backup_eligible else "hwk"
-            lifetimes = self._options.lifetimes_of(session.tenant)
-            grown = elevate(session, method=method, lifetimes=lifetimes, now=now)
+            grown = self._openings.grow(session, method=method, client=client, now=now)
         codes: tuple[str, ...] = ()
         if self._options.recovery_codes and not self._store.count_recovery(user.id):
             codes = recovery.make_codes(self._random(recovery.COUNT * recovery.CODE_BYTES))
         digests = [recovery.digest_of(code, user_id=user.id, key=self._recovery_key) for code in codes]
         moved = self._openings.new_token()
         if not self._store.add_passkey(
-            passkey, recovery=digests, row=stored.row, to=row_of(moved), session=grown, now=now
+            passkey, recovery=digests, row=stored.row, to=row_of(moved), session=grown.session, now=now
         ):
             return refused(Reason.PASSKEY_REFUSED, _factor_failed(session, Fault.ANOTHER_PERSON))
-        events = (_factor_event("factor.enrolled", grown, Method.WEBAUTHN), session_event("session.rotated", grown))
-        return Registered(token=moved, session=grown, recovery_codes=codes, events=events)
+        events = (
+            _factor_event("factor.enrolled", grown.session, Method.WEBAUTHN),
+            session_event("session.rotated", grown.session),
+        )
+        return Registered(
+            token=moved,
+            session=grown.session,
+            recovery_codes=codes,
+            events=(*events, *grown.events),
+            device=grown.device,
+        )
 
     def _view(self, token: bytes, client: Client, now: float) -> FactorsView | Refused:
         stored = self._openings.whole(token, client, now)

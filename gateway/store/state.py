@@ -140,6 +140,19 @@ class Store:
         """
         return self.rows.transact(lambda tx: self._rotate_in(tx, old, new, session, keep=keep, now=now), confirmed=True)
 
+    def take_room(self, old: bytes, new: bytes, session: Session, *, keep: int | None, now: float) -> bool:
+        """Store a session that waited as the whole one it is given as, in row `new`, if the person has fewer than `keep`.
+
+        False when there is no room, or the waiting session is gone; nothing happened then.
+        """
+
+        def work(tx: Transaction) -> bool:
+            if keep is not None and self.live.count_whole_in(tx, session, now=now) >= keep:
+                return False
+            return self._rotate_in(tx, old, new, session, keep=None, now=now) is not None
+
+        return self.rows.transact(work, confirmed=True)
+
     def end_session(self, row: bytes) -> list[str]:
         """End the session of one row; returns its handle, or nothing."""
         return self.rows.transact(lambda tx: self.live.end_in(tx, [row]), confirmed=True)

@@ -110,8 +110,3 @@ class TenantSessions(Section):
         """Return the general rules with what the tenant says in their place; roles stay the general ones."""
         own = {name: value for name in self.model_fields_set - {"roles"} if (value := getattr(self, name)) is not None}
         return general.model_copy(update=own)
-
-    def over(self, general: SessionRules) -> SessionRules:
-        """Return the general rules with what the tenant says in their place; roles stay the general ones."""
-        own = {name: value for name in self.model_fields_set - {"roles"} if (value := getattr(self, name)) is not None}
-        return general.model_copy(update=own)

@@ -21,6 +21,7 @@ from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
 from gateway.session.life import PENDING_S, Lifetimes
+from gateway.session.rules import RuleBook, Rules, TenantRules
 from gateway.session.token import is_token, row_of
 from gateway.store.account_options import AccountOptions
 from gateway.store.accounts import Accounts, AccountView, Done, Enrolled, Enrolment, RecoveryCodes
@@ -259,7 +260,8 @@ async def test_without_mfa_for_all_a_person_without_a_factor_owes_nothing(house:
 async def test_a_tenants_lifetimes_hold_for_its_people(house: House) -> None:
     house.add(totp=False)
     short = Lifetimes(idle_s=60, absolute_s=120, concurrent=1)
-    accounts = house.with_options(mfa_always=False, tenant_lifetimes={"acme": short})
+    book = RuleBook(tenants={"acme": TenantRules(rules=Rules(lifetimes=short))})
+    accounts = house.with_options(mfa_always=False, rules=book)
     tokens = []
     for age in range(2):
         result = await accounts.sign_in("alice", PASSWORD, client=CLIENT, now=NOW + age)
@@ -362,7 +364,7 @@ async def test_the_code_makes_the_session_whole_under_a_new_token(house: House) 
         NOW,
     )
     assert result.session.handle == first.session.handle
-    assert names(result) == ["factor.verified", "session.rotated"]
+    assert names(result) == ["factor.verified", "session.rotated", "device.added"]
     assert await house.accounts.identify(first.token, client=CLIENT, now=NOW) is None
 
 
@@ -471,7 +473,7 @@ async def test_a_person_without_a_factor_enrols_one_and_gets_ten_codes(house: Ho
     assert isinstance(result, Enrolled)
     assert len(set(result.recovery_codes)) == 10
     assert result.session.owes is Owed.NOTHING
-    assert names(result) == ["factor.enrolled", "session.rotated", "session.revoked"]
+    assert names(result) == ["factor.enrolled", "session.rotated", "device.added", "session.revoked"]
     for dead in (first.token, other.token):
         assert await house.accounts.identify(dead, client=CLIENT, now=NOW) is None
 
@@ -557,7 +559,7 @@ async def test_a_recovery_code_signs_in_once_however_it_is_typed(house: House) -
         answer = await house.accounts.verify_code(first.token, typed, client=CLIENT, now=NOW + 1)
         assert isinstance(answer, expected)
         if isinstance(answer, SignedIn):
-            assert names(answer) == ["factor.verified", "recovery.used", "session.rotated"]
+            assert names(answer) == ["factor.verified", "recovery.used", "session.rotated", "device.added"]
             view = await house.accounts.account(answer.token, client=CLIENT, now=NOW + 1)
             assert isinstance(view, AccountView)
             assert view.recovery_codes_left == 9

@@ -5,9 +5,13 @@ import os
 import msgspec
 import pytest
 
+from gateway.exchange.notice import Circumstances, Notice
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
+from gateway.session.binding import Binding, Network
+from gateway.session.device import device_id
 from gateway.session.life import PENDING_S, Lifetimes
+from gateway.session.rules import Bounds, NewDevice, RuleBook, Rules, TenantRules
 from gateway.session.token import row_of
 from gateway.store.account_options import AccountOptions
 from gateway.store.openings import Client, Openings, Refused, SignedIn
@@ -18,9 +22,13 @@ NOW = 1_000_000.0
 CLIENT = Client(ip="192.0.2.1", host="portal.example.com", secure=True, user_agent="Firefox")
 
 
+def rules(**lifetimes: object) -> RuleBook:
+    return RuleBook(general=TenantRules(rules=Rules(lifetimes=Lifetimes(**lifetimes))))  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def openings(store: Store) -> Openings:
-    return Openings(store, options=AccountOptions(issuer="x", lifetimes=Lifetimes(concurrent=2), mfa_always=True))
+    return Openings(store, options=AccountOptions(issuer="x", rules=rules(concurrent=2), mfa_always=True))
 
 
 @pytest.fixture
@@ -83,7 +91,8 @@ def test_the_session_of_the_cookie_that_came_along_ends(openings: Openings, alic
 
 
 def test_elevation_rotates_and_the_oldest_beyond_the_cap_ends(openings: Openings, store: Store, alice: User) -> None:
-    tokens, names = [], []
+    tokens: list[bytes] = []
+    names: list[str] = []
     for age in range(3):
         half = opened(openings, alice, now=NOW + age).token
         whole = openings.elevate(half, method="otp", client=CLIENT, now=NOW + age)
@@ -123,3 +132,178 @@ def test_what_is_owed_is_said(openings: Openings, store: Store, alice: User, owe
     stored = openings.whole(whole, CLIENT, NOW)
     assert not isinstance(stored, Refused)
     assert stored.row == row_of(whole)
+
+
+# Rules of sessions
+
+
+def ruled(store: Store, rules: Rules, **more: object) -> Openings:
+    options = AccountOptions(issuer="x", rules=RuleBook(general=TenantRules(rules=rules)), mfa_always=False)
+    return Openings(store, options=options, **more)  # type: ignore[arg-type]
+
+
+def test_a_role_shortens_the_session_of_whoever_holds_it(store: Store, alice: User) -> None:
+    book = RuleBook(
+        general=TenantRules(
+            rules=Rules(lifetimes=Lifetimes(idle_s=900, absolute_s=3600)),
+            roles={alice.roles[0]: (Bounds(idle_s=60, absolute_s=600),)},
+        )
+    )
+    openings = Openings(store, options=AccountOptions(issuer="x", rules=book, mfa_always=False))
+    session = opened(openings, alice).session
+    assert (session.idle_s, session.expires) == (60, NOW + 600)
+
+
+def test_a_session_is_bound_to_what_the_rules_say(store: Store, alice: User) -> None:
+    binding = Binding(device=True, network=Network(ipv4=24, ipv6=56), certificate=True)
+    openings = ruled(store, Rules(binding=binding), country=lambda address: "CH" if address == CLIENT.ip else "")
+    client = msgspec.structs.replace(CLIENT, certificate="ab")
+    first = opened(openings, alice, client=client)
+    session = first.session
+    assert (session.network, session.certificate, session.country) == ("192.0.2.0/24", "ab", "CH")
+    assert session.device == device_id(first.device)
+    stored = openings.live(first.token, client, NOW)
+    assert stored is not None
+    assert stored.session == session
+
+
+def test_a_session_that_owes_a_factor_is_bound_to_its_device_once_it_is_whole(store: Store, alice: User) -> None:
+    """Who knows the password alone makes no device a known one."""
+    store.put_factor(alice.id, Factor(secret="A" * 16, created=NOW), [], now=NOW)
+    openings = ruled(store, Rules(binding=Binding(device=True)))
+    half = opened(openings, alice)
+    assert (half.device, half.session.device, store.devices.of(alice.id, now=NOW)) == (b"", "", [])
+    whole = openings.elevate(half.token, method="otp", client=CLIENT, now=NOW)
+    assert isinstance(whole, SignedIn)
+    assert whole.session.device == device_id(whole.device) != ""
+    again = openings.elevate(whole.token, method="otp", client=CLIENT, now=NOW + 9)
+    assert isinstance(again, SignedIn)
+    assert (again.device, again.session.device) == (b"", whole.session.device), "a step-up changes no device"
+
+
+def test_a_browser_that_comes_again_is_known_and_its_cookie_changes(store: Store, alice: User) -> None:
+    openings = ruled(store, Rules())
+    first = opened(openings, alice)
+    assert "device.added" in [event.name for event in first.events]
+    client = msgspec.structs.replace(CLIENT, device=first.device)
+    second = opened(openings, alice, client=client, now=NOW + 60)
+    assert "device.added" not in [event.name for event in second.events]
+    assert second.device != first.device
+    assert len(store.devices.of(alice.id, now=NOW)) == 1
+    assert second.session.device == "", "known, not bound"
+
+
+def test_the_owner_is_told_of_a_new_device_but_not_of_the_very_first(store: Store, alice: User) -> None:
+    told: list[tuple[str, Notice, Circumstances]] = []
+    openings = ruled(store, Rules(new_device=NewDevice.NOTIFY), tell=lambda *what: told.append(what))
+    first = opened(openings, alice)
+    assert told == []
+    opened(openings, alice, client=msgspec.structs.replace(CLIENT, device=first.device))
+    assert told == []
+    opened(openings, alice, client=msgspec.structs.replace(CLIENT, ip="198.51.100.7", user_agent="Safari"))
+    assert told == [(alice.id, Notice.NEW_DEVICE, Circumstances(address="198.51.100.7", device="Safari"))]
+
+
+# As often as one may be signed in
+
+
+def full(store: Store, alice: User, concurrent: int = 2) -> tuple[Openings, list[SignedIn]]:
+    openings = ruled(store, Rules(lifetimes=Lifetimes(concurrent=concurrent, when_full="refuse", absolute_s=3600)))
+    return openings, [opened(openings, alice, now=NOW + age) for age in range(concurrent)]
+
+
+def test_at_one_more_the_new_session_waits_and_nobody_is_signed_out(store: Store, alice: User) -> None:
+    openings, others = full(store, alice)
+    late = opened(openings, alice, now=NOW + 9)
+    assert (late.session.owes, late.session.expires) == (Owed.ROOM, NOW + 9 + PENDING_S)
+    for other in others:
+        assert other.session.owes is Owed.NOTHING
+        assert openings.live(other.token, CLIENT, NOW + 9) is not None
+    refusal = openings.whole(late.token, CLIENT, NOW + 9)
+    assert isinstance(refusal, Refused)
+    assert refusal.reason is Reason.TOO_MANY_SESSIONS
+    found = openings.waiting_for(late.token, CLIENT, NOW + 9)
+    assert not isinstance(found, Refused)
+    assert {stored.session.handle for stored in found[1]} == {other.session.handle for other in others}
+
+
+def test_whoever_ends_a_session_goes_on_in_its_place(store: Store, alice: User) -> None:
+    openings, others = full(store, alice)
+    late = opened(openings, alice, now=NOW + 9)
+    made = openings.make_room(late.token, others[0].session.handle, client=CLIENT, now=NOW + 60)
+    assert isinstance(made, SignedIn)
+    assert [event.name for event in made.events] == ["session.revoked", "session.rotated"]
+    assert (made.session.owes, made.session.expires) == (Owed.NOTHING, NOW + 9 + 3600)
+    assert made.token != late.token
+    assert openings.live(late.token, CLIENT, NOW + 60) is None
+    assert openings.live(others[0].token, CLIENT, NOW + 60) is None
+    assert openings.live(others[1].token, CLIENT, NOW + 60) is not None
+
+
+@pytest.mark.parametrize("handle", ["", "rubbish", "s_" + "0" * 32, "own"])
+def test_what_ends_nothing_makes_no_room(store: Store, alice: User, handle: str) -> None:
+    openings, others = full(store, alice)
+    late = opened(openings, alice, now=NOW + 9)
+    wanted = late.session.handle if handle == "own" else handle
+    refusal = openings.make_room(late.token, wanted, client=CLIENT, now=NOW + 10)
+    assert isinstance(refusal, Refused)
+    assert (refusal.reason, refusal.events) == (Reason.TOO_MANY_SESSIONS, ())
+    assert all(openings.live(other.token, CLIENT, NOW + 10) is not None for other in others)
+
+
+def test_nobody_ends_the_session_of_somebody_else_to_make_room(store: Store, alice: User, add_user: object) -> None:
+    assert callable(add_user)
+    openings, _ = full(store, alice)
+    theirs = opened(openings, add_user("bob"), now=NOW + 3)
+    late = opened(openings, alice, now=NOW + 9)
+    assert isinstance(openings.make_room(late.token, theirs.session.handle, client=CLIENT, now=NOW + 10), Refused)
+    assert openings.live(theirs.token, CLIENT, NOW + 10) is not None
+
+
+def test_of_two_who_wait_for_one_place_one_gets_it(store: Store, alice: User) -> None:
+    openings, others = full(store, alice)
+    first, second = (opened(openings, alice, now=NOW + age) for age in (8, 9))
+    assert isinstance(openings.make_room(first.token, others[0].session.handle, client=CLIENT, now=NOW + 10), SignedIn)
+    refusal = openings.make_room(second.token, others[0].session.handle, client=CLIENT, now=NOW + 10)
+    assert isinstance(refusal, Refused)
+    assert refusal.reason is Reason.TOO_MANY_SESSIONS
+
+
+def test_a_factor_comes_before_room_and_a_session_that_waits_cannot_skip_it(store: Store, alice: User) -> None:
+    store.put_factor(alice.id, Factor(secret="A" * 16, created=NOW), [], now=NOW)
+    openings = ruled(store, Rules(lifetimes=Lifetimes(concurrent=1, when_full="refuse")))
+    for age in range(2):
+        half = opened(openings, alice, now=NOW + age)
+        assert half.session.owes is Owed.MFA
+        refusal = openings.make_room(half.token, "", client=CLIENT, now=NOW + age)
+        assert isinstance(refusal, Refused)
+        assert refusal.reason is Reason.MFA_REQUIRED
+        whole = openings.elevate(half.token, method="otp", client=CLIENT, now=NOW + age)
+        assert isinstance(whole, SignedIn)
+        assert whole.session.owes is (Owed.ROOM if age else Owed.NOTHING)
+        if not age:  # a step-up of a session that is there is never refused for lack of room
+            again = openings.elevate(whole.token, method="otp", client=CLIENT, now=NOW)
+            assert isinstance(again, SignedIn)
+            assert again.session.owes is Owed.NOTHING
+
+
+def test_of_two_requests_that_rotate_one_session_the_loser_is_told_and_ends_nothing(store: Store, alice: User) -> None:
+    """Session fixation and lost rotations: one token, two step-ups; the winner's session lives."""
+    openings = ruled(store, Rules())
+    token = opened(openings, alice).token
+    winner = openings.elevate(token, method="otp", client=CLIENT, now=NOW + 1)
+    loser = openings.elevate(token, method="otp", client=CLIENT, now=NOW + 1)
+    assert isinstance(winner, SignedIn)
+    assert isinstance(loser, Refused)
+    assert loser.reason is Reason.SESSION_EXPIRED
+    assert winner.token != token
+    assert openings.live(winner.token, CLIENT, NOW + 1) is not None
+
+
+@pytest.mark.parametrize("step", [-86_400.0, -1.0])
+def test_a_clock_that_is_set_back_lengthens_no_session(store: Store, alice: User, step: float) -> None:
+    openings = ruled(store, Rules(lifetimes=Lifetimes(idle_s=600, absolute_s=3600)))
+    first = opened(openings, alice)
+    again = openings.elevate(first.token, method="otp", client=CLIENT, now=NOW + step)
+    assert isinstance(again, SignedIn)
+    assert again.session.expires == NOW + 3600
