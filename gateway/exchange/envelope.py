@@ -57,6 +57,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Only where the edge asks the pages to keep a form: no client can ask for that."""
 
 
+    freshens: bool = False
+    """Only where the edge asks the pages to refresh a provider's tokens: no client can ask for that."""
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One thing that happened in the pages and that the audit record of this request must say."""
 
@@ -64,7 +66,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`login.succeeded`, `login.failed`, `login.locked`, `factor.enrolled`, `factor.verified`, `factor.failed`,
     `factor.renamed`, `factor.removed`, `factor.copied`,
     `session.created`, `session.rotated`, `session.revoked`, `password.changed`, `recovery.used`, `recovery.replaced`, `logout`,
-    `session.bound_elsewhere`, `form.kept`, `form.offered`, `form.discarded`, `login.looped`, `claims.ignored`, `provider.logout`, `tokens.refreshed`."""
+    `session.bound_elsewhere`, `password.reset_requested`, `password.reset_proven`, `password.reset_failed`,
+    `password.reset`, `form.kept`, `form.offered`, `form.discarded`, `login.looped`, `claims.ignored`, `provider.logout`."""
     outcome: Literal["success", "failure"] = "success"
     reason: str = ""
     """A `Reason` value for failures."""

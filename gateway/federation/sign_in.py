@@ -34,6 +34,7 @@ from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
 from gateway.federation.attempts import MAX_RETURN_TO, AttemptSeal
 from gateway.federation.errors import ProviderUnavailableError
+from gateway.federation.refresh import Freshness, Refresher
 from gateway.federation.relying_party import RelyingParty, TokenSet
 
 ID_BYTES: Final = 16
@@ -301,6 +302,7 @@ class Providers(Generic[ClientT]):
         seal: AttemptSeal,
         clock: Callable[[], float],
         random: Callable[[int], bytes],
+        refresher: Refresher,
         sign_ins: Counter,
         logouts: Counter,
     ) -> None:
@@ -311,6 +313,7 @@ class Providers(Generic[ClientT]):
         self._seal = seal
         self._clock = clock
         self._random = random
+        self._refresher = refresher
         self._sign_ins = sign_ins
         self._logouts = logouts
 
@@ -532,6 +535,10 @@ class Providers(Generic[ClientT]):
         )
         # (5) the ID token
         return tokens, await party.verify(tokens, attempt=attempt, browser=way.browser)
+
+    async def freshen(self, token: bytes, handle: str) -> bool:
+        """Refresh the tokens of a session where they are about to end; False when there are no fresh ones now."""
+        return await self._refresher.freshen(token, handle) is Freshness.FRESH
 
     async def carry(self, old: bytes, new: bytes, handle: str, *, now: float) -> None:
         """Seal what belongs to a session anew: its cookie changed."""

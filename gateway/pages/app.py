@@ -288,6 +288,7 @@ def _reader(page: _Page) -> Callable[[web.Request], Awaitable[web.StreamResponse
         turned = await _need_session(visit, page)
         return turned if turned is not None else await page.show(visit)
 
+        app.router.add_post(oidc.FRESHEN, _freshen)
     return read
 
 
@@ -335,6 +336,11 @@ async def _need_session(visit: Visit, page: _Page) -> web.Response | None:
     if page.session == "complete" and session.owes is not Owed.NOTHING:
         return visit.redirect(sign_in.owed_page(session))
     return None
+
+async def _freshen(request: web.Request) -> web.StreamResponse:
+    """Serve the edge, which needs a token that is about to end."""
+    return await oidc.freshen(request[_VISIT])
+
 
 
 def _asset_server(asset: Asset) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

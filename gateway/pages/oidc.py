@@ -24,6 +24,8 @@ from gateway.pages.visit import Problem, Visit
 
 ADDRESS_PAGE = "/.gateway/login/email"
 BACK_CHANNEL = "/.gateway/oidc/{provider}/logout"
+FRESHEN = "/.gateway/oidc/freshen"
+"""For the edge alone."""
 _BROWSER_BYTES = 32
 _MAX_QUERY_CHARACTERS = 16_384
 _MAX_QUERY_FIELDS = 32
@@ -261,6 +263,14 @@ async def take_logout(visit: Visit) -> web.Response:
         _log.warning("provider.logout_refused", request_id=visit.envelope.request_id, fault=result.fault)
         return _to_provider(400, "invalid_request")
     return _to_provider(200, "")
+
+
+async def freshen(visit: Visit) -> web.Response:
+    """Refresh the tokens of a session for the edge; for everybody else this page does not exist."""
+    if not visit.envelope.freshens or not visit.envelope.session:
+        raise web.HTTPNotFound
+    done = await _providers(visit).freshen(visit.token, visit.envelope.session)
+    return web.Response(status=204 if done else 503)
 
 
 def _to_provider(status: int, error: str) -> web.Response:

@@ -127,6 +127,10 @@ class Providers(Protocol):
         """Read what signing out there needs, before the session ends; None = it is not a provider's."""
         ...
 
+    async def freshen(self, token: bytes, handle: str) -> bool:
+        """Refresh the tokens of a session; False when there are no fresh ones now."""
+        ...
+
     async def carry(self, old: bytes, new: bytes, handle: str, *, now: float) -> None:
         """Seal what belongs to a session anew: its cookie changed."""
         ...

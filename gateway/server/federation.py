@@ -20,6 +20,7 @@ from gateway.federation.attempts import AttemptSeal
 from gateway.federation.client_identity import SharedSecret, SigningKey
 from gateway.federation.conversation import Conversation
 from gateway.federation.metadata import LastGood, MetadataSource
+from gateway.federation.refresh import Refresher
 from gateway.federation.relying_party import ClientIdentity, Party, RelyingParty
 from gateway.federation.sign_in import Note, Provider, Providers
 from gateway.server.bundle import Bundle
@@ -105,6 +106,17 @@ def build_providers(
         seal=AttemptSeal(keyring.derive("provider attempts"), random),
         clock=clock,
         random=random,
+        refresher=Refresher(
+            {provider.id: provider.party for provider in providers},
+            state,
+            clock=clock,
+            random=random,
+            refreshes=registry.counter(
+                "gateway_provider_refreshes_total",
+                "Refreshed tokens of identity providers, by what came of it.",
+                ("provider", "outcome"),
+            ),
+        ),
         sign_ins=registry.counter(
             "gateway_provider_sign_ins_total", "Answers of identity providers, by what came of them.", _LABELS
         ),

@@ -1,8 +1,7 @@
 """What is remembered of identity providers and of the people they vouch for.
 
 People are accounts like any other, found by issuer and subject; roles and tenant are what the provider's table gave
-at the last sign-in. A provider's tokens open with the cookie of their session and the keyring together: neither a
-stolen state nor a stolen keyring gives them away.
+at the last sign-in. It judges no answer of a provider.
 """
 
 from __future__ import annotations
@@ -14,26 +13,20 @@ from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.authn.claims import Mapped, Step
-from gateway.session.token import is_token
 from gateway.store.executor import BoundedExecutor
-from gateway.store.keyring import KEY_BYTES, Keyring
+from gateway.store.keyring import Keyring
+from gateway.store.provider_tokens import KeptTokens, ProviderTokens
 from gateway.store.records import User
 from gateway.store.rows import Row, Transaction
 from gateway.store.shelf import Shelf
 from gateway.store.state import Store
-from gateway.store.tables import PROVIDER_METADATA, PROVIDER_SIGN_INS, PROVIDER_TOKENS, SPENT, USERS
+from gateway.store.tables import PROVIDER_METADATA, PROVIDER_SIGN_INS, SPENT, USERS
 
 KEPT_SIGN_INS: Final = 100
 """Of each provider; at one more the oldest goes."""
 SIGN_IN_S: Final = 7 * 86_400.0
-MAX_TOKENS_BYTES: Final = 48 * 1024
-_NONCE_BYTES: Final = 12  # SP 800-38D §8.2
 _ID_BYTES: Final = 16
 _STAMP_BYTES: Final = 16
 
@@ -43,21 +36,6 @@ class _Metadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     document: bytes
     fetched: float
-
-
-class _Tokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Tokens of one session. A format on disk."""
-
-    provider: str
-    sealed: bytes
-    """Under the cookie's value and the keyring."""
-    version: int = 1
-    """Grows with each refresh."""
-    lease: str = ""
-    """Who refreshes at the moment."""
-    lease_until: float = 0.0
-    expires: float
-    """When no session can be left that it belongs to."""
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,19 +66,6 @@ class SignInNote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     user_agent: str = ""
 
 
-class KeptTokens(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens as they stand in the store, opened."""
-
-    provider: str
-    version: int
-    packed: bytes
-    busy: bool
-    """Somebody refreshes them at the moment."""
-
-    def __repr__(self) -> str:
-        return f"KeptTokens(provider={self.provider!r}, version={self.version})"
-
-
 class FederatedStore:
     """All of it, for one process. Methods raise `StoreUnavailableError` and `OverloadedError`."""
 
@@ -119,9 +84,8 @@ class FederatedStore:
         self._rows = store.rows
         self._run = executor.run
         self._random = random
-        self._salt = keyring.derive("provider tokens")
         self._metadata = Shelf(PROVIDER_METADATA, _Metadata, store.rows, store.sealer)
-        self._tokens = Shelf(PROVIDER_TOKENS, _Tokens, store.rows, store.sealer)
+        self._tokens = ProviderTokens(store.rows, store.sealer, keyring, random)
         self._heads = Shelf(PROVIDER_SIGN_INS, _Head, store.rows, store.sealer)
         self._notes = Shelf(PROVIDER_SIGN_INS, SignInNote, store.rows, store.sealer)
         self._users = Shelf(USERS, User, store.rows, store.sealer)
@@ -249,86 +213,30 @@ class FederatedStore:
     # Tokens
 
     async def put_tokens(self, token: bytes, handle: str, provider: str, packed: bytes, *, now: float) -> bool:
-        """Keep what a provider gave for a session, sealed under its cookie's value; False when it is too much."""
-        if len(packed) > MAX_TOKENS_BYTES or not is_token(token):
-            return False
-        sealed = self._seal(token, handle, packed)
-        value = _Tokens(provider=provider, sealed=sealed, expires=now + self._longest_s)
-        await self._run(partial(self._rows.transact, partial(self._put_in, handle, value, now)))
-        return True
+        """Keep what a provider gave for a session; see `ProviderTokens.put`."""
+        keep = partial(self._tokens.put, token, handle, provider, packed, now=now, expires=now + self._longest_s)
+        return await self._run(keep)
 
     async def tokens(self, token: bytes, handle: str, *, now: float) -> KeptTokens | None:
         """Return the tokens of a session; None when there are none that this cookie opens."""
-        found = await self._run(partial(self._tokens.get, handle.encode(), now=now))
-        return None if found is None else self._opened(token, handle, found, now)
+        return await self._run(partial(self._tokens.get, token, handle, now=now))
 
     async def carry(self, old: bytes, new: bytes, handle: str, *, now: float) -> None:
-        """Seal the tokens of a session anew, whose cookie changed. Without tokens nothing happens."""
-
-        def work(tx: Transaction) -> None:
-            found = self._tokens.get_in(tx, handle.encode(), now=now)
-            opened = None if found is None else self._opened(old, handle, found, now)
-            if found is None or opened is None:
-                return
-            sealed = self._seal(new, handle, opened.packed)
-            self._put_in(handle, msgspec.structs.replace(found, sealed=sealed), now, tx)
-
-        await self._run(partial(self._rows.transact, work))
+        """Seal the tokens of a session anew, whose cookie changed."""
+        await self._run(partial(self._tokens.carry, old, new, handle, now=now))
 
     async def drop_tokens(self, handle: str) -> None:
         """Remove the tokens of a session."""
-        await self._run(partial(self._rows.transact, partial(self._drop_in, handle)))
+        await self._run(partial(self._tokens.drop, handle))
 
     async def lease(self, handle: str, *, version: int, holder: str, now: float, until: float) -> bool:
-        """Take the right to refresh the tokens of a session, over all processes and nodes; False when another has it or was faster."""
-
-        def work(tx: Transaction) -> bool:
-            found = self._tokens.get_in(tx, handle.encode(), now=now)
-            if found is None or found.version != version or (found.lease and now < found.lease_until):
-                return False
-            self._put_in(handle, msgspec.structs.replace(found, lease=holder, lease_until=until), now, tx)
-            return True
-
-        return await self._run(partial(self._rows.transact, work))
+        """Take the right to refresh the tokens of a session; see `ProviderTokens.lease`."""
+        lease = partial(self._tokens.lease, handle, version=version, holder=holder, now=now, until=until)
+        return await self._run(lease)
 
     async def renew_tokens(self, token: bytes, handle: str, packed: bytes, *, holder: str, now: float) -> bool:
-        """Store refreshed tokens and give the lease back; False when it was lost meanwhile. `packed` empty = as they were."""
-
-        def work(tx: Transaction) -> bool:
-            found = self._tokens.get_in(tx, handle.encode(), now=now)
-            if found is None or found.lease != holder:
-                return False
-            changes: dict[str, Any] = {"lease": "", "lease_until": 0.0}
-            if packed:
-                changes |= {"sealed": self._seal(token, handle, packed), "version": found.version + 1}
-            self._put_in(handle, msgspec.structs.replace(found, **changes), now, tx)
-            return True
-
-        return await self._run(partial(self._rows.transact, work))
-
-    def _put_in(self, handle: str, value: _Tokens, now: float, tx: Transaction) -> None:
-        tokens = {"provider": self._tokens.token("provider", value.provider)}
-        self._tokens.put_in(tx, handle.encode(), value, now=now, tokens=tokens, expires=value.expires)
-
-    def _drop_in(self, handle: str, tx: Transaction) -> None:
-        self._tokens.delete_in(tx, handle.encode())
-
-    def _opened(self, token: bytes, handle: str, found: _Tokens, now: float) -> KeptTokens | None:
-        try:
-            nonce, sealed = found.sealed[:_NONCE_BYTES], found.sealed[_NONCE_BYTES:]
-            packed = self._cipher(token).decrypt(nonce, sealed, handle.encode())
-        except (InvalidTag, ValueError):  # the cookie is another one
-            return None
-        busy = bool(found.lease) and now < found.lease_until
-        return KeptTokens(provider=found.provider, version=found.version, packed=packed, busy=busy)
-
-    def _seal(self, token: bytes, handle: str, packed: bytes) -> bytes:
-        nonce = self._random(_NONCE_BYTES)
-        return nonce + self._cipher(token).encrypt(nonce, packed, handle.encode())
-
-    def _cipher(self, token: bytes) -> AESGCM:
-        kdf = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=self._salt, info=b"gateway provider tokens 1")
-        return AESGCM(kdf.derive(token))
+        """Store refreshed tokens and give the lease back; see `ProviderTokens.renew`."""
+        return await self._run(partial(self._tokens.renew, token, handle, packed, holder=holder, now=now))
 
     # What operators ask about
 

@@ -62,7 +62,7 @@ async def test_person_signs_in_at_the_provider_and_comes_back_where_they_were_go
     assert "Sign in with Acme SSO" in page.text
     answer = await go(browser, provider)
     assert (answer.status, answer.location) == (303, "/invoices/7")
-    assert answer.names() == ["login.succeeded", "session.created", "claims.ignored"]
+    assert {"login.succeeded", "session.created", "claims.ignored"} <= set(answer.names())
     assert {event.provider for event in answer.events} == {"okta"}
     session = site.store.sessions(now=site.now)[0].session
     assert (session.user, session.tenant, session.roles) == ("carol", "acme", ("client",))

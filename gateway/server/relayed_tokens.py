@@ -1,0 +1,95 @@
+"""Tokens of identity providers for the edge: read from the state, and freshened by the pages when they are about to end.
+
+The edge holds no secret of a provider, so it never speaks to one. A token that cannot be had, or cannot be freshened now,
+is not sent: a portal that needs it answers as it does to nobody's request.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
+from typing import Final
+
+import msgspec
+import structlog
+
+from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, pack_envelope
+from gateway.exchange.session import Session
+from gateway.federation.refresh import LEASE_S, is_fresh
+from gateway.federation.relying_party import TokenSet
+from gateway.pages.oidc import FRESHEN
+from gateway.store.provider_tokens import ProviderTokens
+
+_DONE: Final = 204
+_log = structlog.get_logger()
+
+
+class RelayedTokens:
+    """The `Tokens` of the edge's escorts. Usable from any thread."""
+
+    def __init__(self, tokens: ProviderTokens, pages: Callable[[], str]) -> None:
+        """`pages` names the socket of the pages at the moment."""
+        self._tokens = tokens
+        self._pages = pages
+
+    def token(self, kind: str, token: bytes, session: Session, now: float) -> str:
+        """Return the `access` or `id` token of the session whose cookie's value is `token`; empty when there is none.
+
+        Raises `StoreUnavailableError`.
+        """
+        found = self._read(token, session, now)
+        if found is None:
+            return ""
+        if kind == "id":
+            return found.id_token
+        if not is_fresh(found, now) and found.refresh_token and self._freshen(token, session):
+            found = self._read(token, session, now) or TokenSet()
+        return found.access_token if found.expires is None or now < found.expires else ""
+
+    def _read(self, token: bytes, session: Session, now: float) -> TokenSet | None:
+        kept = self._tokens.get(token, session.handle, now=now)
+        return None if kept is None else msgspec.msgpack.decode(kept.packed, type=TokenSet)
+
+    def _freshen(self, token: bytes, session: Session) -> bool:
+        """Have the pages refresh the tokens; False when they could not."""
+        scheme, name = ("https", "__Host-gw") if session.secure else ("http", "gw")
+        envelope = Envelope(
+            request_id=session.handle,
+            client_ip=session.client_ip,
+            scheme="https" if scheme == "https" else "http",
+            host=session.host,
+            authority=session.host,
+            tenant=session.tenant,
+            session=session.handle,
+            cookie_name=name,
+            freshens=True,
+        )
+        fields = {
+            ENVELOPE_FIELD: pack_envelope(envelope).decode("ascii"),
+            "Cookie": f"{name}={token.decode('ascii')}",
+            "Content-Length": "0",
+        }
+        connection = _PagesConnection(self._pages())
+        try:
+            connection.request("POST", FRESHEN, headers=fields)
+            return connection.getresponse().status == _DONE
+        except (OSError, HTTPException) as error:
+            _log.warning("tokens.not_refreshed", session=session.handle, reason=type(error).__name__)
+            return False
+        finally:
+            connection.close()
+
+
+class _PagesConnection(HTTPConnection):
+    """HTTP over the socket of the pages."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("pages", timeout=LEASE_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Open the socket. Raises `OSError`."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
