@@ -23,10 +23,11 @@ from gateway.cli.invocation import current
 from gateway.exchange.errors import ConfigurationError
 from gateway.ledger.producer import Build, append, operator
 from gateway.server.settings import Settings, load_settings
+from gateway.server.state import open_state, read_redis_options
 from gateway.store.attempts import AttemptKeys
 from gateway.store.keyring import Keyring
 from gateway.store.records import User
-from gateway.store.state import Store, open_store
+from gateway.store.state import Store
 
 NO: Final = 1
 FOR_EVER_S: Final = 1e9
@@ -120,7 +121,7 @@ def administration() -> Iterator[Administration]:
     """
     settings = read_settings()
     keyring = Keyring.load(settings.keyring)
-    store = open_store(settings.state_dir, keyring, create=True)
+    store = open_state(settings, keyring, read_redis_options(settings), create=True)
     try:
         yield Administration(settings, keyring, store, time.time())
     finally:

@@ -6,12 +6,14 @@ import click
 
 from gateway.cli.invocation import current
 from gateway.server.progress import Progress
+from gateway.server.state import redis_options, try_redis
 from gateway.server.tls import moment, shown_names
 from gateway.server.validate import read_and_validate
 
 
 @click.command(short_help="Check gateway.yaml and every file it names.")
-def check() -> None:
+@click.option("--offline", is_flag=True, help="Leave out what asks the network: whether Redis can hold the state.")
+def check(*, offline: bool) -> None:
     """Check gateway.yaml, policies and their cases, certificates and keys, as `run` and `reload` do.
 
     Exit 0 when they may run, warnings or not; 2 when they may not, with every error on a line of its own.
@@ -19,7 +21,12 @@ def check() -> None:
     invocation = current()
     with Progress("reading the configuration"):
         validated = read_and_validate(invocation.config)
-    lines = [f"warning: {warning}" for warning in validated.warnings]
+    warnings = list(validated.warnings)
+    redis = redis_options(validated.settings, validated.bundle.secrets)
+    if redis is not None and not offline:
+        with Progress("trying the state"):
+            warnings += [f"state: {warning}" for warning in try_redis(redis)]
+    lines = [f"warning: {warning}" for warning in warnings]
     for certificate in validated.certificates:
         which = " (default)" if certificate.is_default else ""
         lines.append(
@@ -32,7 +39,7 @@ def check() -> None:
     )
     answer = {
         "ok": True,
-        "warnings": list(validated.warnings),
+        "warnings": warnings,
         "policy": validated.table.version,
         "configuration": validated.bundle.digest,
         "routes": sorted(validated.table.routes),

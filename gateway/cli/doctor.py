@@ -18,11 +18,13 @@ from typing import Final, Literal, NamedTuple
 import click
 
 from gateway.cli.invocation import current
+from gateway.exchange.errors import GatewayError
 from gateway.exchange.route import Durability
 from gateway.server.confine import landlock_version
 from gateway.server.descriptors import files_needed
 from gateway.server.run_directory import running_process
 from gateway.server.settings import LOGIN_LIMIT, Settings
+from gateway.server.state import redis_options, try_redis
 from gateway.server.validate import Validated, read_and_validate
 
 _SMALL_BACKLOG: Final = 1024
@@ -54,7 +56,8 @@ def doctor() -> None:
     """
     invocation = current()
     validated = read_and_validate(invocation.config)
-    findings = [*_configuration(validated), *_machine(validated.settings), *_running(validated.settings)]
+    settings = validated.settings
+    findings = [*_configuration(validated), *_machine(settings), *_state(validated), *_running(settings)]
     answer = [finding._asdict() for finding in findings]
     invocation.answer({"findings": answer}, "\n".join(map(str, findings)) or "nothing is wrong, nothing is weak")
     if any(finding.kind == "wrong" for finding in findings):
@@ -132,6 +135,29 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     if backlog is not None and backlog < _SMALL_BACKLOG:
         yield Finding("weak", "net.core.somaxconn", f"is {backlog}: bursts of new connections are dropped; set 4096")
     yield from _state_directory(settings.state_dir)
+
+
+def _state(validated: Validated) -> Iterator[Finding]:
+    """Use Redis as the gateway would."""
+    try:
+        redis = redis_options(validated.settings, validated.bundle.secrets)
+        warnings = try_redis(redis) if redis is not None else []
+    except GatewayError as error:
+        yield Finding("wrong", "state", str(error))
+        return
+    for warning in warnings:
+        yield Finding("weak", "state", warning)
+    if redis is not None and redis.tls is None and not all(_is_own_machine(host) for host, _ in redis.nodes):
+        yield Finding("weak", "state", "sessions cross the network in the clear; use rediss:// or state.tls")
+    if redis is not None and not redis.credentials.password:
+        yield Finding("weak", "state", "Redis is used without a password; give the gateway a user of its own")
+
+
+def _is_own_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _state_directory(state_dir: Path) -> Iterator[Finding]:

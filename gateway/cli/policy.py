@@ -30,10 +30,10 @@ from gateway.policy.explanation import Criterion, Explanation, explain
 from gateway.policy.judgement import Person, parse_request
 from gateway.server.bundle import display_name, read_directory, read_text
 from gateway.server.settings import Settings
+from gateway.server.state import open_state, read_redis_options
 from gateway.server.upstream import path_mappings
 from gateway.store.keyring import Keyring
 from gateway.store.records import User
-from gateway.store.state import open_store
 
 _NOT_BUILT: Final = {
     "who-can": "`policy who-can` is not built yet; `policy explain` answers for one person",
@@ -259,7 +259,7 @@ def _look_up(settings: Settings, name: str) -> User:
     """Find a user of the gateway in its state, which is not changed."""
     hint = f"give the roles to explain without it: --as {name}:ROLE"
     try:
-        store = open_store(settings.state_dir, Keyring.load(settings.keyring))
+        store = open_state(settings, Keyring.load(settings.keyring), read_redis_options(settings))
     except GatewayError as error:
         _refuse(f"the user {name!r} cannot be looked up ({error}); {hint}")
     with closing(store):

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from gateway.exchange.errors import ConfigurationError, KeyringError
-from gateway.server.sections.secret import secret_files
+from gateway.server.sections.secret import SecretFile, SecretSource, secret_files
 from gateway.server.settings import TLS, ClientCertificates, load_settings
 from gateway.store.keyring import read_keyring_bytes
 
@@ -294,6 +294,24 @@ def read_directory(directory: Path, base: Path, errors: list[str]) -> dict[str, 
         elif entry.suffix in {".yml", ".json"}:
             errors.append(f"{shown}: is not read; rename it to {entry.stem}.yaml or move it away")
     return texts
+
+
+def read_secret(place: str, secret: SecretFile | SecretSource) -> bytes:
+    """Read one secret alone, for a program that needs no bundle; `place` is its dotted key.
+
+    Raises:
+        ConfigurationError: it is missing, empty, or readable by others.
+
+    """
+    errors: list[str] = []
+    if secret.file is None:
+        content = _read_variable(secret.env or "", errors)
+    else:
+        content = _read(secret.file, str(secret.file), errors, forbidden=_NOT_THE_WORLD)
+    content = (content or b"").removesuffix(b"\n").removesuffix(b"\r")
+    if not content:
+        raise ConfigurationError(tuple(errors) or (f"{place}: the secret is empty",))
+    return content
 
 
 def read_text(path: Path, shown: str, errors: list[str]) -> str | None:

@@ -38,7 +38,6 @@ from gateway.server.fields import (
     Count,
     DistinguishedName,
     Duration,
-    FieldName,
     FieldValue,
     Fingerprint,
     Host,
@@ -60,14 +59,16 @@ from gateway.server.fields import (
     UpstreamHost,
     parse_server,
 )
-from gateway.server.sections.identity import contradictions as identity_contradictions
 from gateway.server.sections.identity import Identity
+from gateway.server.sections.identity import contradictions as identity_contradictions
 from gateway.server.sections.mail import Mail
 from gateway.server.sections.mfa import MFA
 from gateway.server.sections.mfa import contradictions as factor_contradictions
 from gateway.server.sections.passwords import Passwords
+from gateway.server.sections.portal import Portal
 from gateway.server.sections.section import Section, not_yet
 from gateway.server.sections.sessions import SessionRules, TenantSessions
+from gateway.server.sections.state import State, read_state
 from gateway.server.sections.texts import TextRules
 from gateway.server.unbuilt import Place, find_unbuilt
 
@@ -92,10 +93,6 @@ _UNMAPPABLE: Final = frozenset(
 """Fields with a meaning of their own in HTTP: an identity under one of these names would break the message."""
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _profile(value: Any) -> str:
     profiles = value if isinstance(value, list) else [value]
     if not profiles:
@@ -106,14 +103,6 @@ def _profile(value: Any) -> str:
         if profile != "baseline":
             raise ValueError("the profile of this version is baseline")
     return "baseline"
-
-
-def _state(value: Any) -> str:
-    if _text(value).split("://")[0] in {"redis", "rediss", "redis+sentinel", "redis+cluster"}:
-        raise ValueError("state in Redis is not built yet; use sqlite")
-    if value != "sqlite":
-        raise ValueError("use sqlite")
-    return "sqlite"
 
 
 def _workers(value: Any) -> int | None:
@@ -411,7 +400,7 @@ def _unless_off(value: Any) -> Any:
     return None if value == "off" else value
 
 
-class Upstream(Section):
+class Upstream(Portal):
     """A portal behind the gateway: its servers and how they are spoken to."""
 
     servers: Annotated[tuple[Annotated[Server, BeforeValidator(_server)], ...], Field(min_length=1)]
@@ -425,10 +414,6 @@ class Upstream(Section):
     breaker: Breaker | None = None
     retry: Retry = Retry()
     timeout: UpstreamTimeout = UpstreamTimeout()
-    headers: dict[Literal["user", "tenant", "roles", "email", "session", "request_id", "assertion"], FieldName] = Field(
-        default_factory=dict
-    )
-    """Other names of the identity headers: `user: Remote-User`."""
     tls: UpstreamTLS = UpstreamTLS()
     max_connections: Count = 512
     """Connections of one worker to this upstream."""
@@ -445,7 +430,7 @@ class Upstream(Section):
             raise ValueError("a server is listed twice")
         if self.servers[0].url.scheme == "http" and self.tls != UpstreamTLS():
             raise ValueError("tls has no effect on http:// servers")
-        names = [name.lower() for name in self.headers.values()]
+        names = [name.lower() for name in (*self.headers.values(), *self.token_fields.values())]
         if len(set(names)) < len(names):
             raise ValueError("two identity headers have the same name")
         if taken := _UNMAPPABLE.intersection(names):
@@ -612,7 +597,7 @@ class Settings(Section):
     workers: Annotated[int | None, PlainValidator(_workers)] = None
     """Edge processes; None = one for each CPU the gateway may run on."""
     state_dir: Location = Path("/var/lib/gateway")
-    state: Annotated[str, BeforeValidator(_state)] = "sqlite"
+    state: Annotated[State, BeforeValidator(read_state)] = State()
     keyring: Annotated[Location, Field(validate_default=True)] = Path("config/keyring.json")
     trusted_proxies: tuple[Network, ...] = ()
     forward_auth: ForwardAuth | None = None
@@ -773,14 +758,14 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
         if listener.unsafe_plaintext:
             yield ("listen", index, "unsafe_plaintext"), f"{listener.address} sends passwords and sessions in the clear"
     if settings.admin.unsafe_remote:
-    for index, provider in enumerate(settings.identity.providers):
-        if not provider.email.require_verified:
-            place: Place = ("identity", "providers", index, "email", "require_verified")
-            yield place, f"addresses count that nobody checked, if {provider.id} lets people choose theirs"
         yield ("admin", "unsafe_remote"), f"everybody who reaches {settings.admin.address} reads metrics and probes"
     for name, upstream in settings.upstreams.items():
         if upstream.tls.unsafe_skip_verify:
             yield ("upstreams", name, "tls", "unsafe_skip_verify"), "anybody on the way can pose as this upstream"
+    for index, provider in enumerate(settings.identity.providers):
+        if not provider.email.require_verified:
+            place: Place = ("identity", "providers", index, "email", "require_verified")
+            yield place, f"addresses count that nobody checked, if {provider.id} lets people choose theirs"
     if settings.passwords.breach_check == "off":
         yield ("passwords", "breach_check"), "passwords known from breaches are accepted"
     if settings.mail and settings.mail.smtp.security == "unsafe_plaintext":
@@ -789,13 +774,13 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
 
 def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     """Find what is right in each place and wrong together."""
-    yield from identity_contradictions(
-        settings.identity, tenants=settings.tenants, hosts=settings.hosts, secure=settings.public_url.scheme == "https"
-    )
     yield from _tenant_conflicts(settings)
     yield from _session_conflicts(settings)
     yield from factor_contradictions(settings.mfa, host=settings.public_url.host)
     yield from _unknown_tenants_of_certificates(settings)
+    yield from identity_contradictions(
+        settings.identity, tenants=settings.tenants, hosts=settings.hosts, secure=settings.public_url.scheme == "https"
+    )
     yield from _address_conflicts(settings)
     kinds = {listener.kind for listener in settings.listen}
     if "redirect" in kinds and "tls" not in kinds and not settings.trusted_proxies:

@@ -46,11 +46,11 @@ from gateway.server.predecessor import Predecessor
 from gateway.server.process import ChildProcess
 from gateway.server.run_directory import COMMANDS_NAME, PAGES_SOCKET_NAMES, RunDirectory, is_trusted_peer
 from gateway.server.settings import MAX_WORKERS, Settings
+from gateway.server.state import open_state, redis_options, try_redis
 from gateway.server.successor import LOG_WAIT_S, Program, Successor
 from gateway.server.takeover import Counted, Descriptors, Estate, Finish, Ready, TakeOverError
 from gateway.server.telemetry import Outcomes, Retired, process_samples
 from gateway.server.validate import Validated, read_and_validate
-from gateway.store.state import open_store
 
 _WATCH_S: Final = 2.0
 _STOP_S: Final = 9.3
@@ -146,7 +146,9 @@ class Supervisor:
             held.callback(os.close, self._limits_fd)
             # Kept open: SQLite removes its -wal and -shm files with the last connection, and confined
             # processes may write those two but not make them.
-            store = open_store(settings.state_dir, validated.keyring, create=True)
+            redis = redis_options(settings, validated.bundle.secrets)
+            self._state_warnings = [f"state: {warning}" for warning in try_redis(redis)] if redis else []
+            store = open_state(settings, validated.keyring, redis, create=True)
             held.callback(store.close)
             self._held = held.pop_all()
         self._trail = LifecycleTrail(self._directory.path, node=self._node, boot_id=self._boot_id)
@@ -659,7 +661,7 @@ class Supervisor:
         }
 
     def _log_started(self) -> None:
-        for warning in self.validated.warnings:
+        for warning in (*self.validated.warnings, *self._state_warnings):
             _log.warning("configuration.weak", text=warning)
         _log.info(
             "gateway.started",
@@ -778,6 +780,7 @@ def _refuse_fixed(old: Validated, new: Validated) -> None:
         ("admin", before.admin, after.admin, _UPGRADE),
         ("workers", before.workers, after.workers, _UPGRADE),
         ("state_dir", before.state_dir, after.state_dir, _RESTART),
+        ("state", before.state, after.state, _RESTART),
         ("logging", before.logging, after.logging, _UPGRADE),
         ("http.handshake_timeout", before.http.handshake_timeout, after.http.handshake_timeout, _UPGRADE),
         ("audit.keys", old.bundle.audit_keys, new.bundle.audit_keys, _RESTART),

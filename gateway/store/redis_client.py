@@ -64,7 +64,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 class TLSFiles(msgspec.Struct, frozen=True, kw_only=True):
     """How a node proves itself, and how the gateway does."""
 
-    ca: bytes | None = None
+    ca: Path | None = None
     """PEM; None = the authorities of the system."""
     certificate: Path | None = None
     key: Path | None = None
@@ -74,7 +74,7 @@ class TLSFiles(msgspec.Struct, frozen=True, kw_only=True):
     def context(self) -> ssl.SSLContext:
         """Make what connections are wrapped in. Raises `ConfigurationError`."""
         try:
-            context = ssl.create_default_context(cadata=None if self.ca is None else self.ca.decode("ascii"))
+            context = ssl.create_default_context(cafile=self.ca)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.key)

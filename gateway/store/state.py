@@ -24,9 +24,12 @@ from gateway.store.factors import Factors
 from gateway.store.forms import Forms
 from gateway.store.keyring import Keyring
 from gateway.store.live_sessions import LiveSessions
+from gateway.store.measured import MeasuredRows, Observe
 from gateway.store.passkeys import Passkey, Passkeys
 from gateway.store.people import People
 from gateway.store.records import Factor, PendingFactor, StoredSession, User
+from gateway.store.redis_client import RedisOptions, RedisPlace
+from gateway.store.redis_rows import RedisRows
 from gateway.store.rows import Backend, Row, Table, Transaction
 from gateway.store.sealing import SealBrokenError, Sealer
 from gateway.store.sqlite_rows import SQLiteRows
@@ -455,17 +458,24 @@ def _factors(user: User, *, totp: bool, passkeys: bool) -> frozenset[Method]:
     return frozenset(found)
 
 
-def open_store(state_dir: Path, keyring: Keyring, *, create: bool = False) -> Store:
-    """Open the state; with `create` make what is missing.
+def open_store(
+    state_dir: Path,
+    keyring: Keyring,
+    *,
+    redis: RedisOptions | None = None,
+    create: bool = False,
+    observe: Observe | None = None,
+) -> Store:
+    """Open the state in Redis, or without `redis` in a file; with `create` make what is missing of it.
 
     Raises:
         KeyringError: the state was written under another keyring.
         StoreUnavailableError: it is missing, damaged, locked or not ours.
 
     """
-    rows = SQLiteRows(state_dir, create=create)
+    rows: Backend = SQLiteRows(state_dir, create=create) if redis is None else RedisRows(RedisPlace(redis))
     try:
-        return Store(rows, keyring)
+        return Store(rows if observe is None else MeasuredRows(rows, observe), keyring)
     except BaseException:
         rows.close()
         raise

@@ -61,7 +61,7 @@ def redis_node() -> Iterator[RedisOptions]:
             database=0,
             credentials=Credentials(username="gateway", password=PASSWORD),
             tls=TLSFiles(
-                ca=node.paths["ca"].read_bytes(),
+                ca=node.paths["ca"],
                 certificate=node.paths["certificate"],
                 key=node.paths["key"],
                 server_name="redis.test",

@@ -135,8 +135,6 @@ def test_all_errors_of_a_file_come_in_one_run_each_with_its_place() -> None:
         ("sesions: {}", "sesions: unknown key; did you mean 'sessions'?"),
         ("inspection: {waf: block}", "inspection: request inspection is not built yet"),
         ("auth_host: login.example.com", "auth_host: a separate host for the gateway's pages is not built yet"),
-        ("state: redis://127.0.0.1", "state: state in Redis is not built yet; use sqlite"),
-        ("state: postgres", "state: use sqlite"),
         ("profile: hipaa", "profile: the profile hipaa is not built yet; use baseline"),
         ("profile: [baseline, pci]", "profile: the profile pci is not built yet; use baseline"),
         ("profile: strict", "profile: the profile of this version is baseline"),
@@ -296,7 +294,7 @@ def test_what_must_not_stand_in_the_file_is_refused_with_its_sentence(line: str,
         ('3000"]', '3000"], headers: {user: Remote User}', "upstreams.portal.headers.user: a header name is made of letters, digits and -"),
         ('3000"]', '3000"], headers: {user: Host}', "upstreams.portal: host has a meaning of its own in HTTP and cannot carry an identity"),
         ('3000"]', '3000"], headers: {user: X-A, email: x-a}', "upstreams.portal: two identity headers have the same name"),
-        ('3000"]', '3000"], headers: {usr: X-A}', "upstreams.portal.headers.usr: write 'user', 'tenant', 'roles', 'email', 'session', 'request_id' or 'assertion'"),
+        ('3000"]', '3000"], headers: {usr: X-A}', "upstreams.portal.headers.usr: write 'user', 'tenant', 'roles', 'email', 'session', 'request_id', 'assertion', 'user_id', 'provider', 'acr', 'amr' or 'auth_time'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_listener_or_an_upstream_is_said(old: str, new: str, sentence: str) -> None:
