@@ -19,6 +19,8 @@ class Notice(StrEnum):
     RECOVERY_USED = "recovery_used"
     RECOVERY_REPLACED = "recovery_replaced"
     SESSIONS_REVOKED = "sessions_revoked"
+    SESSION_ELSEWHERE = "session_elsewhere"
+    """Somebody has the cookie of a session and tried it elsewhere than where it is bound to."""
     API_KEY_CREATED = "api_key_created"
 
 

@@ -170,6 +170,19 @@ _NOTICES: Final = {
         advice=_NOT_YOU,
         leads_to_account=True,
     ),
+    Notice.SESSION_ELSEWHERE: Words(
+        subject=marked("Somebody tried to use your session"),
+        heading=marked("Your session was tried from elsewhere"),
+        paragraphs=(
+            marked(
+                "Somebody tried to use a session of the account %(user)s at %(host)s on another device or in another network than the one you signed in on. They were refused."
+            ),
+        ),
+        advice=marked(
+            "If you changed networks yourself, do nothing. If not, somebody may have copied data from your browser: sign out every session on your account page, and look after your device:"
+        ),
+        leads_to_account=True,
+    ),
     Notice.API_KEY_CREATED: Words(
         subject=marked("An API key was made for your account"),
         heading=marked("An API key was made"),

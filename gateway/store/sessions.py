@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from gateway.exchange.session import Session
+from gateway.session.binding import Bond
 from gateway.session.token import is_token, row_of
 from gateway.store.generations import Generations, slot_of
 
@@ -66,10 +67,18 @@ class Entry:
 class SessionCache:
     """The sessions of one worker. `lookup` and `touch` belong to one thread, `flush` may run in another."""
 
-    __slots__ = ("_capacity", "_entries", "_generations", "_slots", "_store", "_touched", "_write_seen")
+    __slots__ = ("_capacity", "_entries", "_generations", "_slots", "_store", "_touched", "_write_seen", "astray")
 
-    def __init__(self, store: SessionRows, *, capacity: int = 32_768) -> None:
+    def __init__(
+        self,
+        store: SessionRows,
+        *,
+        strayed: Callable[[Entry, Bond, str, float], None] | None = None,
+        capacity: int = 32_768,
+    ) -> None:
+        """Cache what `store` has; `strayed` is told of sessions that come from elsewhere than where they are bound to."""
         self._store = store
+        self.astray = strayed or _tell_nobody
         self._capacity = capacity
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
         self._generations = store.generations
@@ -172,3 +181,7 @@ class SessionCache:
         entries.move_to_end(token)
         while len(entries) > self._capacity or next(iter(entries.values())).fresh_until < now - UNUSED_S:
             entries.popitem(last=False)
+
+
+def _tell_nobody(entry: Entry, bond: Bond, address: str, now: float) -> None:
+    """Refuse without a word."""

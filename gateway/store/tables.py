@@ -31,6 +31,8 @@ PASSKEYS: Final = Table(name="passkeys", indexes=("user",))
 """By a digest of what the authenticator calls it, so that no two people have the same."""
 CHALLENGES: Final = Table(name="challenges", durable=False)
 """Those that were answered, until they would be refused by their age."""
+STRAYS: Final = Table(name="strays", indexes=("state",), durable=False)
+"""Sessions that came from elsewhere than where they are bound to, by a digest of the handle."""
 DEVICES: Final = Table(name="devices", indexes=("user",))
 """Browsers that people signed in with before."""
 PROVIDER_METADATA: Final = Table(name="provider_metadata")
@@ -68,6 +70,7 @@ TABLES: Final = (
     PASSKEYS,
     CHALLENGES,
     DEVICES,
+    STRAYS,
     VAULTS,
     PORTAL_ACCOUNTS,
     PROVIDER_METADATA,
