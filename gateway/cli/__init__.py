@@ -26,6 +26,7 @@ _VERBS: Final = {
     "demo": ("gateway.cli.demo", "Show the gateway in front of a demonstration portal."),
     "doctor": ("gateway.cli.doctor", "Say in plain words what is weak or wrong."),
     "user": ("gateway.cli.user", "Add, list, disable, enable, reset and delete people."),
+    "identity": ("gateway.cli.identity", "Show what identity providers sent, and what came of it."),
     "session": ("gateway.cli.session", "List and revoke sessions."),
     "keys": ("gateway.cli.keys", "List and rotate keys."),
     "policy": ("gateway.cli.policy", "Check, test and explain policies."),

@@ -5,6 +5,7 @@ It looks and says; it changes nothing. What makes a configuration invalid is `ch
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -22,6 +23,7 @@ from gateway.exchange.errors import GatewayError
 from gateway.exchange.route import Durability
 from gateway.server.confine import landlock_version
 from gateway.server.descriptors import files_needed
+from gateway.server.provider_check import ask_provider
 from gateway.server.run_directory import running_process
 from gateway.server.settings import LOGIN_LIMIT, Settings
 from gateway.server.state import redis_options, try_redis
@@ -58,6 +60,7 @@ def doctor() -> None:
     validated = read_and_validate(invocation.config)
     settings = validated.settings
     findings = [*_configuration(validated), *_machine(settings), *_state(validated), *_running(settings)]
+    findings += _providers(validated)
     answer = [finding._asdict() for finding in findings]
     invocation.answer({"findings": answer}, "\n".join(map(str, findings)) or "nothing is wrong, nothing is weak")
     if any(finding.kind == "wrong" for finding in findings):
@@ -107,6 +110,15 @@ def _configuration(validated: Validated) -> Iterator[Finding]:
             "OPENSSL_CONF",
             "is set and replaces what the gateway tells OpenSSL; set Groups to curves in it (docs/tls.md)",
         )
+
+
+def _providers(validated: Validated) -> Iterator[Finding]:
+    """Ask each identity provider for what it tells everybody."""
+    for rules in validated.settings.identity.federated:
+        subject = f"identity provider {rules.id}"
+        wrong, weak = asyncio.run(ask_provider(rules, validated.bundle))
+        yield from (Finding("wrong", subject, sentence) for sentence in wrong)
+        yield from (Finding("weak", subject, sentence) for sentence in weak)
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:

@@ -28,6 +28,15 @@ STORE_RETRY_S: Final = 2.0
 class Limits(Protocol):
     """What counts requests against their limits."""
 
+DEBTS: Final = {
+    Owed.MFA: Reason.MFA_REQUIRED,
+    Owed.ENROLMENT: Reason.MFA_ENROLMENT_REQUIRED,
+    Owed.ROOM: Reason.TOO_MANY_SESSIONS,
+}
+UNCOUNTED_FORMS: Final = frozenset(("csp-report", "session", "oidc"))
+"""What a page, or an identity provider, sends by itself and no person could send too often."""
+PASSIVE_PAGES: Final = frozenset(("static", "jwks.json", "csp-report", "session"))
+"""Pages of ours that are no use of a session."""
     def take(self, bucket: Bucket, subject: str, now: float) -> float:
         """Take one request; 0.0 when it conforms, else the seconds after which one would."""
 
@@ -89,7 +98,9 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
     x.entry = entry
 
     if resolution.match is None:  # our own pages: they ask for what they need themselves
-        if x.method == b"POST" and resolution.internal != "csp-report":
+        # a sign-in at a provider begins without a form; its logout tokens come in a burst, from one address
+        is_sign_in = resolution.internal == "oidc" and x.method == b"GET"
+        if is_sign_in or (x.method == b"POST" and resolution.internal not in UNCOUNTED_FORMS):
             wait = limits.take(s.login_limit if resolution.internal == "login" else s.form_limit, counted, now)
             if wait:
                 return Refusal("limit", Reason.TOO_MANY_ATTEMPTS, retry_after_s=wait)
