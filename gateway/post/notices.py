@@ -88,7 +88,15 @@ class MailedNotices:
     async def notify(self, user_id: str, notice: Notice, *, circumstances: Circumstances = NOWHERE) -> None:
         """Queue a notice to the owner of an account; an account without a plain address is not told."""
         try:
-            await self._threads(partial(self._queue, user_id, notice, circumstances))
+            await self._threads(partial(self.tell, user_id, notice, circumstances))
+        except GatewayError as error:  # no thread was free
+            self._metrics.failed.inc(("queue_unavailable",))
+            _log.error("mail.not_queued", notice=str(notice), user_id=user_id, error=str(error))
+
+    def tell(self, user_id: str, notice: Notice, circumstances: Circumstances = NOWHERE) -> None:
+        """Do the same at once, for callers in the store's thread."""
+        try:
+            self._queue(user_id, notice, circumstances)
         except GatewayError as error:
             self._metrics.failed.inc(("queue_unavailable",))
             _log.error("mail.not_queued", notice=str(notice), user_id=user_id, error=str(error))

@@ -73,8 +73,6 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
     first_s: float = 30.0
     longest_s: float = 1800.0
-    give_up_s: float = 86_400.0
-    """Age at which a notice is given up; whoever queues a letter says so in it."""
     lease_s: float = 120.0
     """Longer than any try takes."""
 

@@ -106,9 +106,7 @@ class NewPasswords:
         except BreachServiceError as error:
             _log.warning("breach_service.failed", error=str(error), on_failure=self.rules.on_failure)
             if self.rules.on_failure == "closed":
-                return Objection(
-                    sentence=marked("The password cannot be checked right now. Please try again later.")
-                )
+                return Objection(sentence=marked("The password cannot be checked right now. Please try again later."))
         return None
 
     async def hash(self, new: str) -> str:
