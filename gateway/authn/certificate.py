@@ -140,4 +140,5 @@ def session_of(grant: CertificateGrant, certificate: ClientCertificate, *, host:
         idle_s=max(0.0, certificate.not_after - now),
         host=host,
         secure=True,
+        credential="certificate",
     )

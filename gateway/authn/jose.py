@@ -80,6 +80,12 @@ class TokenFault(StrEnum):
     AUDIENCE = "audience"
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
+    LIFETIME = "lifetime"
+    """It lives longer than its issuer's tokens may."""
+    CONFIRMATION = "confirmation"
+    """It is bound to a key that the request does not prove, or that cannot be checked."""
+    UNMAPPED = "unmapped"
+    """Genuine, and worth nothing here."""
 
 
 class InvalidTokenError(ValueError):
