@@ -12,10 +12,12 @@ from gateway.exchange.route import LimitSpec
 class Bucket:
     """A limit in the units of the algorithm."""
 
-    __slots__ = ("interval_s", "keys", "spec", "tolerance_s")
+    __slots__ = ("interval_s", "is_shared", "keys", "spec", "tolerance_s")
 
-    def __init__(self, spec: LimitSpec) -> None:
+    def __init__(self, spec: LimitSpec, *, is_sign_in: bool = False) -> None:
         self.spec = spec
+        self.is_shared = is_sign_in or spec.per != "ip"
+        """Counted over all nodes where they have one store: whoever is counted could go to another node."""
         self.interval_s = 1.0 / spec.rate_per_s
         """Seconds that one request costs."""
         self.tolerance_s = self.interval_s * (spec.burst - 1)
