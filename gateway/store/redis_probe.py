@@ -38,6 +38,12 @@ COMMANDS: Final = (
     "zcard",
     "sadd",
     "smembers",
+    "hset",
+    "hdel",
+    "hexists",
+    "hgetall",
+    "pexpire",
+    "hello",
     "time",
     "eval",
     "evalsha",
@@ -45,7 +51,7 @@ COMMANDS: Final = (
     "select",
     "client|setname",
 )
-"""Everything that the state needs; limits add nothing to it."""
+"""Everything that state and limits need."""
 _TABLE: Final = Table(name="probe", indexes=("probe",))
 _LIFE_S: Final = 30.0
 
@@ -107,7 +113,7 @@ def _judge(place: RedisPlace, info: dict[str, Any]) -> list[str]:
 
 def _tries(key: bytes) -> Sequence[Command]:
     """Every command on its own: of a script Redis does not say which command it refused."""
-    ranked = key + b":z"
+    ranked, forget = key + b":z", int((time.time() + _LIFE_S) * 1000)
     return (
         ("PING",),
         ("TIME",),
@@ -116,18 +122,25 @@ def _tries(key: bytes) -> Sequence[Command]:
         ("GET", key),
         ("MGET", key, key),
         ("EXISTS", key),
-        ("PEXPIREAT", key, int((time.time() + _LIFE_S) * 1000), "GT"),
+        ("PEXPIREAT", key, forget, "GT"),
         ("PERSIST", key),
         ("DEL", key),
         ("ZADD", ranked, "1.5", "a"),
+        ("PEXPIREAT", ranked, forget),
         ("ZCARD", ranked),
         ("ZRANGE", ranked, 0, -1),
         ("ZRANGEBYSCORE", ranked, "-inf", "0"),
         ("ZREMRANGEBYSCORE", ranked, "-inf", "0"),
         ("ZREM", ranked, "a"),
         ("SADD", key, "a"),
+        ("PEXPIREAT", key, forget),
         ("SMEMBERS", key),
         ("DEL", key),
+        ("HSET", key, "a", "1"),
+        ("PEXPIRE", key, int(_LIFE_S * 1000)),
+        ("HEXISTS", key, "a"),
+        ("HGETALL", key),
+        ("HDEL", key, "a"),
         ("EVAL", "return 0", 1, key),
         ("WAIT", 0, 1),
     )
@@ -145,7 +158,9 @@ def _use(rows: RedisRows) -> None:
 
     rows.transact(work, confirmed=True)
     is_there = rows.get(_TABLE, row.id) == row and rows.find(_TABLE, "probe", token) == [row]
-    if not is_there or not rows.transact(lambda tx: tx.delete(_TABLE, row.id)) or rows.get(_TABLE, row.id) is not None:
+    is_gone = rows.transact(lambda tx: tx.delete(_TABLE, row.id)) and rows.get(_TABLE, row.id) is None
+    rows.redis.run(("DEL", rows.keys_of.versions(_TABLE)))
+    if not (is_there and is_gone):
         raise StoreUnavailableError(
             f"{rows.place}: does not give back what was written; is a proxy or a replica in between?"
         )

@@ -226,7 +226,7 @@ class RedisRows:
         replicas = self.redis.options.replicas
         is_confirmed = confirmed and replicas > 0
         if is_confirmed:  # on the same connection: it waits for what this connection wrote
-            commands.append(("WAIT", replicas, max(1, int(self.redis.options.timeout_s * 800))))
+            commands.append(("WAIT", replicas, max(1, int(self.redis.options.timeout_s * 500))))
         answers = self.redis.run(*commands)
         if answers[0] != 0:
             return False

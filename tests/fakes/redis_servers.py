@@ -91,7 +91,7 @@ class Server:
     def ask(self, *command: Any, **more: Any) -> Any:
         """Send one command."""
         with redis.Redis(host="127.0.0.1", port=self.port, protocol=2, **more) as client:
-            return client.execute_command(*command)  # type: ignore[no-untyped-call]
+            return client.execute_command(*command)
 
     def _listens(self) -> bool:
         assert self._process is not None
