@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,8 @@ def test_a_server_that_does_everything_is_fine(server: Server) -> None:
 
 
 def test_the_documented_rules_are_enough(server: Server) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "state.md").read_text()
+    assert f"user gateway on >PASSWORD {acl_rules('gateway')}\n" in guide
     credentials = user(server, "enough", acl_rules("gateway"))
     assert tried(at(server.port, credentials=credentials)) == []
 
