@@ -31,6 +31,8 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """`Reason` value: why it was not let through."""
     step_up: str = ""
     """With `step_up_required` the page that asks for what is missing, and its query."""
+    upstream: str = ""
+    """Where the route leads: the portal that the person must be signed on to, if that was it."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -55,10 +57,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """SHA-256 of the client certificate that the connection was made with, where it counts."""
     interrupted: Interrupted | None = None
     """Only where the edge asks the pages to keep a form: no client can ask for that."""
-
-
     freshens: bool = False
     """Only where the edge asks the pages to refresh a provider's tokens: no client can ask for that."""
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One thing that happened in the pages and that the audit record of this request must say."""
 

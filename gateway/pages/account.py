@@ -34,6 +34,12 @@ async def show_account(visit: Visit, problem: Problem | None = None) -> web.Resp
     view = await visit.desk.accounts.account(visit.token, client=visit.client, now=visit.now)
     if isinstance(view, Refusal):
         return turn_away(visit, view) or to_sign_in(visit)
+    factors = None
+    if visit.desk.factors is not None:
+        found = await visit.desk.factors.view(visit.token, client=visit.client, now=visit.now)
+        if isinstance(found, Refusal):
+            return turn_away(visit, found) or to_sign_in(visit)
+        factors = found
     notice = _NOTICES.get(visit.flow.notice)
     visit.change_flow(notice="")
     return visit.page(
@@ -41,13 +47,14 @@ async def show_account(visit: Visit, problem: Problem | None = None) -> web.Resp
         problem=problem,
         notice=notice,
         view=view,
+        factors=factors,
         few=FEW_RECOVERY_CODES,
         now=visit.now,
-        devices=[(device, describe_device(device.user_agent), _network(visit, device)) for device in view.devices],
+        devices=[(device, describe_device(device.user_agent), network_of(visit, device)) for device in view.devices],
     )
 
 
-def _network(visit: Visit, device: Device) -> str:
+def network_of(visit: Visit, device: Device) -> str:
     """Say which network a session came from; the place only where the operator brought a database of places."""
     if visit.desk.place is None or not device.client_ip:
         return device.client_ip
@@ -80,7 +87,7 @@ async def revoke_others(visit: Visit, form: dict[str, str]) -> web.Response:  # 
     return visit.redirect(ACCOUNT_PAGE)
 
 
-async def show_password(visit: Visit, problem: Problem | None = None) -> web.Response:
+async def show_password(visit: Visit, problem: Problem | None = None, score: int | None = None) -> web.Response:
     """Show the form for a new password."""
     view = await visit.desk.accounts.account(visit.token, client=visit.client, now=visit.now)
     if isinstance(view, Refusal):
@@ -90,7 +97,8 @@ async def show_password(visit: Visit, problem: Problem | None = None) -> web.Res
         problem=problem,
         has_totp=view.has_totp,
         user=view.session.user,
-        least=visit.desk.min_password_characters,
+        score=score,
+        least=visit.desk.min_password_characters if view.has_totp else visit.desk.min_password_characters_alone,
     )
 
 
@@ -98,22 +106,20 @@ async def change_password(visit: Visit, form: dict[str, str]) -> web.Response:
     """Replace the password: the current one and, with a factor, a fresh code; other sessions end (ASVS 6.2.3, 7.4.3)."""
     current, new, again = form["current_password"], form["new_password"], form["new_password_again"]
     if max(len(current), len(new), len(form["code"])) > _MAX_SECRET_CHARACTERS:
-        return await show_password(visit, _not_accepted("That is too long.", "new_password"))
+        return await show_password(visit, not_accepted("That is too long.", "new_password"))
     if not current or not new:
         return await show_password(
-            visit, _not_accepted("Please fill in every field.", "current_password", "new_password")
+            visit, not_accepted("Please fill in every field.", "current_password", "new_password")
         )
     if new != again:
-        return await show_password(
-            visit, _not_accepted("The two new passwords are not the same.", "new_password_again")
-        )
+        return await show_password(visit, not_accepted("The two new passwords are not the same.", "new_password_again"))
     result = await visit.desk.accounts.change_password(
         visit.token, current, new, client=visit.client, now=visit.now, code=form["code"]
     )
     visit.record(result)
     if isinstance(result, Refusal):
         problem = problem_of(result, *_WRONG_FIELDS.get(result.reason, ()))
-        return turn_away(visit, result) or await show_password(visit, problem)
+        return turn_away(visit, result) or await show_password(visit, problem, getattr(result, "score", None))
     visit.take_session(result.token)
     visit.renew_flow()
     visit.change_flow(notice="password_changed")
@@ -128,7 +134,7 @@ _WRONG_FIELDS = {
 }
 
 
-def _not_accepted(sentence: str, *fields: str) -> Problem:
+def not_accepted(sentence: str, *fields: str) -> Problem:
     """Say what is wrong with the form before anybody is asked."""
     return Problem(
         reason=Reason.PASSWORD_REFUSED, title=ANSWERS[Reason.PASSWORD_REFUSED].title, sentence=sentence, fields=fields

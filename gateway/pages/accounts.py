@@ -24,8 +24,19 @@ ClientT_contra = TypeVar("ClientT_contra", contravariant=True)
 class ClientMaker(Protocol[ClientT_co]):
     """Makes the accounts' own word for where a request came from."""
 
-    def __call__(self, *, ip: str, host: str, secure: bool, tenant: str, user_agent: str) -> ClientT_co:
-        """Make it; all values are the edge's, except `user_agent`, which is the client's."""
+    def __call__(
+        self,
+        *,
+        ip: str,
+        host: str,
+        secure: bool,
+        tenant: str,
+        user_agent: str,
+        certificate: str,
+        device: bytes,
+        language: str,
+    ) -> ClientT_co:
+        """Make it; all values are the edge's, except the client's `user_agent`, cookie of its `device` and `language`."""
         ...
 
 
@@ -70,6 +81,11 @@ class SignedIn(Happened, Protocol):
     @property
     def session(self) -> Session:
         """`owes` says what the next page is."""
+        ...
+
+    @property
+    def device(self) -> bytes:
+        """The device cookie from now on; empty = the browser keeps the one it has."""
         ...
 
 
@@ -190,8 +206,10 @@ class Accounts(Protocol[ClientT_contra]):
         """Check a name and a password; the session of `replaces` ends."""
         ...
 
-    async def verify_code(self, token: bytes, code: str, *, client: ClientT_contra, now: float) -> SignedIn | Refusal:
-        """Take a TOTP or recovery code; the session is rotated."""
+    async def verify_code(
+        self, token: bytes, code: str, *, client: ClientT_contra, now: float, remember: bool = False
+    ) -> SignedIn | Refusal:
+        """Take a TOTP or recovery code; the session is rotated. `remember`: not to be asked on this device for a while."""
         ...
 
     async def begin_enrolment(
@@ -220,6 +238,14 @@ class Accounts(Protocol[ClientT_contra]):
         self, token: bytes, code: str, *, client: ClientT_contra, now: float
     ) -> RecoveryCodes | Refusal:
         """Make ten new codes against a fresh code."""
+        ...
+
+    async def waiting_for(self, token: bytes, *, client: ClientT_contra, now: float) -> Sequence[Device] | Refusal:
+        """List the whole sessions of the person whose session waits until one of them has ended."""
+        ...
+
+    async def make_room(self, token: bytes, handle: str, *, client: ClientT_contra, now: float) -> SignedIn | Refusal:
+        """End a session of the person so that the one that waits goes on; TOO_MANY_SESSIONS while it cannot."""
         ...
 
     async def revoke_session(self, token: bytes, handle: str, *, client: ClientT_contra, now: float) -> Done | Refusal:

@@ -22,8 +22,9 @@ from gateway.exchange.errors import GatewayError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
-from gateway.pages import account, circles, factor, kept, oidc, sign_in
+from gateway.pages import account, circles, factor, kept, oidc, passkey, reset, session_room, sign_in
 from gateway.pages.accounts import Accounts, ClientMaker, ClientT
+from gateway.pages.factor_seams import SecondFactors
 from gateway.pages.flow import FlowSeal
 from gateway.pages.form import MAX_FORM_BYTES, PROOF_FIELDS, read_form
 from gateway.pages.look import ASSET_CSP, Asset, Look
@@ -34,7 +35,11 @@ from gateway.pages.visit import Desk, Problem, Visit, begin_visit, finish, form_
 _log = structlog.get_logger("gateway.pages")
 
 _PAGE_DESTINATIONS = frozenset({"document"})
-_ASSET_DESTINATIONS = frozenset({"document", "style", "image"})
+_ASSET_DESTINATIONS = {
+    "text/css": frozenset({"document", "style", "image"}),
+    "image/svg+xml": frozenset({"document", "style", "image"}),
+    "text/javascript": frozenset({"document", "script"}),
+}
 
 _VISIT = web.RequestKey("visit", Visit)
 
@@ -94,8 +99,12 @@ _PAGES = (
         "none",
     ),
     _Page(
-        "/.gateway/mfa", sign_in.show_mfa, _form("mfa", sign_in.prove_factor, "code", "method", "return_to"), "owing"
+        "/.gateway/mfa",
+        sign_in.show_mfa,
+        _form("mfa", sign_in.prove_factor, "code", "method", "remember", "return_to"),
+        "owing",
     ),
+    _Page(sign_in.SESSIONS_PAGE, session_room.show_room, _form("room", session_room.make_room, "handle"), "owing"),
     _Page("/.gateway/logout", sign_in.show_sign_out, _form("sign-out", sign_in.sign_out), "any"),
     _Page(kept.KEPT_PAGE, kept.show_kept, _form("discard", kept.discard_kept), "complete"),
     _Page("/.gateway", _to_account, None, "none"),
@@ -136,6 +145,53 @@ _PROVIDER_PAGES = (
 )
 """Only where there are identity providers."""
 
+_PASSKEY_PAGES = (
+    _Page(
+        "/.gateway/login/passkey",
+        passkey.to_sign_in_page,
+        _form("passkey", passkey.sign_in_with_passkey, "credential", "challenge", "return_to"),
+        "none",
+    ),
+    _Page(
+        "/.gateway/mfa/passkey",
+        passkey.to_mfa_page,
+        _form("mfa-passkey", passkey.prove_passkey, "credential", "challenge", "remember", "return_to"),
+        "owing",
+    ),
+    _Page(
+        passkey.ADD_PAGE,
+        passkey.show_add,
+        _form("passkey-add", passkey.add, "credential", "challenge", "name", "return_to"),
+        "owing",
+    ),
+    _Page(passkey.PASSKEYS_PAGE, passkey.show_passkeys, None, "complete"),
+    _Page(
+        f"{passkey.PASSKEYS_PAGE}/rename",
+        passkey.to_passkeys,
+        _form("passkey-rename", passkey.rename, "handle", "name"),
+        "complete",
+    ),
+    _Page(
+        f"{passkey.PASSKEYS_PAGE}/remove",
+        passkey.to_passkeys,
+        _form("passkey-remove", passkey.remove, "handle"),
+        "complete",
+    ),
+)
+"""Only where passkeys are among the allowed factors."""
+
+_RESET_PAGES = (
+    _Page(reset.RESET_PAGE, reset.show_reset, _form("reset", reset.ask, "username"), "none"),
+    _Page(reset.CODE_PAGE, reset.show_code, _form("reset-code", reset.prove, "code"), "none"),
+    _Page(
+        reset.PASSWORD_PAGE,
+        reset.show_new_password,
+        _form("reset-password", reset.set_password, "new_password", "new_password_again"),
+        "none",
+    ),
+)
+"""Only where a forgotten password is replaced by mail."""
+
 _RECOVERY_PAGES = (
     _Page("/.gateway/recovery", _to_recovery, None, "none"),
     _Page(
@@ -164,14 +220,28 @@ class Dependencies(Generic[ClientT]):
     """Compiled once for a branding; outlives a reload that leaves the branding alone."""
     place: Callable[[str], str] | None = None
     """Names the place of an address, empty if unknown; only where the operator has a database of places."""
+    idle_warning_s: float = 0.0
+    """How long before the idle end of a session pages warn; 0 = they do not."""
     recovery_codes: bool = True
     """Recovery codes are among the allowed factors; without them no page speaks of them."""
+    factors: SecondFactors[ClientT] | None = None
+    """What knows passkeys; None = they are not among the allowed factors."""
+    totp: bool = True
+    """An authenticator app may be set up."""
+    remember_device_s: float = 0.0
+    """How long a device may be remembered; 0 = never."""
+    never_remembered: frozenset[str] = frozenset()
+    """Whoever holds one of these roles is asked on every device."""
     passwords: bool = True
     """People sign in with passwords of the gateway's own."""
     providers: Providers | None = None
     """Identity providers; without them no page speaks of one."""
     min_password_characters: int = 12
     """What the password page says; the accounts decide."""
+    min_password_characters_alone: int = 15
+    """The same, where no second factor stands beside the password."""
+    resets: reset.Resets[ClientT] | None = None
+    """What replaces forgotten passwords by mail; without it no page speaks of that."""
 
 
 def create_app(dependencies: Dependencies[Any]) -> web.Application:
@@ -187,7 +257,14 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         random=dependencies.random,
         place=dependencies.place,
         recovery_codes=dependencies.recovery_codes,
+        idle_warning_s=dependencies.idle_warning_s,
+        factors=dependencies.factors,
+        totp=dependencies.totp,
+        remember_device_s=dependencies.remember_device_s,
+        never_remembered=dependencies.never_remembered,
         min_password_characters=dependencies.min_password_characters,
+        min_password_characters_alone=dependencies.min_password_characters_alone,
+        resets=dependencies.resets,
         passwords=dependencies.passwords,
         providers=dependencies.providers,
         sign_ins=registry.counter(
@@ -207,15 +284,21 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
             "Times a browser was kept from going in circles, by what it lacked.",
             ("cause",),
         ),
+        resets_counted=registry.counter(
+            "gateway_password_resets_total", "Steps of resets by mail, by what came of them.", ("step", "outcome")
+        ),
     )
     app = web.Application(middlewares=[_admit(desk)], client_max_size=MAX_FORM_BYTES)
     recovery = _RECOVERY_PAGES if dependencies.recovery_codes else ()
     providers = _PROVIDER_PAGES if dependencies.providers is not None else ()
-    for page in (*_PAGES, *recovery, *providers):
+    passkeys = _PASSKEY_PAGES if dependencies.factors is not None else ()
+    resets = _RESET_PAGES if dependencies.resets is not None else ()
+    for page in (*_PAGES, *recovery, *providers, *passkeys, *resets):
         app.router.add_get(page.path, _reader(page))
         if page.form is not None:
             app.router.add_post(page.path, _submitter(desk, page, page.form))
     if desk.providers is not None:
+        app.router.add_post(oidc.FRESHEN, _freshen)
         app.router.add_post(oidc.BACK_CHANNEL, _take_logout)
     app.router.add_post(kept.KEEP, _keep)
     for asset in desk.look.assets:
@@ -240,7 +323,7 @@ def _admit(desk: Desk) -> Middleware:
             if desk.providers is not None and visit.token and visit.new_token and visit.handle:
                 await desk.providers.carry(visit.token, visit.new_token, visit.handle, now=visit.now)
         except web.HTTPMethodNotAllowed as error:
-            known = request.path != kept.KEEP
+            known = request.path not in {kept.KEEP, oidc.FRESHEN}
             response = refuse(request, Reason.METHOD_NOT_ALLOWED if known else Reason.NO_ROUTE, envelope.request_id)
             if known:
                 response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
@@ -262,6 +345,11 @@ def _admit(desk: Desk) -> Middleware:
 async def _take_logout(request: web.Request) -> web.StreamResponse:
     """Serve an identity provider that tells of a logout: it comes without a browser, and its token is its proof."""
     return await oidc.take_logout(request[_VISIT])
+
+
+async def _freshen(request: web.Request) -> web.StreamResponse:
+    """Serve the edge, which needs a token that is about to end."""
+    return await oidc.freshen(request[_VISIT])
 
 
 async def _keep(request: web.Request) -> web.StreamResponse:
@@ -288,7 +376,6 @@ def _reader(page: _Page) -> Callable[[web.Request], Awaitable[web.StreamResponse
         turned = await _need_session(visit, page)
         return turned if turned is not None else await page.show(visit)
 
-        app.router.add_post(oidc.FRESHEN, _freshen)
     return read
 
 
@@ -337,17 +424,12 @@ async def _need_session(visit: Visit, page: _Page) -> web.Response | None:
         return visit.redirect(sign_in.owed_page(session))
     return None
 
-async def _freshen(request: web.Request) -> web.StreamResponse:
-    """Serve the edge, which needs a token that is about to end."""
-    return await oidc.freshen(request[_VISIT])
-
-
 
 def _asset_server(asset: Asset) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Serve one file that never changes."""
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        refusal = refuse_embedding(request.headers, _ASSET_DESTINATIONS)
+        refusal = refuse_embedding(request.headers, _ASSET_DESTINATIONS[asset.content_type])
         if refusal is not None:
             return refuse(request, refusal, request[_VISIT].envelope.request_id)
         return web.Response(

@@ -68,13 +68,13 @@ async def confirm_factor(visit: Visit, form: dict[str, str]) -> web.Response:
         visit.desk.factor_checks.inc(("failure", result.reason))
         return turn_away(visit, result) or await show_factor(visit, problem_of(result, "code"))
     visit.desk.factor_checks.inc(("success", "enrolled"))
-    visit.take_session(result.token)
+    visit.take_session(result.token, result.device)
     note_sign_in(visit)
     visit.renew_flow()
     target = leave(visit)
     if not result.recovery_codes:
         return visit.redirect(target)
-    return visit.page("codes.html", codes=result.recovery_codes, target=target, enrolled=True)
+    return visit.page("codes.html", codes=result.recovery_codes, target=target, enrolled=True, passkey=False)
 
 
 async def show_recovery(visit: Visit, problem: Problem | None = None) -> web.Response:
@@ -93,7 +93,7 @@ async def replace_recovery(visit: Visit, form: dict[str, str]) -> web.Response:
         visit.desk.factor_checks.inc(("failure", result.reason))
         return turn_away(visit, result) or await show_recovery(visit, problem_of(result, "code"))
     visit.desk.factor_checks.inc(("success", "verified"))
-    return visit.page("codes.html", codes=result.codes, target=ACCOUNT_PAGE, enrolled=False)
+    return visit.page("codes.html", codes=result.codes, target=ACCOUNT_PAGE, enrolled=False, passkey=False)
 
 
 async def _show_secret(visit: Visit, enrolment: Enrolment, problem: Problem | None) -> web.Response:
@@ -108,6 +108,7 @@ async def _show_secret(visit: Visit, enrolment: Enrolment, problem: Problem | No
         picture=picture,
         secret=groups,
         uri=enrolment.uri,
+        passkeys=visit.desk.factors is not None and visit.desk.factors.can_be_used(visit.client),
         return_to=visit.flow.return_to,
         owed=owed,
     )

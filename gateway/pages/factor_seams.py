@@ -111,9 +111,17 @@ class SecondFactors(Protocol[ClientT_contra]):
         ...
 
     async def prove(
-        self, token: bytes, answer: str, challenge: bytes, *, origin: str, client: ClientT_contra, now: float
+        self,
+        token: bytes,
+        answer: str,
+        challenge: bytes,
+        *,
+        origin: str,
+        client: ClientT_contra,
+        now: float,
+        remember: bool = False,
     ) -> SignedIn | Refusal:
-        """Take a passkey as second factor; the session is rotated."""
+        """Take a passkey as second factor; the session is rotated. `remember`: not to be asked on this device for a while."""
         ...
 
     async def register(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
@@ -27,10 +27,16 @@ TEMPLATES = (
     "logout.html",
     "mfa.html",
     "onward.html",
+    "passkey_add.html",
+    "passkeys.html",
     "password.html",
     "provider_refused.html",
     "recovery.html",
     "renew.html",
+    "sessions.html",
+    "reset.html",
+    "reset_code.html",
+    "reset_password.html",
     "signed_in.html",
 )
 
@@ -56,13 +62,15 @@ ASSET_CSP = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'non
 class Asset:
     """A file of ours that browsers may keep for ever: its address changes with its bytes."""
 
-    __slots__ = ("body", "content_type", "path")
+    __slots__ = ("body", "content_type", "integrity", "path")
 
     def __init__(self, name: str, body: bytes, content_type: str) -> None:
         stem, _, suffix = name.rpartition(".")
         self.path = f"/.gateway/static/{stem}.{sha256(body).hexdigest()[:16]}.{suffix}"
         self.body = body
         self.content_type = content_type
+        self.integrity = "sha256-" + b64encode(sha256(body).digest()).decode("ascii")
+        """For whoever embeds it (Subresource Integrity §3.1)."""
 
 
 class Look:
@@ -78,6 +86,8 @@ class Look:
         self.style = Asset("gateway.css", sheet.encode(), "text/css")
         self.icon = Asset("icon.svg", here.joinpath("static/icon.svg").read_bytes(), "image/svg+xml")
         self.logo = Asset("logo.svg", branding.logo, "image/svg+xml")
+        self.session = Asset("session.js", here.joinpath("static/session.js").read_bytes(), "text/javascript")
+        self.passkey = Asset("passkey.js", here.joinpath("static/passkey.js").read_bytes(), "text/javascript")
         self.language = language
         self.texts = texts if texts is not None else load_texts()
         self._templates = {tag: self._compile(branding, said) for tag, said in self.texts.items()}
@@ -104,6 +114,8 @@ class Look:
             style=self.style.path,
             icon=self.icon.path,
             logo=self.logo.path,
+            passkey_script=self.passkey,
+            session_script=self.session,
             mark=Markup(MARK),  # noqa: S704 - a constant of ours
             ago=partial(ago, texts),
             stamp=partial(stamp, texts),
@@ -115,7 +127,8 @@ class Look:
     @property
     def assets(self) -> tuple[Asset, ...]:
         """Files to serve."""
-        return (self.style, self.icon, self.logo) if self.logo.body else (self.style, self.icon)
+        always = (self.style, self.icon, self.passkey, self.session)
+        return (*always, self.logo) if self.logo.body else always
 
     def language_for(self, accepted: str) -> str:
         """Choose the language for a value of Accept-Language."""
@@ -126,10 +139,12 @@ class Look:
         return self._templates[language][template].render(**values).encode()
 
 
-def page_csp(nonce: str) -> str:
-    """Write the policy of a page: its style sheet by nonce, our images, our forms, nothing else (CSP Level 3)."""
+def page_csp(nonce: str, *, scripted: bool = False, asks: bool = False) -> str:
+    """Write the policy of a page: its style sheet and its script, if any, by nonce, our images, our forms, nothing else (CSP Level 3)."""
+    script = f"script-src 'nonce-{nonce}'; " if scripted or asks else ""
+    script += "connect-src 'self'; " if asks else ""
     return (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; img-src 'self'; form-action 'self'; "
+        f"default-src 'none'; {script}style-src 'nonce-{nonce}'; img-src 'self'; form-action 'self'; "
         "frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'"
     )
 

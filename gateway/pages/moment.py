@@ -22,6 +22,7 @@ _MONTHS = (
 )
 _LONGEST_IN_SECONDS = 90
 _LONGEST_IN_MINUTES = 90
+_LONGEST_IN_HOURS = 48
 
 
 def ago(texts: Texts, then: float, now: float) -> str:
@@ -60,4 +61,7 @@ def wait(texts: Texts, seconds: int) -> str:
     if minutes < _LONGEST_IN_MINUTES:
         return texts.ngettext("a minute", "%(count)d minutes", minutes) % {"count": minutes}
     hours = -(-minutes // 60)
+    if hours >= _LONGEST_IN_HOURS:
+        days = -(-hours // 24)
+        return texts.ngettext("a day", "%(count)d days", days) % {"count": days}
     return texts.ngettext("an hour", "%(count)d hours", hours) % {"count": hours}

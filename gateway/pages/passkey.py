@@ -87,7 +87,13 @@ async def prove_passkey(visit: Visit, form: dict[str, str]) -> web.Response:
     if challenge is None or len(form["credential"]) > MAX_ANSWER_CHARACTERS:
         return await show_mfa(visit, _too_late())
     result = await _factors(visit).prove(
-        visit.token, form["credential"], challenge, origin=visit.origin, client=visit.client, now=visit.now
+        visit.token,
+        form["credential"],
+        challenge,
+        origin=visit.origin,
+        client=visit.client,
+        now=visit.now,
+        remember=bool(form["remember"]),
     )
     visit.record(result)
     if isinstance(result, Refusal):
@@ -148,7 +154,7 @@ async def add(visit: Visit, form: dict[str, str]) -> web.Response:
             return await show_add(visit, problem_of(result))
         return await _turn_away(visit, result, ADD_PAGE)
     visit.desk.factor_checks.inc(("success", "enrolled"))
-    visit.take_session(result.token)
+    visit.take_session(result.token, result.device)
     if owed:
         note_sign_in(visit)
     visit.renew_flow()

@@ -36,6 +36,8 @@ class Ways(msgspec.Struct, frozen=True, kw_only=True):
     """It is a step-up: the person is signed in."""
     needs_passkey: bool = False
     """Nothing but a passkey is enough."""
+    remember_s: float = 0.0
+    """How long this device may be remembered; 0 = it may not, or it makes no difference."""
     query: str = ""
     """For the addresses of the forms, so that a second try still knows what is wanted."""
 
@@ -48,8 +50,11 @@ async def find_ways(visit: Visit) -> Ways | web.Response:
     again = session is not None and session.owes is Owed.NOTHING
     if again and session is not None and step_up == Lack.AUTH_AGE:
         return _from_the_beginning(visit, session.provider)
+    roles = frozenset(session.roles) if session is not None else frozenset()
+    remembers = not again and visit.desk.never_remembered.isdisjoint(roles)
+    remember_s = visit.desk.remember_device_s if remembers else 0.0
     if factors is None:
-        return Ways(recovery=visit.desk.recovery_codes, again=again)
+        return Ways(recovery=visit.desk.recovery_codes, again=again, remember_s=remember_s)
     has = await factors.has_factor(visit.token, client=visit.client, now=visit.now)
     challenge, raw = visit.new_challenge(PROVE)
     options = await factors.proof_request(visit.token, raw, client=visit.client, now=visit.now)
@@ -65,6 +70,7 @@ async def find_ways(visit: Visit) -> Ways | web.Response:
         recovery=visit.desk.recovery_codes and not needs_passkey,
         again=again,
         needs_passkey=needs_passkey,
+        remember_s=remember_s,
         query="?step_up=acr&acr=phr" if needs_passkey else "",
     )
 

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.exchange.session import Owed, Session
-from gateway.pages import circles
+from gateway.pages import circles, second_step
 from gateway.pages.accounts import Refusal, SignedIn
+from gateway.pages.flow import SIGN_IN
 from gateway.pages.kept import KEPT_PAGE, forget_kept
 from gateway.pages.oidc_chooser import only_way, ways
 from gateway.pages.return_to import START_PAGE, safe_return
@@ -33,6 +34,7 @@ _EXPLAINED = frozenset(
     }
 )
 _SIGNED_OUT = "signed_out"
+_PASSWORD_RESET = "password_reset"  # noqa: S105 - a word in an address
 _MAX_NAME_CHARACTERS = 254
 _MAX_SECRET_CHARACTERS = 1024
 
@@ -52,7 +54,7 @@ def owed_page(session: Session) -> str:
 
 def advance(visit: Visit, signed_in: SignedIn) -> web.Response:
     """Go on with a new session: to the page it owes, then to a form that waits, else where the person wanted to go."""
-    visit.take_session(signed_in.token)
+    visit.take_session(signed_in.token, signed_in.device)
     circles.note_sign_in(visit)
     visit.renew_flow()
     return visit.redirect(owed_page(signed_in.session) or leave(visit))
@@ -125,8 +127,14 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
     onward = only_way(visit, found, reason) if problem is None and cause is None else None
     if onward is not None:
         return onward
+    challenge, raw = visit.new_challenge(SIGN_IN)
+    factors = visit.desk.factors
     return visit.page(
         "login.html",
+        can_reset=visit.desk.resets is not None,
+        scripted=factors is not None,
+        passkey="" if factors is None else factors.sign_in_request(raw, client=visit.client),
+        challenge=challenge,
         ways=found,
         problem=problem,
         name=name,
@@ -141,6 +149,11 @@ def _notice(reason: str, problem: Problem | None) -> tuple[str, str] | None:
     """Put the reason for which the browser was sent here into words; unknown ones say nothing."""
     if problem is not None:
         return None
+    if reason == _PASSWORD_RESET:
+        return (
+            marked("Your new password is set"),
+            marked("Every session of yours was signed out. Sign in with the new password."),
+        )
     if reason == _SIGNED_OUT:
         return (marked("You are signed out"), marked("Your session on this device has ended."))
     if reason == Reason.SESSION_EXPIRED:  # whoever comes here with a dead cookie: nobody remembers how it died
@@ -193,11 +206,16 @@ async def show_mfa(visit: Visit, problem: Problem | None = None, method: str = "
         visit.head_for(safe_return(query["return_to"]))
     if visit.session is not None and visit.session.owes is Owed.ENROLMENT:
         return visit.redirect(FACTOR_PAGE)
-    recovery = visit.desk.recovery_codes and (method or query.get("method", "")) == "recovery"
+    found = await second_step.find_ways(visit)
+    if isinstance(found, web.Response):
+        return found
+    recovery = found.recovery and (method or query.get("method", "")) == "recovery"
     return visit.page(
         "mfa.html",
+        scripted=bool(found.options),
         problem=problem,
         recovery=recovery,
+        ways=found,
         return_to=visit.flow.return_to,
         is_kept=bool(visit.flow.kept),
     )
@@ -211,7 +229,9 @@ async def prove_factor(visit: Visit, form: dict[str, str]) -> web.Response:
     method = "recovery" if form["method"] == "recovery" else "code"
     if not code.strip() or len(code) > _MAX_SECRET_CHARACTERS:
         return await show_mfa(visit, empty_code(), method)
-    result = await visit.desk.accounts.verify_code(visit.token, code, client=visit.client, now=visit.now)
+    result = await visit.desk.accounts.verify_code(
+        visit.token, code, client=visit.client, now=visit.now, remember=bool(form["remember"])
+    )
     visit.record(result)
     if isinstance(result, Refusal):
         visit.desk.factor_checks.inc(("failure", result.reason))

@@ -9,23 +9,29 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
+from gateway.authn.passkey import encode
 from gateway.exchange.envelope import ENVELOPE_FIELD, EVENTS_FIELD, Envelope, Event, pack_events, unpack_envelope
 from gateway.exchange.metrics import Counter
 from gateway.exchange.reason import ANSWERS, Reason
-from gateway.exchange.session import Session
+from gateway.exchange.session import Owed, Session
 from gateway.pages.accounts import Accounts, ClientMaker, Happened, Refusal
 from gateway.pages.errors import ERROR_PAGE_CSP, error_page
-from gateway.pages.flow import FLOW_LIFETIME_S, Flow, FlowSeal
+from gateway.pages.flow import CHALLENGE_NONCE_BYTES, FLOW_LIFETIME_S, Flow, FlowSeal
 from gateway.pages.look import SECURITY_HEADERS, Look, make_nonce, page_csp
 from gateway.pages.oidc_seams import Providers
 from gateway.pages.texts import marked
+from gateway.session.device import COOKIE_NAMES
 from gateway.session.token import MAX_COOKIE_BYTES
 
 if TYPE_CHECKING:
+    from gateway.pages.factor_seams import SecondFactors
     from gateway.pages.kept import KeptForms
+    from gateway.pages.reset import Resets
 
 _COOKIE_NAMES = {"https": "__Host-gw", "http": "gw"}
 _UNAVAILABLE_RETRY_S = 2
+DEVICE_COOKIE_S = 180 * 86_400
+"""As long as a device is known (`store.devices`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,20 @@ class Desk:
     random: Callable[[int], bytes]
     place: Callable[[str], str] | None
     recovery_codes: bool
+    idle_warning_s: float
+    """How long before the idle end a page warns; 0 = none does."""
+    factors: SecondFactors[Any] | None
+    """What knows passkeys; None = they are not among the allowed factors."""
+    totp: bool
+    """An authenticator app may be set up."""
+    remember_device_s: float
+    """How long a device may be remembered; 0 = never."""
+    never_remembered: frozenset[str]
+    """Whoever holds one of these roles is asked on every device."""
     min_password_characters: int
+    min_password_characters_alone: int
+    resets: Resets[Any] | None
+    """What replaces forgotten passwords by mail; None = an operator does."""
     passwords: bool
     providers: Providers | None
     sign_ins: Counter
@@ -49,6 +68,15 @@ class Desk:
     forms_refused: Counter
     kept_forms: Counter
     sign_in_loops: Counter
+    resets_counted: Counter
+
+
+class Idle(msgspec.Struct, frozen=True, kw_only=True):
+    """What the script of a page knows of its session, whole seconds."""
+
+    idle_s: int
+    absolute_s: int
+    warn_s: int
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +126,7 @@ class Visit:
     session: Session | None = None
     events: list[Event] = field(default_factory=list)
     _session_cookie: str | None = None
+    _device_cookie: str = ""
     _flow_ended: bool = False
     _flow_lifetime_s: float = FLOW_LIFETIME_S
 
@@ -151,20 +180,35 @@ class Visit:
         """The session cookie that goes out with the answer; empty = none."""
         return (self._session_cookie or "").encode("ascii")
 
-    def take_session(self, token: bytes) -> None:
+    def take_session(self, token: bytes, device: bytes = b"") -> None:
         """Give the browser a new session cookie (ASVS 7.2.4: never the one it came with)."""
         self._session_cookie = token.decode("ascii")
+        self._device_cookie = device.decode("ascii")
 
     def drop_session(self) -> None:
         """Delete the session cookie."""
         self._session_cookie = ""
 
-    def page(self, template: str, *, status: int = 200, problem: Problem | None = None, **values: Any) -> web.Response:
-        """Answer with a page of ours; a problem decides the status and is shown in it."""
+    def new_challenge(self, purpose: str) -> tuple[str, bytes]:
+        """Make a challenge for a passkey; return it as a form carries it and as the ceremony needs it."""
+        raw = self.flow.challenge(purpose, self.handle, self.now, self.desk.random(CHALLENGE_NONCE_BYTES))
+        return encode(raw), raw
+
+    def page(
+        self,
+        template: str,
+        *,
+        status: int = 200,
+        problem: Problem | None = None,
+        scripted: bool = False,
+        **values: Any,
+    ) -> web.Response:
+        """Answer with a page of ours; a problem decides the status and is shown in it. `scripted`: it carries a script of ours."""
         # Sealed anew with each page: an open form has the whole lifetime before it.
         self.flow = msgspec.structs.replace(self.flow, issued=self.now)
         self.flow_changed = True
         nonce = make_nonce(self.desk.random(18))
+        idle = self._idle()
         language = self.desk.look.language_for(self.request.headers.get("Accept-Language", ""))
         body = self.desk.look.render(
             template,
@@ -174,15 +218,28 @@ class Visit:
             errors=problem,
             token=lambda form: self.flow.token(form, self.handle),
             recovery_codes=self.desk.recovery_codes,
+            idle=idle,
             **values,
         )
         response = web.Response(body=body, status=status if problem is None else ANSWERS[problem.reason].status)
         response.headers["Content-Type"] = "text/html; charset=utf-8"
         response.headers["Content-Language"] = language
-        response.headers["Content-Security-Policy"] = page_csp(nonce)
+        response.headers["Content-Security-Policy"] = page_csp(nonce, scripted=scripted, asks=idle is not None)
         if problem is not None and problem.retry_after_s > 0:
             response.headers["Retry-After"] = str(problem.retry_after_s)
         return self._with_cookies(response)
+
+    def _idle(self) -> Idle | None:
+        """Say when to warn that the session ends; None where there is none, or nobody wants to be warned."""
+        session, warn_s = self.session, self.desk.idle_warning_s
+        if session is None or session.owes is not Owed.NOTHING or not warn_s:
+            return None
+        # This request is the last use: the edge noted it before it came here.
+        return Idle(
+            idle_s=int(session.idle_s),
+            absolute_s=max(0, int(session.expires - self.now)),
+            warn_s=int(min(warn_s, session.idle_s / 2)),
+        )
 
     def redirect(self, target: str) -> web.Response:
         """Answer 303 to a path of this origin (RFC 9110 §15.4.4: the browser turns to GET)."""
@@ -199,6 +256,11 @@ class Visit:
         if self._session_cookie is not None:
             ending = "" if self._session_cookie else "; Max-Age=0"
             response.headers.add("Set-Cookie", f"{name}={self._session_cookie}{attributes}{ending}")
+        if self._device_cookie:
+            device = (
+                f"{COOKIE_NAMES[self.envelope.scheme]}={self._device_cookie}{attributes}; Max-Age={DEVICE_COOKIE_S}"
+            )
+            response.headers.add("Set-Cookie", device)
         if self._flow_ended:
             response.headers.add("Set-Cookie", f"{name}-flow={attributes}; Max-Age=0")
         elif self.flow_changed:
@@ -279,6 +341,9 @@ def begin_visit(desk: Desk, request: web.Request, envelope: Envelope) -> Visit:
             secure=envelope.scheme == "https",
             tenant=envelope.tenant,
             user_agent=request.headers.get("User-Agent", "")[:512],
+            certificate=envelope.certificate,
+            device=_device(cookies.get(COOKIE_NAMES[envelope.scheme], "")),
+            language=desk.look.language_for(request.headers.get("Accept-Language", "")),
         ),
         flow=flow if flow is not None else desk.seal.begin("/", now),
         flow_changed=flow is None,
@@ -286,9 +351,14 @@ def begin_visit(desk: Desk, request: web.Request, envelope: Envelope) -> Visit:
     )
 
 
+def _device(value: str) -> bytes:
+    """Return the value of the device cookie; anything that cannot be one is none."""
+    return value.encode("ascii") if value.isascii() and len(value) <= MAX_COOKIE_BYTES else b""
+
+
 def _own_cookies(request: web.Request, name: str) -> dict[str, str]:
-    """Find our two cookies; one that comes twice counts as absent (RFC 6265 §5.4: the order proves nothing)."""
-    wanted = {name, f"{name}-flow"}
+    """Find our cookies; one that comes twice counts as absent (RFC 6265 §5.4: the order proves nothing)."""
+    wanted = {name, f"{name}-flow", f"{name}-device"}
     found: dict[str, str] = {}
     for line in request.headers.getall("Cookie", []):
         for pair in line.split(";"):

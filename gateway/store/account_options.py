@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
+from gateway.authn.assurance import FactorRule, Method, Required
 from gateway.session.rules import RuleBook, Rules
 from gateway.store.new_passwords import PasswordRules
+
+_ALWAYS: Final = FactorRule(required=Required.ALWAYS, methods=frozenset(Method))
+_ENROLLED: Final = FactorRule(required=Required.ENROLLED, methods=frozenset(Method))
 
 
 class AccountOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,9 +24,16 @@ class AccountOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How long sessions live, and what they are bound to."""
     mfa_always: bool = True
     """True: people without a factor owe an enrolment. False: only people who have a factor are asked for it."""
+    factor_rule: FactorRule | None = None
+    """Whom to ask for which second factor; None = as `mfa_always` says."""
     recovery_codes: bool = True
     passwords: PasswordRules = PasswordRules()
     """What a new password must be."""
+
+    @property
+    def rule(self) -> FactorRule:
+        """Whom to ask for which second factor."""
+        return self.factor_rule or (_ALWAYS if self.mfa_always else _ENROLLED)
 
     def rules_of(self, tenant: str, roles: Iterable[str]) -> Rules:
         """Return the rules of sessions for a person."""

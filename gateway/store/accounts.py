@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from gateway.authn import recovery, totp
-from gateway.authn.assurance import Method
+from gateway.authn.assurance import Method, Signal
 from gateway.authn.password import SALT_BYTES, BreachedPasswords, Hasher
 from gateway.authn.throttle import ACCOUNT, FACTOR
 from gateway.exchange.envelope import Event
@@ -50,6 +50,8 @@ from gateway.store.state import Store
 ENROLMENT_S: Final = 600.0
 """A secret waits ten minutes for its first code."""
 LONGEST_RETRY_S: Final = 86_400
+MANY_FAILURES: Final = 5
+"""More failed attempts than these make a sign-in unusual (`mfa.required: risk`)."""
 
 
 class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,9 +150,20 @@ class Accounts:
             random=random,
         )
         self._admissions = Admissions(store, self._keys)
+        self._tell = tell
         self._run = store_executor.run
         self._hash = hashing_executor.run
         self._random = random
+
+    @property
+    def options(self) -> AccountOptions:
+        """What gateway.yaml says."""
+        return self._options
+
+    @property
+    def passwords(self) -> NewPasswords:
+        """What judges new passwords."""
+        return self._passwords
 
     @property
     def openings(self) -> Openings:
@@ -192,9 +205,14 @@ class Accounts:
             partial(self._open_session, user, renewed, client, admission=admission, replaces=replaces, now=now)
         )
 
-    async def verify_code(self, token: bytes, code: str, *, client: Client, now: float) -> SignedIn | Refused:
+    async def verify_code(
+        self, token: bytes, code: str, *, client: Client, now: float, remember: bool = False
+    ) -> SignedIn | Refused:
         """Take a TOTP or recovery code; the session is rotated and owes nothing any more. Also the step-up of a complete session."""
-        return await self._run(partial(self._verify_code, token, code, client, now))
+        proven = await self._run(partial(self._verify_code, token, code, client, now, remember=remember))
+        if any(event.name == "recovery.used" for event in proven.events):
+            await self._run(partial(self._told, proven.events[0].user_id, Notice.RECOVERY_USED, client))
+        return proven
 
     async def begin_enrolment(self, token: bytes, *, client: Client, now: float, code: str = "") -> Enrolment | Refused:
         """Make (or show again) the TOTP secret of this session's enrolment.
@@ -206,7 +224,10 @@ class Accounts:
 
     async def confirm_enrolment(self, token: bytes, code: str, *, client: Client, now: float) -> Enrolled | Refused:
         """Activate the secret by its first code: the session is rotated, every other session of the person ends."""
-        return await self._run(partial(self._confirm_enrolment, token, code, client, now))
+        enrolled = await self._run(partial(self._confirm_enrolment, token, code, client, now))
+        if isinstance(enrolled, Enrolled):
+            await self._run(partial(self._told, enrolled.session.user_id, Notice.FACTOR_ADDED, client))
+        return enrolled
 
     async def account(self, token: bytes, *, client: Client, now: float) -> AccountView | Refused:
         """Everything the account page shows; refuses a session that still owes a factor."""
@@ -240,13 +261,27 @@ class Accounts:
             await self._run(partial(self._store.forgive_attempt, keys))
             raise
         await self._run(partial(self._store.forgive_attempt, keys))
-        return await self._run(partial(self._change_password, found, user, phc, code, now))
+        changed = await self._run(partial(self._change_password, found, user, phc, code, now))
+        if isinstance(changed, SignedIn):
+            await self._run(partial(self._told, user.id, Notice.PASSWORD_CHANGED, client))
+        return changed
 
     async def replace_recovery_codes(
         self, token: bytes, code: str, *, client: Client, now: float
     ) -> RecoveryCodes | Refused:
         """Make ten new codes against a fresh code."""
-        return await self._run(partial(self._replace_recovery_codes, token, code, client, now))
+        made = await self._run(partial(self._replace_recovery_codes, token, code, client, now))
+        if isinstance(made, RecoveryCodes):
+            await self._run(partial(self._told, made.events[-1].user_id, Notice.RECOVERY_REPLACED, client))
+        return made
+
+    async def waiting_for(self, token: bytes, *, client: Client, now: float) -> tuple[Device, ...] | Refused:
+        """List the whole sessions of the person whose session waits until one of them has ended, longest unused first."""
+        return await self._run(partial(self._waiting_for, token, client, now))
+
+    async def make_room(self, token: bytes, handle: str, *, client: Client, now: float) -> SignedIn | Refused:
+        """End a session of the person so that the one that waits goes on; TOO_MANY_SESSIONS while it cannot."""
+        return await self._run(partial(self._openings.make_room, token, handle, client=client, now=now))
 
     async def revoke_session(self, token: bytes, handle: str, *, client: Client, now: float) -> Done | Refused:
         """End one session of the same person by its handle; unknown handles and other people's count as 0."""
@@ -254,13 +289,22 @@ class Accounts:
 
     async def revoke_others(self, token: bytes, *, client: Client, now: float) -> Done | Refused:
         """End every session of the person but this one."""
-        return await self._run(partial(self._revoke_others, token, client, now))
+        done = await self._run(partial(self._revoke_others, token, client, now))
+        if isinstance(done, Done) and done.count:
+            await self._run(partial(self._told, done.events[0].user_id, Notice.SESSIONS_REVOKED, client))
+        return done
 
     async def sign_out(self, token: bytes, *, client: Client, now: float) -> Done:
         """End the session of the token; no session counts as done."""
         return await self._run(partial(self._sign_out, token, client, now))
 
     # Everything below runs in the store's thread.
+
+    def _told(self, user_id: str, notice: Notice, client: Client) -> None:
+        """Have the owner of an account told what was done to it, and from where."""
+        if self._tell is not None:
+            where = Circumstances(address=client.ip, device=client.user_agent, language=client.language)
+            self._tell(user_id, notice, where)
 
     def _open_session(
         self,
@@ -272,14 +316,18 @@ class Accounts:
         replaces: bytes,
         now: float,
     ) -> SignedIn | Refused:
-        opened = self._openings.open(user, amr=("pwd",), client=client, now=now, replaces=replaces)
+        failures = self._store.attempts.failures(self._keys.account(user.name))
+        signals = frozenset({Signal.MANY_FAILURES} if failures > MANY_FAILURES else ())
+        opened = self._openings.open(user, amr=("pwd",), client=client, now=now, replaces=replaces, signals=signals)
         if isinstance(opened, SignedIn):
             self._admissions.settle(admission)
             if renewed is not None:
                 self._store.rehash(user.id, old=user.password, new=renewed, now=now)
         return opened
 
-    def _verify_code(self, token: bytes, code: str, client: Client, now: float) -> SignedIn | Refused:
+    def _verify_code(
+        self, token: bytes, code: str, client: Client, now: float, *, remember: bool
+    ) -> SignedIn | Refused:
         stored = self._openings.live(token, client, now)
         if stored is None:
             return refused(Reason.SESSION_EXPIRED)
@@ -290,7 +338,7 @@ class Accounts:
         taken = self._take_code(stored.session, code, now)
         if isinstance(taken, Refused):
             return taken
-        return self._openings.elevate(token, method="otp", client=client, now=now, spent=taken)
+        return self._openings.elevate(token, method="otp", client=client, now=now, spent=taken, remember=remember)
 
     def _begin_enrolment(self, token: bytes, code: str, client: Client, now: float) -> Enrolment | Refused:
         stored = self._openings.live(token, client, now)
@@ -374,6 +422,13 @@ class Accounts:
             password_changed=user.password_changed,
             devices=tuple(devices),
         )
+
+    def _waiting_for(self, token: bytes, client: Client, now: float) -> tuple[Device, ...] | Refused:
+        found = self._openings.waiting_for(token, client, now)
+        if isinstance(found, Refused):
+            return found
+        own, others = found
+        return tuple(sorted((_device(other, own.row) for other in others), key=lambda device: device.seen))
 
     def _change_password(
         self, stored: StoredSession, user: User, phc: str, code: str, now: float

@@ -61,6 +61,10 @@ class AttemptCounts:
 
         self._rows.transact(work, durable=False)
 
+    def failures(self, key: bytes) -> int:
+        """Return how many failures are remembered under a key, charging nothing."""
+        return _count(self._rows.get(ATTEMPTS, key)).failures
+
     def blocked_s(self, key: bytes, limits: Throttle, *, now: float) -> float:
         """Return how long a key must still wait, charging nothing."""
         return throttle.blocked_s(limits, _count(self._rows.get(ATTEMPTS, key)), now)

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from gateway.authn.assurance import Method, Required, Signal, owed, owed_after
 from gateway.exchange.envelope import Event
 from gateway.exchange.notice import Circumstances, Notice
 from gateway.exchange.reason import Reason
@@ -21,10 +22,14 @@ from gateway.session.life import elevate, is_bound_to, start, waiting, whole_end
 from gateway.session.rules import NewDevice
 from gateway.session.token import ENTROPY_BYTES, HANDLE_BYTES, is_handle, is_token, make_handle, make_token, row_of
 from gateway.store.account_options import AccountOptions
+from gateway.store.attempts import network_of
+from gateway.store.devices import KnownDevice
 from gateway.store.records import StoredSession, User
 from gateway.store.state import Store
 
 _DEVICE_NAME_BYTES: Final = 16
+RESET_S: Final = 86_400.0
+"""A sign-in within a day of a new password is unusual."""
 RECENT_S: Final = 900.0
 """Whoever changes factors or the password proved who they are within a quarter of an hour."""
 
@@ -81,6 +86,13 @@ class Grown(NamedTuple):
     events: tuple[Event, ...]
 
 
+class _Standing(NamedTuple):
+    """What a new session owes, and when its second factor was proven."""
+
+    owes: Owed
+    mfa_time: float
+
+
 class Openings:
     """Begins, finds and elevates sessions. Methods raise `StoreUnavailableError` (503, nobody is signed out)."""
 
@@ -119,6 +131,7 @@ class Openings:
         acr: str = "",
         auth_time: float | None = None,
         second_factor_done: bool = False,
+        signals: frozenset[Signal] = frozenset(),
     ) -> SignedIn | Refused:
         """Begin a session of a person whose first factor is proven.
 
@@ -133,11 +146,17 @@ class Openings:
             acr: authentication context that the provider named.
             auth_time: when the person was seen, if not now.
             second_factor_done: the proof was a second factor as well (a passkey that verified its user, a trusted provider).
+            signals: what the caller knows to be unusual about the sign-in.
 
         """
         if client.tenant not in {"", user.tenant}:  # says no more to the person than a wrong password does
             return refused(Reason.CREDENTIALS_REFUSED, event_of("login.failed", user, reason=Reason.TENANT_MISMATCH))
         rules = self._options.rules_of(user.tenant, user.roles)
+        country = self._country(client.ip) if self._country is not None else ""
+        if second_factor_done:
+            standing = _Standing(Owed.NOTHING, now)
+        else:
+            standing = self._standing(user, client, country, signals, now)
         session = start(
             handle=make_handle(self._random(HANDLE_BYTES)),
             user_id=user.id,
@@ -145,7 +164,7 @@ class Openings:
             tenant=user.tenant,
             roles=user.roles,
             email=user.email,
-            owes=Owed.NOTHING if second_factor_done else self._owed(user),
+            owes=standing.owes,
             lifetimes=rules.lifetimes,
             host=client.host,
             secure=client.secure,
@@ -154,13 +173,13 @@ class Openings:
             now=now,
             amr=amr,
             auth_time=auth_time,
-            mfa_time=now if second_factor_done else 0.0,
+            mfa_time=standing.mfa_time,
             provider=provider,
             provider_session=provider_session,
             acr=acr,
             network=rules.binding.network.of(client.ip),
             certificate=client.certificate if rules.binding.certificate else "",
-            country=self._country(client.ip) if self._country is not None else "",
+            country=country,
         )
         grown = self._settled(session, client, now) if session.owes is Owed.NOTHING else Grown(session, b"", ())
         token = self.new_token()
@@ -183,9 +202,20 @@ class Openings:
         return SignedIn(token=token, session=session, events=events, device=grown.device)
 
     def elevate(
-        self, token: bytes, *, method: str, client: Client, now: float, spent: tuple[Event, ...] = ()
+        self,
+        token: bytes,
+        *,
+        method: str,
+        client: Client,
+        now: float,
+        spent: tuple[Event, ...] = (),
+        remember: bool = False,
     ) -> SignedIn | Refused:
-        """Rotate a live session whose second factor was proven by `method`: it owes nothing. `spent` says what that took."""
+        """Rotate a live session whose second factor was proven by `method`: it owes nothing.
+
+        `spent` says what that took; `remember`: the person wants not to be asked on this device for a while. Whoever has
+        only factors that are no longer allowed owes the setting up of another.
+        """
         stored = self.live(token, client, now)
         if stored is None:
             return Refused(reason=Reason.SESSION_EXPIRED, events=spent)
@@ -206,6 +236,8 @@ class Openings:
         if waits:
             session = self._admitted(row_of(moved), session, now)
         events = (*spent, session_event("session.rotated", session), *grown.events)
+        if remember:
+            events = (*events, *self._remember(session, grown.device or client.device, client, now))
         events = (*events, *revoked_events(session, len(ended)))
         return SignedIn(token=moved, session=session, events=events, device=grown.device)
 
@@ -217,6 +249,9 @@ class Openings:
         """
         lifetimes = self._options.rules_of(session.tenant, session.roles).lifetimes
         whole = elevate(session, method=method, lifetimes=lifetimes, now=now)
+        if session.owes is Owed.MFA and self._must_set_up(session.user_id):
+            pending = min(session.expires, whole.expires)
+            return Grown(msgspec.structs.replace(whole, owes=Owed.ENROLMENT, expires=pending), b"", ())
         return Grown(whole, b"", ()) if session.owes is Owed.NOTHING else self._settled(whole, client, now)
 
     def make_room(self, token: bytes, handle: str, *, client: Client, now: float) -> SignedIn | Refused:
@@ -284,6 +319,12 @@ class Openings:
         """Make a token for a session that moves."""
         return make_token(self._random(ENTROPY_BYTES))
 
+    def _must_set_up(self, user_id: str) -> bool:
+        """Tell whether nothing of what the person has is allowed any more."""
+        user = self._store.user(user_id)
+        factors = frozenset[Method]() if user is None else self._store.factors_of(user)
+        return owed_after(self._options.rule, factors=factors) is Owed.ENROLMENT
+
     @staticmethod
     def _debt_of(session: Session) -> Refused | None:
         match session.owes:
@@ -333,10 +374,50 @@ class Openings:
         events = (session_event("device.added", session),) if marked.is_new else ()
         return Grown(session, renewed, events)
 
-    def _owed(self, user: User) -> Owed:
-        if self._store.factor(user.id) is not None:
-            return Owed.MFA
-        return Owed.ENROLMENT if self._options.mfa_always else Owed.NOTHING
+    def _standing(self, user: User, client: Client, country: str, signals: frozenset[Signal], now: float) -> _Standing:
+        """Say what the session owes after the first factor; a device that is remembered brings the time of its proof along."""
+        rule, roles = self._options.rule, frozenset(user.roles)
+        device, remembered = None, False
+        if rule.required is Required.RISK or rule.remember_s:
+            known = self._store.devices.of(user.id, now=now)
+            device = self._store.devices.find(client.device, user_id=user.id, host=client.host, now=now)
+            signals |= _unusual(user, client, country, known, is_new=device is None, now=now)
+            remembered = device is not None and device.is_remembered(now)
+        factors = self._store.factors_of(user)
+        owes = owed(rule, roles=roles, factors=factors, proven=False, remembered=remembered, signals=signals)
+        spared = remembered and owes is Owed.NOTHING and device is not None
+        return _Standing(owes, device.mfa_time if spared and device is not None else 0.0)
+
+    def _remember(self, session: Session, cookie: bytes, client: Client, now: float) -> tuple[Event, ...]:
+        """Ask for no second factor on this device for a while, where the rule allows that."""
+        rule = self._options.rule
+        if not rule.remembers(frozenset(session.roles)):
+            return ()
+        device = self._store.devices.find(cookie, user_id=session.user_id, host=client.host, now=now)
+        until = now + rule.remember_s
+        if device is None or not self._store.devices.remember(
+            device.name, user_id=session.user_id, until=until, now=now
+        ):
+            return ()
+        return (session_event("device.remembered", session),)
+
+
+def _unusual(
+    user: User, client: Client, country: str, known: list[KnownDevice], *, is_new: bool, now: float
+) -> frozenset[Signal]:
+    """Find what is unusual about a sign-in, by the devices that are known of the person."""
+    found = set()
+    if is_new:
+        found.add(Signal.NEW_DEVICE)
+    if country and any(other.country for other in known) and all(other.country != country for other in known):
+        found.add(Signal.NEW_COUNTRY)
+    network = network_of(client.ip)
+    if all(network_of(other.client_ip) != network for other in known):
+        found.add(Signal.NEW_NETWORK)
+    # A password that is not the first one of the account and is younger than a day was set anew, by whomever.
+    if user.password_changed > user.created and now < user.password_changed + RESET_S:
+        found.add(Signal.RECENT_RESET)
+    return frozenset(found)
 
 
 def refused(reason: Reason, *events: Event) -> Refused:

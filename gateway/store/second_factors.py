@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from gateway.authn import recovery
-from gateway.authn.assurance import FactorRule, Method
+from gateway.authn.assurance import Method
 from gateway.authn.passkey import (
     CEREMONY_S,
     MAX_NAME_CHARACTERS,
@@ -34,7 +34,7 @@ from gateway.authn.passkey import (
     verify_use,
 )
 from gateway.exchange.envelope import Event
-from gateway.exchange.notice import Circumstances, Notice, Notices
+from gateway.exchange.notice import Circumstances, Notice
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed, Session
 from gateway.session.token import row_of
@@ -139,9 +139,8 @@ class SecondFactors:
         *,
         options: AccountOptions,
         passkeys: PasskeyOptions,
-        factor_rule: FactorRule,
         keyring: Keyring,
-        notices: Notices,
+        tell: Callable[[str, Notice, Circumstances], None] | None = None,
         store_executor: BoundedExecutor,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -149,10 +148,10 @@ class SecondFactors:
         self._openings = openings
         self._options = options
         self._passkeys = passkeys
-        self._rule = factor_rule
+        self._rule = options.rule
         self._recovery_key = keyring.derive("recovery")
         self._handle_key = keyring.derive("passkey handle")
-        self._notices = notices
+        self._tell = tell
         self._run = store_executor.run
         self._random = random
 
@@ -191,10 +190,22 @@ class SecondFactors:
         return await self._run(partial(self._sign_in, _Answer(answer, challenge, origin), client, now, replaces))
 
     async def prove(
-        self, token: bytes, answer: str, challenge: bytes, *, origin: str, client: Client, now: float
+        self,
+        token: bytes,
+        answer: str,
+        challenge: bytes,
+        *,
+        origin: str,
+        client: Client,
+        now: float,
+        remember: bool = False,
     ) -> SignedIn | Refused:
-        """Take a passkey as second factor; the session is rotated and owes nothing any more."""
-        return await self._run(partial(self._prove, token, _Answer(answer, challenge, origin), client, now))
+        """Take a passkey as second factor; the session is rotated and owes nothing any more.
+
+        `remember`: the person wants not to be asked on this device for a while.
+        """
+        given = _Answer(answer, challenge, origin)
+        return await self._run(partial(self._prove, token, given, client, now, remember=remember))
 
     async def register(
         self, token: bytes, answer: str, challenge: bytes, name: str, *, origin: str, client: Client, now: float
@@ -202,7 +213,8 @@ class SecondFactors:
         """Add a passkey; the session is rotated. Recovery codes are made when the person has none."""
         made = await self._run(partial(self._register, token, _Answer(answer, challenge, origin), name, client, now))
         if isinstance(made, Registered):
-            await self._tell(made.session.user_id, Notice.FACTOR_ADDED, client, clean_name(name))
+            told = partial(self._told, made.session.user_id, Notice.FACTOR_ADDED, client, clean_name(name))
+            await self._run(told)
         return made
 
     # The list
@@ -223,14 +235,14 @@ class SecondFactors:
         """Remove one passkey of the person: the session is rotated, the others end (ASVS 7.4.3)."""
         removed, user_id, name = await self._run(partial(self._remove, token, handle, client, now))
         if isinstance(removed, Changed) and user_id:
-            await self._tell(user_id, Notice.FACTOR_REMOVED, client, name)
+            await self._run(partial(self._told, user_id, Notice.FACTOR_REMOVED, client, name))
         return removed
 
     async def remove_totp(self, token: bytes, *, client: Client, now: float) -> Changed | Refused:
         """Remove the authenticator app of the person: as `remove`."""
         removed, user_id, name = await self._run(partial(self._remove, token, "", client, now))
         if isinstance(removed, Changed) and user_id:
-            await self._tell(user_id, Notice.FACTOR_REMOVED, client, name)
+            await self._run(partial(self._told, user_id, Notice.FACTOR_REMOVED, client, name))
         return removed
 
     # Everything below runs in the store's thread.
@@ -286,7 +298,9 @@ class SecondFactors:
         )
         return msgspec.structs.replace(signed_in, events=(*copied, *signed_in.events))
 
-    def _prove(self, token: bytes, answer: _Answer, client: Client, now: float) -> SignedIn | Refused:
+    def _prove(
+        self, token: bytes, answer: _Answer, client: Client, now: float, *, remember: bool
+    ) -> SignedIn | Refused:
         stored = self._openings.live(token, client, now)
         if stored is None:
             return refused(Reason.SESSION_EXPIRED)
@@ -307,7 +321,7 @@ class SecondFactors:
             return refused(Reason.PASSKEY_REFUSED, _factor_failed(session, error.fault))
         method = methods_of(proven, backup_eligible=passkey.backup_eligible)[0]
         verified = (*copied, _factor_event("factor.verified", session, Method.WEBAUTHN))
-        return self._openings.elevate(token, method=method, client=client, now=now, spent=verified)
+        return self._openings.elevate(token, method=method, client=client, now=now, spent=verified, remember=remember)
 
     def _register(self, token: bytes, answer: _Answer, name: str, client: Client, now: float) -> Registered | Refused:
         try:
@@ -519,9 +533,13 @@ class SecondFactors:
         """Derive the 64 bytes under which authenticators file a person's passkeys: as good as random, and nothing to store."""
         return hmac.digest(self._handle_key, user_id.encode(), "sha512")
 
-    async def _tell(self, user_id: str, notice: Notice, client: Client, subject: str) -> None:
-        circumstances = Circumstances(address=client.ip, subject=subject)
-        await self._notices.notify(user_id, notice, circumstances=circumstances)
+    def _told(self, user_id: str, notice: Notice, client: Client, subject: str) -> None:
+        """Have the owner of an account told what was done to it, and from where."""
+        if self._tell is not None:
+            where = Circumstances(
+                address=client.ip, device=client.user_agent, subject=subject, language=client.language
+            )
+            self._tell(user_id, notice, where)
 
 
 def clean_name(name: str) -> str:

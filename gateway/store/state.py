@@ -75,8 +75,15 @@ class Store:
     that it may have.
     """
 
-    def __init__(self, rows: Backend, keyring: Keyring, *, random: Callable[[int], bytes] = os.urandom) -> None:
-        """Use the state in `rows`.
+    def __init__(
+        self,
+        rows: Backend,
+        keyring: Keyring,
+        *,
+        random: Callable[[int], bytes] = os.urandom,
+        is_known: bool = False,
+    ) -> None:
+        """Use the state in `rows`; `is_known` where the keyring was tried on it by whoever started this process.
 
         Raises:
             KeyringError: the state was written under another keyring.
@@ -93,7 +100,8 @@ class Store:
         self.enrolments = enrolments = Enrolments(rows, sealer)
         self.attempts = attempts = AttemptCounts(rows)
         self.forms = forms = Forms(rows, sealer)
-        self._require_keyring()
+        if not is_known:
+            self._require_keyring()
         # What one noun does alone, by the names under which the rest of the gateway asks for it.
         self.adopt, self.close = sealer.adopt, rows.close
         self.user, self.user_named, self.users = people.get, people.named, people.all

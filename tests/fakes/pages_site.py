@@ -29,17 +29,24 @@ from gateway.exchange.envelope import (
     pack_envelope,
     unpack_events,
 )
+from gateway.exchange.letter import Letter
 from gateway.exchange.metrics import Registry
+from gateway.exchange.notice import NOWHERE, Circumstances, Notice
 from gateway.pages.app import Dependencies, create_app
 from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
+from gateway.session.rules import RuleBook
 from gateway.store.account_options import AccountOptions
 from gateway.store.accounts import Accounts
 from gateway.store.executor import hashing_executor, store_executor
 from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
+from gateway.store.new_passwords import PasswordRules
 from gateway.store.openings import Client
+from gateway.store.outbox import Outbox
 from gateway.store.records import Factor, User
+from gateway.store.resets import Resets
+from gateway.store.second_factors import PasskeyOptions, SecondFactors
 from gateway.store.state import Store, open_store
 
 HOST = "portal.example.com"
@@ -89,6 +96,19 @@ def _attribute(tag: str, name: str) -> str:
 
 
 @dataclass
+class RecordedNotices:
+    """Whom somebody was told what about."""
+
+    told: list[tuple[str, Notice, str]] = field(default_factory=list)
+
+    async def notify(self, user_id: str, notice: Notice, *, circumstances: Circumstances = NOWHERE) -> None:
+        self.tell(user_id, notice, circumstances)
+
+    def tell(self, user_id: str, notice: Notice, circumstances: Circumstances) -> None:
+        self.told.append((user_id, notice, circumstances.subject))
+
+
+@dataclass
 class Site:
     """The whole of it."""
 
@@ -99,8 +119,19 @@ class Site:
     accounts: Accounts
     hasher: Hasher
     now: float = 1_800_000_000.0
+    notices: RecordedNotices = field(default_factory=RecordedNotices)
     places: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.outbox = Outbox(self.store.rows, self.store.sealer, capacity=100)
+
+    def letters(self) -> list[Letter]:
+        """What was queued for somebody, and forget it; letters to nobody go the same way, unseen."""
+        found = self.outbox.due(now=self.now, limit=100)
+        for letter in found:
+            self.outbox.remove(letter)
+        return [letter for letter in found if letter.to]
 
     def add_user(self, name: str, *, totp: bool = True, tenant: str = "acme") -> None:
         user = User(
@@ -252,17 +283,51 @@ async def open_site(directory: Path, state: Path, keyring: Keyring, **options: A
     storing, hashing = store_executor(), hashing_executor()
     hasher = Hasher(CHEAPEST)
     recovery_codes = options.pop("recovery_codes", True)
+    mfa_always = options.pop("mfa_always", True)
+    factor_rule = options.pop("factor_rule", None)
+    if factor_rule is not None:
+        options.setdefault("remember_device_s", factor_rule.remember_s)
+        options.setdefault("never_remembered", factor_rule.never_remembered)
+    notices = RecordedNotices()
     accounts = Accounts(
         store,
-        options=AccountOptions(issuer=HOST, mfa_always=options.pop("mfa_always", True), recovery_codes=recovery_codes),
+        options=AccountOptions(
+            issuer=HOST,
+            mfa_always=mfa_always,
+            recovery_codes=recovery_codes,
+            factor_rule=factor_rule,
+            rules=options.pop("rules", RuleBook()),
+            passwords=PasswordRules(place=(HOST,), min_score=2),
+        ),
         keyring=keyring,
         hasher=hasher,
         breached=None,
+        tell=notices.tell,
         store_executor=storing,
         hashing_executor=hashing,
     )
     registry = Registry()
-    site = Site(directory / "pages.sock", store, keyring, registry, accounts, hasher)
+    site = Site(directory / "pages.sock", store, keyring, registry, accounts, hasher, notices=notices)
+    resets = Resets(
+        store,
+        options=accounts.options,
+        keyring=keyring,
+        outbox=site.outbox,
+        passwords=accounts.passwords,
+        tell=site.notices.tell,
+        store_executor=storing,
+    )
+    factors = None
+    if options.pop("passkeys", True):
+        factors = SecondFactors(
+            store,
+            accounts.openings,
+            options=accounts.options,
+            passkeys=options.pop("passkey_options", PasskeyOptions(name="Portal", bound_to=HOST)),
+            keyring=keyring,
+            tell=notices.tell,
+            store_executor=storing,
+        )
     make_providers = options.pop("make_providers", None)
     providers = None
     if make_providers is not None:
@@ -277,6 +342,8 @@ async def open_site(directory: Path, state: Path, keyring: Keyring, **options: A
     app = create_app(
         Dependencies(
             providers=providers,
+            factors=factors,
+            resets=resets if options.pop("mail", True) else None,
             accounts=options.pop("accounts", accounts),
             kept=KeptForms(store, keyring=keyring, executor=storing),
             client=Client,

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.pages.look import TEMPLATES, Look
+from gateway.pages.oidc_chooser import Ways
 from gateway.pages.texts import SOURCE, Texts, load_texts, negotiate
 
 OFFERED = ("en", "de", "pt-BR", "zh-Hant")
@@ -103,7 +104,7 @@ def test_a_translated_text_cannot_bring_markup_along() -> None:
     look = Look(texts={SOURCE: Texts(), "eo": load_texts({"eo": catalogue("eo", Oh="<b>Ho</b>")})["eo"]})
     page = look.render(
         "login.html", "eo", nonce="n", host="h", errors=None, token=str, recovery_codes=True, name="", return_to="/",
-        notice=("Oh", "Oh"), is_kept=False, again=False,
+        notice=("Oh", "Oh"), is_kept=False, again=False, passkey="", challenge="", can_reset=True, ways=Ways(passwords=True),
     )  # fmt: skip
     assert b"&lt;b&gt;Ho&lt;/b&gt;" in page
     assert b'<html lang="eo">' in page
