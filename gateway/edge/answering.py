@@ -13,10 +13,14 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.audit.protocol import GROUP
+from gateway.edge import session_state
 from gateway.edge.answers import CONTINUE, plain_answer, refusal_answer
+from gateway.edge.browser import waits_for_page
+from gateway.edge.escort import Escort
 from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.forward_auth import allowing_answer, asked_about, is_asked, objection, refusing_answer
 from gateway.edge.hardening import Facts, harden, status_line
+from gateway.edge.identity import IdentityUnfitError
 from gateway.edge.interrupted import KEEP, interrupt
 from gateway.edge.lasting import (
     ANSWER,
@@ -29,9 +33,11 @@ from gateway.edge.lasting import (
     why_closed,
 )
 from gateway.edge.peer import Peer
-from gateway.edge.pipeline import admit
+from gateway.edge.pipeline import admit, receive
+from gateway.edge.remote import UNAVAILABLE, Answers, RemoteState, unasked
 from gateway.edge.resolve import NO_ROUTE, SERVER_WIDE
-from gateway.edge.snapshot import ForwardAuthRules, Upstream
+from gateway.edge.sessions import Sessions
+from gateway.edge.snapshot import Upstream
 from gateway.edge.tunnel import FRAME_GRACE_S, Tunnel, leaving_share
 from gateway.edge.uploads import Place
 from gateway.edge.upstream import UpstreamConnection
@@ -62,12 +68,13 @@ _READING_ACTIONS: Final = frozenset((None, Action.VIEW, Action.DOWNLOAD))
 _CLIENT_FAULTS: Final = frozenset(
     (Reason.MALFORMED_BODY, Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.OVERLOADED)
 )
-_LOCAL: Final = frozenset(("jwks.json", "csp-report", SERVER_WIDE))
+_LOCAL: Final = frozenset(("jwks.json", "csp-report", session_state.PAGE, SERVER_WIDE))
 """What the edge answers itself."""
 _CLIENT_CLOSED: Final = 499
 _END_OF_CHUNKS: Final = b"0\r\n\r\n"
 _IDLE: Final = Refusal("tunnel", Reason.TUNNEL_IDLE)
 _LEAVING: Final = Refusal("capacity", Reason.DRAINING)
+_NOT_KEPT: Final = Refusal("portal", Reason.STORE_UNAVAILABLE, retry_after_s=2.0)
 _NO_FRAME: Final = Refusal("tunnel", Reason.MALFORMED_FRAME)
 NEVER: Final = float("inf")
 
@@ -230,13 +237,59 @@ class Answering(ABC):
             self._mode = BODY
             self._upload_since = x.started_mono
         self.deadline = x.started_mono + x.snapshot.wire.body_timeout_s
+        worker, refusal = self._worker, None
         asking = x.snapshot.forward_auth
         if asking is not None and is_asked(x, asking):
-            self._answer_check(x, asking)
-            return
+            x, refusal = asked_about(
+                x, asking
+            )  # its record and its limits are those of the request that is asked about
+            self.exchange = x
+        if refusal is None and not worker.recorder.available:
+            refusal = worker.standing()
+        if refusal is not None:
+            self.go_on(x, refusal)
+        elif worker.remote is None:
+            self.go_on(x, self._decide(x))
+        else:
+            self._ask(x, worker.remote)
+
+    def _ask(self, x: Exchange, remote: RemoteState) -> None:
+        """Let the store that answers later be asked; `decide_with` goes on."""
+        try:
+            refusal = receive(x, remote.limits, x.started)
+        except Exception:  # noqa: BLE001 - whatever goes wrong while deciding refuses
+            self._worker.evidence.failed("receive", x)
+            refusal = Refusal("pipeline", Reason.INTERNAL_ERROR)
+        if refusal is None:
+            remote.ask(x)
+        else:
+            self.go_on(x, refusal)
+
+    def decide_with(self, x: Exchange, answers: Answers) -> None:
+        """Decide with what a remote store said; what the request owes to limits is counted before it goes on."""
+        remote = self._worker.remote
+        assert remote is not None  # noqa: S101 - it answered
+        try:
+            refusal = admit(x, answers, remote.limits, x.started)
+        except Exception:  # noqa: BLE001 - whatever goes wrong while deciding refuses
+            self._worker.evidence.failed("admit", x)
+            refusal = Refusal("pipeline", Reason.INTERNAL_ERROR)
+        owed = remote.limits.owed()
+        more = unasked(answers)
+        if more and refusal is not None and refusal.reason is Reason.STORE_UNAVAILABLE and not x.asked:
+            x.asked = True
+            remote.ask(x, more)
+        elif owed and refusal is None:
+            remote.settle(x, owed)
+        else:
+            self.go_on(x, refusal)
+
+    def go_on(self, x: Exchange, refusal: Refusal | None) -> None:
+        """Let a request go its way: it may go upstream, or `refusal` says why not."""
         worker = self._worker
-        refusal = self._decide(x) if worker.recorder.available else worker.standing() or self._decide(x)
-        if refusal is not None and refusal.reason is Reason.AUDIT_UNAVAILABLE:
+        if x.peer.via:
+            self._answer_check(x, refusal)
+        elif refusal is not None and refusal.reason is Reason.AUDIT_UNAVAILABLE:
             self.record_failed(x)
         elif refusal is not None:
             if not x.body_done and interrupt(x, refusal, worker.limits):
@@ -254,18 +307,20 @@ class Answering(ABC):
         else:
             self._proceed(x)
 
-    def _answer_check(self, asking: Exchange, rules: ForwardAuthRules) -> None:
-        """Decide about the request that another proxy asks about; its record and its limits are that request's."""
-        x, refusal = asked_about(asking, rules)
-        self.exchange = x
+    def _answer_check(self, x: Exchange, refusal: Refusal | None) -> None:
+        """Tell another proxy what was decided about the request that it holds."""
         worker = self._worker
-        refusal = refusal or worker.standing() or self._decide(x) or objection(x)
+        refusal = refusal or objection(x)
         worker.metrics.checks.inc(
             ("refused", refusal.reason.value) if refusal is not None else ("allowed", x.reason.value)
         )
         if refusal is None:
             upstream = x.snapshot.upstreams[x.route.upstream]
-            identity = worker.outgoing.identity(x, upstream) if x.entry is not None else b""
+            try:
+                identity = worker.outgoing.identity(x, upstream) if x.entry is not None else b""
+            except IdentityUnfitError:
+                self.refuse(x, Refusal("identity", Reason.IDENTITY_UNFIT))
+                return
             self._answer(x, 200, allowing_answer(x, upstream, identity))
         elif refusal.reason is Reason.AUDIT_UNAVAILABLE:
             self.record_failed(x)
@@ -277,8 +332,50 @@ class Answering(ABC):
         if x.fields.expects_continue:
             self._emit_continue()
         self._take_body(x)
+        self.resume_request()  # more than a buffer of it may have come while a store was asked
 
     def _proceed(self, x: Exchange) -> None:
+        """Go upstream, with what goes along for a person."""
+        if x.snapshot.escorts and x.entry is not None and not self._has_escort(x):
+            return
+        self._announce(x)
+
+    def _has_escort(self, x: Exchange) -> bool:
+        """Find what goes along with `x`; False while that is waited for, or where it must not go."""
+        upstream = x.snapshot.upstreams.get(x.route.upstream)
+        if upstream is None or upstream.escort is None or (x.resolution is not None and x.resolution.internal):
+            return True
+        escorts = self._worker.escorts
+        if escorts is None:
+            return self._takes(x, Refusal("portal", Reason.INTERNAL_ERROR))
+        found = escorts.find(x, upstream.escort)
+        if found is not None:
+            return self._takes(x, found)
+        if not x.body_done:
+            self.pause_request()  # not a byte of a body before somebody takes it
+        x.phase = Phase.ESCORT
+        self.deadline = monotonic() + RECORD_WAIT_S
+        return False
+
+    def _takes(self, x: Exchange, found: Escort | Refusal) -> bool:
+        if isinstance(found, Escort):
+            x.escort = found
+            return True
+        if not x.body_done and interrupt(x, found, self._worker.limits):
+            self._collect(x)  # kept by our pages until the portal knows the person
+        else:
+            self.refuse(x, found)
+        return False
+
+    def escorted(self, x: Exchange, found: Escort | Refusal) -> None:
+        """What goes along with `x` was found, or why it must not go."""
+        if self.exchange is not x or self._mode == CLOSED or x.phase is not Phase.ESCORT:
+            return
+        x.phase = Phase.DECIDING
+        if self._takes(x, found):
+            self._announce(x)
+
+    def _announce(self, x: Exchange) -> None:
         """Go upstream; what may change something is announced first."""
         if not x.body_done:
             if not self._has_rest(x) and not self._may_upload(x):
@@ -309,7 +406,8 @@ class Answering(ABC):
 
     def _decide(self, x: Exchange) -> Refusal | None:
         try:
-            return admit(x, self._worker.sessions, self._worker.limits, x.started)
+            limits, now = self._worker.limits, x.started
+            return receive(x, limits, now) or admit(x, self._worker.sessions, limits, now)
         except Exception:  # noqa: BLE001 - whatever goes wrong while deciding refuses
             self._worker.evidence.failed("admit", x)
             return Refusal("pipeline", Reason.INTERNAL_ERROR)
@@ -328,6 +426,11 @@ class Answering(ABC):
         """Send the request; then let the body flow."""
         try:
             head = self._worker.outgoing.head(x, self._forwarding)
+        except IdentityUnfitError:
+            x.upstream = None
+            connection.close()
+            self.refuse(x, Refusal("identity", Reason.IDENTITY_UNFIT))
+            return
         except Exception:  # noqa: BLE001 - a request that cannot be written is not sent
             self._worker.evidence.failed("request head", x)
             x.upstream = None
@@ -416,6 +519,9 @@ class Answering(ABC):
                 ),
             )
             return
+        if page == session_state.PAGE and x.method in (b"GET", b"HEAD", b"POST"):
+            self._tell_session(x)
+            return
         if page == "csp-report" and x.method == b"POST":
             self._worker.metrics.csp_reports.inc()
             x.close = x.close or not x.body_done
@@ -428,6 +534,18 @@ class Answering(ABC):
             self._answer(x, 204, plain_answer(x, 204, b"", b"", now=x.started, extra=allow))
             return
         self.refuse(x, Refusal("route", Reason.METHOD_NOT_ALLOWED))
+
+    def _tell_session(self, x: Exchange) -> None:
+        """Tell a page how long its session lasts; a POST is a person who stays."""
+        x.close = x.close or not x.body_done
+        if not session_state.is_own(x):
+            self.refuse(x, Refusal("inspection", Reason.CROSS_ORIGIN))
+            return
+        if x.method == b"POST" and x.entry is not None and x.entry.session.credential == "cookie":
+            self._worker.sessions.touch(x.entry, x.started)
+        told = session_state.session_state(x, x.started)
+        no_store = b"cache-control: no-store\r\n"
+        self._answer(x, 200, plain_answer(x, 200, b"application/json", told, now=x.started, extra=no_store))
 
     def _answer(self, x: Exchange, status: int, parts: list[bytes]) -> None:
         """Hold a complete answer of our own until it is recorded."""
@@ -443,6 +561,82 @@ class Answering(ABC):
         if self.exchange is x and self._lasting is None and head.content_type[:17].lower() == b"text/event-stream":
             self._lasting = Lasting(EVENT_STREAM, x.snapshot)
 
+    def _part_with_escort(self, x: Exchange, escort: Escort, head: ResponseHead) -> ResponseHead:
+        """Take out of an answer what is not for the browser, and note what it says about the person."""
+        authority, resolution, metrics = x.fields.authority, x.resolution, self._worker.metrics
+        assert authority is not None  # noqa: S101 - admitted
+        assert resolution is not None  # noqa: S101 - admitted
+        if x.method == b"GET" and waits_for_page(x.fields):
+            escort.look_for_person(head, x.started)
+        if escort.credentials and head.status == 401:
+            escort.is_lost = True
+        if escort.is_lost:
+            return head
+        head, malformed, too_large = escort.take_cookies(
+            head,
+            self._places(x),
+            host=authority.host,
+            path=resolution.text,
+            secure=x.secure,
+            now=x.started,
+        )
+        if malformed:
+            metrics.cookies_dropped.inc((x.route.upstream, "malformed"), malformed)
+        if too_large:
+            metrics.cookies_dropped.inc((x.route.upstream, "too_large"), too_large)
+        return head
+
+    def _waits_for_keeping(self, x: Exchange, escort: Escort) -> bool:
+        """Store what came with an answer before it is held; True while it waits, or was answered otherwise."""
+        if escort.searches:
+            escort.look_into_page(x.held[1:])
+        escorts = self._worker.escorts
+        assert escorts is not None  # noqa: S101 - they found this one
+        if escort.is_lost and not escort.credentials:
+            self._worker.metrics.portal_sign_ons.inc((x.route.upstream, "lost"))
+            self._answer_instead(x, Refusal("portal", Reason.PORTAL_SIGN_ON))
+            return True
+        if escort.is_lost or escort.is_trial:
+            if escort.is_lost:
+                self._worker.metrics.portal_sign_ons.inc((x.route.upstream, "refused"))
+            has_room = escorts.settle(x, escort, accepted=not escort.is_lost)
+            escort.is_trial = False
+        elif escort.changes:
+            has_room = escorts.keep(x, escort)
+        else:
+            return False
+        if not has_room:
+            self._answer_instead(x, _NOT_KEPT)
+            return True
+        x.phase = Phase.STORING
+        self.deadline = monotonic() + RECORD_WAIT_S
+        return True
+
+    def kept(self, x: Exchange, evicted: int) -> None:
+        """What came with the answer of `x` is safe; less than 0: it is not."""
+        escort = x.escort
+        if self.exchange is not x or self._mode == CLOSED or x.phase is not Phase.STORING or escort is None:
+            return
+        x.phase = Phase.UPSTREAM
+        if evicted < 0:
+            self._answer_instead(x, _NOT_KEPT)
+        elif escort.is_lost:
+            self._answer_instead(x, Refusal("portal", Reason.PORTAL_REFUSED))
+        else:
+            if evicted:
+                self._worker.metrics.cookies_dropped.inc((x.route.upstream, "too_many"), evicted)
+            escort.changes = ()
+            self._hold(x)
+
+    def _answer_instead(self, x: Exchange, refusal: Refusal) -> None:
+        """Answer `x` ourselves, in place of an answer of the portal that nobody has seen."""
+        x.escort = None
+        self._leave_upstream(x)
+        self._tunnel = None
+        x.held, x.held_bytes, x.chunked, x.sent, x.ended, x.tunnel = (), 0, False, 0, False, False
+        x.phase = Phase.UPSTREAM
+        self.refuse(x, refusal)
+
     def _hold_head(self, x: Exchange, head: ResponseHead) -> None:
         """Harden the head of the upstream's answer and hold it."""
         if self._mode == CLOSED and self.exchange is x:
@@ -450,6 +644,8 @@ class Answering(ABC):
         if self.exchange is not x or self._mode == CLOSED:
             return
         x.status = head.status
+        if x.escort is not None:
+            head = self._part_with_escort(x, x.escort, head)
         if head.status == 101:
             x.held = [
                 (CONTINUE if x.fields.expects_continue else b"")  # RFC 9110 §7.8
@@ -492,12 +688,7 @@ class Answering(ABC):
         if known is None:
             facts = Facts(
                 secure=x.secure,
-                places=Places(
-                    scheme=b"https" if x.secure else b"http",
-                    authority=authority.text.encode("ascii"),
-                    upstream_authorities=_destination(x).authorities,
-                    mapping=x.resolution.mapping if x.resolution is not None else None,
-                ),
+                places=self._places(x),
                 no_store=not x.route.public and x.route.cache == "no-store",
                 allow_service_worker=x.route.allow_service_worker,
             )
@@ -505,6 +696,17 @@ class Answering(ABC):
                 head.hardened.clear()
             known = head.hardened[key] = harden(head, x.snapshot.headers, facts)
         return known
+
+    @staticmethod
+    def _places(x: Exchange) -> Places:
+        authority = x.fields.authority
+        assert authority is not None  # noqa: S101 - a head without a valid Host is no Exchange
+        return Places(
+            scheme=b"https" if x.secure else b"http",
+            authority=authority.text.encode("ascii"),
+            upstream_authorities=_destination(x).authorities,
+            mapping=x.resolution.mapping if x.resolution is not None else None,
+        )
 
     def on_body(self, x: Exchange, data: bytes) -> None:
         """Pass body or tunnel bytes on, or hold them with the head."""
@@ -603,7 +805,9 @@ class Answering(ABC):
             self._hold(x)
 
     def _hold(self, x: Exchange) -> None:
-        """Write the opening record (or the only one) and wait for it."""
+        """Write the opening record (or the only one) and wait for it; what came with the answer is kept before."""
+        if x.escort is not None and self._waits_for_keeping(x, x.escort):
+            return
         x.phase = Phase.HELD
         x.recorded_single = x.ended
         self.deadline = monotonic() + RECORD_WAIT_S
@@ -753,8 +957,14 @@ class Answering(ABC):
         elif self._write_paused or x.phase is Phase.RELEASED:
             x.outcome = "aborted_client" if self._write_paused or self._mode == BODY else "upstream_error"
             self._abort(x)
+        elif x.phase is Phase.ESCORT:
+            self.refuse(x, _NOT_KEPT)
+        elif x.phase is Phase.STORING:
+            self._answer_instead(x, _NOT_KEPT)
         elif x.phase in (Phase.INTENT, Phase.HELD, Phase.CLOSING):
             self.record_failed(x)
+        elif x.phase is Phase.PARKED:
+            self.refuse(x, UNAVAILABLE)
         elif not x.body_done and (
             x.phase is Phase.DECIDING or (x.upstream is not None and not x.upstream.paused)
         ):  # the client is slow: with a form for our pages, or with a body that its upstream waits for
@@ -774,12 +984,20 @@ class Answering(ABC):
         if lasting is None or not lasting.is_open or now_mono - self.checked_at < STREAM_CHECK_S:
             return
         self.checked_at = now_mono
-        tunnel, worker = self._tunnel, self._worker
-        if tunnel is not None and tunnel.is_ending:
+        worker = self._worker
+        if worker.remote is None:
+            self.look_again(x, worker.sessions, now)
+        else:
+            worker.remote.ask_again(x, worker.snapshot)
+
+    def look_again(self, x: Exchange, sessions: Sessions, now: float) -> None:
+        """Decide again about what is open."""
+        lasting, tunnel, worker = self._lasting, self._tunnel, self._worker
+        if lasting is None or not lasting.is_open or (tunnel is not None and tunnel.is_ending):
             return
         refusal: Refusal | None
         try:
-            refusal = reconsider(x, lasting.judged, worker.snapshot, worker.sessions, now)
+            refusal = reconsider(x, lasting.judged, worker.snapshot, sessions, now)
         except StoreUnavailableError:
             return
         except Exception:  # noqa: BLE001 - whatever goes wrong while deciding refuses
@@ -787,8 +1005,8 @@ class Answering(ABC):
             refusal = Refusal("pipeline", Reason.INTERNAL_ERROR)
         if refusal is None:
             lasting.judged = worker.snapshot
-            if self._is_active(x) and x.entry is not None and x.entry is not x.peer.entry:
-                worker.sessions.touch(x.entry, now)
+            if self._is_active(x) and x.route.activity and x.entry is not None and x.entry.session.credential == "cookie":
+                sessions.touch(x.entry, now)
             return
         x.rule = refusal.rule or x.rule
         if tunnel is not None:

@@ -14,11 +14,12 @@ from urllib.parse import quote
 import orjson
 
 from gateway.edge.browser import is_framed, page_of, waits_for_page
+from gateway.edge.challenge import challenge, is_of_program
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.hardening import status_line
 from gateway.edge.interrupted import obstacle
 from gateway.edge.pipeline import retry_after
-from gateway.edge.step_up import step_up_challenge, step_up_page
+from gateway.edge.step_up import step_up_page
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.wire.request import SAFE_METHODS
 
@@ -28,11 +29,15 @@ _SIGN_IN: Final = {
     Reason.SIGN_IN_REQUIRED: b"/.gateway/login",
     Reason.SESSION_EXPIRED: b"/.gateway/login",
     Reason.SESSION_REVOKED: b"/.gateway/login",
+    Reason.SESSION_ELSEWHERE: b"/.gateway/login",
+    Reason.TOO_MANY_SESSIONS: b"/.gateway/sessions",
     Reason.MFA_REQUIRED: b"/.gateway/mfa",
     Reason.MFA_ENROLMENT_REQUIRED: b"/.gateway/enrol",
     Reason.STEP_UP_REQUIRED: b"/.gateway/mfa",
 }
 """Where the person does what is missing."""
+_AT_THE_PORTAL: Final = frozenset((Reason.PORTAL_SIGN_ON, Reason.PORTAL_REFUSED))
+"""What is missing is missing at the portal: a page for each."""
 _OURS: Final = (
     b"cache-control: no-store\r\nx-frame-options: %b\r\nreferrer-policy: same-origin\r\n"
     b"vary: accept, cookie, sec-fetch-dest, sec-fetch-mode, sec-purpose, x-requested-with\r\n"
@@ -48,7 +53,11 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
     page = _SIGN_IN.get(reason)
     if reason is Reason.STEP_UP_REQUIRED:
         page = step_up_page(x, now)
+    if reason in _AT_THE_PORTAL:
+        page = b"/.gateway/sign-on/" + x.route.upstream.encode("ascii")
     is_page = waits_for_page(x.fields)
+    if is_of_program(x, reason):
+        page, is_page = None, False
     framed = page is not None and is_page and is_framed(x.fields)
     sign_in = b""
     if page is not None:
@@ -66,9 +75,8 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
         extra = b"allow: %b\r\n" % ", ".join(x.resolution.methods).encode("ascii")
     if status == 426:  # RFC 9110 §15.5.22, RFC 6455 §4.4
         extra = b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
-    if status == 401:
-        challenge = step_up_challenge(x) if reason is Reason.STEP_UP_REQUIRED else b'Session realm="gateway"'
-        extra = b"www-authenticate: %b\r\n" % challenge
+    if status in (400, 401, 403):
+        extra = challenge(x, refusal)
     if is_page:
         s = x.snapshot
         body = s.error_page(

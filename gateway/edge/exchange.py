@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.edge.escort import Escort
 from gateway.edge.peer import Peer
 from gateway.edge.sessions import SessionEntry
 from gateway.edge.snapshot import Snapshot, Upstream
@@ -24,16 +25,22 @@ class Phase(IntEnum):
     """Where an exchange stands."""
 
     DECIDING = 0
-    INTENT = 1
+    PARKED = 1
+    """Waits for a store in the network; it is not allowed, whatever was decided so far."""
+    ESCORT = 2
+    """Admitted; waits for what goes along to the portal. Nothing has gone upstream."""
+    INTENT = 3
     """Waits until its intent is on stable storage; nothing has gone upstream."""
-    UPSTREAM = 2
+    UPSTREAM = 4
     """Sent, or being sent; no answer yet."""
-    HELD = 3
+    STORING = 5
+    """An answer exists; it waits until the cookies that came with it are kept."""
+    HELD = 6
     """An answer exists; its first byte waits for the record."""
-    RELEASED = 4
-    CLOSING = 5
+    RELEASED = 7
+    CLOSING = 8
     """Complete but for the held-back end, which waits for the closing record."""
-    DONE = 6
+    DONE = 9
 
 
 class Refusal(NamedTuple):
@@ -53,6 +60,7 @@ class Exchange:
 
     __slots__ = (
         "allowed",
+        "asked",
         "attempts",
         "body_done",
         "body_left",
@@ -61,10 +69,12 @@ class Exchange:
         "client",
         "client_ip",
         "close",
+        "counted",
         "destination",
         "durability",
         "ended",
         "entry",
+        "escort",
         "events",
         "fields",
         "form",
@@ -131,9 +141,15 @@ class Exchange:
         self.route = route
         self.chain: str = ""
         """The client and the trusted proxies between it and us; empty when there are none."""
+        self.asked: bool = False
+        """A store in the network was asked for what only the decision showed to be needed."""
+        self.counted: str = ""
+        """The client as limits count it."""
         self.tenant: str = ""
         self.resolution: Resolution | None = None
         self.entry: SessionEntry | None = None
+        self.escort: Escort | None = None
+        """What goes along for the person; None = nothing does."""
         self.durability: Durability = Durability.GROUP
         self.phase: Phase = Phase.DECIDING
         # what was decided

@@ -14,8 +14,10 @@ from email.utils import formatdate
 from typing import Final, NamedTuple
 
 from gateway.edge.answers import refusal_answer
+from gateway.edge.challenge import challenge
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.hardening import status_line
+from gateway.edge.identity import blank_fields
 from gateway.edge.peer import Peer
 from gateway.edge.pipeline import retry_after
 from gateway.edge.resolve import NO_ROUTE
@@ -49,7 +51,6 @@ _OF_STYLE: Final = {
 }
 _INVALID: Final = Refusal("forward_auth", Reason.INVALID_CHECK)
 _READING_ACTIONS: Final = frozenset((None, Action.VIEW, Action.DOWNLOAD))
-_IDENTITY: Final = ("user", "tenant", "roles", "email", "session", "assertion")
 
 
 class Question(NamedTuple):
@@ -203,7 +204,7 @@ def allowing_answer(y: Exchange, upstream: Upstream, identity: bytes) -> list[by
         formatdate(y.started, usegmt=True).encode("ascii"),
         names["request_id"],
         y.request_id,
-        identity or b"".join([b"%b: \r\n" % names[key] for key in _IDENTITY]),
+        identity + blank_fields(names, identity),
     )
     return [head, b""]
 
@@ -241,5 +242,5 @@ def refusing_answer(y: Exchange, refusal: Refusal, now: float) -> tuple[int, lis
         extra,
     )  # fmt: skip
     if status == 401:
-        head += b'www-authenticate: Session realm="gateway"\r\n'
+        head += challenge(y, refusal)
     return status, [head + b"content-length: 0\r\n", b""]

@@ -25,6 +25,7 @@ _REASONS: Final = frozenset(
         Reason.SIGN_IN_REQUIRED,
         Reason.SESSION_EXPIRED,
         Reason.SESSION_ELSEWHERE,
+        Reason.PORTAL_SIGN_ON,
         Reason.MFA_REQUIRED,
         Reason.STEP_UP_REQUIRED,
     )
@@ -91,5 +92,6 @@ def interrupted(x: Exchange, page: bytes) -> Interrupted:
         target=x.resolution.target.text.decode("ascii"),
         return_to=page.decode("latin-1"),
         reason=x.reason.value,
+        upstream=x.route.upstream,
         step_up=step_up_page(x, x.started).decode("ascii") if x.reason is Reason.STEP_UP_REQUIRED else "",
     )

@@ -12,14 +12,15 @@ from typing import Final
 from gateway.edge.certified import CertificateEntry
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.occupancy import NO_PLACE, Occupancy
-from gateway.edge.pipeline import admit
+from gateway.edge.pipeline import admit, receive
 from gateway.edge.resolve import NO_ROUTE
-from gateway.edge.sessions import SessionEntry, Sessions
+from gateway.edge.sessions import KeyEntry, SessionEntry, Sessions
 from gateway.edge.snapshot import Snapshot
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
 from gateway.ratelimit.gcra import Bucket
+from gateway.session.binding import Bond
 from gateway.wire.address import limiter_key
 
 WEBSOCKET: Final = "websocket"
@@ -106,7 +107,7 @@ def reconsider(x: Exchange, judged: Snapshot, current: Snapshot, sessions: Sessi
         route=NO_ROUTE,
         close=False,
     )
-    refusal = admit(again, _Untouched(sessions), _NO_LIMITS, now)
+    refusal = receive(again, _NO_LIMITS, now) or admit(again, _Untouched(sessions), _NO_LIMITS, now)
     if refusal is not None and refusal.reason is Reason.STORE_UNAVAILABLE:
         raise StoreUnavailableError("the session cannot be looked up")
     if entry is not None:
@@ -146,9 +147,19 @@ class _Untouched:
         """As the store says."""
         return self._sessions.lookup(token, now)
 
+    def api_key(self, key: bytes, now: float) -> KeyEntry | None:
+        """As the store says."""
+        return self._sessions.api_key(key, now)
+
+    def touch_key(self, entry: KeyEntry, now: float) -> None:
+        """Note nothing."""
+
     def is_disabled(self, user: str, tenant: str) -> bool:
         """As the store says."""
         return self._sessions.is_disabled(user, tenant)
+
+    def astray(self, entry: SessionEntry, bond: Bond, address: str, now: float) -> None:
+        """Note nothing: where the connection comes from was judged when it began."""
 
     def touch(self, entry: SessionEntry, now: float) -> None:
         """Note nothing."""

@@ -97,8 +97,8 @@ class LimitTable:
         self._tats.release()
 
 
-def subject_of(spec: LimitSpec, *, ip: str, user: str, tenant: str, route: str) -> str:
-    """What a limit counts on for one request."""
+def subject_of(spec: LimitSpec, *, ip: str, user: str, tenant: str, route: str, key: str = "") -> str:
+    """What a limit counts on for one request; empty = the request is none that it counts."""
     match spec.per:
         case "ip":
             return ip
@@ -108,3 +108,5 @@ def subject_of(spec: LimitSpec, *, ip: str, user: str, tenant: str, route: str) 
             return tenant or ip
         case "route":
             return route
+        case "key":
+            return key

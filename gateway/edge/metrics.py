@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from gateway.edge.credential_rules import count_outcomes
 from gateway.exchange.metrics import LATENCY_BUCKETS_S, Registry, Sample
 
 
@@ -108,6 +109,16 @@ class EdgeMetrics:
             "Requests refused because their client had too many under way whose bodies were unfinished.",
             ("upstream",),
         )
+        self.cookies_dropped = registry.counter(
+            "gateway_vault_cookies_dropped_total",
+            "Cookies of a portal that went nowhere, because they were malformed or too_large, or gave way to others (too_many).",
+            ("upstream", "reason"),
+        )
+        self.portal_sign_ons = registry.counter(
+            "gateway_portal_sign_ons_wanted_total",
+            "Answers by which a portal showed that it knows the person no more (lost) or refused what it was sent (refused).",
+            ("upstream", "reason"),
+        )
         self.http2_connections = registry.gauge("gateway_http2_connections", "Open client connections of HTTP/2.")
         self.http2_streams = registry.gauge("gateway_http2_streams", "Open streams of HTTP/2.")
         self.http2_requests = registry.counter("gateway_http2_requests_total", "Requests that came by HTTP/2.")
@@ -131,10 +142,40 @@ class EdgeMetrics:
         self.checks = registry.counter(
             "gateway_forward_auth_checks_total", "Requests that another proxy asked about.", ("outcome", "reason")
         )
+        self.credentials = count_outcomes(registry)
+        self.sessions_elsewhere = registry.counter(
+            "gateway_sessions_elsewhere_total",
+            "Requests whose session is bound to another device, network, country or certificate.",
+            ("bond",),
+        )
         self.csp_reports = registry.counter(
             "gateway_csp_reports_total", "Reports of browsers about content the report-only policy would block."
         )
 
+        self.store_operations = registry.histogram(
+            "gateway_store_operation_duration_seconds",
+            "From a question to a store in the network to its answer, or its time-out.",
+            ("store", "operation"),
+        )
+        self.store_batches = registry.counter(
+            "gateway_store_batches_total",
+            "Questions to a store in the network: one for all that asked in one tick.",
+            ("operation",),
+        )
+        self.store_requests = registry.counter(
+            "gateway_store_batched_requests_total",
+            "Requests whose questions went to a store in the network.",
+            ("operation",),
+        )
+        self.store_failures = registry.counter(
+            "gateway_store_failures_total",
+            "Questions to a store in the network that got no answer.",
+            ("store", "reason"),
+        )
+        self.parked = registry.gauge("gateway_requests_parked", "Requests that wait for a store in the network.")
+        self.limit_leased = registry.counter(
+            "gateway_limit_leased_total", "Requests that were reserved for a worker ahead of time."
+        )
         self.tls_handshakes = registry.counter(
             "gateway_tls_handshakes_total", "TLS handshakes that succeeded.", ("version", "resumed")
         )

@@ -12,16 +12,17 @@ from typing import Final
 
 import msgspec
 
-from gateway.edge.assertion import ASSERTION_REUSE_S, identity_fields
-from gateway.edge.browser import page_of
+from gateway.edge.browser import origin_of, page_of
+from gateway.edge.certified import certificate_of
 from gateway.edge.exchange import Exchange
 from gateway.edge.hardening import status_line
+from gateway.edge.identity import identity_fields
 from gateway.edge.interrupted import KEEP, interrupted
 from gateway.edge.snapshot import Upstream
 from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, pack_envelope, unpack_events
 from gateway.exchange.reason import Reason
 from gateway.wire.forwarded import forwarding_fields
-from gateway.wire.request import PSEUDONYM
+from gateway.wire.request import API_KEY_PREFIX, PSEUDONYM
 from gateway.wire.response import ResponseHead
 
 IDENTITIES: Final = 2048
@@ -54,6 +55,7 @@ class Outgoing:
         assert resolution is not None  # noqa: S101 - admitted
         upstream = x.destination
         assert upstream is not None  # noqa: S101 - set with the pool
+        escort = x.escort
         chain = x.chain or x.client_ip
         key = (authority.text, chain, x.secure)
         ours = forwarding.get(key)
@@ -68,7 +70,18 @@ class Outgoing:
         host = authority.text.encode("ascii") if upstream.preserve_host else x.upstream.authority
         parts = [
             b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (x.method, resolution.forwarded or resolution.text, host),
-            fields.forward if not upstream.internal else self._page_fields(x),
+            self._page_fields(x)
+            if upstream.internal
+            else fields.forward
+            if escort is None
+            else escort.client_fields(
+                fields.forward,
+                host=authority.host,
+                path=resolution.text,
+                secure=x.secure,
+                own_origin=origin_of(x),
+                now=x.started,
+            ),
             ours,
         ]
         if resolution.mapping is not None and resolution.mapping.strip:
@@ -81,7 +94,15 @@ class Outgoing:
             parts.append(self._envelope(x))
         elif x.entry is not None:
             parts.append(self.identity(x, upstream))
-        if fields.authorization and x.route.authorization == "portal" and not upstream.internal:
+        if escort is not None and not upstream.internal:
+            parts.append(escort.fields)
+        if (
+            fields.authorization
+            and x.route.authorization == "portal"
+            and not upstream.internal
+            and (escort is None or not escort.authorizes)
+            and API_KEY_PREFIX not in fields.authorization  # our credential is nobody else's business
+        ):
             parts.append(b"authorization: %b\r\n" % fields.authorization)
         if fields.websocket:
             parts.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
@@ -95,7 +116,7 @@ class Outgoing:
         return b"".join(parts)
 
     def identity(self, x: Exchange, upstream: Upstream) -> bytes:
-        """The fields that say to an upstream who this is."""
+        """The fields that say to an upstream who this is. Raises `IdentityUnfitError`."""
         entry = x.entry
         assert entry is not None  # noqa: S101 - asked for by the caller
         session = entry.session
@@ -103,17 +124,19 @@ class Outgoing:
         known = self._identities.get(key)
         if known is not None and known[1] is session and x.started < known[0]:
             return known[2]
+        rules = upstream.identity
         made = identity_fields(
             session,
+            rules,
             upstream.field_names,
             x.snapshot.sign,
             issuer=x.snapshot.issuer,
-            audience=upstream.name,
+            upstream=upstream.name,
             now=x.started,
         )
         if len(self._identities) >= IDENTITIES:
             self._identities.clear()
-        self._identities[key] = (x.started + ASSERTION_REUSE_S, session, made)
+        self._identities[key] = (x.started + rules.assertion.reuse_s, session, made)
         return made
 
     @staticmethod
@@ -139,6 +162,8 @@ class Outgoing:
             tenant=x.tenant,
             session=x.entry.session.handle if x.entry is not None else "",
             cookie_name="__Host-gw" if x.secure else "gw",
+            astray=bool(x.events),  # nothing else happens before our pages are asked
+            certificate=x.peer.fingerprint if certificate_of(x.peer, x.snapshot, x.started) is not None else "",
             interrupted=interrupted(x, page_of(x))
             if x.resolution is not None and x.resolution.internal == KEEP
             else None,
@@ -149,10 +174,12 @@ class Outgoing:
         """An answer head of our own pages: their fields as they are, their events kept for the record."""
         if head.events:
             try:
-                x.events = unpack_events(head.events)
+                told = unpack_events(head.events)
             except (msgspec.DecodeError, ValueError):
+                told = []
                 self._report("pages.malformed_events", x.request_id.decode("ascii"))
-            for event in x.events:
+            x.events = (*x.events, *told)
+            for event in told:
                 if event.outcome == "failure":  # the page answered, and the answer is no
                     x.allowed = False
                     x.reason = _REASON_OF.get(event.reason, x.reason)

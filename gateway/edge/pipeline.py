@@ -1,8 +1,9 @@
-"""The pipeline: one function, from the parsed head to permission to go upstream.
+"""The pipeline, straight down: from the parsed head to permission to go upstream.
 
-Read `admit` to answer "can a request reach the upstream without passing X?". Each stage may object;
-policy alone can allow; an exception refuses. The stages stand in the order in which they may object.
-Nothing here waits: what must wait (the intent record, the upstream) is the connection's work.
+Read `receive`, then `admit`, to answer "can a request reach the upstream without passing X?". Each stage may
+object; policy alone can allow; an exception refuses. The stages stand in the order in which they may object.
+Nothing here waits. What must wait is the connection's work: between the two functions for what a store in the
+network has to say, after them for the intent record and the upstream.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import math
 from typing import Final, Protocol
 
 from gateway.authn.certificate import AmbiguousCertificateError
+from gateway.edge.activity import shows_activity
+from gateway.edge.astray import is_astray
 from gateway.edge.certified import certificate_entry, certificate_of
+from gateway.edge.credential import prove
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.limits import subject_of
 from gateway.edge.sessions import Sessions
@@ -20,14 +24,10 @@ from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
 from gateway.policy import NO_FACTS, Facts
 from gateway.ratelimit.gcra import Bucket
+from gateway.session.binding import is_bound
 from gateway.wire.request import SAFE_METHODS
 
 STORE_RETRY_S: Final = 2.0
-
-
-class Limits(Protocol):
-    """What counts requests against their limits."""
-
 DEBTS: Final = {
     Owed.MFA: Reason.MFA_REQUIRED,
     Owed.ENROLMENT: Reason.MFA_ENROLMENT_REQUIRED,
@@ -37,12 +37,17 @@ UNCOUNTED_FORMS: Final = frozenset(("csp-report", "session", "oidc"))
 """What a page, or an identity provider, sends by itself and no person could send too often."""
 PASSIVE_PAGES: Final = frozenset(("static", "jwks.json", "csp-report", "session"))
 """Pages of ours that are no use of a session."""
+
+
+class Limits(Protocol):
+    """What counts requests against their limits."""
+
     def take(self, bucket: Bucket, subject: str, now: float) -> float:
         """Take one request; 0.0 when it conforms, else the seconds after which one would."""
 
 
-def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusal | None:
-    """Decide whether `x` may go upstream; None means yes, and `x.reason` then names who allowed it.
+def receive(x: Exchange, limits: Limits, now: float) -> Refusal | None:
+    """Settle from memory alone who sends `x` and where it leads; None means that `admit` has to decide about it.
 
     Framing and the grammar of the head (stage 1) were settled when the head was parsed.
     """
@@ -51,18 +56,18 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
     assert authority is not None  # noqa: S101 - a head without a valid Host is no Exchange
 
     # 2 client identity: forwarding fields count only from trusted proxies
-    counted = peer.limiter_key
+    x.counted = peer.limiter_key
     if peer.trusted:
         client = s.trusted_proxies.client(peer.ip, fields.forwarded_for, fields.forwarded_proto, fields.forwarded)
         if isinstance(client, Reason):
             return Refusal("client", client)
-        x.client_ip, counted, x.chain = client.address, client.limiter_key, client.chain
+        x.client_ip, x.counted, x.chain = client.address, client.limiter_key, client.chain
         if client.scheme:
             x.secure = client.scheme == "https"
 
     # 3 shed: before any store is touched
     for bucket in s.limits:
-        wait = limits.take(bucket, counted, now)
+        wait = limits.take(bucket, x.counted, now)
         if wait:
             return Refusal("shed", Reason.SHED, retry_after_s=wait)
 
@@ -83,6 +88,15 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
         return Refusal("route", Reason.MISDIRECTED)
     route = x.route = resolution.route
     x.durability = route.durability or s.durability
+    return None
+
+
+def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusal | None:
+    """Decide whether `x`, which was received, may go upstream; None means yes, and `x.reason` then names who allowed it."""
+    s, fields, peer, route, tenant, counted = x.snapshot, x.fields, x.peer, x.route, x.tenant, x.counted
+    resolution, authority = x.resolution, fields.authority
+    assert resolution is not None  # noqa: S101 - received
+    assert authority is not None  # noqa: S101 - a head without a valid Host is no Exchange
 
     # 5 session or credential
     token = fields.secure_token if x.secure else fields.plain_token
@@ -95,6 +109,11 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
         # bound to its host and to TLS: a session of another host is no session here
         if entry is not None and (entry.session.host != authority.host or entry.session.secure is not x.secure):
             entry = None
+        # bound to more than its cookie: a stolen one is no session here
+        if entry is not None and is_bound(entry.session) and is_astray(x, entry, sessions, now):
+            entry = None
+            if not route.public:
+                return Refusal("session", Reason.SESSION_ELSEWHERE)
     x.entry = entry
 
     if resolution.match is None:  # our own pages: they ask for what they need themselves
@@ -106,8 +125,23 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
                 return Refusal("limit", Reason.TOO_MANY_ATTEMPTS, retry_after_s=wait)
         if fields.length is not None and fields.length > (route.max_body_bytes or 0):
             return Refusal("inspection", Reason.BODY_TOO_LARGE)
+        if entry is not None and resolution.internal not in PASSIVE_PAGES:
+            sessions.touch(entry, now)
         x.stage, x.reason, x.allowed = "pages", Reason.PUBLIC, True
         return None
+
+    # an API key or a bearer token, where the route takes them; never beside a session
+    rule = resolution.match.rule
+    proven = None
+    if rule.takes_fields:
+        shown = prove(x, sessions, limits, now, is_signed_in=entry is not None)
+        if isinstance(shown, Refusal):
+            return shown
+        proven = shown
+        if proven is not None:
+            x.entry = entry = proven
+    if not rule.takes_session and proven is None:
+        x.entry = entry = None
 
     if route.client_certificate:
         if certificate_of(peer, s, now) is not None:
@@ -127,14 +161,12 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
         elif route.client_certificate == "required":
             return Refusal("session", Reason.CERTIFICATE_REQUIRED)
 
-    if route.authorization == "gateway" and fields.authorization:
+    if route.authorization == "gateway" and fields.authorization and not rule.takes_fields:
         return Refusal("session", Reason.CREDENTIALS_CONFLICT if entry else Reason.SIGN_IN_REQUIRED)
     session = entry.session if entry is not None else None
     if session is not None and session.owes is not Owed.NOTHING:  # 6 assurance
-        if not route.public and route.mfa:
-            return Refusal(
-                "assurance", Reason.MFA_REQUIRED if session.owes is Owed.MFA else Reason.MFA_ENROLMENT_REQUIRED
-            )
+        if not route.public and (route.mfa or session.owes is Owed.ROOM):
+            return Refusal("assurance", DEBTS[session.owes])
         if route.public:
             x.entry = session = None
     if route.step_up is not None and session is not None and route.step_up.lack(session, now):
@@ -144,21 +176,26 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
             return Refusal("tenant", Reason.TENANT_MISMATCH)
         x.entry = session = None
     if session is None and not route.public:
-        return Refusal("session", Reason.SIGN_IN_REQUIRED)
+        return Refusal("session", Reason.SIGN_IN_REQUIRED if rule.takes_session else Reason.CREDENTIAL_REQUIRED)
 
     # 8 policy: the only source of ALLOW
-    decision = s.policy.decide(resolution.match, session, _facts(x) if resolution.match.rule.asks else NO_FACTS, now)
+    decision = s.policy.decide(resolution.match, session, _facts(x) if rule.asks else NO_FACTS, now)
     x.rule = decision.rule
     if not decision.allowed:
         return Refusal("policy", decision.reason, decision.rule)
 
-    # 9 limits by user, tenant and route
+    # 9 limits by user, key, tenant and route
+    if proven is not None and proven.bucket is not None:
+        wait = limits.take(proven.bucket, proven.session.handle, now)
+        if wait:
+            return Refusal("limit", Reason.RATE_LIMITED, retry_after_s=wait)
     if s.limits_of[route.name]:
         user = session.user_id if session is not None else ""
         of_tenant = session.tenant if session is not None else tenant
+        key = proven.session.handle if proven is not None else ""
         for bucket in s.limits_of[route.name]:
-            subject = subject_of(bucket.spec, ip=counted, user=user, tenant=of_tenant, route=route.name)
-            wait = limits.take(bucket, subject, now)
+            subject = subject_of(bucket.spec, ip=counted, user=user, tenant=of_tenant, route=route.name, key=key)
+            wait = limits.take(bucket, subject, now) if subject else 0.0
             if wait:
                 return Refusal("limit", Reason.RATE_LIMITED, retry_after_s=wait)
 
@@ -175,7 +212,7 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
     if fields.length is not None and fields.length > (route.max_body_bytes or s.wire.max_body):
         return Refusal("inspection", Reason.BODY_TOO_LARGE)
 
-    if entry is not None and entry is not peer.entry:
+    if entry is not None and entry.session.credential == "cookie" and shows_activity(x):
         sessions.touch(entry, now)
     x.stage, x.reason, x.allowed = "policy", decision.reason, True
     return None

@@ -25,6 +25,7 @@ INTERNAL_PAGES: Final = (
     "mfa",
     "enrol",
     "recovery",
+    "reset",
     "logout",
     "account",
     "kept",

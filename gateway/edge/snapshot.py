@@ -7,7 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from gateway.edge.assertion import Signer
+from gateway.edge.credential_rules import CredentialRules
+from gateway.edge.escort import EscortRules
 from gateway.edge.hardening import HeaderRules
+from gateway.edge.identity import PLAIN_IDENTITY, IdentityRules
 from gateway.edge.resolve import Resolver
 from gateway.edge.tls import ListenerTLS
 from gateway.exchange.envelope import NotKept
@@ -117,6 +121,9 @@ class Upstream:
     field_names: dict[str, bytes]
     authorities: frozenset[bytes]
     max_connections: int
+    identity: IdentityRules = PLAIN_IDENTITY
+    escort: EscortRules | None = None
+    """What goes along for people; None = nothing."""
     internal: bool = False
     queue_timeout_s: float = 1.0
     max_waiting: int = 1024
@@ -211,10 +218,20 @@ class Snapshot:
     error_page_csp: bytes
     framed_page_csp: bytes
     """For the one page of ours that may stand in a frame of the portal: that the frame needs a sign-in."""
-    sign: Callable[[dict[str, object]], bytes]
+    sign: Signer
     jwks: bytes
     log_requests: bool
     tls: Mapping[str, ListenerTLS] = field(default_factory=dict)
     """Address of a TLS listener -> its rules."""
+    escorts: bool = False
+    """Some upstream has an escort."""
     forward_auth: ForwardAuthRules | None = None
     """None = nobody may ask."""
+    credentials: CredentialRules = field(default_factory=lambda: CredentialRules(issuers={}, key_field=b"x-api-key"))
+    """How programs prove who they are."""
+    background: tuple[bytes, ...] = ()
+    """Beginnings of header lines by which a page says that it asks by itself: `x-poll:`."""
+    idle_warning_s: float = 0.0
+    """How long before the idle end a page should warn; 0 = it need not."""
+    country: Callable[[str], str] | None = None
+    """Names the country of an address, where a session may be bound to one."""

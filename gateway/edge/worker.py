@@ -18,6 +18,8 @@ from typing import Any, Final, Protocol, cast
 from gateway.audit.access import Node
 from gateway.edge.acceptor import Acceptor
 from gateway.edge.admission import Admission
+from gateway.edge.bearer import Bearers
+from gateway.edge.escorts import Escorts
 from gateway.edge.evidence import Evidence
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.group import Destination, open_destination
@@ -30,6 +32,7 @@ from gateway.edge.occupancy import Occupancy
 from gateway.edge.outgoing import Outgoing
 from gateway.edge.peer import Peer
 from gateway.edge.recorder import Recorder
+from gateway.edge.remote import RemoteState
 from gateway.edge.sessions import Sessions
 from gateway.edge.snapshot import Snapshot
 from gateway.edge.tls import ListenerTLS
@@ -97,14 +100,20 @@ class Worker:
         log: Callable[[bytes], None],
         report: Callable[[str, str], None],
         occupancy: Occupancy | None = None,
+        metrics: EdgeMetrics | None = None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self.snapshot = snapshot
         self.sessions = sessions
         self.limits = limits
         self.occupancy = occupancy
         self.uploads = Uploads()
-        self.metrics = EdgeMetrics()
+        self.metrics = metrics or EdgeMetrics()
+        self.bearers = Bearers()
+        self.snapshot = self._adopted(snapshot)
+        self.remote: RemoteState | None = None
+        """What waits for a store in the network; None where the store is a file."""
+        self.escorts: Escorts | None = None
+        """Finds what goes along for people; None where nothing can."""
         self.draining = False
         """The next answer of a connection is its last."""
         self.keeps_idle = False
@@ -207,6 +216,8 @@ class Worker:
             pool.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
+        if self.escorts is not None:
+            self.escorts.close()
         await self.recorder.stop()
         self.evidence.flush_log()
         return cut
@@ -247,7 +258,7 @@ class Worker:
 
     def swap(self, snapshot: Snapshot) -> None:
         """Serve every request that begins from now on by `snapshot`; what is under way keeps its own."""
-        self.snapshot = snapshot
+        self.snapshot = self._adopted(snapshot)
         self.evidence.forget()
         self.outgoing.forget()
         for connection in self._connections:
@@ -259,6 +270,10 @@ class Worker:
         for pool in before.values():
             pool.close()
             self._old_pools.append(pool)
+
+    def _adopted(self, snapshot: Snapshot) -> Snapshot:
+        """Give a configuration what this worker remembers of programs."""
+        return replace(snapshot, credentials=snapshot.credentials.of_worker(self.bearers, self.metrics.credentials))
 
     def _tls_of(self, address: str) -> ListenerTLS:
         return self.snapshot.tls[address]
@@ -338,6 +353,8 @@ class Worker:
             self.metrics.limit_table_full.values[()] = self.limits.full + occupied
             if refused := self.admission.summary(now):
                 self._report("connections.refused", refused)
+            if self.remote is not None:
+                self.metrics.parked.set(self.remote.waiting)
             self.evidence.flush_log()
 
     # what a request needs

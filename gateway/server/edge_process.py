@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,14 +27,23 @@ from gateway.server.allocator import keep_tls_buffers_apart
 from gateway.server.bundle import Bundle
 from gateway.server.control import LIMITS_BYTES, Boot, Dumped
 from gateway.server.descriptors import allow_files, files_needed, room_for_clients
+from gateway.server.portals import build_escorts
+from gateway.server.relayed_tokens import RelayedTokens
+from gateway.server.remote_state import RedisState
 from gateway.server.run_directory import AUDIT_SOCKET_NAME
 from gateway.server.settings import Settings
 from gateway.server.snapshot import build_snapshot
+from gateway.server.state import redis_options
 from gateway.server.validate import Validated, validate
+from gateway.store.provider_tokens import ProviderTokens
+from gateway.store.redis_client import RedisPlace
+from gateway.store.redis_rows import RedisRows
+from gateway.store.remote_sessions import Answers
 from gateway.store.sessions import SessionCache
 from gateway.store.sqlite_rows import SQLiteRows
 from gateway.store.sqlite_sessions import SQLiteSessions
 from gateway.store.state import Store
+from gateway.store.strays import Strays
 
 AUDIT_WAIT_S: Final = 8.0
 FLUSH_S: Final = 1.0
@@ -49,6 +59,8 @@ class EdgeProcess:
         self._prepared: tuple[Snapshot, Validated] | None = None
         self._worker: Worker | None = None
         self._store: Store | None = None
+        self._strays: Strays | None = None
+        self._redis: RedisState | None = None
         self._recorder: Recorder | None = None
         self._limits: LimitTable | None = None
         self._handshake_timeout_s = 0.0
@@ -65,9 +77,17 @@ class EdgeProcess:
         keyring = validated.keyring
         assert keyring is not None  # noqa: S101 - build_snapshot refuses without
         state_dir = Path(boot.state_dir)
-        rows = SQLiteRows(state_dir)
-        store = self._store = Store(rows, keyring)
-        sessions = SessionCache(SQLiteSessions(rows, store))
+        redis = redis_options(validated.settings, validated.bundle.secrets)
+        rows = SQLiteRows(state_dir) if redis is None else RedisRows(RedisPlace(redis))
+        store = self._store = Store(rows, keyring, is_known=redis is not None)
+        strays = self._strays = Strays(rows, store.sealer)
+        if isinstance(rows, RedisRows):
+            self._redis = RedisState(rows, store.sealer, report=_report, strayed=strays.note)
+            sessions: SessionCache | Answers = self._redis.sessions.unread()
+            flush = self._redis.sessions.flush
+        else:
+            sessions = SessionCache(SQLiteSessions(rows, store), strayed=strays.note)
+            flush = sessions.flush
         limits = self._limits = LimitTable(
             boot.limits_fd, LIMITS_BYTES, shared=boot.shares_limits, secret=keyring.limits_key
         )
@@ -91,10 +111,14 @@ class EdgeProcess:
             log=partial(_write, 1 if validated.settings.logging.output == "stdout" else 2),
             report=_report,
         )
+        tokens = RelayedTokens(ProviderTokens(store.rows, store.sealer, keyring), lambda: boot.pages_socket)
+        worker.escorts = build_escorts(store, keyring, tokens, loop=loop, report=_report)
+        if self._redis is not None:
+            self._redis.serve(worker)
         self._handshake_timeout_s = validated.settings.http.handshake_timeout
         if not boot.is_reserve:
             await self.serve()
-        self._flusher = worker.spawn(self._flush_sessions(sessions), name="flush sessions")
+        self._flusher = worker.spawn(self._flush_sessions(flush), name="flush sessions")
         gc.collect()
         gc.freeze()  # what is there now lives as long as the process
         gc.set_threshold(20_000, 50, 100)  # a request leaves no cycles behind: look for them rarely
@@ -150,8 +174,10 @@ class EdgeProcess:
         health = {}
         if recorder is None or not recorder.available:
             health["audit"] = "the audit process does not take records"
-        if self._store_problem:
-            health["store"] = self._store_problem
+        if problem := (self._redis.problem if self._redis is not None else "") or self._store_problem:
+            health["store"] = problem
+        if self._strays is not None:
+            worker.metrics.sessions_elsewhere.values |= {(bond,): count for bond, count in self._strays.counts.items()}
         degraded = {f"upstream {name}": sentence for name, sentence in worker.degraded().items()}
         return Dumped(samples=worker.metrics.dump(), health=health, degraded=degraded)
 
@@ -161,18 +187,22 @@ class EdgeProcess:
             _log.warning("requests.cut", count=cut, seconds=seconds)
         if self._flusher is not None:
             self._flusher.cancel()
+        if self._redis is not None:
+            await self._redis.close()
 
     def hurry(self, seconds: float) -> None:
         """End the drain under way after `seconds`."""
         if self._worker is not None:
             self._worker.hurry(seconds)
 
-    async def _flush_sessions(self, sessions: SessionCache) -> None:
+    async def _flush_sessions(self, flush: Callable[[], int]) -> None:
         """Write last-seen times once a second, off the loop: a commit may wait for another process."""
         while True:
             await asyncio.sleep(FLUSH_S)
             try:
-                await asyncio.to_thread(sessions.flush)
+                await asyncio.to_thread(flush)
+                if self._strays is not None:
+                    await asyncio.to_thread(self._strays.flush, time.time())
             except StoreUnavailableError as error:
                 if not self._store_problem:
                     _log.warning("store.degraded", reason=str(error))
@@ -196,9 +226,9 @@ def _fit(snapshot: Snapshot, settings: Settings) -> Snapshot:
 
 def _report(event: str, detail: str) -> None:
     """Log what the worker has to say; only what went wrong in it is an error."""
-    if event in ("upstream.server_in", "upstream.up"):
+    if event in ("upstream.server_in", "upstream.up", "store.recovered"):
         _log.info(event, detail=detail)
-    elif event.startswith("upstream."):
+    elif event.startswith(("upstream.", "store.")):
         _log.warning(event, detail=detail)
     else:
         _log.error(event, detail=detail)

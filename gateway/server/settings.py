@@ -59,13 +59,14 @@ from gateway.server.fields import (
     UpstreamHost,
     parse_server,
 )
-from gateway.server.sections.identity import Identity
 from gateway.server.sections.identity import contradictions as identity_contradictions
 from gateway.server.sections.mail import Mail
 from gateway.server.sections.mfa import MFA
 from gateway.server.sections.mfa import contradictions as factor_contradictions
 from gateway.server.sections.passwords import Passwords
 from gateway.server.sections.portal import Portal
+from gateway.server.sections.programs import Identity
+from gateway.server.sections.programs import contradictions as program_contradictions
 from gateway.server.sections.section import Section, not_yet
 from gateway.server.sections.sessions import SessionRules, TenantSessions
 from gateway.server.sections.state import State, read_state
@@ -450,7 +451,7 @@ class Limit(Section):
 
     rate: Rate
     burst: Count
-    per: Literal["ip", "user", "tenant", "route"]
+    per: Literal["ip", "user", "tenant", "route", "key"]
 
 
 class Headers(Section):
@@ -781,6 +782,7 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     yield from identity_contradictions(
         settings.identity, tenants=settings.tenants, hosts=settings.hosts, secure=settings.public_url.scheme == "https"
     )
+    yield from program_contradictions(settings.identity, tenants=settings.tenants, hosts=settings.hosts)
     yield from _address_conflicts(settings)
     kinds = {listener.kind for listener in settings.listen}
     if "redirect" in kinds and "tls" not in kinds and not settings.trusted_proxies:

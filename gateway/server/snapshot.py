@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import jwt
 import orjson
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+from gateway.edge.assertion import Algorithm, Signer
 from gateway.edge.hardening import HeaderRules
 from gateway.edge.resolve import Resolver
 from gateway.edge.snapshot import ForwardAuthRules, Server, Snapshot, Upstream, WireLimits
@@ -18,14 +21,19 @@ from gateway.exchange.route import LimitSpec
 from gateway.pages.errors import ERROR_PAGE_CSP, FRAMED_PAGE_CSP, error_page
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
+from gateway.server.issuers import credential_rules
+from gateway.server.session_rules import is_bound_to_country
 from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
 from gateway.server.upstream import IDENTITY_FIELDS, build_upstream
 from gateway.server.validate import Validated
 from gateway.store.keyring import Keyring
+from gateway.store.places import open_places
 from gateway.wire.forwarded import TrustedProxies
 from gateway.wire.names import fold
 
 PAGES_CONNECTIONS: Final = 64
+COUNTRIES: Final = 8192
+"""Addresses whose country is remembered."""
 
 
 def build_snapshot(
@@ -46,17 +54,20 @@ def build_snapshot(
         hosts=settings.hosts,
         issuer=str(settings.public_url),
         public_port=settings.public_url.port,
-        upstreams={name: build_upstream(name, settings, validated.bundle) for name in settings.upstreams},
+        upstreams=(upstreams := _upstreams(validated)),
+        escorts=any(upstream.escort is not None for upstream in upstreams.values()),
         pages=_pages(pages_socket),
         limits=tuple(bucket for bucket in limits if bucket.spec.per == "ip"),
         limits_of=_limits_of(validated.table, tuple(bucket for bucket in limits if bucket.spec.per != "ip")),
-        login_limit=Bucket(settings.limit_specs[LOGIN_LIMIT]),
+        login_limit=Bucket(settings.limit_specs[LOGIN_LIMIT], is_sign_in=True),
         form_limit=_form_limit(settings.limit_specs[LOGIN_LIMIT]),
         ports=frozenset((80, 443, settings.public_url.port, *(listener.address.port for listener in settings.listen))),
         trusted_proxies=TrustedProxies(settings.trusted_proxies, believes=settings.forwarded_from),
         forward_auth=_forward_auth(settings),
         mapped_names=frozenset(
-            fold(name.encode("ascii")) for upstream in settings.upstreams.values() for name in upstream.headers.values()
+            fold(name.encode("ascii"))
+            for upstream in settings.upstreams.values()
+            for name in (*upstream.headers.values(), *upstream.token_fields.values())
         ),
         headers=_headers(settings.headers),
         durability=settings.audit.durability,
@@ -67,8 +78,21 @@ def build_snapshot(
         sign=signer(keyring),
         jwks=key_set(keyring, time.time()),
         log_requests=settings.logging.requests,
+        credentials=credential_rules(settings),
+        background=tuple(b"\n%b" % line.encode("ascii") for line in settings.sessions.background),
+        idle_warning_s=settings.sessions.warn,
+        country=_country(settings),
         tls=_keep_unchanged(running_tls or {}, validated.tls),
     )
+
+
+def _upstreams(validated: Validated) -> dict[str, Upstream]:
+    settings = validated.settings
+    vaulted = {route.upstream for route in validated.table.routes.values() if route.vault not in ("", "none")}
+    return {
+        name: build_upstream(name, settings, validated.bundle, is_vaulted=name in vaulted)
+        for name in settings.upstreams
+    }
 
 
 def _keep_unchanged(running: Mapping[str, ListenerTLS], built: Mapping[str, ListenerTLS]) -> dict[str, ListenerTLS]:
@@ -89,7 +113,8 @@ def _form_limit(login: LimitSpec) -> Bucket:
             rate_per_s=login.rate_per_s * FORMS_PER_SIGN_IN,
             burst=login.burst * FORMS_PER_SIGN_IN,
             per="ip",
-        )
+        ),
+        is_sign_in=True,
     )
 
 
@@ -100,12 +125,18 @@ def _limits_of(table: PolicyTable, general: tuple[Bucket, ...]) -> dict[str, tup
     }
 
 
-def signer(keyring: Keyring) -> Callable[[dict[str, object]], bytes]:
-    """Sign assertions with the key that is in use when they are made (EdDSA, RFC 8037)."""
+def signer(keyring: Keyring) -> Signer:
+    """Sign assertions with the key that is in use when they are made (EdDSA: RFC 8037; ES256: RFC 7518 section 3.4)."""
+    of_curve: dict[str, EllipticCurvePrivateKey] = {}
 
-    def sign(claims: dict[str, object]) -> bytes:
+    def sign(claims: dict[str, object], algorithm: Algorithm) -> bytes:
         key = keyring.assertion_key(float(str(claims["iat"])))
-        return jwt.encode(claims, key.private, algorithm="EdDSA", headers={"kid": key.kid}).encode("ascii")
+        if algorithm == "EdDSA":
+            return jwt.encode(claims, key.private, algorithm="EdDSA", headers={"kid": key.kid}).encode("ascii")
+        private = of_curve.get(key.kid)
+        if private is None:
+            private = of_curve[key.kid] = key.private_es256
+        return jwt.encode(claims, private, algorithm="ES256", headers={"kid": key.kid_es256}).encode("ascii")
 
     return sign
 
@@ -116,6 +147,9 @@ def key_set(keyring: Keyring, now: float) -> bytes:
     for key in keyring.assertion_keys(now):
         public = jwt.algorithms.OKPAlgorithm.to_jwk(key.private.public_key(), as_dict=True)
         keys.append({**public, "kid": key.kid, "use": "sig", "alg": "EdDSA"})
+        # Published whether or not an upstream asks for it: who changes over must not wait for caches of this set.
+        public = jwt.algorithms.ECAlgorithm.to_jwk(key.private_es256.public_key(), as_dict=True)
+        keys.append({**public, "kid": key.kid_es256, "use": "sig", "alg": "ES256"})
     return orjson.dumps({"keys": keys})
 
 
@@ -146,6 +180,13 @@ def _headers(settings: Headers) -> HeaderRules:
         coop=settings.cross_origin_opener_policy.encode("ascii"),
         corp=settings.cross_origin_resource_policy.encode("ascii"),
     )
+
+
+def _country(settings: Settings) -> Callable[[str], str] | None:
+    """Say how a country is found, if a session can be bound to one."""
+    if settings.geo.database is None or not is_bound_to_country(settings):
+        return None
+    return lru_cache(maxsize=COUNTRIES)(open_places(settings.geo.database).country)
 
 
 def _forward_auth(settings: Settings) -> ForwardAuthRules | None:

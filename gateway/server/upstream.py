@@ -16,17 +16,25 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from gateway.edge.assertion import AssertionRules
+from gateway.edge.escort import DetectRules, EscortRules, SignOnRules
+from gateway.edge.identity import IdentityRules
 from gateway.edge.snapshot import BreakerRules, EjectionRules, HealthCheck, Server, Upstream
 from gateway.server.bundle import Bundle, CertificateBytes
 from gateway.server.fields import UnixSocket
+from gateway.server.sections.portal import VAULTED
+from gateway.server.sections.portal import SignOn as SignOnSettings
 from gateway.server.settings import Server as ServerSettings
 from gateway.server.settings import Settings
 from gateway.server.settings import Upstream as UpstreamSettings
 from gateway.server.tls import CERTIFICATE_NOTICE_S, memory_file, moment
+from gateway.session.vault import Mode, VaultRules
 from gateway.wire.rewriting import PathMapping
+from gateway.wire.set_cookie import folded_name
 
 UPLOADS_SHARE: Final = 8
 """One in so many connections may wait for the bodies of one client."""
+VAULT_MODES: Final[tuple[Mode, ...]] = ("none", "http_only", "all")
 LEAST_UPLOADS: Final = 4
 """A person who sends a few files at once is served however few connections there are."""
 IDENTITY_FIELDS: Final = {
@@ -40,8 +48,8 @@ IDENTITY_FIELDS: Final = {
 }
 
 
-def build_upstream(name: str, settings: Settings, bundle: Bundle) -> Upstream:
-    """Compile one upstream. Raises ValueError where `client_context` does."""
+def build_upstream(name: str, settings: Settings, bundle: Bundle, *, is_vaulted: bool = False) -> Upstream:
+    """Compile one upstream; `is_vaulted`: one of its routes keeps cookies. Raises ValueError where `client_context` does."""
     own = settings.upstreams[name]
     authorities, certificate = bundle.authorities.get(name), bundle.upstream_certificates.get(name)
     context = client_context(own, authorities, certificate) if own.servers[0].url.scheme == "https" else None
@@ -63,6 +71,8 @@ def build_upstream(name: str, settings: Settings, bundle: Bundle) -> Upstream:
         idle_timeout_s=own.timeout.idle,
         queue_timeout_s=own.timeout.queue,
         field_names={key: value.encode("ascii") for key, value in names.items()},
+        identity=_identity(own),
+        escort=_escort(name, own, bundle, is_vaulted=is_vaulted),
         authorities=frozenset(text.encode("ascii") for text in (*authorities_named, literal) if text),
         max_connections=own.max_connections,
         max_waiting=own.max_waiting,
@@ -75,6 +85,72 @@ def build_upstream(name: str, settings: Settings, bundle: Bundle) -> Upstream:
         health=_health(own, settings.public_url.authority),
         ejection=_ejection(own),
         breaker=_breaker(own),
+    )
+
+
+def _identity(own: UpstreamSettings) -> IdentityRules:
+    rules, assertion = own.identity, own.assertion
+    return IdentityRules(
+        omit=frozenset(rules.omit),
+        separator=rules.roles_separator,
+        encoding=rules.encoding,
+        max_bytes=rules.max_size,
+        oversize=rules.oversize,
+        assertion=AssertionRules(
+            algorithm=assertion.algorithm, audience=assertion.audience or "", life_s=assertion.lifetime
+        ),
+    )
+
+
+def _escort(name: str, own: UpstreamSettings, bundle: Bundle, *, is_vaulted: bool) -> EscortRules | None:
+    rules = own.cookies
+    vaulted = is_vaulted or rules.vault != "none"
+    if not vaulted and own.sign_on is None and own.tokens is None:
+        return None
+    modes: dict[str, VaultRules] = {mode: vault_rules(own, mode) for mode in VAULT_MODES} if vaulted else {}
+    return EscortRules(
+        vault=modes.get(rules.vault),
+        modes=modes,
+        sign_on=_sign_on(name, own.sign_on, bundle) if own.sign_on is not None else None,
+        tokens=tuple((kind, field.encode("ascii")) for kind, field in own.token_fields.items()),
+    )
+
+
+def vault_rules(own: UpstreamSettings, mode: Mode) -> VaultRules:
+    """Say what is kept of an upstream's cookies."""
+    rules = own.cookies
+    return VaultRules(
+        mode=mode,
+        passed=frozenset(name.encode("ascii") for name in rules.pass_),
+        named=frozenset(folded_name(name.encode("ascii")) for name in rules.vault_names),
+        max_count=rules.max_count,
+        max_bytes=rules.max_size,
+    )
+
+
+def shared_password(name: str, bundle: Bundle) -> str:
+    """Return the password that an upstream has for everybody; empty where each person has one."""
+    secret = bundle.secrets.get(f"upstreams.{name}.sign_on.password", b"")
+    try:
+        return secret.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("sign_on.password: the file is not UTF-8") from None
+
+
+def _sign_on(name: str, own: SignOnSettings, bundle: Bundle) -> SignOnRules:
+    detect = own.detect
+    return SignOnRules(
+        kind=own.type,
+        username="" if own.username == VAULTED else own.username,
+        password=shared_password(name, bundle),
+        detect=None
+        if detect is None
+        else DetectRules(
+            statuses=detect.status,
+            location=(detect.location or "").encode("utf-8"),
+            body=(detect.body_contains or "").encode("utf-8"),
+            every_s=detect.at_most_every,
+        ),
     )
 
 

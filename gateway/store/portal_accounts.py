@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -34,12 +34,26 @@ class PortalAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     password: str = ""
     since: float = 0.0
     """When name and password were told."""
+    accepted: bytes = b""
+    """Digest of the credentials that the portal took last."""
     refused: bytes = b""
     """Digest of the credentials that the portal said no to."""
     trying: bytes = b""
     """Digest of those that are being tried."""
     trying_until: float = 0.0
     unsettled: int = 0
+
+
+class Known(NamedTuple):
+    """Credentials for a portal, and what became of them so far."""
+
+    username: str
+    password: str
+    digest: bytes
+    standing: Literal["accepted", "refused", "untried"]
+
+    def __repr__(self) -> str:
+        return f"Known(standing={self.standing!r})"
 
 
 class PortalAccounts:
@@ -52,6 +66,20 @@ class PortalAccounts:
     def get(self, user_id: str, upstream: str) -> PortalAccount | None:
         """Return what is known of a person at a portal."""
         return self._shelf.get(self._row(user_id, upstream))
+
+    def known(self, user_id: str, upstream: str, *, username: str, password: str) -> Known | None:
+        """Return what a person is signed on with: `username` and `password`, or what was told where they are empty.
+
+        None: something was not told.
+        """
+        account = self.get(user_id, upstream) or PortalAccount(user_id=user_id, upstream=upstream)
+        username, password = username or account.username, password or account.password
+        if not username or not password:
+            return None
+        digest = digest_of(username, password)
+        if account.refused == digest:
+            return Known(username, password, digest, "refused")
+        return Known(username, password, digest, "accepted" if account.accepted == digest else "untried")
 
     def of(self, user_id: str) -> list[PortalAccount]:
         """List a person's accounts, by portal."""
@@ -98,10 +126,13 @@ class PortalAccounts:
 
         def work(tx: Transaction) -> None:
             account = self._shelf.get_in(tx, self._row(user_id, upstream))
-            if account is None or account.trying != credentials:
+            if account is None or credentials not in (account.trying, account.accepted):
                 return  # told anew meanwhile
-            refused = credentials if accepted is False else account.refused
-            settled = msgspec.structs.replace(account, refused=refused, trying=b"", trying_until=0.0, unsettled=0)
+            settled = msgspec.structs.replace(account, trying=b"", trying_until=0.0, unsettled=0)
+            if accepted is True:
+                settled = msgspec.structs.replace(settled, accepted=credentials)
+            elif accepted is False:
+                settled = msgspec.structs.replace(settled, accepted=b"", refused=credentials)
             self._put(settled, now, tx)
 
         self._rows.transact(work)

@@ -256,3 +256,21 @@ def test_a_verdict_on_credentials_that_were_replaced_meanwhile_says_nothing(acco
     accounts.set("u_alice", "wiki", username="alice", password="right", now=NOW)
     settle(accounts, WRONG, accepted=False)
     assert claim(accounts, RIGHT) == "granted"
+
+
+def test_what_is_known_is_what_was_told_and_how_it_fared(accounts: PortalAccounts) -> None:
+    def standing(**given: str) -> str:
+        known = accounts.known("u_alice", "wiki", **{"username": "", "password": "", **given})
+        return "unknown" if known is None else known.standing
+
+    assert standing() == "unknown"
+    assert standing(username="alice") == "unknown"
+    assert standing(username="alice", password="right") == "untried"
+    accounts.set("u_alice", "wiki", username="", password="right", now=NOW)
+    assert standing(username="alice") == "untried"
+    claim(accounts, RIGHT)
+    settle(accounts, RIGHT, accepted=True)
+    assert standing(username="alice") == "accepted"
+    settle(accounts, RIGHT, accepted=False)  # changed at the portal since
+    assert standing(username="alice") == "refused"
+    assert claim(accounts, RIGHT) == "refused"

@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from gateway.ratelimit.gcra import Bucket
 from gateway.server.bundle import CertificateBytes
 from gateway.server.settings import load_settings
 from gateway.server.tls import build_tls
+from gateway.session.binding import Bond
 from gateway.wire.forwarded import TrustedProxies
 from tests.fakes.audit_daemon import FakeAuditDaemon
 from tests.fakes.http2_client import Http2Client
@@ -75,6 +77,16 @@ routes:
     upstream: portal
     allow: [{roles: [client]}]
     rate_limit: {rate: 1/m, burst: 2, per: user}
+  - name: unproven
+    match: {path: /unproven, methods: [GET]}
+    upstream: portal
+    unsafe_without_mfa: true
+    allow: [{roles: [client]}]
+  - name: polled
+    match: {path: "/polled/**", methods: [GET]}
+    upstream: portal
+    activity: false
+    allow: [{roles: [client]}]
   - name: ours
     match: {path: /ours, methods: [GET]}
     upstream: portal
@@ -86,7 +98,17 @@ routes:
 class Entry:
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.seen = 0.0
+        self.seen = session.created
+
+
+class KeyEntry(Entry):
+    def __init__(self, session: Session, *, networks: tuple[str, ...] = (), bucket: Bucket | None = None) -> None:
+        super().__init__(session)
+        self.networks = [ip_network(block) for block in networks]
+        self.bucket = bucket
+
+    def is_from(self, address: str) -> bool:
+        return not self.networks or any(ip_address(address) in network for network in self.networks)
 
 
 class MemorySessions:
@@ -94,9 +116,11 @@ class MemorySessions:
 
     def __init__(self) -> None:
         self.entries: dict[bytes, Entry] = {}
+        self.keys: dict[bytes, KeyEntry] = {}
         self.disabled: set[tuple[str, str]] = set()
         self.unavailable = False
         self.lookups = 0
+        self.strays: list[tuple[str, Bond, str]] = []
 
     def lookup(self, token: bytes, now: float) -> Entry | None:
         self.lookups += 1
@@ -104,10 +128,21 @@ class MemorySessions:
             raise StoreUnavailableError("locked")
         return self.entries.get(token)
 
+    def api_key(self, key: bytes, now: float) -> KeyEntry | None:
+        if self.unavailable:
+            raise StoreUnavailableError("locked")
+        return self.keys.get(key)
+
+    def touch_key(self, entry: Any, now: float) -> None:
+        entry.seen = now
+
     def is_disabled(self, user: str, tenant: str) -> bool:
         if self.unavailable:
             raise StoreUnavailableError("locked")
         return (user, tenant) in self.disabled
+
+    def astray(self, entry: Any, bond: Bond, address: str, now: float) -> None:
+        self.strays.append((entry.session.handle, bond, address))
 
     def touch(self, entry: Any, now: float) -> None:
         entry.seen = now
@@ -219,7 +254,7 @@ def make_snapshot(portal_port: int, **changes: Any) -> Snapshot:
         "limits_of": {name: (Bucket(route.limit),) if route.limit else () for name, route in table.routes.items()}, "trusted_proxies": TrustedProxies(),
         "mapped_names": frozenset(), "headers": HeaderRules(b"max-age=63072000", b"object-src 'none'; base-uri 'self'; frame-ancestors 'self'", b"", b"same-origin", b"camera=()", b"same-origin", b"same-origin"),
         "durability": Durability.GROUP, "wire": WIRE, "error_page": error_page, "error_page_csp": ERROR_PAGE_CSP, "framed_page_csp": FRAMED_PAGE_CSP,
-        "sign": lambda claims: b"signed", "jwks": b'{"keys":[]}', "log_requests": True,
+        "sign": lambda claims, algorithm: b"signed", "jwks": b'{"keys":[]}', "log_requests": True,
     }  # fmt: skip
     return Snapshot(**{**values, **changes})
 
