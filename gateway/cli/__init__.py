@@ -27,6 +27,8 @@ _VERBS: Final = {
     "doctor": ("gateway.cli.doctor", "Say in plain words what is weak or wrong."),
     "user": ("gateway.cli.user", "Add, list, disable, enable, reset and delete people."),
     "identity": ("gateway.cli.identity", "Show what identity providers sent, and what came of it."),
+    "passwords": ("gateway.cli.passwords", "Import the list of breached passwords."),
+    "mail": ("gateway.cli.mail", "Try the mail server."),
     "session": ("gateway.cli.session", "List and revoke sessions."),
     "keys": ("gateway.cli.keys", "List and rotate keys."),
     "policy": ("gateway.cli.policy", "Check, test and explain policies."),

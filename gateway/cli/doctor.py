@@ -21,8 +21,10 @@ import click
 from gateway.cli.invocation import current
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.route import Durability
+from gateway.post.smtp import NotTakenError
 from gateway.server.confine import landlock_version
 from gateway.server.descriptors import files_needed
+from gateway.server.mailing import build_submission
 from gateway.server.provider_check import ask_provider
 from gateway.server.run_directory import running_process
 from gateway.server.settings import LOGIN_LIMIT, Settings
@@ -59,7 +61,13 @@ def doctor() -> None:
     invocation = current()
     validated = read_and_validate(invocation.config)
     settings = validated.settings
-    findings = [*_configuration(validated), *_machine(settings), *_state(validated), *_running(settings)]
+    findings = [
+        *_configuration(validated),
+        *_machine(settings),
+        *_state(validated),
+        *_mail(validated),
+        *_running(settings),
+    ]
     findings += _providers(validated)
     answer = [finding._asdict() for finding in findings]
     invocation.answer({"findings": answer}, "\n".join(map(str, findings)) or "nothing is wrong, nothing is weak")
@@ -119,6 +127,20 @@ def _providers(validated: Validated) -> Iterator[Finding]:
         wrong, weak = asyncio.run(ask_provider(rules, validated.bundle))
         yield from (Finding("wrong", subject, sentence) for sentence in wrong)
         yield from (Finding("weak", subject, sentence) for sentence in weak)
+
+
+def _mail(validated: Validated) -> Iterator[Finding]:
+    mail = validated.settings.mail
+    if mail is None:
+        if validated.settings.identity.passwords:
+            yield Finding(
+                "weak", "mail", "nobody is told of a new device, and a forgotten password needs an operator; add mail"
+            )
+        return
+    try:
+        asyncio.run(build_submission(mail, validated.bundle).verify())
+    except NotTakenError as error:
+        yield Finding("wrong", "mail", f"{mail.smtp.host}:{mail.smtp.port_in_use}: {error}")
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:

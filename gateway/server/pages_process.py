@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -21,16 +20,21 @@ from aiohttp import web
 from gateway.authn.password import Hasher
 from gateway.exchange.errors import ConfigurationError, StoreUnavailableError
 from gateway.exchange.metrics import Registry
+from gateway.exchange.notice import Circumstances, Notice
 from gateway.federation.sign_in import Providers
 from gateway.pages.app import Dependencies, create_app
 from gateway.pages.branding import Branding
 from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
 from gateway.policy.roles import Roles
+from gateway.post.postman import MailMetrics
 from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
+from gateway.server.factor_rule import factor_rule
 from gateway.server.federation import build_providers
+from gateway.server.mailing import Mailing, build_mailing
 from gateway.server.passwords import breach_service, password_rules
+from gateway.server.second_factors import build_second_factors
 from gateway.server.session_rules import rule_book
 from gateway.server.settings import Settings
 from gateway.server.state import open_state, redis_options
@@ -43,7 +47,9 @@ from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
 from gateway.store.openings import Client
 from gateway.store.places import open_places
+from gateway.store.resets import Resets
 from gateway.store.state import Store
+from gateway.store.strays import Strays
 
 _PROBE_S: Final = 2.0
 _UPKEEP_S: Final = 60.0
@@ -54,13 +60,33 @@ _log = structlog.get_logger()
 class _Site:
     """The application built from one bundle, with its own connection to the store."""
 
-    def __init__(self, store: Store, runner: web.AppRunner, providers: Providers[Client] | None) -> None:
+    def __init__(
+        self, store: Store, runner: web.AppRunner, providers: Providers[Client] | None, mailing: Mailing | None
+    ) -> None:
         self.store = store
         self._providers = providers
         self.runner = runner
+        self._mailing = mailing
+        self._strays = Strays(store.rows, store.sealer)
+        self._delivering: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Deliver mail from now on: requests are for this site."""
+        if self._mailing is not None:
+            self._delivering = asyncio.get_running_loop().create_task(self._mailing.postman.run(), name="pages.post")
+
+    def tell_owners(self, now: float) -> None:
+        """Have people told whose sessions were tried elsewhere; runs in a thread."""
+        for stray in self._strays.take(now):
+            if self._mailing is not None:
+                where = Circumstances(address=stray.address)
+                self._mailing.tell(stray.user_id, Notice.SESSION_ELSEWHERE, where)
 
     async def end(self) -> None:
         """Finish what is under way and let go."""
+        if self._delivering is not None:
+            self._delivering.cancel()
+            await asyncio.wait({self._delivering})
         await self.runner.cleanup()
         if self._providers is not None:
             await self._providers.close()
@@ -83,6 +109,7 @@ class PagesProcess:
         self._store_operations = self._registry.histogram(
             "gateway_store_operation_duration_seconds", "Time that the state store took.", ("store", "operation")
         )
+        self._mail_metrics = MailMetrics(self._registry)
         self._hashing = hashing_executor()
         self._storing = store_executor()
         self._hasher = Hasher()
@@ -98,6 +125,7 @@ class PagesProcess:
         self._loop = asyncio.get_running_loop()
         self._site = self._build(self._boot.bundle)
         await self._site.runner.setup()
+        self._site.begin()
         self._spawn(accept(self._listener, self._server), "pages.accept")
         self._spawn(self._care(), "pages.care")
 
@@ -116,6 +144,7 @@ class PagesProcess:
         if self._prepared and self._site:
             self._spawn(self._site.end(), "pages.end")
             self._site, self._prepared = self._prepared, None
+            self._site.begin()
 
     def dump(self) -> Dumped:
         """Tell what was counted and whether the store can be used."""
@@ -150,7 +179,8 @@ class PagesProcess:
         redis = redis_options(validated.settings, bundle.secrets)
         observe = partial(self._observe, "redis" if redis else "sqlite")
         store = open_state(validated.settings, validated.keyring, redis, observe=observe)
-        accounts = self._accounts(validated, validated.keyring, store)
+        mailing = self._mailing(validated, store)
+        accounts = self._accounts(validated, validated.keyring, store, mailing)
         providers = build_providers(
             validated.settings,
             bundle,
@@ -160,10 +190,36 @@ class PagesProcess:
             openings=accounts.openings,
             registry=self._registry,
         )
-        application = self._application(validated, validated.keyring, store, accounts, providers)
-        return _Site(store, make_runner(application), providers)
+        application = self._application(validated, validated.keyring, store, accounts, providers, mailing=mailing)
+        return _Site(store, make_runner(application), providers, mailing)
 
-    def _accounts(self, validated: Validated, keyring: Keyring, store: Store) -> Accounts:
+    def _mailing(self, validated: Validated, store: Store) -> Mailing | None:
+        return build_mailing(
+            validated.settings,
+            validated.bundle,
+            validated.texts,
+            store=store,
+            threads=self._storing.run,
+            metrics=self._mail_metrics,
+            place=_place(validated.settings),
+        )
+
+    def _resets(
+        self, validated: Validated, keyring: Keyring, store: Store, accounts: Accounts, mailing: Mailing | None
+    ) -> Resets | None:
+        if mailing is None or not validated.settings.resets_by_mail:
+            return None
+        return Resets(
+            store,
+            options=accounts.options,
+            keyring=keyring,
+            outbox=mailing.outbox,
+            passwords=accounts.passwords,
+            tell=mailing.tell,
+            store_executor=self._storing,
+        )
+
+    def _accounts(self, validated: Validated, keyring: Keyring, store: Store, mailing: Mailing | None) -> Accounts:
         settings = validated.settings
         return Accounts(
             store,
@@ -172,6 +228,8 @@ class PagesProcess:
             hasher=self._hasher,
             breached=None if settings.passwords.breach_check == "off" else LocalBreachedPasswords(settings.state_dir),
             online=breach_service(settings),
+            country=_country(settings),
+            tell=None if mailing is None else mailing.tell,
             store_executor=self._storing,
             hashing_executor=self._hashing,
         )
@@ -183,6 +241,8 @@ class PagesProcess:
         store: Store,
         accounts: Accounts,
         providers: Providers[Client] | None,
+        *,
+        mailing: Mailing | None,
     ) -> web.Application:
         settings = validated.settings
         return create_app(
@@ -193,9 +253,23 @@ class PagesProcess:
                 flow_key=keyring.derive("flow"),
                 registry=self._registry,
                 look=self._look_of(validated),
-                place=open_places(settings.geo.database).name if settings.geo.database else None,
+                place=_place(settings),
+                idle_warning_s=settings.sessions.warn,
                 recovery_codes="recovery" in settings.mfa.methods,
+                factors=build_second_factors(
+                    validated,
+                    keyring=keyring,
+                    store=store,
+                    accounts=accounts,
+                    executor=self._storing,
+                    tell=None if mailing is None else mailing.tell,
+                ),
+                totp="totp" in settings.mfa.methods,
+                remember_device_s=settings.mfa.remember_device,
+                never_remembered=accounts.options.rule.never_remembered,
                 min_password_characters=settings.passwords.min_length,
+                min_password_characters_alone=password_rules(settings).least(alone=settings.mfa.required != "always"),
+                resets=self._resets(validated, keyring, store, accounts, mailing),
                 passwords=settings.identity.passwords,
                 providers=providers,
             )
@@ -228,6 +302,7 @@ class PagesProcess:
                         upkeep = await self._storing.run(partial(store.maintain, now=now))
                         self._upkeep_expired.inc(by=upkeep.expired)
                         next_upkeep = now + _UPKEEP_S
+                    await self._storing.run(partial(self._site.tell_owners, now))
                 except StoreUnavailableError as error:
                     if not self._store_problem:
                         _log.error("store.degraded", reason=str(error))
@@ -245,11 +320,22 @@ class PagesProcess:
         task.add_done_callback(self._tasks.discard)
 
 
+def _place(settings: Settings) -> Callable[[str], str] | None:
+    """Open the operator's database of places, if there is one."""
+    return open_places(settings.geo.database).name if settings.geo.database else None
+
+
+def _country(settings: Settings) -> Callable[[str], str] | None:
+    """Open it to tell countries, for sessions that remember theirs."""
+    return open_places(settings.geo.database).country if settings.geo.database else None
+
+
 def account_options(settings: Settings, roles: Roles) -> AccountOptions:
     """Say what gateway.yaml says about accounts, in the store's words."""
     return AccountOptions(
         issuer=settings.public_url.host,
         rules=rule_book(settings, roles),
+        factor_rule=factor_rule(settings.mfa, roles),
         mfa_always=settings.mfa.required == "always",
         recovery_codes="recovery" in settings.mfa.methods,
         passwords=password_rules(settings),
