@@ -65,6 +65,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """Whose certificates the mail server may show, PEM."""
     provider_authorities: dict[str, bytes] = {}
     """Id of an identity provider with its own CA -> PEM bundle."""
+    issuer_keys: dict[str, bytes] = {}
+    """Id of an issuer of access tokens whose keys stand in a file -> the JWK Set."""
+    issuer_authorities: dict[str, bytes] = {}
+    """Id of such an issuer with its own CA -> PEM bundle."""
     passkey_roots: bytes | None = None
     """Who vouches for makes of authenticators, PEM."""
     logo: bytes | None = None
@@ -88,6 +92,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     mail_authority=None,
                     secrets=self._secrets_but("mail.", "identity."),
                     provider_authorities={},
+                    issuer_authorities={},
                     passkey_roots=None,
                 )
             case "pages":
@@ -109,6 +114,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     secrets={},
                     mail_authority=None,
                     provider_authorities={},
+                    issuer_keys={},
+                    issuer_authorities={},
                     passkey_roots=None,
                     catalogues={},
                     logo=None,
@@ -192,6 +199,16 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
             pem = _read(provider.ca, display_name(provider.ca, base), errors)
             if pem is not None:
                 provider_authorities[provider.id] = pem
+    issuer_keys, issuer_authorities = {}, {}
+    for issuer in settings.identity.issuers:
+        if issuer.keys is not None and issuer.keys.file is not None:
+            document = _read(issuer.keys.file, display_name(issuer.keys.file, base), errors)
+            if document is not None:
+                issuer_keys[issuer.id] = document
+        if issuer.ca:
+            pem = _read(issuer.ca, display_name(issuer.ca, base), errors)
+            if pem is not None:
+                issuer_authorities[issuer.id] = pem
     mail_authority = None
     if settings.mail and settings.mail.smtp.ca:
         mail_authority = _read(settings.mail.smtp.ca, display_name(settings.mail.smtp.ca, base), errors)
@@ -216,6 +233,8 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         secrets=secrets,
         mail_authority=mail_authority,
         provider_authorities=provider_authorities,
+        issuer_keys=issuer_keys,
+        issuer_authorities=issuer_authorities,
         passkey_roots=passkey_roots,
         logo=logo,
         catalogues=catalogues,

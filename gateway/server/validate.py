@@ -25,7 +25,10 @@ from gateway.server import upstream as upstreams
 from gateway.server.bundle import Bundle, read_bundle
 from gateway.server.federation import provider_problems
 from gateway.server.fields import parse_host, parse_origin
+from gateway.server.issuers import issuer_problems
+from gateway.server.mailing import build_submission
 from gateway.server.sections.identity import unknown_roles as unknown_roles_of_providers
+from gateway.server.sections.programs import unknown_roles as unknown_roles_of_issuers
 from gateway.server.session_rules import unknown_roles
 from gateway.server.settings import Settings, dotted, load_settings
 from gateway.server.tls import Certificate, build_tls, certificate_warnings
@@ -74,6 +77,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             warnings += [f"{found.path}:{found.line}:{found.column}: {found.message}" for found in findings]
             errors += _failed_cases(bundle, settings, table, now)
             errors += _certificate_errors(settings, table)
+            errors += _issuer_errors(settings, table)
             errors += _provider_errors(bundle, settings, table)
             errors += _unknown_factor_roles(bundle, settings, table)
             errors += unknown_roles(settings, table)
@@ -100,6 +104,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
     except ValueError as error:
         errors.append(f"texts.catalogues: {error}")
     errors += provider_problems(settings, bundle)
+    errors += issuer_problems(settings, bundle)
     keyring = audit_keys = None
     if bundle.keyring is not None:
         try:
@@ -111,6 +116,11 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             audit_keys = AuditKeys.parse(bundle.audit_keys, settings.audit.keys.name)
         except KeyringError as error:
             errors.append(str(error))
+    if settings.mail is not None and not errors:
+        try:
+            build_submission(settings.mail, bundle)
+        except ValueError as error:
+            errors.append(f"mail.smtp.{error}")
     tls: dict[str, ListenerTLS] = {}
     certificates: list[Certificate] = []
     crl_ends: dict[str, float] = {}
@@ -174,6 +184,17 @@ def _certificate_errors(settings: Settings, table: PolicyTable) -> list[str]:
     return found
 
 
+def _issuer_errors(settings: Settings, table: PolicyTable) -> list[str]:
+    """Find routes that take bearer tokens of nobody, and issuers whose tokens no route takes."""
+    takers = [route for route in table.routes.values() if "bearer" in route.credentials]
+    if not settings.identity.issuers:
+        return [
+            f"{route.source}: credentials: bearer: gateway.yaml names no issuer (identity.issuers), so no token could count"
+            for route in takers
+        ]
+    return [] if takers else ["identity.issuers: no route takes bearer tokens (credentials), so they have no effect"]
+
+
 def _unknown_factor_roles(bundle: Bundle, settings: Settings, table: PolicyTable) -> list[str]:
     """Find roles that the rule for second factors names and no policy declares."""
     document = load(bundle.settings, Path(bundle.path).name)
@@ -184,11 +205,14 @@ def _unknown_factor_roles(bundle: Bundle, settings: Settings, table: PolicyTable
 
 
 def _provider_errors(bundle: Bundle, settings: Settings, table: PolicyTable) -> list[str]:
-    """Find roles that identity providers grant and no policy declares."""
+    """Find roles that identity providers and issuers grant and no policy declares."""
     document = load(bundle.settings, Path(bundle.path).name)
     return [
         str(document.finding(place, f"{dotted(place)}: {sentence}"))
-        for place, sentence in unknown_roles_of_providers(settings.identity, table.roles)
+        for place, sentence in (
+            *unknown_roles_of_providers(settings.identity, table.roles),
+            *unknown_roles_of_issuers(settings.identity, table.roles),
+        )
     ]
 
 

@@ -86,6 +86,7 @@ def _directory(value: Any) -> str:
 def _claim_path(value: Any) -> tuple[str, ...]:
     """A claim, or a path into one: `realm_access.roles`; a claim with dots in its name is written as a list."""
     parts = value.split(".") if isinstance(value, str) and "://" not in value else value
+    parts = list(parts) if isinstance(parts, tuple) else parts  # a default
     parts = [parts] if isinstance(parts, str) else parts
     if not isinstance(parts, list) or not parts or not all(isinstance(part, str) and part for part in parts):
         raise ValueError("write the name of a claim, such as groups or realm_access.roles")
@@ -98,14 +99,17 @@ def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _tenant_rule(value: Any) -> Any:
+def tenant_rule(value: Any) -> Any:
+    """Read a tenant that is written alone."""
     return {"always": value} if isinstance(value, str) else value
 
 
-def _user_rule(value: Any) -> Any:
+def user_rule(value: Any) -> Any:
+    """Read a claim that is written alone."""
     return {"claim": value} if isinstance(value, str) else value
 
 
+IssuerURL = Annotated[str, PlainValidator(_issuer)]
 ClaimPath = Annotated[tuple[str, ...], PlainValidator(_claim_path)]
 Value = Annotated[StrictStr, Field(min_length=1, max_length=512)]
 """One value of a claim, compared exactly."""
@@ -208,8 +212,8 @@ class Provider(Section):
     """Tenants on whose hosts it is offered, and the only ones it may vouch for; None = those of `tenant`."""
     mfa: SecondFactorRule | None = None
     roles: RoleRule | None = None
-    tenant: Annotated[TenantRule, BeforeValidator(_tenant_rule)] | None = None
-    user: Annotated[UserRule, BeforeValidator(_user_rule)] | None = None
+    tenant: Annotated[TenantRule, BeforeValidator(tenant_rule)] | None = None
+    user: Annotated[UserRule, BeforeValidator(user_rule)] | None = None
     email: EmailRule = EmailRule()
     par: Literal["auto", "required", "off"] = "auto"
     back_channel_logout: bool = True
