@@ -48,6 +48,7 @@ async def show_account(visit: Visit, problem: Problem | None = None) -> web.Resp
         notice=notice,
         view=view,
         factors=factors,
+        totp=visit.desk.totp,
         few=FEW_RECOVERY_CODES,
         now=visit.now,
         devices=[(device, describe_device(device.user_agent), network_of(visit, device)) for device in view.devices],

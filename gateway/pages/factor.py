@@ -17,6 +17,7 @@ from gateway.pages.sign_in import FACTOR_PAGE, empty_code, leave, to_sign_in, tu
 from gateway.pages.visit import Problem, Visit, problem_of
 
 ACCOUNT_PAGE = "/.gateway/account"
+PASSKEY_PAGE = "/.gateway/enrol/passkey"
 
 _GROUP = 4
 _MAX_CODE_CHARACTERS = 64
@@ -27,6 +28,8 @@ async def show_factor(visit: Visit, problem: Problem | None = None) -> web.Respo
     session = visit.session
     if session is None:
         return to_sign_in(visit)
+    if not visit.desk.totp:
+        return visit.redirect(PASSKEY_PAGE)
     query = visit.request.query
     if "return_to" in query:
         visit.head_for(safe_return(query["return_to"]))

@@ -347,6 +347,8 @@ class Accounts:
         session = stored.session
         if session.owes is Owed.MFA:
             return refused(Reason.MFA_REQUIRED)
+        if Method.TOTP not in self._options.rule.methods:
+            return refused(Reason.MFA_ENROLMENT_REQUIRED)
         pending = self._store.enrolment(session.handle, now=now)
         if pending is not None and pending.user_id == session.user_id:
             return self._shown(pending, session)
