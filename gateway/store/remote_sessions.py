@@ -7,6 +7,7 @@ do is not decided here.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -39,6 +40,8 @@ REMEMBERED: Final = 32_768
 """Values that need not be opened again while they do not change."""
 FLUSHED: Final = 500
 """Sessions of one call when it is written when they were last seen."""
+PROBE_S: Final = 1.0
+"""How often it is tried whether Redis takes questions again."""
 # A replica refuses WAIT; a master answers at once that nobody needs to confirm anything.
 IS_MASTER: Final = command(b"WAIT", b"0", b"0")
 
@@ -157,6 +160,7 @@ class RemoteSessions:
         self._touched_keys: dict[bytes, KeyEntry] = {}
         self.astray = strayed
         self._problem = ""
+        self._again: asyncio.TimerHandle | None = None
 
     @property
     def problem(self) -> str:
@@ -246,12 +250,24 @@ class RemoteSessions:
                 why = f"{self._link.place} {meaning(reply)}"
                 if not self._problem:
                     self._report("store.degraded", why)
+                    self._again = asyncio.get_running_loop().call_later(PROBE_S, self._probe)
                 self._problem = why
                 return why
         if self._problem:
             self._problem = ""
             self._report("store.recovered", self._link.place)
         return ""
+
+    def _probe(self) -> None:
+        """Ask for what is not there: where nobody asks because this node is not ready, it would never be again."""
+        if self._problem:
+            self._again = asyncio.get_running_loop().call_later(PROBE_S, self._probe)
+            self.read((Missing("session", b"probe"),), _ignore)
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._again is not None:
+            self._again.cancel()
 
     # what is made of it
 
@@ -349,6 +365,10 @@ class RemoteSessions:
                 self._touched_keys.setdefault(key.row, key)
             raise
         return len(entries) + len(keys)
+
+
+def _ignore(answers: Answers) -> None:
+    """Nobody waits for it."""
 
 
 def _gets(keys: Sequence[bytes]) -> list[tuple[bytes, ...]]:
