@@ -173,6 +173,7 @@ class Browser:
     tenant: str = "acme"
     user_agent: str = FIREFOX
     ip: str = "203.0.113.7"
+    astray: bool = False
     jar: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -190,6 +191,7 @@ class Browser:
                 tenant=self.tenant,
                 session="",
                 cookie_name=self.cookie_name,
+                astray=self.astray,
                 interrupted=interrupted,
             )
         ).decode()

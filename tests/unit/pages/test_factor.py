@@ -40,7 +40,7 @@ async def test_a_first_factor_is_set_up_between_password_and_portal(site: Site, 
     site.secrets["bob"] = secret
     answer = await browser.submit(page, "/.gateway/enrol", code=site.code("bob"))
     assert answer.status == 200
-    assert answer.names() == ["factor.enrolled", "session.rotated"]
+    assert answer.names() == ["factor.enrolled", "session.rotated", "device.added"]
     assert browser.jar["__Host-gw"] != before
     assert len(set(codes_in(answer))) == 10
     assert 'href="/x"' in answer.text
@@ -83,7 +83,7 @@ async def test_the_recovery_codes_are_shown_once_and_each_works_once(site: Site,
     await other.give_password("bob")
     answer = await other.give_code(code=codes[0].upper().replace("-", " "))
     assert answer.status == 303
-    assert answer.names() == ["factor.verified", "recovery.used", "session.rotated"]
+    assert answer.names() == ["factor.verified", "recovery.used", "session.rotated", "device.added"]
     third = site.browser()
     await third.give_password("bob")
     assert (await third.give_code(code=codes[0])).status == 401

@@ -20,7 +20,7 @@ def test_no_template_holds_script_style_or_a_foreign_address(name: str) -> None:
 
 def test_every_template_is_in_the_closed_list() -> None:
     found = {entry.name for entry in files("gateway.pages").joinpath("templates").iterdir()}
-    assert found == {*TEMPLATES, "base.html", "forms.html", "passkey_use.html", "providers.html"}
+    assert found == {*TEMPLATES, "base.html", "forms.html", "idle.html", "passkey_use.html", "providers.html"}
 
 
 def test_the_style_sheet_asks_nobody_for_anything() -> None:

@@ -34,7 +34,7 @@ async def test_password_then_code_leads_where_the_person_wanted_to_go(site: Site
     assert page.status == 200
     answer = await browser.submit(page, "/.gateway/mfa", code=site.code())
     assert (answer.status, answer.location) == (303, "/invoices/42?x=1")
-    assert answer.names() == ["factor.verified", "session.rotated"]
+    assert answer.names() == ["factor.verified", "session.rotated", "device.added"]
     assert site.counted("gateway_sign_ins_total") == {("success", "mfa"): 1}
 
 
