@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from gateway.server.allocator import keep_tls_buffers_apart
 from gateway.server.bundle import Bundle
 from gateway.server.control import LIMITS_BYTES, Boot, Dumped
 from gateway.server.descriptors import allow_files, files_needed, room_for_clients
+from gateway.server.issuer_reader import IssuerReader
 from gateway.server.portals import build_escorts
 from gateway.server.relayed_tokens import RelayedTokens
 from gateway.server.remote_state import RedisState
@@ -35,6 +37,8 @@ from gateway.server.settings import Settings
 from gateway.server.snapshot import build_snapshot
 from gateway.server.state import redis_options
 from gateway.server.validate import Validated, validate
+from gateway.store.api_key_cache import ApiKeyCache
+from gateway.store.issuer_keys import IssuerKeyStore
 from gateway.store.provider_tokens import ProviderTokens
 from gateway.store.redis_client import RedisPlace
 from gateway.store.redis_rows import RedisRows
@@ -44,6 +48,7 @@ from gateway.store.sqlite_rows import SQLiteRows
 from gateway.store.sqlite_sessions import SQLiteSessions
 from gateway.store.state import Store
 from gateway.store.strays import Strays
+from gateway.store.worker_state import WorkerState
 
 AUDIT_WAIT_S: Final = 8.0
 FLUSH_S: Final = 1.0
@@ -60,6 +65,7 @@ class EdgeProcess:
         self._worker: Worker | None = None
         self._store: Store | None = None
         self._strays: Strays | None = None
+        self._issuers: IssuerReader | None = None
         self._redis: RedisState | None = None
         self._recorder: Recorder | None = None
         self._limits: LimitTable | None = None
@@ -83,10 +89,13 @@ class EdgeProcess:
         strays = self._strays = Strays(rows, store.sealer)
         if isinstance(rows, RedisRows):
             self._redis = RedisState(rows, store.sealer, report=_report, strayed=strays.note)
-            sessions: SessionCache | Answers = self._redis.sessions.unread()
+            sessions: WorkerState | Answers = self._redis.sessions.unread()
             flush = self._redis.sessions.flush
         else:
-            sessions = SessionCache(SQLiteSessions(rows, store), strayed=strays.note)
+            sessions = WorkerState(
+                SessionCache(SQLiteSessions(rows, store), strayed=strays.note),
+                ApiKeyCache(store.api_keys, rows.generations),
+            )
             flush = sessions.flush
         limits = self._limits = LimitTable(
             boot.limits_fd, LIMITS_BYTES, shared=boot.shares_limits, secret=keyring.limits_key
@@ -111,6 +120,10 @@ class EdgeProcess:
             log=partial(_write, 1 if validated.settings.logging.output == "stdout" else 2),
             report=_report,
         )
+        issuers = self._issuers = IssuerReader(IssuerKeyStore(rows, store.sealer), worker.bearers)
+        issuers.adopt(validated)
+        with suppress(StoreUnavailableError):  # read again as soon as the store is there
+            issuers.hand_over(await asyncio.to_thread(issuers.read))
         tokens = RelayedTokens(ProviderTokens(store.rows, store.sealer, keyring), lambda: boot.pages_socket)
         worker.escorts = build_escorts(store, keyring, tokens, loop=loop, report=_report)
         if self._redis is not None:
@@ -118,7 +131,7 @@ class EdgeProcess:
         self._handshake_timeout_s = validated.settings.http.handshake_timeout
         if not boot.is_reserve:
             await self.serve()
-        self._flusher = worker.spawn(self._flush_sessions(flush), name="flush sessions")
+        self._flusher = worker.spawn(self._flush_sessions(flush, issuers), name="flush sessions")
         gc.collect()
         gc.freeze()  # what is there now lives as long as the process
         gc.set_threshold(20_000, 50, 100)  # a request leaves no cycles behind: look for them rarely
@@ -165,6 +178,9 @@ class EdgeProcess:
         self._prepared = None
         if self._store is not None and validated.keyring is not None:
             self._store.adopt(validated.keyring)  # a key that others seal with from now on
+        if self._issuers is not None:
+            self._issuers.adopt(validated)
+            self._issuers.hand_over_fixed()
         self._worker.swap(snapshot)
 
     def dump(self) -> Dumped:
@@ -195,12 +211,17 @@ class EdgeProcess:
         if self._worker is not None:
             self._worker.hurry(seconds)
 
-    async def _flush_sessions(self, flush: Callable[[], int]) -> None:
-        """Write last-seen times once a second, off the loop: a commit may wait for another process."""
+    async def _flush_sessions(self, flush: Callable[[], int], issuers: IssuerReader) -> None:
+        """Write last-seen times once a second, off the loop: a commit may wait for another process.
+
+        Read the keys of issuers where tokens need them.
+        """
         while True:
             await asyncio.sleep(FLUSH_S)
             try:
                 await asyncio.to_thread(flush)
+                if issuers.is_needed:
+                    issuers.hand_over(await asyncio.to_thread(issuers.read))
                 if self._strays is not None:
                     await asyncio.to_thread(self._strays.flush, time.time())
             except StoreUnavailableError as error:

@@ -40,6 +40,18 @@ class _Kept(NamedTuple):
     keys: IssuerKeys
 
 
+class IssuerMetrics:
+    """What is told of issuers; declared once a process."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.ages = registry.gauge(
+            "gateway_issuer_keys_age_seconds", "Since the keys of an issuer of access tokens were fetched.", ("issuer",)
+        )
+        self.degraded = registry.gauge(
+            "gateway_issuer_degraded", "1 while the keys of an issuer cannot be fetched.", ("issuer",)
+        )
+
+
 class IssuerKeeper:
     """Every issuer of one configuration whose keys are fetched."""
 
@@ -50,7 +62,7 @@ class IssuerKeeper:
         *,
         store: IssuerKeyStore,
         executor: BoundedExecutor,
-        registry: Registry,
+        metrics: IssuerMetrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -60,12 +72,7 @@ class IssuerKeeper:
         self._authorities = bundle.issuer_authorities
         self._kept: list[_Kept] = []
         self._problems: dict[str, str] = {}
-        self._ages = registry.gauge(
-            "gateway_issuer_keys_age_seconds", "Since the keys of an issuer of access tokens were fetched.", ("issuer",)
-        )
-        self._degraded = registry.gauge(
-            "gateway_issuer_degraded", "1 while the keys of an issuer cannot be fetched.", ("issuer",)
-        )
+        self._metrics = metrics
 
     @property
     def is_needed(self) -> bool:
@@ -103,14 +110,14 @@ class IssuerKeeper:
                 partial(self._store.keep, kept.name, KeptKeys(document=keys.document, fetched=keys.fetched), now=now)
             )
         if keys.fetched:
-            self._ages.set(max(0.0, now - keys.fetched), (kept.id,))
+            self._metrics.ages.set(max(0.0, now - keys.fetched), (kept.id,))
 
     def _tell(self, kept: _Kept) -> None:
         problem = kept.keys.problem
         if problem == self._problems.get(kept.id, ""):
             return
         self._problems[kept.id] = problem
-        self._degraded.set(float(bool(problem)), (kept.id,))
+        self._metrics.degraded.set(float(bool(problem)), (kept.id,))
         if problem:
             _log.warning("issuer.degraded", issuer=kept.id, reason=problem, has_keys=bool(kept.keys.fetched))
         else:

@@ -55,6 +55,11 @@ class IssuerReader:
                     found[id_] = keys
         return found
 
+    def hand_over_fixed(self) -> None:
+        """Have the edge verify by the keys of this configuration's files and, of the others, by those that were read last."""
+        kept = {id_: keys for id_, (_, keys) in self._known.items() if id_ in self._fetched}
+        self._bearers.learn({**self._fixed, **kept})
+
     def hand_over(self, keys: dict[str, IssuerKeySet]) -> None:
         """Have the edge verify by these keys."""
         self._bearers.learn(keys)

@@ -32,6 +32,7 @@ from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
 from gateway.server.factor_rule import factor_rule
 from gateway.server.federation import build_providers
+from gateway.server.issuer_keeper import IssuerKeeper, IssuerMetrics
 from gateway.server.mailing import Mailing, build_mailing
 from gateway.server.passwords import breach_service, password_rules
 from gateway.server.second_factors import build_second_factors
@@ -43,6 +44,7 @@ from gateway.store.account_options import AccountOptions
 from gateway.store.accounts import Accounts
 from gateway.store.breached import LocalBreachedPasswords
 from gateway.store.executor import hashing_executor, store_executor
+from gateway.store.issuer_keys import IssuerKeyStore
 from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
 from gateway.store.openings import Client
@@ -61,9 +63,16 @@ class _Site:
     """The application built from one bundle, with its own connection to the store."""
 
     def __init__(
-        self, store: Store, runner: web.AppRunner, providers: Providers[Client] | None, mailing: Mailing | None
+        self,
+        store: Store,
+        runner: web.AppRunner,
+        providers: Providers[Client] | None,
+        mailing: Mailing | None,
+        issuers: IssuerKeeper,
     ) -> None:
         self.store = store
+        self._issuers = issuers
+        self._keeping: asyncio.Task[None] | None = None
         self._providers = providers
         self.runner = runner
         self._mailing = mailing
@@ -71,7 +80,9 @@ class _Site:
         self._delivering: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Deliver mail from now on: requests are for this site."""
+        """Deliver mail and keep the keys of issuers from now on: requests are for this site."""
+        if self._issuers.is_needed:
+            self._keeping = asyncio.get_running_loop().create_task(self._issuers.keep(), name="pages.issuers")
         if self._mailing is not None:
             self._delivering = asyncio.get_running_loop().create_task(self._mailing.postman.run(), name="pages.post")
 
@@ -84,9 +95,10 @@ class _Site:
 
     async def end(self) -> None:
         """Finish what is under way and let go."""
-        if self._delivering is not None:
-            self._delivering.cancel()
-            await asyncio.wait({self._delivering})
+        for task in (self._delivering, self._keeping):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
         await self.runner.cleanup()
         if self._providers is not None:
             await self._providers.close()
@@ -100,6 +112,7 @@ class PagesProcess:
         self._boot = boot
         self._listener = socket.socket(fileno=boot.listeners[0].fd)
         self._registry = Registry()
+        self._issuer_metrics = IssuerMetrics(self._registry)
         self._upkeep_expired = self._registry.counter(
             "gateway_sessions_expired_total", "Sessions removed because they were over."
         )
@@ -191,7 +204,14 @@ class PagesProcess:
             registry=self._registry,
         )
         application = self._application(validated, validated.keyring, store, accounts, providers, mailing=mailing)
-        return _Site(store, make_runner(application), providers, mailing)
+        issuers = IssuerKeeper(
+            validated.settings,
+            bundle,
+            store=IssuerKeyStore(store.rows, store.sealer),
+            executor=self._storing,
+            metrics=self._issuer_metrics,
+        )
+        return _Site(store, make_runner(application), providers, mailing, issuers)
 
     def _mailing(self, validated: Validated, store: Store) -> Mailing | None:
         return build_mailing(
