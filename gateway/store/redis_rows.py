@@ -119,17 +119,22 @@ class RedisRows:
 
     def clear(self, table: Table, index: str = "", token: bytes = b"") -> int:
         """Remove every row with that look-up token, or all of the table, in portions until none is left."""
+        if index:
+            return self._clear(table, self.keys_of.index(table, index, token))
+        return sum(self._clear(table, self.keys_of.ids(table, version)) for version in self._versions(table))
+
+    def _clear(self, table: Table, key: bytes) -> int:
+        """Remove every row that a set lists, and what it lists although Redis forgot it."""
         cleared = 0
         while True:
-            if index:
-                (ids,) = self._read(("ZRANGE", self.keys_of.index(table, index, token), 0, _CHUNK - 1))
-            else:
-                ids = next(self._ids(table), [])
+            (ids,) = self._read(("ZRANGE", key, 0, _CHUNK - 1))
             if not ids:
                 return cleared
-            cleared += self._remove(table, ids, self._stored(table, ids), confirmed=True)
-            if index:  # ids whose row is gone, by the clock of Redis
-                self.redis.run(("ZREM", self.keys_of.index(table, index, token), *ids))
+            stored = self._stored(table, ids)
+            # Whatever became of them meanwhile: a session that moved is listed anew, and is found in the next portion.
+            steps = [*self._removal(table, stored), *(("unlink", key, (row_id,)) for row_id in ids)]
+            self._commit(steps, confirmed=True)
+            cleared += sum(found is not None for found in stored.values())
 
     def sweep(self, table: Table, now: float) -> list[bytes]:
         """Remove the rows whose time is over."""
@@ -140,16 +145,19 @@ class RedisRows:
                 (ids,) = self._read(("ZRANGEBYSCORE", key, "-inf", repr(now), "LIMIT", 0, _CHUNK))
                 if not ids:
                     break
-                stored = self._stored(table, ids)
-                checks = [
+                # One that got a later end since it was listed stays; it is not listed any more.
+                over = {row_id: found for row_id, found in self._stored(table, ids).items() if _is_over(found, now)}
+                if not over:
+                    break
+                checks: list[_Step] = [
                     ("absent", self.keys_of.row(table, row_id), ())
                     if found is None
                     else ("same", self.keys_of.row(table, row_id), (found,))
-                    for row_id, found in stored.items()
+                    for row_id, found in over.items()
                 ]
-                steps = [*checks, *self._removal(table, stored), *(("unlink", key, (row_id,)) for row_id in ids)]
+                steps = [*checks, *self._removal(table, over), *(("unlink", key, (row_id,)) for row_id in over)]
                 if self._commit(steps, confirmed=False):
-                    swept += ids
+                    swept += over
         return swept
 
     def outdated(self, table: Table, newest: int, limit: int) -> list[Row]:
@@ -197,15 +205,6 @@ class RedisRows:
             (ids,) = self._read(("ZRANGE", self.keys_of.ids(table, version), 0, -1))
             for start in range(0, len(ids), _CHUNK):
                 yield ids[start : start + _CHUNK]
-
-    def _remove(self, table: Table, ids: Sequence[bytes], stored: dict[bytes, bytes | None], *, confirmed: bool) -> int:
-        """Remove rows, whatever became of them meanwhile; returns how many there were."""
-        steps = self._removal(table, stored)
-        # An id without a row is what Redis forgot by itself.
-        for version in self._versions(table):
-            steps += (("unlink", self.keys_of.ids(table, version), (row_id,)) for row_id in ids)
-        self._commit(steps, confirmed=confirmed)
-        return sum(found is not None for found in stored.values())
 
     def _removal(self, table: Table, stored: dict[bytes, bytes | None]) -> list[_Step]:
         steps: list[_Step] = []
@@ -348,6 +347,13 @@ class _RedisTransaction:
     def _require_durable(self, table: Table) -> None:
         if table.durable and not self._is_durable:
             raise ValueError(f"a power cut would undo a change of {table.name}")
+
+
+def _is_over(stored: bytes | None, now: float) -> bool:
+    if stored is None:
+        return True
+    expires = read_row(b"", stored).expires
+    return expires is not None and expires <= now
 
 
 def _unlinked(keys: Keys, table: Table, row: Row) -> Iterable[_Step]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis.crc
@@ -134,6 +135,22 @@ def test_what_redis_forgot_is_neither_found_nor_counted_for_ever(rows: RedisRows
     rows.transact(lambda tx: tx.put(USERS, Row(id=b"new", value=b"1", tokens={"tenant": b"acme"}, expires=NOW + 60)))
     assert rows.transact(lambda tx: tx.count(USERS, "tenant", b"acme")) == 1
     assert rows.keys(USERS) == {0: 1}
+
+
+def test_a_row_that_is_used_again_while_it_is_swept_stays(rows: RedisRows, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows.transact(lambda tx: tx.put(USERS, Row(id=b"a", value=b"1", expires=NOW + 10)))
+    read, later = RedisRows._stored, [NOW + 90]
+
+    def used_meanwhile(self: RedisRows, *more: Any) -> Any:
+        if later:
+            end = later.pop()
+            rows.transact(lambda tx: tx.put(USERS, Row(id=b"a", value=b"2", expires=end)))
+        return read(self, *more)
+
+    monkeypatch.setattr(RedisRows, "_stored", used_meanwhile)
+    assert rows.sweep(USERS, NOW + 20) == []
+    assert rows.get(USERS, b"a") == Row(id=b"a", value=b"2", expires=NOW + 90)
+    assert rows.sweep(USERS, NOW + 90) == [b"a"]
 
 
 def test_clearing_ends_although_ids_have_no_rows_any_more(rows: RedisRows, server: Server) -> None:
