@@ -10,6 +10,8 @@ import unicodedata
 from typing import Final
 
 MAX_NAME: Final = 128
+RESERVED: Final = "service:"
+"""What the name of somebody who is no person begins with."""
 _REFUSED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Controls, invisible format characters, surrogates, private use, unassigned, line and paragraph separators."""
 
@@ -29,6 +31,8 @@ def canonical_name(raw: str) -> str:
     name, before = raw.strip(), ""
     while name != before:
         before, name = name, unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
+    if name.startswith(RESERVED):
+        raise InvalidNameError(f"names that begin with {RESERVED} are those of services with API keys")
     if not name:
         raise InvalidNameError("a name has at least one character")
     if len(name) > MAX_NAME:

@@ -29,13 +29,13 @@ _VERBS: Final = {
     "identity": ("gateway.cli.identity", "Show what identity providers sent, and what came of it."),
     "passwords": ("gateway.cli.passwords", "Import the list of breached passwords."),
     "mail": ("gateway.cli.mail", "Try the mail server."),
+    "apikey": ("gateway.cli.apikey", "Create, list, rotate and revoke API keys."),
     "session": ("gateway.cli.session", "List and revoke sessions."),
     "keys": ("gateway.cli.keys", "List and rotate keys."),
     "policy": ("gateway.cli.policy", "Check, test and explain policies."),
     "audit": ("gateway.cli.audit", "Verify and query the audit trail."),
 }
 _NOT_BUILT: Final = {
-    "apikey": "API keys are not built yet",
     "backup": "backups are not built yet; stop the gateway and copy state_dir and config/",
     "incident": "incident verbs are not built yet; `gateway session revoke --all` ends every session",
     "privacy": "privacy verbs are not built yet",

@@ -90,8 +90,8 @@ def add(
     _require_form(roles, email)
     given = _read_password() if password_stdin else None
     with administration() as act, Progress("adding the user"):
-        _require_tenant(act.settings, tenant)
-        warnings = _unknown_roles(act.settings, roles)
+        require_tenant(act.settings, tenant)
+        warnings = unknown_roles(act.settings, roles)
         try:
             canonical = canonical_name(name)
         except InvalidNameError as error:
@@ -268,14 +268,15 @@ def _require_form(roles: Sequence[str], email: str) -> None:
         raise click.UsageError(f"{email!r} is not an e-mail address")
 
 
-def _require_tenant(settings: Settings, tenant: str) -> None:
+def require_tenant(settings: Settings, tenant: str) -> None:
+    """Refuse a tenant that cannot be, or that gateway.yaml does not know."""
     if not _TENANT.fullmatch(tenant):
         raise click.UsageError(f"{tenant!r} is not a tenant: lower-case letters, digits, _ - (64 at most)")
     if settings.tenants and tenant not in settings.tenants:
         raise click.UsageError(f"gateway.yaml has no tenant {tenant!r}{did_you_mean(tenant, settings.tenants)}")
 
 
-def _unknown_roles(settings: Settings, roles: Sequence[str]) -> list[str]:
+def unknown_roles(settings: Settings, roles: Sequence[str]) -> list[str]:
     """Warn of roles that the policy does not know, as far as there is a policy that compiles."""
     unchecked = ["the policy does not compile, so the roles were not checked; run: gateway policy check"]
     errors: list[str] = []

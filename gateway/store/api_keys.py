@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from gateway.authn.api_key import ENTROPY_BYTES, HANDLE_BYTES, make_handle, make_key, row_of
+from gateway.authn.name import RESERVED
 from gateway.exchange.session import Session
 from gateway.store.records import User
 from gateway.store.rows import Backend, Row, Transaction
@@ -21,7 +22,7 @@ from gateway.store.sealing import Sealer
 from gateway.store.shelf import Shelf
 from gateway.store.tables import API_KEY_USE, API_KEYS
 
-SERVICE: Final = "service:"
+SERVICE: Final = RESERVED
 """What the name of an owner that is no person begins with; no account can have such a name."""
 _USED: Final = struct.Struct(">d")
 
@@ -108,9 +109,9 @@ class ApiKeys:
         self._random = random
 
     def create(self, key: ApiKey, *, now: float) -> tuple[bytes, ApiKey]:
-        """Store a new key, whose `handle` is made here; returns the key itself, which nothing can show again."""
+        """Store a new key, with a handle made here where it has none; returns the key itself, which nothing can show again."""
         text = make_key(self._random(ENTROPY_BYTES))
-        named = msgspec.structs.replace(key, handle=make_handle(self._random(HANDLE_BYTES)))
+        named = msgspec.structs.replace(key, handle=key.handle or make_handle(self._random(HANDLE_BYTES)))
         self._rows.transact(lambda tx: self._put_in(tx, row_of(text), named, now=now), confirmed=True)
         return text, named
 
