@@ -59,7 +59,7 @@ class Admissions:
         if wait:
             return Admission(principal=principal, told_s=wait)
         meant: tuple[tuple[bytes, Throttle], ...] = ((keys.account(principal.name), ACCOUNT),)
-        is_held = store.admit_attempt(meant, now=now) > 0
+        is_held = store.admit_attempt(meant, now=now, evenly=True) > 0
         return Admission(principal=principal, is_held=is_held, charged=told if is_held else (*told, *meant))
 
     def forgive(self, admission: Admission) -> None:

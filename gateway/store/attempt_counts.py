@@ -26,18 +26,19 @@ class AttemptCounts:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
-    def admit(self, keys: Charged, *, now: float) -> float:
+    def admit(self, keys: Charged, *, now: float, evenly: bool = False) -> float:
         """Charge one attempt to every key, or to none if one of them must wait; returns the seconds to wait, 0 = go on.
 
-        One transaction: a hundred attempts at once cannot all see the same count.
+        One transaction: a hundred attempts at once cannot all see the same count. With `evenly` it is the same work
+        whether one must wait or not, where that is not to be told.
         """
 
         def work(tx: Transaction) -> float:
             counts = _counts_in(tx, keys)
             wait = max((throttle.blocked_s(limits, count, now) for _, limits, count in counts), default=0.0)
-            if not wait:
+            if evenly or not wait:
                 for key, limits, count in counts:
-                    _put_in(tx, key, limits, throttle.charge(limits, count, now))
+                    _put_in(tx, key, limits, count if wait else throttle.charge(limits, count, now))
             return wait
 
         return self._rows.transact(work, durable=False)

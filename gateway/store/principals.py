@@ -41,7 +41,9 @@ def find_principal(people: People, typed: str) -> Principal:
     except InvalidNameError:
         text = ""
     named = people.named(text or _NOBODY)
-    addressed = [user for user in people.with_email(canonical_address(typed) or _NOBODY) if user.provider == LOCAL]
+    addressed = [
+        user for user in people.with_email(canonical_address(text or typed) or _NOBODY) if user.provider == LOCAL
+    ]
     if named is not None:
         return Principal(text=text, user=named)
     if len(addressed) > 1:

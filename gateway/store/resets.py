@@ -129,6 +129,7 @@ class Resets:
                     (keys.letter(principal.name), MAIL_ACCOUNT),
                 ],
                 now=now,
+                evenly=True,
             )
             > 0
         )

@@ -1,0 +1,297 @@
+"""Whether there is an account cannot be told from what is answered, what is done for it, or how long it takes.
+
+Equal work is counted: look-ups, transactions and what they touch, and hashes. Time is compared by ranks over samples
+that alternate, against a comparison that must find a difference where there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import argon2
+import msgspec
+import pytest
+from argon2.low_level import Type
+
+from gateway.authn.password import Hasher
+from gateway.authn.throttle import ACCOUNT
+from gateway.exchange.reason import Reason
+from gateway.session.device import make_device
+from gateway.store.account_options import AccountOptions
+from gateway.store.accounts import Accounts
+from gateway.store.executor import BoundedExecutor, store_executor
+from gateway.store.keyring import Keyring
+from gateway.store.openings import Client, Refused
+from gateway.store.outbox import Outbox
+from gateway.store.records import User
+from gateway.store.resets import Asked, Resets
+from gateway.store.rows import Row, Table, Transaction
+from gateway.store.sqlite_rows import SQLiteRows
+from gateway.store.state import Store
+from gateway.store.tables import ATTEMPTS, OUTBOX
+
+NOW = 1_800_000_000.0
+CLIENT = Client(ip="192.0.2.1", host="portal.example.com", secure=True, tenant="acme", device=make_device(bytes(32)))
+"""With a device cookie that is nobody's: anybody can make one."""
+PASSWORD = "correct horse battery"
+BROWSER = b"b" * 32
+SAMPLES = 120
+PEOPLE: dict[str, dict[str, Any]] = {
+    "known": {},
+    "disabled": {"disabled": True},
+    "federated": {"provider": "okta", "password": "", "issuer": "https://okta.example", "subject": "1"},
+    "elsewhere": {"tenant": "globex"},
+    "nowhere": {"email": ""},
+    "held": {},
+}
+NAMES = [*PEOPLE, "unknown", "known@example.com", "nobody@example.com", "a b", ""]
+
+
+class Hashes(Hasher):
+    """Counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            argon2.Parameters(
+                type=Type.ID, version=19, salt_len=16, hash_len=32, time_cost=1, memory_cost=1024, parallelism=1
+            )
+        )
+        self.asked = 0
+        self.is_lazy = False
+
+    def matches(self, phc: str | None, password: str) -> bool:
+        self.asked += 1
+        return False if self.is_lazy and phc is None else super().matches(phc, password)
+
+
+class Watched(SQLiteRows):
+    """Notes what is asked of the rows, and of which table; which row it is stays out of it."""
+
+    def __init__(self, state_dir: Path) -> None:
+        super().__init__(state_dir, create=True)
+        self.done: list[tuple[str, ...]] = []
+
+    def get(self, table: Table, row_id: bytes) -> Row | None:
+        self.done.append(("get", table.name))
+        return super().get(table, row_id)
+
+    def find(self, table: Table, index: str, token: bytes) -> list[Row]:
+        self.done.append(("find", table.name, index))
+        return super().find(table, index, token)
+
+    def transact(self, work: Callable[[Transaction], Any], *, durable: bool = True, confirmed: bool = False) -> Any:
+        self.done.append(("transact", str(durable), str(confirmed)))
+        return super().transact(
+            lambda tx: work(_WatchedTransaction(tx, self.done)), durable=durable, confirmed=confirmed
+        )
+
+
+class _WatchedTransaction:
+    def __init__(self, tx: Transaction, done: list[tuple[str, ...]]) -> None:
+        self._tx = tx
+        self._done = done
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._tx, name)
+
+        def call(table: Table, *arguments: Any) -> Any:
+            self._done.append((name, table.name, str(len(arguments[0])) if name == "get_many" else ""))
+            return method(table, *arguments)
+
+        return call
+
+
+class House:
+    """Accounts and resets over rows that are watched."""
+
+    def __init__(self, state_dir: Path) -> None:
+        keyring = Keyring.generate(os.urandom, NOW)
+        self.rows = Watched(state_dir)
+        self.store = Store(self.rows, keyring)
+        self.hasher = Hashes()
+        self.executors = [store_executor(), BoundedExecutor("hashing", threads=1, waiting=10)]
+        options = AccountOptions(issuer="portal.example.com")
+        self.accounts = Accounts(
+            self.store,
+            options=options,
+            keyring=keyring,
+            hasher=self.hasher,
+            breached=None,
+            store_executor=self.executors[0],
+            hashing_executor=self.executors[1],
+        )
+        self.outbox = Outbox(self.rows, self.store.sealer, capacity=1000)
+        self.resets = Resets(
+            self.store,
+            options=options,
+            keyring=keyring,
+            outbox=self.outbox,
+            passwords=self.accounts.passwords,
+            tell=None,
+            store_executor=self.executors[0],
+        )
+        for name, more in PEOPLE.items():
+            user = User(
+                id=f"u_{name}",
+                stamp="1",
+                name=name,
+                tenant="acme",
+                roles=("client",),
+                email=f"{name}@example.com",
+                password=self.hasher.hash(PASSWORD, salt=bytes(16)),
+                password_changed=NOW,
+                created=NOW,
+            )
+            assert self.store.add_user(msgspec.structs.replace(user, **more), now=NOW)
+
+    async def sign_in(self, name: str, password: str = "wrong") -> Refused:
+        result = await self.accounts.sign_in(name, password, client=CLIENT, now=NOW)
+        assert isinstance(result, Refused)
+        return result
+
+    async def ask(self, name: str) -> Asked:
+        result = await self.resets.ask(name, BROWSER, client=CLIENT, now=NOW)
+        assert isinstance(result, Asked)
+        return result
+
+    async def hold(self, name: str) -> None:
+        """Lock an account by its other name, as strangers do."""
+        for number in range(ACCOUNT.lock_at):
+            client = msgspec.structs.replace(CLIENT, ip=f"198.51.100.{number}")
+            await self.accounts.sign_in(f"{name}@example.com", "wrong", client=client, now=NOW + number * 130 - 2000)
+
+    def forget(self) -> None:
+        self.rows.clear(ATTEMPTS)
+        self.rows.clear(OUTBOX)
+
+    async def work_of(self, act: Callable[[], Awaitable[Any]]) -> tuple[list[tuple[str, ...]], int]:
+        """Return what one act did to the rows, in order, and how often it hashed."""
+        self.rows.done.clear()
+        self.hasher.asked = 0
+        await act()
+        return list(self.rows.done), self.hasher.asked
+
+    def close(self) -> None:
+        for executor in self.executors:
+            executor.close()
+        self.store.close()
+
+
+@pytest.fixture
+async def house(state_dir: Path) -> AsyncIterator[House]:
+    house = House(state_dir)
+    yield house
+    house.close()
+
+
+async def test_a_refused_sign_in_is_the_same_work_whoever_is_meant(house: House) -> None:
+    """CVE-2026-32595, CVE-2026-41263: unknown, wrong, disabled, federated, of another tenant, held."""
+    done, answers = {}, {}
+    for name in NAMES:
+        house.forget()
+        if name == "held":
+            await house.hold(name)
+        done[name] = await house.work_of(lambda name=name: house.sign_in(name))  # type: ignore[misc]
+        house.rows.clear(ATTEMPTS)
+        if name == "held":
+            await house.hold(name)
+        result = await house.sign_in(name)
+        answers[name] = (result.reason, result.retry_after_s, result.problem, result.score)
+    assert done["unknown"][1] == 1
+    for name in NAMES:
+        assert done[name] == done["unknown"], name
+    assert set(answers.values()) == {(Reason.CREDENTIALS_REFUSED, 0, "", None)}
+
+
+async def test_a_right_password_of_a_disabled_account_is_the_same_work_as_a_wrong_one(house: House) -> None:
+    wrong = await house.work_of(lambda: house.sign_in("disabled"))
+    house.forget()
+    assert await house.work_of(lambda: house.sign_in("disabled", PASSWORD)) == wrong
+
+
+async def test_a_right_password_of_a_held_account_is_the_same_work_as_a_wrong_one(house: House) -> None:
+    await house.hold("held")
+    wrong = await house.work_of(lambda: house.sign_in("held"))
+    house.forget()
+    await house.hold("held")
+    assert await house.work_of(lambda: house.sign_in("held", PASSWORD)) == wrong
+
+
+async def test_a_locked_name_is_refused_by_the_same_work_whether_somebody_has_it(house: House) -> None:
+    done = {}
+    for name in ("known", "unknown", "disabled", "federated"):
+        house.forget()
+        for number in range(ACCOUNT.lock_at):
+            client = msgspec.structs.replace(CLIENT, ip=f"198.51.100.{number}")
+            await house.accounts.sign_in(name, "wrong", client=client, now=NOW + number * 130 - 2000)
+        done[name] = await house.work_of(lambda name=name: house.sign_in(name))  # type: ignore[misc]
+        assert (await house.sign_in(name)).reason is Reason.TOO_MANY_ATTEMPTS
+    assert all(work == done["unknown"] for work in done.values())
+    assert done["unknown"][1] == 0
+
+
+async def test_a_request_for_a_code_is_the_same_work_whoever_is_meant(house: House) -> None:
+    done = {}
+    for name in NAMES:
+        house.forget()
+        done[name] = await house.work_of(lambda name=name: house.ask(name))  # type: ignore[misc]
+        assert house.outbox.count(now=NOW) == 1, "a letter to nobody waits as one to somebody does"
+    for name in NAMES:
+        assert done[name] == done["unknown"], name
+
+
+async def test_a_code_is_checked_by_the_same_work_whether_it_is_somebodys(house: House) -> None:
+    done = []
+    for name in ("known", "unknown"):
+        house.forget()
+        await house.ask(name)
+        done.append(await house.work_of(lambda: house.resets.prove(BROWSER, "00000000", client=CLIENT, now=NOW)))
+    assert done[0] == done[1]
+
+
+def superiority(first: list[float], second: list[float]) -> float:
+    """Return how likely a sample of the first is longer than one of the second: 0.5 tells nothing (Mann-Whitney's U over n*m)."""
+    wins = sum((one > other) + 0.5 * (one == other) for one in first for other in second)
+    return wins / (len(first) * len(second))
+
+
+async def told_apart(house: House, act: Callable[[str], Awaitable[Any]], one: str, other: str) -> float:
+    """Measure two acts in turn, and return how far their times can be told apart: 0 not at all, 0.5 always."""
+    times: dict[str, list[float]] = {one: [], other: []}
+    for number in range(SAMPLES):
+        for name in (one, other) if number % 2 else (other, one):
+            house.forget()
+            start = time.perf_counter()
+            await act(name)
+            times[name].append(time.perf_counter() - start)
+    return abs(superiority(times[one], times[other]) - 0.5)
+
+
+async def least_told_apart(house: House, act: Callable[[str], Awaitable[Any]], one: str, other: str) -> float:
+    """Repeat a measurement that a busy machine spoilt: what differs in truth differs each time."""
+    return min([await told_apart(house, act, one, other) for _ in range(3)])
+
+
+# The standard deviation of the statistic over equal samples is about 0.037: 0.15 is four of them, three times over.
+LEAST = 0.15
+
+
+@pytest.mark.parametrize("name", ["known", "disabled", "federated", "nobody@example.com"])
+async def test_the_time_of_a_refused_sign_in_does_not_tell_who_has_an_account(house: House, name: str) -> None:
+    assert await least_told_apart(house, house.sign_in, name, "unknown") < LEAST
+
+
+@pytest.mark.parametrize("name", ["known", "disabled", "known@example.com"])
+async def test_the_time_of_a_request_for_a_code_does_not_tell_who_has_an_account(house: House, name: str) -> None:
+    assert await least_told_apart(house, house.ask, name, "unknown") < LEAST
+
+
+async def test_the_comparison_finds_a_check_that_hashes_for_known_names_alone(house: House) -> None:
+    """What the comparison is worth: the fault of the advisories is seen."""
+    house.hasher.is_lazy = True
+    found = [await told_apart(house, house.sign_in, "known", "unknown") for _ in range(3)]
+    assert max(found) > LEAST
