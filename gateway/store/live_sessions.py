@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.exchange.session import Owed, Session
 from gateway.session.life import surplus
+from gateway.session.selection import Selection
 from gateway.store.records import StoredSession
 from gateway.store.rows import Backend, Row, Transaction
 from gateway.store.sealing import Sealer
@@ -26,6 +27,8 @@ SEEN_TIME: Final = struct.Struct(">d")
 SILENCE_GRACE_S: Final = 60.0
 """A process may hold a later `seen` that it has not written yet."""
 END_BATCH: Final = 50
+MOST_ROUNDS: Final = 100
+"""Of looking for sessions that are to end; a new one may come in each."""
 
 
 class LiveSessions:
@@ -69,6 +72,24 @@ class LiveSessions:
         """Return the person whose session this row is, or was within half a day; empty when nobody remembers."""
         found = self._rows.get(OWNERS, row)
         return b"" if found is None else found.value
+
+    def end_chosen(self, selection: Selection, *, now: float) -> int:
+        """End every session that is meant; returns how many. Looks again until there is none: one may move meanwhile."""
+        ended = 0
+        for _ in range(MOST_ROUNDS):
+            chosen = [
+                stored.row
+                for stored in self.all(now=now, user_id=selection.user_id, tenant=selection.tenant)
+                if selection.chooses(stored.session)
+            ]
+            if not chosen:
+                break
+            for start in range(0, len(chosen), END_BATCH):
+                ended += self._end_rows(chosen[start : start + END_BATCH])
+        return ended
+
+    def _end_rows(self, rows: list[bytes]) -> int:
+        return self._rows.transact(lambda tx: sum(self._delete_in(tx, row) for row in rows), confirmed=True)
 
     def end_tenant(self, tenant: str) -> int:
         """End every session of a tenant, unopened."""

@@ -16,6 +16,7 @@ import msgspec
 from gateway.authn.assurance import Method
 from gateway.exchange.errors import KeyringError
 from gateway.exchange.session import Session
+from gateway.session.selection import Selection
 from gateway.store.api_keys import ApiKeys
 from gateway.store.attempt_counts import AttemptCounts
 from gateway.store.devices import Devices
@@ -175,6 +176,14 @@ class Store:
     def end_provider_session(self, provider: str, session: str) -> list[StoredSession]:
         """End the sessions that began in one session of an identity provider."""
         return self.rows.transact(lambda tx: self.live.end_provider_session_in(tx, provider, session), confirmed=True)
+
+    def end_chosen(self, selection: Selection, *, now: float) -> int:
+        """End every session that is meant; returns how many."""
+        if selection.is_plain and selection.user_id is not None:
+            return self.end_user(selection.user_id)
+        if selection.is_plain:
+            return self.end_all() if selection.tenant is None else self.end_tenant(selection.tenant)
+        return self.live.end_chosen(selection, now=now)
 
     def end_user(self, user_id: str, *, but: bytes = b"") -> int:
         """End every session of a person, except the row `but`."""
