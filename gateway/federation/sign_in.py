@@ -57,6 +57,11 @@ class Opened(Protocol):
         ...
 
     @property
+    def device(self) -> bytes:
+        """A new value for the device cookie; empty = it stays as it is."""
+        ...
+
+    @property
     def session(self) -> Session:
         """`owes` says what the next page is."""
         ...
@@ -224,6 +229,8 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
     """A new session."""
 
     token: bytes
+    device: bytes
+    """A new value for the device cookie; empty = it stays as it is."""
     session: Session
     events: tuple[Event, ...]
     return_to: str
@@ -496,6 +503,7 @@ class Providers(Generic[ClientT]):
         events = tuple(msgspec.structs.replace(event, provider=provider.id) for event in opened.events)
         return SignedIn(
             token=token,
+            device=opened.device,  # type: ignore[union-attr]  # it has a token
             session=session,
             events=(*events, *((ignored,) if mapped.ignored else ())),
             return_to=way.return_to,
