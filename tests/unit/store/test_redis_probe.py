@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,17 @@ def test_a_server_that_throws_things_away_or_keeps_no_log_is_warned_of() -> None
         warnings = tried(at(careless.port))
     assert ["maxmemory-policy is allkeys-lru" in warnings[0], "appendonly is off" in warnings[1]] == [True, True]
     assert len(warnings) == 2
+
+
+def test_a_server_that_is_too_old_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = RedisPlace.run
+
+    def older(self: RedisPlace, *commands: Any, again: bool = False) -> list[Any]:
+        answers = ask(self, *commands, again=again)
+        return [{**answers[0], "redis_version": "6.2.14"}] if commands[0] == ("INFO",) else answers
+
+    monkeypatch.setattr(RedisPlace, "run", older)
+    assert "is Redis 6.2.14; the gateway needs 7.0 or newer" in refused(at(server.port))
 
 
 def test_too_few_replicas_are_warned_of_before_the_first_sign_out_is_refused(server: Server) -> None:
