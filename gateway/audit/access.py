@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from gateway.exchange.route import Action, Route
+from gateway.exchange.route import DELEGATED, Action, Route
 from gateway.exchange.session import Session
 
 _ACTIVITY: Final = {  # OCSF 6003 activity_id
@@ -126,6 +126,11 @@ def template(route: Route, method: str, who: Session | Subject | None, place: Pl
             "mfa_time": int(session.mfa_time),
             "roles": list(session.roles),
         }
+    if session is not None and session.credential in DELEGATED:  # what proved it, by its name, never itself
+        auth["credential"] = session.credential
+        auth["scopes"] = list(session.scopes)
+        if session.credential == "bearer":
+            auth["credential_id"], auth["issuer"] = session.provider_session, session.provider
     if place.certificate:
         auth["certificate"] = place.certificate
     inputs = {"host": place.host, "tenant": tenant, **auth}

@@ -32,8 +32,8 @@ class CredentialRules:
         """By the issuer's own name, exactly."""
         self.key_field = key_field
         """Lower case."""
-        self.bearers = bearers or Bearers()
-        self.outcomes = outcomes or count_outcomes(Registry())
+        self.bearers = Bearers() if bearers is None else bearers
+        self.outcomes = count_outcomes(Registry()) if outcomes is None else outcomes
         self.unproven = Bucket(UNPROVEN)
 
     def of_worker(self, bearers: Bearers, outcomes: Counter) -> CredentialRules:
