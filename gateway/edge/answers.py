@@ -79,7 +79,8 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
         extra = challenge(x, refusal)
     if is_page:
         s = x.snapshot
-        body = s.error_page(
+        error_page = s.error_pages.get(x.tenant, s.error_page)
+        body = error_page(
             reason,
             request_id=x.request_id.decode("ascii"),
             detail=f"The rule of “{x.route.name}” says so ({refusal.rule})." if refusal.rule else "",
@@ -88,7 +89,7 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
             not_kept=(obstacle(x, reason) or "unavailable") if page and x.method not in SAFE_METHODS else None,
             framed=framed,
         )
-        csp = s.framed_page_csp if framed else s.error_page_csp
+        csp = error_page.framed_csp if framed else error_page.csp
         kind = b"text/html; charset=utf-8\r\ncontent-security-policy: " + csp
     else:
         body = problem(reason, x.request_id.decode("ascii"), refusal.rule, sign_in)

@@ -25,6 +25,14 @@ from gateway.wire.forwarded import TrustedProxies
 class ErrorPage(Protocol):
     """Renders a refusal for a person."""
 
+    @property
+    def csp(self) -> bytes:
+        """`Content-Security-Policy` of the document."""
+
+    @property
+    def framed_csp(self) -> bytes:
+        """The same for the one page that may stand in a frame of the portal: that the frame needs a sign-in."""
+
     def __call__(
         self,
         reason: Reason,
@@ -215,9 +223,6 @@ class Snapshot:
     durability: Durability
     wire: WireLimits
     error_page: ErrorPage
-    error_page_csp: bytes
-    framed_page_csp: bytes
-    """For the one page of ours that may stand in a frame of the portal: that the frame needs a sign-in."""
     sign: Signer
     jwks: bytes
     log_requests: bool
@@ -229,6 +234,8 @@ class Snapshot:
     """None = nobody may ask."""
     credentials: CredentialRules = field(default_factory=lambda: CredentialRules(issuers={}, key_field=b"x-api-key"))
     """How programs prove who they are."""
+    error_pages: Mapping[str, ErrorPage] = field(default_factory=dict)
+    """Of tenants that have a look of their own."""
     background: tuple[bytes, ...] = ()
     """Beginnings of header lines by which a page says that it asks by itself: `x-poll:`."""
     idle_warning_s: float = 0.0

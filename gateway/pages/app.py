@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
@@ -218,6 +218,8 @@ class Dependencies(Generic[ClientT]):
     random: Callable[[int], bytes] = os.urandom
     look: Look = field(default_factory=Look)
     """Compiled once for a branding; outlives a reload that leaves the branding alone."""
+    looks: Mapping[str, Look] = field(default_factory=dict)
+    """Of tenants that have one of their own, by name."""
     place: Callable[[str], str] | None = None
     """Names the place of an address, empty if unknown; only where the operator has a database of places."""
     idle_warning_s: float = 0.0
@@ -253,6 +255,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         client=dependencies.client,
         seal=FlowSeal(dependencies.flow_key, dependencies.random),
         look=dependencies.look,
+        looks=dependencies.looks,
         clock=dependencies.clock,
         random=dependencies.random,
         place=dependencies.place,
@@ -301,7 +304,8 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         app.router.add_post(oidc.FRESHEN, _freshen)
         app.router.add_post(oidc.BACK_CHANNEL, _take_logout)
     app.router.add_post(kept.KEEP, _keep)
-    for asset in desk.look.assets:
+    assets = {asset.path: asset for look in (desk.look, *desk.looks.values()) for asset in look.assets}
+    for asset in assets.values():
         app.router.add_get(asset.path, _asset_server(asset))
     return app
 

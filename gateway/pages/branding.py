@@ -7,6 +7,7 @@ style rules into a sign-in page: every value has a grammar.
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 
 import msgspec
 
@@ -58,6 +59,11 @@ class Branding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.logo and not self.name:
             raise ValueError("a logo needs a name: screen readers say it")
 
+    @property
+    def logo_path(self) -> str:
+        """Address of the logo; it changes with its bytes."""
+        return asset_path("logo.svg", self.logo)
+
     def style(self) -> str:
         """Render the accent colours as the last rules of the style sheet."""
         rules = ""
@@ -68,6 +74,12 @@ class Branding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.accent_dark:
             rules += f"@media (prefers-color-scheme: dark) {{ :root {{ {_accent(self.accent_dark, 'white', '#0f1514')} }} }}\n"
         return rules
+
+
+def asset_path(name: str, body: bytes) -> str:
+    """Return the address of a file of ours that browsers may keep for ever: it changes with its bytes."""
+    stem, _, suffix = name.rpartition(".")
+    return f"/.gateway/static/{stem}.{sha256(body).hexdigest()[:16]}.{suffix}"
 
 
 def contrast(first: str, second: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
+from copy import copy
 from functools import partial
 from hashlib import sha256
 from importlib.resources import files
@@ -12,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from gateway.pages.branding import Branding
+from gateway.pages.branding import Branding, asset_path
 from gateway.pages.errors import MARK, STYLE
 from gateway.pages.moment import ago, iso, stamp, wait
 from gateway.pages.texts import SOURCE, Texts, load_texts, negotiate
@@ -65,8 +66,7 @@ class Asset:
     __slots__ = ("body", "content_type", "integrity", "path")
 
     def __init__(self, name: str, body: bytes, content_type: str) -> None:
-        stem, _, suffix = name.rpartition(".")
-        self.path = f"/.gateway/static/{stem}.{sha256(body).hexdigest()[:16]}.{suffix}"
+        self.path = asset_path(name, body)
         self.body = body
         self.content_type = content_type
         self.integrity = "sha256-" + b64encode(sha256(body).digest()).decode("ascii")
@@ -80,19 +80,29 @@ class Look:
         self, branding: Branding | None = None, texts: Mapping[str, Texts] | None = None, language: str = SOURCE
     ) -> None:
         """Compile for the catalogues `texts`; `language` is for browsers that prefer none of them."""
-        branding = branding or Branding()
         here = files("gateway.pages")
-        sheet = STYLE + here.joinpath("static/pages.css").read_text(encoding="utf-8") + branding.style()
-        self.style = Asset("gateway.css", sheet.encode(), "text/css")
+        self._sheet = STYLE + here.joinpath("static/pages.css").read_text(encoding="utf-8")
         self.icon = Asset("icon.svg", here.joinpath("static/icon.svg").read_bytes(), "image/svg+xml")
-        self.logo = Asset("logo.svg", branding.logo, "image/svg+xml")
         self.session = Asset("session.js", here.joinpath("static/session.js").read_bytes(), "text/javascript")
         self.passkey = Asset("passkey.js", here.joinpath("static/passkey.js").read_bytes(), "text/javascript")
         self.language = language
         self.texts = texts if texts is not None else load_texts()
-        self._templates = {tag: self._compile(branding, said) for tag, said in self.texts.items()}
+        self._templates = {tag: self._compile(said) for tag, said in self.texts.items()}
+        self.wear(branding or Branding())
 
-    def _compile(self, branding: Branding, texts: Texts) -> dict[str, Template]:
+    def wear(self, branding: Branding) -> None:
+        """Put on a look."""
+        self.branding = branding
+        self.style = Asset("gateway.css", (self._sheet + branding.style()).encode(), "text/css")
+        self.logo = Asset("logo.svg", branding.logo, "image/svg+xml")
+
+    def wearing(self, branding: Branding) -> Look:
+        """Return the same pages in another look; what was compiled is shared."""
+        other = copy(self)
+        other.wear(branding)
+        return other
+
+    def _compile(self, texts: Texts) -> dict[str, Template]:
         environment = Environment(
             loader=PackageLoader("gateway.pages"),
             autoescape=True,
@@ -109,11 +119,8 @@ class Look:
         # attack: `_` trusts what it is given as our own markup; a text that is not a literal is escaped
         environment.filters["said"] = texts.gettext
         environment.globals.update(
-            brand=branding,
             language=texts.language,
-            style=self.style.path,
             icon=self.icon.path,
-            logo=self.logo.path,
             passkey_script=self.passkey,
             session_script=self.session,
             mark=Markup(MARK),  # noqa: S704 - a constant of ours
@@ -136,7 +143,8 @@ class Look:
 
     def render(self, template: str, language: str = SOURCE, /, **values: Any) -> bytes:
         """Render one page as UTF-8; every value is escaped."""
-        return self._templates[language][template].render(**values).encode()
+        brand = {"brand": self.branding, "style": self.style.path, "logo": self.logo.path}
+        return self._templates[language][template].render(**brand, **values).encode()
 
 
 def page_csp(nonce: str, *, scripted: bool = False, asks: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ class Desk:
     random: Callable[[int], bytes]
     place: Callable[[str], str] | None
     recovery_codes: bool
+    looks: Mapping[str, Look]
+    """Of tenants that have one of their own."""
     idle_warning_s: float
     """How long before the idle end a page warns; 0 = none does."""
     factors: SecondFactors[Any] | None
@@ -69,6 +71,10 @@ class Desk:
     kept_forms: Counter
     sign_in_loops: Counter
     resets_counted: Counter
+
+    def look_of(self, tenant: str) -> Look:
+        """Return the look of our pages on the hosts of a tenant."""
+        return self.looks.get(tenant, self.look)
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,8 +215,9 @@ class Visit:
         self.flow_changed = True
         nonce = make_nonce(self.desk.random(18))
         idle = self._idle()
-        language = self.desk.look.language_for(self.request.headers.get("Accept-Language", ""))
-        body = self.desk.look.render(
+        look = self.desk.look_of(self.envelope.tenant)
+        language = look.language_for(self.request.headers.get("Accept-Language", ""))
+        body = look.render(
             template,
             language,
             nonce=nonce,

@@ -15,8 +15,9 @@ from typing import Final, Literal
 import msgspec
 
 from gateway.exchange.errors import ConfigurationError, KeyringError
+from gateway.pages.branding import Branding as Brand
 from gateway.server.sections.secret import SecretFile, SecretSource, secret_files
-from gateway.server.settings import TLS, ClientCertificates, load_settings
+from gateway.server.settings import TLS, ClientCertificates, Settings, load_settings
 from gateway.store.keyring import read_keyring_bytes
 
 Kind = Literal["edge", "pages", "audit"]
@@ -75,6 +76,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """For the gateway's own pages, SVG."""
     catalogues: dict[str, bytes] = {}
     """Language tag -> the operator's compiled gettext catalogue."""
+    tenant_logos: dict[str, bytes] = {}
+    """Name of a tenant with a logo of its own -> the same."""
     keyring: bytes | None = None
     audit_keys: bytes | None = None
     digest: str
@@ -88,7 +91,6 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     self,
                     cases={},
                     audit_keys=None,
-                    logo=None,
                     mail_authority=None,
                     secrets=self._secrets_but("mail.", "identity."),
                     provider_authorities={},
@@ -119,6 +121,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     passkey_roots=None,
                     catalogues={},
                     logo=None,
+                    tenant_logos={},
                     certificates={},
                     client_authorities={},
                     authorities={},
@@ -130,6 +133,20 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:  # secrets: the generated one would print keys and passwords
         return f"Bundle(path={self.path!r}, digest={self.digest!r})"
+
+
+_Value = TypeVar("_Value")
+
+
+def _only(values: dict[str, _Value], names: tuple[str, ...]) -> dict[str, _Value]:
+    return {name: value for name, value in values.items() if name in names}
+
+
+def brand_of(bundle: Bundle, settings: Settings, tenant: str) -> Brand:
+    """Build the look of our pages on the hosts of a tenant; the general one where it has none. Raises ValueError."""
+    branding = settings.branding_of(tenant)
+    logo = bundle.tenant_logos.get(tenant, b"") if branding.logo != settings.branding.logo else bundle.logo or b""
+    return branding.values(logo)
 
 
 def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
@@ -181,6 +198,12 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     logo = None
     if settings.branding.logo:
         logo = _read(settings.branding.logo, display_name(settings.branding.logo, base), errors)
+    tenant_logos = {}
+    for name, tenant in settings.tenants.items():
+        if tenant.branding is not None and tenant.branding.logo:
+            found = _read(tenant.branding.logo, display_name(tenant.branding.logo, base), errors)
+            if found is not None:
+                tenant_logos[name] = found
     catalogues = _read_catalogues(settings.texts.catalogues, base, errors) if settings.texts.catalogues else {}
     secrets = {}
     for place, secret in secret_files(settings):
@@ -237,6 +260,7 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         issuer_authorities=issuer_authorities,
         passkey_roots=passkey_roots,
         logo=logo,
+        tenant_logos=tenant_logos,
         catalogues=catalogues,
         keyring=keyring,
         audit_keys=audit_keys,

@@ -65,7 +65,8 @@ def build_submission(mail: Mail, bundle: Bundle) -> Submission:
 
 def build_writer(settings: Settings, mail: Mail, texts: Mapping[str, Texts]) -> Writer:
     """Make what writes letters in the look of the pages."""
-    url, branding = settings.public_url, settings.branding
+    url = settings.public_url
+    looks = {"": settings.branding} | {name: settings.branding_of(name) for name in settings.tenants}
     default = Brand()
     head = Letterhead(
         sender=mail.sender,
@@ -74,11 +75,12 @@ def build_writer(settings: Settings, mail: Mail, texts: Mapping[str, Texts]) -> 
         host=url.host,
         port=url.authority.removeprefix(f"[{url.host}]" if ":" in url.host else url.host),
         brands={
-            "": Brand(
+            tenant: Brand(
                 name=branding.name or "",
                 accent=branding.accent or default.accent,
                 accent_dark=branding.accent_dark or default.accent_dark,
             )
+            for tenant, branding in looks.items()
         },
     )
     return Writer(head, texts, settings.texts.language)

@@ -28,7 +28,7 @@ from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
 from gateway.policy.roles import Roles
 from gateway.post.postman import MailMetrics
-from gateway.server.bundle import Bundle
+from gateway.server.bundle import Bundle, brand_of
 from gateway.server.control import Boot, Dumped
 from gateway.server.factor_rule import factor_rule
 from gateway.server.federation import build_providers
@@ -264,7 +264,7 @@ class PagesProcess:
         *,
         mailing: Mailing | None,
     ) -> web.Application:
-        settings = validated.settings
+        settings, look = validated.settings, self._look_of(validated)
         return create_app(
             Dependencies(
                 accounts=accounts,
@@ -272,7 +272,12 @@ class PagesProcess:
                 client=Client,
                 flow_key=keyring.derive("flow"),
                 registry=self._registry,
-                look=self._look_of(validated),
+                look=look,
+                looks={
+                    name: look.wearing(brand_of(validated.bundle, settings, name))
+                    for name, tenant in settings.tenants.items()
+                    if tenant.branding is not None
+                },
                 place=_place(settings),
                 idle_warning_s=settings.sessions.warn,
                 recovery_codes="recovery" in settings.mfa.methods,

@@ -28,7 +28,6 @@ from pydantic_core import ErrorDetails
 from gateway.document.quantity import written_duration
 from gateway.document.source import Diagnostic, Document, DocumentError, did_you_mean, load
 from gateway.exchange.route import Durability, LimitSpec
-from gateway.pages.branding import Branding as Brand
 from gateway.server.fields import (
     Address,
     Allowance,
@@ -59,6 +58,7 @@ from gateway.server.fields import (
     UpstreamHost,
     parse_server,
 )
+from gateway.server.sections.branding import Branding
 from gateway.server.sections.identity import contradictions as identity_contradictions
 from gateway.server.sections.mail import Mail
 from gateway.server.sections.mfa import MFA
@@ -444,6 +444,8 @@ class Tenant(Section):
 
     hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
     sessions: TenantSessions = TenantSessions()
+    branding: Branding | None = None
+    """What differs from the general look, on the hosts of this tenant."""
 
 
 class Limit(Section):
@@ -532,33 +534,6 @@ class Upgrade(Section):
     """Time that the new program has to get ready; after it the old one goes on."""
     drain_timeout: Annotated[Period, Field(le=MAX_LEAVING_S)] = 60.0
     """Time that requests and tunnels of the old program have to finish, while the new one serves."""
-
-
-Words = Annotated[str, Field(strict=True, min_length=1)]
-
-
-class Branding(Section):
-    """The operator's name and look on the gateway's own pages."""
-
-    name: Words | None = None
-    """Shown beside the mark and in titles; absent = the host."""
-    logo: Location | None = None
-    """An SVG file, shown instead of mark and name."""
-    accent: Words | None = None
-    accent_dark: Words | None = None
-    help_text: Words | None = None
-    help_url: Words | None = None
-
-    def values(self, logo: bytes) -> Brand:
-        """Build what the pages show, with the bytes of the logo. Raises ValueError: the key, then what is wrong with it."""
-        return Brand(
-            name=self.name or "",
-            logo=logo,
-            accent=self.accent or "",
-            accent_dark=self.accent_dark or "",
-            help_text=self.help_text or "",
-            help_url=self.help_url or "",
-        )
 
 
 class Geo(Section):
@@ -651,6 +626,11 @@ class Settings(Section):
     def resets_by_mail(self) -> bool:
         """A forgotten password is replaced by a code in a mail."""
         return self.mail is not None and self.passwords.reset != "operator"
+
+    def branding_of(self, tenant: str) -> Branding:
+        """Return the look of our pages on the hosts of a tenant."""
+        own = self.tenants[tenant].branding if tenant in self.tenants else None
+        return self.branding if own is None else own.over(self.branding)
 
     def session_rules(self, tenant: str) -> SessionRules:
         """Merge what a tenant says about sessions over the general rules; an unknown tenant changes nothing."""
@@ -809,7 +789,10 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
         for index, network in enumerate(settings.forward_auth.proxies or settings.trusted_proxies):
             if not network.prefixlen:  # attack: a client that asks for itself is told an assertion
                 yield (*place, index), f"with {network} everybody could ask at /.gateway/check; name the proxies"
-    yield from _branding_errors(settings.branding)
+    yield from _branding_errors(("branding",), settings.branding)
+    for name, tenant in settings.tenants.items():
+        if tenant.branding is not None:
+            yield from _branding_errors(("tenants", name, "branding"), tenant.branding)
     if settings.passwords.reset == "mail" and settings.mail is None:
         yield ("passwords", "reset"), "needs the section mail: the code goes by mail"
     login = settings.limits.get(LOGIN_LIMIT)
@@ -846,15 +829,15 @@ def _unknown_tenants_of_certificates(settings: Settings) -> Iterator[tuple[Place
                 )
 
 
-def _branding_errors(branding: Branding) -> Iterator[tuple[Place, str]]:
+def _branding_errors(place: Place, branding: Branding) -> Iterator[tuple[Place, str]]:
     """Find what the pages would not show; what is in the file of the logo is `validate`'s to find out."""
     try:
         branding.values(b"")
     except ValueError as error:
         key, _, sentence = str(error).partition(" ")
-        yield ("branding", key), sentence
+        yield (*place, key), sentence
     if branding.logo and not branding.name:
-        yield ("branding", "logo"), "a logo needs a name: screen readers say it"
+        yield (*place, "logo"), "a logo needs a name: screen readers say it"
 
 
 def _tenant_conflicts(settings: Settings) -> Iterator[tuple[Place, str]]:

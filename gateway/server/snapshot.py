@@ -18,9 +18,10 @@ from gateway.edge.snapshot import ForwardAuthRules, Server, Snapshot, Upstream, 
 from gateway.edge.tls import ListenerTLS
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.route import LimitSpec
-from gateway.pages.errors import ERROR_PAGE_CSP, FRAMED_PAGE_CSP, error_page
+from gateway.pages.errors import ErrorPages
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
+from gateway.server.bundle import brand_of
 from gateway.server.issuers import credential_rules
 from gateway.server.session_rules import is_bound_to_country
 from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
@@ -72,9 +73,12 @@ def build_snapshot(
         headers=_headers(settings.headers),
         durability=settings.audit.durability,
         wire=_wire(settings),
-        error_page=error_page,
-        error_page_csp=ERROR_PAGE_CSP,
-        framed_page_csp=FRAMED_PAGE_CSP,
+        error_page=ErrorPages(brand_of(validated.bundle, settings, "")),
+        error_pages={
+            name: ErrorPages(brand_of(validated.bundle, settings, name))
+            for name, tenant in settings.tenants.items()
+            if tenant.branding is not None
+        },
         sign=signer(keyring),
         jwks=key_set(keyring, time.time()),
         log_requests=settings.logging.requests,

@@ -88,6 +88,12 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             x509.load_pem_x509_certificates(bundle.passkey_roots)
         except ValueError:
             errors.append("mfa.passkeys.roots: holds no certificate in PEM, or a broken one")
+    for name, tenant_logo in bundle.tenant_logos.items():
+        try:
+            settings.branding_of(name).values(tenant_logo or b"\n")
+        except ValueError as error:
+            key, _, sentence = str(error).partition(" ")
+            errors.append(f"tenants.{name}.branding.{key}: {sentence}")
     if bundle.logo is not None:
         try:
             settings.branding.values(bundle.logo or b"\n")  # an empty file is no logo, and not the absence of one

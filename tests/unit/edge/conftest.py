@@ -29,7 +29,7 @@ from gateway.edge.worker import Listener, Worker
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.route import Durability, LimitSpec
 from gateway.exchange.session import Session
-from gateway.pages.errors import ERROR_PAGE_CSP, FRAMED_PAGE_CSP, error_page
+from gateway.pages.errors import error_page
 from gateway.policy import compile_policy
 from gateway.ratelimit.gcra import Bucket
 from gateway.server.bundle import CertificateBytes
@@ -253,7 +253,7 @@ def make_snapshot(portal_port: int, **changes: Any) -> Snapshot:
         "form_limit": Bucket(LimitSpec(name="forms", rate_per_s=1, burst=12, per="ip")), "ports": frozenset((80, 443, 8443)),
         "limits_of": {name: (Bucket(route.limit),) if route.limit else () for name, route in table.routes.items()}, "trusted_proxies": TrustedProxies(),
         "mapped_names": frozenset(), "headers": HeaderRules(b"max-age=63072000", b"object-src 'none'; base-uri 'self'; frame-ancestors 'self'", b"", b"same-origin", b"camera=()", b"same-origin", b"same-origin"),
-        "durability": Durability.GROUP, "wire": WIRE, "error_page": error_page, "error_page_csp": ERROR_PAGE_CSP, "framed_page_csp": FRAMED_PAGE_CSP,
+        "durability": Durability.GROUP, "wire": WIRE, "error_page": error_page,
         "sign": lambda claims, algorithm: b"signed", "jwks": b'{"keys":[]}', "log_requests": True,
     }  # fmt: skip
     return Snapshot(**{**values, **changes})

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.pages.branding import DARK_CARD, LIGHT_CARD, contrast
-from gateway.pages.look import TEMPLATES, make_nonce, page_csp
+from gateway.pages.branding import DARK_CARD, LIGHT_CARD, Branding, contrast
+from gateway.pages.look import TEMPLATES, Look, make_nonce, page_csp
 
 CSS = "".join(files("gateway.pages").joinpath(f"static/{name}").read_text() for name in ("base.css", "pages.css"))
 
@@ -85,3 +85,24 @@ def test_nonces_hold_all_their_random_bytes() -> None:
     for first, second in pairwise(make_nonce(bytes([number]) * 18) for number in range(8)):
         assert first != second
         assert len(first) == 24
+
+
+def test_another_look_shares_what_was_compiled_and_changes_only_the_look() -> None:
+    plain = Look()
+    logo = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+    heron = plain.wearing(Branding(name="Heron Town", logo=logo, accent="#7a1f5c"))
+    values = {
+        "nonce": "n",
+        "host": "h",
+        "errors": None,
+        "token": lambda form: "t",
+        "recovery_codes": True,
+        "session": None,
+    }
+    dressed, bare = heron.render("logout.html", **values), plain.render("logout.html", **values)
+    assert b'alt="Heron Town"' in dressed
+    assert b"Heron" not in bare
+    assert heron.style.path != plain.style.path
+    assert heron.logo.path == Branding(name="Heron Town", logo=logo).logo_path
+    assert heron.logo in heron.assets
+    assert plain.branding == Branding()
