@@ -167,10 +167,10 @@ class EdgeMetrics:
             "Requests whose questions went to a store in the network.",
             ("operation",),
         )
-        self.store_failures = registry.counter(
-            "gateway_store_failures_total",
-            "Questions to a store in the network that got no answer.",
-            ("store", "reason"),
+        self.store_unanswered = registry.counter(
+            "gateway_store_unanswered_total",
+            "Questions to a store in the network that got no answer, or one that refuses.",
+            ("operation",),
         )
         self.parked = registry.gauge("gateway_requests_parked", "Requests that wait for a store in the network.")
         self.limit_leased = registry.counter(

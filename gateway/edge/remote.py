@@ -124,15 +124,15 @@ class RemoteState:
         """Everything of this tick has asked."""
         parked, self._parked = self._parked, []
         wants, self._wants = self._wants, []
-        self._metrics.store_batches.inc(("read",))
-        self._metrics.store_requests.inc(("read",), len(parked))
+        self._metrics.store_batches.inc(("sessions",))
+        self._metrics.store_requests.inc(("sessions",), len(parked))
         self._store.read(wants, partial(self._answered, parked, monotonic()))
 
     def _answered(self, parked: list[Exchange], asked: float, answers: Answers) -> None:
         self.waiting -= len(parked)
         if answers.why:
-            self._metrics.store_failures.inc(("redis", "read"))
-        self._metrics.store_operations.observe(monotonic() - asked, ("redis", "read"))
+            self._metrics.store_unanswered.inc(("sessions",))
+        self._metrics.store_operations.observe(monotonic() - asked, ("redis", "sessions"))
         for x in parked:
             try:
                 if x.phase is Phase.PARKED:

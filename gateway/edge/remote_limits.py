@@ -159,6 +159,7 @@ class RemoteLimits:
         self._metrics.store_operations.observe(monotonic() - asked, ("redis", "charge"))
         self._reserving.difference_update([key for key, one in due.items() if one.reserves])
         if grants is None:
+            self._metrics.store_unanswered.inc(("charge",))
             for one in due.values():
                 for settling in one.waiting:
                     settling.hear(_UNCOUNTED)

@@ -84,8 +84,8 @@ async def test_all_requests_of_one_tick_are_one_question(edge: Edge, store: Memo
     for reader, _ in writers:
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     assert [len(question) for question in store.questions] == [8]
-    assert count(edge, "gateway_store_batches_total")[("read",)] == 1
-    assert count(edge, "gateway_store_batched_requests_total")[("read",)] == 8
+    assert count(edge, "gateway_store_batches_total")[("sessions",)] == 1
+    assert count(edge, "gateway_store_batched_requests_total")[("sessions",)] == 8
     for _, writer in writers:
         writer.close()
 
@@ -136,7 +136,7 @@ async def test_a_store_that_does_not_answer_is_503_and_signs_nobody_out(edge: Ed
     assert (await edge.get("/public/a", token=TEXT)).status == 503  # the portal would take alice for nobody
     store.is_away = False
     assert (await edge.get(token=TEXT)).status == 200
-    assert count(edge, "gateway_store_failures_total")[("redis", "read")] == 2
+    assert count(edge, "gateway_store_unanswered_total")[("sessions",)] == 2
 
 
 async def test_who_is_shed_by_address_does_not_touch_the_store(edge: Edge, store: MemoryStore) -> None:
