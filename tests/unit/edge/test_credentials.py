@@ -490,6 +490,24 @@ async def test_rules_that_changed_are_applied_to_tokens_that_were_verified(api: 
     assert (await api.get("/api/x", fields=bearer(text))).status == 401
 
 
+async def test_cve_2026_33496_cve_2021_32701_one_token_meets_the_rules_of_each_route(api: Edge) -> None:
+    """What is remembered of a token is who it stands for, never what a route made of it."""
+    text = a_token()
+    for _ in range(2):
+        assert (await api.get("/api/x", fields=bearer(text))).status == 200
+        assert (await api.get("/scoped", fields=bearer(text))).status == 403
+        assert (await api.get("/keys", fields=bearer(text))).status == 401
+        assert (await api.get("/pages", fields=bearer(text))).status == 401
+
+
+async def test_cve_2026_71326_no_two_credentials_share_what_is_remembered(api: Edge) -> None:
+    texts = [a_token(sub=f"robot{number}") for number in range(20)]
+    for _ in range(2):
+        for number, text in enumerate(texts):
+            assert (await api.get("/api/x", fields=bearer(text))).status == 200
+            assert api.portal.field(b"X-Gateway-User") == [f"robot{number}".encode()]
+
+
 # Limits
 
 
