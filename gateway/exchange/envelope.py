@@ -88,6 +88,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Id of the identity provider that vouched, or was not believed."""
     fault: str = ""
     """What was wrong with its answer, or with a passkey: a value of `TokenFault`, `AnswerFault`, `MappingFault` or `Fault`."""
+    upstream: str = ""
+    """The portal that somebody was signed on to, or whose account was told."""
     factor: str = ""
     """Which kind of second factor: a `Method` value."""
 

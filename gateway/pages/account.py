@@ -119,12 +119,20 @@ async def change_password(visit: Visit, form: dict[str, str]) -> web.Response:
     )
     visit.record(result)
     if isinstance(result, Refusal):
+        if result.reason is Reason.FRESH_SIGN_IN_REQUIRED and not await _asks_for_code(visit):
+            return visit.redirect("/.gateway/mfa?step_up=mfa_age&return_to=/.gateway/account/password")
         problem = problem_of(result, *_WRONG_FIELDS.get(result.reason, ()))
         return turn_away(visit, result) or await show_password(visit, problem, getattr(result, "score", None))
     visit.take_session(result.token)
     visit.renew_flow()
     visit.change_flow(notice="password_changed")
     return visit.redirect(ACCOUNT_PAGE)
+
+
+async def _asks_for_code(visit: Visit) -> bool:
+    """Tell whether the form has a field for a code; whoever has passkeys alone proves one on its own page."""
+    factors = visit.desk.factors
+    return factors is None or "totp" in await factors.has_factor(visit.token, client=visit.client, now=visit.now)
 
 
 _WRONG_FIELDS = {

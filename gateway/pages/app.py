@@ -22,13 +22,14 @@ from gateway.exchange.errors import GatewayError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
-from gateway.pages import account, circles, factor, kept, oidc, passkey, reset, session_room, sign_in
+from gateway.pages import account, circles, factor, kept, oidc, passkey, reset, session_room, sign_in, sign_on
 from gateway.pages.accounts import Accounts, ClientMaker, ClientT
 from gateway.pages.factor_seams import SecondFactors
 from gateway.pages.flow import FlowSeal
 from gateway.pages.form import MAX_FORM_BYTES, PROOF_FIELDS, read_form
 from gateway.pages.look import ASSET_CSP, Asset, Look
 from gateway.pages.oidc_seams import Providers
+from gateway.pages.portal_seams import Portals
 from gateway.pages.provenance import refuse_embedding, refuse_foreign_submission
 from gateway.pages.visit import Desk, Problem, Visit, begin_visit, finish, form_expired, open_envelope, refuse
 
@@ -192,6 +193,17 @@ _RESET_PAGES = (
 )
 """Only where a forgotten password is replaced by mail."""
 
+_PORTAL_PAGES = (
+    _Page(f"{sign_on.SIGN_ON_PAGE}/{{upstream}}", sign_on.show_sign_on, None, "complete"),
+    _Page(
+        f"{sign_on.ACCOUNT_PAGE}/{{upstream}}",
+        sign_on.show_account,
+        _form("portal-account", sign_on.tell_account, "username", "password", "forget"),
+        "complete",
+    ),
+)
+"""Only where people are signed on to a portal."""
+
 _RECOVERY_PAGES = (
     _Page("/.gateway/recovery", _to_recovery, None, "none"),
     _Page(
@@ -244,6 +256,8 @@ class Dependencies(Generic[ClientT]):
     """The same, where no second factor stands beside the password."""
     resets: reset.Resets[ClientT] | None = None
     """What replaces forgotten passwords by mail; without it no page speaks of that."""
+    portals: Portals | None = None
+    """Portals that people are signed on to, or whose cookies are kept."""
 
 
 def create_app(dependencies: Dependencies[Any]) -> web.Application:
@@ -268,6 +282,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         min_password_characters=dependencies.min_password_characters,
         min_password_characters_alone=dependencies.min_password_characters_alone,
         resets=dependencies.resets,
+        portals=dependencies.portals,
         passwords=dependencies.passwords,
         providers=dependencies.providers,
         sign_ins=registry.counter(
@@ -290,13 +305,19 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         resets_counted=registry.counter(
             "gateway_password_resets_total", "Steps of resets by mail, by what came of them.", ("step", "outcome")
         ),
+        portal_sign_ons=registry.counter(
+            "gateway_portal_sign_ons_total",
+            "Sign-ons to portals on a person's behalf, by how the person stands there then.",
+            ("upstream", "standing"),
+        ),
     )
     app = web.Application(middlewares=[_admit(desk)], client_max_size=MAX_FORM_BYTES)
     recovery = _RECOVERY_PAGES if dependencies.recovery_codes else ()
     providers = _PROVIDER_PAGES if dependencies.providers is not None else ()
     passkeys = _PASSKEY_PAGES if dependencies.factors is not None else ()
     resets = _RESET_PAGES if dependencies.resets is not None else ()
-    for page in (*_PAGES, *recovery, *providers, *passkeys, *resets):
+    portals = _PORTAL_PAGES if dependencies.portals is not None else ()
+    for page in (*_PAGES, *recovery, *providers, *passkeys, *resets, *portals):
         app.router.add_get(page.path, _reader(page))
         if page.form is not None:
             app.router.add_post(page.path, _submitter(desk, page, page.form))
@@ -326,6 +347,8 @@ def _admit(desk: Desk) -> Middleware:
             response = await handler(request)
             if desk.providers is not None and visit.token and visit.new_token and visit.handle:
                 await desk.providers.carry(visit.token, visit.new_token, visit.handle, now=visit.now)
+            if desk.portals is not None and visit.token and visit.new_token:
+                await desk.portals.carry(visit.token, visit.new_token, now=visit.now)
         except web.HTTPMethodNotAllowed as error:
             known = request.path not in {kept.KEEP, oidc.FRESHEN}
             response = refuse(request, Reason.METHOD_NOT_ALLOWED if known else Reason.NO_ROUTE, envelope.request_id)

@@ -13,7 +13,7 @@ from gateway.exchange.session import Owed
 from gateway.pages.accounts import Enrolment, Happened, Refusal
 from gateway.pages.circles import note_sign_in
 from gateway.pages.return_to import safe_return
-from gateway.pages.sign_in import FACTOR_PAGE, empty_code, leave, to_sign_in, turn_away
+from gateway.pages.sign_in import FACTOR_PAGE, MFA_PAGE, empty_code, leave, to_sign_in, turn_away
 from gateway.pages.visit import Problem, Visit, problem_of
 
 ACCOUNT_PAGE = "/.gateway/account"
@@ -81,22 +81,30 @@ async def confirm_factor(visit: Visit, form: dict[str, str]) -> web.Response:
 
 
 async def show_recovery(visit: Visit, problem: Problem | None = None) -> web.Response:
-    """Ask for a code before making new recovery codes."""
-    return visit.page("recovery.html", problem=problem)
+    """Ask for a code before making new recovery codes; whoever has passkeys alone has proven one lately."""
+    return visit.page("recovery.html", problem=problem, has_totp=await _has_totp(visit))
 
 
 async def replace_recovery(visit: Visit, form: dict[str, str]) -> web.Response:
     """Make ten new recovery codes against a fresh code; show them, this once."""
     code = form["code"]
-    if not code.strip() or len(code) > _MAX_CODE_CHARACTERS:
+    if len(code) > _MAX_CODE_CHARACTERS or (not code.strip() and await _has_totp(visit)):
         return await show_recovery(visit, empty_code())
     result = await visit.desk.accounts.replace_recovery_codes(visit.token, code, client=visit.client, now=visit.now)
     visit.record(result)
     if isinstance(result, Refusal):
         visit.desk.factor_checks.inc(("failure", result.reason))
+        if result.reason is Reason.FRESH_SIGN_IN_REQUIRED and not code.strip():
+            return visit.redirect(f"{MFA_PAGE}?step_up=mfa_age&return_to=/.gateway/account/recovery")
         return turn_away(visit, result) or await show_recovery(visit, problem_of(result, "code"))
     visit.desk.factor_checks.inc(("success", "verified"))
     return visit.page("codes.html", codes=result.codes, target=ACCOUNT_PAGE, enrolled=False, passkey=False)
+
+
+async def _has_totp(visit: Visit) -> bool:
+    """Tell whether the person has an authenticator app; where nobody has anything else, yes."""
+    factors = visit.desk.factors
+    return factors is None or "totp" in await factors.has_factor(visit.token, client=visit.client, now=visit.now)
 
 
 async def _show_secret(visit: Visit, enrolment: Enrolment, problem: Problem | None) -> web.Response:

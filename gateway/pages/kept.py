@@ -96,6 +96,8 @@ async def keep(visit: Visit, interrupted: Interrupted) -> web.Response:
 
 def _page_of(interrupted: Interrupted, return_to: str) -> str:
     """Name the page where the person proves what was missing."""
+    if interrupted.reason == Reason.PORTAL_SIGN_ON:
+        return f"/.gateway/sign-on/{interrupted.upstream}?return_to={quote(return_to, safe='/')}"
     page = interrupted.step_up or _OWED_PAGES.get(Reason(interrupted.reason), "/.gateway/login")
     return f"{page}{'&' if '?' in page else '?'}return_to={quote(return_to, safe='/')}"
 

@@ -31,6 +31,7 @@ TEMPLATES = (
     "passkey_add.html",
     "passkeys.html",
     "password.html",
+    "portal_account.html",
     "provider_refused.html",
     "recovery.html",
     "renew.html",

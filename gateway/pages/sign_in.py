@@ -15,6 +15,7 @@ from gateway.pages.accounts import Refusal, SignedIn
 from gateway.pages.flow import SIGN_IN
 from gateway.pages.kept import KEPT_PAGE, forget_kept
 from gateway.pages.oidc_chooser import only_way, ways
+from gateway.pages.portal_client import client_of
 from gateway.pages.return_to import START_PAGE, safe_return
 from gateway.pages.texts import marked
 from gateway.pages.visit import Problem, Visit, problem_of
@@ -263,6 +264,8 @@ async def sign_out(visit: Visit, form: dict[str, str]) -> web.Response:  # noqa:
     farewell = None
     if visit.desk.providers is not None and visit.session is not None:  # before the cookie means nothing any more
         farewell = await visit.desk.providers.sign_out(visit.token, visit.session, now=visit.now)
+    if visit.desk.portals is not None and visit.session is not None:
+        await visit.desk.portals.sign_out(visit.token, visit.session, client_of(visit), now=visit.now)
     result = await visit.desk.accounts.sign_out(visit.token, client=visit.client, now=visit.now)
     visit.record(result)
     await forget_kept(visit)

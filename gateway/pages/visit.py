@@ -26,6 +26,7 @@ from gateway.session.token import MAX_COOKIE_BYTES
 if TYPE_CHECKING:
     from gateway.pages.factor_seams import SecondFactors
     from gateway.pages.kept import KeptForms
+    from gateway.pages.portal_seams import Portals
     from gateway.pages.reset import Resets
 
 _COOKIE_NAMES = {"https": "__Host-gw", "http": "gw"}
@@ -63,6 +64,7 @@ class Desk:
     min_password_characters_alone: int
     resets: Resets[Any] | None
     """What replaces forgotten passwords by mail; None = an operator does."""
+    portals: Portals | None
     passwords: bool
     providers: Providers | None
     sign_ins: Counter
@@ -71,6 +73,7 @@ class Desk:
     kept_forms: Counter
     sign_in_loops: Counter
     resets_counted: Counter
+    portal_sign_ons: Counter
 
     def look_of(self, tenant: str) -> Look:
         """Return the look of our pages on the hosts of a tenant."""

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
@@ -60,6 +60,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """Name of an upstream with its own CA -> PEM bundle."""
     upstream_certificates: dict[str, CertificateBytes] = {}
     """Name of an upstream -> what the gateway shows to its servers."""
+    signs_on: tuple[str, ...] = ()
+    """Names of upstreams whose form the pages fill in: they need what is said about their certificates."""
     secrets: dict[str, bytes] = {}
     """Dotted key of gateway.yaml that says `{file: …}` -> the content, less one line end."""
     mail_authority: bytes | None = None
@@ -104,8 +106,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     audit_keys=None,
                     certificates={},
                     client_authorities={},
-                    authorities={},
-                    upstream_certificates={},
+                    authorities=_only(self.authorities, self.signs_on),
+                    upstream_certificates=_only(self.upstream_certificates, self.signs_on),
                 )
             case "audit":
                 return msgspec.structs.replace(
@@ -253,6 +255,7 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         client_authorities=client_authorities,
         authorities=authorities,
         upstream_certificates=upstream_certificates,
+        signs_on=tuple(name for name, own in settings.upstreams.items() if own.sign_on and own.sign_on.type == "form"),
         secrets=secrets,
         mail_authority=mail_authority,
         provider_authorities=provider_authorities,

@@ -35,6 +35,7 @@ from gateway.server.federation import build_providers
 from gateway.server.issuer_keeper import IssuerKeeper, IssuerMetrics
 from gateway.server.mailing import Mailing, build_mailing
 from gateway.server.passwords import breach_service, password_rules
+from gateway.server.portals import PortalDesk, needs_desk
 from gateway.server.second_factors import build_second_factors
 from gateway.server.session_rules import rule_book
 from gateway.server.settings import Settings
@@ -280,6 +281,9 @@ class PagesProcess:
                 },
                 place=_place(settings),
                 idle_warning_s=settings.sessions.warn,
+                portals=PortalDesk(settings, validated.bundle, store, keyring, self._storing)
+                if needs_desk(validated)
+                else None,
                 recovery_codes="recovery" in settings.mfa.methods,
                 factors=build_second_factors(
                     validated,
