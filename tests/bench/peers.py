@@ -18,6 +18,7 @@ from tests.bench.candidates.gateway import (
     GatewayAsync,
     GatewayCompiled,
     GatewayCompiledAsync,
+    GatewayRedis,
     GatewayStrict,
 )
 from tests.bench.candidates.haproxy import HAProxy
@@ -26,7 +27,7 @@ from tests.bench.candidates.traefik import Traefik
 from tests.bench.upstream import PROJECT
 
 EVERYONE: tuple[type[Candidate], ...] = (
-    Nginx, HAProxy, Envoy, Gateway, GatewayAsync, GatewayStrict, GatewayCompiled, GatewayCompiledAsync, Caddy, Traefik, AiohttpProxy, Apache,
+    Nginx, HAProxy, Envoy, Gateway, GatewayAsync, GatewayStrict, GatewayRedis, GatewayCompiled, GatewayCompiledAsync, Caddy, Traefik, AiohttpProxy, Apache,
 )  # fmt: skip
 REQUIREMENTS = PROJECT / "requirements" / "bench.txt"
 INSTALL_S = 600

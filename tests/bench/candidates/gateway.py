@@ -14,6 +14,7 @@ import json
 import re
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -24,8 +25,8 @@ import pyotp
 import yaml
 
 from tests.bench.browser import Browser, forms
-from tests.bench.candidates.candidate import Candidate, EvidenceError, MissingError, first_line
-from tests.bench.process import StartError
+from tests.bench.candidates.candidate import Candidate, EvidenceError, MissingError, executable, first_line
+from tests.bench.process import Program, StartError, wait_until
 from tests.bench.site import HOST, Site, free_port, write
 from tests.bench.upstream import PAGE, PROJECT
 
@@ -226,6 +227,49 @@ class Gateway(Candidate):
             told = " / ".join(lines[-1:] if "Traceback" in done.stderr else lines[-6:])
             raise StartError(f"gateway {words[0]} ended with {done.returncode}: {told[-600:]}")
         return done.stdout
+
+
+class GatewayRedis(Gateway):
+    """The same with its state in a Redis of its own, which runs on the cores of load and upstream and is not counted."""
+
+    name = "gateway-redis"
+    work = "the same as gateway, the session read from Redis for each request"
+    scales = False
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._redis_port = free_port()
+        self._redis: Program | None = None
+
+    def configure(self, room: Path) -> None:
+        server = executable("redis-server", hint="apt-get install redis-server")
+        kept = room / "redis"
+        kept.mkdir(exist_ok=True)
+        options = {"port": str(self._redis_port), "bind": HOST, "dir": str(kept), "appendonly": "yes", "save": ""}
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        self._redis = Program(
+            [server, *words],
+            cores=self.site.cores.load,
+            output=kept / "output",
+            environment={},
+            directory=kept,
+        )
+        wait_until(self._redis_listens, self._redis, seconds=VERB_S)
+        super().configure(room)
+
+    def close(self) -> None:
+        """End Redis."""
+        if self._redis is not None:
+            self._redis.stop()
+            self._redis = None
+
+    def _redis_listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, self._redis_port), 1):
+            return True
+        return False
+
+    def _settings(self, house: Path) -> dict[str, Any]:
+        return {**super()._settings(house), "state": f"redis://{HOST}:{self._redis_port}/0"}
 
 
 class GatewayCompiled(Gateway):
