@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from gateway.authn.assurance import FactorRule
 from gateway.exchange.session import Session
 from gateway.server.relayed_tokens import RelayedTokens
 from gateway.store.provider_tokens import ProviderTokens
@@ -161,7 +162,7 @@ async def test_rotated_keys_and_refreshed_tokens(tmp_path: Path) -> None:
     )
     try:
         provider.start()
-        async with open_site(house, state, keyring, make_providers=make, mfa_always=False) as site:
+        async with open_site(house, state, keyring, make_providers=make, factor_rule=FactorRule()) as site:
             site.now = time.time()
             person = Person(provider)
             browser, session = await _sign_in(site, person)

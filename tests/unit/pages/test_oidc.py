@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from gateway.authn.assurance import FactorRule, Required
 from gateway.store.executor import store_executor
 from gateway.store.federated import FederatedStore
 from tests.fakes.federation import PERSON, with_providers
@@ -41,7 +42,7 @@ async def provider() -> AsyncIterator[IdentityProvider]:
 @pytest.fixture
 async def site(make_site: SiteMaker, provider: IdentityProvider) -> AsyncIterator[Site]:
     make = with_providers(("okta", provider, "name: Acme SSO\n"))
-    async with make_site(make_providers=make, mfa_always=False) as site:
+    async with make_site(make_providers=make, factor_rule=FactorRule()) as site:
         site.add_user("alice")
         yield site
 
@@ -80,7 +81,7 @@ async def test_second_sign_in_finds_the_same_account_by_issuer_and_subject(
     assert (second.id, second.email) == (first.id, "carol.married@acme.example")
 
 
-async def test_changed_groups_change_the_roles_and_end_the_sessions_with_the_old_ones(
+async def test_cve_2021_41230_changed_groups_change_the_roles_and_end_the_sessions_with_the_old_ones(
     site: Site, provider: IdentityProvider
 ) -> None:
     """CVE-2021-41230: claims stayed as they were after the provider changed them."""
@@ -161,7 +162,7 @@ async def test_second_factor_of_ours_is_asked_for_unless_the_table_counts_theirs
     make_site: SiteMaker, provider: IdentityProvider
 ) -> None:
     make = with_providers(("okta", provider, "mfa: {acr: [urn:acme:mfa], amr: [mfa]}\n"))
-    async with make_site(make_providers=make) as site:
+    async with make_site(make_providers=make, factor_rule=FactorRule(required=Required.ALWAYS)) as site:
         answer = await go(site.browser(), provider, amr=["pwd", "otp"], acr="urn:acme:password")
         assert answer.location == "/.gateway/enrol"
         answer = await go(site.browser(), provider, amr=["pwd", "mfa", "hwk", "made up"])
@@ -190,7 +191,7 @@ async def test_only_way_is_gone_at_once_but_not_after_signing_out(
     make_site: SiteMaker, provider: IdentityProvider
 ) -> None:
     make = with_providers(("okta", provider, ""), passwords=False)
-    async with make_site(make_providers=make, passwords=False, mfa_always=False) as site:
+    async with make_site(make_providers=make, passwords=False, factor_rule=FactorRule()) as site:
         browser = site.browser()
         answer = await browser.get("/.gateway/login?return_to=/invoices/7")
         assert (answer.status, answer.location) == (303, START)
@@ -202,7 +203,7 @@ async def test_only_way_is_gone_at_once_but_not_after_signing_out(
 
 async def test_circle_between_portal_and_provider_is_broken(make_site: SiteMaker, provider: IdentityProvider) -> None:
     make = with_providers(("okta", provider, ""), passwords=False)
-    async with make_site(make_providers=make, passwords=False, mfa_always=False) as site:
+    async with make_site(make_providers=make, passwords=False, factor_rule=FactorRule()) as site:
         browser = site.browser()
         statuses = []
         for _ in range(6):
@@ -216,7 +217,7 @@ async def test_circle_between_portal_and_provider_is_broken(make_site: SiteMaker
 
 async def test_browser_remembers_the_way_it_went(make_site: SiteMaker, provider: IdentityProvider) -> None:
     make = with_providers(("first", provider, "client_id: other\n"), ("okta", provider, "name: Acme SSO\n"))
-    async with make_site(make_providers=make, mfa_always=False) as site:
+    async with make_site(make_providers=make, factor_rule=FactorRule()) as site:
         browser = site.browser()
         before = (await browser.get("/.gateway/login?reason=other")).text
         await go(browser, provider)
@@ -254,7 +255,7 @@ async def test_address_leads_to_the_provider_of_its_domain(make_site: SiteMaker,
     "address",
     ["carol@other.example", "carol@evil.example@acme.example", "acme.example", "@acme.example", "a@b@acme.example", ""],
 )
-async def test_address_of_no_domain_leads_nowhere(
+async def test_cve_2026_40574_an_address_of_no_domain_leads_nowhere(
     make_site: SiteMaker, provider: IdentityProvider, address: str
 ) -> None:
     """CVE-2026-40574: `attacker@evil.com@company.com` passed for an address of company.com."""
@@ -278,7 +279,7 @@ async def test_address_of_no_domain_leads_nowhere(
         {"email": None},
     ],
 )
-async def test_provider_with_domains_lets_nobody_else_in(
+async def test_cve_2026_40574_a_provider_with_domains_lets_nobody_else_in(
     make_site: SiteMaker, provider: IdentityProvider, claims: dict[str, Any]
 ) -> None:
     """CVE-2026-40574, CVE-2021-21411: what restricts has to refuse somebody."""
@@ -345,7 +346,7 @@ async def test_sign_out_works_while_the_provider_is_away(site: Site, provider: I
 
 async def test_sign_out_here_asks_the_provider_nothing(make_site: SiteMaker, provider: IdentityProvider) -> None:
     make = with_providers(("okta", provider, "sign_out: here\n"))
-    async with make_site(make_providers=make, mfa_always=False) as site:
+    async with make_site(make_providers=make, factor_rule=FactorRule()) as site:
         browser = site.browser()
         await go(browser, provider)
         page = await browser.get("/.gateway/logout")
@@ -357,7 +358,7 @@ async def test_tokens_follow_the_session_through_a_second_factor_and_are_revoked
     make_site: SiteMaker, provider: IdentityProvider
 ) -> None:
     make = with_providers(("okta", provider, "tokens: {keep: true}\n"))
-    async with make_site(make_providers=make) as site:
+    async with make_site(make_providers=make, factor_rule=FactorRule(required=Required.ALWAYS)) as site:
         browser = site.browser()
         assert (await go(browser, provider)).location == "/.gateway/enrol"
         page = await browser.get("/.gateway/enrol")
@@ -377,7 +378,7 @@ async def test_stolen_state_holds_no_token_in_the_clear(
     make_site: SiteMaker, provider: IdentityProvider, tmp_path: Path
 ) -> None:
     make = with_providers(("okta", provider, "tokens: {keep: true}\n"))
-    async with make_site(make_providers=make, mfa_always=False) as site:
+    async with make_site(make_providers=make, factor_rule=FactorRule()) as site:
         await go(site.browser(), provider)
         refresh = next(iter(provider.refresh_tokens))
         found = b"".join(file.read_bytes() for file in tmp_path.glob("state*"))
@@ -514,7 +515,7 @@ async def test_key_signs_for_the_gateway_instead_of_a_secret(make_site: SiteMake
         ("okta", provider, "private_key_jwt: {file: key.pem, kid: mine}\n"),
         secrets={"identity.providers[1].private_key_jwt": pem},
     )
-    async with make_site(make_providers=make, mfa_always=False) as site:
+    async with make_site(make_providers=make, factor_rule=FactorRule()) as site:
         assert (await go(site.browser(), provider)).status == 303
         assertion = next(form["client_assertion"] for path, form in provider.asked if path == "/token")
         assert decoded(assertion, 0) == {"alg": "ES256", "kid": "mine", "typ": "JWT"}

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from gateway.authn.assurance import FactorRule
 from tests.fakes.federation import PERSON, with_providers
 from tests.fakes.identity_provider import (
     CLIENT_ID,
@@ -50,7 +51,7 @@ async def other() -> AsyncIterator[IdentityProvider]:
 @pytest.fixture
 async def site(make_site: SiteMaker, provider: IdentityProvider, other: IdentityProvider) -> AsyncIterator[Site]:
     make = with_providers(("okta", provider, "timeout: 300ms\n"), ("evil", other, "timeout: 300ms\n"))
-    async with make_site(make_providers=make, mfa_always=False) as site:
+    async with make_site(make_providers=make, factor_rule=FactorRule()) as site:
         yield site
 
 
@@ -230,7 +231,7 @@ async def test_context_that_was_asked_for_and_not_given_is_refused(
     make_site: SiteMaker, provider: IdentityProvider
 ) -> None:
     make = with_providers(("okta", provider, "acr_values: [phr, phrh]\n"))
-    async with make_site(make_providers=make, mfa_always=False) as site:
+    async with make_site(make_providers=make, factor_rule=FactorRule()) as site:
         require_refusal(site, await go(site.browser(), provider, acr="aal1"), "context")
         assert (await go(site.browser(), provider, acr="phrh")).status == 303
 
@@ -261,7 +262,9 @@ async def test_injected_code_fails_the_proof_of_the_browser(site: Site, provider
     require_refusal(site, answer, "code_refused")
 
 
-async def test_pkce_downgrade_is_not_needed_to_be_believed(site: Site, provider: IdentityProvider) -> None:
+async def test_cve_2024_23647_a_provider_that_forgets_pkce_is_not_believed_about_another_sign_in(
+    site: Site, provider: IdentityProvider
+) -> None:
     """CVE-2024-23647: a provider that forgets PKCE; the nonce still holds."""
     provider.checks_pkce = False
     victim, attacker = site.browser(), site.browser()
@@ -386,7 +389,7 @@ async def test_state_that_was_not_begun_here_begins_again(site: Site, state: str
         ("<script>alert(1)</script>", "did not accept how this site asked"),
     ],
 )
-async def test_error_of_the_provider_becomes_a_sentence_of_ours(
+async def test_cve_2026_33525_cve_2026_42849_an_error_of_the_provider_becomes_a_sentence_of_ours(
     site: Site, provider: IdentityProvider, error: str, sentence: str
 ) -> None:
     """CVE-2026-33525, CVE-2026-42849: what came back was written into the page."""
@@ -403,7 +406,7 @@ async def test_error_of_the_provider_becomes_a_sentence_of_ours(
         assert word not in answer.text
 
 
-async def test_return_address_in_the_state_is_ours(site: Site, provider: IdentityProvider) -> None:
+async def test_cve_2024_21497_the_return_address_of_a_sign_in_is_ours(site: Site, provider: IdentityProvider) -> None:
     for hostile in (
         "https://evil.example/",
         "//evil.example",
@@ -526,7 +529,7 @@ async def test_code_that_the_provider_refuses_signs_nobody_in(
     assert "<script>" not in answer.text
 
 
-async def test_nothing_secret_is_told_to_anybody(
+async def test_cve_2024_39315_cve_2022_23469_nothing_secret_is_told_to_anybody(
     site: Site, provider: IdentityProvider, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """CVE-2024-39315, CVE-2022-23469: tokens in pages, codes in logs."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from gateway.authn.assurance import FactorRule
 from gateway.exchange.session import Session
 from gateway.federation.refresh import Freshness
 from gateway.server.relayed_tokens import RelayedTokens
@@ -37,7 +38,7 @@ async def provider() -> AsyncIterator[IdentityProvider]:
 @pytest.fixture
 async def site(tmp_path: Path, empty_state: tuple[Path, Keyring], provider: IdentityProvider) -> AsyncIterator[Site]:
     make = with_providers(("okta", provider, "tokens: {keep: true}\n"))
-    async with open_site(tmp_path, *empty_state, make_providers=make, mfa_always=False) as site:
+    async with open_site(tmp_path, *empty_state, make_providers=make, factor_rule=FactorRule()) as site:
         provider.now = lambda: site.now
         yield site
 
