@@ -29,6 +29,7 @@ PROGRAM = [str(Path(sys.executable).with_name("gateway"))]
 READY_S = 60.0
 PASSWORD = "wren-lantern-copper-44"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+_FORM = re.compile(r'<form[^>]* action="([^"]*)"[^>]*>(.*?)</form>', re.DOTALL)
 _HIDDEN = re.compile(r"<input([^>]*)>")
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 
@@ -99,7 +100,8 @@ class Browser:
         page = self.get(path)
         assert page.status == 200, (page.status, page.headers, page.body[:300])
         hidden = {}
-        for found in _HIDDEN.finditer(page.body.decode()):
+        forms = {found[1]: found[2] for found in _FORM.finditer(page.body.decode())}
+        for found in _HIDDEN.finditer(forms.get(path.partition("?")[0]) or next(iter(forms.values()))):
             attributes = dict(_ATTRIBUTE.findall(found[1]))
             if attributes.get("type") == "hidden":
                 hidden[attributes["name"]] = unescape(attributes["value"])
