@@ -58,6 +58,9 @@ READING, BODY, BUSY, TUNNEL, DISCARD, CLOSED = range(6)
 MAX_HELD_BYTES: Final = 64 * 1024
 RECORD_WAIT_S: Final = 2.0
 """How long an answer waits for its record before it becomes a 503."""
+SEARCHED_BYTES: Final = 16 * 1024
+SEARCH_WAIT_S: Final = 2.0
+"""How much of a page, and how long, is waited for to see whether the portal lost the person."""
 HARDENED_ENTRIES: Final = 16
 MIN_BODY_RATE: Final = 512.0
 """Bytes a second below which an upload is an attack, after the body time-out as a grace."""
@@ -589,6 +592,10 @@ class Answering(ABC):
     def _waits_for_keeping(self, x: Exchange, escort: Escort) -> bool:
         """Store what came with an answer before it is held; True while it waits, or was answered otherwise."""
         if escort.searches:
+            escort.search_until = escort.search_until or monotonic() + SEARCH_WAIT_S
+            if not x.ended and x.held_bytes < SEARCHED_BYTES and monotonic() < escort.search_until:
+                self.deadline = escort.search_until  # more of the page is to come: what shows it may be in there
+                return True
             escort.look_into_page(x.held[1:])
         escorts = self._worker.escorts
         assert escorts is not None  # noqa: S101 - they found this one
@@ -959,6 +966,8 @@ class Answering(ABC):
             self._abort(x)
         elif x.phase is Phase.ESCORT:
             self.refuse(x, _NOT_KEPT)
+        elif x.phase is Phase.UPSTREAM and x.held and x.escort is not None and x.escort.searches:
+            self._hold(x)  # a page that comes in drops: what there is of it must do
         elif x.phase is Phase.STORING:
             self._answer_instead(x, _NOT_KEPT)
         elif x.phase in (Phase.INTENT, Phase.HELD, Phase.CLOSING):
@@ -1005,7 +1014,12 @@ class Answering(ABC):
             refusal = Refusal("pipeline", Reason.INTERNAL_ERROR)
         if refusal is None:
             lasting.judged = worker.snapshot
-            if self._is_active(x) and x.route.activity and x.entry is not None and x.entry.session.credential == "cookie":
+            if (
+                self._is_active(x)
+                and x.route.activity
+                and x.entry is not None
+                and x.entry.session.credential == "cookie"
+            ):
                 sessions.touch(x.entry, now)
             return
         x.rule = refusal.rule or x.rule

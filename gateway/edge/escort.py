@@ -69,6 +69,7 @@ class Escort:
         "is_trial",
         "owner",
         "rules",
+        "search_until",
         "searches",
         "vault",
         "vault_rules",
@@ -93,6 +94,8 @@ class Escort:
         """What must be kept before the answer leaves."""
         self.searches = False
         """The answer is a page that may show it."""
+        self.search_until = 0.0
+        """When what there is of the page must do, monotonic."""
         self.is_lost = False
         """The answer shows that the portal does not know the person any more."""
 
