@@ -6,8 +6,9 @@ import asyncio
 import os
 import re
 import socket
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
@@ -45,6 +46,8 @@ from gateway.store.new_passwords import PasswordRules
 from gateway.store.openings import Client
 from gateway.store.outbox import Outbox
 from gateway.store.records import Factor, User
+from gateway.store.redis_client import RedisOptions
+from gateway.store.redis_rows import RedisRows
 from gateway.store.resets import Resets
 from gateway.store.second_factors import PasskeyOptions, SecondFactors
 from gateway.store.state import Store, open_store
@@ -125,6 +128,15 @@ class Site:
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.store.rows, self.store.sealer, capacity=100)
+        self.others: list[tuple[Path, Registry]] = []
+        """Other nodes on the same state."""
+        self._turn = 0
+
+    def next_path(self) -> Path:
+        """Return the socket of the node whose turn it is."""
+        paths = [self.path, *(path for path, _ in self.others)]
+        self._turn += 1
+        return paths[self._turn % len(paths)]
 
     def letters(self) -> list[Letter]:
         """What was queued for somebody, and forget it; letters to nobody go the same way, unseen."""
@@ -155,9 +167,13 @@ class Site:
         return pyotp.TOTP(self.secrets[name]).at(int(self.now))
 
     def counted(self, metric: str) -> dict[tuple[str, ...], float]:
-        return {
-            labels: value for sample in self.registry.dump() if sample.name == metric for labels, value in sample.values
-        }
+        counted: dict[tuple[str, ...], float] = {}
+        for registry in (self.registry, *(registry for _, registry in self.others)):
+            for labels, value in (
+                each for sample in registry.dump() if sample.name == metric for each in sample.values
+            ):
+                counted[labels] = counted.get(labels, 0) + value
+        return counted
 
     def browser(self, **values: Any) -> Browser:
         return Browser(self, **values)
@@ -209,7 +225,7 @@ class Browser:
             fields.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self.jar.items())))
         if body is not None and not any(name == "Content-Type" for name, _ in fields):
             fields.append(("Content-Type", "application/x-www-form-urlencoded"))
-        connector = aiohttp.UnixConnector(str(self.site.path))
+        connector = aiohttp.UnixConnector(str(self.site.next_path()))
         async with (
             aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
             session.request(
@@ -277,11 +293,35 @@ def make_state(directory: Path) -> Keyring:
 
 
 @asynccontextmanager
-async def open_site(directory: Path, state: Path, keyring: Keyring, **options: Any) -> AsyncIterator[Site]:
-    """Serve the pages in `directory`, beginning with a copy of `state`, until the block ends."""
-    copytree(state, directory, dirs_exist_ok=True)
+async def open_site(
+    directory: Path, state: Path, keyring: Keyring, *, redis: RedisOptions | None = None, **options: Any
+) -> AsyncIterator[Site]:
+    """Serve the pages in `directory`, beginning with a copy of `state`, until the block ends.
+
+    With `redis` two nodes serve them over one empty Redis, and each request of a browser goes to the other one.
+    """
     directory.chmod(0o700)
-    store = open_store(directory, keyring)
+    if redis is None:
+        copytree(state, directory, dirs_exist_ok=True)
+        directory.chmod(0o700)
+        async with _node(directory / "pages.sock", open_store(directory, keyring), keyring, None, options) as site:
+            yield site
+        return
+    async with AsyncExitStack() as stack:
+        site = None
+        for name in ("first.sock", "second.sock"):
+            store = open_store(directory, keyring, redis=redis)
+            node = _node(directory / name, store, keyring, site, dict(options))
+            site = await stack.enter_async_context(node)
+        assert site is not None
+        yield site
+
+
+@asynccontextmanager
+async def _node(
+    path: Path, store: Store, keyring: Keyring, first: Site | None, options: dict[str, Any]
+) -> AsyncIterator[Site]:
+    """Serve the pages from one more process, as it were; what belongs to the test is that of the `first`."""
     storing, hashing = store_executor(), hashing_executor()
     hasher = Hasher(CHEAPEST)
     recovery_codes = options.pop("recovery_codes", True)
@@ -290,7 +330,7 @@ async def open_site(directory: Path, state: Path, keyring: Keyring, **options: A
     if factor_rule is not None:
         options.setdefault("remember_device_s", factor_rule.remember_s)
         options.setdefault("never_remembered", factor_rule.never_remembered)
-    notices = RecordedNotices()
+    notices = first.notices if first is not None else RecordedNotices()
     accounts = Accounts(
         store,
         options=AccountOptions(
@@ -309,7 +349,11 @@ async def open_site(directory: Path, state: Path, keyring: Keyring, **options: A
         hashing_executor=hashing,
     )
     registry = Registry()
-    site = Site(directory / "pages.sock", store, keyring, registry, accounts, hasher, notices=notices)
+    site = first or Site(path, store, keyring, registry, accounts, hasher, notices=notices)
+    if first is not None:
+        first.others.append((path, registry))
+    elif isinstance(store.rows, RedisRows):
+        site.now = max(site.now, float(int(time.time())))  # Redis forgets by its own clock
     resets = Resets(
         store,
         options=accounts.options,
@@ -361,7 +405,7 @@ async def open_site(directory: Path, state: Path, keyring: Keyring, **options: A
     runner = make_runner(app, grace_s=1.0)
     await runner.setup()
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(site.path))
+    listener.bind(str(path))
     listener.listen(16)
     listener.setblocking(False)
     accepting = asyncio.create_task(accept(listener, lambda: runner.server))

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.exchange.envelope import Interrupted
 from gateway.pages.kept import KEEP, KEPT_PAGE
+from gateway.store.tables import FORMS
 from tests.fakes.pages_site import Answer, Browser, Site
 
 BODY = b"subject=Hello&item=1&item=2&password=hunter2&note=a%0D%0Ab+%3C%2Fform%3E"
@@ -208,9 +209,7 @@ async def test_signing_out_drops_it(site: Site, browser: Browser) -> None:
     page = await browser.get("/.gateway/logout")
     answer = await browser.submit(page, "/.gateway/logout")
     assert "form.discarded" in answer.names()
-    with sqlite3.connect(site.path.parent / "state.sqlite3") as state:
-        assert state.execute("SELECT count(*) FROM forms").fetchone() == (0,)
-    state.close()
+    assert site.store.rows.all(FORMS) == []
 
 
 async def test_a_person_can_decide_not_to_send_it(site: Site, browser: Browser) -> None:
@@ -274,6 +273,7 @@ async def test_what_cannot_be_kept_is_said_to_be_lost(
     assert answer.events == []
 
 
+@pytest.mark.sqlite
 async def test_a_store_that_is_away_loses_the_form_and_says_so(site: Site, browser: Browser) -> None:
     await browser.sign_in()
     site.now += 3600
@@ -287,6 +287,7 @@ async def test_a_store_that_is_away_loses_the_form_and_says_so(site: Site, brows
     assert site.counted("gateway_kept_forms_total") == {("unavailable",): 1}
 
 
+@pytest.mark.sqlite
 async def test_a_form_that_waits_for_a_store_that_is_away_is_offered_when_it_is_back(
     site: Site, browser: Browser
 ) -> None:
