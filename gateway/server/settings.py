@@ -72,6 +72,7 @@ from gateway.server.sections.sessions import SessionRules, TenantSessions
 from gateway.server.sections.state import State, read_state
 from gateway.server.sections.texts import TextRules
 from gateway.server.unbuilt import Place, find_unbuilt
+from gateway.session.rules import NewDevice
 
 LOGIN_LIMIT: Final = "login"
 """Name of the limit that counts attempts to sign in; it holds even when `limits` is absent."""
@@ -810,6 +811,8 @@ def _session_conflicts(settings: Settings) -> Iterator[tuple[Place, str]]:
             if "when_full" in rules.model_fields_set:
                 yield (*place, "when_full"), "has no effect without concurrent"
     for place, rules in places:
+        if rules.new_device is NewDevice.NOTIFY and settings.mail is None:
+            yield (*place, "new_device"), "needs mail, by which people are told"
         bindings = [((*place, "bind"), rules.bind)]
         bindings += [((*place, "roles", name, "bind"), role.bind) for name, role in rules.roles.items()]
         for where, binding in bindings:
