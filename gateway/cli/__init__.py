@@ -30,6 +30,7 @@ _VERBS: Final = {
     "passwords": ("gateway.cli.passwords", "Import the list of breached passwords."),
     "mail": ("gateway.cli.mail", "Try the mail server."),
     "apikey": ("gateway.cli.apikey", "Create, list, rotate and revoke API keys."),
+    "vault": ("gateway.cli.vault", "Keep, list and delete the accounts that people have at portals."),
     "session": ("gateway.cli.session", "List and revoke sessions."),
     "keys": ("gateway.cli.keys", "List and rotate keys."),
     "policy": ("gateway.cli.policy", "Check, test and explain policies."),

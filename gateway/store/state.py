@@ -28,6 +28,7 @@ from gateway.store.live_sessions import LiveSessions
 from gateway.store.measured import MeasuredRows, Observe
 from gateway.store.passkeys import Passkey, Passkeys
 from gateway.store.people import People
+from gateway.store.portal_accounts import PortalAccounts
 from gateway.store.records import Factor, PendingFactor, StoredSession, User
 from gateway.store.redis_client import RedisOptions, RedisPlace
 from gateway.store.redis_rows import RedisRows
@@ -101,6 +102,7 @@ class Store:
         self.enrolments = enrolments = Enrolments(rows, sealer)
         self.attempts = attempts = AttemptCounts(rows)
         self.forms = forms = Forms(rows, sealer)
+        self.portal_accounts = PortalAccounts(rows, sealer)
         if not is_known:
             self._require_keyring()
         # What one noun does alone, by the names under which the rest of the gateway asks for it.
@@ -255,6 +257,7 @@ class Store:
             if not self.people.delete_in(tx, user_id):
                 return None
             self._forget_in(tx, user_id)
+            self.portal_accounts.drop_person_in(tx, user_id)
             self.api_keys.end_owner_in(tx, user_id)
             return self.live.end_owner_in(tx, user_id)
 
