@@ -42,7 +42,7 @@ class Counter:
     async def charge(self, *charges: Charge) -> list[Granted] | None:
         heard: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._limits.charge(charges, heard.set_result)
-        return await asyncio.wait_for(heard, 20)  # type: ignore[no-any-return]
+        return await asyncio.wait_for(heard, 20)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ class Step(NamedTuple):
     worker: int
     after_s: float
     what: str
-    count: int
+    requests: int
 
 
 STEPS = st.lists(
@@ -142,7 +142,7 @@ STEPS = st.lists(
         worker=st.integers(0, 2),
         after_s=st.sampled_from([0.0, 0.0, 0.0, 0.01, 0.2, 0.5, 0.95, 1.0, 1.3, 4.0]),
         what=st.sampled_from(["ask", "ask", "lease", "lease", "use", "use", "crash"]),
-        count=st.sampled_from([1, 1, 2, 6, 16]),
+        requests=st.sampled_from([1, 1, 2, 6, 16]),
     ),
     min_size=8,
     max_size=40,
@@ -178,13 +178,13 @@ def test_no_interleaving_admits_more_than_the_limit(server: Server, steps: list[
             lives[step.worker] += 1  # whoever comes after it is another holder
         elif step.what == "use":
             if lease is not None and now < lease.until:
-                take = min(step.count, lease.left)
+                take = min(step.requests, lease.left)
                 admitted += [now] * take
                 held[step.worker] = lease._replace(left=lease.left - take)
         else:
             used = lease.size - lease.left if lease is not None else -1
             held.pop(step.worker, None)
-            wanted, reserve = (1, step.count) if step.what == "lease" else (step.count, 0)
+            wanted, reserve = (1, step.requests) if step.what == "lease" else (step.requests, 0)
             holder = f"w{step.worker}.{lives[step.worker]}"
             granted, reserved, _ = server.ask(
                 "EVALSHA",

@@ -308,13 +308,12 @@ async def open_site(
             yield site
         return
     async with AsyncExitStack() as stack:
-        site = None
+        first: Site | None = None
         for name in ("first.sock", "second.sock"):
             store = open_store(directory, keyring, redis=redis)
-            node = _node(directory / name, store, keyring, site, dict(options))
-            site = await stack.enter_async_context(node)
-        assert site is not None
-        yield site
+            first = await stack.enter_async_context(_node(directory / name, store, keyring, first, dict(options)))
+        assert first is not None
+        yield first
 
 
 @asynccontextmanager

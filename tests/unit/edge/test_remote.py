@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
@@ -19,7 +18,7 @@ from gateway.ratelimit.gcra import Bucket
 from gateway.session.token import make_token
 from gateway.wire.forwarded import TrustedProxies
 from tests.fakes.portal import Portal
-from tests.unit.edge.conftest import Edge, Entry, session, until
+from tests.unit.edge.conftest import Edge, Entry, Http2Edge, session, until
 from tests.unit.edge.remote_store import MemoryStore
 
 ALICE = make_token(b"a" * 32)
@@ -29,7 +28,7 @@ TEXT = ALICE.decode()
 
 
 @pytest.fixture
-def store(edge: Edge) -> Iterator[MemoryStore]:
+def store(edge: Edge) -> MemoryStore:
     """The edge of the fixture, with its state in the network."""
     made = MemoryStore()
     made.entries = {
@@ -312,3 +311,34 @@ async def test_a_stream_ends_within_a_second_of_its_session_and_outlives_the_sto
     await asyncio.wait_for(reader.read(), 5)
     assert x.reason.value == "session_revoked"
     writer.close()
+
+
+# HTTP/2, certificates, what only shows while it is decided
+
+
+async def test_streams_of_one_connection_wait_together_and_a_reset_one_leaves_nothing(
+    http2: Http2Edge, store: MemoryStore
+) -> None:
+    store.entries[ALICE] = Entry(session(host="portal.test", secure=True))
+    client = await http2.client()
+    store.holds = True
+    cookie = ((b"cookie", b"__Host-gw=" + ALICE),)
+    first, second, third = [client.request(client.get(f"/invoices/{each}", *cookie)) for each in range(3)]
+    await until(lambda: waiting(http2.edge) == 3)
+    client.reset(second)
+    await until(lambda: http2.count("gateway_http2_resets_total"))
+    store.release()
+    assert [(await client.answer(stream)).status for stream in (first, third)] == [200, 200]
+    assert len(http2.edge.portal.heads) == 2
+    assert waiting(http2.edge) == 0
+
+
+async def test_what_only_shows_while_it_is_decided_is_asked_for_once(edge: Edge, store: MemoryStore) -> None:
+    found = remote_module.wanted
+    remote_module.wanted = lambda x, s: []
+    try:
+        assert (await edge.get(token=TEXT)).status == 200
+    finally:
+        remote_module.wanted = found
+    ((want,),) = store.questions
+    assert want == (remote_module.SESSION, ALICE)
