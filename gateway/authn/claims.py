@@ -161,7 +161,8 @@ def is_incomplete(claims: Claims, path: tuple[str, ...]) -> bool:
         return True
     if any(key.startswith(f"{name}:src") for key in claims):
         return True
-    if name == "groups" and claims.get("hasgroups") not in {None, False}:
+    more = claims.get("hasgroups")
+    if name == "groups" and more is not None and more is not False:
         return True
     return len(values_at(claims, path)) >= OVERAGE_VALUES
 
