@@ -8,6 +8,7 @@ decided elsewhere.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,8 +24,9 @@ MAX_ASKED: Final = 4096
 """Questions under way on one connection; each is that of a whole tick, so that more is a server that does not answer."""
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
+KEEPALIVE_S: Final = 10
 CONNECT_S: Final = 1.0
-"""For the connection, TLS and the greeting together."""
+"""For the connection, TLS and the greeting together; more where the time-out of a question is longer."""
 MAX_HOPS: Final = 5
 """Servers of a Cluster that may send us on, one after the other."""
 WATCH_S: Final = 1.0
@@ -83,8 +85,14 @@ class Conversation(asyncio.Protocol):
         self._reader = RespReader()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Begin; a connection that a firewall forgot is found out before somebody needs it."""
         self.transport = transport  # type: ignore[assignment]  # uvloop's transports do not derive from asyncio's
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Tell whoever waits that there is no answer."""
@@ -227,7 +235,7 @@ class RedisLink:
             if pause:
                 await asyncio.sleep(pause * (0.5 + random() / 2))  # not all workers at once
             try:
-                async with asyncio.timeout(CONNECT_S):
+                async with asyncio.timeout(max(CONNECT_S, self._options.timeout_s)):
                     conversation = await self._connect()
             except (OSError, StoreUnavailableError) as error:  # a time-out is an OSError
                 hops += 1
@@ -263,7 +271,7 @@ class RedisLink:
             if conversation is None:
                 continue
             try:
-                async with asyncio.timeout(CONNECT_S):
+                async with asyncio.timeout(max(CONNECT_S, self._options.timeout_s)):
                     found = await self._whereabouts.find()
             except (OSError, StoreUnavailableError):
                 continue  # nobody knows better

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -109,6 +111,26 @@ def test_a_redis_that_is_killed(gateway: Gateway, redis: Server, cookie: str) ->
     finally:
         redis.start()
     assert_back(gateway, cookie)
+
+
+def test_a_worker_that_dies_while_redis_is_away_comes_back(gateway: Gateway, redis: Server, cookie: str) -> None:
+    redis.stop()
+    try:
+        (pid,) = gateway.children("edge")
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: gateway.children("edge") not in ([pid], []), "another worker")
+        until(lambda: _serves(gateway), "it serves what needs no state")
+        assert_away(gateway, cookie)
+    finally:
+        redis.start()
+    assert_back(gateway, cookie)
+
+
+def _serves(gateway: Gateway) -> bool:
+    try:
+        return ask(gateway, "", "/public/x").status == 200
+    except OSError:
+        return False
 
 
 def test_a_redis_that_hangs(gateway: Gateway, redis: Server, cookie: str) -> None:
