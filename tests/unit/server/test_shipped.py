@@ -11,7 +11,8 @@ import yaml
 
 from gateway.policy import compile_policy
 from gateway.policy.cases import load_cases, run_cases
-from gateway.server.settings import Section, Settings, load_settings
+from gateway.server.sections.section import Section
+from gateway.server.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[3]
 BASE = """\
@@ -50,7 +51,8 @@ def _keys(section: type[Section], at: str) -> list[str]:
     """List every key of a section as docs/configuration.md writes it: `upstreams.name.servers`, `listen[].address`."""
     found = []
     for name, field in section.model_fields.items():
-        inner, place = field.annotation, at + name
+        word = field.alias or name
+        inner, place = field.annotation, at + word
         for _ in range(3):
             arguments = [argument for argument in get_args(inner) if argument is not type(None)]
             if getattr(inner, "__origin__", None) is dict and isinstance(arguments[1], type):
@@ -61,5 +63,5 @@ def _keys(section: type[Section], at: str) -> list[str]:
         if isinstance(inner, type) and issubclass(inner, Section):
             found += _keys(inner, f"{place}.")
         else:
-            found.append(at + name)
+            found.append(at + word)
     return found
