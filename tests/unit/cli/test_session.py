@@ -15,6 +15,7 @@ from gateway.session.token import make_handle
 def sign_in(house: Any, name: str, *, owes: Owed = Owed.NOTHING, **more: Any) -> str:
     store = house.store()
     user = store.user_named(name)
+    begun: dict[str, Any] = {"client_ip": "192.0.2.1", "now": time.time()} | more
     session = start(
         handle=make_handle(os.urandom(16)),
         user_id=user.id,
@@ -27,7 +28,7 @@ def sign_in(house: Any, name: str, *, owes: Owed = Owed.NOTHING, **more: Any) ->
         host="localhost",
         secure=True,
         user_agent="Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:144.0) Gecko/20100101 Firefox/144.0",
-        **{"client_ip": "192.0.2.1", "now": time.time()} | more,
+        **begun,
     )
     assert store.create_session(os.urandom(32), session, stamp=user.stamp, keep=None, now=time.time()) is not None
     store.close()

@@ -215,11 +215,13 @@ async def test_nobody_and_half_a_session_are_not_signed_in(edge: Edge) -> None:
 async def test_a_person_who_stays_extends_the_session(edge: Edge) -> None:
     entry = unused(edge)
     fields = "Origin: http://127.0.0.1\r\nSec-Fetch-Site: same-origin\r\n"
-    for _ in range(20):  # more than the forms of ours that an address may send
-        reply = await edge.get("/.gateway/session", token="tok", method="POST", fields=fields)
-        assert reply.status == 200
+    replies = [
+        await edge.get("/.gateway/session", token="tok", method="POST", fields=fields)
+        for _ in range(20)  # more than the forms of ours that an address may send
+    ]
+    assert {reply.status for reply in replies} == {200}
     assert entry.seen > 0
-    assert 890 <= json.loads(reply.body)["idle_s"] <= 900
+    assert 890 <= json.loads(replies[-1].body)["idle_s"] <= 900
 
 
 @pytest.mark.parametrize(
