@@ -169,6 +169,7 @@ async def test_a_store_that_never_answers_ends_with_the_deadline(edge: Edge, sto
     assert edge.portal.heads == []
 
 
+@pytest.mark.pure
 async def test_too_many_that_wait_are_refused_at_once(
     edge: Edge, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +334,7 @@ async def test_streams_of_one_connection_wait_together_and_a_reset_one_leaves_no
     assert waiting(http2.edge) == 0
 
 
+@pytest.mark.pure
 async def test_what_only_shows_while_it_is_decided_is_asked_for_once(edge: Edge, store: MemoryStore) -> None:
     found = remote_module.wanted
     remote_module.wanted = lambda x, s: []
