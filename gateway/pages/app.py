@@ -348,7 +348,7 @@ def _admit(desk: Desk) -> Middleware:
             if desk.providers is not None and visit.token and visit.new_token and visit.handle:
                 await desk.providers.carry(visit.token, visit.new_token, visit.handle, now=visit.now)
             if desk.portals is not None and visit.token and visit.new_token:
-                await desk.portals.carry(visit.token, visit.new_token, now=visit.now)
+                await _carry(desk.portals, visit)
         except web.HTTPMethodNotAllowed as error:
             known = request.path not in {kept.KEEP, oidc.FRESHEN}
             response = refuse(request, Reason.METHOD_NOT_ALLOWED if known else Reason.NO_ROUTE, envelope.request_id)
@@ -367,6 +367,14 @@ def _admit(desk: Desk) -> Middleware:
         return response
 
     return admit
+
+
+async def _carry(portals: Portals, visit: Visit) -> None:
+    """Take what is kept for portals along to a new cookie value; without it people are signed on there once more."""
+    try:
+        await portals.carry(visit.token, visit.new_token, now=visit.now)
+    except GatewayError as error:  # the new cookie must reach the browser all the same
+        _log.warning("portal.not_carried", request_id=visit.envelope.request_id, reason=error.reason)
 
 
 async def _take_logout(request: web.Request) -> web.StreamResponse:

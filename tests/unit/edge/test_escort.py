@@ -12,6 +12,7 @@ import pytest
 
 from gateway.edge.escort import DetectRules, EscortRules, SignOnRules
 from gateway.edge.escorts import filled
+from gateway.exchange.envelope import unpack_envelope
 from gateway.exchange.session import Session
 from gateway.session.vault import Owner, VaultRules
 from gateway.wire.set_cookie import Cookie
@@ -134,6 +135,27 @@ async def test_a_page_that_can_be_searched_is_asked_for_uncompressed(site: Site)
     sign_on(site, "SID")
     await site.get(fields=PAGE + "Accept-Encoding: gzip\r\n")
     assert site.edge.portal.field(b"accept-encoding") == []
+
+
+async def test_a_form_that_a_person_sent_is_kept_until_the_portal_knows_them(site: Site) -> None:  # noqa: F811
+    use(site, FORM)
+    fields = (
+        PAGE.replace("none", "same-origin")
+        + "Origin: http://127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    )
+    await site.get(method="POST", body=b"text=long+and+dear", fields=fields)
+    (head,) = site.edge.portal.heads  # the pages of this test
+    assert head.startswith(b"POST /.gateway/keep ")
+    assert site.edge.portal.bodies == [b"text=long+and+dear"]
+    envelope = unpack_envelope(site.edge.portal.field(b"x-gateway-envelope")[0])
+    assert envelope.interrupted is not None
+    assert (envelope.interrupted.reason, envelope.interrupted.upstream) == ("portal_sign_on", "portal")
+
+
+async def test_an_exception_on_the_way_refuses(site: Site) -> None:  # noqa: F811
+    site.edge.worker.escorts = None
+    assert (await site.get()).status == 500
+    assert site.edge.portal.heads == []
 
 
 # basic authentication

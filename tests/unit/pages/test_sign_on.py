@@ -18,7 +18,7 @@ from gateway.wire.set_cookie import Cookie
 CLIENT = Client("https", "portal.example:8443", "portal.example", "192.0.2.7", "Firefox", "de")
 FORM = """<form action="/login" method="post"><input type="hidden" name="csrf" value="t&amp;1"><input name="u">
 <input type="password" name="p"></form>"""
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Portal:
     asked: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         self.asked.append(
             (
                 request.method,
@@ -40,7 +40,7 @@ class Portal:
         return web.Response(status=404) if answer is None else await answer(request)
 
     def page(self, text: str, path: str = "/login", *cookies: str) -> None:
-        async def answer(_request: web.Request) -> web.StreamResponse:
+        async def answer(_request: web.BaseRequest) -> web.StreamResponse:
             response = web.Response(text=text, content_type="text/html")
             for cookie in cookies:
                 response.headers.add("Set-Cookie", cookie)
@@ -49,7 +49,7 @@ class Portal:
         self.answers[f"GET {path}"] = answer
 
     def takes(self, status: int, location: str, *cookies: str, path: str = "/login") -> None:
-        async def answer(_request: web.Request) -> web.StreamResponse:
+        async def answer(_request: web.BaseRequest) -> web.StreamResponse:
             response = web.Response(status=status, headers={"Location": location} if location else {})
             for cookie in cookies:
                 response.headers.add("Set-Cookie", cookie)
@@ -147,7 +147,7 @@ async def test_no_password_leaves_for_a_form_that_is_not_the_portals(portal: Por
 
 
 async def test_a_redirect_to_the_form_is_followed_and_one_elsewhere_is_not(portal: Portal) -> None:
-    async def onward(request: web.Request) -> web.StreamResponse:
+    async def onward(request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=302, headers={"Location": request.query["to"]})
 
     portal.answers["GET /start"] = onward
@@ -161,7 +161,7 @@ async def test_a_redirect_to_the_form_is_followed_and_one_elsewhere_is_not(porta
 
 
 async def test_a_portal_that_is_down_is_no_refusal(portal: Portal) -> None:
-    async def broken(_request: web.Request) -> web.StreamResponse:
+    async def broken(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=503)
 
     gone = (PortalServer("http", "127.0.0.1", 1, "", "127.0.0.1:1"),)
@@ -177,7 +177,7 @@ async def test_a_portal_that_is_down_is_no_refusal(portal: Portal) -> None:
 async def test_a_portal_that_is_silent_after_the_password_leaves_it_open_what_it_thinks(portal: Portal) -> None:
     ended = asyncio.Event()
 
-    async def silent(_request: web.Request) -> web.StreamResponse:
+    async def silent(_request: web.BaseRequest) -> web.StreamResponse:
         await ended.wait()
         return web.Response()
 
