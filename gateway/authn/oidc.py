@@ -23,6 +23,8 @@ from gateway.authn.jwk import decode_base64url, parse_object
 ATTEMPT_S: Final = 900.0
 """Time to sign in at the provider, a second factor there included."""
 LEEWAY_S: Final = 60.0
+LONG_AGO: Final = 1.0
+"""When nobody knows when it was: longer ago than any limit allows, and not never."""
 LOGOUT_TOKEN_S: Final = 120.0
 """Oldest logout token: Back-Channel Logout 1.0 §4 asks for two minutes at most."""
 LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
@@ -319,7 +321,9 @@ def session_id_of(claims: Claims) -> str:
 
 
 def auth_time_of(claims: Claims) -> float:
-    """Return when the provider last saw the person, unix seconds; without `auth_time` the token's own time.
+    """Return when the provider last saw the person, unix seconds; `LONG_AGO` where it does not say.
+
+    attack: a provider that signs somebody in without asking gives a new token for an old proof.
 
     Raises:
         InvalidTokenError: it is no time.
@@ -327,7 +331,7 @@ def auth_time_of(claims: Claims) -> float:
     """
     value = claims.members.get("auth_time")
     if value is None:
-        return claims.issued or 0.0
+        return LONG_AGO
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1 << 40:
         raise InvalidTokenError(TokenFault.CLAIM_MALFORMED, "auth_time")
     return float(value)

@@ -86,6 +86,10 @@ class MetadataSource:
                 raise ProviderUnavailableError(self._provider, self.problem or "its metadata is not known")
             return self._known
 
+    def retire(self) -> None:
+        """Report nothing as wrong any more: somebody else looks after the provider from now on."""
+        self._report("")
+
     def _is_settled(self, now: float) -> bool:
         """Nothing is gained by asking now."""
         return 0 <= now - self._fetched < FRESH_S or now < self._next_try

@@ -97,6 +97,7 @@ class RelyingParty:
 
     async def close(self) -> None:
         """End every connection to the provider."""
+        self.metadata.retire()
         await self._conversation.close()
 
     async def authorization_url(

@@ -6,6 +6,7 @@ cookie; each result carries the events that the audit record must say.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -38,6 +39,8 @@ from gateway.federation.refresh import Freshness, Refresher
 from gateway.federation.relying_party import RelyingParty, TokenSet
 
 ID_BYTES: Final = 16
+REVOKE_S: Final = 3.0
+"""Whoever signs out waits no longer for a provider to forget tokens that nobody here has any more."""
 BROWSER_BYTES: Final = 32
 _PROOF: Final = frozenset({"at_hash", "c_hash", "s_hash", "nonce", "jti", "sid", "rt_hash"})
 """Claims that only prove something, or name something secret: never kept for operators."""
@@ -693,9 +696,12 @@ class Farewell:
     async def revoke(self) -> None:
         """Have the provider forget the tokens. What fails is logged: the session here is gone already."""
         try:
-            await self._provider.party.revoke(self._tokens)
+            async with asyncio.timeout(REVOKE_S):
+                await self._provider.party.revoke(self._tokens)
         except ProviderUnavailableError as error:
             _log.warning("tokens.not_revoked", provider=self._provider.id, reason=error.cause)
+        except TimeoutError:
+            _log.warning("tokens.not_revoked", provider=self._provider.id, reason=f"no answer within {REVOKE_S:g} s")
 
     async def address(self, *, origin: str) -> str:
         """Return where the browser signs out there; empty where that is not wanted, not offered, or not known now."""

@@ -154,7 +154,8 @@ class Openings:
         rules = self._options.rules_of(user.tenant, user.roles)
         country = self._country(client.ip) if self._country is not None else ""
         if second_factor_done:
-            standing = _Standing(Owed.NOTHING, now)
+            # attack: a provider that asked for nothing repeats what was proven when it last saw the person
+            standing = _Standing(Owed.NOTHING, now if auth_time is None else min(auth_time, now))
         else:
             standing = self._standing(user, client, country, signals, now)
         session = start(

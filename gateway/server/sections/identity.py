@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, StrictStr, model_va
 from gateway.authn.claims import MAX_PATH_PARTS
 from gateway.authn.discovery import is_loopback
 from gateway.document.source import did_you_mean
-from gateway.server.fields import Duration, Host, Location, Name, Origin, Period, RoleName, parse_host, parse_origin
+from gateway.server.fields import Host, Location, Name, Origin, Period, RoleName, parse_host, parse_origin
 from gateway.server.sections.secret import SecretFile, SecretSource
 from gateway.server.sections.section import Section, not_yet
 
@@ -226,7 +226,8 @@ class Provider(Section):
         Annotated[Origin, PlainValidator(lambda value: parse_origin(value, "a proxy such as http://10.0.0.1:3128"))]
         | None
     ) = None
-    timeout: Duration = 10.0
+    timeout: Annotated[Period, Field(le=15.0)] = 10.0
+    """Of each request to it, seconds. A refresh takes three at most, within the minute of its lease."""
 
     @property
     def issuer_url(self) -> str:

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.authn.assurance import FactorRule, Required
+from gateway.exchange.step_up import Assurance, Lack, StepUp
 from gateway.store.executor import store_executor
 from gateway.store.federated import FederatedStore
 from tests.fakes.federation import PERSON, with_providers
@@ -25,6 +26,7 @@ from tests.fakes.identity_provider import (
     IdentityProvider,
     decoded,
     identity_provider,
+    never,
 )
 from tests.fakes.pages_site import Answer, Browser, Site
 from tests.unit.pages.conftest import SiteMaker
@@ -165,13 +167,26 @@ async def test_second_factor_of_ours_is_asked_for_unless_the_table_counts_theirs
     async with make_site(make_providers=make, factor_rule=FactorRule(required=Required.ALWAYS)) as site:
         answer = await go(site.browser(), provider, amr=["pwd", "otp"], acr="urn:acme:password")
         assert answer.location == "/.gateway/enrol"
-        answer = await go(site.browser(), provider, amr=["pwd", "mfa", "hwk", "made up"])
+        answer = await go(site.browser(), provider, amr=["pwd", "mfa", "hwk", "made up"], auth_time=int(NOW) - 30)
         assert answer.location == "/"
         (session,) = [stored.session for stored in site.store.sessions(now=site.now) if not stored.session.owes]
         assert session.amr == ("fed", "pwd", "mfa")
-        assert session.mfa_time == site.now
+        assert (session.auth_time, session.mfa_time) == (site.now - 30, site.now - 30)
         answer = await go(site.browser(), provider, acr="urn:acme:mfa")
         assert answer.location == "/"
+
+
+async def test_sign_in_nobody_knows_the_time_of_is_fresh_enough_for_nothing(
+    make_site: SiteMaker, provider: IdentityProvider
+) -> None:
+    """A provider that asked for nothing would else pass every limit on the age of a sign-in."""
+    async with make_site(make_providers=with_providers(("okta", provider, "mfa: {amr: [mfa]}\n"))) as site:
+        await go(site.browser(), provider, amr=["mfa"])
+        session = site.store.sessions(now=site.now)[0].session
+        assert not session.owes
+        assert StepUp(auth_age_s=86_400.0).lack(session, site.now) is Lack.AUTH_AGE
+        assert StepUp(mfa_age_s=86_400.0).lack(session, site.now) is Lack.MFA_AGE
+        assert StepUp(acr=Assurance.AAL2).lack(session, site.now) is None
 
 
 async def test_form_of_passwords_is_not_there_without_passwords(
@@ -342,6 +357,17 @@ async def test_sign_out_works_while_the_provider_is_away(site: Site, provider: I
     answer = await browser.submit(page, "/.gateway/logout")
     assert answer.location == "/.gateway/login?reason=signed_out"
     assert site.store.sessions(now=site.now) == []
+
+
+async def test_sign_out_waits_for_no_provider(make_site: SiteMaker, provider: IdentityProvider) -> None:
+    make = with_providers(("okta", provider, "tokens: {keep: true}\ntimeout: 200ms\n"))
+    async with make_site(make_providers=make, factor_rule=FactorRule()) as site:
+        browser = site.browser()
+        await go(browser, provider)
+        provider.instead["/revoke"] = never
+        page = await browser.get("/.gateway/logout")
+        answer = await browser.submit(page, "/.gateway/logout")
+        assert (answer.status, site.store.sessions(now=site.now)) == (200, [])
 
 
 async def test_sign_out_here_asks_the_provider_nothing(make_site: SiteMaker, provider: IdentityProvider) -> None:
