@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCALE = ROOT / "gateway" / "pages" / "locale"
 TEMPLATE = LOCALE / "gateway.pot"
 _METHODS = [("**.py", "python"), ("**/templates/**", "jinja2")]
-_KEYWORDS = {"marked": None, "gettext": None, "_": None, "ngettext": (1, 2)}
+_KEYWORDS = {"marked": None, "said": None, "gettext": None, "_": None, "ngettext": (1, 2)}
 _OPTIONS = {"**/templates/**": {"extensions": "jinja2.ext.i18n", "trimmed": "true", "newstyle_gettext": "true"}}
 _PACKAGES = ("pages", "post", "authn")
 

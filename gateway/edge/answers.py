@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
-from gateway.edge.browser import is_framed, page_of, waits_for_page
+from gateway.edge.browser import is_framed, page_of, said, waits_for_page
 from gateway.edge.challenge import challenge, is_of_program
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.hardening import status_line
@@ -40,7 +40,7 @@ _AT_THE_PORTAL: Final = frozenset((Reason.PORTAL_SIGN_ON, Reason.PORTAL_REFUSED)
 """What is missing is missing at the portal: a page for each."""
 _OURS: Final = (
     b"cache-control: no-store\r\nx-frame-options: %b\r\nreferrer-policy: same-origin\r\n"
-    b"vary: accept, cookie, sec-fetch-dest, sec-fetch-mode, sec-purpose, x-requested-with\r\n"
+    b"vary: accept, accept-language, cookie, sec-fetch-dest, sec-fetch-mode, sec-purpose, x-requested-with\r\n"
 )
 
 
@@ -83,7 +83,9 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
         body = error_page(
             reason,
             request_id=x.request_id.decode("ascii"),
-            detail=f"The rule of “{x.route.name}” says so ({refusal.rule})." if refusal.rule else "",
+            accepted=said(x.fields, b"accept-language").decode("latin-1"),
+            route=x.route.name,
+            rule=refusal.rule,
             retry_after=seconds,
             sign_in=sign_in.decode("ascii"),
             not_kept=(obstacle(x, reason) or "unavailable") if page and x.method not in SAFE_METHODS else None,

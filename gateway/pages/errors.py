@@ -1,22 +1,24 @@
 """The page a person sees when the gateway itself refuses or cannot go on.
 
 It decides nothing: status, title and sentence come from the closed list of reasons. Each page is
-rendered once; one answer costs a few joins, so that a flood of refusals stays cheap. The page stands alone (style inline, allowed by its hash), because the edge serves it
-also while the pages process is away.
+rendered once for a language; one answer costs a few joins, so that a flood of refusals stays cheap. The page
+stands alone (style inline, allowed by its hash), because the edge serves it also while the pages process is away.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from typing import Final
 
 from gateway.exchange.envelope import NotKept
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.pages.branding import Branding
 from gateway.pages.moment import wait
-from gateway.pages.texts import Texts
+from gateway.pages.texts import SOURCE, Texts, load_texts, marked, negotiate
 
 MARK = (
     '<svg class="mark" viewBox="0 0 40 40" fill="none" aria-hidden="true" focusable="false">'
@@ -27,14 +29,19 @@ MARK = (
 
 STYLE = files("gateway.pages").joinpath("static/base.css").read_text(encoding="utf-8")
 
-_ENGLISH = Texts()
-
 _NOT_KEPT: dict[NotKept, str] = {
-    "no_form": "What you sent was not kept. Sign in, go back and send it again.",
-    "too_large": "What you sent was not kept: it is too large for that. Sign in, go back and send it again.",
-    "unreadable": "What you sent was not kept: files, and whatever no form of a page has written, cannot be. Sign in, go back and send it again.",
-    "full": "What you sent was not kept: too much of it is waiting already. Sign in, go back and send it again.",
-    "unavailable": "What you sent was not kept: that is not possible right now. Sign in, go back and send it again.",
+    "no_form": marked("What you sent was not kept. Sign in, go back and send it again."),
+    "too_large": marked("What you sent was not kept: it is too large for that. Sign in, go back and send it again."),
+    "unreadable": marked(
+        "What you sent was not kept: files, and whatever no form of a page has written, cannot be. "
+        "Sign in, go back and send it again."
+    ),
+    "full": marked(
+        "What you sent was not kept: too much of it is waiting already. Sign in, go back and send it again."
+    ),
+    "unavailable": marked(
+        "What you sent was not kept: that is not possible right now. Sign in, go back and send it again."
+    ),
 }
 
 _REFUSED_TO_A_PERSON = frozenset(
@@ -44,15 +51,20 @@ _WORTH_REPEATING = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class ErrorPages:
-    """The pages in one look, each rendered when it is first needed."""
+    """The pages in one look and every language, each rendered when it is first needed."""
 
-    __slots__ = ("_rendered", "_style", "_top", "csp", "framed_csp")
+    __slots__ = ("_language", "_rendered", "_style", "_texts", "_top", "csp", "framed_csp")
 
-    def __init__(self, branding: Branding | None = None) -> None:
+    def __init__(
+        self, branding: Branding | None = None, texts: Mapping[str, Texts] | None = None, language: str = SOURCE
+    ) -> None:
+        """Take the catalogues `texts`; `language` is for browsers that prefer none of them."""
         branding = branding or Branding()
+        self._texts = texts if texts is not None else load_texts()
+        self._language = language
         self._style = STYLE + branding.style()
         self._top = _top(branding)
-        self._rendered: dict[Reason, tuple[bytes, bytes]] = {}
+        self._rendered: dict[tuple[str, Reason], tuple[bytes, bytes]] = {}
         digest = b64encode(sha256(self._style.encode()).digest()).decode("ascii")
         images = "img-src 'self'; " if branding.logo else ""
         self.csp: bytes = (
@@ -68,7 +80,9 @@ class ErrorPages:
         reason: Reason,
         *,
         request_id: str,
-        detail: str = "",
+        accepted: str = "",
+        route: str = "",
+        rule: str = "",
         retry_after: int = 0,
         sign_in: str = "",
         not_kept: NotKept | None = None,
@@ -76,41 +90,46 @@ class ErrorPages:
     ) -> bytes:
         """Build the complete HTML document for `reason`, UTF-8, to be sent with `csp`.
 
-        `detail` says which rule or role decided, in words fit for the person; `retry_after` is in
+        `accepted` is the value of Accept-Language; `rule` of `route` is what decided; `retry_after` is in
         seconds, 0 = unsaid; `sign_in` is the address of the sign-in page, where that is the way on; `not_kept`
         says what became of a form; `framed` is for a frame inside the portal, whose person must sign in
         outside of it. Every value is escaped.
         """
-        known = self._rendered.get(reason)
+        texts = self._texts[negotiate(accepted, self._texts, self._language)]
+        said = texts.gettext
+        known = self._rendered.get((texts.language, reason))
         if known is None:
-            known = self._rendered[reason] = self._opening(reason), _offers(reason)
+            known = self._rendered[texts.language, reason] = self._opening(reason, texts), _offers(reason, texts)
         opening, offers = known
         parts = [opening]
-        if detail:
+        if rule:
+            detail = said("The rule of “%(route)s” says so (%(rule)s).") % {"route": route, "rule": rule}
             parts.append(f'<p class="detail">{escape(detail)}</p>'.encode())
         if retry_after > 0:
-            parts.append(f"<p>Please try again in {wait(_ENGLISH, retry_after)}.</p>".encode())
+            again = said("Try again in %(time)s.") % {"time": wait(texts, retry_after)}
+            parts.append(f"<p>{escape(again)}</p>".encode())
         if not_kept is not None:
-            parts.append(f'<p class="detail">{escape(_NOT_KEPT[not_kept])}</p>'.encode())
+            parts.append(f'<p class="detail">{escape(said(_NOT_KEPT[not_kept]))}</p>'.encode())
         if framed:
-            parts.append(_framed(sign_in))
+            parts.append(_framed(sign_in, texts))
         else:
-            parts.append(_actions((sign_in, "Sign in")) if sign_in else offers)
-        parts.append(b'<p class="reference">Reference <code>')
+            parts.append(_actions((sign_in, said("Sign in"))) if sign_in else offers)
+        parts.append(f'<p class="reference">{escape(said("Reference"))} <code>'.encode())
         parts.append(escape(request_id).encode())
         parts.append(b"</code></p></div></main></body></html>\n")
         return b"".join(parts)
 
-    def _opening(self, reason: Reason) -> bytes:
+    def _opening(self, reason: Reason, texts: Texts) -> bytes:
         """Everything from the doctype to the sentence."""
         answer = ANSWERS[reason]
+        title, sentence = escape(texts.gettext(answer.title)), escape(texts.gettext(answer.sentence))
         return (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            f'<!doctype html><html lang="{texts.language}"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             '<meta name="robots" content="noindex"><meta name="color-scheme" content="light dark">'
-            f"<title>{escape(answer.title)}</title><style>{self._style}</style></head>"
+            f"<title>{title}</title><style>{self._style}</style></head>"
             f'<body><main><div class="top">{self._top}</div><div class="card"><p class="status">{answer.status} <code>{escape(reason)}</code></p>'
-            f'<h1>{escape(answer.title)}</h1><p class="lead">{escape(answer.sentence)}</p>'
+            f'<h1>{title}</h1><p class="lead">{sentence}</p>'
         ).encode()
 
 
@@ -130,32 +149,30 @@ def _actions(*links: tuple[str, str]) -> bytes:
     return f'<p class="actions">{buttons}</p>'.encode()
 
 
-_SIGN_IN = _actions(("/.gateway/login", "Sign in"))
-
-
-def _framed(sign_in: str) -> bytes:
+def _framed(sign_in: str, texts: Texts) -> bytes:
     """Offer the sign-in in a window of its own: our pages refuse frames, and what stands around this one is not lost."""
+    said = texts.gettext
+    why = said("This part of the page needs you to sign in. That happens in a new window; then come back here.")
     return (
-        "<p>This part of the page needs you to sign in. That happens in a new window; then come back here.</p>"
-        '<p class="actions">'
-        f'<a class="button" href="{escape(sign_in)}" target="_blank" rel="noopener">Sign in in a new window</a>'
-        '<a class="button quiet" href="">Try again</a></p>'
+        f'<p>{escape(why)}</p><p class="actions">'
+        f'<a class="button" href="{escape(sign_in)}" target="_blank" rel="noopener">{escape(said("Sign in in a new window"))}</a>'
+        f'<a class="button quiet" href="">{escape(said("Try again"))}</a></p>'
     ).encode()
 
 
-def _offers(reason: Reason) -> bytes:
+def _offers(reason: Reason, texts: Texts) -> bytes:
     """Render what the person can do next."""
+    said = texts.gettext
     if reason in _REFUSED_TO_A_PERSON:
-        return _actions(("/", "Go to the start page"), ("/.gateway/logout", "Use another account"))
+        return _actions(("/", said("Go to the start page")), ("/.gateway/logout", said("Use another account")))
     if ANSWERS[reason].status in _WORTH_REPEATING:
         # An empty reference is the address itself; the page never reloads on its own, so nothing loops.
-        return _actions(("", "Try again"))
+        return _actions(("", said("Try again")))
     if ANSWERS[reason].status == 401:  # noqa: PLR2004 - RFC 9110 §15.5.2
-        return _SIGN_IN
-    return _actions(("/", "Go to the start page"))
+        return _actions(("/.gateway/login", said("Sign in")))
+    return _actions(("/", said("Go to the start page")))
 
 
-error_page = ErrorPages()
+error_page: Final = ErrorPages()
 """The pages in the gateway's own look."""
-ERROR_PAGE_CSP: bytes = error_page.csp
-FRAMED_PAGE_CSP: bytes = error_page.framed_csp
+ERROR_PAGE_CSP: Final[bytes] = error_page.csp

@@ -18,7 +18,6 @@ from gateway.exchange.envelope import Event, Interrupted, NotKept
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
-from gateway.pages.errors import ERROR_PAGE_CSP, error_page
 from gateway.pages.interrupted import InterruptedForm, read_interrupted
 from gateway.pages.return_to import START_PAGE, is_own_page, safe_return
 from gateway.pages.visit import Problem, Visit
@@ -106,17 +105,19 @@ def _not_kept(visit: Visit, interrupted: Interrupted, why: NotKept) -> web.Respo
     """Answer as if nothing could be kept at all: 401, and what that means for the person."""
     visit.desk.kept_forms.inc((why,))
     reason = Reason(interrupted.reason)
+    refusals = visit.desk.look_of(visit.envelope.tenant).refusals
     response = web.Response(
         status=401,
-        body=error_page(
+        body=refusals(
             reason,
+            accepted=visit.request.headers.get("Accept-Language", ""),
             request_id=visit.envelope.request_id,
             sign_in=_page_of(interrupted, safe_return(interrupted.return_to)),
             not_kept=why,
         ),
     )
     response.headers["Content-Type"] = "text/html; charset=utf-8"
-    response.headers["Content-Security-Policy"] = ERROR_PAGE_CSP.decode("ascii")
+    response.headers["Content-Security-Policy"] = refusals.csp.decode("ascii")
     response.headers["WWW-Authenticate"] = 'Session realm="gateway"'
     return response
 

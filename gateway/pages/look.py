@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from gateway.pages.branding import Branding, asset_path
-from gateway.pages.errors import MARK, STYLE
+from gateway.pages.errors import MARK, STYLE, ErrorPages
 from gateway.pages.moment import ago, iso, stamp, wait
 from gateway.pages.texts import SOURCE, Texts, load_texts, negotiate
 
@@ -96,6 +96,7 @@ class Look:
         self.branding = branding
         self.style = Asset("gateway.css", (self._sheet + branding.style()).encode(), "text/css")
         self.logo = Asset("logo.svg", branding.logo, "image/svg+xml")
+        self.refusals = ErrorPages(branding, self.texts, self.language)
 
     def wearing(self, branding: Branding) -> Look:
         """Return the same pages in another look; what was compiled is shared."""

@@ -15,7 +15,7 @@ from gateway.exchange.metrics import Counter
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.exchange.session import Owed, Session
 from gateway.pages.accounts import Accounts, ClientMaker, Happened, Refusal
-from gateway.pages.errors import ERROR_PAGE_CSP, error_page
+from gateway.pages.errors import ERROR_PAGE_CSP, ErrorPages, error_page
 from gateway.pages.flow import CHALLENGE_NONCE_BYTES, FLOW_LIFETIME_S, Flow, FlowSeal
 from gateway.pages.look import SECURITY_HEADERS, Look, make_nonce, page_csp
 from gateway.pages.oidc_seams import Providers
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from gateway.pages.reset import Resets
 
 _COOKIE_NAMES = {"https": "__Host-gw", "http": "gw"}
+REFUSALS = web.RequestKey("refusals", ErrorPages)
+"""The error pages in the look of the host that was asked."""
 _UNAVAILABLE_RETRY_S = 2
 DEVICE_COOKIE_S = 180 * 86_400
 """As long as a device is known (`store.devices`)."""
@@ -287,6 +289,7 @@ def refuse(request: web.Request, reason: Reason, request_id: str) -> web.Respons
     unavailable = answer.status == 503  # noqa: PLR2004 - RFC 9110 §15.6.4
     retry_after = _UNAVAILABLE_RETRY_S if unavailable else 0
     accept = request.headers.get("Accept", "text/html")
+    csp = ERROR_PAGE_CSP
     if "json" in accept and "text/html" not in accept:
         problem = {
             "type": "about:blank",
@@ -299,11 +302,13 @@ def refuse(request: web.Request, reason: Reason, request_id: str) -> web.Respons
         response = web.Response(body=msgspec.json.encode(problem), status=answer.status)
         response.headers["Content-Type"] = "application/problem+json"
     else:
-        response = web.Response(
-            body=error_page(reason, request_id=request_id, retry_after=retry_after), status=answer.status
-        )
+        refusals = request.get(REFUSALS, error_page)
+        accepted = request.headers.get("Accept-Language", "")
+        body = refusals(reason, request_id=request_id, accepted=accepted, retry_after=retry_after)
+        response = web.Response(body=body, status=answer.status)
+        csp = refusals.csp
         response.headers["Content-Type"] = "text/html; charset=utf-8"
-    response.headers["Content-Security-Policy"] = ERROR_PAGE_CSP.decode("ascii")
+    response.headers["Content-Security-Policy"] = csp.decode("ascii")
     if retry_after:
         response.headers["Retry-After"] = str(retry_after)
     return response
@@ -332,6 +337,7 @@ def open_envelope(request: web.Request) -> Envelope | None:
 def begin_visit(desk: Desk, request: web.Request, envelope: Envelope) -> Visit:
     """Read the cookies of a request."""
     now = desk.clock()
+    request[REFUSALS] = desk.look_of(envelope.tenant).refusals
     cookies = _own_cookies(request, envelope.cookie_name)
     token = cookies.get(envelope.cookie_name, "")
     origin = f"{envelope.scheme}://{envelope.authority}"

@@ -73,9 +73,9 @@ def build_snapshot(
         headers=_headers(settings.headers),
         durability=settings.audit.durability,
         wire=_wire(settings),
-        error_page=ErrorPages(brand_of(validated.bundle, settings, "")),
+        error_page=ErrorPages(brand_of(validated.bundle, settings, ""), validated.texts, settings.texts.language),
         error_pages={
-            name: ErrorPages(brand_of(validated.bundle, settings, name))
+            name: ErrorPages(brand_of(validated.bundle, settings, name), validated.texts, settings.texts.language)
             for name, tenant in settings.tenants.items()
             if tenant.branding is not None
         },

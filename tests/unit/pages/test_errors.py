@@ -68,14 +68,16 @@ def test_the_policy_names_exactly_the_style_in_the_page() -> None:
     "attack", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</style><b>", "&lt;&", "'\x00"]
 )
 def test_reflected_values_stay_text(attack: str) -> None:
-    page = outline(error_page(Reason.ROLE_MISSING, request_id=attack, detail=attack))
-    assert page.tags == outline(error_page(Reason.ROLE_MISSING, request_id="r", detail="d")).tags
+    page = outline(error_page(Reason.ROLE_MISSING, request_id=attack, route="r", rule=attack))
+    assert page.tags == outline(error_page(Reason.ROLE_MISSING, request_id="r", route="r", rule="d")).tags
     assert page.text.count(attack) == 2
 
 
 def test_a_refusal_shows_which_rule_decided_and_offers_another_account() -> None:
     page = outline(
-        error_page(Reason.ROLE_MISSING, request_id="r", detail="policies/portal.yaml:15:9 asks for the role billing")
+        error_page(
+            Reason.ROLE_MISSING, request_id="r", route="r", rule="policies/portal.yaml:15:9 asks for the role billing"
+        )
     )
     assert "policies/portal.yaml:15:9 asks for the role billing" in page.text
     assert "/.gateway/logout" in page.links
@@ -105,3 +107,20 @@ def test_waiting_time_is_said_in_words_and_never_too_short(seconds: int, words: 
 
 def test_a_page_never_reloads_itself() -> None:
     assert b"http-equiv" not in error_page(Reason.STORE_UNAVAILABLE, request_id="r", retry_after=2)
+
+
+def test_the_page_speaks_the_language_of_the_browser() -> None:
+    page = outline(error_page(Reason.NO_ROUTE, request_id="r", accepted="de-AT,en;q=0.5"))
+    assert "Nicht gefunden" in page.text
+    assert b'<html lang="de">' in error_page(Reason.NO_ROUTE, request_id="r", accepted="de")
+    assert b'<html lang="en">' in error_page(Reason.NO_ROUTE, request_id="r", accepted="x" * 9999)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_page_has_the_same_shape_in_every_language(reason: Reason) -> None:
+    english = outline(error_page(reason, request_id="r", route="a", rule="b", retry_after=5, not_kept="full"))
+    german = outline(
+        error_page(reason, request_id="r", accepted="de", route="a", rule="b", retry_after=5, not_kept="full")
+    )
+    assert german.tags == english.tags
+    assert german.links == english.links

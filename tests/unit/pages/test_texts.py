@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.pages.look import TEMPLATES, Look
 from gateway.pages.oidc_chooser import Ways
 from gateway.pages.texts import SOURCE, Texts, load_texts, negotiate
+from tools import collect_texts
 
 OFFERED = ("en", "de", "pt-BR", "zh-Hant")
 
@@ -108,3 +111,19 @@ def test_a_translated_text_cannot_bring_markup_along() -> None:
     )  # fmt: skip
     assert b"&lt;b&gt;Ho&lt;/b&gt;" in page
     assert b'<html lang="eo">' in page
+
+
+def test_the_catalogue_is_what_templates_and_code_say() -> None:
+    stale = [path.name for path, content in collect_texts.wanted() if path.read_bytes() != content]
+    assert stale == [], "run make texts"
+
+
+@pytest.mark.parametrize("path", sorted(collect_texts.LOCALE.glob("*.po")), ids=lambda path: path.stem)
+def test_a_language_that_ships_lacks_no_text_and_keeps_every_placeholder(path: Path) -> None:
+    assert collect_texts.untranslated(path) == []
+    with path.open("rb") as file:
+        for message in read_po(file, locale=path.stem):
+            for said in message.string if isinstance(message.string, tuple) else (message.string,):
+                texts = message.id if isinstance(message.id, tuple) else (message.id,)
+                known = set().union(*(re.findall(r"%\(\w+\)[sd]|<[a-z][^>]*>", text) for text in texts))
+                assert set(re.findall(r"%\(\w+\)[sd]|<[a-z][^>]*>", said)) <= known, said
