@@ -19,6 +19,8 @@ from gateway.pages.oidc_chooser import Ways
 from gateway.pages.texts import SOURCE, Texts, load_texts, negotiate
 from tools import collect_texts
 
+PARTS = r"%\(\w+\)[sd]|<[a-z][^>]*>"
+"""What a translation must not invent."""
 OFFERED = ("en", "de", "pt-BR", "zh-Hant")
 
 
@@ -123,7 +125,8 @@ def test_a_language_that_ships_lacks_no_text_and_keeps_every_placeholder(path: P
     assert collect_texts.untranslated(path) == []
     with path.open("rb") as file:
         for message in read_po(file, locale=path.stem):
-            for said in message.string if isinstance(message.string, tuple) else (message.string,):
-                texts = message.id if isinstance(message.id, tuple) else (message.id,)
-                known = set().union(*(re.findall(r"%\(\w+\)[sd]|<[a-z][^>]*>", text) for text in texts))
-                assert set(re.findall(r"%\(\w+\)[sd]|<[a-z][^>]*>", said)) <= known, said
+            texts = message.id if isinstance(message.id, tuple | list) else (message.id,)
+            translations = message.string if isinstance(message.string, tuple | list) else (message.string or "",)
+            known = {part for text in texts for part in re.findall(PARTS, text)}
+            for translation in translations:
+                assert set(re.findall(PARTS, translation)) <= known, translation
