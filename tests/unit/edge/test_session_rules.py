@@ -252,3 +252,12 @@ async def test_a_session_from_elsewhere_learns_nothing(edge: Edge) -> None:
 async def test_other_methods_are_not_for_this_address(edge: Edge) -> None:
     reply = await edge.get("/.gateway/session", token="tok", method="DELETE")
     assert (reply.status, reply.field("allow")) == (405, [b"GET, HEAD, POST"])
+
+
+async def test_a_store_that_is_away_is_not_the_end_of_a_session(edge: Edge) -> None:
+    """A page that asks must not tell a person that they are signed out because a store is down."""
+    edge.sessions.unavailable = True
+    reply = await edge.get("/.gateway/session", token="tok")
+    assert reply.status == 503
+    assert reply.field("retry-after")
+    assert b"signed_in" not in reply.body
