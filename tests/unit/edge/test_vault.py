@@ -23,7 +23,7 @@ from gateway.store.portal_accounts import PortalAccounts
 from gateway.store.state import Store, open_store
 from gateway.store.vaults import VaultCache, Vaults
 from gateway.wire.set_cookie import Cookie, folded_name
-from tests.unit.edge.conftest import Edge, Entry, session
+from tests.unit.edge.conftest import Edge, Entry, Http2Edge, session
 
 TOKEN = make_token(b"v" * 32)
 SET = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%b\r\nok"
@@ -259,6 +259,18 @@ async def test_a_websocket_is_opened_with_the_vaults_cookies(site: Site) -> None
         fields="Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
     )
     assert site.received() == [b"SID=1"]
+
+
+async def test_http2_has_the_same_vault(site: Site, http2: Http2Edge) -> None:
+    person = session(handle=site.session.handle, host="portal.test", secure=True)
+    site.edge.sessions.entries[TOKEN] = Entry(person)
+    site.sets("SID=secret; HttpOnly; Path=/", "theme=dark; Path=/")
+    client = await http2.client()
+    first = await client.ask("/", (b"cookie", b"__Host-gw=" + TOKEN))
+    assert first.status == 200
+    assert first.field(b"set-cookie") == [b"theme=dark; Path=/; Secure; SameSite=Lax"]
+    await client.ask("/", (b"cookie", b"SID=evil"), (b"cookie", b"__Host-gw=" + TOKEN))
+    assert site.received() == [b"SID=secret"]
 
 
 async def test_a_change_of_another_worker_holds_from_the_next_request_on(site: Site) -> None:
