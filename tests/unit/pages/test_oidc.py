@@ -583,3 +583,23 @@ async def from_provider(site: Site, logout_token: str, **headers: str) -> Answer
     """Send a logout token as a provider does."""
     body = f"logout_token={logout_token}".encode()
     return await site.browser().send("POST", "/.gateway/oidc/okta/logout", body, list(headers.items()))
+
+
+async def test_account_page_offers_no_password_to_people_of_a_provider(site: Site, provider: IdentityProvider) -> None:
+    browser = site.browser()
+    await go(browser, provider)
+    page = await browser.get("/.gateway/account")
+    assert page.status == 200
+    assert "/.gateway/account/password" not in page.text
+    assert "your password is changed there" in page.text
+    form = await browser.get("/.gateway/account/password")
+    answer = await browser.submit(
+        form,
+        "/.gateway/account/password",
+        current_password="x",
+        new_password="wren-lantern-copper-44",
+        new_password_again="wren-lantern-copper-44",
+    )
+    assert answer.status in {400, 401}
+    (user,) = [user for user in site.store.users() if user.provider == "okta"]
+    assert user.password == ""
