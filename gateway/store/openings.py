@@ -338,6 +338,18 @@ class Openings:
             case Owed.ROOM:
                 return refused(Reason.TOO_MANY_SESSIONS)
 
+    def held(self, session: Session, now: float) -> Session:
+        """Return a session that becomes whole by other means than `elevate`, as it is stored until it was seated."""
+        return waiting(session, now) if self._may_wait(session) else session
+
+    def seat(self, row: bytes, session: Session, now: float) -> tuple[Session, tuple[Event, ...]]:
+        """Have the number of sessions hold for one that became whole in `row`; return it as it stands now."""
+        if self._may_wait(session):
+            return self._admitted(row, session, now), ()
+        keep = self._options.rules_of(session.tenant, session.roles).lifetimes.concurrent
+        ended = self._store.trim_sessions(session, keep=keep, now=now)
+        return session, revoked_events(session, len(ended))
+
     def _may_wait(self, session: Session) -> bool:
         """Tell whether a session that is about to be whole waits when the person has too many."""
         if session.owes is not Owed.NOTHING:

@@ -361,19 +361,24 @@ class SecondFactors:
             codes = recovery.make_codes(self._random(recovery.COUNT * recovery.CODE_BYTES))
         digests = [recovery.digest_of(code, user_id=user.id, key=self._recovery_key) for code in codes]
         moved = self._openings.new_token()
+        became_whole = session.owes is not Owed.NOTHING
+        kept = self._openings.held(grown.session, now) if became_whole else grown.session
         if not self._store.add_passkey(
-            passkey, recovery=digests, row=stored.row, to=row_of(moved), session=grown.session, now=now
+            passkey, recovery=digests, row=stored.row, to=row_of(moved), session=kept, now=now
         ):
             return refused(Reason.PASSKEY_REFUSED, _factor_failed(session, Fault.ANOTHER_PERSON))
+        ended: tuple[Event, ...] = ()
+        if became_whole:
+            kept, ended = self._openings.seat(row_of(moved), grown.session, now)
         events = (
-            _factor_event("factor.enrolled", grown.session, Method.WEBAUTHN),
-            session_event("session.rotated", grown.session),
+            _factor_event("factor.enrolled", kept, Method.WEBAUTHN),
+            session_event("session.rotated", kept),
         )
         return Registered(
             token=moved,
-            session=grown.session,
+            session=kept,
             recovery_codes=codes,
-            events=(*events, *grown.events),
+            events=(*events, *grown.events, *ended),
             device=grown.device,
         )
 

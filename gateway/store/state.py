@@ -154,6 +154,10 @@ class Store:
         """
         return self.rows.transact(lambda tx: self._rotate_in(tx, old, new, session, keep=keep, now=now), confirmed=True)
 
+    def trim_sessions(self, session: Session, *, keep: int | None, now: float) -> list[str]:
+        """End the oldest sessions of the person beyond `keep`, never this one; returns their handles."""
+        return self.rows.transact(lambda tx: self.live.trim_in(tx, session, keep=keep, now=now), confirmed=True)
+
     def take_room(self, old: bytes, new: bytes, session: Session, *, keep: int | None, now: float) -> bool:
         """Store a session that waited as the whole one it is given as, in row `new`, if the person has fewer than `keep`.
 

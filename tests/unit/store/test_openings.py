@@ -307,3 +307,25 @@ def test_a_clock_that_is_set_back_lengthens_no_session(store: Store, alice: User
     again = openings.elevate(first.token, method="otp", client=CLIENT, now=NOW + step)
     assert isinstance(again, SignedIn)
     assert again.session.expires == NOW + 3600
+
+
+@pytest.mark.parametrize("when_full", ["oldest_out", "refuse"])
+def test_the_number_of_sessions_holds_however_a_session_became_whole(store: Store, alice: User, when_full: str) -> None:
+    """A passkey that is set up during a sign-in makes the session whole without a code."""
+    lifetimes = Lifetimes(concurrent=1, when_full=when_full)  # type: ignore[arg-type]
+    openings = ruled(store, Rules(lifetimes=lifetimes))
+    first = opened(openings, alice)
+    store.put_factor(alice.id, Factor(secret="A" * 16, created=NOW), [], now=NOW)
+    half = opened(openings, alice, now=NOW + 1)
+    stored = openings.live(half.token, CLIENT, NOW + 1)
+    assert stored is not None
+    grown = openings.grow(half.session, method="hwk", client=CLIENT, now=NOW + 2)
+    kept = openings.held(grown.session, NOW + 2)
+    assert store.rotate_session(stored.row, row_of(b"gws_x"), kept, keep=None, now=NOW + 2) == []
+    seated, events = openings.seat(row_of(b"gws_x"), grown.session, NOW + 2)
+    lives = openings.live(first.token, CLIENT, NOW + 2) is not None
+    if when_full == "refuse":
+        assert (seated.owes, lives, events) == (Owed.ROOM, True, ())
+    else:
+        assert (seated.owes, lives) == (Owed.NOTHING, False)
+        assert [event.name for event in events] == ["session.revoked"]
