@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64encode
+from hashlib import sha256, sha384, sha512
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from gateway.authn.jose import TokenFault
+from gateway.authn.discovery import Metadata
+from gateway.authn.jose import ALGORITHMS, Claims, InvalidTokenError, KeySet, TokenFault, parse_jwks
 from gateway.authn.oidc import (
     ATTEMPT_S,
+    LOGOUT_EVENT,
+    LONG_AGO,
     Answer,
     AnswerFault,
     AnswerRefusedError,
     Attempt,
+    auth_time_of,
     authorization_parameters,
     challenge_of,
     read_answer,
     registered,
     require_own_answer,
+    session_id_of,
+    verify_id_token,
+    verify_logout_token,
     with_query,
 )
 
@@ -122,3 +136,108 @@ def test_only_registered_errors_are_repeated(error: str) -> None:
 
 def test_faults_of_answers_and_tokens_have_names_of_their_own() -> None:
     assert not set(map(str, AnswerFault)) & set(map(str, TokenFault))
+
+
+# Tokens
+
+
+METADATA = Metadata(
+    issuer=ISSUER,
+    authorization_endpoint=f"{ISSUER}/a",
+    token_endpoint=f"{ISSUER}/t",
+    jwks_uri=f"{ISSUER}/k",
+    algorithms=ALGORITHMS,
+)
+KEYS: dict[str, Any] = {
+    "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    "ES384": ec.generate_private_key(ec.SECP384R1()),
+    "EdDSA": ed25519.Ed25519PrivateKey.generate(),
+}
+DIGESTS = {"RS256": sha256, "ES384": sha384, "EdDSA": sha512}
+
+
+def key_set() -> KeySet:
+    found = []
+    for algorithm, key in KEYS.items():
+        maker = {"RS256": RSAAlgorithm, "ES384": ECAlgorithm, "EdDSA": OKPAlgorithm}[algorithm]
+        found.append({**json.loads(maker.to_jwk(key.public_key())), "kid": algorithm, "alg": algorithm, "use": "sig"})
+    return parse_jwks(json.dumps({"keys": found}).encode())
+
+
+def token(algorithm: str = "RS256", kind: str = "JWT", **claims: Any) -> str:
+    whole = {"iss": ISSUER, "aud": "c", "sub": "1", "iat": NOW, "exp": NOW + 300, **claims}
+    present = {name: value for name, value in whole.items() if value is not None}
+    return jwt.encode(present, KEYS[algorithm], algorithm=algorithm, headers={"kid": algorithm, "typ": kind})
+
+
+def believe(text: str, **more: Any) -> Claims:
+    given_more = {"nonce": None, "access_token": "the access token", "now": NOW, **more}
+    return verify_id_token(text, keys=key_set(), metadata=METADATA, client_id="c", **given_more)
+
+
+@pytest.mark.parametrize("algorithm", sorted(KEYS))
+def test_access_token_is_bound_by_the_digest_of_the_algorithm(algorithm: str) -> None:
+    whole = DIGESTS[algorithm](b"the access token").digest()
+    half = urlsafe_b64encode(whole[: len(whole) // 2]).decode().rstrip("=")
+    assert believe(token(algorithm, at_hash=half)).subject == "1"
+    with pytest.raises(AnswerRefusedError):
+        believe(token(algorithm, at_hash=half), access_token="another")
+
+
+def test_token_of_a_refresh_has_no_nonce_and_needs_none() -> None:
+    assert believe(token()).subject == "1"
+    with pytest.raises(AnswerRefusedError, match="nonce"):
+        believe(token(), nonce="n")
+
+
+@pytest.mark.parametrize(
+    ("claims", "more"),
+    [
+        ({"azp": "other"}, {}),
+        ({"aud": ["c", "d"]}, {}),
+        ({"auth_time": NOW - 400}, {"max_age": 300.0}),
+        ({"acr": "aal1"}, {"acr": ("phr",)}),
+        ({"at_hash": 1}, {}),
+    ],
+)
+def test_rules_beyond_the_signature(claims: dict[str, Any], more: dict[str, Any]) -> None:
+    with pytest.raises(AnswerRefusedError):
+        believe(token(**claims), **more)
+
+
+def test_party_and_age_within_the_rules_pass() -> None:
+    claims = believe(token(aud=["c", "d"], azp="c", auth_time=NOW - 300, acr="phr"), max_age=300.0, acr=("phr",))
+    assert auth_time_of(claims) == NOW - 300
+    assert auth_time_of(believe(token())) == LONG_AGO
+    with pytest.raises(InvalidTokenError):
+        believe(token(), max_age=300.0)
+    with pytest.raises(InvalidTokenError):
+        auth_time_of(believe(token(auth_time=True)))
+
+
+def log_out(text: str) -> Claims:
+    return verify_logout_token(text, keys=key_set(), metadata=METADATA, client_id="c", now=NOW)
+
+
+def test_logout_token_names_a_session_or_a_person() -> None:
+    said: dict[str, Any] = {"jti": "j", "events": {LOGOUT_EVENT: {}}}
+    assert session_id_of(log_out(token(kind="logout+jwt", sub=None, sid="s", **said))) == "s"
+    assert log_out(token(kind="logout+jwt", **said)).subject == "1"
+    broken: list[dict[str, Any]] = [
+        {"sub": None},
+        {"nonce": "n"},
+        {"events": []},
+        {"jti": None},
+        {"iat": NOW - 600},
+        {"sub": None, "sid": 7},
+    ]
+    for wrong in broken:
+        with pytest.raises(InvalidTokenError):
+            log_out(token(kind="logout+jwt", **(said | wrong)))
+    with pytest.raises(InvalidTokenError):
+        log_out(token(kind="at+jwt", **said))
+
+
+@pytest.mark.parametrize("sid", ["", "x" * 513, "a\nb", 7, None])
+def test_session_id_that_is_none_counts_as_unsaid(sid: Any) -> None:
+    assert session_id_of(believe(token(sid=sid))) == ""
