@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -24,6 +25,7 @@ TEMPLATE = LOCALE / "gateway.pot"
 _METHODS = [("**.py", "python"), ("**/templates/**", "jinja2")]
 _KEYWORDS = {"marked": None, "said": None, "gettext": None, "_": None, "ngettext": (1, 2)}
 _OPTIONS = {"**/templates/**": {"extensions": "jinja2.ext.i18n", "trimmed": "true", "newstyle_gettext": "true"}}
+_NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 _PACKAGES = ("pages", "post", "authn")
 
 
@@ -49,6 +51,7 @@ def _as_po(catalog: Catalog) -> bytes:
 
 
 def _as_mo(catalog: Catalog) -> bytes:
+    catalog.creation_date = catalog.revision_date = _NO_DATE
     written = BytesIO()
     write_mo(written, catalog)
     return written.getvalue()
