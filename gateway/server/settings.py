@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -764,6 +765,9 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
         settings.identity, tenants=settings.tenants, hosts=settings.hosts, secure=settings.public_url.scheme == "https"
     )
     yield from program_contradictions(settings.identity, tenants=settings.tenants, hosts=settings.hosts)
+    for index, issuer in enumerate(settings.identity.issuers):
+        if urlsplit(issuer.issuer).hostname in settings.hosts:  # attack: a portal comes back with the assertion it was told
+            yield ("identity", "issuers", index, "issuer"), "is the gateway itself, whose assertions open nothing here"
     yield from _address_conflicts(settings)
     kinds = {listener.kind for listener in settings.listen}
     if "redirect" in kinds and "tls" not in kinds and not settings.trusted_proxies:

@@ -7,6 +7,8 @@ import jwt
 import pytest
 
 from gateway.edge.assertion import Algorithm
+from gateway.exchange.errors import ConfigurationError
+from gateway.server.settings import load_settings
 from gateway.server.snapshot import key_set, signer
 from gateway.store.keyring import ASSERTION_KEPT_S, ASSERTION_LEAD_S, Keyring
 
@@ -55,3 +57,19 @@ def test_the_two_forms_of_a_key_have_nothing_in_common_but_their_secret() -> Non
     assert first.private_es256.private_numbers().private_value != second.private_es256.private_numbers().private_value
     assert first.private_es256.private_numbers() == first.private_es256.private_numbers()
     assert first.private.private_bytes_raw() != first.private_es256.private_numbers().private_value.to_bytes(32)
+
+
+def test_our_own_assertion_cannot_be_made_a_credential() -> None:
+    """A portal that reads `/.gateway/jwks.json` must not be able to come back as the person."""
+    text = """\
+version: 1
+public_url: https://gw.example:8443
+listen: [{address: "127.0.0.1:8443", tls: {certificate: a.pem, key: a.key}}]
+upstreams: {portal: {servers: ["http://127.0.0.1:3000"]}}
+identity:
+  providers: [{id: local, type: password}]
+  issuers: [{id: us, issuer: "https://gw.example:8443", audiences: [portal], algorithms: [EdDSA], roles: {claim: roles, grant: {a: a}}, tenant: main}]
+"""
+    with pytest.raises(ConfigurationError, match="is the gateway itself"):
+        load_settings(text, "gateway.yaml")
+    load_settings(text.replace('"https://gw.example:8443"', '"https://other.example"'), "gateway.yaml")
