@@ -104,7 +104,7 @@ def test_a_value_arrives_whole_in_every_encoding_or_not_at_all(name: str) -> Non
 def test_no_value_can_end_a_line(name: str) -> None:
     for encoding in ("utf-8", "percent", "base64"):
         with pytest.raises(IdentityUnfitError):
-            told(session(user=name), IdentityRules(encoding=encoding))  # type: ignore[arg-type]  # one of them
+            told(session(user=name), IdentityRules(encoding=encoding))
 
 
 def test_half_of_the_roles_are_never_told() -> None:
