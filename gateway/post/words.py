@@ -183,17 +183,6 @@ _NOTICES: Final = {
         ),
         leads_to_account=True,
     ),
-    Notice.SESSION_ELSEWHERE: Words(
-        subject=marked("Somebody tried to use your session"),
-        heading=marked("A session was tried elsewhere"),
-        paragraphs=(
-            marked(
-                "Somebody tried to use a session of the account %(user)s at %(host)s from another place or device than the one it belongs to. They were refused."
-            ),
-        ),
-        advice=_NOT_YOU,
-        leads_to_account=True,
-    ),
     Notice.API_KEY_CREATED: Words(
         subject=marked("An API key was made for your account"),
         heading=marked("An API key was made"),

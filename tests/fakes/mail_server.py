@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 import warnings
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -142,3 +143,27 @@ async def _until_quiet() -> None:
     async with asyncio.timeout(5.0):
         while any(transport._sock is not None for transport in list(getattr(loop, "_transports", {}).values())):
             await asyncio.sleep(0.005)
+
+
+@contextmanager
+def mail_server_in_a_thread() -> Iterator[MailServer]:
+    """Serve on a loop of its own, for callers that block or have one of their own."""
+    ready: list[tuple[MailServer, asyncio.AbstractEventLoop, asyncio.Event]] = []
+    is_ready = threading.Event()
+
+    async def serve() -> None:
+        async with mail_server() as found:
+            over = asyncio.Event()
+            ready.append((found, asyncio.get_running_loop(), over))
+            is_ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert is_ready.wait(30)
+    found, loop, over = ready[0]
+    try:
+        yield found
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()

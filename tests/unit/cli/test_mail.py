@@ -1,36 +1,19 @@
 from __future__ import annotations
 
-import asyncio
-import threading
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fakes.mail_server import PASSWORD, USER, MailServer, mail_server
+from tests.fakes.mail_server import PASSWORD, USER, MailServer, mail_server_in_a_thread
 
 
 @pytest.fixture
 def server() -> Iterator[MailServer]:
-    """A mail server in a thread of its own: a verb has its own loop."""
-    ready: list[tuple[MailServer, asyncio.AbstractEventLoop, asyncio.Event]] = []
-    is_ready = threading.Event()
-
-    async def serve() -> None:
-        async with mail_server() as found:
-            over = asyncio.Event()
-            ready.append((found, asyncio.get_running_loop(), over))
-            is_ready.set()
-            await over.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    assert is_ready.wait(10)
-    found, loop, over = ready[0]
-    yield found
-    loop.call_soon_threadsafe(over.set)
-    thread.join()
+    with mail_server_in_a_thread() as server:
+        yield server
 
 
 def configure(house: Any, server: MailServer, *, password: str = PASSWORD, host: str = "localhost") -> Path:
@@ -95,8 +78,6 @@ def test_doctor_says_what_is_missing_without_mail(house: Any) -> None:
 
 
 def findings(house: Any) -> list[dict[str, str]]:
-    import json
-
     found = json.loads(house.run("doctor", "--json").stdout)["findings"]
     assert isinstance(found, list)
     return found

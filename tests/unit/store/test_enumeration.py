@@ -39,7 +39,7 @@ CLIENT = Client(ip="192.0.2.1", host="portal.example.com", secure=True, tenant="
 """With a device cookie that is nobody's: anybody can make one."""
 PASSWORD = "correct horse battery"
 BROWSER = b"b" * 32
-SAMPLES = 120
+SAMPLES = 80
 PEOPLE: dict[str, dict[str, Any]] = {
     "known": {},
     "disabled": {"disabled": True},
@@ -273,10 +273,15 @@ async def told_apart(house: House, act: Callable[[str], Awaitable[Any]], one: st
 
 async def least_told_apart(house: House, act: Callable[[str], Awaitable[Any]], one: str, other: str) -> float:
     """Repeat a measurement that a busy machine spoilt: what differs in truth differs each time."""
-    return min([await told_apart(house, act, one, other) for _ in range(3)])
+    apart = 0.5
+    for _ in range(4):
+        apart = min(apart, await told_apart(house, act, one, other))
+        if apart < LEAST:
+            break
+    return apart
 
 
-# The standard deviation of the statistic over equal samples is about 0.037: 0.15 is four of them, three times over.
+# The standard deviation of the statistic over equal samples is about 0.046: 0.15 is three of them, four times over.
 LEAST = 0.15
 
 
