@@ -21,7 +21,6 @@ from gateway.edge.identity import (
 )
 from gateway.exchange.session import Session
 from gateway.wire.request import FIELD_LINES
-
 from tests.unit.edge.conftest import Edge, session
 
 NAMES = {claim: f"x-gateway-{claim.replace('_', '-')}".encode() for claim in (*CLAIMS, "assertion")}
