@@ -79,6 +79,8 @@ class ClaimTable(msgspec.Struct, frozen=True, kw_only=True):
     """Only an address that the provider calls verified counts."""
     domains: tuple[str, ...] = ()
     """The only domains whose people may come this way; empty = any."""
+    contexts: tuple[str, ...] = ()
+    """Values of `acr` that are passed on, beside those that count as the second factor; others are left out."""
     mfa_acr: tuple[str, ...] = ()
     mfa_amr: tuple[str, ...] = ()
 
@@ -203,7 +205,7 @@ class _Mapping:
             tenant=tenant,
             roles=roles,
             email=email,
-            acr=acr if isinstance(acr, str) else "",
+            acr=acr if isinstance(acr, str) and acr in {*self._table.contexts, *self._table.mfa_acr} else "",
             amr=self._methods(second_factor=second_factor),
             second_factor=second_factor,
             ignored=foreign_tenants + foreign_roles,

@@ -53,6 +53,7 @@ def claim_table(rules: ProviderRules) -> ClaimTable:
         email=rules.email.claim,
         email_verified=rules.email.require_verified,
         domains=rules.domains or (),
+        contexts=rules.acr_values or (),
         mfa_acr=rules.mfa.acr if rules.mfa else (),
         mfa_amr=rules.mfa.amr if rules.mfa else (),
     )

@@ -171,6 +171,14 @@ def test_second_factor_counts_only_by_the_table() -> None:
     assert not mapped(with_table(mfa_acr=("phr",)), acr=["other"]).second_factor
 
 
+def test_context_is_passed_on_only_where_the_table_lists_it() -> None:
+    """Portals and policies read it: a provider must not choose a word of ours."""
+    assert mapped(acr="phr").acr == ""
+    assert mapped(with_table(contexts=("phr",)), acr="phr").acr == "phr"
+    assert mapped(with_table(mfa_acr=("phr",)), acr="phr").acr == "phr"
+    assert mapped(with_table(contexts=("phr",)), acr=["phr"]).acr == ""
+
+
 def test_claims_may_lie_deep() -> None:
     table = with_table(roles=("realm_access", "roles"))
     assert mapped(table, realm_access={"roles": ["users"]}).roles == ("client",)

@@ -159,7 +159,7 @@ DIGESTS = {"RS256": sha256, "ES384": sha384, "EdDSA": sha512}
 def key_set() -> KeySet:
     found = []
     for algorithm, key in KEYS.items():
-        maker = {"RS256": RSAAlgorithm, "ES384": ECAlgorithm, "EdDSA": OKPAlgorithm}[algorithm]
+        maker: Any = {"RS256": RSAAlgorithm, "ES384": ECAlgorithm, "EdDSA": OKPAlgorithm}[algorithm]
         found.append({**json.loads(maker.to_jwk(key.public_key())), "kid": algorithm, "alg": algorithm, "use": "sig"})
     return parse_jwks(json.dumps({"keys": found}).encode())
 
