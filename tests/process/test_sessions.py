@@ -43,8 +43,9 @@ class Poller:
 
 
 def sealed_under(gateway: Any) -> dict[str, int]:
-    listed = json.loads(gateway.cli("keys", "list", "--json").stdout)["keys"]
-    return {key["id"]: key["values"] for key in listed if key["kind"] == "seal"}
+    listed = gateway.cli("keys", "list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    return {key["id"]: key["values"] for key in json.loads(listed.stdout)["keys"] if key["kind"] == "seal"}
 
 
 def test_key_rotation_logs_nobody_out(make_gateway: Callable[..., Any], make_browser: Any) -> None:
@@ -54,7 +55,8 @@ def test_key_rotation_logs_nobody_out(make_gateway: Callable[..., Any], make_bro
     browser = make_browser(gateway)
     browser.sign_in()
     poller = Poller(browser)
-    assert gateway.cli("keys", "rotate").returncode == 0, "into a running gateway"
+    rotated = gateway.cli("keys", "rotate")
+    assert rotated.returncode == 0, rotated.stderr
     gateway.wait_until(lambda: len(poller.statuses) > 20)
     assert poller.stop() == {200}
     gateway.stop()
