@@ -154,6 +154,7 @@ async def test_rotated_keys_and_refreshed_tokens(tmp_path: Path) -> None:
     provider.settings["access_token_s"] = 60
     provider.add_client(f"https://{HOST}", back_channel=False)
     state, house = tmp_path / "state", tmp_path / "site"
+    house.mkdir()
     keyring = make_state(state)
     rules = f"name: Acme SSO\nclient_id: {CLIENT}\ntokens: {{keep: true}}\n{RULES}"
     make = with_providers(
