@@ -17,7 +17,9 @@ from gateway.exchange.errors import GatewayError
 REFRESH_S: Final = 3600.0
 """Age at which keys are fetched anew, as long as that succeeds: what an issuer withdrew is believed no longer than this."""
 MIN_INTERVAL_S: Final = 60.0
-"""Pause after any attempt, whatever tokens ask for."""
+"""Pause after a success, whatever tokens ask for."""
+RETRY_S: Final = (2.0, 5.0, 15.0, 60.0)
+"""Pauses after failures, the last one for ever."""
 MAX_STALE_S: Final = 7 * 86_400.0
 """Longest time for which keys hold that could not be fetched anew."""
 
@@ -64,6 +66,7 @@ class IssuerKeys:
         self._turn = asyncio.Lock()
         self._keys: KeySet | None = None
         self._tried = 0.0
+        self._failures = 0
         self.document = b""
         """As it was fetched, for whoever hands it on; empty = never."""
         self.fetched = 0.0
@@ -92,7 +95,7 @@ class IssuerKeys:
     async def newer_than(self, keys: KeySet) -> KeySet:
         """Return the keys after another look at the issuer: a token names a key that `keys` lack.
 
-        The issuer is not asked twice within a minute: the caller gets what is there, and refuses the token.
+        The issuer is not asked twice within a minute while it answers: the caller gets what is there, and refuses the token.
 
         Raises:
             IssuerKeysUnavailableError: as `get`.
@@ -114,7 +117,8 @@ class IssuerKeys:
     async def _try(self) -> None:
         """Fetch, unless that was tried just now. Whatever goes wrong leaves what is known as it is."""
         now = self._clock()
-        if self._tried <= now < self._tried + MIN_INTERVAL_S:
+        pause = RETRY_S[min(self._failures, len(RETRY_S)) - 1] if self._failures else MIN_INTERVAL_S
+        if self._tried <= now < self._tried + pause:
             return
         self._tried = now
         try:
@@ -122,8 +126,9 @@ class IssuerKeys:
             keys = parse_jwks(document)
         except (DocumentUnavailableError, InvalidKeySetError) as error:
             self.problem = str(error)
+            self._failures += 1
             return
-        self.problem = ""
+        self.problem, self._failures = "", 0
         self.document, self.fetched = document, now
         if self._keys is None or self._keys.digest != keys.digest:
             self._keys = keys

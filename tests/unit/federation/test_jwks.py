@@ -6,6 +6,7 @@ from gateway.federation.jwks import (
     MAX_STALE_S,
     MIN_INTERVAL_S,
     REFRESH_S,
+    RETRY_S,
     DocumentUnavailableError,
     IssuerKeys,
     IssuerKeysUnavailableError,
@@ -153,15 +154,20 @@ async def test_keys_that_could_not_be_fetched_for_a_week_hold_no_longer(issuer: 
         await keys.get()
 
 
-async def test_an_issuer_that_never_answered_is_asked_again_after_a_minute(issuer: Issuer) -> None:
+async def test_an_issuer_that_never_answered_is_asked_again_ever_more_slowly(issuer: Issuer) -> None:
     issuer.is_down = True
     keys = issuer.keys()
     for _ in range(3):
         with pytest.raises(IssuerKeysUnavailableError):
             await keys.get()
     assert issuer.asked == 1
+    for _ in range(240):
+        issuer.now += 0.5
+        with pytest.raises(IssuerKeysUnavailableError):
+            await keys.get()
+    assert issuer.asked == 1 + len(RETRY_S)
     issuer.is_down = False
-    issuer.now += MIN_INTERVAL_S
+    issuer.now += RETRY_S[-1]
     assert len(await keys.get()) == 1
 
 
