@@ -7,6 +7,7 @@ import base64
 import datetime as dt
 import hashlib
 import json
+import math
 import re
 import socket
 import ssl
@@ -24,6 +25,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
+from gateway.authn.access_token import IssuerRules
+from gateway.authn.claims import ClaimTable
+from gateway.authn.jose import parse_jwks
+from gateway.edge.bearer import IssuerKeySet
+from gateway.edge.credential_rules import CredentialRules
 from gateway.edge.resolve import Resolver
 from gateway.edge.tls import quiet_about_server_names
 from gateway.edge.worker import Listener
@@ -33,6 +39,7 @@ from gateway.server.settings import load_settings
 from gateway.server.tls import Built, build_tls
 from gateway.wire.forwarded import TrustedProxies
 from tests.fakes.http2_client import Http2Client
+from tests.fakes.jose import base64url, ec_key, jwk, jwks, token
 from tests.unit.edge.conftest import Entry, session, until
 
 ADDRESS = "127.0.0.1:8443"
@@ -805,3 +812,55 @@ async def test_no_client_claims_a_certificate_in_a_field(certified: TLSEdge, fie
     assert status in (200, 400)
     for head in certified.edge.portal.heads:
         assert b"CN=root" not in head
+
+
+BOUND = """
+version: 1
+roles: {client: {}}
+routes:
+  - name: api
+    match: {path: /api, methods: [GET]}
+    upstream: portal
+    credentials: [bearer]
+    client_certificate: optional
+    allow: [{roles: [client]}]
+"""
+
+
+async def test_a_token_bound_to_a_certificate_counts_with_that_certificate_alone(certified: TLSEdge) -> None:
+    """RFC 8705 section 3: whoever stole the token has not the key."""
+    table, _ = compile_policy(
+        {"policies/test.yaml": BOUND}, upstreams=["portal"], tenants=["acme"], hosts=["portal.test"]
+    )
+    claim_table = ClaimTable(roles=("scope",), role_grants={"use": ("client",)}, always_tenant="acme", user=("sub",))
+    issuer = IssuerRules(
+        id="okta", issuer="https://x.example", audiences=frozenset({"api"}), algorithms=frozenset({"ES256"}), types=frozenset({"at+jwt"}),
+        table=claim_table, leeway_s=0.0, max_life_s=3600.0,
+    )  # fmt: skip
+    certified.edge.change(
+        policy=table, resolver=Resolver(table), limits_of=dict.fromkeys(table.routes, ()),
+        credentials=CredentialRules(issuers={issuer.issuer: issuer}, key_field=b"x-api-key"),
+    )  # fmt: skip
+    certified.edge.worker.bearers.learn({"okta": IssuerKeySet(parse_jwks(jwks(jwk(ec_key(), kid="k"))), math.inf)})
+    leaf, other = (certified.client_ca.issue_cert(f"{name}.acme.example") for name in ("robot", "thief"))
+    digest = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()).fingerprint(SHA256())
+    now = int(time.time())
+    claims = {"iss": issuer.issuer, "aud": "api", "sub": "robot", "iat": now, "exp": now + 300, "scope": "use"}
+    bound = token(ec_key(), "ES256", claims | {"cnf": {"x5t#S256": base64url(digest)}}, kid="k", typ="at+jwt")
+    fields = f"Authorization: Bearer {bound}\r\n"
+    assert (await certified.ask(certified.client(leaf), "/api", fields=fields))[0] == 200
+    assert certified.edge.portal.field(b"x-gateway-user") == [b"robot"]
+    for context in (
+        certified.client(other),
+        certified.client(),
+        certified.client(certified.client_ca.issue_cert("alice@acme.example")),
+    ):
+        status, body = await certified.ask(context, "/api", fields=fields)
+        assert (status, json.loads(body)["rule"]) == (401, "issuer okta: confirmation (cnf)")
+    # a certificate that stands for somebody else than the token: two credentials
+    free = token(ec_key(), "ES256", claims, kid="k", typ="at+jwt")
+    alice = certified.client(certified.client_ca.issue_cert("alice@acme.example"))
+    assert reason(await certified.ask(alice, "/api", fields=f"Authorization: Bearer {free}\r\n")) == (
+        400,
+        "credentials_conflict",
+    )
