@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -78,11 +79,12 @@ class Answer:
         return {line.partition("=")[0]: line for line in lines}
 
     def hidden(self, action: str = "") -> dict[str, str]:
-        """Hidden inputs of the first form, or of the one with this action."""
+        """Hidden inputs of the first form, or of the one with this action; those that its script adds, too."""
         for form in re.findall(r"<form.*?</form>", self.text, re.DOTALL):
             if not action or f'action="{action}"' in form:
                 inputs = re.findall(r"<input[^>]*>", form)
-                return {
+                added: dict[str, str] = json.loads(unescape(_attribute(form, "data-fields")) or "{}")
+                return added | {
                     unescape(_attribute(tag, "name")): unescape(_attribute(tag, "value"))
                     for tag in inputs
                     if _attribute(tag, "type") == "hidden"
