@@ -47,7 +47,19 @@
     return "failed";
   };
 
+  // Fields that only the script sends: without one the page has no second form to confuse a program with.
+  const complete = (form) => {
+    for (const [name, value] of Object.entries(JSON.parse(form.dataset.fields || "{}"))) {
+      const input = document.createElement("input");
+      input.type = "hidden";
+      input.name = name;
+      input.value = value;
+      form.append(input);
+    }
+  };
+
   const start = async (form) => {
+    complete(form);
     const creates = form.dataset.passkey === "create";
     let waiting = null;
     const send = (credential) => {

@@ -512,3 +512,9 @@ def test_the_script_makes_no_markup_and_asks_nobody() -> None:
     text = Path(__file__).parents[3].joinpath("gateway/pages/static/passkey.js").read_text("utf-8")
     for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "fetch(", "XMLHttp", "http"):
         assert word not in text
+
+
+async def test_the_sign_in_page_has_one_form_for_whoever_reads_its_inputs(site: Site) -> None:
+    page = await site.browser().get("/.gateway/login")
+    inputs = re.findall(r'<input[^>]* name="([^"]*)"', page.text)
+    assert sorted(inputs) == ["form", "form_token", "password", "return_to", "username"]
