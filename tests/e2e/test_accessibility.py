@@ -9,7 +9,9 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_
 
 from tests.e2e.installed_gateway import InstalledGateway
 from tests.e2e.wiki_story import CHROMIUM, FLAGS
+from tests.fakes import mail_server
+from tests.fakes.mail_server import MailServer, mail_server_in_a_thread
 from tests.machine import cannot_run
 from tests.node import node_modules
 
@@ -46,6 +50,9 @@ policies: policies/
 mfa: {{required: always}}
 limits:
   login: {{rate: 600/m, burst: 100, per: ip}}
+mail:
+  smtp: {{host: localhost, port: {mail_port}, username: {mail_user}, password: {{file: config/smtp}}, ca: config/mail-ca.pem}}
+  from: The portal <portal@example.com>
 """
 
 POLICY = """\
@@ -90,18 +97,32 @@ cases:
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[InstalledGateway]:
+def post() -> Iterator[MailServer]:
+    with mail_server_in_a_thread() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gateway(post: MailServer) -> Iterator[InstalledGateway]:
     if not CHROMIUM.exists():
         cannot_run("not installed: chromium; tests/install-packages installs it")
     base = Path(tempfile.mkdtemp(prefix="gw-"))  # short: Unix socket paths end at 107 bytes
     gateway = InstalledGateway.init(base / "g")
     try:
-        settings = SETTINGS.format(port=gateway.port, admin_port=gateway.admin_port)
+        settings = SETTINGS.format(
+            port=gateway.port, admin_port=gateway.admin_port, mail_port=post.port, mail_user=mail_server.USER
+        )
+        config = base / "g" / "config"
+        (config / "smtp").write_text(mail_server.PASSWORD)
+        (config / "smtp").chmod(0o600)
+        (config / "mail-ca.pem").write_bytes(post.authority)
         gateway.configure(settings, {"portal.yaml": POLICY, "tests/portal.yaml": "version: 1\n" + CASES})
         common = ("--tenant", "acme", "--role", "client", "--password-stdin")
         for name in LOOKS:
             gateway.verb("user", "add", f"ann-{name}", *common, "--totp-secret", SECRET, stdin=PASSWORD + "\n")
             gateway.verb("user", "add", f"bob-{name}", *common, "--self-enrol", stdin=PASSWORD + "\n")
+            address = ("--email", f"eve-{name}@example.com")
+            gateway.verb("user", "add", f"eve-{name}", *common, *address, "--self-enrol", stdin=PASSWORD + "\n")
         gateway.start()
         yield gateway
     finally:
@@ -208,6 +229,41 @@ def test_pages_before_sign_in_have_no_barriers(reader: Reader) -> None:
     reader.open("/.gateway/logout", "logout-nobody")
     reader.open("/.gateway/nowhere", "error-404")
     reader.open("/.gateway/kept", "login-for-kept")
+
+
+def test_a_forgotten_password_has_no_barriers(reader: Reader, post: MailServer) -> None:
+    earlier = len(post.arrived)
+    reader.open("/.gateway/reset", "reset")
+    reader.page.locator("#username").fill(f"eve-{reader.name}")
+    reader.submit("reset-code")
+    reader.page.locator("#code").fill("00000000")
+    reader.submit("reset-code-wrong")
+    deadline = time.monotonic() + 30
+    while len(post.arrived) == earlier and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (mail,) = post.mails()[earlier:]
+    if PICTURES:
+        picture_of(mail, reader)
+    code = re.search(r"\d{4} \d{4}", post.texts()[-1])
+    assert code is not None
+    reader.page.locator("#code").fill(code[0])
+    reader.submit("reset-password")
+    reader.page.locator("#new_password").fill("qwertyuiopasdfghjkl")
+    reader.page.locator("#new_password_again").fill("qwertyuiopasdfghjkl")
+    reader.submit("reset-password-weak")
+    reader.page.locator("#new_password").fill("nine slow trams in the rain")
+    reader.page.locator("#new_password_again").fill("nine slow trams in the rain")
+    reader.submit("login-after-reset")
+
+
+def picture_of(mail: EmailMessage, reader: Reader) -> None:
+    """Leave a picture of a letter as a mail program shows it."""
+    body = mail.get_body(("html",))
+    assert body is not None
+    page = reader.page.context.new_page()
+    page.set_content(body.get_content())
+    page.screenshot(path=Path(PICTURES) / f"letter-{reader.name}.png", full_page=True)
+    page.close()
 
 
 def test_the_pages_of_somebody_signed_in_have_no_barriers(reader: Reader) -> None:
