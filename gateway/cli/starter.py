@@ -28,7 +28,7 @@ $tenants
 identity:
   providers:
     - {id: local, type: password}
-mfa: {required: always, methods: [totp, recovery]}
+mfa: {required: always, methods: [webauthn, totp, recovery]}
 sessions: {idle: 15m, absolute: 8h, concurrent: 5}
 passwords: {breach_check: offline}
 policies: policies/

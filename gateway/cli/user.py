@@ -20,6 +20,7 @@ import msgspec
 import segno
 
 from gateway.authn import totp
+from gateway.authn.assurance import ENROLLABLE
 from gateway.authn.breached import BreachedListError
 from gateway.authn.name import InvalidNameError, canonical_name
 from gateway.authn.password import (
@@ -135,7 +136,7 @@ def list_users(*, tenant: str | None) -> None:
             person["tenant"],
             ", ".join(person["roles"]),
             "disabled" if person["disabled"] else "locked" if person["locked_s"] else "active",
-            "totp" if person["totp"] else "none",
+            ", ".join(person["factors"]) or "none",
             moment(person["last_sign_in"]),
         )
         for person in people
@@ -177,8 +178,18 @@ def enable(*, name: str) -> None:
 @_password_stdin
 @_totp_secret
 @_self_enrol
-def reset(*, name: str, password_stdin: bool, totp_secret: str | None, self_enrol: bool) -> None:
-    """Give NAME a new password and a new second factor; recovery codes and sessions of before end at once."""
+@click.option(
+    "--factors",
+    is_flag=True,
+    help="Keep the password; forget every second factor: app, passkeys, recovery codes, remembered devices.",
+)
+def reset(*, name: str, password_stdin: bool, totp_secret: str | None, self_enrol: bool, factors: bool) -> None:
+    """Give NAME a new password and a new second factor; passkeys, recovery codes and sessions of before end at once."""
+    if factors:
+        if password_stdin:
+            raise click.UsageError("--factors keeps the password; --password-stdin gives a new one")
+        _reset_factors(name, None if totp_secret is None else _secret(totp_secret, self_enrol=self_enrol))
+        return
     secret = _secret(totp_secret, self_enrol=self_enrol)
     given = _read_password() if password_stdin else None
     with administration() as act, Progress("resetting the user"):
@@ -205,6 +216,20 @@ def reset(*, name: str, password_stdin: bool, totp_secret: str | None, self_enro
         ended = changed[1]
     made = None if given else password
     _tell(act, account, f"Reset {_named(account)}. {_ended(ended)}", made=made, secret=secret, sessions_ended=ended)
+
+
+def _reset_factors(name: str, secret: str | None) -> None:
+    with administration() as act, Progress("resetting the factors"):
+        account = act.require_user(name)
+        act.record_account_change("factor.removed", account, more={"factor": "all"})
+        factor = None if secret is None else Factor(secret=secret, created=act.now)
+        changed = act.store.reset_user(account, account, factor=factor, now=act.now)
+        if changed is None:
+            _changed_meanwhile(act, "factor.removed", account)
+        act.unlock(account)
+        ended = changed[1]
+    sentence = f"Removed every second factor of {_named(account)}. {_ended(ended)}"
+    _tell(act, account, sentence, made=None, secret=secret, sessions_ended=ended)
 
 
 @user.command()
@@ -362,6 +387,7 @@ def _changed_meanwhile(act: Administration, event: str, account: User) -> NoRetu
 
 
 def _as_json(act: Administration, account: User) -> dict[str, Any]:
+    passkeys = act.store.passkeys.of(account.id)
     return {
         "id": account.id,
         "name": account.name,
@@ -371,6 +397,8 @@ def _as_json(act: Administration, account: User) -> dict[str, Any]:
         "disabled": account.disabled,
         "locked_s": act.locked_s(account),
         "totp": act.store.factor(account.id) is not None,
+        "passkeys": len(passkeys),
+        "factors": sorted(kind.value for kind in act.store.factors_of(account) & ENROLLABLE),
         "recovery_codes_left": act.store.count_recovery(account.id),
         "created": account.created,
         "password_changed": account.password_changed,

@@ -10,7 +10,7 @@ from pydantic import Field, PlainValidator, StrictBool, model_validator
 
 from gateway.authn.assurance import ENROLLABLE
 from gateway.server.fields import Duration, Host, Location, RoleName
-from gateway.server.sections.section import Section
+from gateway.server.sections.section import Section, not_yet
 
 Place = tuple[str | int, ...]
 _AAGUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -23,7 +23,7 @@ def _aaguid(value: Any) -> str:
 
 
 AAGUID = Annotated[str, PlainValidator(_aaguid)]
-MFAMethod = Literal["webauthn", "totp", "recovery", "email"]
+MFAMethod = Annotated[Literal["webauthn", "totp", "recovery"], not_yet("email", what="the method")]
 
 
 class Makes(Section):

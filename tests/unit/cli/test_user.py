@@ -12,6 +12,7 @@ from gateway.authn.throttle import ACCOUNT, SP_800_63B_MAX_FAILURES
 from gateway.store.attempts import AttemptKeys
 from gateway.store.breach_online import BreachServiceError, OnlineBreachedPasswords
 from gateway.store.keyring import Keyring
+from gateway.store.passkeys import Passkey
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 WORDS = ("--tenant", "main", "--role", "client")
@@ -233,6 +234,44 @@ def test_a_reset_gives_new_secrets_and_ends_what_the_old_ones_opened(house: Any)
     assert house.store().count_recovery(user.id) == 0
     house.value("user", "reset", "alice", "--self-enrol", "--password-stdin", given="a better horse battery\n")
     assert house.store().factor(user.id) is None
+
+
+def test_the_factors_alone_are_reset_and_the_password_stays(house: Any) -> None:
+    added = house.add("alice")
+    store = house.store()
+    assert store.rows.transact(lambda tx: store.passkeys.add_in(tx, _passkey(added["id"]), now=time.time()))
+    (listed,) = house.value("user", "list")["users"]
+    assert (listed["factors"], listed["passkeys"]) == (["totp", "webauthn"], 1)
+    assert "totp, webauthn" in house.run("user", "list").stdout
+    before = store.user_named("alice")
+    answer = house.value("user", "reset", "alice", "--factors")
+    assert "password" not in answer
+    after = house.store().user_named("alice")
+    assert before is not None
+    assert after is not None
+    assert after.password == before.password
+    assert after.stamp != before.stamp
+    (listed,) = house.value("user", "list")["users"]
+    assert (listed["factors"], listed["passkeys"]) == ([], 0)
+    assert house.run("user", "reset", "alice", "--factors", "--password-stdin").exit_code == 2
+    given = house.value("user", "reset", "alice", "--factors", "--totp-secret", SECRET)
+    assert SECRET in given["uri"]
+
+
+def _passkey(user_id: str) -> Passkey:
+    return Passkey(
+        id=b"key",
+        user_id=user_id,
+        relying_party="portal.example.com",
+        public_key=b"",
+        sign_count=0,
+        aaguid="",
+        backup_eligible=False,
+        backed_up=False,
+        transports=(),
+        name="Key",
+        created=time.time(),
+    )
 
 
 def test_what_cannot_be_recorded_is_not_done(house: Any) -> None:
