@@ -603,13 +603,16 @@ class Answering(ABC):
             self._worker.metrics.portal_sign_ons.inc((x.route.upstream, "lost"))
             self._answer_instead(x, Refusal("portal", Reason.PORTAL_SIGN_ON))
             return True
-        if escort.is_lost or escort.is_trial:
-            if escort.is_lost:
-                self._worker.metrics.portal_sign_ons.inc((x.route.upstream, "refused"))
-            has_room = escorts.settle(x, escort, accepted=not escort.is_lost)
-            escort.is_trial = False
+        is_trial, escort.is_trial = escort.is_trial, False
+        if escort.is_lost:
+            self._worker.metrics.portal_sign_ons.inc((x.route.upstream, "refused"))
+            has_room = escorts.settle(x, escort, accepted=False)
+        elif is_trial and (x.allowed or not x.sent_at):  # else it was sent and not answered: nobody knows
+            is_judged = x.allowed and x.status < 500 and x.status != 429
+            has_room = escorts.settle(x, escort, accepted=True if is_judged else None)
         elif escort.changes:
-            has_room = escorts.keep(x, escort)
+            has_room = escorts.keep(x, escort, escort.changes)
+            escort.changes = ()
         else:
             return False
         if not has_room:
@@ -632,7 +635,6 @@ class Answering(ABC):
         else:
             if evicted:
                 self._worker.metrics.cookies_dropped.inc((x.route.upstream, "too_many"), evicted)
-            escort.changes = ()
             self._hold(x)
 
     def _answer_instead(self, x: Exchange, refusal: Refusal) -> None:

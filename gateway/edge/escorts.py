@@ -23,7 +23,7 @@ from gateway.session.vault import Owner, Vault, VaultRules
 from gateway.wire.set_cookie import Cookie
 
 MAX_WAITING: Final = 1024
-"""Exchanges of one worker that may wait for a thread; more of them are refused at once."""
+"""Exchanges of one worker that may wait for a thread of one kind; more of them are refused at once."""
 TRIAL_S: Final = 60.0
 """Longest time in which a name and password are on trial before another request may try them."""
 RETRY_S: Final = 1.0
@@ -93,6 +93,46 @@ class Tokens(Protocol):
         """Return the `access` or `id` token of the session whose cookie's value is `token`; empty when there is none."""
 
 
+class _Threads:
+    """Where one kind of waiting is done."""
+
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix=name)
+        self._waiting = 0
+        self._closed = False
+
+    def submit(self, x: Exchange, work: Callable[[], None]) -> bool:
+        """Have something done that ends with `tell`; False: there is no room."""
+        if self._waiting >= MAX_WAITING or self._closed:
+            return False
+        self._waiting += 1
+        self._threads.submit(self._run, x, work)
+        return True
+
+    def tell(self, call: Callable[[], None]) -> None:
+        """Say on the loop what came of it."""
+        try:
+            self._loop.call_soon_threadsafe(self._told, call)
+        except RuntimeError:  # the loop ended first; so did the clients
+            return
+
+    def close(self) -> None:
+        """Finish what is under way."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, x: Exchange, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - the root of what a thread does: nothing must keep an exchange waiting
+            self.tell(partial(_fail, x))
+
+    def _told(self, call: Callable[[], None]) -> None:
+        self._waiting -= 1
+        call()
+
+
 class Escorts:
     """The escorts of one worker."""
 
@@ -108,11 +148,10 @@ class Escorts:
         self._vaults = vaults
         self._accounts = accounts
         self._tokens = tokens
-        self._loop = loop
         self._report = report
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="escort")
-        self._waiting = 0
-        self._closed = False
+        self._store = _Threads("escort", loop)
+        # attack: a provider that does not answer keeps everybody's cookies waiting
+        self._providers = _Threads("escort tokens", loop)
 
     def find(self, x: Exchange, rules: EscortRules) -> Escort | Refusal | None:
         """Return what goes along with `x`, or why it must not go; None: its client is told later, by `escorted`."""
@@ -134,20 +173,21 @@ class Escorts:
             return _UNAVAILABLE
         except _NotNowError as refused:
             return refused.refusal
-        return None if self._submit(x, partial(self._fill_later, x, escort, rules)) else _BUSY
+        threads = self._providers if rules.tokens else self._store
+        return None if threads.submit(x, partial(self._fill_later, x, escort, rules, threads)) else _BUSY
 
-    def keep(self, x: Exchange, escort: Escort) -> bool:
+    def keep(self, x: Exchange, escort: Escort, cookies: Sequence[Cookie]) -> bool:
         """Store the cookies that came with an answer; its client is told by `kept`. False: there is no room."""
-        return self._submit(x, partial(self._keep, x, escort))
+        return self._store.submit(x, partial(self._keep, x, escort, cookies))
 
-    def settle(self, x: Exchange, escort: Escort, *, accepted: bool) -> bool:
+    def settle(self, x: Exchange, escort: Escort, *, accepted: bool | None) -> bool:
         """Store what the portal said to name and password; its client is told by `kept`. False: there is no room."""
-        return self._submit(x, partial(self._settle, x, escort, accepted=accepted))
+        return self._store.submit(x, partial(self._settle, x, escort, accepted=accepted))
 
     def close(self) -> None:
         """Finish what is under way."""
-        self._closed = True
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._store.close()
+        self._providers.close()
 
     # in a thread, or on the loop where nothing waits
 
@@ -214,20 +254,7 @@ class Escorts:
 
     # threads
 
-    def _submit(self, x: Exchange, work: Callable[[], None]) -> bool:
-        if self._waiting >= MAX_WAITING or self._closed:
-            return False
-        self._waiting += 1
-        self._threads.submit(self._run, x, work)
-        return True
-
-    def _run(self, x: Exchange, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception:  # noqa: BLE001 - the root of what a thread does: nothing must keep an exchange waiting
-            self._tell(partial(_fail, x))
-
-    def _fill_later(self, x: Exchange, escort: Escort, rules: EscortRules) -> None:
+    def _fill_later(self, x: Exchange, escort: Escort, rules: EscortRules, threads: _Threads) -> None:
         found: Escort | Refusal
         try:
             self._fill(escort, rules, x.started, in_thread=True)
@@ -236,37 +263,27 @@ class Escorts:
             found = _UNAVAILABLE
         except _NotNowError as refused:
             found = refused.refusal
-        self._tell(partial(_escorted, x, found))
+        threads.tell(partial(_escorted, x, found))
 
-    def _keep(self, x: Exchange, escort: Escort) -> None:
+    def _keep(self, x: Exchange, escort: Escort, cookies: Sequence[Cookie]) -> None:
         assert escort.vault_rules is not None  # noqa: S101 - else nothing was taken
         try:
-            evicted = self._vaults.change(escort.owner, escort.changes, escort.vault_rules, x.started)
+            evicted = self._vaults.change(escort.owner, cookies, escort.vault_rules, x.started)
         except GatewayError:
-            self._tell(partial(_kept, x, -1))
+            self._store.tell(partial(_kept, x, -1))
         else:
-            self._tell(partial(_kept, x, evicted))
+            self._store.tell(partial(_kept, x, evicted))
 
-    def _settle(self, x: Exchange, escort: Escort, *, accepted: bool) -> None:
+    def _settle(self, x: Exchange, escort: Escort, *, accepted: bool | None) -> None:
         session = escort.owner.session
         try:
             self._accounts.settle(
                 session.user_id, escort.owner.upstream, escort.credentials, accepted=accepted, now=x.started
             )
         except GatewayError:
-            self._tell(partial(_kept, x, -1))
+            self._store.tell(partial(_kept, x, -1))
         else:
-            self._tell(partial(_kept, x, 0))
-
-    def _tell(self, call: Callable[[], None]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._told, call)
-        except RuntimeError:  # the loop ended first; so did the clients
-            return
-
-    def _told(self, call: Callable[[], None]) -> None:
-        self._waiting -= 1
-        call()
+            self._store.tell(partial(_kept, x, 0))
 
 
 class _NotNowError(Exception):

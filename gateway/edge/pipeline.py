@@ -118,7 +118,7 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
 
     if resolution.match is None:  # our own pages: they ask for what they need themselves
         # a sign-in at a provider begins without a form; its logout tokens come in a burst, from one address
-        is_sign_in = resolution.internal == "oidc" and x.method == b"GET"
+        is_sign_in = resolution.internal == "oidc" and x.method != b"POST"  # attack: our pages take HEAD for GET
         if is_sign_in or (x.method == b"POST" and resolution.internal not in UNCOUNTED_FORMS):
             wait = limits.take(s.login_limit if resolution.internal == "login" else s.form_limit, counted, now)
             if wait:

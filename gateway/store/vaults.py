@@ -11,6 +11,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from threading import Lock
 from typing import Final, NamedTuple
 
 import msgspec
@@ -153,6 +154,7 @@ class VaultCache:
         self._generations = generations
         self._capacity = capacity
         self._cached: OrderedDict[tuple[str, str], _Cached] = OrderedDict()
+        self._changing = Lock()
 
     @property
     def is_local(self) -> bool:
@@ -184,13 +186,14 @@ class VaultCache:
         generation = slots[slot]  # before the row: a writer that commits after this changes it
         vault = self._vaults.read(owner, now=now)
         key = (owner.session.handle, owner.upstream)
-        if not generation or slots[slot] != generation:
-            self._cached.pop(key, None)  # a writer is at work: right for this request, not for the next
-            return vault
-        self._cached[key] = _Cached(owner.token, vault, slot, generation, now + REREAD_S)
-        self._cached.move_to_end(key)
-        while len(self._cached) > self._capacity or self._oldest() < now - UNUSED_S:
-            self._cached.popitem(last=False)
+        with self._changing:
+            if not generation or slots[slot] != generation:
+                self._cached.pop(key, None)  # a writer is at work: right for this request, not for the next
+                return vault
+            self._cached[key] = _Cached(owner.token, vault, slot, generation, now + REREAD_S)
+            self._cached.move_to_end(key)
+            while len(self._cached) > self._capacity or self._oldest() < now - UNUSED_S:
+                self._cached.popitem(last=False)
         return vault
 
     def change(self, owner: Owner, changes: Sequence[Cookie], rules: VaultRules, now: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from base64 import b64encode
 from dataclasses import replace
@@ -184,6 +185,51 @@ async def test_a_password_that_is_wrong_is_sent_once(site: Site) -> None:  # noq
     assert b"WWW-Authenticate: Basic" not in refused.raw
 
 
+NO_JUDGEMENT = {
+    "hung up": b"",
+    "an error": b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",
+    "too many": b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", NO_JUDGEMENT)
+async def test_a_password_that_the_portal_did_not_judge_is_still_on_trial(site: Site, kind: str) -> None:  # noqa: F811
+    """attack: the first answer is a failure, which passed for a yes, and twenty tabs lock the account after it."""
+    use(site, BASIC)
+    answer = NO_JUDGEMENT[kind]
+    site.edge.portal.answers[b"/"] = answer or _hang_up
+    assert (await site.get()).status == (int(answer.split(b" ")[1]) if answer else 502)
+    known = site.accounts.known("u1", "portal", username="alice", password="shared secret")
+    assert known is not None
+    assert known.standing == "untried"
+    site.edge.portal.answers[b"/"] = UNAUTHORIZED
+    before = len(site.edge.portal.heads)
+    await asyncio.gather(*(site.get() for _ in range(12)))
+    assert len(site.edge.portal.heads) - before <= 1
+
+
+async def _hang_up(_portal: Any, _head: bytes, _reader: Any, writer: Any) -> None:
+    writer.close()
+
+
+async def test_a_password_that_was_never_sent_may_be_tried_at_once(site: Site) -> None:  # noqa: F811
+    use(site, BASIC)
+    await site.edge.portal.stop()
+    assert (await site.get()).status in (502, 503)
+    account = site.accounts.get("u1", "portal")
+    assert account is not None
+    assert (account.trying, account.accepted, account.refused) == (b"", b"", b"")
+
+
+async def test_cookies_that_come_while_a_password_is_on_trial_are_kept(site: Site) -> None:  # noqa: F811
+    use(site, BASIC)
+    site.sets("SID=secret; HttpOnly")
+    reply = await site.get()
+    assert reply.status == 200
+    assert reply.field("set-cookie") == []
+    assert site.kept() == {b"SID": b"secret"}
+
+
 async def test_a_password_that_works_goes_along_with_everything(site: Site) -> None:  # noqa: F811
     use(site, BASIC)
     await site.get()
@@ -241,6 +287,32 @@ async def test_who_has_no_token_goes_without(site: Site) -> None:  # noqa: F811
     use(site, tokens=(("access", b"x-token"),))
     assert (await site.get()).status == 200
     assert site.edge.portal.field(b"x-token") == []
+
+
+async def test_a_provider_that_does_not_answer_keeps_nobody_elses_cookies_waiting(site: Site) -> None:  # noqa: F811
+    """attack: two people whose tokens are being freshened, and the portal answered 503 to everybody."""
+    answers = threading.Event()
+    asked = threading.Semaphore(0)
+
+    class Silent(Tokens):
+        def token(self, kind: str, token: bytes, session: Session, now: float) -> str:
+            asked.release()
+            answers.wait(30)
+            return super().token(kind, token, session, now)
+
+    site.edge.worker.escorts._tokens = Silent()  # type: ignore[union-attr]  # made by the fixture
+    use(site, tokens=(("access", b"x-token"),))
+    waiting = [asyncio.ensure_future(site.get()) for _ in range(2)]
+    try:
+        for _ in waiting:
+            await asyncio.to_thread(asked.acquire)
+        use(site)
+        site.sets("SID=secret; HttpOnly", path="/invoices/1")
+        assert (await site.get("/invoices/1")).status == 200
+        assert site.kept() == {b"SID": b"secret"}
+    finally:
+        answers.set()
+        await asyncio.gather(*waiting)
 
 
 async def test_nothing_goes_along_for_who_is_not_signed_in(site: Site) -> None:  # noqa: F811

@@ -11,6 +11,12 @@ async def test_beginning_to_sign_in_at_a_provider_is_counted_as_a_form(edge: Edg
     assert statuses == [200] * 12 + [429]
 
 
+async def test_beginning_by_head_is_counted_all_the_same(edge: Edge) -> None:
+    """attack: our pages answer HEAD as they answer GET, so each costs what a GET costs, and none was counted."""
+    statuses = [(await edge.get("/.gateway/oidc/okta/start", method="HEAD")).status for _ in range(13)]
+    assert statuses == [200] * 12 + [429]
+
+
 async def test_logout_tokens_come_in_a_burst_from_one_address(edge: Edge) -> None:
     statuses = {(await edge.get("/.gateway/oidc/okta/logout", method="POST", body=b"x")).status for _ in range(20)}
     assert statuses == {200}
