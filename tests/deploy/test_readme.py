@@ -27,7 +27,31 @@ def test_its_policy_compiles_without_a_warning() -> None:
     "path", sorted(set(re.findall(r"\]\(([^):]+)\)|`((?:deploy|policies|gateway)/[^`]*)`", README)))
 )
 def test_every_file_it_points_at_exists(path: tuple[str, str]) -> None:
-    assert (TOP / "".join(path)).exists()
+    assert (TOP / "".join(path).partition("#")[0]).exists()
+
+
+@pytest.mark.parametrize("page", sorted([*TOP.glob("*.md"), *TOP.glob("docs/**/*.md")]), ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_to_a_heading_that_is_there(page: Path) -> None:
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match("https?:|mailto:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        other = page.parent / path if path else page
+        if not other.exists() or (anchor and anchor not in headings(other.read_text(encoding="utf-8"))):
+            dead.append(target)
+    assert dead == []
+
+
+def headings(text: str) -> set[str]:
+    """List the anchors that GitHub makes of the headings of a page."""
+    found = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_every_page_of_the_documentation_is_in_its_table() -> None:
+    pages = {page.name for page in (TOP / "docs").glob("*.md")}
+    assert {name for name in pages if f"(docs/{name}" not in README} == set()
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z-]+)", README))))
