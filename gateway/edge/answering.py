@@ -16,7 +16,7 @@ from gateway.audit.protocol import GROUP
 from gateway.edge import session_state
 from gateway.edge.answers import CONTINUE, plain_answer, refusal_answer
 from gateway.edge.browser import waits_for_page
-from gateway.edge.escort import Escort
+from gateway.edge.escort import Escort, asks_for_another
 from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.forward_auth import allowing_answer, asked_about, is_asked, objection, refusing_answer
 from gateway.edge.hardening import Facts, harden, status_line
@@ -571,7 +571,7 @@ class Answering(ABC):
         assert resolution is not None  # noqa: S101 - admitted
         if x.method == b"GET" and waits_for_page(x.fields):
             escort.look_for_person(head, x.started)
-        if escort.credentials and head.status == 401:
+        if escort.credentials and head.status == 401 and not asks_for_another(head):
             escort.is_lost = True
         if escort.is_lost:
             return head
@@ -608,7 +608,7 @@ class Answering(ABC):
             self._worker.metrics.portal_sign_ons.inc((x.route.upstream, "refused"))
             has_room = escorts.settle(x, escort, accepted=False)
         elif is_trial and (x.allowed or not x.sent_at):  # else it was sent and not answered: nobody knows
-            is_judged = x.allowed and x.status < 500 and x.status != 429
+            is_judged = x.allowed and x.status < 500 and x.status not in (401, 429)
             has_room = escorts.settle(x, escort, accepted=True if is_judged else None)
         elif escort.changes:
             has_room = escorts.keep(x, escort, escort.changes)

@@ -175,6 +175,12 @@ class Escort:
         return self.rules is not None and self.rules.kind == "form" and not self.vault.signed_on
 
 
+def asks_for_another(head: ResponseHead) -> bool:
+    """Tell whether a 401 asks for other schemes than Basic alone, so that it says nothing about a name and password."""
+    lines = [line for line in head.forward.lower().split(b"\r\n") if line.startswith(b"www-authenticate:")]
+    return bool(lines) and not any(b"basic" in line for line in lines)
+
+
 def _leads_to(location: bytes, start: bytes) -> bool:
     """Tell whether a Location begins so, or its path does when it is absolute."""
     if location.startswith(start):

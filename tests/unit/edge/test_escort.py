@@ -208,6 +208,15 @@ async def test_a_password_that_the_portal_did_not_judge_is_still_on_trial(site: 
     assert len(site.edge.portal.heads) - before <= 1
 
 
+async def test_a_place_that_asks_for_another_proof_does_not_end_a_password(site: Site) -> None:  # noqa: F811
+    """attack: a link to the one address of a portal that wants a token locks whoever follows it out of the whole portal."""
+    use(site, BASIC)
+    assert (await site.get()).status == 200
+    site.edge.portal.answers[b"/invoices/1"] = UNAUTHORIZED.replace(b"Basic", b'Bearer realm="api"')
+    assert (await site.get("/invoices/1")).status == 401
+    assert (await site.get()).status == 200
+
+
 async def _hang_up(_portal: Any, _head: bytes, _reader: Any, writer: Any) -> None:
     writer.close()
 
