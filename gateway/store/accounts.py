@@ -347,6 +347,8 @@ class Accounts:
         session = stored.session
         if session.owes is Owed.MFA:
             return refused(Reason.MFA_REQUIRED)
+        if session.owes is Owed.ROOM:  # attack: a remembered device proved no factor today
+            return refused(Reason.TOO_MANY_SESSIONS)
         if Method.TOTP not in self._options.rule.methods:
             return refused(Reason.MFA_ENROLMENT_REQUIRED)
         pending = self._store.enrolment(session.handle, now=now)
@@ -376,6 +378,8 @@ class Accounts:
             return refused(Reason.SESSION_EXPIRED)
         if stored.session.owes is Owed.MFA:
             return refused(Reason.MFA_REQUIRED)
+        if stored.session.owes is Owed.ROOM:
+            return refused(Reason.TOO_MANY_SESSIONS)
         pending = self._store.enrolment(stored.session.handle, now=now)
         if pending is None or pending.user_id != stored.session.user_id:
             return refused(Reason.FORM_EXPIRED)

@@ -181,6 +181,11 @@ class LiveSessions:
             self._delete_in(tx, row)
         return len(rows)
 
+    def end_owing_in(self, tx: Transaction, user_id: str, owes: Owed, *, but: bytes) -> list[str]:
+        """End the sessions of a person that owe this, except the row `but`; returns their handles."""
+        rows = [row for row in tx.find(SESSIONS, "user", self.owner(user_id)) if row.id != but]
+        return self.end_in(tx, [row.id for row in rows if self._shelf.open(row).owes is owes])
+
     def end_handle_in(self, tx: Transaction, handle: str, *, user_id: str | None) -> list[StoredSession]:
         """End the session of one handle, if it is that person's."""
         return self._end_found_in(tx, tx.find(SESSIONS, "handle", self._shelf.token("handle", handle)), user_id)

@@ -363,9 +363,10 @@ class SecondFactors:
         moved = self._openings.new_token()
         became_whole = session.owes is not Owed.NOTHING
         kept = self._openings.held(grown.session, now) if became_whole else grown.session
-        if not self._store.add_passkey(
+        begun = self._store.add_passkey(
             passkey, recovery=digests, row=stored.row, to=row_of(moved), session=kept, now=now
-        ):
+        )
+        if begun is None:
             return refused(Reason.PASSKEY_REFUSED, _factor_failed(session, Fault.ANOTHER_PERSON))
         ended: tuple[Event, ...] = ()
         if became_whole:
@@ -378,7 +379,7 @@ class SecondFactors:
             token=moved,
             session=kept,
             recovery_codes=codes,
-            events=(*events, *grown.events, *ended),
+            events=(*events, *grown.events, *revoked_events(kept, begun), *ended),
             device=grown.device,
         )
 

@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.authn.assurance import Method
 from gateway.exchange.errors import KeyringError
-from gateway.exchange.session import Session
+from gateway.exchange.session import Owed, Session
 from gateway.session.selection import Selection
 from gateway.store.api_keys import ApiKeys
 from gateway.store.attempt_counts import AttemptCounts
@@ -317,27 +317,29 @@ class Store:
         to: bytes,
         session: Session,
         now: float,
-    ) -> bool:
+    ) -> int | None:
         """Store a new passkey and move the session to row `to`, in one transaction; `recovery` replaces codes where there are any in it.
 
-        False when the passkey is somebody's already, the person has as many as can be, or the session is gone.
+        Sessions of the person that wait for a first factor end: there is one now, and whoever has a password alone must
+        not add another. Returns how many; None when the passkey is somebody's already, the person has as many as can be,
+        or the session is gone.
         """
         codes = tuple(recovery)
 
-        def work(tx: Transaction) -> bool:
+        def work(tx: Transaction) -> int | None:
             if not self.passkeys.add_in(tx, passkey, now=now):
-                return False
+                return None
             if self._rotate_in(tx, row, to, session, keep=None, now=now) is None:
                 raise _GoneError
             if codes:
                 self.factors.put_recovery_in(tx, passkey.user_id, codes, now=now)
             self.devices.ask_again_in(tx, passkey.user_id, now=now)
-            return True
+            return len(self.live.end_owing_in(tx, passkey.user_id, Owed.ENROLMENT, but=to))
 
         try:
             return self.rows.transact(work, confirmed=True)
         except _GoneError:
-            return False
+            return None
 
     def remove_factor(
         self,
