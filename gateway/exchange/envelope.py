@@ -66,7 +66,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     name: str
     """`login.succeeded`, `login.failed`, `login.locked`, `factor.enrolled`, `factor.verified`, `factor.failed`,
-    `factor.renamed`, `factor.removed`, `factor.copied`,
+    `factor.renamed`, `factor.removed`, `factor.copied`, `device.remembered`, `device.forgotten`,
     `session.created`, `session.rotated`, `session.revoked`, `password.changed`, `recovery.used`, `recovery.replaced`, `logout`,
     `session.bound_elsewhere`, `device.added`, `password.reset_requested`, `password.reset_proven`, `password.reset_failed`,
     `password.reset`, `form.kept`, `form.offered`, `form.discarded`, `login.looped`, `claims.ignored`, `provider.logout`."""

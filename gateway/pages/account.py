@@ -23,6 +23,10 @@ _NOTICES = {
     "session_ended": (marked("Signed out"), marked("That session can no longer be used.")),
     "session_gone": (marked("Nothing to do"), marked("That session had already ended.")),
     "form_expired": (marked("The form has expired"), marked("Nothing was changed. Please try again.")),
+    "devices_forgotten": (
+        marked("No device is remembered any more"),
+        marked("Every device is asked for a second step at its next sign-in."),
+    ),
     "others_ended": (marked("Signed out everywhere else"), marked("Only this session is left.")),
 }
 
@@ -85,6 +89,16 @@ async def revoke_others(visit: Visit, form: dict[str, str]) -> web.Response:  # 
     if isinstance(result, Refusal):
         return turn_away(visit, result) or to_sign_in(visit)
     visit.change_flow(notice="others_ended")
+    return visit.redirect(ACCOUNT_PAGE)
+
+
+async def forget_devices(visit: Visit, form: dict[str, str]) -> web.Response:  # noqa: ARG001 - nothing but the proof is in it
+    """Have every device asked for a second factor again."""
+    result = await visit.desk.accounts.forget_devices(visit.token, client=visit.client, now=visit.now)
+    visit.record(result)
+    if isinstance(result, Refusal):
+        return turn_away(visit, result) or to_sign_in(visit)
+    visit.change_flow(notice="devices_forgotten")
     return visit.redirect(ACCOUNT_PAGE)
 
 

@@ -188,6 +188,11 @@ class AccountView(Protocol):
         ...
 
     @property
+    def remembered_devices(self) -> int:
+        """How many browsers are not asked for a second factor."""
+        ...
+
+    @property
     def devices(self) -> Sequence[Device]:
         """Current session first."""
         ...
@@ -254,6 +259,10 @@ class Accounts(Protocol[ClientT_contra]):
 
     async def revoke_others(self, token: bytes, *, client: ClientT_contra, now: float) -> Done | Refusal:
         """End every session of the person but this one."""
+        ...
+
+    async def forget_devices(self, token: bytes, *, client: ClientT_contra, now: float) -> Done | Refusal:
+        """Remember no device of the person any more."""
         ...
 
     async def sign_out(self, token: bytes, *, client: ClientT_contra, now: float) -> Done:

@@ -114,6 +114,7 @@ _PAGES = (
     _Page("/.gateway/account/", _to_account, None, "none"),
     _Page("/.gateway/account/revoke", _to_account, _form("revoke", account.revoke, "handle"), "complete"),
     _Page("/.gateway/account/revoke-others", _to_account, _form("revoke-others", account.revoke_others), "complete"),
+    _Page("/.gateway/account/forget-devices", _to_account, _form("forget-devices", account.forget_devices), "complete"),
     _Page(
         "/.gateway/account/password",
         account.show_password,
@@ -134,6 +135,7 @@ _PAGES = (
         _form("factor", factor.confirm_factor, "code", "return_to"),
         "owing",
     ),
+    _Page(factor.OFFER_PAGE, factor.show_offer, None, "complete"),
     _Page("/.gateway/enrol/renew", factor.show_factor, _form("renew", factor.renew_factor, "code"), "complete"),
 )
 
@@ -244,6 +246,8 @@ class Dependencies(Generic[ClientT]):
     """An authenticator app may be set up."""
     remember_device_s: float = 0.0
     """How long a device may be remembered; 0 = never."""
+    offers_factor: bool = False
+    """People without a second factor are offered one when they sign in with a browser that is new."""
     never_remembered: frozenset[str] = frozenset()
     """Whoever holds one of these roles is asked on every device."""
     passwords: bool = True
@@ -279,6 +283,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         totp=dependencies.totp,
         remember_device_s=dependencies.remember_device_s,
         never_remembered=dependencies.never_remembered,
+        offers_factor=dependencies.offers_factor,
         min_password_characters=dependencies.min_password_characters,
         min_password_characters_alone=dependencies.min_password_characters_alone,
         resets=dependencies.resets,

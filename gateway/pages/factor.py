@@ -18,6 +18,7 @@ from gateway.pages.visit import Problem, Visit, problem_of
 
 ACCOUNT_PAGE = "/.gateway/account"
 PASSKEY_PAGE = "/.gateway/enrol/passkey"
+OFFER_PAGE = "/.gateway/enrol/offer"
 
 _GROUP = 4
 _MAX_CODE_CHARACTERS = 64
@@ -41,6 +42,13 @@ async def show_factor(visit: Visit, problem: Problem | None = None) -> web.Respo
         visit.head_for(FACTOR_PAGE)
         return to_sign_in(visit, Reason.FRESH_SIGN_IN_REQUIRED)
     return turn_away(visit, result) or visit.page("renew.html", problem=problem)
+
+
+async def show_offer(visit: Visit, problem: Problem | None = None) -> web.Response:  # noqa: ARG001 - the shape of every page
+    """Offer a second factor to somebody who has none; they may go on without."""
+    passkeys = visit.desk.factors is not None and visit.desk.factors.can_be_used(visit.client)
+    target = safe_return(visit.request.query.get("return_to", "/"))
+    return visit.page("offer.html", passkeys=passkeys, totp=visit.desk.totp, target=target)
 
 
 async def renew_factor(visit: Visit, form: dict[str, str]) -> web.Response:

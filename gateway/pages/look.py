@@ -27,6 +27,7 @@ TEMPLATES = (
     "login.html",
     "logout.html",
     "mfa.html",
+    "offer.html",
     "onward.html",
     "passkey_add.html",
     "passkeys.html",

@@ -6,6 +6,8 @@ browser sends can skip one.
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from aiohttp import web
 
 from gateway.exchange.reason import ANSWERS, Reason
@@ -58,7 +60,25 @@ def advance(visit: Visit, signed_in: SignedIn) -> web.Response:
     visit.take_session(signed_in.token, signed_in.device)
     circles.note_sign_in(visit)
     visit.renew_flow()
-    return visit.redirect(owed_page(signed_in.session) or leave(visit))
+    target = owed_page(signed_in.session) or leave(visit)
+    return visit.redirect(_offer(target) if _is_offered(visit, signed_in, target) else target)
+
+
+def _is_offered(visit: Visit, signed_in: SignedIn, target: str) -> bool:
+    """Tell whether to offer a second factor first: to whoever has none, once a browser, and never before a form that waits."""
+    session = signed_in.session
+    return (
+        visit.desk.offers_factor
+        and session.owes is Owed.NOTHING
+        and not session.mfa_time
+        and session.provider == "local"
+        and target != KEPT_PAGE
+        and any(event.name == "device.added" for event in signed_in.events)
+    )
+
+
+def _offer(target: str) -> str:
+    return f"/.gateway/enrol/offer?return_to={quote(target, safe='/')}"
 
 
 def leave(visit: Visit) -> str:

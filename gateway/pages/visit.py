@@ -60,6 +60,8 @@ class Desk:
     """An authenticator app may be set up."""
     remember_device_s: float
     """How long a device may be remembered; 0 = never."""
+    offers_factor: bool
+    """People without a second factor are offered one when they sign in with a browser that is new."""
     never_remembered: frozenset[str]
     """Whoever holds one of these roles is asked on every device."""
     min_password_characters: int

@@ -295,6 +295,7 @@ class PagesProcess:
                 ),
                 totp="totp" in settings.mfa.methods,
                 remember_device_s=settings.mfa.remember_device,
+                offers_factor=settings.mfa.required == "offered",
                 never_remembered=accounts.options.rule.never_remembered,
                 min_password_characters=settings.passwords.min_length,
                 min_password_characters_alone=password_rules(settings).least(alone=settings.mfa.required != "always"),

@@ -114,6 +114,8 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds."""
     devices: tuple[Device, ...]
     """Current session first, then by last seen, newest first."""
+    remembered_devices: int = 0
+    """How many browsers are not asked for a second factor."""
 
 
 class Accounts:
@@ -294,6 +296,10 @@ class Accounts:
             await self._run(partial(self._told, done.events[0].user_id, Notice.SESSIONS_REVOKED, client))
         return done
 
+    async def forget_devices(self, token: bytes, *, client: Client, now: float) -> Done | Refused:
+        """Remember no device of the person any more: each is asked for a second factor again. `count` devices were."""
+        return await self._run(partial(self._forget_devices, token, client, now))
+
     async def sign_out(self, token: bytes, *, client: Client, now: float) -> Done:
         """End the session of the token; no session counts as done."""
         return await self._run(partial(self._sign_out, token, client, now))
@@ -427,6 +433,7 @@ class Accounts:
             recovery_codes_left=self._store.count_recovery(user.id),
             password_changed=user.password_changed,
             devices=tuple(devices),
+            remembered_devices=sum(known.is_remembered(now) for known in self._store.devices.of(user.id, now=now)),
         )
 
     def _waiting_for(self, token: bytes, client: Client, now: float) -> tuple[Device, ...] | Refused:
@@ -487,6 +494,14 @@ class Accounts:
             return stored
         count = self._store.end_user(stored.session.user_id, but=stored.row)
         return Done(count=count, events=revoked_events(stored.session, count))
+
+    def _forget_devices(self, token: bytes, client: Client, now: float) -> Done | Refused:
+        stored = self._openings.whole(token, client, now)
+        if isinstance(stored, Refused):
+            return stored
+        count = self._store.devices.ask_again(stored.session.user_id, now=now)
+        events = (session_event("device.forgotten", stored.session, count=count),) if count else ()
+        return Done(count=count, events=events)
 
     def _sign_out(self, token: bytes, client: Client, now: float) -> Done:
         stored = self._openings.live(token, client, now)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.authn.assurance import FactorRule, Method, Required
 from gateway.authn.passkey import AuthenticatorRule
 from gateway.exchange.notice import Notice
 from gateway.exchange.session import Owed
@@ -518,3 +519,45 @@ async def test_the_sign_in_page_has_one_form_for_whoever_reads_its_inputs(site: 
     page = await site.browser().get("/.gateway/login")
     inputs = re.findall(r'<input[^>]* name="([^"]*)"', page.text)
     assert sorted(inputs) == ["form", "form_token", "password", "return_to", "username"]
+
+
+# Devices and the offer
+
+
+async def test_devices_are_forgotten_on_the_account_page(make_site: SiteMaker) -> None:
+    rule = FactorRule(required=Required.ALWAYS, methods=frozenset(Method), remember_s=86_400.0)
+    async with make_site(factor_rule=rule) as site:
+        site.add_user("alice")
+        browser = site.browser()
+        await browser.give_password()
+        page = await browser.get("/.gateway/mfa")
+        assert "Do not ask again on this device" in page.text
+        answer = await browser.submit(page, "/.gateway/mfa", code=site.code(), remember="1")
+        assert "device.remembered" in answer.names()
+        assert (await browser.give_password(query="?reason=fresh_sign_in_required")).location == "/"
+        page = await browser.get("/.gateway/account")
+        answer = await browser.submit(page, "/.gateway/account/forget-devices")
+        assert (answer.names(), answer.events[0].count) == (["device.forgotten"], 1)
+        assert "No device is remembered any more" in (await browser.get("/.gateway/account")).text
+        answer = await browser.give_password(query="?reason=fresh_sign_in_required")
+        assert answer.location == "/.gateway/mfa"
+
+
+async def test_whoever_has_no_factor_is_offered_one_once_a_browser(make_site: SiteMaker) -> None:
+    rule = FactorRule(required=Required.OFFERED, methods=frozenset(Method))
+    async with make_site(factor_rule=rule, offers_factor=True) as site:
+        site.add_user("bob", totp=False)
+        site.add_user("alice")
+        browser = site.browser()
+        answer = await browser.give_password("bob", query="?return_to=/invoices")
+        assert answer.location == "/.gateway/enrol/offer?return_to=/invoices"
+        page = await browser.get(answer.location)
+        assert 'href="/.gateway/enrol/passkey"' in page.text
+        assert 'href="/invoices">Not now' in page.text
+        page = await browser.get("/.gateway/enrol/offer?return_to=https://evil.example/")
+        assert 'href="/">Not now' in page.text
+        answer = await browser.give_password("bob", query="?reason=fresh_sign_in_required")
+        assert answer.location == "/"
+        other = site.browser()
+        assert (await other.give_password("alice")).location == "/.gateway/mfa"
+        assert "offer" not in (await other.give_code()).location
