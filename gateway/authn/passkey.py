@@ -27,6 +27,10 @@ ResidentKey = Literal["required", "preferred", "discouraged"]
 
 CEREMONY_S: Final = 300.0
 """A challenge is good for five minutes (WebAuthn §13.4.3 asks for an end; §15.1 recommends five to ten minutes)."""
+CLOCKS_DIFFER_S: Final = 60.0
+"""One node asks and another is answered, whose clock may be behind by so much."""
+SPENT_S: Final = CEREMONY_S + CLOCKS_DIFFER_S
+"""How long a challenge that was answered is remembered: no node takes it any longer."""
 HANDLE_BYTES: Final = 64
 """Of the handle under which authenticators file a person's passkeys (WebAuthn §5.4.3): random, it says nothing of the person."""
 MAX_ANSWER_CHARACTERS: Final = 32_768

@@ -160,6 +160,10 @@ class State(Protocol):
         """Note that something was used; False when it was used before."""
         ...
 
+    async def is_spent(self, kind: str, value: bytes, *, now: float) -> bool:
+        """Tell whether something was used before."""
+        ...
+
     async def vouch(self, provider: str, mapped: Mapped, *, now: float) -> Any:
         """Find or make the account; None when its name is another's."""
         ...
@@ -578,10 +582,12 @@ class Providers(Generic[ClientT]):
         except InvalidTokenError as error:
             return self._logout_refusal(provider_id, error.fault)
         expires = now + LOGOUT_TOKEN_S + 2 * LEEWAY_S
-        value = claims.token_id.encode()
-        if not await self._state.spend(f"logout {provider_id}", value, now=now, expires=expires):
+        kind, value = f"logout {provider_id}", claims.token_id.encode()
+        if await self._state.is_spent(kind, value, now=now):
             return self._logout_refusal(provider_id, AnswerFault.REPLAYED)
+        # In this order: a provider that is told to come again brings the same token, and somebody has to go.
         count, events = await self._end(provider, claims)
+        await self._state.spend(kind, value, now=now, expires=expires)
         self._logouts.inc((provider_id, "success", "done"))
         done = Event(name="provider.logout", provider=provider_id, count=count)
         return LoggedOut(count=count, events=(done, *events))

@@ -350,10 +350,8 @@ def _admit(desk: Desk) -> Middleware:
         request[_VISIT] = visit
         try:
             response = await handler(request)
-            if desk.providers is not None and visit.token and visit.new_token and visit.handle:
-                await desk.providers.carry(visit.token, visit.new_token, visit.handle, now=visit.now)
-            if desk.portals is not None and visit.token and visit.new_token:
-                await _carry(desk.portals, visit)
+            if visit.token and visit.new_token:
+                await _carry(desk, visit)
         except web.HTTPMethodNotAllowed as error:
             known = request.path not in {kept.KEEP, oidc.FRESHEN}
             response = refuse(request, Reason.METHOD_NOT_ALLOWED if known else Reason.NO_ROUTE, envelope.request_id)
@@ -374,12 +372,21 @@ def _admit(desk: Desk) -> Middleware:
     return admit
 
 
-async def _carry(portals: Portals, visit: Visit) -> None:
-    """Take what is kept for portals along to a new cookie value; without it people are signed on there once more."""
-    try:
-        await portals.carry(visit.token, visit.new_token, now=visit.now)
-    except GatewayError as error:  # the new cookie must reach the browser all the same
-        _log.warning("portal.not_carried", request_id=visit.envelope.request_id, reason=error.reason)
+async def _carry(desk: Desk, visit: Visit) -> None:
+    """Take what is sealed under the cookie along to its new value, which must reach the browser all the same.
+
+    Without it people are signed on to portals once more, and tokens of a provider are not passed on until they sign in again.
+    """
+    if desk.providers is not None and visit.handle:
+        try:
+            await desk.providers.carry(visit.token, visit.new_token, visit.handle, now=visit.now)
+        except GatewayError as error:
+            _log.warning("tokens.not_carried", request_id=visit.envelope.request_id, reason=error.reason)
+    if desk.portals is not None:
+        try:
+            await desk.portals.carry(visit.token, visit.new_token, now=visit.now)
+        except GatewayError as error:
+            _log.warning("portal.not_carried", request_id=visit.envelope.request_id, reason=error.reason)
 
 
 async def _take_logout(request: web.Request) -> web.StreamResponse:

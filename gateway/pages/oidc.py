@@ -246,7 +246,10 @@ async def take_logout(visit: Visit) -> web.Response:
         return _to_provider(400, "invalid_request")
     if request.content_type != "application/x-www-form-urlencoded" or "Content-Encoding" in request.headers:
         return _to_provider(400, "invalid_request")
-    values = parse_form(await request.read(), frozenset({"logout_token"}))
+    try:
+        values = parse_form(await request.read(), frozenset({"logout_token"}))
+    except web.HTTPRequestEntityTooLarge:
+        return _to_provider(413, "invalid_request")
     if isinstance(values, Reason) or not values["logout_token"]:
         return _to_provider(400, "invalid_request")
     try:

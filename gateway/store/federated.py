@@ -121,6 +121,11 @@ class FederatedStore:
 
         return await self._run(partial(self._rows.transact, work, durable=False))
 
+    async def is_spent(self, kind: str, value: bytes, *, now: float) -> bool:
+        """Tell whether something was used before, as far as it is not forgotten."""
+        found = await self._run(partial(self._rows.get, SPENT, _row(kind, value.hex())))
+        return found is not None and (found.expires is None or now < found.expires)
+
     # People
 
     async def vouch(self, provider: str, mapped: Mapped, *, now: float) -> User | None:

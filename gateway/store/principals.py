@@ -35,7 +35,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_principal(people: People, typed: str) -> Principal:
-    """Find who is meant. A name comes before an address: nobody can take another's name by an address."""
+    """Find who is meant. A name comes before an address: nobody can take another's name by an address.
+
+    Only that of a person of a provider does not: they type no password here, and choose their names elsewhere.
+    """
     try:
         text = canonical_name(typed)
     except InvalidNameError:
@@ -44,7 +47,8 @@ def find_principal(people: People, typed: str) -> Principal:
     addressed = [
         user for user in people.with_email(canonical_address(text or typed) or _NOBODY) if user.provider == LOCAL
     ]
-    if named is not None:
+    # attack: a person of a provider takes somebody's address for a name, and its owner cannot sign in by it any more
+    if named is not None and (named.provider == LOCAL or not addressed):
         return Principal(text=text, user=named)
     if len(addressed) > 1:
         return Principal(text=text, user=None, several=tuple(addressed))

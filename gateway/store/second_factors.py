@@ -17,8 +17,8 @@ import msgspec
 from gateway.authn import recovery
 from gateway.authn.assurance import Method
 from gateway.authn.passkey import (
-    CEREMONY_S,
     MAX_NAME_CHARACTERS,
+    SPENT_S,
     AuthenticatorRule,
     Fault,
     PasskeyRefusedError,
@@ -331,7 +331,7 @@ class SecondFactors:
         session = stored.session
         party = self._party(client, answer.origin)
         try:
-            if not self._store.passkeys.spend(answer.challenge, expires=now + CEREMONY_S, now=now):
+            if not self._store.passkeys.spend(answer.challenge, expires=now + SPENT_S, now=now):
                 raise PasskeyRefusedError(Fault.WRONG_CHALLENGE)  # noqa: TRY301 - one way out for all
             made = verify_registration(
                 answer.text, challenge=answer.challenge, relying_party=party, rule=self._passkeys.rule
@@ -489,7 +489,7 @@ class SecondFactors:
     def _presented(self, answer: _Answer, now: float) -> Presented:
         """Read what is shown, and take the challenge out of use whatever comes of it. Raises PasskeyRefusedError."""
         presented = read_presented(answer.text)
-        if not self._store.passkeys.spend(answer.challenge, expires=now + CEREMONY_S, now=now):  # attack: replay
+        if not self._store.passkeys.spend(answer.challenge, expires=now + SPENT_S, now=now):  # attack: replay
             raise PasskeyRefusedError(Fault.WRONG_CHALLENGE)
         return presented
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pages.flow import FLOW_LIFETIME_S, FlowSeal
+from gateway.authn.passkey import encode
+from gateway.pages.flow import CHALLENGE_NONCE_BYTES, FLOW_LIFETIME_S, PROVE, FlowSeal
 
 ORIGIN = "https://portal.example.com"
 KEY = bytes(range(32))
@@ -87,3 +88,11 @@ def test_no_guess_is_a_token(guess: str) -> None:
 def test_a_key_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="AESGCM key"):
         FlowSeal(b"short", os.urandom)
+
+
+def test_challenge_is_known_on_a_node_whose_clock_is_behind_and_not_on_one_that_is_wrong() -> None:
+    state = FlowSeal(KEY, os.urandom).begin("/", 1000.0)
+    challenge = state.challenge(PROVE, "s_1", 1000.0, bytes(CHALLENGE_NONCE_BYTES))
+    for late, is_known in ((-61, False), (-60, True), (-1, True), (0, True), (299, True), (300, False)):
+        found = state.owns_challenge(encode(challenge), PROVE, "s_1", 1000.0 + late)
+        assert (found == challenge) is is_known, late

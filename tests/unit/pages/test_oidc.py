@@ -10,13 +10,17 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+import pyotp
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.authn.assurance import FactorRule, Required
+from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.step_up import Assurance, Lack, StepUp
 from gateway.store.executor import store_executor
 from gateway.store.federated import FederatedStore
+from gateway.store.provider_tokens import ProviderTokens
+from gateway.store.state import Store
 from tests.fakes.federation import PERSON, with_providers
 from tests.fakes.identity_provider import (
     CLIENT_ID,
@@ -473,6 +477,50 @@ async def test_replayed_logout_token_is_refused(site: Site, provider: IdentityPr
     answer = await from_provider(site, token)
     assert (answer.status, [event.fault for event in answer.events]) == (400, ["replayed"])
     assert len(site.store.sessions(now=site.now)) == 1
+
+
+async def test_logout_that_could_not_be_done_is_done_when_the_provider_comes_again_with_the_same_token(
+    site: Site, provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """attack: whoever is logged out keeps the session, because the store was away for a moment."""
+    await go(site.browser(), provider, sid="s-1")
+    token = provider.logout_token(sid="s-1")
+    with monkeypatch.context() as away:
+        away.setattr(Store, "end_provider_session", _away)
+        answer = await from_provider(site, token)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
+    assert len(site.store.sessions(now=site.now)) == 1
+    assert (await from_provider(site, token)).status == 200
+    assert site.store.sessions(now=site.now) == []
+    assert (await from_provider(site, token)).status == 400
+
+
+async def test_logout_token_without_end_is_refused_unread(site: Site) -> None:
+    answer = await from_provider(site, "x" * 70_000)
+    assert (answer.status, answer.text) == (413, '{"error":"invalid_request"}')
+
+
+async def test_new_session_cookie_reaches_the_browser_whatever_becomes_of_the_tokens(
+    make_site: SiteMaker, provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old cookie is dead by then: without the new one the person is signed out."""
+    make = with_providers(("okta", provider, ""))
+    async with make_site(make_providers=make, factor_rule=FactorRule(required=Required.ALWAYS)) as site:
+        browser = site.browser()
+        assert (await go(browser, provider)).location == "/.gateway/enrol"
+        page = await browser.get("/.gateway/enrol")
+        found = re.search(r"secret=([A-Z2-7]+)", page.text)
+        assert found is not None
+        code = pyotp.TOTP(found[1]).at(int(site.now))
+        with monkeypatch.context() as away:
+            away.setattr(ProviderTokens, "carry", _away)
+            answer = await browser.submit(page, "/.gateway/enrol", code=code)
+        assert answer.status == 200
+        assert (await browser.get("/.gateway/account")).status == 200
+
+
+def _away(*_: Any, **__: Any) -> Any:
+    raise StoreUnavailableError("away")
 
 
 async def test_id_token_is_no_logout_token(site: Site, provider: IdentityProvider) -> None:

@@ -244,3 +244,13 @@ def test_any_text_is_somebody_or_nobody(door: Door, typed: str) -> None:
     admission = door.attempt(typed, ip="203.0.113.1")
     assert admission.user is None
     door.forget()
+
+
+def test_person_of_a_provider_takes_nobody_s_address_by_choosing_it_as_a_name(door: Door) -> None:
+    """attack: a name at a provider that is the address of somebody here, who then cannot sign in or reset by it."""
+    owner = door.add("alice", "alice@acme.example")
+    squatter = door.add("alice@acme.example", password="", provider="okta", issuer="https://okta.example", subject="7")
+    assert find_principal(door.store.people, "Alice@acme.example").user == owner
+    other = door.add("bob@acme.example", password="", provider="okta", issuer="https://okta.example", subject="8")
+    assert find_principal(door.store.people, "bob@acme.example").user == other
+    assert find_principal(door.store.people, squatter.name).user == owner
