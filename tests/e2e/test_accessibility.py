@@ -11,17 +11,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pyotp
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.e2e.installed_gateway import InstalledGateway
 from tests.e2e.wiki_story import CHROMIUM, FLAGS
-from tests.fakes import mail_server
+from tests.fakes import certified_provider, mail_server
+from tests.fakes.certified_provider import CertifiedProvider
 from tests.fakes.mail_server import MailServer, mail_server_in_a_thread
 from tests.machine import cannot_run
 from tests.node import node_modules
@@ -53,6 +55,97 @@ limits:
 mail:
   smtp: {{host: localhost, port: {mail_port}, username: {mail_user}, password: {{file: config/smtp}}, ca: config/mail-ca.pem}}
   from: The portal <portal@example.com>
+"""
+
+CROWDED = """\
+version: 1
+public_url: http://localhost:{port}
+listen:
+  - {{address: "127.0.0.1:{port}", unsafe_plaintext: true}}
+admin: {{address: 127.0.0.1:{admin_port}}}
+workers: 1
+state_dir: state
+keyring: config/keyring.json
+upstreams:
+  portal: {{servers: ["http://127.0.0.1:9"], retry: {{attempts: 0}}}}
+  wiki:
+    servers: ["http://127.0.0.1:9"]
+    retry: {{attempts: 0}}
+    cookies: {{vault: http_only}}
+    sign_on:
+      type: form
+      page: /login
+      fields: {{u: username, p: password}}
+policies: policies/
+identity:
+  providers:
+    - {{id: local, type: password}}
+    - id: node
+      type: oidc
+      name: Acme single sign-on
+      issuer: {issuer}
+      client_id: {client}
+      client_secret: {{file: config/node}}
+      roles: {{claim: groups, grant: {{nobody-has-this: client}}}}
+      tenant: acme
+      domains: [acme.example]
+    - id: away
+      type: oidc
+      name: A service that is away
+      issuer: http://127.0.0.1:9
+      client_id: portal
+      client_secret: {{file: config/node}}
+      roles: {{claim: groups, grant: {{nobody-has-this: client}}}}
+      tenant: acme
+mfa: {{required: always, remember_device: 30d}}
+sessions:
+  warn: 2m
+  when_full: refuse
+  roles: {{hasty: {{idle: 12s}}, crowded: {{concurrent: 1}}}}
+limits:
+  login: {{rate: 600/m, burst: 100, per: ip}}
+"""
+# Everything that only some have. Browsers use passkeys on localhost without TLS, and not under a certificate of ours.
+
+CROWDED_POLICY = """\
+version: 1
+roles: {client: {}, hasty: {includes: [client]}, crowded: {includes: [client]}}
+routes:
+  - name: portal
+    match: {path: "/**", methods: [GET, POST]}
+    upstream: portal
+    action: view
+    allow: [{roles: [client]}]
+  - name: wiki
+    match: {path: "/wiki/**", methods: [GET]}
+    upstream: wiki
+    allow: [{roles: [client]}]
+  - name: treasury
+    match: {path: /treasury, methods: [GET]}
+    upstream: portal
+    acr: phr
+    allow: [{roles: [client]}]
+"""
+
+CROWDED_CASES = """\
+version: 1
+cases:
+  - name: a client sees the portal
+    as: {user: ann, tenant: acme, roles: [client]}
+    request: GET http://localhost/
+    expect: {decision: allow, route: portal}
+  - name: and the wiki
+    as: {user: ann, tenant: acme, roles: [client]}
+    request: GET http://localhost/wiki/start
+    expect: {decision: allow, route: wiki}
+  - name: but the treasury with a passkey alone
+    as: {user: ann, tenant: acme, roles: [client], amr: [pwd, otp, mfa]}
+    request: GET http://localhost/treasury
+    expect: {decision: deny, reason: step_up_required}
+  - name: nobody else sees it
+    as: {user: ann, tenant: acme, roles: []}
+    request: GET http://localhost/
+    expect: {decision: deny}
 """
 
 POLICY = """\
@@ -132,6 +225,45 @@ def gateway(post: MailServer) -> Iterator[InstalledGateway]:
 
 
 @pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CertifiedProvider]:
+    claims = {"groups": ["portal-users"], "email": "carol@acme.example", "email_verified": True}
+    provider = CertifiedProvider(tmp_path_factory.mktemp("provider"), claims=claims)
+    yield provider
+    provider.stop()
+
+
+@pytest.fixture(scope="module")
+def crowded(provider: CertifiedProvider) -> Iterator[InstalledGateway]:
+    """Two identity providers, passkeys, a portal with a sign-in of its own, and people who may sign in once."""
+    if not CHROMIUM.exists():
+        cannot_run("not installed: chromium; tests/install-packages installs it")
+    base = Path(tempfile.mkdtemp(prefix="gw-"))  # short: Unix socket paths end at 107 bytes
+    gateway = InstalledGateway.init(base / "g")
+    try:
+        provider.add_client(f"http://localhost:{gateway.port}", back_channel=False)
+        provider.start()
+        secret = base / "g" / "config" / "node"
+        secret.write_text(certified_provider.SECRET)
+        secret.chmod(0o600)
+        settings = CROWDED.format(
+            port=gateway.port, admin_port=gateway.admin_port, issuer=provider.issuer, client=certified_provider.CLIENT
+        )
+        gateway.configure(settings, {"portal.yaml": CROWDED_POLICY, "tests/portal.yaml": CROWDED_CASES})
+        for name in LOOKS:
+            add = ("user", "add", "--tenant", "acme", "--password-stdin")
+            for person, role in (("cid", "client"), ("dot", "hasty"), ("fay", "crowded")):
+                words = (f"{person}-{name}", "--role", role, "--totp-secret", SECRET)
+                gateway.verb(*add, *words, stdin=PASSWORD + "\n")
+            gateway.verb(*add, f"gus-{name}", "--role", "client", "--self-enrol", stdin=PASSWORD + "\n")
+        gateway.start()
+        yield gateway
+    finally:
+        print(gateway.said()[-4000:])
+        gateway.stop()
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
 def axe() -> str:
     """The checker itself, to be run in the page."""
     return (node_modules(Path(__file__).parent / "axe") / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
@@ -195,7 +327,15 @@ class Reader:
         self.page.locator("#username").fill(name)
         self.page.locator("#password").fill(password)
         with self.page.expect_navigation():
-            self.page.locator("form button[type=submit]").first.click()
+            self.page.locator("form:has(#password) button[type=submit]").click()
+
+    def sign_in_with_code(self, name: str) -> None:
+        """With password and code, to the account page. A code is good once: each person does so once."""
+        self.sign_in(name)
+        self.page.locator("#code").fill(pyotp.TOTP(SECRET).now())
+        with self.page.expect_navigation():
+            self.page.locator("form:has(#code) button[type=submit]").click()
+        self.page.goto("/.gateway/account")
 
 
 LOOKS: dict[str, dict[str, Any]] = {
@@ -206,20 +346,33 @@ LOOKS: dict[str, dict[str, Any]] = {
 """320 CSS pixels are what WCAG 1.4.10 (reflow) asks for."""
 
 
-@pytest.fixture(params=LOOKS)
-def reader(request: pytest.FixtureRequest, chromium: Browser, gateway: InstalledGateway, axe: str) -> Iterator[Reader]:
+@contextmanager
+def reading(chromium: Browser, address: str, axe: str, look: str) -> Iterator[Reader]:
+    """Open a browser of this look at a gateway; in the end all that was found must be nothing."""
     context = chromium.new_context(
         ignore_https_errors=True,
         bypass_csp=True,  # axe is a script, and our pages let none in
-        base_url=f"https://localhost:{gateway.port}",
-        **LOOKS[request.param],
+        base_url=address,
+        **LOOKS[look],
     )
     context.set_default_timeout(STEP_MS)
-    reader = Reader(context, axe, request.param)
+    reader = Reader(context, axe, look)
     yield reader
     context.close()
     assert reader.seen
     assert reader.findings == []
+
+
+@pytest.fixture(params=LOOKS)
+def reader(request: pytest.FixtureRequest, chromium: Browser, gateway: InstalledGateway, axe: str) -> Iterator[Reader]:
+    with reading(chromium, f"https://localhost:{gateway.port}", axe, request.param) as reader:
+        yield reader
+
+
+@pytest.fixture(params=LOOKS)
+def guest(request: pytest.FixtureRequest, chromium: Browser, crowded: InstalledGateway, axe: str) -> Iterator[Reader]:
+    with reading(chromium, f"http://localhost:{crowded.port}", axe, request.param) as reader:
+        yield reader
 
 
 def test_pages_before_sign_in_have_no_barriers(reader: Reader) -> None:
@@ -288,3 +441,110 @@ def test_setting_up_a_second_factor_has_no_barriers(reader: Reader) -> None:
     secret = reader.page.locator("code.secret").inner_text()
     reader.page.locator("#code").fill(pyotp.TOTP(re.sub(r"\s", "", secret)).now())
     reader.submit("codes")
+
+
+def test_the_ways_to_sign_in_have_no_barriers(guest: Reader, provider: CertifiedProvider) -> None:
+    page = guest.page
+    guest.open("/.gateway/login", "chooser")
+    page.locator("#email").fill("somebody@elsewhere.example")
+    with page.expect_navigation():
+        page.locator("form:has(#email) button[type=submit]").click()
+    guest.look("chooser-unknown-address")
+    guest.open("/.gateway/oidc/away/start", "provider-away")
+    # The page that leads there goes on by itself; nothing comes back, so it stays.
+    page.route(f"{provider.issuer}/**", lambda route: route.fulfill(status=204))
+    page.goto("/.gateway/login")
+    page.locator("#email").fill("carol@acme.example")
+    page.locator("form:has(#email) button[type=submit]").click()
+    expect(page.locator("meta[http-equiv=refresh]")).to_have_count(1)
+    guest.look("onward")
+    page.unroute(f"{provider.issuer}/**")
+    for name, what in (("nobody", "provider-said-no"), ("carol", "provider-no-rights")):
+        page.goto("/.gateway/oidc/node/start")
+        page.locator("[name=username]").fill(name)
+        page.locator("button").click()
+        page.wait_for_url("**/callback**")
+        guest.look(what)
+    guest.open("/.gateway/oidc/none/start", "provider-unknown")
+
+
+def test_passkeys_have_no_barriers(guest: Reader) -> None:
+    page = guest.page
+    cdp = page.context.new_cdp_session(page)
+    cdp.send("WebAuthn.enable", {"enableUI": False})
+    options = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+        "automaticPresenceSimulation": True,
+    }
+    guest.sign_in(f"gus-{guest.name}")
+    page.locator("a[href='/.gateway/enrol/passkey']").click()
+    expect(page.locator("#name")).to_be_visible()
+    guest.look("passkey-owed")
+    device = cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})["authenticatorId"]
+    page.locator("#name").fill("Laptop")
+    with page.expect_navigation():
+        page.locator("form.passkey button[type=submit]").click()
+    guest.look("passkey-codes")
+    guest.open("/.gateway/account", "account-with-passkey")
+    guest.open("/.gateway/account/recovery", "recovery-with-passkey")
+    page.goto("/.gateway/enrol/passkey")
+    expect(page.locator("#name")).to_be_visible()
+    guest.look("passkey-add")
+    page.locator("form.passkey button[type=submit]").click()
+    expect(page.locator("[data-when=known]")).to_be_visible()
+    guest.look("passkey-known")
+    cdp.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": device})
+    device = cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options | {"transport": "usb"}})[
+        "authenticatorId"
+    ]
+    page.goto("/.gateway/enrol/passkey")
+    page.locator("#name").fill("A security key with a rather long name, blue, on the key ring")
+    with page.expect_navigation():
+        page.locator("form.passkey button[type=submit]").click()
+    guest.look("passkeys")
+    page.locator("details summary").first.click()
+    guest.look("passkeys-rename")
+    cdp.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": device})
+    page.goto("/.gateway/logout")
+    with page.expect_navigation():
+        page.locator("form button[type=submit]").first.click()
+    guest.look("login-with-passkey")
+    guest.sign_in(f"gus-{guest.name}")
+    expect(page.locator("form.passkey button[type=submit]")).to_be_visible()
+    guest.look("mfa-with-passkey")
+    guest.open("/.gateway/mfa?method=recovery", "mfa-recovery-with-passkey")
+
+
+def test_one_more_step_and_the_account_at_a_portal_have_no_barriers(guest: Reader) -> None:
+    page = guest.page
+    guest.sign_in_with_code(f"cid-{guest.name}")
+    guest.open("/treasury", "step-up-needs-passkey")
+    guest.open("/.gateway/account/passkeys", "passkeys-none")
+    guest.open("/wiki/start", "portal-account")
+    page.locator("#username").fill("al")
+    page.locator("#password").fill("what the wiki knows")
+    with page.expect_navigation():
+        page.locator("form:has(#password) button[type=submit]").click()
+    guest.look("portal-away")
+
+
+def test_the_idle_warning_and_the_choice_of_a_session_have_no_barriers(guest: Reader) -> None:
+    page = guest.page
+    guest.sign_in_with_code(f"dot-{guest.name}")
+    expect(page.locator("dialog#idle")).to_be_visible(timeout=STEP_MS)
+    guest.look("idle")
+    page.locator("dialog#idle a[href='/.gateway/logout']").click()
+    with page.expect_navigation():
+        page.locator("form button[type=submit]").first.click()
+    guest.sign_in_with_code(f"fay-{guest.name}")
+    page.context.clear_cookies()
+    guest.sign_in(f"fay-{guest.name}")
+    page.locator("#code").fill(pyotp.TOTP(SECRET).at(time.time() + 30))  # the one before was used
+    with page.expect_navigation():
+        page.locator("form:has(#code) button[type=submit]").click()
+    expect(page).to_have_url(re.compile("/.gateway/sessions$"))
+    guest.look("sessions-room")
