@@ -14,7 +14,7 @@ def step_up_page(x: Exchange, now: float) -> bytes:
     """Name the page where the person proves what is missing, with a query that says what that is."""
     need, lack = _need(x), _lack(x, now)
     page = b"/.gateway/mfa?step_up=" + lack.encode("ascii")
-    if lack is Lack.ACR and need.acr is not None:
+    if lack is not Lack.AUTH_AGE and need.acr is not None:  # a younger proof must be as strong, too
         return page + b"&acr=" + need.acr.encode("ascii")
     if lack is Lack.AUTH_AGE and need.auth_age_s is not None:
         return page + b"&max_age=%d" % need.auth_age_s

@@ -37,7 +37,7 @@ class Lack(StrEnum):
 
 
 _RUNG: Final = {Assurance.AAL1: 0, Assurance.AAL2: 1, Assurance.PHISHING_RESISTANT: 2}
-_BOUND_TO_HOST: Final = frozenset(("hwk", "swk"))
+BOUND_TO_HOST: Final = frozenset(("hwk", "swk"))
 """RFC 8176 §2: proof of possession of a key, in hardware or software."""
 
 
@@ -67,4 +67,4 @@ def assurance_of(session: Session) -> Assurance:
     """Tell on which rung a session stands; a device that was remembered is no factor (`amr` has no `mfa` then)."""
     if "mfa" not in session.amr or not session.mfa_time:
         return Assurance.AAL1
-    return Assurance.AAL2 if _BOUND_TO_HOST.isdisjoint(session.amr) else Assurance.PHISHING_RESISTANT
+    return Assurance.AAL2 if BOUND_TO_HOST.isdisjoint(session.amr) else Assurance.PHISHING_RESISTANT

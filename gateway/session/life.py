@@ -12,6 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from gateway.exchange.session import Owed, Session
+from gateway.exchange.step_up import BOUND_TO_HOST
 
 PENDING_S: Final = 600.0
 """ASVS 6.5.5 gives a pending second step ten minutes at most."""
@@ -95,9 +96,12 @@ def elevate(session: Session, *, method: str, lifetimes: Lifetimes, now: float) 
 
     The absolute end counts from the beginning, and a session that was whole keeps the end it has or gets an
     earlier one: neither a step-up nor rules that became milder lengthen a session.
-    `method` is an RFC 8176 name; `mfa` is added beside it.
+    `method` is an RFC 8176 name; `mfa` is added beside it. A key that was proven earlier is named no longer where
+    something else was proven now: how strong a session is and how lately that was proven go together.
     """
-    amr = session.amr + tuple(name for name in (method, "mfa") if name not in session.amr)
+    # attack: a phished code makes young what a passkey made strong
+    earlier = session.amr if method in BOUND_TO_HOST else tuple(n for n in session.amr if n not in BOUND_TO_HOST)
+    amr = earlier + tuple(name for name in (method, "mfa") if name not in earlier)
     return msgspec.structs.replace(
         session, amr=amr, owes=Owed.NOTHING, mfa_time=now, expires=whole_end(session, lifetimes)
     )

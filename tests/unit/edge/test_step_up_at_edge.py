@@ -20,6 +20,7 @@ roles: {client: {}}
 routes:
   - {name: fresh, match: {path: /fresh, methods: [GET, POST]}, upstream: portal, mfa_age: 5m, allow: [{roles: [client]}]}
   - {name: strong, match: {path: /strong, methods: [GET]}, upstream: portal, acr: phr, allow: [{roles: [client]}]}
+  - {name: both, match: {path: /both, methods: [GET]}, upstream: portal, acr: phr, mfa_age: 5m, allow: [{roles: [client]}]}
   - {name: again, match: {path: /again, methods: [GET]}, upstream: portal, auth_age: 1h, allow: [{roles: [client]}]}
   - {name: all, match: {path: /all, methods: [GET]}, upstream: portal, acr: aal2, mfa_age: 5m, auth_age: 1h, allow: [{roles: [client]}]}
 """
@@ -65,6 +66,15 @@ async def test_a_person_is_brought_to_the_page_that_asks_for_what_is_missing(
     assert (reply.status, reply.field("location")) == (302, [page])
     assert bank.portal.heads == []
     assert bank.audit.records[-1]["unmapped"]["gw"]["reason"] == "step_up_required"
+
+
+async def test_a_younger_proof_is_asked_for_that_is_as_strong_as_the_route_wants(bank: Edge) -> None:
+    """attack: a phished code in place of the passkey, where the page would take either."""
+    then = time.time() - 7200
+    bank.sessions.entries[b"weary"] = Entry(session(mfa_time=then, amr=("pwd", "hwk", "mfa")))
+    reply = await bank.get("/both", token="weary", fields=PAGE)
+    assert reply.field("location") == [b"/.gateway/mfa?step_up=mfa_age&acr=phr&return_to=/both"]
+    assert (await bank.get("/both", token="key")).status == 200
 
 
 @pytest.mark.parametrize(

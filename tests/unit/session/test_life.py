@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.exchange.session import Owed, Session
+from gateway.exchange.step_up import Assurance, Lack, StepUp
 from gateway.session.life import PENDING_S, Lifetimes, elevate, is_bound_to, left, start, surplus
 
 LIVES = Lifetimes(idle_s=900, absolute_s=8 * 3600)
@@ -109,3 +110,15 @@ def test_a_provider_that_saw_the_person_in_the_future_saw_them_now() -> None:
     )  # fmt: skip
     assert (session.auth_time, session.amr, session.provider, session.acr) == (1000.0, ("pwd", "mfa"), "okta", "aal2")
     assert session.expires == 1000 + 8 * 3600
+
+
+def test_a_code_given_after_a_passkey_leaves_nothing_that_resists_phishing() -> None:
+    """attack: a stolen session that a passkey began, and a phished code that makes its second factor young."""
+    strong = elevate(begin(), method="hwk", lifetimes=LIVES, now=1100)
+    need = StepUp(acr=Assurance.PHISHING_RESISTANT, mfa_age_s=60)
+    assert need.lack(strong, 1160) is None
+    assert need.lack(strong, 1161) is Lack.MFA_AGE
+    with_code = elevate(strong, method="otp", lifetimes=LIVES, now=1200)
+    assert with_code.amr == ("pwd", "mfa", "otp")
+    assert need.lack(with_code, 1200) is Lack.ACR
+    assert need.lack(elevate(with_code, method="hwk", lifetimes=LIVES, now=1210), 1210) is None
