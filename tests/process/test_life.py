@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,28 @@ def test_the_gateways_own_life_stands_in_the_audit_trail(make_gateway: Callable[
     for event in ("gateway.started", "gateway.reloaded", "gateway.reload_rejected", "gateway.stopped"):
         assert f'"{event}"' in done.stdout
     assert gateway.cli("audit", "verify").returncode == 0
+
+
+def test_cve_2026_55106_cve_2022_24797_it_listens_where_the_file_says_and_nowhere_else(running_gateway: Any) -> None:
+    """authentik and Pomerium left a listener for debugging open: every process of the tree is looked at."""
+    tree = [running_gateway.process.pid]
+    for parent in tree:
+        tree += running_gateway.children(parent=parent)
+    assert len(tree) >= 5, "the supervisor, the audit log, the pages and two edges"
+    own, listening = set(), set()
+    for pid in tree:
+        for opened in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                own.add(os.readlink(opened))
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            waits = words[3] == ("0A" if table.startswith("tcp") else "07")
+            if waits and f"socket:[{words[9]}]" in own:
+                address, _, port = words[1].partition(":")
+                listening.add((table, address, int(port, 16)))
+    loopback = "0100007F"
+    assert listening == {
+        ("tcp", loopback, running_gateway.port),
+        ("tcp", loopback, running_gateway.admin_port),
+    }

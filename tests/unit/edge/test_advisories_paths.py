@@ -165,3 +165,35 @@ def test_cve_2023_33189_routes_are_picked_once() -> None:
     assert found.match is not None
     assert found.match.route is found.route
     assert Reason.AMBIGUOUS_PATH.value == outcome("/public/%2e%2e%3b/admin")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "globex.example.evil.tld", "globex.example.evil.tld:80", "evil-globex.example", "evilglobex.example", "globexXexample",
+        "globex-example", "globex.examplf", "globex.exampl", "lobex.example", "a.globex.example", ".globex.example", "globex.example..",
+        "globex.example%2eevil.tld", "globex.example@evil.tld", "globex.example,evil.tld", "globex.example evil.tld",
+    ],
+)  # fmt: skip
+async def test_cve_2026_41569_cve_2024_52289_a_host_is_compared_whole(edge: Edge, host: str) -> None:
+    """authentik compared its beginning, and took the dots of a name for an expression's."""
+    seen = await exchange(edge, b"GET /public/a HTTP/1.1\r\nHost: " + host.encode("ascii") + b"\r\n\r\n")
+    assert seen.answers[0].status in {400, 421}
+    assert [heard for heard in seen.heard if heard.line != "GET /public/marker"] == []
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://127.0.0.1.evil.tld", "http://evil.tld/127.0.0.1", "http://127x0.0.1", "http://evil127.0.0.1", "http://127.0.0.1@evil.tld",
+        "http://127.0.0.1:81", "https://127.0.0.1", "null", "http://127.0.0.1, http://evil.tld", "http://127.0.0.1#", "http://127.0.0.",
+    ],
+)  # fmt: skip
+async def test_cve_2026_41569_cve_2024_52289_an_origin_is_compared_whole(edge: Edge, origin: str) -> None:
+    handshake = (
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+    reply = await edge.get("/ws", fields=f"{handshake}Origin: {origin}\r\n")
+    assert reply.status == 403
+    assert edge.portal.heads == []

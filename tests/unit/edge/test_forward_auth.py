@@ -422,6 +422,24 @@ async def test_a_target_that_an_upstream_could_read_otherwise_is_refused(edge: E
 
 
 @pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/admin/users%", "/admin/users%2", "/admin/%zz", "/public/%", "/public/%zz", "/public/%%32e", "/public/%u0041", "/public/a%f",
+        "/public/\xff", "/public/a\tb", "/public/%c0%ae%c0%ae/admin/users", "/public/%ff/../../admin/users", "/%",
+        "/public/a#/../../admin/users", "//[/public/a", "/public/a\x7f", "/admin/[%",
+    ],
+)  # fmt: skip
+async def test_cve_2021_32637_an_address_that_cannot_be_read_is_never_a_yes(
+    edge: Edge, style: Style, target: str
+) -> None:
+    """Authelia failed to parse what nginx had asked about, and the answer was 200."""
+    serve(edge, style)
+    for token in ("", "tok"):
+        assert 400 <= (await check(edge, style, target, token=token)).status < 500
+
+
+@pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("target", ["/public/secret%23/endpoint", "/admin/secret%23/bar", "/admin/x%23/../../public/a"])
 async def test_an_encoded_fragment_hides_no_part_of_a_path_cve_2026_41059(
     edge: Edge, style: Style, target: str

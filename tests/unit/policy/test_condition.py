@@ -182,6 +182,20 @@ def test_a_condition_that_cannot_work_is_found_at_load(text: str, place: tuple[i
     assert sentence in message
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '__import__("os").system("true") == 0', 'eval("1") == 1', 'open("/etc/passwd").read() == ""', 'user.__class__ == ""',
+        'user.name.__class__.__mro__[1] == ""', "().__class__ == tenant", 'os.environ["PATH"] == ""', '"{0.__class__}".format(user) == ""',
+        "lambda: tenant == ''", "[x for x in session.roles] == []", "f'{tenant}' == ''", 'exec("1") || request.secure',
+        'user.name == getattr(user, "id")', 'network.is_in.__globals__ == ""', 'http.get("http://127.0.0.1") == ""',
+    ],
+)  # fmt: skip
+def test_cve_2026_25227_a_condition_cannot_run_code(text: str) -> None:
+    """authentik ran what somebody wrote who was only allowed to look; a condition has the names of the schema alone."""
+    assert problems_of(text)
+
+
 def test_all_problems_of_a_condition_are_found() -> None:
     assert len(problems_of('user.nmae == "x" && user.nme == "y"')) == 2
     assert len(problems_of('session.mfa_age < duration("x") && session.auth_age < duration("y")')) == 2

@@ -98,3 +98,28 @@ async def test_nothing_else_is_served_and_every_answer_is_hardened(base: str) ->
     assert headers["X-Content-Type-Options"] == "nosniff"
     async with aiohttp.ClientSession() as session, session.post(f"{base}/metrics") as answer:
         assert answer.status == 405
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"])
+async def test_cve_2026_27589_nothing_can_be_changed_by_the_admin_listener_from_any_page(
+    base: str, node: Node, method: str
+) -> None:
+    """Caddy's admin API took a form of any page; GHSA-gx7w, CVE-2026-45692: and its paths in other spellings."""
+    fields = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"}
+    async with aiohttp.ClientSession() as session:
+        for path in ("/livez", "/readyz", "/metrics", "/load", "/config/", "/stop", "/"):
+            async with session.request(method, base + path, data=b"{}", headers=fields) as answer:
+                assert answer.status in {404, 405}, path
+                assert "Access-Control-Allow-Origin" not in answer.headers
+    assert (await get(f"{base}/livez"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/metricsx", "/metrics/", "/metrics/x", "/livez/../metrics/x", "/METRICS", "/debug/pprof/", "/debug", "/config", "/-/reload"],
+)  # fmt: skip
+async def test_ghsa_gx7w_cve_2026_55106_cve_2022_24797_only_three_paths_in_one_spelling_are_served(
+    base: str, path: str
+) -> None:
+    """Caddy matched the beginning of a path; authentik and Pomerium left an address for debugging open."""
+    assert (await get(base + path))[0] == 404
