@@ -120,7 +120,6 @@ class NewPasswords:
             user,
             password=phc,
             password_changed=now,
-            must_change_password=False,
             earlier_passwords=earlier[: max(0, self.rules.history - 1)],
         )
 

@@ -49,10 +49,6 @@ class People:
         """Find the account of a person whom a provider calls `subject` (OpenID Connect Core §5.7)."""
         return _one(self._shelf.find("subject", self._shelf.token("subject", f"{issuer}\0{subject}")))
 
-    def of_passkey_handle(self, handle: str) -> User | None:
-        """Find the account under whose handle authenticators file passkeys (WebAuthn §5.4.3), hexadecimal."""
-        return _one(self._shelf.find("passkey_handle", self._shelf.token("passkey handle", handle)))
-
     def with_email(self, email: str) -> list[User]:
         """List the accounts with that address, whether proven or not, in any spelling of its letters."""
         return self._shelf.find("email", self._shelf.token("email", email.casefold()))
@@ -86,7 +82,7 @@ class People:
     def add_in(self, tx: Transaction, user: User, *, now: float) -> bool:
         """Store a new account; False when its id, its name or what its provider calls it belongs to another."""
         tokens = self._tokens(user)
-        unique = (name for name in ("name", "subject", "passkey_handle") if name in tokens)
+        unique = (name for name in ("name", "subject") if name in tokens)
         if self.get_in(tx, user.id) is not None or any(tx.count(USERS, name, tokens[name]) for name in unique):
             return False
         self.put_in(tx, user, now=now)
@@ -118,8 +114,6 @@ class People:
             tokens["subject"] = token("subject", f"{user.issuer}\0{user.subject}")
         if user.email:
             tokens["email"] = token("email", user.email.casefold())
-        if user.passkey_handle:
-            tokens["passkey_handle"] = token("passkey handle", user.passkey_handle)
         return tokens
 
 

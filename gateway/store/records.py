@@ -35,11 +35,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     subject: str = ""
     """What the provider calls the person; unique with `issuer` (OpenID Connect Core §5.7)."""
     email_verified: bool = False
-    passkey_handle: str = ""
-    """64 random bytes, hexadecimal, under which authenticators file the person's passkeys (WebAuthn §5.4.3); empty = none yet."""
     earlier_passwords: tuple[str, ...] = ()
     """Hashes of earlier passwords, the latest first, only where a profile asks for a history."""
-    must_change_password: bool = False
 
 
 class Factor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ from gateway.store.rows import Table
 
 MARKS: Final = Table(name="marks")
 """What the state says about itself: under which keyring it was written."""
-USERS: Final = Table(name="users", indexes=("name", "tenant", "subject", "email", "passkey_handle"))
+USERS: Final = Table(name="users", indexes=("name", "tenant", "subject", "email"))
 SESSIONS: Final = Table(name="sessions", indexes=("handle", "user", "tenant", "provider_session"), cached=True)
 """By the SHA-256 of the token."""
 SEEN: Final = Table(name="seen", durable=False)
