@@ -11,12 +11,14 @@ from typing import Final
 
 import msgspec
 
-from gateway.exchange.letter import Letter
+from gateway.exchange.letter import Letter, Matter
 from gateway.store.rows import Rows, Transaction
 from gateway.store.sealing import Sealer
 from gateway.store.shelf import Shelf
 from gateway.store.tables import OUTBOX
 
+_STRANGERS: Final = frozenset({Matter.RESET_CODE, Matter.SEVERAL_ACCOUNTS})
+"""What is sent because somebody typed a name."""
 LINGER_S: Final = 86_400.0
 """A letter that nobody gave up, because mail was switched off meanwhile, is forgotten this long after its end."""
 
@@ -36,7 +38,13 @@ class Outbox:
         return self._rows.transact(lambda tx: self.put_in(tx, letter, now=now))
 
     def put_in(self, tx: Transaction, letter: Letter, *, now: float) -> bool:
-        """Take a letter in the transaction that makes it true; False when the queue is full."""
+        """Take a letter in the transaction that makes it true; False when the queue is full.
+
+        Letters that strangers ask for leave the last quarter of it to what people are told of their own account.
+        """
+        # attack: a queue filled with requests for new passwords, so that nobody hears who took an account over
+        if letter.matter in _STRANGERS and tx.count(OUTBOX, "box", self._box) >= self._capacity - self._capacity // 4:
+            return False
         if tx.count(OUTBOX, "box", self._box) >= self._capacity:
             return False
         self._store(tx, letter, now)

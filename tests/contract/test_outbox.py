@@ -19,7 +19,7 @@ from gateway.store.tables import MAILED, OUTBOX
 from tests.contract.conftest import NOW, OpenRows
 
 LETTER = Letter(
-    id="ab" * 16, matter=Matter.RESET_CODE, to="alice@example.com", code="12345678", created=NOW, expires=NOW + 600
+    id="ab" * 16, matter=Matter.DEVICE_CODE, to="alice@example.com", code="12345678", created=NOW, expires=NOW + 600
 )
 BROWSER, OTHER = b"b" * 32, b"o" * 32
 
@@ -65,6 +65,15 @@ def test_a_full_queue_takes_nothing(outbox: Outbox) -> None:
     assert all(outbox.put(numbered(number), now=NOW) for number in range(5))
     assert not outbox.put(numbered(9), now=NOW)
     assert outbox.count(now=NOW) == 5
+
+
+def test_strangers_cannot_fill_the_queue_so_that_people_are_not_told(outbox: Outbox) -> None:
+    """attack: a thousand requests for new passwords before an account is taken over, and its owner hears nothing."""
+    taken = [outbox.put(numbered(number, matter=Matter.RESET_CODE), now=NOW) for number in range(1, 7)]
+    assert taken == [True] * 4 + [False] * 2
+    assert not outbox.put(numbered(7, matter=Matter.SEVERAL_ACCOUNTS), now=NOW)
+    assert outbox.put(numbered(8, matter=Matter.NOTICE), now=NOW)
+    assert not outbox.put(numbered(9, matter=Matter.NOTICE), now=NOW)
 
 
 def test_a_claimed_letter_is_nobody_elses_until_its_time_is_over(outbox: Outbox) -> None:

@@ -212,8 +212,9 @@ async def test_a_mail_that_the_server_took_without_saying_so_comes_again_under_t
 
 async def test_a_full_queue_takes_no_more(post: Post) -> None:
     for number in range(10):
-        post.put(id=f"{number:02x}" * 16)
-    assert not post.outbox.put(msgspec.structs.replace(LETTER, id="ff" * 16), now=post.now)
+        post.put(id=f"{number:02x}" * 16, matter=Matter.DEVICE_CODE)
+    letter = msgspec.structs.replace(LETTER, id="ff" * 16, matter=Matter.DEVICE_CODE)
+    assert not post.outbox.put(letter, now=post.now)
 
 
 async def test_a_queue_that_cannot_be_used_is_waited_for(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
