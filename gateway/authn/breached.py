@@ -36,7 +36,7 @@ class BreachedList:
             raise BreachedListError("is too short for a list of breached passwords")
         magic, version, width, count = HEADER.unpack_from(data)
         if magic != MAGIC or version != FORMAT or not 8 <= width <= SHA1_BYTES:  # noqa: PLR2004 - 64 bits keep entries apart
-            raise BreachedListError("is not a list of breached passwords; make one with `gateway user import-breached`")
+            raise BreachedListError("is not a list of breached passwords; make one with `gateway passwords import`")
         if len(data) != HEADER.size + width * count:
             raise BreachedListError("is cut short or too long; import the list again")
         self._data = memoryview(data)

@@ -12,8 +12,7 @@ import re
 import sys
 from base64 import b32encode
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 import msgspec
@@ -21,7 +20,6 @@ import segno
 
 from gateway.authn import totp
 from gateway.authn.assurance import ENROLLABLE
-from gateway.authn.breached import BreachedListError
 from gateway.authn.name import InvalidNameError, canonical_name
 from gateway.authn.password import (
     SALT_BYTES,
@@ -42,7 +40,7 @@ from gateway.server.passwords import breach_service, password_rules
 from gateway.server.progress import Progress
 from gateway.server.settings import Settings
 from gateway.store.breach_online import BreachServiceError, OnlineBreachedPasswords
-from gateway.store.breached import LocalBreachedPasswords, import_published
+from gateway.store.breached import LocalBreachedPasswords
 from gateway.store.records import Factor, User
 
 MAX_PASSWORD_LINE: Final = 4096
@@ -246,29 +244,6 @@ def delete(*, name: str) -> None:
     answer({"ok": True, "user": account.name, "sessions_ended": ended}, [f"Deleted {account.name}. {_ended(ended)}"])
 
 
-@user.command(name="import-breached")
-@click.argument("file", type=click.File("rb"))
-def import_breached(*, file: BinaryIO) -> None:
-    """Import the full list of breached passwords from FILE (- for standard input).
-
-    FILE has the form that Have I Been Pwned publishes: a SHA-1, a colon and a count a line, ordered by hash. The list is
-    used beside the shipped one from the next password on.
-    """
-    with administration() as act, Progress("importing") as progress:
-        act.record_administration("user import-breached", action="admin", resources=[("file", file.name)])
-        size = _size_of(file)
-
-        def tell(read: int) -> None:
-            part = f" of {size / 1e6:,.0f} MB ({read / size:.0%})" if size else " MB"
-            progress(f"importing: {read / 1e6:,.0f}{part}")
-
-        try:
-            count = import_published(file, act.settings.state_dir, progress=tell)
-        except BreachedListError as error:
-            refuse(f"{file.name}: {error}")
-    answer({"ok": True, "entries": count}, [f"Imported {count:,} breached passwords."])
-
-
 # What a person is made of
 
 
@@ -429,7 +404,11 @@ def _tell(
         value["uri"] = uri
         lines.append(f"Authenticator:  {uri}")
     else:
-        lines.append("The second factor is set up at the next sign-in.")
+        everybody = act.settings.mfa.required == "always"
+        lines.append(
+            "The second factor is set up at the next sign-in"
+            + ("." if everybody else ", if mfa.required asks for one.")
+        )
     if warnings:
         value["warnings"] = list(warnings)
     answer(value, lines)
@@ -446,10 +425,3 @@ def _named(account: User) -> str:
 
 def _ended(count: int) -> str:
     return "1 session ended." if count == 1 else f"{count} sessions ended."
-
-
-def _size_of(file: BinaryIO) -> int:
-    try:
-        return Path(f"/dev/fd/{file.fileno()}").stat().st_size
-    except OSError:
-        return 0

@@ -219,7 +219,7 @@ async def find_by_address(visit: Visit, form: dict[str, str]) -> web.Response:
             sentence=marked("Nobody signs in here with an address of that kind. Check it, or choose another way."),
             fields=("email",),
         )
-        return await sign_in.show_sign_in(visit, problem)
+        return await sign_in.show_sign_in(visit, problem, address=address[:_MAX_ADDRESS_CHARACTERS])
     target = await _begin(visit, provider, login_hint=address)
     # Not a redirect: browsers hold the way of a form to our own origin (CSP `form-action`), redirects included.
     return target if isinstance(target, web.Response) else visit.page("onward.html", target=target, signing_out=False)

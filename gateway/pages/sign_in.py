@@ -121,8 +121,8 @@ def turn_away(visit: Visit, refusal: Refusal) -> web.Response | None:
 # Sign-in
 
 
-async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str = "") -> web.Response:
-    """Show the form, or say who is signed in already."""
+async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str = "", address: str = "") -> web.Response:
+    """Show the form, or say who is signed in already; `name` and `address` are what was typed."""
     query = visit.request.query
     earlier = visit.flow
     if "return_to" in query:
@@ -159,6 +159,7 @@ async def show_sign_in(visit: Visit, problem: Problem | None = None, name: str =
         ways=found,
         problem=problem,
         name=name,
+        address=address,
         return_to=visit.flow.return_to,
         notice=circles.notice_of(cause) if cause is not None else _notice(reason, problem),
         is_kept=bool(visit.flow.kept),

@@ -41,3 +41,12 @@ def test_a_directory_that_lacks_ranges_is_refused(house: Any) -> None:
 
 def test_a_source_that_is_not_there_is_a_mistake_of_usage(house: Any) -> None:
     assert house.run("passwords", "import", "nowhere.txt").exit_code == 2
+
+
+def test_a_list_from_standard_input_is_imported_whole_or_not_at_all(house: Any) -> None:
+    line = f"{digest_of('an uncommon phrase').hex().upper()}:2\n"
+    assert house.value("passwords", "import", "-", given=line) == {"ok": True, "entries": 1}
+    bad = house.run("passwords", "import", "-", given="nonsense\n")
+    assert bad.exit_code == 1
+    assert "line 1" in bad.stderr
+    assert house.run("passwords", "import", "-", "--restart", given=line).exit_code == 2

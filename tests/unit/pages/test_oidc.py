@@ -285,6 +285,10 @@ async def test_cve_2026_40574_an_address_of_no_domain_leads_nowhere(
         answer = await browser.submit(page, "/.gateway/login/email", email=address)
         assert answer.status == 401
         assert "No way to sign in was found" in answer.text
+        (field,) = re.findall(r'<input[^>]*name="email"[^>]*>', answer.text)
+        assert f' value="{address}"' in field or not address
+        assert " autofocus" in field
+        assert answer.text.count(" autofocus") == 1
 
 
 @pytest.mark.parametrize(
