@@ -25,6 +25,12 @@ def is_address(text: str) -> bool:
     return len(text) <= LONGEST and text.find("@") <= LONGEST_LOCAL_PART and _ADDRESS.fullmatch(text) is not None
 
 
+def masked(address: str) -> str:
+    """Return an address so that its owner knows it again and nobody else learns it: `a…@example.com`."""
+    local, _, host = address.partition("@")
+    return f"{local[:1]}…@{host}"
+
+
 def canonical_address(text: str) -> str:
     """Return the form in which addresses are compared: trimmed, lower case; empty when it is no address.
 

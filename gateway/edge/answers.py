@@ -31,6 +31,7 @@ _SIGN_IN: Final = {
     Reason.SESSION_REVOKED: b"/.gateway/login",
     Reason.SESSION_ELSEWHERE: b"/.gateway/login",
     Reason.TOO_MANY_SESSIONS: b"/.gateway/sessions",
+    Reason.DEVICE_UNCONFIRMED: b"/.gateway/device",
     Reason.MFA_REQUIRED: b"/.gateway/mfa",
     Reason.MFA_ENROLMENT_REQUIRED: b"/.gateway/enrol",
     Reason.STEP_UP_REQUIRED: b"/.gateway/mfa",

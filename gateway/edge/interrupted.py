@@ -27,6 +27,7 @@ _REASONS: Final = frozenset(
         Reason.SESSION_ELSEWHERE,
         Reason.PORTAL_SIGN_ON,
         Reason.MFA_REQUIRED,
+        Reason.DEVICE_UNCONFIRMED,
         Reason.STEP_UP_REQUIRED,
     )
 )

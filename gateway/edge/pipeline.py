@@ -31,8 +31,11 @@ STORE_RETRY_S: Final = 2.0
 DEBTS: Final = {
     Owed.MFA: Reason.MFA_REQUIRED,
     Owed.ENROLMENT: Reason.MFA_ENROLMENT_REQUIRED,
+    Owed.DEVICE: Reason.DEVICE_UNCONFIRMED,
     Owed.ROOM: Reason.TOO_MANY_SESSIONS,
 }
+ANYWHERE: Final = frozenset((Owed.DEVICE, Owed.ROOM))
+"""What is owed on routes without `mfa` as well: it is no second factor."""
 UNCOUNTED_FORMS: Final = frozenset(("csp-report", "session", "oidc"))
 """What a page, or an identity provider, sends by itself and no person could send too often."""
 PASSIVE_PAGES: Final = frozenset(("static", "jwks.json", "csp-report", "session"))
@@ -165,7 +168,7 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
         return Refusal("session", Reason.CREDENTIALS_CONFLICT if entry else Reason.SIGN_IN_REQUIRED)
     session = entry.session if entry is not None else None
     if session is not None and session.owes is not Owed.NOTHING:  # 6 assurance
-        if not route.public and (route.mfa or session.owes is Owed.ROOM):
+        if not route.public and (route.mfa or session.owes in ANYWHERE or session.owes_next in ANYWHERE):
             return Refusal("assurance", DEBTS[session.owes])
         if route.public:
             x.entry = session = None

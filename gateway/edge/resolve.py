@@ -23,6 +23,7 @@ SERVER_WIDE: Final = "options"
 INTERNAL_PAGES: Final = (
     "login",
     "mfa",
+    "device",
     "enrol",
     "recovery",
     "reset",

@@ -58,6 +58,8 @@ class Reason(StrEnum):
     SESSION_REVOKED = "session_revoked"
     SESSION_ELSEWHERE = "session_elsewhere"
     TOO_MANY_SESSIONS = "too_many_sessions"
+    DEVICE_UNCONFIRMED = "device_unconfirmed"
+    MAIL_UNAVAILABLE = "mail_unavailable"
     MFA_REQUIRED = "mfa_required"
     MFA_ENROLMENT_REQUIRED = "mfa_enrolment_required"
     STEP_UP_REQUIRED = "step_up_required"
@@ -189,6 +191,12 @@ ANSWERS: dict[Reason, Answer] = {
     ),
     Reason.TOO_MANY_SESSIONS: Answer(
         401, "Signed in too often", "You are signed in as often as you may be. End one of your sessions to go on here."
+    ),
+    Reason.DEVICE_UNCONFIRMED: Answer(
+        401, "Please confirm this device", "This address needs the code that we mail you when a device is new."
+    ),
+    Reason.MAIL_UNAVAILABLE: Answer(
+        503, "Mail cannot be sent right now", "Your code has not gone out yet. Please wait, or ask for another one."
     ),
     Reason.MFA_REQUIRED: Answer(401, "One more step", "This address needs your second factor."),
     Reason.MFA_ENROLMENT_REQUIRED: Answer(

@@ -14,6 +14,8 @@ class Owed(StrEnum):
     NOTHING = ""
     MFA = "mfa"
     ENROLMENT = "enrolment"
+    DEVICE = "device"
+    """The code that was mailed because nobody signed in on this browser before; it opens no route, whatever the route asks for."""
     ROOM = "room"
     """Everything is proven, but the person is signed in as often as they may be: another session has to end first."""
 
@@ -37,6 +39,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     amr: tuple[str, ...] = ()
     """Methods used so far, RFC 8176 names: `pwd`, `otp`, `mfa`."""
     owes: Owed = Owed.NOTHING
+    owes_next: Owed = Owed.NOTHING
+    """What it will owe once that is paid, as far as it is known already: `MFA` before `DEVICE` before `ENROLMENT`."""
     auth_time: float
     mfa_time: float = 0.0
     """When the second factor was last proven; 0 = never."""

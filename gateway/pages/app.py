@@ -22,7 +22,19 @@ from gateway.exchange.errors import GatewayError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
-from gateway.pages import account, circles, factor, kept, oidc, passkey, reset, session_room, sign_in, sign_on
+from gateway.pages import (
+    account,
+    circles,
+    factor,
+    kept,
+    new_device,
+    oidc,
+    passkey,
+    reset,
+    session_room,
+    sign_in,
+    sign_on,
+)
 from gateway.pages.accounts import Accounts, ClientMaker, ClientT
 from gateway.pages.factor_seams import SecondFactors
 from gateway.pages.flow import FlowSeal
@@ -195,6 +207,17 @@ _RESET_PAGES = (
 )
 """Only where a forgotten password is replaced by mail."""
 
+_CONFIRMATION_PAGES = (
+    _Page(
+        sign_in.DEVICE_PAGE,
+        new_device.show_device,
+        _form("device", new_device.confirm, "code", "remember", "return_to"),
+        "owing",
+    ),
+    _Page(new_device.AGAIN_PAGE, new_device.to_device, _form("device-again", new_device.send_again), "owing"),
+)
+"""What a session owes on a new device; without mail none can owe it for longer than a reload takes."""
+
 _PORTAL_PAGES = (
     _Page(f"{sign_on.SIGN_ON_PAGE}/{{upstream}}", sign_on.show_sign_on, None, "complete"),
     _Page(
@@ -260,6 +283,8 @@ class Dependencies(Generic[ClientT]):
     """The same, where no second factor stands beside the password."""
     resets: reset.Resets[ClientT] | None = None
     """What replaces forgotten passwords by mail; without it no page speaks of that."""
+    confirmations: new_device.Confirmations[ClientT] | None = None
+    """What confirms new devices by mail."""
     portals: Portals | None = None
     """Portals that people are signed on to, or whose cookies are kept."""
 
@@ -287,6 +312,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         min_password_characters=dependencies.min_password_characters,
         min_password_characters_alone=dependencies.min_password_characters_alone,
         resets=dependencies.resets,
+        confirmations=dependencies.confirmations,
         portals=dependencies.portals,
         passwords=dependencies.passwords,
         providers=dependencies.providers,
@@ -310,6 +336,11 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         resets_counted=registry.counter(
             "gateway_password_resets_total", "Steps of resets by mail, by what came of them.", ("step", "outcome")
         ),
+        confirmations_counted=registry.counter(
+            "gateway_device_confirmations_total",
+            "Codes by mail for new devices, sent and given, by what came of them.",
+            ("step", "outcome"),
+        ),
         portal_sign_ons=registry.counter(
             "gateway_portal_sign_ons_total",
             "Sign-ons to portals on a person's behalf, by how the person stands there then.",
@@ -322,7 +353,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
     passkeys = _PASSKEY_PAGES if dependencies.factors is not None else ()
     resets = _RESET_PAGES if dependencies.resets is not None else ()
     portals = _PORTAL_PAGES if dependencies.portals is not None else ()
-    for page in (*_PAGES, *recovery, *providers, *passkeys, *resets, *portals):
+    for page in (*_PAGES, *recovery, *providers, *passkeys, *resets, *_CONFIRMATION_PAGES, *portals):
         app.router.add_get(page.path, _reader(page))
         if page.form is not None:
             app.router.add_post(page.path, _submitter(desk, page, page.form))

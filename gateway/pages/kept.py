@@ -29,7 +29,7 @@ KEPT_PAGE = "/.gateway/kept"
 _SECRET_BYTES = 32
 _MAX_PATH_CHARACTERS = 256
 """Of a path in the audit trail, and in the login state, which is a cookie."""
-_OWED_PAGES = {Reason.MFA_REQUIRED: "/.gateway/mfa"}
+_OWED_PAGES = {Reason.MFA_REQUIRED: "/.gateway/mfa", Reason.DEVICE_UNCONFIRMED: "/.gateway/device"}
 _log = structlog.get_logger("gateway.pages")
 
 

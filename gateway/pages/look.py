@@ -22,6 +22,7 @@ TEMPLATES = (
     "account.html",
     "circles.html",
     "codes.html",
+    "device.html",
     "factor.html",
     "kept.html",
     "login.html",

@@ -26,6 +26,7 @@ SIGN_IN_PAGE = "/.gateway/login"
 MFA_PAGE = "/.gateway/mfa"
 FACTOR_PAGE = "/.gateway/enrol"
 SESSIONS_PAGE = "/.gateway/sessions"
+DEVICE_PAGE = "/.gateway/device"
 
 _EXPLAINED = frozenset(
     {
@@ -49,6 +50,8 @@ def owed_page(session: Session) -> str:
             return MFA_PAGE
         case Owed.ENROLMENT:
             return FACTOR_PAGE
+        case Owed.DEVICE:
+            return DEVICE_PAGE
         case Owed.ROOM:
             return SESSIONS_PAGE
         case Owed.NOTHING:
@@ -112,6 +115,8 @@ def turn_away(visit: Visit, refusal: Refusal) -> web.Response | None:
             return visit.redirect(MFA_PAGE)
         case Reason.MFA_ENROLMENT_REQUIRED:
             return visit.redirect(FACTOR_PAGE)
+        case Reason.DEVICE_UNCONFIRMED:
+            return visit.redirect(DEVICE_PAGE)
         case Reason.TOO_MANY_SESSIONS:
             return visit.redirect(SESSIONS_PAGE)
         case _:
@@ -226,8 +231,8 @@ async def show_mfa(visit: Visit, problem: Problem | None = None, method: str = "
     query = visit.request.query
     if "return_to" in query:
         visit.head_for(safe_return(query["return_to"]))
-    if visit.session is not None and visit.session.owes is Owed.ENROLMENT:
-        return visit.redirect(FACTOR_PAGE)
+    if visit.session is not None and visit.session.owes in {Owed.ENROLMENT, Owed.DEVICE}:
+        return visit.redirect(owed_page(visit.session))
     found = await second_step.find_ways(visit)
     if isinstance(found, web.Response):
         return found

@@ -26,6 +26,7 @@ from gateway.session.token import MAX_COOKIE_BYTES
 if TYPE_CHECKING:
     from gateway.pages.factor_seams import SecondFactors
     from gateway.pages.kept import KeptForms
+    from gateway.pages.new_device import Confirmations
     from gateway.pages.portal_seams import Portals
     from gateway.pages.reset import Resets
 
@@ -68,6 +69,8 @@ class Desk:
     min_password_characters_alone: int
     resets: Resets[Any] | None
     """What replaces forgotten passwords by mail; None = an operator does."""
+    confirmations: Confirmations[Any] | None
+    """What confirms new devices by mail; None = there is no mail."""
     portals: Portals | None
     passwords: bool
     providers: Providers | None
@@ -77,6 +80,7 @@ class Desk:
     kept_forms: Counter
     sign_in_loops: Counter
     resets_counted: Counter
+    confirmations_counted: Counter
     portal_sign_ons: Counter
 
     def look_of(self, tenant: str) -> Look:

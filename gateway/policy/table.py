@@ -29,6 +29,8 @@ _SIGN_IN: Final = Decision(allowed=False, reason=Reason.SIGN_IN_REQUIRED)
 _OWED: Final = {
     Owed.MFA: Decision(allowed=False, reason=Reason.MFA_REQUIRED),
     Owed.ENROLMENT: Decision(allowed=False, reason=Reason.MFA_ENROLMENT_REQUIRED),
+    Owed.DEVICE: Decision(allowed=False, reason=Reason.DEVICE_UNCONFIRMED),
+    Owed.ROOM: Decision(allowed=False, reason=Reason.TOO_MANY_SESSIONS),
 }
 
 

@@ -44,6 +44,7 @@ from gateway.server.validate import Validated, validate
 from gateway.store.account_options import AccountOptions
 from gateway.store.accounts import Accounts
 from gateway.store.breached import LocalBreachedPasswords
+from gateway.store.confirmations import Confirmations
 from gateway.store.executor import hashing_executor, store_executor
 from gateway.store.issuer_keys import IssuerKeyStore
 from gateway.store.kept import KeptForms
@@ -240,6 +241,15 @@ class PagesProcess:
             store_executor=self._storing,
         )
 
+    def _confirmations(
+        self, keyring: Keyring, store: Store, accounts: Accounts, mailing: Mailing | None
+    ) -> Confirmations | None:
+        if mailing is None:
+            return None
+        return Confirmations(
+            store, accounts.openings, keyring=keyring, outbox=mailing.outbox, store_executor=self._storing
+        )
+
     def _accounts(self, validated: Validated, keyring: Keyring, store: Store, mailing: Mailing | None) -> Accounts:
         settings = validated.settings
         return Accounts(
@@ -300,6 +310,7 @@ class PagesProcess:
                 min_password_characters=settings.passwords.min_length,
                 min_password_characters_alone=password_rules(settings).least(alone=settings.mfa.required != "always"),
                 resets=self._resets(validated, keyring, store, accounts, mailing),
+                confirmations=self._confirmations(keyring, store, accounts, mailing),
                 passwords=settings.identity.passwords,
                 providers=providers,
             )

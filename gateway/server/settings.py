@@ -817,6 +817,8 @@ def _session_conflicts(settings: Settings) -> Iterator[tuple[Place, str]]:
     for place, rules in places:
         if rules.new_device is NewDevice.NOTIFY and settings.mail is None:
             yield (*place, "new_device"), "needs mail, by which people are told"
+        if rules.new_device is NewDevice.CONFIRM and settings.mail is None:
+            yield (*place, "new_device"), "needs the section mail: the code goes by mail"
         bindings = [((*place, "bind"), rules.bind)]
         bindings += [((*place, "roles", name, "bind"), role.bind) for name, role in rules.roles.items()]
         for where, binding in bindings:

@@ -103,7 +103,7 @@ def elevate(session: Session, *, method: str, lifetimes: Lifetimes, now: float) 
     earlier = session.amr if method in BOUND_TO_HOST else tuple(n for n in session.amr if n not in BOUND_TO_HOST)
     amr = earlier + tuple(name for name in (method, "mfa") if name not in earlier)
     return msgspec.structs.replace(
-        session, amr=amr, owes=Owed.NOTHING, mfa_time=now, expires=whole_end(session, lifetimes)
+        session, amr=amr, owes=Owed.NOTHING, owes_next=Owed.NOTHING, mfa_time=now, expires=whole_end(session, lifetimes)
     )
 
 
@@ -116,6 +116,20 @@ def whole_end(session: Session, lifetimes: Lifetimes) -> float:
 def waiting(session: Session, now: float) -> Session:
     """Return a whole session as one that waits until the person has ended another."""
     return msgspec.structs.replace(session, owes=Owed.ROOM, expires=min(session.expires, now + PENDING_S))
+
+
+def unconfirmed(session: Session, now: float, *, then: Owed = Owed.NOTHING) -> Session:
+    """Return a session that would go on, to owing `then`, as one whose device has to be confirmed first."""
+    expires = min(session.expires, now + PENDING_S)
+    return msgspec.structs.replace(session, owes=Owed.DEVICE, owes_next=then, expires=expires)
+
+
+def confirmed(session: Session, *, lifetimes: Lifetimes, now: float) -> Session:
+    """Return a session whose device was confirmed: whole, or owing what it owes next."""
+    end = session.created + lifetimes.absolute_s
+    owes = session.owes_next
+    expires = end if owes is Owed.NOTHING else min(end, now + PENDING_S)
+    return msgspec.structs.replace(session, owes=owes, owes_next=Owed.NOTHING, expires=expires)
 
 
 def left(session: Session, *, seen: float, now: float) -> tuple[float, float]:

@@ -22,6 +22,8 @@ class NewDevice(StrEnum):
     OFF = "off"
     NOTIFY = "notify"
     """They are told by mail."""
+    CONFIRM = "confirm"
+    """They type a code that is mailed to them before they go on."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):

@@ -337,8 +337,8 @@ class Accounts:
         stored = self._openings.live(token, client, now)
         if stored is None:
             return refused(Reason.SESSION_EXPIRED)
-        if stored.session.owes is Owed.ENROLMENT:
-            return refused(Reason.MFA_ENROLMENT_REQUIRED)
+        if stored.session.owes in {Owed.ENROLMENT, Owed.DEVICE}:
+            return self._openings.debt_of(stored.session) or refused(Reason.FORM_EXPIRED)
         if not code.strip():
             return refused(Reason.CODE_REFUSED)
         taken = self._take_code(stored.session, code, now)
@@ -351,8 +351,8 @@ class Accounts:
         if stored is None:
             return refused(Reason.SESSION_EXPIRED)
         session = stored.session
-        if session.owes is Owed.MFA:
-            return refused(Reason.MFA_REQUIRED)
+        if session.owes in {Owed.MFA, Owed.DEVICE}:
+            return self._openings.debt_of(session) or refused(Reason.FORM_EXPIRED)
         if session.owes is Owed.ROOM:  # attack: a remembered device proved no factor today
             return refused(Reason.TOO_MANY_SESSIONS)
         if Method.TOTP not in self._options.rule.methods:
@@ -382,8 +382,8 @@ class Accounts:
         stored = self._openings.live(token, client, now)
         if stored is None:
             return refused(Reason.SESSION_EXPIRED)
-        if stored.session.owes is Owed.MFA:
-            return refused(Reason.MFA_REQUIRED)
+        if stored.session.owes in {Owed.MFA, Owed.DEVICE}:
+            return self._openings.debt_of(stored.session) or refused(Reason.FORM_EXPIRED)
         if stored.session.owes is Owed.ROOM:
             return refused(Reason.TOO_MANY_SESSIONS)
         pending = self._store.enrolment(stored.session.handle, now=now)

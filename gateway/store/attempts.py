@@ -47,6 +47,10 @@ class AttemptKeys:
         """Return the key of letters that a network asks for."""
         return self._token("letters", network_of(address))
 
+    def confirmation(self, user_id: str, address: str = "") -> bytes:
+        """Return the key of letters with which a person confirms a device, from everywhere or as one network asks for them."""
+        return self._token("confirmation", f"{user_id}\0{network_of(address) if address else ''}")
+
     def factor(self, user_id: str) -> bytes:
         """Return the key of a person's second factor."""
         return self._token("factor", user_id)

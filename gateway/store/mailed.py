@@ -31,6 +31,8 @@ class Mailed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     digest: bytes
     guesses: int
     expires: float
+    letter: str = ""
+    """Id of the letter that has the code, where somebody asks whether it went."""
     is_proven: bool = False
     """The code was given; it is not taken again."""
 
@@ -45,7 +47,15 @@ class MailedCodes:
         self._random = random
 
     def issue_in(
-        self, tx: Transaction, browser: bytes, purpose: Purpose, *, user_id: str, stamp: str, now: float
+        self,
+        tx: Transaction,
+        browser: bytes,
+        purpose: Purpose,
+        *,
+        user_id: str,
+        stamp: str,
+        now: float,
+        letter: str = "",
     ) -> str:
         """Make a code for the browser whose secret `browser` is; void its earlier one. Returns the code, to be mailed."""
         code = make_code(self._random(RANDOM_BYTES))
@@ -55,13 +65,18 @@ class MailedCodes:
             digest=digest_of(code, purpose=purpose, browser=browser, key=self._key),
             guesses=GUESSES,
             expires=now + LIFETIME_S,
+            letter=letter,
         )
         self._put_in(tx, _row(browser, purpose), mailed, now)
         return code
 
     def prove(self, browser: bytes, purpose: Purpose, code: str, *, now: float) -> Mailed | None:
         """Take a code: once, and as long as guesses are left. Whatever is wrong costs the same. Returns whose it was."""
-        return self._rows.transact(partial(self._prove, browser, purpose, code, now), durable=False)
+        return self._rows.transact(partial(self._prove, browser, purpose, code, now), durable=False, confirmed=True)
+
+    def issued(self, browser: bytes, purpose: Purpose, *, now: float) -> Mailed | None:
+        """Return the code that this browser asked for last."""
+        return self._shelf.get(_row(browser, purpose), now=now)
 
     def proven(self, browser: bytes, purpose: Purpose, *, now: float) -> Mailed | None:
         """Return what this browser has proven and not used yet."""
@@ -70,7 +85,7 @@ class MailedCodes:
 
     def take(self, browser: bytes, purpose: Purpose, *, now: float) -> Mailed | None:
         """Use up what this browser has proven: of two requests exactly one gets it."""
-        return self._rows.transact(partial(self._take, browser, purpose, now), durable=False)
+        return self._rows.transact(partial(self._take, browser, purpose, now), durable=False, confirmed=True)
 
     def _prove(self, browser: bytes, purpose: Purpose, code: str, now: float, tx: Transaction) -> Mailed | None:
         row = _row(browser, purpose)

@@ -12,13 +12,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from gateway.authn.address import is_address
 from gateway.authn.assurance import Method, Required, Signal, owed, owed_after
 from gateway.exchange.envelope import Event
+from gateway.exchange.marked import marked
 from gateway.exchange.notice import Circumstances, Notice
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed, Session
 from gateway.session.device import device_id, make_device
-from gateway.session.life import elevate, is_bound_to, start, waiting, whole_end
+from gateway.session.life import confirmed, elevate, is_bound_to, start, unconfirmed, waiting, whole_end
 from gateway.session.rules import NewDevice
 from gateway.session.token import ENTROPY_BYTES, HANDLE_BYTES, is_handle, is_token, make_handle, make_token, row_of
 from gateway.store.account_options import AccountOptions
@@ -27,9 +29,15 @@ from gateway.store.devices import KnownDevice
 from gateway.store.records import StoredSession, User
 from gateway.store.state import Store
 
+_LOCAL: Final = "local"
 _DEVICE_NAME_BYTES: Final = 16
 RESET_S: Final = 86_400.0
 """A sign-in within a day of a new password is unusual."""
+NO_ADDRESS: Final = marked(
+    "A new device is confirmed by a code that we mail, and your account has no e-mail address. Please ask those who run this site."
+)
+_BOUND_TO_HOST: Final = frozenset(("hwk", "swk"))
+"""A passkey, by its RFC 8176 names: no other site was shown it, so nobody has it who lured the person elsewhere."""
 RECENT_S: Final = 900.0
 """Whoever changes factors or the password proved who they are within a quarter of an hour."""
 
@@ -68,7 +76,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
     reason: Reason
     """CREDENTIALS_REFUSED, CODE_REFUSED, TOO_MANY_ATTEMPTS, PASSWORD_REFUSED, FRESH_SIGN_IN_REQUIRED,
-    SESSION_EXPIRED (no live session for the token), MFA_REQUIRED and MFA_ENROLMENT_REQUIRED (the session still owes it)."""
+    SESSION_EXPIRED (no live session for the token), MFA_REQUIRED, MFA_ENROLMENT_REQUIRED and DEVICE_UNCONFIRMED
+    (the session still owes it)."""
     retry_after_s: int = 0
     problem: str = ""
     """For PASSWORD_REFUSED one sentence for the person: what is wrong with the new password."""
@@ -182,6 +191,16 @@ class Openings:
             certificate=client.certificate if rules.binding.certificate else "",
             country=country,
         )
+        by_passkey = provider == _LOCAL and not _BOUND_TO_HOST.isdisjoint(session.amr)
+        if not by_passkey and self._is_unconfirmed(session, client, now):
+            # attack: who knows a password and adds a factor before the code is asked for has two
+            if session.owes is Owed.MFA:
+                session = msgspec.structs.replace(session, owes_next=Owed.DEVICE)
+            elif is_address(user.email):
+                session = unconfirmed(session, now, then=session.owes)
+            elif not session.mfa_time:
+                event = event_of("login.failed", user, reason=Reason.DEVICE_UNCONFIRMED)
+                return Refused(reason=Reason.DEVICE_UNCONFIRMED, problem=NO_ADDRESS, events=(event,))
         grown = self._settled(session, client, now) if session.owes is Owed.NOTHING else Grown(session, b"", ())
         token = self.new_token()
         waits = self._may_wait(grown.session)
@@ -220,7 +239,44 @@ class Openings:
         stored = self.live(token, client, now)
         if stored is None:
             return Refused(reason=Reason.SESSION_EXPIRED, events=spent)
+        if stored.session.owes is Owed.DEVICE:
+            return Refused(reason=Reason.DEVICE_UNCONFIRMED, events=spent)
         grown = self.grow(stored.session, method=method, client=client, now=now)
+        return self._rotate(stored, grown, client, now, spent=spent, remember=remember)
+
+    def confirm(
+        self, token: bytes, *, client: Client, now: float, spent: tuple[Event, ...] = (), remember: bool = False
+    ) -> SignedIn | Refused:
+        """Rotate a live session whose device was just confirmed: it is whole, or owes what it owes next.
+
+        `spent` and `remember` as for `elevate`; a device is remembered for a second factor alone, so one must have been
+        proven in this session.
+        """
+        stored = self.live(token, client, now)
+        if stored is None:
+            return Refused(reason=Reason.SESSION_EXPIRED, events=spent)
+        session = stored.session
+        if session.owes is not Owed.DEVICE:
+            return self.debt_of(session) or refused(Reason.FORM_EXPIRED)
+        lifetimes = self._options.rules_of(session.tenant, session.roles).lifetimes
+        session = confirmed(session, lifetimes=lifetimes, now=now)
+        grown = Grown(session, b"", ())
+        if session.owes is Owed.NOTHING:
+            grown = self._settled(session, client, now, told=True)
+        remember = remember and "mfa" in session.amr and session.owes is Owed.NOTHING
+        return self._rotate(stored, grown, client, now, spent=spent, remember=remember)
+
+    def _rotate(
+        self,
+        stored: StoredSession,
+        grown: Grown,
+        client: Client,
+        now: float,
+        *,
+        spent: tuple[Event, ...],
+        remember: bool,
+    ) -> SignedIn | Refused:
+        """Give a session that paid a debt its new token, and hold the number of sessions."""
         session = grown.session
         lifetimes = self._options.rules_of(session.tenant, session.roles).lifetimes
         waits = stored.session.owes is not Owed.NOTHING and self._may_wait(session)
@@ -248,12 +304,22 @@ class Openings:
         When it owed something before, its browser is noted: it becomes a known device, and the session is bound to it
         where the rules say so.
         """
+        if session.owes is Owed.DEVICE:  # a factor is no answer to a code by mail
+            return Grown(session, b"", ())
         lifetimes = self._options.rules_of(session.tenant, session.roles).lifetimes
         whole = elevate(session, method=method, lifetimes=lifetimes, now=now)
         if session.owes is Owed.MFA and self._must_set_up(session.user_id):
             pending = min(session.expires, whole.expires)
-            return Grown(msgspec.structs.replace(whole, owes=Owed.ENROLMENT, expires=pending), b"", ())
-        return Grown(whole, b"", ()) if session.owes is Owed.NOTHING else self._settled(whole, client, now)
+            whole = msgspec.structs.replace(whole, owes=Owed.ENROLMENT, expires=pending)
+        by_passkey = method in _BOUND_TO_HOST
+        if session.owes is Owed.MFA and not by_passkey and self._is_unconfirmed(session, client, now):
+            user = self._store.user(session.user_id)
+            if user is not None and is_address(user.email):
+                return Grown(unconfirmed(whole, now, then=whole.owes), b"", ())
+        if session.owes is Owed.NOTHING or whole.owes is not Owed.NOTHING:
+            return Grown(whole, b"", ())
+        # Whoever set up a first factor on a new device confirmed the device before.
+        return self._settled(whole, client, now, told=session.owes is Owed.ENROLMENT)
 
     def make_room(self, token: bytes, handle: str, *, client: Client, now: float) -> SignedIn | Refused:
         """End a session of the person so that the one which waits can go on; TOO_MANY_SESSIONS while it cannot.
@@ -265,7 +331,7 @@ class Openings:
             return refused(Reason.SESSION_EXPIRED)
         session = stored.session
         if session.owes is not Owed.ROOM:
-            return self._debt_of(session) or refused(Reason.FORM_EXPIRED)
+            return self.debt_of(session) or refused(Reason.FORM_EXPIRED)
         ended = (
             self._store.end_handle(handle, user_id=session.user_id)
             if is_handle(handle) and handle != session.handle
@@ -287,7 +353,7 @@ class Openings:
         if stored is None:
             return refused(Reason.SESSION_EXPIRED)
         if stored.session.owes is not Owed.ROOM:
-            return self._debt_of(stored.session) or refused(Reason.FORM_EXPIRED)
+            return self.debt_of(stored.session) or refused(Reason.FORM_EXPIRED)
         others = self._store.sessions(now=now, user_id=stored.session.user_id)
         return stored, [other for other in others if other.session.owes is Owed.NOTHING]
 
@@ -305,7 +371,7 @@ class Openings:
         stored = self.live(token, client, now)
         if stored is None:
             return refused(Reason.SESSION_EXPIRED)
-        return self._debt_of(stored.session) or stored
+        return self.debt_of(stored.session) or stored
 
     def is_fresh(self, session: Session, now: float) -> bool:
         """Tell whether the person proved lately what they have: a second factor, or without one the first.
@@ -327,7 +393,8 @@ class Openings:
         return owed_after(self._options.rule, factors=factors) is Owed.ENROLMENT
 
     @staticmethod
-    def _debt_of(session: Session) -> Refused | None:
+    def debt_of(session: Session) -> Refused | None:
+        """Refuse a session that owes something; None when it owes nothing."""
         match session.owes:
             case Owed.NOTHING:
                 return None
@@ -335,6 +402,8 @@ class Openings:
                 return refused(Reason.MFA_REQUIRED)
             case Owed.ENROLMENT:
                 return refused(Reason.MFA_ENROLMENT_REQUIRED)
+            case Owed.DEVICE:
+                return refused(Reason.DEVICE_UNCONFIRMED)
             case Owed.ROOM:
                 return refused(Reason.TOO_MANY_SESSIONS)
 
@@ -362,10 +431,20 @@ class Openings:
         keep = self._options.rules_of(session.tenant, session.roles).lifetimes.concurrent
         return session if self._store.take_room(row, row, session, keep=keep, now=now) else waiting(session, now)
 
-    def _settled(self, session: Session, client: Client, now: float) -> Grown:
-        """Note the browser of a session that became whole: now it has proven everything."""
+    def _is_unconfirmed(self, session: Session, client: Client, now: float) -> bool:
+        """Tell whether a new device has to be confirmed, and this browser is one; the first of an account is one too."""
         rules = self._options.rules_of(session.tenant, session.roles)
-        is_told = rules.new_device is NewDevice.NOTIFY
+        return rules.new_device is NewDevice.CONFIRM and not self._store.devices.knows(
+            client.device, user_id=session.user_id, host=client.host, now=now
+        )
+
+    def _settled(self, session: Session, client: Client, now: float, *, told: bool = False) -> Grown:
+        """Note the browser of a session that became whole: now it has proven everything.
+
+        `told`: where new devices are confirmed, the person had a letter about this one.
+        """
+        rules = self._options.rules_of(session.tenant, session.roles)
+        is_told = rules.new_device is NewDevice.NOTIFY or (rules.new_device is NewDevice.CONFIRM and not told)
         has_any = is_told and bool(self._store.devices.of(session.user_id, now=now))
         renewed = make_device(self._random(ENTROPY_BYTES))
         marked = self._store.devices.mark(

@@ -45,7 +45,7 @@ class Outbox:
         # attack: a queue filled with requests for new passwords, so that nobody hears who took an account over
         if letter.matter in _STRANGERS and tx.count(OUTBOX, "box", self._box) >= self._capacity - self._capacity // 4:
             return False
-        if tx.count(OUTBOX, "box", self._box) >= self._capacity:
+        if not self.has_room_in(tx):
             return False
         self._store(tx, letter, now)
         return True
@@ -70,6 +70,18 @@ class Outbox:
     def remove(self, letter: Letter) -> bool:
         """Forget a letter: it was sent, or given up. False when it was gone."""
         return self._rows.transact(lambda tx: self._shelf.delete_in(tx, bytes.fromhex(letter.id)))
+
+    def find(self, id_: str, *, now: float) -> Letter | None:
+        """Return a letter that was not sent yet."""
+        return self._shelf.get(bytes.fromhex(id_), now=now)
+
+    def has_room_in(self, tx: Transaction) -> bool:
+        """Tell whether the queue takes one more letter."""
+        return tx.count(OUTBOX, "box", self._box) < self._capacity
+
+    def withdraw_in(self, tx: Transaction, id_: str) -> bool:
+        """Forget a letter that something newer takes the place of; False when it was gone."""
+        return self._shelf.delete_in(tx, bytes.fromhex(id_))
 
     def _claim(self, letter: Letter, now: float, until: float, tx: Transaction) -> Letter | None:
         current = self._shelf.get_in(tx, bytes.fromhex(letter.id), now=now)

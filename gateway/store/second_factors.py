@@ -305,8 +305,8 @@ class SecondFactors:
         if stored is None:
             return refused(Reason.SESSION_EXPIRED)
         session = stored.session
-        if session.owes is Owed.ENROLMENT:
-            return refused(Reason.MFA_ENROLMENT_REQUIRED)
+        if session.owes in {Owed.ENROLMENT, Owed.DEVICE}:
+            return self._openings.debt_of(session) or refused(Reason.FORM_EXPIRED)
         try:
             if not self.can_be_used(client):
                 raise PasskeyRefusedError(Fault.UNKNOWN_PASSKEY)  # noqa: TRY301 - one way out for all

@@ -40,6 +40,7 @@ from gateway.pages.serve import accept, make_runner
 from gateway.session.rules import RuleBook
 from gateway.store.account_options import AccountOptions
 from gateway.store.accounts import Accounts
+from gateway.store.confirmations import Confirmations
 from gateway.store.executor import hashing_executor, store_executor
 from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
@@ -124,12 +125,14 @@ class Site:
     accounts: Accounts
     hasher: Hasher
     now: float = 1_800_000_000.0
+    capacity: int = 100
+    """Letters that the queue takes."""
     notices: RecordedNotices = field(default_factory=RecordedNotices)
     places: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.outbox = Outbox(self.store.rows, self.store.sealer, capacity=100)
+        self.outbox = Outbox(self.store.rows, self.store.sealer, capacity=self.capacity)
         self.others: list[tuple[Path, Registry]] = []
         """Other nodes on the same state."""
         self._turn = 0
@@ -350,7 +353,8 @@ async def _node(
         hashing_executor=hashing,
     )
     registry = Registry()
-    site = first or Site(path, store, keyring, registry, accounts, hasher, notices=notices)
+    capacity = options.pop("mail_capacity", 100)
+    site = first or Site(path, store, keyring, registry, accounts, hasher, capacity=capacity, notices=notices)
     if first is not None:
         first.others.append((path, registry))
     elif isinstance(store.rows, RedisRows):
@@ -364,6 +368,7 @@ async def _node(
         tell=site.notices.tell,
         store_executor=storing,
     )
+    confirmations = Confirmations(store, accounts.openings, keyring=keyring, outbox=site.outbox, store_executor=storing)
     factors = None
     if options.pop("passkeys", True):
         factors = SecondFactors(
@@ -386,11 +391,13 @@ async def _node(
             registry=registry,
             clock=lambda: site.now,
         )
+    has_mail = options.pop("mail", True)
     app = create_app(
         Dependencies(
             providers=providers,
             factors=factors,
-            resets=resets if options.pop("mail", True) else None,
+            resets=resets if has_mail else None,
+            confirmations=confirmations if has_mail else None,
             accounts=options.pop("accounts", accounts),
             kept=KeptForms(store, keyring=keyring, executor=storing),
             client=Client,

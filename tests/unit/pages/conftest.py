@@ -27,7 +27,17 @@ def empty_state(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Keyring
 
 
 OVER_TWO_NODES = frozenset(
-    ("test_account", "test_factor", "test_kept", "test_passkey", "test_reset", "test_session_room", "test_sign_in")
+    (
+        "test_account",
+        "test_factor",
+        "test_kept",
+        "test_new_device",
+        "test_oidc",
+        "test_passkey",
+        "test_reset",
+        "test_session_room",
+        "test_sign_in",
+    )
 )
 """Everything about signing in runs on two gateways over one Redis too, one request here, the next one there."""
 

@@ -89,7 +89,12 @@ def test_fields_of_background_requests_are_read_as_they_come() -> None:
         ("sessions: {bind: {certificate: true}}", "sessions.bind.certificate: no listener has client_certificates"),
         ("sessions: {bind: {device: 1}}", "sessions.bind.device: write true or false"),
         ("sessions: {new_device: notify}", "sessions.new_device: needs mail"),
-        ("sessions: {new_device: confirm}", "sessions.new_device: write"),
+        ("sessions: {new_device: confirm}", "sessions.new_device: needs the section mail"),
+        ("sessions: {new_device: ask}", "sessions.new_device: write"),
+        (
+            "tenants: {acme: {hosts: [a.test], sessions: {new_device: confirm}}}",
+            "tenants.acme.sessions.new_device: needs the section mail",
+        ),
         ("sessions: {background: [Cookie]}", "sessions.background[0]: Cookie says nothing about who asks"),
         ('sessions: {background: ["a b"]}', "sessions.background[0]: write the name of a header field"),
         ("sessions: {background: [X-Poll, x-poll]}", "sessions: background lists a field twice"),
