@@ -188,8 +188,10 @@ class State(Protocol):
         """End sessions; handle, user id, name and tenant of each."""
         ...
 
-    async def end_subject(self, provider: str, issuer: str, subject: str) -> tuple[Any, int] | None:
-        """End every session of a person."""
+    async def end_subject(
+        self, provider: str, issuer: str, subject: str, *, now: float, unnamed: bool = False
+    ) -> tuple[Any, int] | None:
+        """End every session of a person; with `unnamed` those of which the provider did not say which of its own they are."""
         ...
 
 
@@ -586,15 +588,20 @@ class Providers(Generic[ClientT]):
         if await self._state.is_spent(kind, value, now=now):
             return self._logout_refusal(provider_id, AnswerFault.REPLAYED)
         # In this order: a provider that is told to come again brings the same token, and somebody has to go.
-        count, events = await self._end(provider, claims)
+        count, events = await self._end(provider, claims, now)
         await self._state.spend(kind, value, now=now, expires=expires)
         self._logouts.inc((provider_id, "success", "done"))
         done = Event(name="provider.logout", provider=provider_id, count=count)
         return LoggedOut(count=count, events=(done, *events))
 
-    async def _end(self, provider: Provider, claims: Claims) -> tuple[int, list[Event]]:
-        """End one session of the provider, or every session of the person where the token names none."""
+    async def _end(self, provider: Provider, claims: Claims, now: float) -> tuple[int, list[Event]]:
+        """End one session of the provider, or every session of the person where the token names none.
+
+        Sessions that began without a word on which one of the provider's they are may be the one that is meant.
+        """
         session_id = session_id_of(claims)
+        events: list[Event] = []
+        count = 0
         if session_id:
             ended = await self._state.end_provider_session(provider.id, session_id)
             events = [
@@ -609,20 +616,24 @@ class Providers(Generic[ClientT]):
                 )
                 for handle, user_id, user, tenant in ended
             ]
-            return len(ended), events
-        found = await self._state.end_subject(provider.id, claims.issuer, claims.subject)
+            count = len(ended)
+        found = None
+        if claims.subject:
+            found = await self._state.end_subject(
+                provider.id, claims.issuer, claims.subject, now=now, unnamed=bool(session_id)
+            )
         if found is None or not found[1]:
-            return 0, []
-        person, count = found
+            return count, events
+        person, others = found
         event = Event(
             name="session.revoked",
             user_id=person.id,
             user=person.name,
             tenant=person.tenant,
-            count=count,
+            count=others,
             provider=provider.id,
         )
-        return count, [event]
+        return count + others, [*events, event]
 
     def _logout_refusal(self, provider_id: str, fault: str) -> Refused:
         self._logouts.inc((provider_id, "failure", fault))

@@ -205,15 +205,26 @@ class FederatedStore:
         ended = self._store.end_provider_session(provider, session)
         return [(s.session.handle, s.session.user_id, s.session.user, s.session.tenant) for s in ended]
 
-    async def end_subject(self, provider: str, issuer: str, subject: str) -> tuple[User, int] | None:
-        """End every session of the person whom a provider calls `subject`; None when nobody is known by that name."""
-        return await self._run(partial(self._end_subject, provider, issuer, subject))
+    async def end_subject(
+        self, provider: str, issuer: str, subject: str, *, now: float, unnamed: bool = False
+    ) -> tuple[User, int] | None:
+        """End every session of the person whom a provider calls `subject`; None when nobody is known by that name.
 
-    def _end_subject(self, provider: str, issuer: str, subject: str) -> tuple[User, int] | None:
+        With `unnamed` only those of which the provider did not say which of its own sessions they are.
+        """
+        return await self._run(partial(self._end_subject, provider, issuer, subject, now, unnamed=unnamed))
+
+    def _end_subject(
+        self, provider: str, issuer: str, subject: str, now: float, *, unnamed: bool
+    ) -> tuple[User, int] | None:
         user = self._store.people.of_subject(issuer, subject)
         if user is None or user.provider != provider:
             return None
-        return user, self._store.end_user(user.id)
+        if not unnamed:
+            return user, self._store.end_user(user.id)
+        own = self._store.sessions(now=now, user_id=user.id)
+        unnamed_rows = [other.row for other in own if not other.session.provider_session]
+        return user, sum(len(self._store.end_session(row)) for row in unnamed_rows)
 
     # Tokens
 

@@ -499,6 +499,21 @@ async def test_logout_that_could_not_be_done_is_done_when_the_provider_comes_aga
     assert (await from_provider(site, token)).status == 400
 
 
+async def test_logout_of_a_session_of_which_the_provider_had_not_told_ends_all_that_it_may_be(
+    site: Site, provider: IdentityProvider
+) -> None:
+    """attack: a provider whose ID tokens lack `sid` logs somebody out by `sid`, is thanked, and the session stays."""
+    await go(site.browser(), provider)
+    await go(site.browser(), provider, sid="s-2")
+    other = site.browser()
+    await go(other, provider, sub="somebody else", preferred_username="dora")
+    answer = await from_provider(site, provider.logout_token(sid="s-1", sub="248289761001"))
+    assert answer.status == 200
+    assert [(event.name, event.count) for event in answer.events] == [("provider.logout", 1), ("session.revoked", 1)]
+    left = {(stored.session.user, stored.session.provider_session) for stored in site.store.sessions(now=site.now)}
+    assert left == {("carol", "s-2"), ("dora", "")}
+
+
 async def test_logout_token_without_end_is_refused_unread(site: Site) -> None:
     answer = await from_provider(site, "x" * 70_000)
     assert (answer.status, answer.text) == (413, '{"error":"invalid_request"}')
