@@ -14,8 +14,10 @@ import pytest
 
 from gateway.edge.escort import EscortRules
 from gateway.edge.escorts import Escorts
+from gateway.edge.resolve import Resolver
 from gateway.edge.snapshot import Snapshot
 from gateway.exchange.errors import StoreUnavailableError
+from gateway.policy import compile_policy
 from gateway.session.token import make_token, row_of
 from gateway.session.vault import Mode, Owner, VaultRules
 from gateway.store.keyring import Keyring
@@ -219,6 +221,31 @@ async def test_cookies_match_paths_as_in_a_browser(site: Site) -> None:
     assert site.received() == [b"outer=2"]
     await site.get("/invoices/7")
     assert site.received() == [b"inner=1; outer=2"]
+
+
+async def test_a_route_says_for_itself_which_cookies_stay(site: Site) -> None:
+    policy = """
+version: 1
+roles: {client: {}}
+routes:
+  - {name: all, match: {path: /all, methods: [GET]}, upstream: portal, cookies: {vault: all}, allow: [{roles: [client]}]}
+  - {name: none, match: {path: /none, methods: [GET]}, upstream: portal, cookies: {vault: none}, allow: [{roles: [client]}]}
+  - {name: rest, match: {path: /rest, methods: [GET]}, upstream: portal, allow: [{roles: [client]}]}
+"""
+    table, _ = compile_policy(
+        {"policies/test.yaml": policy}, upstreams=["portal"], tenants=["acme", "globex"], hosts=["127.0.0.1"]
+    )
+    site.edge.change(policy=table, resolver=Resolver(table), limits_of=dict.fromkeys(table.routes, ()))
+    for path, seen in (
+        ("/rest", {b"theme-rest"}),
+        ("/all", set()),
+        ("/none", {b"theme-none", b"sid-none"}),
+    ):
+        name = path[1:]
+        site.sets(f"sid-{name}=1; HttpOnly; Path=/", f"theme-{name}=2; Path=/", path=path)
+        lines = (await site.get(path)).field("set-cookie")
+        assert {line.partition(b"=")[0] for line in lines} == seen, path
+    assert set(site.kept()) == {b"sid-rest", b"sid-all", b"theme-all"}
 
 
 async def test_a_strict_cookie_is_not_sent_for_another_site(site: Site) -> None:

@@ -408,6 +408,7 @@ async def test_tokens_follow_the_session_through_a_second_factor_and_are_revoked
         assert revoked == ["refresh_token", "access_token"]
 
 
+@pytest.mark.sqlite  # its files are looked at
 async def test_stolen_state_holds_no_token_in_the_clear(
     make_site: SiteMaker, provider: IdentityProvider, tmp_path: Path
 ) -> None:
