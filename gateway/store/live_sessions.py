@@ -182,9 +182,10 @@ class LiveSessions:
         return len(rows)
 
     def end_owing_in(self, tx: Transaction, user_id: str, owes: Owed, *, but: bytes) -> list[str]:
-        """End the sessions of a person that owe this, except the row `but`; returns their handles."""
+        """End the sessions of a person that owe this, now or next, except the row `but`; returns their handles."""
         rows = [row for row in tx.find(SESSIONS, "user", self.owner(user_id)) if row.id != but]
-        return self.end_in(tx, [row.id for row in rows if self._shelf.open(row).owes is owes])
+        opened = [(row.id, self._shelf.open(row)) for row in rows]
+        return self.end_in(tx, [row for row, session in opened if owes in {session.owes, session.owes_next}])
 
     def end_handle_in(self, tx: Transaction, handle: str, *, user_id: str | None) -> list[StoredSession]:
         """End the session of one handle, if it is that person's."""

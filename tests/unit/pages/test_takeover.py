@@ -11,7 +11,7 @@ import pytest
 from gateway.authn.assurance import FactorRule, Method, Required
 from gateway.exchange.session import Owed
 from gateway.session.life import Lifetimes
-from gateway.session.rules import RuleBook, Rules, TenantRules
+from gateway.session.rules import NewDevice, RuleBook, Rules, TenantRules
 from tests.fakes.authenticator import Authenticator
 from tests.fakes.pages_site import HOST, Answer, Browser, Site
 from tests.unit.pages.conftest import SiteMaker
@@ -68,6 +68,26 @@ async def test_who_has_a_password_alone_adds_no_passkey_once_the_owner_has_one(s
     answer = await thief.submit(page, ADD, credential=credential, name="Mine")
     assert (answer.status, answer.location) == (303, "/.gateway/login?reason=session_expired")
     assert len(site.store.passkeys.of(site.store.users()[0].id)) == 1
+
+
+async def test_device_that_waits_for_its_code_sets_up_no_factor_once_the_owner_has_one(make_site: SiteMaker) -> None:
+    """attack: the same with a mailbox that is read as well: the new device is confirmed after the owner has a passkey."""
+    confirm = RuleBook(general=TenantRules(rules=Rules(new_device=NewDevice.CONFIRM)))
+    async with make_site(rules=confirm) as site:
+        site.add_user("bob", totp=False)
+        thief, owner = site.browser(ip="198.51.100.9"), site.browser()
+        await thief.give_password("bob")
+        await owner.give_password("bob")
+        waiting, other = site.store.sessions(now=site.now)
+        assert (waiting.session.owes, waiting.session.owes_next) == (Owed.DEVICE, Owed.ENROLMENT)
+        page = await owner.get("/.gateway/device")
+        (letter,) = site.letters()
+        answer = await owner.submit(page, "/.gateway/device", code=letter.code)
+        assert answer.location == ENROL
+        answer = await add_passkey(owner, passkey())
+        assert "session.revoked" in answer.names()
+        (left,) = site.store.sessions(now=site.now)
+        assert left.session.client_ip == owner.ip
 
 
 async def test_a_second_passkey_ends_no_session_that_is_whole(site: Site) -> None:
