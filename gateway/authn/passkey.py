@@ -355,7 +355,7 @@ class _ClientData(msgspec.Struct):
     challenge: str
     origin: str
     crossOrigin: bool = False  # noqa: N815 - the standard's name
-    topOrigin: str | None = None  # noqa: N815
+    topOrigin: str | None = None  # noqa: N815 - the name in the specification
 
 
 def _read(answer: str) -> dict[str, Any]:

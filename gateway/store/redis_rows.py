@@ -276,7 +276,7 @@ class _RedisTransaction:
         key = (table, index, token)
         ids = self._listed.get(key)
         if ids is None:
-            (ids,) = self._place._read(("ZRANGE", self._place.keys_of.index(*key), 0, -1))  # noqa: SLF001
+            (ids,) = self._place._read(("ZRANGE", self._place.keys_of.index(*key), 0, -1))  # noqa: SLF001 - the transaction of this place
             self._listed[key] = ids
         rows = self.get_many(table, ids)
         rows |= {row_id: row for (of, row_id), row in self._changed.items() if of == table and row is not None}
@@ -286,7 +286,7 @@ class _RedisTransaction:
         key = (table, index, token)
         counted = self._counted.get(key)
         if counted is None:
-            (counted,) = self._place._read(("ZCARD", self._place.keys_of.index(*key)))  # noqa: SLF001
+            (counted,) = self._place._read(("ZCARD", self._place.keys_of.index(*key)))  # noqa: SLF001 - the transaction of this place
             self._counted[key] = counted
         for (of, row_id), row in self._changed.items():
             if of == table:

@@ -96,7 +96,7 @@ class ClusterNode(FixedServer):
     def told(self, reply: ErrorReply) -> None:
         """Go where MOVED leads: `MOVED slot host:port`."""
         words = reply.text.split(" ")
-        if reply.code == "MOVED" and len(words) == 3:  # noqa: PLR2004
+        if reply.code == "MOVED" and len(words) == 3:  # noqa: PLR2004 - MOVED, slot, address
             host, _, port = words[2].rpartition(":")
             if port.isdigit():
                 # a node that was never told its own address leaves the host out

@@ -285,7 +285,7 @@ class SecondFactors:
             user = self._store.user(passkey.user_id)
             # §7.2 step 6: nobody said who signs in, so the authenticator has to, and has to be right.
             if user is None or presented.user_handle != self._handle(passkey.user_id):
-                raise PasskeyRefusedError(Fault.ANOTHER_PERSON)  # noqa: TRY301
+                raise PasskeyRefusedError(Fault.ANOTHER_PERSON)  # noqa: TRY301 - one way out for all
             proven, copied = self._used(passkey, presented, answer, client, now, required=True)
         except PasskeyRefusedError as error:
             return refused(Reason.PASSKEY_REFUSED, _failed("login.failed", user, error.fault))
@@ -313,9 +313,9 @@ class SecondFactors:
             presented = self._presented(answer, now)
             passkey = self._known(presented)
             if passkey.user_id != session.user_id:  # attack: somebody else's passkey as the second factor
-                raise PasskeyRefusedError(Fault.ANOTHER_PERSON)  # noqa: TRY301
+                raise PasskeyRefusedError(Fault.ANOTHER_PERSON)  # noqa: TRY301 - one way out for all
             if presented.user_handle and presented.user_handle != self._handle(session.user_id):
-                raise PasskeyRefusedError(Fault.ANOTHER_PERSON)  # noqa: TRY301
+                raise PasskeyRefusedError(Fault.ANOTHER_PERSON)  # noqa: TRY301 - one way out for all
             proven, copied = self._used(passkey, presented, answer, client, now)
         except PasskeyRefusedError as error:
             return refused(Reason.PASSKEY_REFUSED, _factor_failed(session, error.fault))
