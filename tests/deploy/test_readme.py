@@ -57,3 +57,12 @@ def test_every_page_of_the_documentation_is_in_its_table() -> None:
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z-]+)", README))))
 def test_every_target_it_names_is_in_the_makefile(target: str) -> None:
     assert re.search(rf"^{target}:", (TOP / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "pattern", [r'"(gateway_[a-z0-9_]+)"', r'_log\.\w+\(\s*"([a-z_]+\.[a-z_]+)"'], ids=["metric", "event of the log"]
+)
+def test_every_metric_and_every_event_of_the_log_is_explained(pattern: str) -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (TOP / "gateway").rglob("*.py"))
+    pages = "".join(page.read_text(encoding="utf-8") for page in (TOP / "docs").glob("*.md"))
+    assert {name for name in re.findall(pattern, source) if name not in pages} == set()
