@@ -16,7 +16,7 @@ from gateway.audit.protocol import GROUP
 from gateway.edge import session_state
 from gateway.edge.answers import CONTINUE, plain_answer, refusal_answer
 from gateway.edge.browser import waits_for_page
-from gateway.edge.escort import Escort, asks_for_another
+from gateway.edge.escort import Escort, judgement
 from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.forward_auth import allowing_answer, asked_about, is_asked, objection, refusing_answer
 from gateway.edge.hardening import Facts, harden, status_line
@@ -176,20 +176,27 @@ class Answering(ABC):
             and x.phase is Phase.UPSTREAM
             and x.body_done
             and x.upstream is not None
-            and _destination(x).internal
+            and (_destination(x).internal or (x.escort is not None and x.escort.is_trial))
         ):
-            return  # our pages act all the same: what they did belongs into the record, so their answer is awaited
+            # Our pages act all the same: what they did belongs into the record, so their answer is awaited. So is the portal's
+            # to a password on trial, which otherwise nobody could try for a minute.
+            return
         self._is_forgotten()
         if x is None:
             return
+        if x.escort is not None and not x.sent_at:
+            self._withdraw(x, x.escort)
         self._leave_upstream(x)
         self._conclude(x)
 
     def _conclude_unread(self, x: Exchange, head: ResponseHead | None) -> None:
-        """Record what our pages did for a client that did not wait for it."""
-        if head is not None:
+        """Record what our pages did for a client that did not wait for it, or remember what the portal said to a password."""
+        escort = x.escort
+        if head is not None and escort is None:
             x.status = head.status
             self._worker.outgoing.page_head(x, head)
+        elif head is not None and escort is not None and escort.is_trial and self._worker.escorts is not None:
+            self._worker.escorts.settle(x, escort, accepted=judgement(head))
         if x.upstream is not None:
             x.upstream.abort()
             x.upstream = None
@@ -373,10 +380,18 @@ class Answering(ABC):
     def escorted(self, x: Exchange, found: Escort | Refusal) -> None:
         """What goes along with `x` was found, or why it must not go."""
         if self.exchange is not x or self._mode == CLOSED or x.phase is not Phase.ESCORT:
+            if isinstance(found, Escort):
+                self._withdraw(x, found)
             return
         x.phase = Phase.DECIDING
         if self._takes(x, found):
             self._announce(x)
+
+    def _withdraw(self, x: Exchange, escort: Escort) -> None:
+        """Say of a password that was to be tried for `x` that it never was."""
+        if escort.is_trial and self._worker.escorts is not None:
+            escort.is_trial = False
+            self._worker.escorts.settle(x, escort, accepted=None)
 
     def _announce(self, x: Exchange) -> None:
         """Go upstream; what may change something is announced first."""
@@ -571,7 +586,7 @@ class Answering(ABC):
         assert resolution is not None  # noqa: S101 - admitted
         if x.method == b"GET" and waits_for_page(x.fields):
             escort.look_for_person(head, x.started)
-        if escort.credentials and head.status == 401 and not asks_for_another(head):
+        if escort.credentials and judgement(head) is False:
             escort.is_lost = True
         if escort.is_lost:
             return head

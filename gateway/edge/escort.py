@@ -175,10 +175,15 @@ class Escort:
         return self.rules is not None and self.rules.kind == "form" and not self.vault.signed_on
 
 
-def asks_for_another(head: ResponseHead) -> bool:
-    """Tell whether a 401 asks for other schemes than Basic alone, so that it says nothing about a name and password."""
-    lines = [line for line in head.forward.lower().split(b"\r\n") if line.startswith(b"www-authenticate:")]
-    return bool(lines) and not any(b"basic" in line for line in lines)
+def judgement(head: ResponseHead) -> bool | None:
+    """Say what an answer makes of the name and password that went along; None = nothing.
+
+    A 401 that asks for other schemes than Basic alone speaks of another proof; 429 and 5xx speak of the portal.
+    """
+    if head.status == 401:
+        lines = [line for line in head.forward.lower().split(b"\r\n") if line.startswith(b"www-authenticate:")]
+        return None if lines and not any(b"basic" in line for line in lines) else False
+    return True if head.status < 500 and head.status != 429 else None
 
 
 def _leads_to(location: bytes, start: bytes) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import threading
 import time
 from base64 import b64encode
@@ -17,7 +19,7 @@ from gateway.exchange.envelope import unpack_envelope
 from gateway.exchange.session import Session
 from gateway.session.vault import Owner, VaultRules
 from gateway.wire.set_cookie import Cookie
-from tests.unit.edge.conftest import Edge, session
+from tests.unit.edge.conftest import Edge, session, until
 from tests.unit.edge.test_vault import TOKEN, Site, keyring, site, store  # noqa: F401 - fixtures
 
 PAGE = "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Site: none\r\n"
@@ -215,6 +217,48 @@ async def test_a_place_that_asks_for_another_proof_does_not_end_a_password(site:
     site.edge.portal.answers[b"/invoices/1"] = UNAUTHORIZED.replace(b"Basic", b'Bearer realm="api"')
     assert (await site.get("/invoices/1")).status == 401
     assert (await site.get()).status == 200
+
+
+async def leave_on_trial(site: Site, answer: bytes) -> None:  # noqa: F811
+    """Ask with a password that is on trial, and go before the portal answers."""
+    goes = asyncio.Event()
+
+    async def late(_portal: Any, _head: bytes, _reader: Any, writer: Any) -> None:
+        await goes.wait()
+        writer.write(answer)
+
+    site.edge.portal.answers[b"/"] = late
+    _, writer = await site.edge.connect()
+    writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: gw=%b\r\n\r\n" % TOKEN)
+    await until(lambda: site.edge.portal.heads)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+    left = site.edge.worker._connections
+    await until(lambda: all(each.exchange is None or each.exchange.outcome == "aborted_client" for each in left))  # type: ignore[attr-defined]  # HTTP/1.1
+    goes.set()
+    await until(lambda: not left)
+    await until(lambda: not _trying(site))
+
+
+def _trying(site: Site) -> bytes:  # noqa: F811
+    account = site.accounts.get("u1", "portal")
+    return account.trying if account is not None else b""
+
+
+async def test_who_leaves_while_a_password_is_on_trial_locks_nobody_out(site: Site) -> None:  # noqa: F811
+    """Two pages that a person did not wait for, and the password counted as refused; after one it rested for a minute."""
+    use(site, BASIC)
+    await leave_on_trial(site, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    del site.edge.portal.answers[b"/"]
+    assert (await site.get()).status == 200
+
+
+async def test_who_does_not_wait_for_the_no_of_a_portal_does_not_have_it_said_twice(site: Site) -> None:  # noqa: F811
+    """attack: a page that asks and goes, over and over, until the portal locks the account."""
+    use(site, BASIC)
+    await leave_on_trial(site, UNAUTHORIZED)
+    assert b'"portal_refused"' in (await site.get()).body
+    assert len(site.edge.portal.heads) == 1
 
 
 async def _hang_up(_portal: Any, _head: bytes, _reader: Any, writer: Any) -> None:
