@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from gateway.exchange.notice import Notice
 from gateway.store.accounts import AccountView
 from gateway.store.openings import Client
 from tests.fakes.pages_site import PASSWORD, Browser, Site
@@ -114,6 +115,7 @@ async def test_all_other_sessions_can_be_ended_at_once(site: Site) -> None:
     assert answer.location == "/.gateway/account"
     assert answer.events[0].count == 1
     assert (await phone.get("/.gateway/account")).location == "/.gateway/login?reason=session_expired"
+    assert [notice for _, notice, _ in site.notices.told] == [Notice.SESSIONS_REVOKED]
     text = (await desk.get("/.gateway/account")).text
     assert "Only this session is left." in text
     assert "/.gateway/account/revoke" not in text, "nothing is left to end"
@@ -180,6 +182,7 @@ async def test_a_changed_password_ends_the_other_sessions_and_renews_this_one(si
     assert "Your password is changed" in (await desk.get("/.gateway/account")).text
     assert (await phone.get("/.gateway/account")).location == "/.gateway/login?reason=session_expired"
     assert (await site.browser().give_password("alice", PASSWORD)).status == 401
+    assert [notice for _, notice, _ in site.notices.told] == [Notice.PASSWORD_CHANGED]
     assert (await site.browser().give_password("alice", NEW)).status == 303
 
 

@@ -8,6 +8,7 @@ from html import unescape
 import pyotp
 import pytest
 
+from gateway.exchange.notice import Notice
 from tests.fakes.pages_site import Answer, Browser, Site
 
 
@@ -83,6 +84,7 @@ async def test_the_recovery_codes_are_shown_once_and_each_works_once(site: Site,
     await other.give_password("bob")
     answer = await other.give_code(code=codes[0].upper().replace("-", " "))
     assert answer.status == 303
+    assert [notice for _, notice, _ in site.notices.told] == [Notice.FACTOR_ADDED, Notice.RECOVERY_USED]
     assert answer.names() == ["factor.verified", "recovery.used", "session.rotated", "device.added"]
     third = site.browser()
     await third.give_password("bob")
@@ -195,6 +197,8 @@ async def test_new_recovery_codes_void_the_old_ones(site: Site, browser: Browser
     await other.give_password("bob")
     assert (await other.give_code(code=old[1])).status == 401
     assert (await other.give_code(code=new[1])).status == 303
+    told = [notice for _, notice, _ in site.notices.told]
+    assert told == [Notice.FACTOR_ADDED, Notice.RECOVERY_REPLACED, Notice.RECOVERY_USED]
 
 
 @pytest.mark.parametrize("code", ["", "000000", "x" * 100])

@@ -96,6 +96,21 @@ async def test_cve_2021_41230_changed_groups_change_the_roles_and_end_the_sessio
     assert [stored.session.roles for stored in site.store.sessions(now=site.now)] == [("client",)]
 
 
+async def test_one_subject_at_two_providers_is_two_people(make_site: SiteMaker, provider: IdentityProvider) -> None:
+    """ASVS 6.8.1: another provider could give anybody's `sub`."""
+    async with identity_provider(lambda: NOW) as other:
+        make = with_providers(("okta", provider, ""), ("evil", other, ""))
+        async with make_site(make_providers=make, factor_rule=FactorRule()) as site:
+            await go(site.browser(), provider)
+            there = "/.gateway/oidc/evil/start"
+            assert (await go(site.browser(), other, there)).status == 403, "nor does the name open the account"
+            assert (await go(site.browser(), other, there, preferred_username="mallory")).status == 303
+            people = {user.name: user for user in site.store.users()}
+            assert set(people) == {"carol", "mallory"}
+            assert people["carol"].id != people["mallory"].id
+            assert (people["carol"].provider, people["mallory"].provider) == ("okta", "evil")
+
+
 async def test_renamed_person_keeps_the_account(site: Site, provider: IdentityProvider) -> None:
     await go(site.browser(), provider)
     await go(site.browser(), provider, preferred_username="caroline")
