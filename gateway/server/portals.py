@@ -10,7 +10,7 @@ from typing import Final, cast
 import structlog
 
 from gateway.edge.escorts import Escorts, Tokens, filled
-from gateway.exchange.errors import StoreUnavailableError
+from gateway.exchange.errors import GatewayError
 from gateway.exchange.session import Session
 from gateway.pages.portal_form import Client, FormRules, Outcome, PortalServer, sign_on_by_form, sign_out_there
 from gateway.pages.portal_seams import Attempted, Portal, Standing
@@ -238,7 +238,7 @@ class PortalDesk:
                 for name, site in self._sites.items():
                     if site.form is not None and site.form.sign_out:
                         group.create_task(self._sign_out(site.form, Owner(token, session, name), client, now))
-        except* StoreUnavailableError as errors:
+        except* GatewayError as errors:
             _log.warning("portal.not_signed_out", session=session.handle, reason=str(errors.exceptions[0]))
 
     async def _sign_out(self, rules: FormRules, owner: Owner, client: Client, now: float) -> None:

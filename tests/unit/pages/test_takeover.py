@@ -78,7 +78,7 @@ async def test_device_that_waits_for_its_code_sets_up_no_factor_once_the_owner_h
         thief, owner = site.browser(ip="198.51.100.9"), site.browser()
         await thief.give_password("bob")
         await owner.give_password("bob")
-        waiting, other = site.store.sessions(now=site.now)
+        waiting, _ = site.store.sessions(now=site.now)
         assert (waiting.session.owes, waiting.session.owes_next) == (Owed.DEVICE, Owed.ENROLMENT)
         page = await owner.get("/.gateway/device")
         (letter,) = site.letters()

@@ -21,7 +21,7 @@ from gateway.server.portals import PortalDesk
 from gateway.server.settings import load_settings
 from gateway.session.token import make_token, row_of
 from gateway.session.vault import Owner, Vault
-from gateway.store.executor import store_executor
+from gateway.store.executor import BoundedExecutor, store_executor
 from gateway.store.keyring import Keyring
 from gateway.store.state import Store, open_store
 from gateway.store.vaults import Vaults
@@ -209,6 +209,13 @@ async def test_signing_out_tells_the_portal_and_survives_its_silence(house: Hous
     await desk.sign_out(TOKEN, person(), CLIENT, now=time.time())
     assert house.portal.gets[-1] == ("/app/bye", "SID=1; readable=2")
     house.portal.port = 1
+    await house.desk().sign_out(TOKEN, person(), CLIENT, now=time.time())
+
+
+async def test_signing_out_here_does_not_depend_on_what_is_kept_for_portals(house: House) -> None:
+    """attack: keep the threads busy, and nobody gets out of a session."""
+    house.executor.close()
+    house.executor = BoundedExecutor("busy", threads=1, waiting=-1)
     await house.desk().sign_out(TOKEN, person(), CLIENT, now=time.time())
 
 
