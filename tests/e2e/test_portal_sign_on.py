@@ -21,6 +21,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 import trustme
+import yaml
 
 from tests.e2e import dokuwiki
 from tests.e2e.dokuwiki import DokuWiki
@@ -313,3 +314,12 @@ def test_no_password_and_no_cookie_of_the_wiki_stands_in_log_or_record(house: Ho
     assert '"portal.signed_on"' in records
     state = b"".join(path.read_bytes() for path in house.gateway.state.glob("state.sqlite3*"))
     assert DokuWiki.PASSWORD.encode() not in state
+
+
+def test_the_configuration_of_the_documentation_is_the_one_that_was_tried() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "portal.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(upstreams:\n.*?)```", text, re.DOTALL)
+    told = yaml.safe_load(shown)["upstreams"]["wiki"]
+    tried = yaml.safe_load(SETTINGS.format(host=HOST, port=1, admin_port=2, upstream=told["servers"][0]))
+    del tried["upstreams"]["wiki"]["sign_on"]["detect"]["at_most_every"]  # tests do not wait for a minute
+    assert told == tried["upstreams"]["wiki"]
