@@ -36,13 +36,16 @@ class Registry:
         self._metrics: list[Counter | Gauge | Histogram] = []
 
     def counter(self, name: str, help: str, labels: tuple[str, ...] = ()) -> Counter:  # noqa: A002 - Prometheus's word
-        """Declare a counter; `name` ends in `_total`."""
+        """Declare a counter; `name` ends in `_total`. Declared again, after a reload, it counts on."""
+        for known in self._metrics:
+            if isinstance(known, Counter) and (known.name, known.labels) == (name, labels):
+                return known
         metric = Counter(name, help, labels)
         self._metrics.append(metric)
         return metric
 
     def gauge(self, name: str, help: str, labels: tuple[str, ...] = ()) -> Gauge:  # noqa: A002 - Prometheus's word
-        """Declare a gauge; values of several processes are added up."""
+        """Declare a gauge; values of several processes are added up, and so are those of several owners in one."""
         metric = Gauge(name, help, labels)
         self._metrics.append(metric)
         return metric

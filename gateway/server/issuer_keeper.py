@@ -87,6 +87,9 @@ class IssuerKeeper:
                     await self.look()
                 await asyncio.sleep(LOOK_S)
         finally:
+            for kept in self._kept:  # whoever keeps them from now on measures anew, or nobody does
+                self._metrics.ages.values.pop((kept.id,), None)
+                self._metrics.degraded.values.pop((kept.id,), None)
             for kept in self._kept:
                 await kept.documents.close()
 

@@ -45,7 +45,7 @@ from gateway.store.account_options import AccountOptions
 from gateway.store.accounts import Accounts
 from gateway.store.breached import LocalBreachedPasswords
 from gateway.store.confirmations import Confirmations
-from gateway.store.executor import hashing_executor, store_executor
+from gateway.store.executor import OverloadedError, hashing_executor, store_executor
 from gateway.store.issuer_keys import IssuerKeyStore
 from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
@@ -134,6 +134,7 @@ class PagesProcess:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._store_problem = ""
+        self._next_upkeep = 0.0
 
     async def start(self) -> None:
         """Open the store and begin to accept. Raises ConfigurationError, StoreUnavailableError, KeyringError."""
@@ -333,27 +334,32 @@ class PagesProcess:
 
     async def _care(self) -> None:
         """Look after the store, for ever: see whether it answers, remove what is over."""
-        next_upkeep = 0.0
         while True:
             if self._site:
-                store, now = self._site.store, time.time()
                 try:
-                    await self._storing.run(partial(store.session, _NO_ROW, now))
-                    if now >= next_upkeep:
-                        upkeep = await self._storing.run(partial(store.maintain, now=now))
-                        self._upkeep_expired.inc(by=upkeep.expired)
-                        next_upkeep = now + _UPKEEP_S
-                    await self._storing.run(partial(self._site.tell_owners, now))
+                    await self._look_after(self._site, time.time())
                 except StoreUnavailableError as error:
                     if not self._store_problem:
                         _log.error("store.degraded", reason=str(error))
                     self._store_problem = str(error)
                     self._store_failures.inc()
+                except OverloadedError:
+                    pass  # attack: a flood of sign-ins fills the queue; what is over is removed after it
+                except Exception:  # noqa: BLE001 - a store that a reload closed; nobody else removes what is over
+                    _log.exception("pages.care_failed")
                 else:
                     if self._store_problem:
                         _log.info("store.recovered")
                     self._store_problem = ""
             await asyncio.sleep(_PROBE_S)
+
+    async def _look_after(self, site: _Site, now: float) -> None:
+        await self._storing.run(partial(site.store.session, _NO_ROW, now))
+        if now >= self._next_upkeep:
+            upkeep = await self._storing.run(partial(site.store.maintain, now=now))
+            self._upkeep_expired.inc(by=upkeep.expired)
+            self._next_upkeep = now + _UPKEEP_S
+        await self._storing.run(partial(site.tell_owners, now))
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

@@ -284,8 +284,11 @@ async def test_the_keeper_hands_on_what_it_fetched_and_what_an_outage_leaves(
     assert store.load(server.url) == kept
     task = asyncio.create_task(keeper.keep())
     await asyncio.sleep(0)
+    assert metrics.degraded.values == {("okta",): 1.0}
     task.cancel()
     await asyncio.wait({task})  # lets go of its connections
+    assert metrics.degraded.values == {}, "after a reload somebody else says how it is, or nobody asks it any more"
+    assert metrics.ages.values == {}
     executor.close()
 
 

@@ -1,8 +1,21 @@
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from gateway.policy.roles import Roles
-from gateway.server.pages_process import account_options
+from gateway.server import pages_process
+from gateway.server.control import Boot, ListenerSocket
+from gateway.server.pages_process import PagesProcess, account_options
 from gateway.server.settings import Settings, load_settings
+from gateway.server.validate import read_and_validate
+from gateway.store.executor import OverloadedError
+from gateway.store.state import open_store
 
 BASE = """\
 version: 1
@@ -41,3 +54,67 @@ def test_absent_sections_enforce_neither_a_factor_nor_a_number_of_sessions() -> 
     options = account_options(read(), Roles({}))
     assert not options.mfa_always
     assert options.rules_of("", []).lifetimes.concurrent is None
+
+
+@pytest.fixture
+async def pages(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PagesProcess]:
+    """The pages of a gateway, whose caretaker looks after the store a hundred times a second."""
+    monkeypatch.setattr(pages_process, "_PROBE_S", 0.01)
+    validated = read_and_validate(directory / "gateway.yaml")
+    assert validated.keyring is not None
+    open_store(validated.settings.state_dir, validated.keyring, create=True).close()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(directory / "pages.sock"))
+    listener.listen()
+    boot = Boot(
+        kind="pages",
+        slot=1000,
+        workers=1,
+        shares_limits=False,
+        listeners=(ListenerSocket(fd=listener.detach(), address="", kind="pages"),),
+        bundle=validated.bundle,
+        state_dir=str(validated.settings.state_dir),
+        run_dir=str(directory),
+        pages_socket="pages.sock",
+        node="node",
+        boot_id="boot",
+        version="1",
+    )
+    process = PagesProcess(boot)
+    await process.start()
+    yield process
+    await process.drain(1.0, keeps_idle=False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OverloadedError("state store: too much is waiting"), ValueError("the file of generations is closed")],
+    ids=["a flood of sign-ins fills the queue", "a reload closed the store meanwhile"],
+)
+async def test_nothing_that_happens_once_ends_the_care_for_the_store_for_good(
+    pages: PagesProcess, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """attack: whoever stops the upkeep has rows pile up until the disk is full, and hides that the store is away."""
+    run, asked = pages._storing.run, 0
+
+    async def refuse_once(work: Callable[[], Any]) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise error
+        return await run(work)
+
+    monkeypatch.setattr(pages._storing, "run", refuse_once)
+    async with asyncio.timeout(10):
+        while asked < 4:
+            await asyncio.sleep(0.01)
+    assert pages.dump().health == {"store": ""}
+
+
+async def test_a_reload_declares_no_metric_a_second_time(pages: PagesProcess) -> None:
+    before = [sample.name for sample in pages.dump().samples]
+    for _ in range(2):
+        await asyncio.to_thread(pages.prepare, pages._boot.bundle)
+        pages.commit()
+    assert [sample.name for sample in pages.dump().samples] == before
+    assert len(set(before)) == len(before)
