@@ -7,11 +7,11 @@ what it does; this module says nothing to the operator but errors.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -20,15 +20,21 @@ from gateway.authn.address import canonical_address
 from gateway.authn.name import InvalidNameError, canonical_name
 from gateway.authn.throttle import ACCOUNT, FACTOR
 from gateway.cli.invocation import current
-from gateway.exchange.errors import ConfigurationError
+from gateway.exchange.errors import ConfigurationError, GatewayError
+from gateway.exchange.metrics import Registry
+from gateway.exchange.notice import Circumstances, Notice
 from gateway.ledger.producer import Build, append, operator
+from gateway.post.postman import MailMetrics
+from gateway.server.mailing import build_notices
 from gateway.server.settings import Settings, load_settings
 from gateway.server.state import open_state, read_redis_options
 from gateway.store.attempts import AttemptKeys
 from gateway.store.keyring import Keyring
+from gateway.store.outbox import Outbox
 from gateway.store.records import User
 from gateway.store.state import Store
 
+Result = TypeVar("Result")
 NO: Final = 1
 FOR_EVER_S: Final = 1e9
 """What stands in JSON, which has no infinity, for a lock that only an operator opens."""
@@ -98,6 +104,23 @@ class Administration:
             ]
         )
 
+    def tell(self, user_id: str, notice: Notice, *, subject: str = "") -> None:
+        """Queue a letter to the owner of an account; the gateway sends it when it runs. Not told is not undone."""
+        mail = self.settings.mail
+        if mail is None or not mail.notices:
+            return
+        outbox = Outbox(self.store.rows, self.store.sealer, capacity=mail.queue)
+        metrics = MailMetrics(Registry())  # of this process, which nobody asks
+        notices = build_notices(
+            self.settings, mail, outbox, person=self.store.user, threads=_in_this_thread, metrics=metrics
+        )
+        try:
+            why = "" if notices.queue(user_id, notice, Circumstances(subject=subject)) else "the queue of mail is full"
+        except GatewayError as error:
+            why = str(error)
+        if why:
+            click.echo(f"the owner of the account was not told by mail: {why}", err=True)
+
     def require_user(self, name: str) -> User:
         """Find an account by any spelling of its name; ends the verb with exit 1 when there is none."""
         try:
@@ -126,6 +149,10 @@ def administration() -> Iterator[Administration]:
         yield Administration(settings, keyring, store, time.time())
     finally:
         store.close()
+
+
+async def _in_this_thread(work: Callable[[], Result]) -> Result:
+    return work()
 
 
 def read_settings() -> Settings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -20,8 +21,10 @@ from gateway.cli.administration import Administration, administration, answer, m
 from gateway.cli.invocation import current
 from gateway.cli.user import require_tenant, unknown_roles
 from gateway.document.quantity import duration, rate, written_duration
+from gateway.exchange.notice import Notice
 from gateway.policy.declaration import MAX_BURST, NAME, NAME_SENTENCE, SCOPE, SCOPE_SENTENCE
 from gateway.store.api_keys import SERVICE, ApiKey, KeptKey
+from gateway.store.sealing import SealBrokenError
 
 MAX_LABEL: Final = 64
 MAX_SCOPES: Final = 64
@@ -97,7 +100,11 @@ def create(
         key = _owned(act, key, user=user, service=service, tenant=tenant)
         warnings = unknown_roles(act.settings, roles)
         _record(act, "apikey create", [key])
-        text, made = act.store.api_keys.create(key, now=act.now)
+        stored = act.store.create_api_key(key, now=act.now)
+        if stored is None:
+            refuse(f"{key.user} was deleted or lost a role meanwhile; nothing was made")
+        text, made = stored
+        act.tell(made.user_id, Notice.API_KEY_CREATED, subject=made.label)
     _show(text, made, [f"Made the key {made.handle} of {made.user} (tenant {made.tenant})."], warnings)
 
 
@@ -173,8 +180,10 @@ def revoke(*, handle: str | None, user: str | None, service: str | None, tenant:
             _record(act, "apikey revoke", [kept.key])
             ended = 0 if act.store.api_keys.revoke(handle) is None else 1
         else:
-            owner = _owner_id(act, user=user, service=service, tenant=tenant)
-            _record(act, "apikey revoke", [kept.key for kept in act.store.api_keys.all(user_id=owner)], owner=owner)
+            owner, keys = _owner_id(act, user=user, service=service, tenant=tenant), []
+            with suppress(SealBrokenError):  # a damaged key ends as well, unnamed
+                keys = [kept.key for kept in act.store.api_keys.all(user_id=owner)]
+            _record(act, "apikey revoke", keys, owner=owner)
             ended = act.store.api_keys.revoke_owner(owner)
     answer({"ok": True, "keys_ended": ended}, ["1 key ended." if ended == 1 else f"{ended} keys ended."])
 

@@ -18,6 +18,7 @@ import click
 from gateway.audit import record
 from gateway.cli.administration import Administration, administration, answer, moment, refuse, table
 from gateway.document.quantity import duration
+from gateway.exchange.notice import Notice
 from gateway.exchange.session import Owed
 from gateway.ledger.producer import operator
 from gateway.pages.device import describe_device
@@ -118,9 +119,12 @@ def revoke(*, handle: str | None, everybody: bool, dry_run: bool, **given: Any) 
             answer({"ok": True, "would_end": [_as_json(stored) for stored in found]}, lines if found else lines[:1])
             return
         act.record_administration("session revoke", action="admin", resources=resources, tenant=selection.tenant or "")
-        ended = (
-            len(act.store.end_handle(handle)) if handle is not None else act.store.end_chosen(selection, now=act.now)
-        )
+        owner = selection.user_id
+        if handle is not None:
+            found = act.store.end_handle(handle)
+            ended, owner = len(found), found[0].session.user_id if found else None
+        else:
+            ended = act.store.end_chosen(selection, now=act.now)
         if handle is not None and not ended:
             refuse(f"there is no session {handle}")
         act.record(
@@ -133,6 +137,8 @@ def revoke(*, handle: str | None, everybody: bool, dry_run: bool, **given: Any) 
                 more={"events": [{"name": "session.revoked", "count": ended}]},
             )
         )
+        if ended and owner is not None:  # a letter to everybody would be a flood, and says less than the operator does
+            act.tell(owner, Notice.SESSIONS_REVOKED)
     answer({"ok": True, "sessions_ended": ended}, [f"{_count(ended)} ended."])
 
 

@@ -96,16 +96,28 @@ class MailedNotices:
     def tell(self, user_id: str, notice: Notice, circumstances: Circumstances = NOWHERE) -> None:
         """Do the same at once, for callers in the store's thread."""
         try:
-            self._queue(user_id, notice, circumstances)
+            is_full = not self.queue(user_id, notice, circumstances)
         except GatewayError as error:
             self._metrics.failed.inc(("queue_unavailable",))
             _log.error("mail.not_queued", notice=str(notice), user_id=user_id, error=str(error))
+            return
+        if is_full:
+            self._metrics.failed.inc(("queue_full",))
+            _log.error(
+                "mail.not_queued", notice=str(notice), user_id=user_id, error="the queue is full; see mail.queue"
+            )
 
-    def _queue(self, user_id: str, notice: Notice, circumstances: Circumstances) -> None:
+    def queue(self, user_id: str, notice: Notice, circumstances: Circumstances = NOWHERE) -> bool:
+        """Do the same for callers who say themselves what went wrong; False when the queue is full.
+
+        Raises:
+            GatewayError: the queue cannot be used.
+
+        """
         now = self._clock()
         person = self._person(user_id)
         if person is None or not is_address(person.email):
-            return
+            return True
         letter = Letter(
             id=self._random(ID_BYTES).hex(),
             matter=Matter.NOTICE,
@@ -119,8 +131,7 @@ class MailedNotices:
             created=now,
             expires=now + self._keep_s,
         )
-        if self._put(letter, now):
+        is_taken = self._put(letter, now)
+        if is_taken:
             self._metrics.queued.inc((letter.matter,))
-            return
-        self._metrics.failed.inc(("queue_full",))
-        _log.error("mail.not_queued", notice=str(notice), user_id=user_id, error="the queue is full; see mail.queue")
+        return is_taken

@@ -187,7 +187,9 @@ _NOTICES: Final = {
         subject=marked("An API key was made for your account"),
         heading=marked("An API key was made"),
         paragraphs=(marked("A key with which programs act as %(user)s at %(host)s was made."),),
-        advice=marked("If this was not you, revoke it on your account page and change your password:"),
+        advice=marked(
+            "If you did not expect it, ask whoever runs the site to revoke it, and change your password on your account page:"
+        ),
         leads_to_account=True,
     ),
 }

@@ -24,6 +24,7 @@ from gateway.server.bundle import Bundle
 from gateway.server.sections.mail import Mail
 from gateway.server.settings import Settings
 from gateway.store.outbox import Outbox
+from gateway.store.records import User
 from gateway.store.state import Store
 
 _PASSWORD: Final = "mail.smtp.password"  # noqa: S105 - where it stands
@@ -103,6 +104,34 @@ def build_mailing(
     if mail is None:
         return None
     outbox = Outbox(store.rows, store.sealer, capacity=mail.queue)
+    shared: dict[str, Any] = {"threads": threads, "metrics": metrics, "clock": clock}
+    notices = build_notices(settings, mail, outbox, person=store.user, place=place, random=random, **shared)
+    retry = Retry(
+        first_s=mail.retry.first,
+        longest_s=mail.retry.longest,
+        lease_s=_STEPS * mail.smtp.timeout,
+    )
+    postman = Postman(
+        outbox, build_writer(settings, mail, texts), build_submission(mail, bundle), retry=retry, **shared
+    )
+    if mail.notices:
+        return Mailing(outbox=outbox, notices=notices, tell=notices.tell, postman=postman)
+    return Mailing(outbox=outbox, notices=SilentNotices(), tell=_tell_nobody, postman=postman)
+
+
+def build_notices(
+    settings: Settings,
+    mail: Mail,
+    outbox: Outbox,
+    *,
+    person: Callable[[str], User | None],
+    threads: Threads,
+    metrics: MailMetrics,
+    place: Callable[[str], str] | None = None,
+    clock: Callable[[], float] = time.time,
+    random: Callable[[int], bytes] = os.urandom,
+) -> MailedNotices:
+    """Make what puts notices into the queue, whether or not anybody takes them out here."""
 
     def describe(where: Circumstances) -> Circumstances:
         return msgspec.structs.replace(
@@ -117,21 +146,17 @@ def build_mailing(
     def put(letter: Letter, now: float) -> bool:
         return outbox.put(letter, now=now)
 
-    shared: dict[str, Any] = {"threads": threads, "metrics": metrics, "clock": clock}
-    notices = MailedNotices(
-        person=store.user, put=put, host=host, describe=describe, keep_s=mail.retry.give_up, random=random, **shared
+    return MailedNotices(
+        person=person,
+        put=put,
+        host=host,
+        describe=describe,
+        keep_s=mail.retry.give_up,
+        threads=threads,
+        metrics=metrics,
+        clock=clock,
+        random=random,
     )
-    retry = Retry(
-        first_s=mail.retry.first,
-        longest_s=mail.retry.longest,
-        lease_s=_STEPS * mail.smtp.timeout,
-    )
-    postman = Postman(
-        outbox, build_writer(settings, mail, texts), build_submission(mail, bundle), retry=retry, **shared
-    )
-    if mail.notices:
-        return Mailing(outbox=outbox, notices=notices, tell=notices.tell, postman=postman)
-    return Mailing(outbox=outbox, notices=SilentNotices(), tell=_tell_nobody, postman=postman)
 
 
 def _tell_nobody(_user_id: str, _notice: Notice, _circumstances: Circumstances) -> None:

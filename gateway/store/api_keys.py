@@ -108,12 +108,22 @@ class ApiKeys:
         self._shelf = Shelf(API_KEYS, ApiKey, rows, sealer)
         self._random = random
 
-    def create(self, key: ApiKey, *, now: float) -> tuple[bytes, ApiKey]:
-        """Store a new key, with a handle made here where it has none; returns the key itself, which nothing can show again."""
+    def create(
+        self, key: ApiKey, *, now: float, owned: Callable[[Transaction, ApiKey], ApiKey] | None = None
+    ) -> tuple[bytes, ApiKey]:
+        """Store a new key, with a handle made here where it has none; returns the key itself, which nothing can show again.
+
+        `owned` returns it as its owner stands in the transaction that stores it, or raises.
+        """
         text = make_key(self._random(ENTROPY_BYTES))
         named = msgspec.structs.replace(key, handle=key.handle or make_handle(self._random(HANDLE_BYTES)))
-        self._rows.transact(lambda tx: self._put_in(tx, row_of(text), named, now=now), confirmed=True)
-        return text, named
+
+        def work(tx: Transaction) -> ApiKey:
+            made = named if owned is None else owned(tx, named)
+            self._put_in(tx, row_of(text), made, now=now)
+            return made
+
+        return text, self._rows.transact(work, confirmed=True)
 
     def rotate(self, handle: str, *, overlap_s: float, now: float) -> tuple[bytes, ApiKey, ApiKey] | None:
         """Make a new key in place of another, which serves for `overlap_s` more: the new key, what it is, what the old one is now.

@@ -119,7 +119,7 @@ class FederatedStore:
             tx.put(SPENT, Row(id=row, value=b"", expires=expires))
             return True
 
-        return await self._run(partial(self._rows.transact, work, durable=False))
+        return await self._run(partial(self._rows.transact, work, durable=False, confirmed=True))
 
     async def is_spent(self, kind: str, value: bytes, *, now: float) -> bool:
         """Tell whether something was used before, as far as it is not forgotten."""

@@ -201,7 +201,6 @@ class Resets:
         changed = self._store.change_user(user, self._passwords.changed(user, phc, now=now), now=now)
         if changed is None:
             return refused(Reason.FORM_EXPIRED, event_of("password.reset_failed", user, reason=Reason.FORM_EXPIRED))
-        self._store.devices.ask_again(user.id, now=now)
         keys = self._keys
         self._store.clear_attempts(
             [

@@ -17,7 +17,7 @@ from gateway.authn.assurance import Method
 from gateway.exchange.errors import KeyringError
 from gateway.exchange.session import Owed, Session
 from gateway.session.selection import Selection
-from gateway.store.api_keys import ApiKeys
+from gateway.store.api_keys import ApiKey, ApiKeys
 from gateway.store.attempt_counts import AttemptCounts
 from gateway.store.devices import Devices
 from gateway.store.enrolments import Enrolments
@@ -64,6 +64,10 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 
 class _GoneError(Exception):
     """The session is not there any more; undoes the transaction."""
+
+
+class _OwnerError(Exception):
+    """The owner is not the one any more that the key was made for; undoes the transaction."""
 
 
 class _LastError(Exception):
@@ -142,7 +146,7 @@ class Store:
             self.live.put_in(tx, row, session, now=now)
             return ended + self.live.trim_in(tx, session, keep=keep, now=now)
 
-        return self.rows.transact(work)
+        return self.rows.transact(work, confirmed=bool(replaces) or keep is not None)
 
     def rotate_session(
         self, old: bytes, new: bytes, session: Session, *, keep: int | None, now: float
@@ -195,6 +199,26 @@ class Store:
         """End every session of a person, except the row `but`."""
         return self.rows.transact(lambda tx: self.live.end_owner_in(tx, user_id, but=but), confirmed=True)
 
+    # API keys
+
+    def create_api_key(self, key: ApiKey, *, now: float) -> tuple[bytes, ApiKey] | None:
+        """Store a new key and return it; None when it is for a person who is gone or does not hold its roles by now."""
+
+        def owned(tx: Transaction, made: ApiKey) -> ApiKey:
+            if made.owner_roles is None:
+                return made
+            user = self.people.get_in(tx, made.user_id)
+            if user is None or user.tenant != made.tenant or not set(made.roles) <= set(user.roles):
+                raise _OwnerError
+            return msgspec.structs.replace(
+                made, user=user.name, owner_roles=user.roles, owner_rests=user.disabled, email=user.email
+            )
+
+        try:
+            return self.api_keys.create(key, now=now, owned=owned)
+        except _OwnerError:
+            return None
+
     # Accounts
 
     def add_user(self, user: User, *, now: float, factor: Factor | None = None, recovery: Iterable[bytes] = ()) -> bool:
@@ -211,11 +235,18 @@ class Store:
         return self.rows.transact(work, confirmed=True)
 
     def change_user(self, old: User, new: User, *, now: float, but: bytes = b"") -> tuple[User, int] | None:
-        """Store a changed account if it is still `old` and end its sessions, except the row `but`, in one transaction."""
+        """Store a changed account if it is still `old` and end its sessions, except the row `but`, in one transaction.
+
+        With another password no device of the person is remembered any more.
+        """
 
         def work(tx: Transaction) -> tuple[User, int] | None:
             stored = self.people.replace_in(tx, old, new, now=now)
-            return None if stored is None else (stored, self.live.end_owner_in(tx, old.id, but=but))
+            if stored is None:
+                return None
+            if stored.password != old.password:
+                self.devices.ask_again_in(tx, old.id, now=now)
+            return stored, self.live.end_owner_in(tx, old.id, but=but)
 
         return self.rows.transact(work, confirmed=True)
 

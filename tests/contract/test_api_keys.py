@@ -199,3 +199,25 @@ def stored(store: Store, text: bytes) -> ApiKey:
     row = store.api_keys.read(row_of(text))
     assert row is not None
     return store.api_keys.open(row.id, row.value)
+
+
+def test_a_key_gives_no_role_that_its_person_lost_while_it_was_made(store: Store) -> None:
+    store.add_user(ALICE, now=NOW)
+    assert store.change_user(ALICE, msgspec.structs.replace(ALICE, roles=("client",)), now=NOW) is not None
+    assert store.create_api_key(alices(roles=("billing",)), now=NOW) is None
+    assert store.api_keys.all() == []
+
+
+def test_nobody_makes_a_key_for_a_person_who_was_deleted_meanwhile(store: Store) -> None:
+    store.add_user(ALICE, now=NOW)
+    store.delete_user(ALICE.id)
+    assert store.create_api_key(alices(), now=NOW) is None
+    assert store.api_keys.all() == []
+
+
+def test_a_key_made_while_its_person_is_disabled_rests(store: Store) -> None:
+    store.add_user(ALICE, now=NOW)
+    assert store.change_user(ALICE, msgspec.structs.replace(ALICE, disabled=True), now=NOW) is not None
+    made = store.create_api_key(alices(), now=NOW)
+    assert made is not None
+    assert not stored(store, made[0]).is_live(NOW)

@@ -96,7 +96,7 @@ def test_a_change_of_factors_asks_everywhere_again_and_forgets_no_device(rows: B
     found = devices.find(cookie(1), user_id="u_alice", host=HOST, now=NOW)
     assert found is not None
     assert not found.is_remembered(NOW)
-    assert devices.ask_again("u_alice", now=NOW) == 0
+    assert rows.transact(lambda tx: devices.ask_again_in(tx, "u_alice", now=NOW)) == 0
 
 
 def test_a_reset_forgets_every_device(rows: Backend, devices: Devices) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any
@@ -7,6 +8,11 @@ from typing import Any
 import pytest
 
 from gateway.authn.api_key import is_key, row_of
+from gateway.exchange.letter import Letter
+from gateway.exchange.notice import Notice
+from gateway.store.outbox import Outbox
+from gateway.store.rows import Row
+from gateway.store.tables import API_KEYS
 
 DAY_S = 86_400
 
@@ -165,3 +171,48 @@ def test_no_person_can_be_called_like_a_service(house: Any) -> None:
     refused = house.run("user", "add", "service:export", "--tenant", "main", "--role", "client", "--self-enrol")
     assert refused.exit_code == 2
     assert "services with API keys" in refused.stderr
+
+
+def test_a_person_is_told_by_mail_of_a_key_that_an_operator_made(house: Any) -> None:
+    path = house.directory / "gateway.yaml"
+    path.write_text(path.read_text() + "mail: {smtp: {host: mail.example.com}, from: portal@example.com}\n")
+    house.add("alice", "--self-enrol", "--email", "alice@example.com")
+    house.value("apikey", "create", "nightly export", "--user", "alice", "--role", "client")
+    make(house)
+    (letter,) = waiting(house)
+    assert (letter.to, letter.notice, letter.circumstances.subject) == (
+        "alice@example.com",
+        Notice.API_KEY_CREATED,
+        "nightly export",
+    )
+
+
+def test_an_operator_is_told_when_the_person_cannot_be(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = house.directory / "gateway.yaml"
+    path.write_text(path.read_text() + "mail: {smtp: {host: mail.example.com}, from: portal@example.com}\n")
+    house.add("alice", "--self-enrol", "--email", "alice@example.com")
+    monkeypatch.setattr(Outbox, "put", lambda *_, **__: False)
+    made = house.run("apikey", "create", "x", "--user", "alice", "--role", "client", "--json")
+    assert made.exit_code == 0
+    assert json.loads(made.stdout)["user"] == "alice"
+    assert "was not told by mail: the queue of mail is full" in made.stderr
+
+
+def test_every_key_of_an_owner_is_revoked_although_one_is_damaged(house: Any) -> None:
+    make(house), make(house)
+    store = house.store()
+
+    def spoil(tx: Any) -> None:
+        row = store.rows.all(API_KEYS)[0]
+        tx.put(API_KEYS, Row(id=row.id, value=bytes(64), key=row.key, tokens=row.tokens, expires=row.expires))
+
+    store.rows.transact(spoil)
+    store.close()
+    assert house.value("apikey", "revoke", "--service", "export", "--tenant", "main")["keys_ended"] == 2
+
+
+def waiting(house: Any) -> list[Letter]:
+    store = house.store()
+    letters = Outbox(store.rows, store.sealer, capacity=9).due(now=time.time(), limit=9)
+    store.close()
+    return letters

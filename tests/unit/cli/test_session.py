@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from gateway.exchange.notice import Notice
 from gateway.exchange.session import Owed
 from gateway.session.life import Lifetimes, start
 from gateway.session.token import make_handle
+from gateway.store.outbox import Outbox
 
 
 def sign_in(house: Any, name: str, *, owes: Owed = Owed.NOTHING, **more: Any) -> str:
@@ -179,3 +181,19 @@ def test_what_would_end_is_shown_as_a_list(house: Any) -> None:
     assert handle in text
     assert "1 session would end." in text
     assert "No session would end." in house.run("session", "revoke", "--provider", "okta", "--dry-run").stdout
+
+
+@pytest.mark.parametrize("way", ["user", "session"])
+def test_a_person_is_told_by_mail_when_an_operator_ends_their_sessions(house: Any, way: str) -> None:
+    path = house.directory / "gateway.yaml"
+    path.write_text(path.read_text() + "mail: {smtp: {host: mail.example.com}, from: portal@example.com}\n")
+    house.add("alice", "--self-enrol", "--email", "alice@example.com")
+    house.add("bob", "--self-enrol", "--email", "bob@example.com")
+    handle = sign_in(house, "alice")
+    sign_in(house, "bob")
+    house.value("session", "revoke", f"--{way}", {"user": "alice", "session": handle}[way])
+    house.value("session", "revoke", "--user", "alice")  # nothing is left, so there is nothing to tell
+    store = house.store()
+    (letter,) = Outbox(store.rows, store.sealer, capacity=9).due(now=time.time(), limit=9)
+    store.close()
+    assert (letter.to, letter.notice) == ("alice@example.com", Notice.SESSIONS_REVOKED)

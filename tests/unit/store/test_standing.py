@@ -151,7 +151,7 @@ def test_a_remembered_device_in_another_country_is_asked(make: Any) -> None:
 def test_a_change_of_factors_forgets_what_was_remembered(make: Any, store: Store) -> None:
     house = make(remember_s=30 * DAYS_S)
     client = house.known(remember=True)
-    assert store.devices.ask_again(house.user.id, now=NOW) == 1
+    assert store.rows.transact(lambda tx: store.devices.ask_again_in(tx, house.user.id, now=NOW)) == 1
     assert house.open(client, now=NOW + 60).session.owes is Owed.MFA
 
 
