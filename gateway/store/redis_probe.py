@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.store.redis_client import Command, RedisPlace
-from gateway.store.redis_keys import Keys
+from gateway.store.redis_keys import FORGET_S, Keys
 from gateway.store.redis_rows import RedisRows
 from gateway.store.rows import Row, Table, Transaction
 
@@ -54,6 +54,8 @@ COMMANDS: Final = (
 """Everything that state and limits need."""
 _TABLE: Final = Table(name="probe", indexes=("probe",))
 _LIFE_S: Final = 30.0
+CLOCK_S: Final = 5.0
+"""More between two clocks is worth a warning."""
 
 
 def acl_rules(prefix: str) -> str:
@@ -61,7 +63,7 @@ def acl_rules(prefix: str) -> str:
     return f"resetchannels ~{{{prefix}}}* -@all " + " ".join(f"+{command}" for command in COMMANDS)
 
 
-def probe(place: RedisPlace) -> list[str]:
+def probe(place: RedisPlace, clock: Callable[[], float] = time.time) -> list[str]:
     """Use the place as the gateway will; returns what it should be warned of.
 
     Raises:
@@ -69,7 +71,7 @@ def probe(place: RedisPlace) -> list[str]:
 
     """
     (info,) = place.run(("INFO",), again=True)
-    warnings = _judge(place, info)
+    warnings = [*_judge(place, info), *_judge_clock(place, info, clock())]
     for command in _tries(Keys(place.options.prefix).tag + b"probe:" + os.urandom(8).hex().encode()):
         place.run(command)
     _use(RedisRows(place))
@@ -109,6 +111,20 @@ def _judge(place: RedisPlace, info: dict[str, Any]) -> list[str]:
             "every sign-out and every change of a password will be refused"
         )
     return warnings
+
+
+def _judge_clock(place: RedisPlace, info: dict[str, Any], now: float) -> list[str]:
+    """Compare the clocks: Redis forgets by its own, and counts of attempts must not be forgotten before their end."""
+    ahead = int(info.get("server_time_usec", now * 1e6)) / 1e6 - now
+    if ahead >= FORGET_S:
+        raise StoreUnavailableError(
+            f"{place.place}: its clock is {ahead:.0f} s ahead of this node's, so it would forget what is not over yet; "
+            "set both by NTP"
+        )
+    if abs(ahead) > CLOCK_S:
+        ahead_of = "ahead of" if ahead > 0 else "behind"
+        return [f"its clock is {abs(ahead):.0f} s {ahead_of} this node's; set all nodes and Redis by NTP"]
+    return []
 
 
 def _tries(key: bytes) -> Sequence[Command]:

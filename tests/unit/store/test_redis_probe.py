@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,19 @@ def test_a_replica_is_no_place_for_a_state() -> None:
         assert tried(options) == []
         unknown = at(group.sentinel.port, kind="sentinel", service="other")
         assert "no Sentinel knows the service 'other'" in refused(unknown)
+
+
+@pytest.mark.parametrize(("node_s", "words"), [(-20.0, "is 20 s ahead of"), (20.0, "is 20 s behind")])
+def test_a_clock_that_differs_is_worth_a_warning(server: Server, node_s: float, words: str) -> None:
+    place = RedisPlace(at(server.port))
+    (warning,) = probe(place, lambda: time.time() + node_s)
+    place.close()
+    assert words in warning
+
+
+def test_a_redis_that_would_forget_failed_attempts_before_their_end_is_refused(server: Server) -> None:
+    """attack: guesses at a password are counted for minutes; a clock that is ahead forgets each count at once."""
+    place = RedisPlace(at(server.port))
+    with pytest.raises(StoreUnavailableError, match="its clock is 120 s ahead"):
+        probe(place, lambda: time.time() - 120)
+    place.close()
