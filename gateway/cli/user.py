@@ -33,6 +33,7 @@ from gateway.cli.administration import Administration, administration, answer, m
 from gateway.cli.invocation import current
 from gateway.document.source import did_you_mean
 from gateway.exchange.errors import GatewayError
+from gateway.exchange.notice import Notice
 from gateway.policy import compile_policy
 from gateway.policy.declaration import NAME, NAME_SENTENCE
 from gateway.server.bundle import read_directory
@@ -211,6 +212,7 @@ def reset(*, name: str, password_stdin: bool, totp_secret: str | None, self_enro
         if changed is None:
             _changed_meanwhile(act, "password.reset", account)
         act.unlock(account)
+        act.tell(account.id, Notice.PASSWORD_CHANGED)
         ended = changed[1]
     made = None if given else password
     _tell(act, account, f"Reset {_named(account)}. {_ended(ended)}", made=made, secret=secret, sessions_ended=ended)
@@ -225,6 +227,7 @@ def _reset_factors(name: str, secret: str | None) -> None:
         if changed is None:
             _changed_meanwhile(act, "factor.removed", account)
         act.unlock(account)
+        act.tell(account.id, Notice.FACTOR_REMOVED)
         ended = changed[1]
     sentence = f"Removed every second factor of {_named(account)}. {_ended(ended)}"
     _tell(act, account, sentence, made=None, secret=secret, sessions_ended=ended)

@@ -749,6 +749,12 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
         if not provider.email.require_verified:
             place: Place = ("identity", "providers", index, "email", "require_verified")
             yield place, f"addresses count that nobody checked, if {provider.id} lets people choose theirs"
+    for index, issuer in enumerate(settings.identity.issuers):
+        if not issuer.email.require_verified:
+            place = ("identity", "issuers", index, "email", "require_verified")
+            yield place, f"portals are told addresses that nobody checked, if {issuer.id} lets people choose theirs"
+    if settings.mfa.passkeys.copied == "record":
+        yield ("mfa", "passkeys", "copied"), "a copy of a passkey signs in, and only the audit trail says so"
     if settings.passwords.breach_check == "off":
         yield ("passwords", "breach_check"), "passwords known from breaches are accepted"
     if settings.mail and settings.mail.smtp.security == "unsafe_plaintext":
@@ -766,7 +772,9 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     )
     yield from program_contradictions(settings.identity, tenants=settings.tenants, hosts=settings.hosts)
     for index, issuer in enumerate(settings.identity.issuers):
-        if urlsplit(issuer.issuer).hostname in settings.hosts:  # attack: a portal comes back with the assertion it was told
+        if (
+            urlsplit(issuer.issuer).hostname in settings.hosts
+        ):  # attack: a portal comes back with the assertion it was told
             yield ("identity", "issuers", index, "issuer"), "is the gateway itself, whose assertions open nothing here"
     yield from _address_conflicts(settings)
     kinds = {listener.kind for listener in settings.listen}

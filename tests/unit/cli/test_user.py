@@ -8,9 +8,11 @@ import pytest
 
 from gateway.authn.password import Hasher
 from gateway.authn.throttle import ACCOUNT, SP_800_63B_MAX_FAILURES
+from gateway.exchange.notice import Notice
 from gateway.store.attempts import AttemptKeys
 from gateway.store.breach_online import BreachServiceError, OnlineBreachedPasswords
 from gateway.store.keyring import Keyring
+from gateway.store.outbox import Outbox
 from gateway.store.passkeys import Passkey
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -256,6 +258,26 @@ def test_the_factors_alone_are_reset_and_the_password_stays(house: Any) -> None:
     assert house.run("user", "reset", "alice", "--factors").stdout.endswith("is set up at the next sign-in.\n")
     given = house.value("user", "reset", "alice", "--factors", "--totp-secret", SECRET)
     assert SECRET in given["uri"]
+
+
+@pytest.mark.parametrize(
+    ("words", "notice"),
+    [
+        (("reset", "alice"), Notice.PASSWORD_CHANGED),
+        (("reset", "alice", "--factors"), Notice.FACTOR_REMOVED),
+    ],
+)
+def test_a_person_is_told_by_mail_when_an_operator_replaces_what_they_sign_in_with(
+    house: Any, words: tuple[str, ...], notice: Notice
+) -> None:
+    path = house.directory / "gateway.yaml"
+    path.write_text(path.read_text() + "mail: {smtp: {host: mail.example.com}, from: portal@example.com}\n")
+    house.add("alice", "--email", "alice@example.com")
+    house.value("user", *words)
+    store = house.store()
+    (letter,) = Outbox(store.rows, store.sealer, capacity=9).due(now=time.time(), limit=9)
+    store.close()
+    assert (letter.to, letter.notice) == ("alice@example.com", notice)
 
 
 def _passkey(user_id: str) -> Passkey:

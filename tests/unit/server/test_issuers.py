@@ -61,6 +61,12 @@ def bundle(**parts: dict[str, bytes]) -> Bundle:
     return Bundle(path="/gateway.yaml", settings="", policies={}, digest="", **parts)  # type: ignore[arg-type]  # of this test
 
 
+def test_an_issuer_whose_addresses_nobody_checked_warns() -> None:
+    assert with_issuer().warnings() == []
+    (warning,) = with_issuer(", email: {claim: email, require_verified: false}").warnings()
+    assert warning.startswith("identity.issuers[0].email.require_verified: ")
+
+
 # gateway.yaml
 
 

@@ -335,11 +335,15 @@ def test_the_admin_listener_stays_on_loopback_unless_a_switch_says_otherwise() -
 
 def test_every_switch_that_weakens_the_gateway_warns() -> None:
     text = CONTRACT.replace('["http://127.0.0.1:3000"]', '["https://127.0.0.1:3000"], tls: {unsafe_skip_verify: true}')
+    text += "mail: {smtp: {host: mail.example.com, security: unsafe_plaintext}, from: portal@example.com}\n"
+    text = text.replace("mfa: {required: always, methods: [totp, recovery],", "mfa: {passkeys: {copied: record},")
     warnings = read(text + "passwords: {breach_check: off}\n").warnings()
     assert [warning.partition(": ")[0] for warning in warnings] == [
         "listen[2].unsafe_plaintext",
         "upstreams.portal.tls.unsafe_skip_verify",
+        "mfa.passkeys.copied",
         "passwords.breach_check",
+        "mail.smtp.security",
     ]
 
 
