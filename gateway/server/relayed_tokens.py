@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -16,11 +17,15 @@ import structlog
 
 from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, pack_envelope
 from gateway.exchange.session import Session
-from gateway.federation.refresh import LEASE_S, is_fresh
+from gateway.federation.refresh import is_fresh
 from gateway.federation.relying_party import TokenSet
 from gateway.pages.oidc import FRESHEN
 from gateway.store.provider_tokens import ProviderTokens
 
+PATIENCE_S: Final = 1.5
+"""How long a request waits for fresher tokens: less than until it is refused. The pages go on with it."""
+REST_S: Final = 10.0
+"""How long a provider that was waited for in vain is not asked for anybody."""
 _DONE: Final = 204
 _log = structlog.get_logger()
 
@@ -28,10 +33,13 @@ _log = structlog.get_logger()
 class RelayedTokens:
     """The `Tokens` of the edge's escorts. Usable from any thread."""
 
-    def __init__(self, tokens: ProviderTokens, pages: Callable[[], str]) -> None:
-        """`pages` names the socket of the pages at the moment."""
+    def __init__(self, tokens: ProviderTokens, pages: Callable[[], str], *, patience_s: float = PATIENCE_S) -> None:
+        """`pages` names the socket of the pages at the moment; `patience_s` bounds each wait for them."""
         self._tokens = tokens
         self._pages = pages
+        self._patience_s = patience_s
+        self._rests: dict[str, float] = {}
+        """Until when, by provider, monotonic."""
 
     def token(self, kind: str, token: bytes, session: Session, now: float) -> str:
         """Return the `access` or `id` token of the session whose cookie's value is `token`; empty when there is none.
@@ -43,7 +51,12 @@ class RelayedTokens:
             return ""
         if kind == "id":
             return found.id_token
-        if not is_fresh(found, now) and found.refresh_token and self._freshen(token, session):
+        if (
+            not is_fresh(found, now)
+            and found.refresh_token
+            and monotonic() >= self._rests.get(session.provider, 0.0)
+            and self._freshen(token, session)
+        ):
             found = self._read(token, session, now) or TokenSet()
         return found.access_token if found.expires is None or now < found.expires else ""
 
@@ -70,11 +83,13 @@ class RelayedTokens:
             "Cookie": f"{name}={token.decode('ascii')}",
             "Content-Length": "0",
         }
-        connection = _PagesConnection(self._pages())
+        connection = _PagesConnection(self._pages(), self._patience_s)
         try:
             connection.request("POST", FRESHEN, headers=fields)
             return connection.getresponse().status == _DONE
         except (OSError, HTTPException) as error:
+            if isinstance(error, TimeoutError):  # attack: a provider that keeps silent holds up every request in turn
+                self._rests[session.provider] = monotonic() + REST_S
             _log.warning("tokens.not_refreshed", session=session.handle, reason=type(error).__name__)
             return False
         finally:
@@ -84,8 +99,8 @@ class RelayedTokens:
 class _PagesConnection(HTTPConnection):
     """HTTP over the socket of the pages."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("pages", timeout=LEASE_S)
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("pages", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:

@@ -167,7 +167,8 @@ async def test_rotated_keys_and_refreshed_tokens(tmp_path: Path) -> None:
             site.now = time.time()
             person = Person(provider)
             browser, session = await _sign_in(site, person)
-            relayed = RelayedTokens(ProviderTokens(site.store.rows, site.store.sealer, keyring), lambda: str(site.path))
+            tokens = ProviderTokens(site.store.rows, site.store.sealer, keyring)
+            relayed = RelayedTokens(tokens, lambda: str(site.path), patience_s=60.0)
             cookie = browser.jar["__Host-gw"].encode()
             first = await asyncio.to_thread(relayed.token, "access", cookie, session, site.now)
             site.now += 61

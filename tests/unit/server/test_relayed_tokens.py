@@ -46,7 +46,7 @@ async def site(tmp_path: Path, empty_state: tuple[Path, Keyring], provider: Iden
 @pytest.fixture
 def relayed(site: Site) -> RelayedTokens:
     tokens = ProviderTokens(site.store.rows, site.store.sealer, site.keyring)
-    return RelayedTokens(tokens, lambda: str(site.path))
+    return RelayedTokens(tokens, lambda: str(site.path), patience_s=60.0)
 
 
 async def sign_in(site: Site, provider: IdentityProvider) -> tuple[Browser, Session]:
@@ -152,6 +152,36 @@ async def test_provider_that_is_away_leaves_the_refresh_token_for_later(
     assert await ask(site, relayed, browser, session) == ""
     provider.instead.clear()
     assert (await ask(site, relayed, browser, session)).startswith("access-")
+
+
+async def test_provider_that_keeps_silent_holds_up_one_request_and_no_other(
+    site: Site, provider: IdentityProvider
+) -> None:
+    """attack: each request of everybody waits a minute for fresher tokens, although those that there are still hold."""
+    asked = 0
+
+    def pages() -> str:
+        nonlocal asked
+        asked += 1
+        return str(site.path)
+
+    tokens = ProviderTokens(site.store.rows, site.store.sealer, site.keyring)
+    relayed = RelayedTokens(tokens, pages, patience_s=0.2)
+    browser, session = await sign_in(site, provider)
+    first = await ask(site, relayed, browser, session)
+    site.now += 290
+    speaks = asyncio.Event()
+
+    async def silent(_request: web.Request) -> web.Response:
+        await speaks.wait()
+        return web.Response(status=503)
+
+    provider.instead["/token"] = silent
+    try:
+        assert [await ask(site, relayed, browser, session) for _ in range(5)] == [first] * 5
+        assert asked == 1
+    finally:
+        speaks.set()
 
 
 async def test_refreshed_tokens_of_somebody_else_are_refused(
