@@ -53,7 +53,7 @@ MAIL_NETWORK: Final = Throttle(free=10, delay_s=30.0, lock_at=30, lock_s=900.0, 
 MAIL_ASKED: Final = Throttle(free=3, delay_s=60.0, lock_at=8, lock_s=3600.0, longest_s=3600.0, forget_s=6 * 3600.0)
 """Letters to one account that one network asks for."""
 MAIL_ACCOUNT: Final = Throttle(free=10, delay_s=60.0, lock_at=14, lock_s=600.0, longest_s=600.0, forget_s=6 * 3600.0)
-"""Letters to one account, whoever asks. Never more than ten minutes apart: strangers cannot keep its owner from a letter."""
+"""Letters to one account, whoever asks. Never more than ten minutes apart; its owner's known devices have counts of their own."""
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,6 +43,10 @@ class AttemptKeys:
         """Return the key of letters to an account, from everywhere or as one network asks for them."""
         return self._token("letter", f"{name}\0{network_of(address) if address else ''}")
 
+    def own_letter(self, user_id: str, device: str) -> bytes:
+        """Return the key of letters to a person who asks for them on a device that they signed in with before."""
+        return self._token("own letter", f"{user_id}\0{device}")
+
     def letters(self, address: str) -> bytes:
         """Return the key of letters that a network asks for."""
         return self._token("letters", network_of(address))

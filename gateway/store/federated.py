@@ -131,7 +131,7 @@ class FederatedStore:
     async def vouch(self, provider: str, mapped: Mapped, *, now: float) -> User | None:
         """Find or make the account of a person whom a provider vouches for, as its table says now.
 
-        Where name, tenant or roles changed, every session of the person ends: each carries what was true before.
+        Where name, tenant, roles or address changed, every session of the person ends: each carries what was true before.
 
         Returns: the account; None when its name is another's: accounts are never joined by name.
 
@@ -191,7 +191,8 @@ class FederatedStore:
             return None
         stored = msgspec.structs.replace(wanted, stamp=self._random(_STAMP_BYTES).hex())
         people.put_in(tx, stored, now=now)
-        if (stored.name, stored.tenant, stored.roles) != (known.name, known.tenant, known.roles):
+        said = (stored.name, stored.tenant, stored.roles, stored.email)
+        if said != (known.name, known.tenant, known.roles, known.email):
             self._store.live.end_owner_in(tx, known.id)
         return stored
 

@@ -85,6 +85,8 @@ async def test_second_sign_in_finds_the_same_account_by_issuer_and_subject(
     await go(site.browser(), provider, email="carol.married@acme.example")
     (second,) = [user for user in site.store.users() if user.provider == "okta"]
     assert (second.id, second.email) == (first.id, "carol.married@acme.example")
+    told = [stored.session.email for stored in site.store.sessions(now=site.now)]
+    assert told == ["carol.married@acme.example"], "an address may be somebody else's by now"
 
 
 async def test_cve_2021_41230_changed_groups_change_the_roles_and_end_the_sessions_with_the_old_ones(

@@ -68,6 +68,23 @@ async def test_a_reset_signs_nobody_in_and_the_second_factor_is_still_asked_for(
     assert (await browser.get("/.gateway/account")).location == "/.gateway/mfa"
 
 
+async def test_strangers_who_ask_all_the_time_keep_nobody_from_a_letter_on_a_device_of_their_own(site: Site) -> None:
+    """attack: every letter that the account may get is asked for from elsewhere, and its code is of no use to the owner."""
+    home = site.browser()
+    await home.sign_in()
+    for number in range(12):
+        await ask(site.browser(ip=f"198.51.100.{number}"))
+    site.letters()
+    await ask(site.browser(ip="192.0.2.9"))
+    assert site.letters() == [], "the account is held for whoever comes from elsewhere"
+    await home.post("/.gateway/logout", (await home.get("/.gateway/logout")).hidden())
+    await prove(home, await code_of(site, home))
+    assert (await set_password(home)).location == "/.gateway/login?reason=password_reset"
+    for _ in range(8):
+        await ask(home)
+    assert len(site.letters()) <= 3, "a stolen browser fills no mailbox either"
+
+
 @pytest.mark.parametrize("name", ["alice", "ALICE ", "alice@acme.example", "Alice@Acme.Example"])
 async def test_a_person_is_found_by_any_spelling_of_name_or_address(site: Site, browser: Browser, name: str) -> None:
     await ask(browser, name)
