@@ -171,7 +171,34 @@ def test_neither_the_code_nor_the_browsers_secret_stand_in_the_rows(codes: Maile
     assert BROWSER not in row.value + row.id
 
 
-@pytest.mark.parametrize("code", ["", "1234567", "123456789", "\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18", "abcdefgh", "1234 567x", "\0" * 8])
+@pytest.mark.parametrize(
+    "code",
+    ["", "1234567", "123456789", "\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18", "abcdefgh", "1234 567x", "\0" * 8],
+)
 def test_what_is_no_code_is_wrong(codes: MailedCodes, rows: Backend, code: str) -> None:
     issue(codes, rows)
     assert codes.prove(BROWSER, Purpose.RESET, code, now=NOW) is None
+
+
+def test_a_letter_that_waits_is_found_and_taken_back(outbox: Outbox, rows: Backend) -> None:
+    assert outbox.put(LETTER, now=NOW)
+    assert outbox.find(LETTER.id, now=NOW) == LETTER
+    assert rows.transact(lambda tx: outbox.withdraw_in(tx, LETTER.id))
+    assert not rows.transact(lambda tx: outbox.withdraw_in(tx, LETTER.id))
+    assert outbox.find(LETTER.id, now=NOW) is None
+    assert outbox.count(now=NOW) == 0
+
+
+def test_the_code_that_a_browser_asked_for_last_knows_its_letter(codes: MailedCodes, rows: Backend) -> None:
+    for letter in ("ab" * 16, "cd" * 16):
+        rows.transact(
+            lambda tx, letter=letter: codes.issue_in(  # type: ignore[misc]
+                tx, BROWSER, Purpose.DEVICE, user_id="u_1", stamp="s", now=NOW, letter=letter
+            )
+        )
+    issued = codes.issued(BROWSER, Purpose.DEVICE, now=NOW)
+    assert issued is not None
+    assert issued.letter == "cd" * 16
+    assert codes.issued(BROWSER, Purpose.RESET, now=NOW) is None
+    assert codes.issued(OTHER, Purpose.DEVICE, now=NOW) is None
+    assert codes.issued(BROWSER, Purpose.DEVICE, now=NOW + LIFETIME_S) is None

@@ -133,6 +133,26 @@ async def test_whoever_has_to_end_a_session_first_reaches_no_route_at_all(edge: 
     assert edge.portal.heads == []
 
 
+@pytest.mark.parametrize(
+    ("owing", "reason", "page"),
+    [
+        ({"owes": Owed.DEVICE}, "device_unconfirmed", b"/.gateway/device"),
+        ({"owes": Owed.MFA, "owes_next": Owed.DEVICE}, "mfa_required", b"/.gateway/mfa"),
+    ],
+)
+async def test_a_device_that_is_not_confirmed_reaches_no_route_at_all(
+    edge: Edge, owing: dict[str, Owed], reason: str, page: bytes
+) -> None:
+    """Also where `unsafe_without_mfa` lets half a sign-in pass, and before the second factor is given."""
+    edge.sessions.entries[b"new"] = Entry(session(**owing))
+    reply = await edge.get("/", token="new", fields="Accept: text/html\r\n")
+    assert (reply.status, reply.field("location")) == (302, [page + b"?return_to=/"])
+    for target in ("/", "/unproven"):
+        reply = await edge.get(target, token="new", fields="Accept: application/json\r\n")
+        assert (reply.status, json.loads(reply.body)["reason"]) == (401, reason)
+    assert edge.portal.heads == []
+
+
 # Activity
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 
+from gateway.authn.assurance import FactorRule, Method, Required
+from gateway.exchange.envelope import Interrupted
 from gateway.exchange.letter import Matter
 from gateway.exchange.session import Owed
+from gateway.pages.kept import KEEP, KEPT_PAGE
 from gateway.session.life import Lifetimes
 from gateway.session.rules import NewDevice, RuleBook, Rules, TenantRules
 from tests.fakes.pages_site import Answer, Browser, Site
 from tests.unit.pages.conftest import SiteMaker
+from tests.unit.pages.test_kept import DOCUMENT
 
 PAGE, AGAIN = "/.gateway/device", "/.gateway/device/again"
 CONFIRM = RuleBook(general=TenantRules(rules=Rules(new_device=NewDevice.CONFIRM)))
@@ -276,3 +281,44 @@ async def test_a_form_without_its_proof_sends_and_confirms_nothing(strict: Site)
         assert answer.status == 403, target
     assert strict.letters() == []
     assert await owed(browser) is Owed.DEVICE
+
+
+async def test_a_form_that_the_edge_kept_is_offered_after_the_code(strict: Site) -> None:
+    browser = strict.browser()
+    code = await sign_in(browser)
+    interrupted = Interrupted(target="/tickets", return_to="/tickets/new", reason="device_unconfirmed")
+    answer = await browser.send("POST", KEEP, b"subject=Hello", interrupted=interrupted)
+    assert (answer.status, answer.location) == (303, f"{PAGE}?return_to=/tickets/new")
+    assert "What you sent is safe" in (await browser.get(answer.location)).text
+    assert (await confirm(browser, code)).location == KEPT_PAGE
+    assert "Hello" in (await browser.get(KEPT_PAGE, **DOCUMENT)).text
+
+
+async def test_a_device_is_remembered_from_the_code_on_where_a_factor_was_proven(make_site: SiteMaker) -> None:
+    rule = FactorRule(required=Required.ENROLLED, methods=frozenset(Method), remember_s=86_400.0)
+    async with make_site(rules=CONFIRM, factor_rule=rule) as site:
+        site.add_user("alice")
+        site.add_user("bob", totp=False)
+        browser, other = site.browser(), site.browser()
+        code = await sign_in(browser, "alice")
+        assert 'name="remember"' in (await browser.get(PAGE)).text
+        answer = await confirm(browser, code, remember="1")
+        assert answer.names()[-1] == "device.remembered"
+        again = site.browser(jar={name: value for name, value in browser.jar.items() if name.endswith("-device")})
+        assert (await again.give_password()).location == "/"
+        code = await sign_in(other)
+        assert 'name="remember"' not in (await other.get(PAGE)).text
+        assert "device.remembered" not in (await confirm(other, code, remember="1")).names()
+
+
+@pytest.mark.sqlite
+async def test_a_store_that_is_away_is_no_wrong_code(strict: Site) -> None:
+    browser = strict.browser()
+    code = await sign_in(browser)
+    page = await browser.get(PAGE)
+    holder = sqlite3.connect(strict.path.parent / "state.sqlite3", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    answer = await browser.submit(page, PAGE, code=code)
+    assert (answer.status, answer.events) == (503, [])
+    holder.close()
+    assert (await browser.submit(page, PAGE, code=code)).location == "/", "nobody is signed out by that"

@@ -14,7 +14,7 @@ from gateway.session.life import PENDING_S, Lifetimes
 from gateway.session.rules import Bounds, NewDevice, RuleBook, Rules, TenantRules
 from gateway.session.token import row_of
 from gateway.store.account_options import AccountOptions
-from gateway.store.openings import Client, Openings, Refused, SignedIn
+from gateway.store.openings import NO_ADDRESS, Client, Openings, Refused, SignedIn
 from gateway.store.records import Factor, User
 from gateway.store.state import Store
 
@@ -202,6 +202,98 @@ def test_the_owner_is_told_of_a_new_device_but_not_of_the_very_first(store: Stor
     assert told == []
     opened(openings, alice, client=msgspec.structs.replace(CLIENT, ip="198.51.100.7", user_agent="Safari"))
     assert told == [(alice.id, Notice.NEW_DEVICE, Circumstances(address="198.51.100.7", device="Safari"))]
+
+
+# A device that is new
+
+CONFIRM = Rules(new_device=NewDevice.CONFIRM)
+
+
+@pytest.fixture
+def told() -> list[tuple[str, Notice, Circumstances]]:
+    return []
+
+
+@pytest.fixture
+def confirming(store: Store, told: list[tuple[str, Notice, Circumstances]]) -> Openings:
+    return ruled(store, CONFIRM, tell=lambda *what: told.append(what))
+
+
+def test_a_new_device_owes_a_code_and_the_first_of_an_account_is_new_too(confirming: Openings, alice: User) -> None:
+    session = opened(confirming, alice).session
+    assert (session.owes, session.owes_next, session.expires) == (Owed.DEVICE, Owed.NOTHING, NOW + PENDING_S)
+
+
+def test_a_confirmed_device_is_known_and_no_letter_says_so_once_more(
+    confirming: Openings, store: Store, alice: User, told: list[tuple[str, Notice, Circumstances]]
+) -> None:
+    first = opened(confirming, alice)
+    assert (first.device, store.devices.of(alice.id, now=NOW)) == (b"", [])
+    whole = confirming.confirm(first.token, client=CLIENT, now=NOW + 500)
+    assert isinstance(whole, SignedIn)
+    assert (whole.session.owes, whole.session.expires) == (Owed.NOTHING, NOW + 8 * 3600)
+    assert confirming.live(first.token, CLIENT, NOW + 500) is None, "rotated"
+    client = msgspec.structs.replace(CLIENT, device=whole.device)
+    assert opened(confirming, alice, client=client, now=NOW + 600).session.owes is Owed.NOTHING
+    other = opened(confirming, alice, now=NOW + 700)
+    assert isinstance(confirming.confirm(other.token, client=CLIENT, now=NOW + 710), SignedIn)
+    assert told == []
+
+
+def test_a_passkey_needs_no_code_and_its_owner_is_told(
+    confirming: Openings, store: Store, alice: User, told: list[tuple[str, Notice, Circumstances]]
+) -> None:
+    for amr in ("hwk", "swk"):
+        passkey = opened(confirming, alice, amr=(amr, "user", "mfa"), second_factor_done=True)
+        assert passkey.session.owes is Owed.NOTHING
+    assert [notice for _, notice, _ in told] == [Notice.NEW_DEVICE], "the very first is no news"
+    store.put_factor(alice.id, Factor(secret="A" * 16, created=NOW), [], now=NOW)
+    half = opened(confirming, alice)
+    proven = confirming.elevate(half.token, method="swk", client=CLIENT, now=NOW + 1)
+    assert isinstance(proven, SignedIn)
+    assert proven.session.owes is Owed.NOTHING
+
+
+def test_a_provider_that_says_passkey_spares_nobody_the_code(confirming: Openings, alice: User) -> None:
+    session = opened(confirming, alice, amr=("hwk", "mfa"), provider="corp", second_factor_done=True).session
+    assert (session.owes, session.mfa_time) == (Owed.DEVICE, NOW)
+
+
+def test_the_factor_comes_before_the_code_and_does_not_replace_it(
+    confirming: Openings, store: Store, alice: User
+) -> None:
+    store.put_factor(alice.id, Factor(secret="A" * 16, created=NOW), [], now=NOW)
+    half = opened(confirming, alice)
+    assert (half.session.owes, half.session.owes_next) == (Owed.MFA, Owed.DEVICE)
+    assert isinstance(confirming.confirm(half.token, client=CLIENT, now=NOW), Refused), "not before the factor"
+    proven = confirming.elevate(half.token, method="otp", client=CLIENT, now=NOW + 500)
+    assert isinstance(proven, SignedIn)
+    session = proven.session
+    assert (session.owes, session.owes_next, session.expires) == (Owed.DEVICE, Owed.NOTHING, NOW + 500 + PENDING_S)
+    again = confirming.elevate(proven.token, method="otp", client=CLIENT, now=NOW + 501)
+    assert isinstance(again, Refused)
+    assert again.reason is Reason.DEVICE_UNCONFIRMED
+    assert confirming.grow(session, method="otp", client=CLIENT, now=NOW + 501).session.owes is Owed.DEVICE
+    whole = confirming.confirm(proven.token, client=CLIENT, now=NOW + 900)
+    assert isinstance(whole, SignedIn)
+    assert whole.session.owes is Owed.NOTHING
+
+
+def test_an_account_without_an_address_needs_a_second_factor_on_a_new_device(
+    confirming: Openings, store: Store, alice: User
+) -> None:
+    changed = store.change_user(alice, msgspec.structs.replace(alice, email=""), now=NOW)
+    assert changed is not None
+    refusal = confirming.open(changed[0], amr=("pwd",), client=CLIENT, now=NOW)
+    assert isinstance(refusal, Refused)
+    assert (refusal.reason, refusal.problem) == (Reason.DEVICE_UNCONFIRMED, NO_ADDRESS)
+    assert store.sessions(now=NOW) == []
+    assert opened(confirming, changed[0], second_factor_done=True).session.owes is Owed.NOTHING
+    store.put_factor(alice.id, Factor(secret="A" * 16, created=NOW), [], now=NOW)
+    half = opened(confirming, changed[0])
+    proven = confirming.elevate(half.token, method="otp", client=CLIENT, now=NOW)
+    assert isinstance(proven, SignedIn)
+    assert proven.session.owes is Owed.NOTHING
 
 
 # As often as one may be signed in
