@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.authn.address import canonical_address, is_address
+from gateway.authn.address import canonical_address, is_address, masked
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,8 @@ def test_the_canonical_form_is_stable_and_an_address_or_nothing(text: str) -> No
     form = canonical_address(text)
     assert canonical_address(form) == form
     assert form == "" or (is_address(form) and form.count("@") == 1)
+
+
+def test_a_masked_address_shows_its_host_and_one_letter() -> None:
+    assert masked("alice.doe@acme.example") == "a…@acme.example"
+    assert masked("a@acme.example") == "a…@acme.example"
