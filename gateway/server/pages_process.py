@@ -195,18 +195,26 @@ class PagesProcess:
         redis = redis_options(validated.settings, bundle.secrets)
         observe = partial(self._observe, "redis" if redis else "sqlite")
         store = open_state(validated.settings, validated.keyring, redis, observe=observe)
+        try:
+            return self._site_over(store, validated, validated.keyring)
+        except BaseException:
+            store.close()
+            raise
+
+    def _site_over(self, store: Store, validated: Validated, keyring: Keyring) -> _Site:
+        bundle = validated.bundle
         mailing = self._mailing(validated, store)
-        accounts = self._accounts(validated, validated.keyring, store, mailing)
+        accounts = self._accounts(validated, keyring, store, mailing)
         providers = build_providers(
             validated.settings,
             bundle,
             store=store,
-            keyring=validated.keyring,
+            keyring=keyring,
             executor=self._storing,
             openings=accounts.openings,
             registry=self._registry,
         )
-        application = self._application(validated, validated.keyring, store, accounts, providers, mailing=mailing)
+        application = self._application(validated, keyring, store, accounts, providers, mailing=mailing)
         issuers = IssuerKeeper(
             validated.settings,
             bundle,

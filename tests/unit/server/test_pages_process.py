@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
+from gateway.exchange.errors import ConfigurationError
 from gateway.policy.roles import Roles
 from gateway.server import pages_process
 from gateway.server.control import Boot, ListenerSocket
 from gateway.server.pages_process import PagesProcess, account_options
 from gateway.server.settings import Settings, load_settings
+from gateway.server.state import open_state
 from gateway.server.validate import read_and_validate
 from gateway.store.executor import OverloadedError
-from gateway.store.state import open_store
+from gateway.store.state import Store, open_store
 
 BASE = """\
 version: 1
@@ -66,6 +68,7 @@ async def pages(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(directory / "pages.sock"))
     listener.listen()
+    listener.setblocking(False)
     boot = Boot(
         kind="pages",
         slot=1000,
@@ -118,3 +121,26 @@ async def test_a_reload_declares_no_metric_a_second_time(pages: PagesProcess) ->
         pages.commit()
     assert [sample.name for sample in pages.dump().samples] == before
     assert len(set(before)) == len(before)
+
+
+async def test_a_reload_that_is_refused_leaves_no_connection_to_the_store_behind(
+    pages: PagesProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConfigurationError(("identity: no",))
+
+    closed: list[Store] = []
+    opened: list[Store] = []
+
+    def open_and_note(*given: Any, **more: Any) -> Store:
+        store = open_state(*given, **more)
+        monkeypatch.setattr(store, "close", lambda: closed.append(store))
+        opened.append(store)
+        return store
+
+    monkeypatch.setattr(pages_process, "open_state", open_and_note)
+    monkeypatch.setattr(pages_process, "build_providers", refuse)
+    with pytest.raises(ConfigurationError):
+        await asyncio.to_thread(pages.prepare, pages._boot.bundle)
+    assert closed == opened
+    assert len(opened) == 1
