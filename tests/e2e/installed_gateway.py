@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -131,3 +133,16 @@ class InstalledGateway:
             return False
         finally:
             connection.close()
+
+
+@contextlib.contextmanager
+def installed() -> Iterator[InstalledGateway]:
+    """Have `gateway init` fill a directory; end the gateway and say what it logged, and remove the directory."""
+    base = Path(tempfile.mkdtemp(prefix="gw-"))  # short: Unix socket paths end at 107 bytes
+    gateway = InstalledGateway.init(base / "g")
+    try:
+        yield gateway
+    finally:
+        print(gateway.said()[-4000:])
+        gateway.stop()
+        shutil.rmtree(base, ignore_errors=True)

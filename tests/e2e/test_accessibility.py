@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +16,12 @@ from typing import Any
 
 import pyotp
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.e2e.installed_gateway import InstalledGateway
-from tests.e2e.wiki_story import CHROMIUM, FLAGS
+from tests.e2e.installed_gateway import InstalledGateway, installed
 from tests.fakes import certified_provider, mail_server
 from tests.fakes.certified_provider import CertifiedProvider
 from tests.fakes.mail_server import MailServer, mail_server_in_a_thread
-from tests.machine import cannot_run
 from tests.node import node_modules
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -197,15 +193,11 @@ def post() -> Iterator[MailServer]:
 
 @pytest.fixture(scope="module")
 def gateway(post: MailServer) -> Iterator[InstalledGateway]:
-    if not CHROMIUM.exists():
-        cannot_run("not installed: chromium; tests/install-packages installs it")
-    base = Path(tempfile.mkdtemp(prefix="gw-"))  # short: Unix socket paths end at 107 bytes
-    gateway = InstalledGateway.init(base / "g")
-    try:
+    with installed() as gateway:
         settings = SETTINGS.format(
             port=gateway.port, admin_port=gateway.admin_port, mail_port=post.port, mail_user=mail_server.USER
         )
-        config = base / "g" / "config"
+        config = gateway.home / "config"
         (config / "smtp").write_text(mail_server.PASSWORD)
         (config / "smtp").chmod(0o600)
         (config / "mail-ca.pem").write_bytes(post.authority)
@@ -218,10 +210,6 @@ def gateway(post: MailServer) -> Iterator[InstalledGateway]:
             gateway.verb("user", "add", f"eve-{name}", *common, *address, "--self-enrol", stdin=PASSWORD + "\n")
         gateway.start()
         yield gateway
-    finally:
-        print(gateway.said()[-4000:])
-        gateway.stop()
-        shutil.rmtree(base, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -235,14 +223,10 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CertifiedProv
 @pytest.fixture(scope="module")
 def crowded(provider: CertifiedProvider) -> Iterator[InstalledGateway]:
     """Two identity providers, passkeys, a portal with a sign-in of its own, and people who may sign in once."""
-    if not CHROMIUM.exists():
-        cannot_run("not installed: chromium; tests/install-packages installs it")
-    base = Path(tempfile.mkdtemp(prefix="gw-"))  # short: Unix socket paths end at 107 bytes
-    gateway = InstalledGateway.init(base / "g")
-    try:
+    with installed() as gateway:
         provider.add_client(f"http://localhost:{gateway.port}", back_channel=False)
         provider.start()
-        secret = base / "g" / "config" / "node"
+        secret = gateway.home / "config" / "node"
         secret.write_text(certified_provider.SECRET)
         secret.chmod(0o600)
         settings = CROWDED.format(
@@ -257,29 +241,12 @@ def crowded(provider: CertifiedProvider) -> Iterator[InstalledGateway]:
             gateway.verb(*add, f"gus-{name}", "--role", "client", "--self-enrol", stdin=PASSWORD + "\n")
         gateway.start()
         yield gateway
-    finally:
-        print(gateway.said()[-4000:])
-        gateway.stop()
-        shutil.rmtree(base, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
 def axe() -> str:
     """The checker itself, to be run in the page."""
     return (node_modules(Path(__file__).parent / "axe") / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as playwright:
-        yield playwright
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-    yield browser
-    browser.close()
 
 
 class Reader:

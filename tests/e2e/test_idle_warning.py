@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.e2e.installed_gateway import InstalledGateway
-from tests.e2e.wiki_story import CHROMIUM, FLAGS
-from tests.machine import cannot_run
+from tests.e2e.installed_gateway import InstalledGateway, installed
 from tests.node import node_modules
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -72,11 +68,7 @@ cases:
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[InstalledGateway]:
-    if not CHROMIUM.exists():
-        cannot_run("not installed: chromium; tests/install-packages installs it")
-    base = Path(tempfile.mkdtemp(prefix="gw-"))  # short: Unix socket paths end at 107 bytes
-    gateway = InstalledGateway.init(base / "g")
-    try:
+    with installed() as gateway:
         settings = SETTINGS.format(port=gateway.port, admin_port=gateway.admin_port)
         gateway.configure(settings, {"portal.yaml": POLICY, "tests/portal.yaml": CASES})
         common = ("--tenant", "acme", "--role", "client", "--password-stdin", "--self-enrol")
@@ -84,18 +76,6 @@ def gateway() -> Iterator[InstalledGateway]:
             gateway.verb("user", "add", name, *common, stdin=PASSWORD + "\n")
         gateway.start()
         yield gateway
-    finally:
-        print(gateway.said()[-4000:])
-        gateway.stop()
-        shutil.rmtree(base, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
-from tests.e2e.installed_gateway import InstalledGateway
+from tests.e2e.installed_gateway import InstalledGateway, installed
 from tests.e2e.wiki_story import CHROMIUM, FLAGS
-from tests.machine import cannot_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -145,12 +142,7 @@ def portal() -> Iterator[Portal]:
 
 @pytest.fixture(scope="module")
 def gateway(portal: Portal) -> Iterator[InstalledGateway]:
-    if not CHROMIUM.exists():
-        sentence = "not installed: chromium; tests/install-packages installs it"
-        cannot_run(sentence)
-    base = Path(tempfile.mkdtemp(prefix="gw-"))  # short: Unix socket paths end at 107 bytes
-    gateway = InstalledGateway.init(base / "g")
-    try:
+    with installed() as gateway:
         settings = SETTINGS.format(port=gateway.port, admin_port=gateway.admin_port, portal=portal.server_address[1])
         (gateway.home / "logo.svg").write_text(LOGO)
         gateway.configure(settings, {"portal.yaml": POLICY, "tests/portal.yaml": "version: 1\n" + CASES})
@@ -159,23 +151,6 @@ def gateway(portal: Portal) -> Iterator[InstalledGateway]:
             gateway.verb(*user, stdin=PASSWORD + "\n")
         gateway.start()
         yield gateway
-    finally:
-        print(gateway.said()[-4000:])
-        gateway.stop()
-        shutil.rmtree(base, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as playwright:
-        yield playwright
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
@@ -191,7 +166,7 @@ def page(chromium: Browser, gateway: InstalledGateway) -> Iterator[Page]:
 def sign_in(page: Page, name: str = "ann") -> None:
     page.get_by_label("User name").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 def fill_in(page: Page, form: str) -> None:
@@ -312,7 +287,7 @@ def test_the_operators_name_logo_and_colour_stand_on_our_pages(page: Page) -> No
     expect(logo).to_be_visible()
     assert logo.evaluate("image => image.naturalWidth") == 40
     expect(page.get_by_role("link", name="Help")).to_have_attribute("href", "mailto:desk@heron.example")
-    button = page.get_by_role("button", name="Sign in")
+    button = page.get_by_role("button", name="Sign in", exact=True)
     assert button.evaluate("button => getComputedStyle(button).backgroundColor") == "rgb(122, 31, 92)"
 
 

@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pyotp
 import pytest
-from playwright.sync_api import Browser, CDPSession, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, expect
 
-from tests.e2e.installed_gateway import InstalledGateway
-from tests.e2e.wiki_story import CHROMIUM, FLAGS
-from tests.machine import cannot_run
+from tests.e2e.installed_gateway import InstalledGateway, installed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -126,11 +121,7 @@ PEOPLE = ("ann", "bea", "cid", "dan", "eve", "fay", "gus")
 
 @pytest.fixture(scope="module")
 def gateway(portal: Portal) -> Iterator[InstalledGateway]:
-    if not CHROMIUM.exists():
-        cannot_run("not installed: chromium; tests/install-packages installs it")
-    base = Path(tempfile.mkdtemp(prefix="gw-"))  # short: Unix socket paths end at 107 bytes
-    gateway = InstalledGateway.init(base / "g")
-    try:
+    with installed() as gateway:
         settings = SETTINGS.format(port=gateway.port, admin_port=gateway.admin_port, portal=portal.server_address[1])
         gateway.configure(settings, {"portal.yaml": POLICY, "tests/portal.yaml": CASES})
         for name in PEOPLE:
@@ -142,23 +133,6 @@ def gateway(portal: Portal) -> Iterator[InstalledGateway]:
         )  # fmt: skip
         gateway.start()
         yield gateway
-    finally:
-        print(gateway.said()[-4000:])
-        gateway.stop()
-        shutil.rmtree(base, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as playwright:
-        yield playwright
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-    yield browser
-    browser.close()
 
 
 class Seat:
@@ -224,7 +198,7 @@ class Seat:
     def picture(self, name: str) -> None:
         if PICTURES:
             for scheme in ("light", "dark"):
-                self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two
+                self.page.emulate_media(color_scheme=scheme)
                 for width in (1100, 360):
                     self.page.set_viewport_size({"width": width, "height": 800})
                     self.page.screenshot(path=f"{PICTURES}/passkey-{name}-{scheme}-{width}.png", full_page=True)
