@@ -44,7 +44,6 @@ ALGORITHMS: Final = (
     COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,
 )
 """Offered in this order (RFC 9053, RFC 8812): the first is the smallest, the last is what Windows Hello of old can do."""
-NO_AAGUID: Final = "00000000-0000-0000-0000-000000000000"
 
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]{0,32768}")
 _TRANSPORTS: Final = frozenset(transport.value for transport in AuthenticatorTransport)

@@ -23,7 +23,6 @@ MIN_LENGTH: Final = 12
 """ASVS 6.2.1 wants 8 and recommends 15; PCI DSS 8.3.6 wants 12."""
 MIN_LENGTH_ALONE: Final = 15
 """SP 800-63B-4 §3.1.1.2: a password that is the only factor."""
-MIN_SCORE: Final = 2
 MAX_LENGTH: Final = 128
 """ASVS 6.2.9: at least 64 are allowed. Bounded, so that hashing has bounded input."""
 SALT_BYTES: Final = 16

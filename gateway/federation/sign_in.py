@@ -41,7 +41,6 @@ from gateway.federation.relying_party import RelyingParty, TokenSet
 ID_BYTES: Final = 16
 REVOKE_S: Final = 3.0
 """Whoever signs out waits no longer for a provider to forget tokens that nobody here has any more."""
-BROWSER_BYTES: Final = 32
 _PROOF: Final = frozenset({"at_hash", "c_hash", "s_hash", "nonce", "jti", "sid", "rt_hash"})
 """Claims that only prove something, or name something secret: never kept for operators."""
 _log = structlog.get_logger("gateway.federation")
@@ -96,25 +95,6 @@ class NotOpened(Protocol):
     @property
     def events(self) -> tuple[Event, ...]:
         """What the record must say."""
-        ...
-
-
-class Vouched(Protocol):
-    """An account that a provider vouches for."""
-
-    @property
-    def id(self) -> str:
-        """Stable and opaque."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """Canonical."""
-        ...
-
-    @property
-    def tenant(self) -> str:
-        """Whose it is."""
         ...
 
 

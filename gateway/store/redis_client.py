@@ -46,8 +46,6 @@ ATTEMPTS: Final = 4
 """Nodes that are tried for one question: after a failover the first is wrong, and perhaps the second."""
 PATIENCE: Final = 2.0
 """Time-outs after which a question is not asked once more."""
-DEFAULT_PORT: Final = 6379
-SENTINEL_PORT: Final = 26379
 _CLIENT_NAME: Final = "gateway"
 
 
