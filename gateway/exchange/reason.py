@@ -270,7 +270,9 @@ ANSWERS: dict[Reason, Answer] = {
         401, "Passkey not accepted", "That passkey was not accepted here. Please try again, or use another way."
     ),
     Reason.PASSKEY_NOT_ALLOWED: Answer(
-        403, "Not this kind of passkey", "Passkeys of this make are not accepted here. Please use another device or key."
+        403,
+        "Not this kind of passkey",
+        "Passkeys of this make are not accepted here. Please use another device or key.",
     ),
     Reason.LAST_FACTOR: Answer(
         409, "Your only second factor", "You need a second factor here. Please set up another one first."

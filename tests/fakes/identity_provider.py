@@ -165,7 +165,8 @@ class IdentityProvider:
                 return web.json_response(self.userinfo)
             case "/revoke":
                 return web.Response()
-        raise web.HTTPNotFound
+            case _:
+                raise web.HTTPNotFound
 
     def _token(self, request: web.Request, form: dict[str, str]) -> web.Response:
         if "client_assertion" not in form and not request.headers.get("Authorization", "").startswith("Basic "):

@@ -48,7 +48,7 @@ class MailServer:
             return self.answer
         self.arrived.append(envelope)
         if self.answer == "drop":
-            assert server.transport is not None
+            assert isinstance(server.transport, asyncio.WriteTransport)
             server.transport.abort()
         return "250 OK"
 

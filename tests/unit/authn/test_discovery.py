@@ -32,7 +32,11 @@ def document(**changes: Any) -> bytes:
 def test_minimal_document_is_enough() -> None:
     metadata = parse_metadata(document(), ISSUER)
     assert metadata.token_endpoint == f"{ISSUER}/token"
-    assert (metadata.end_session_endpoint, metadata.names_issuer, metadata.algorithms) == ("", False, frozenset({"RS256"}))
+    assert (metadata.end_session_endpoint, metadata.names_issuer, metadata.algorithms) == (
+        "",
+        False,
+        frozenset({"RS256"}),
+    )
     assert metadata.token_auth_methods == ("client_secret_basic",)
 
 

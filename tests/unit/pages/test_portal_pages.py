@@ -115,7 +115,8 @@ async def test_a_refusal_is_shown_with_the_form_and_recorded(visitor: Visitor) -
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"username": "al"}, {"username": "a\u200b", "password": "x"}, {"username": "a" * 300, "password": "x"}]
+    "fields",
+    [{}, {"username": "al"}, {"username": "a\u200b", "password": "x"}, {"username": "a" * 300, "password": "x"}],
 )
 async def test_what_is_no_account_is_not_kept(visitor: Visitor, fields: dict[str, str]) -> None:
     page = await visitor.browser.get(ACCOUNT)

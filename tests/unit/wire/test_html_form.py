@@ -58,7 +58,7 @@ def test_forms_do_not_nest_and_comments_and_scripts_are_no_forms() -> None:
 def test_the_first_of_repeated_attributes_counts() -> None:
     form = find_form("<form action=/a action=/b><input type=password name=p name=q></form>")
     assert form is not None
-    assert (form.action, form.names) == ("/a", {"p"})
+    assert (form.action, form.names) == ("/a", frozenset({"p"}))
 
 
 def test_a_page_with_endless_fields_is_read_up_to_a_bound() -> None:
