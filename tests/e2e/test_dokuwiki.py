@@ -375,6 +375,7 @@ def test_the_log_has_the_sign_in_and_the_sign_out_with_user_and_tenant(aftermath
         "factor.failed",
         "factor.verified",
         "session.rotated",
+        "device.added",
         "logout",
     ]
     assert {tenant for _, tenant in of_erin} == {TENANT}
