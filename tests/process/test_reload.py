@@ -83,7 +83,10 @@ def test_the_pages_follow_a_reload(running_gateway: Any, make_browser: Any) -> N
     assert b"Recovery codes" in visitor.get("/.gateway/account").body
     assert visitor.get("/.gateway/account/recovery").status == 200
     running_gateway.edit(
-        ("mfa: {required: always, methods: [totp, recovery]}", "mfa: {required: always, methods: [totp]}")
+        (
+            "mfa: {required: always, methods: [webauthn, totp, recovery]}",
+            "mfa: {required: always, methods: [webauthn, totp]}",
+        )
     )
     assert running_gateway.cli("reload").returncode == 0
     assert b"Recovery codes" not in visitor.get("/.gateway/account").body

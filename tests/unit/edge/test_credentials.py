@@ -332,7 +332,7 @@ async def test_a_key_is_used_from_its_networks_alone(api: Edge) -> None:
         ({"org": "other"}, "issuer okta: unmapped (no_tenant)"),
         ({"cnf": {"jkt": "x" * 43}}, "issuer okta: confirmation (cnf)"),
         ({"cnf": {"x5t#S256": "A" * 43}}, "issuer okta: confirmation (cnf)"),
-        ({"cnf": None, "nbf": int(time.time()) + 100}, "issuer okta: not_yet_valid (nbf)"),
+        ({"cnf": None, "nbf": int(time.time()) + 86_400}, "issuer okta: not_yet_valid (nbf)"),
         ({"scope": 5}, "issuer okta: claim_malformed (scope)"),
     ],
 )
