@@ -16,15 +16,17 @@ from typing import Any
 
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
 
 from gateway import __version__
 
-_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
+_PIN = re.compile(r"^([A-Za-z0-9][^\n\\]*==[^\n\\]*)", re.MULTILINE)
 
 
 def locked(requirements: str) -> frozenset[str]:
-    """Names that the text of a requirements file pins, normalised (PEP 503)."""
-    return frozenset(_normal(name) for name in _PIN.findall(requirements))
+    """Names that the text of a requirements file pins for this interpreter (PEP 508 markers), normalised (PEP 503)."""
+    pins = [Requirement(pin) for pin in _PIN.findall(requirements)]
+    return frozenset(_normal(pin.name) for pin in pins if pin.marker is None or pin.marker.evaluate())
 
 
 def shipped(bom: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:

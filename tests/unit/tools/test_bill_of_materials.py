@@ -12,6 +12,8 @@ prometheus-client==0.26.0 \\
     --hash=sha256:aa
 pycparser==3.12 ; implementation_name != 'PyPy' \\
     --hash=sha256:bb
+async-timeout==5.0.1 ; python_full_version < '3.0' \\
+    --hash=sha256:cc
 """
 
 
@@ -31,7 +33,7 @@ def bom() -> dict[str, Any]:
     }
 
 
-def test_pins_are_read_with_markers_and_hashes() -> None:
+def test_pins_are_read_with_hashes_and_only_those_whose_markers_hold_here() -> None:
     assert locked(LOCK) == {"prometheus-client", "pycparser"}
 
 
