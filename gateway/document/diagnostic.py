@@ -1,17 +1,22 @@
-"""One finding about a file a person wrote: where it is and what to do about it.
+"""One finding about a file a person wrote: where it is, what it is called and what to do about it.
 
 Decides how a finding reads. It does not find anything itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Literal
+from typing import Final, Literal
+from unicodedata import east_asian_width
 
 import msgspec
 
 from gateway.exchange.errors import ConfigurationError
+
+UNNAMED: Final = "configuration"
+"""The name of a finding of which docs/diagnostics.md says no more than its sentence does."""
+_WIDEST_EXCERPT: Final = 120
 
 
 class Diagnostic(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -22,11 +27,27 @@ class Diagnostic(msgspec.Struct, frozen=True, kw_only=True, order=True):
     column: int
     message: str
     severity: Literal["error", "warning"] = "error"
+    name: str = UNNAMED
+    """`unknown-role`: what docs/diagnostics.md explains, and programs can tell apart."""
+    excerpt: str = ""
+    """The line of the file, where it may be shown: never one of gateway.yaml, which a secret may stand in by mistake."""
 
     def __str__(self) -> str:
-        """Write `policies/portal.yaml:12:5: message`, which editors and terminals can follow."""
+        """Write `policies/portal.yaml:12:5: message [name]`, which editors and terminals can follow."""
         kind = "" if self.severity == "error" else f"{self.severity}: "
-        return f"{self.path}:{self.line}:{self.column}: {kind}{self.message}"
+        name = "" if self.name == UNNAMED else f" [{self.name}]"
+        return f"{self.path}:{self.line}:{self.column}: {kind}{self.message}{name}"
+
+    def drawn(self) -> str:
+        """Write the finding and, below it, the line it is about with a mark under the column."""
+        if not self.excerpt:
+            return str(self)
+        first = max(0, self.column - 1 - _WIDEST_EXCERPT // 2)
+        shown = "".join(letter if letter.isprintable() else " " for letter in self.excerpt[first:][:_WIDEST_EXCERPT])
+        before = shown[: self.column - 1 - first]
+        blank = " " * sum(2 if east_asian_width(letter) in "WF" else 1 for letter in before)
+        number = str(self.line)
+        return f"{self}\n  {number} | {shown.rstrip()}\n  {' ' * len(number)} | {blank}^"
 
 
 class DocumentError(ConfigurationError):
@@ -35,6 +56,17 @@ class DocumentError(ConfigurationError):
     def __init__(self, findings: tuple[Diagnostic, ...]) -> None:
         super().__init__(tuple(map(str, findings)))
         self.findings = findings
+
+
+def illustrated(findings: Iterable[Diagnostic], files: Mapping[str, str]) -> list[Diagnostic]:
+    """Add to each finding the line it is about, from `files` (path of a finding -> text)."""
+    lines = {path: text.split("\n") for path, text in files.items()}
+    return [
+        msgspec.structs.replace(finding, excerpt=lines[finding.path][finding.line - 1])
+        if finding.path in lines and finding.line <= len(lines[finding.path])
+        else finding
+        for finding in findings
+    ]
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:

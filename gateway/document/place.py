@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from gateway.document.diagnostic import UNNAMED
 from gateway.document.source import Diagnostic, Document, Loc, did_you_mean
 
 T = TypeVar("T")
@@ -35,21 +36,21 @@ class Place:
         """Return the place of the key that leads here: findings about a name belong there."""
         return _Key(self.document, self.findings, self.loc, self.value)
 
-    def fail(self, message: str) -> None:
-        """Report an error here."""
-        line, column = self._position()
-        self.findings.append(Diagnostic(path=self.document.path, line=line, column=column, message=message))
+    def fail(self, message: str, *, name: str = UNNAMED) -> None:
+        """Report an error here; `name` is what docs/diagnostics.md explains."""
+        self._report(*self._position(), message, "error", name)
 
-    def fail_inside(self, line: int, column: int, message: str) -> None:
+    def fail_inside(self, line: int, column: int, message: str, *, name: str = UNNAMED) -> None:
         """Report an error at a line and column (from 1) of the text that stands here."""
-        line, column = self.document.inside(self.loc, line, column)
-        self.findings.append(Diagnostic(path=self.document.path, line=line, column=column, message=message))
+        self._report(*self.document.inside(self.loc, line, column), message, "error", name)
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, *, name: str = UNNAMED) -> None:
         """Report a warning here."""
-        line, column = self._position()
+        self._report(*self._position(), message, "warning", name)
+
+    def _report(self, line: int, column: int, message: str, severity: Literal["error", "warning"], name: str) -> None:
         self.findings.append(
-            Diagnostic(path=self.document.path, line=line, column=column, message=message, severity="warning")
+            Diagnostic(path=self.document.path, line=line, column=column, message=message, severity=severity, name=name)
         )
 
     def fields(self, required: Collection[str], optional: Collection[str] = ()) -> dict[str, Place] | None:
@@ -60,26 +61,28 @@ class Place:
         known = {*required, *optional}
         for name, place in entries.items():
             if name not in known:
-                place.key().fail(f"unknown key {name!r}{did_you_mean(name, known - entries.keys())}")
+                place.key().fail(
+                    f"unknown key {name!r}{did_you_mean(name, known - entries.keys())}", name="unknown-key"
+                )
         missing = [name for name in required if name not in entries]
         for name in missing:
-            self.fail(f"the key {name!r} is missing")
+            self.fail(f"the key {name!r} is missing", name="missing-key")
         return None if missing else {name: place for name, place in entries.items() if name in known}
 
     def entries(self) -> dict[str, Place] | None:
         """Read a mapping with any keys."""
         if not isinstance(self.value, dict):
-            self.fail(f"expected a mapping of keys to values, found {_kind(self.value)}")
+            self.fail(f"expected a mapping of keys to values, found {_kind(self.value)}", name="wrong-kind")
             return None
         return {name: self._child(name, value) for name, value in self.value.items()}
 
     def items(self) -> list[Place] | None:
         """Read a list with at least one item."""
         if not isinstance(self.value, list):
-            self.fail(f"expected a list, found {_kind(self.value)}")
+            self.fail(f"expected a list, found {_kind(self.value)}", name="wrong-kind")
             return None
         if not self.value:
-            self.fail("the list is empty; name at least one item, or remove the key")
+            self.fail("the list is empty; name at least one item, or remove the key", name="empty-list")
             return None
         return [self._child(index, value) for index, value in enumerate(self.value)]
 
@@ -94,23 +97,26 @@ class Place:
             if text is None:
                 continue
             if text in found:
-                item.fail(f"{text!r} is listed twice")
+                item.fail(f"{text!r} is listed twice", name="listed-twice")
             found.setdefault(text, item)
         return found or None
 
-    def text(self, pattern: re.Pattern[str] | None = None, sentence: str = "") -> str | None:
-        """Read a text that is not empty and matches `pattern`; `sentence` says what is expected."""
+    def text(
+        self, pattern: re.Pattern[str] | None = None, sentence: str = "", *, name: str = "malformed-value"
+    ) -> str | None:
+        """Read a text that is not empty and matches `pattern`; `sentence` says what is expected, `name` what is found."""
         if not isinstance(self.value, str):
             self.fail(
                 f"expected text, found {_kind(self.value)}"
-                + ("; quote it" if not isinstance(self.value, (dict, list)) else "")
+                + ("; quote it" if not isinstance(self.value, (dict, list)) else ""),
+                name="wrong-kind",
             )
             return None
         if not self.value.strip():
-            self.fail("empty value; write one, or remove the key")
+            self.fail("empty value; write one, or remove the key", name="empty-value")
             return None
         if pattern is not None and not pattern.fullmatch(self.value):
-            self.fail(f"{self.value!r}: {sentence}")
+            self.fail(f"{self.value!r}: {sentence}", name=name)
             return None
         return self.value
 
@@ -118,14 +124,14 @@ class Place:
         """Read true or false."""
         if isinstance(self.value, bool):
             return self.value
-        self.fail(f"expected true or false, found {_kind(self.value)}")
+        self.fail(f"expected true or false, found {_kind(self.value)}", name="wrong-kind")
         return None
 
     def count(self, *, maximum: int) -> int | None:
         """Read a whole number from 1 to `maximum`."""
         if isinstance(self.value, int) and not isinstance(self.value, bool) and 1 <= self.value <= maximum:
             return self.value
-        self.fail(f"expected a whole number from 1 to {maximum}, found {_kind(self.value)}")
+        self.fail(f"expected a whole number from 1 to {maximum}, found {_kind(self.value)}", name="wrong-kind")
         return None
 
     def one_of(self, choices: Collection[str]) -> str | None:
@@ -133,19 +139,19 @@ class Place:
         text = self.text()
         if text is None or text in choices:
             return text
-        self.fail(f"{text!r} is not one of {', '.join(choices)}{did_you_mean(text, choices)}")
+        self.fail(f"{text!r} is not one of {', '.join(choices)}{did_you_mean(text, choices)}", name="unknown-word")
         return None
 
     def quantity(self, parse: Callable[[str], T]) -> T | None:
         """Read a value with a unit by `parse`, which raises ValueError with a sentence."""
         value = self.value
         if isinstance(value, bool) or not isinstance(value, (str, int)):
-            self.fail(f"expected a number with a unit, found {_kind(value)}")
+            self.fail(f"expected a number with a unit, found {_kind(value)}", name="wrong-kind")
             return None
         try:
             return parse(str(value))
         except ValueError as error:
-            self.fail(str(error))
+            self.fail(str(error), name="malformed-quantity")
             return None
 
     def _position(self) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _DECIMAL = re.compile(r"[-+]?[0-9]{1,40}")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]{1,40}")
@@ -26,7 +26,7 @@ def resolve(word: str) -> Scalar:
         ValueError: with a sentence, for a word that stands for nothing or can be read in two ways.
 
     """
-    if word in _NULL:
+    if word in NULL:
         raise ValueError("empty value; write one, or remove the key")
     if word in _BOOLEANS:
         return _BOOLEANS[word]

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import yaml
 
-from gateway.document.diagnostic import Diagnostic, DocumentError, did_you_mean, nearest
-from gateway.document.scalar import Scalar, resolve
+from gateway.document.diagnostic import UNNAMED, Diagnostic, DocumentError, did_you_mean, nearest
+from gateway.document.scalar import NULL, Scalar, resolve
 
 __all__ = ["Diagnostic", "Document", "DocumentError", "Loc", "did_you_mean", "load", "nearest"]
 
@@ -94,10 +94,10 @@ class Document:
             return row, len(self._lines[row - 1].rstrip("\r")) - len(wanted) + column
         return node.line, node.column
 
-    def finding(self, loc: Loc, message: str, *, key: bool = False) -> Diagnostic:
+    def finding(self, loc: Loc, message: str, *, key: bool = False, name: str = UNNAMED) -> Diagnostic:
         """Make an error about the value at `loc`, or about its key."""
         line, column = self.position(loc, key=key)
-        return Diagnostic(path=self.path, line=line, column=column, message=message)
+        return Diagnostic(path=self.path, line=line, column=column, message=message, name=name)
 
 
 def load(text: str, path: str) -> Document:
@@ -108,30 +108,31 @@ def load(text: str, path: str) -> Document:
 
     """
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise DocumentError((_finding(path, 1, 1, f"the file is larger than {MAX_BYTES >> 20} MiB"),))
+        raise DocumentError((_finding(path, 1, 1, f"the file is larger than {MAX_BYTES >> 20} MiB", "too-large"),))
     text = text.removeprefix("\ufeff")
     control = _FORBIDDEN.search(text)
     if control:
         line = text.count("\n", 0, control.start()) + 1
         column = control.start() - text.rfind("\n", 0, control.start())
-        raise DocumentError((_finding(path, line, column, f"the character U+{ord(control[0]):04X} is not allowed"),))
+        sentence = f"the character U+{ord(control[0]):04X} is not allowed"
+        raise DocumentError((_finding(path, line, column, sentence, "control-character"),))
     composer = _Composer(path)
     try:
         root = composer.compose(yaml.parse(text, Loader=yaml.CSafeLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        composer.findings.append(_finding(path, *place, f"not YAML: {error.problem or error.context}"))
+        composer.findings.append(_finding(path, *place, f"not YAML: {error.problem or error.context}", "not-yaml"))
         root = None
     if root is None and not composer.findings:
-        composer.findings.append(_finding(path, 1, 1, "the file is empty"))
+        composer.findings.append(_finding(path, 1, 1, "the file is empty", "empty-file"))
     if root is None or composer.findings:
         raise DocumentError(tuple(sorted(composer.findings)))
     return Document(path, text, root)
 
 
-def _finding(path: str, line: int, column: int, message: str) -> Diagnostic:
-    return Diagnostic(path=path, line=line, column=column, message=message)
+def _finding(path: str, line: int, column: int, message: str, name: str) -> Diagnostic:
+    return Diagnostic(path=path, line=line, column=column, message=message, name=name)
 
 
 def _start(event: yaml.Event) -> tuple[int, int]:
@@ -146,8 +147,8 @@ class _Composer:
         self.findings: list[Diagnostic] = []
         self._path = path
 
-    def _report(self, event: yaml.Event, message: str) -> None:
-        self.findings.append(_finding(self._path, *_start(event), message))
+    def _report(self, event: yaml.Event, message: str, name: str) -> None:
+        self.findings.append(_finding(self._path, *_start(event), message, name))
 
     def compose(self, events: Iterator[yaml.Event]) -> _Node | None:
         """Read the one document; None when there is none or it cannot be read on."""
@@ -157,10 +158,10 @@ class _Composer:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._report(event, "a second document starts here; one file holds one")
+                    self._report(event, "a second document starts here; one file holds one", "second-document")
                     return None
                 if event.version or event.tags:
-                    self._report(event, "directives (%YAML, %TAG) are not accepted")
+                    self._report(event, "directives (%YAML, %TAG) are not accepted", "beyond-plain-yaml")
             elif isinstance(
                 event, (yaml.ScalarEvent, yaml.MappingStartEvent, yaml.SequenceStartEvent, yaml.AliasEvent)
             ):
@@ -173,17 +174,18 @@ class _Composer:
         """Read one value; None when nesting is too deep to go on."""
         line, column = _start(event)
         if isinstance(event, yaml.AliasEvent):
-            self._report(event, f"aliases (*{event.anchor}) are not accepted; write the value out")
+            self._report(event, f"aliases (*{event.anchor}) are not accepted; write the value out", "beyond-plain-yaml")
             return _Node(line, column, "")
         if isinstance(event, yaml.NodeEvent) and event.anchor:
-            self._report(event, f"anchors (&{event.anchor}) are not accepted; write the value out where it is used")
+            sentence = f"anchors (&{event.anchor}) are not accepted; write the value out where it is used"
+            self._report(event, sentence, "beyond-plain-yaml")
         tag = getattr(event, "tag", None)
         if tag is not None:
-            self._report(event, f"tags ({tag}) are not accepted")
+            self._report(event, f"tags ({tag}) are not accepted", "beyond-plain-yaml")
         if isinstance(event, yaml.ScalarEvent):
             return _Node(line, column, self._scalar(event), event.style or "")
         if depth > MAX_DEPTH:
-            self._report(event, f"nested more than {MAX_DEPTH} deep")
+            self._report(event, f"nested more than {MAX_DEPTH} deep", "too-deep")
             return None
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(_Node(line, column, {}), events, depth)
@@ -195,7 +197,7 @@ class _Composer:
         try:
             return resolve(event.value)
         except ValueError as error:
-            self._report(event, str(error))
+            self._report(event, str(error), "empty-value" if event.value in NULL else "odd-number")
             return ""
 
     def _sequence(self, node: _Node, events: Iterator[yaml.Event], depth: int) -> _Node | None:
@@ -217,7 +219,9 @@ class _Composer:
                 return None
             if key in node.keys:
                 line, _ = node.keys[key]
-                self._report(event, f"the key {key!r} stands here a second time; the first is in line {line}")
+                self._report(
+                    event, f"the key {key!r} stands here a second time; the first is in line {line}", "duplicate-key"
+                )
                 continue
             node.keys[key] = _start(event)
             node.children[key] = child
@@ -227,12 +231,12 @@ class _Composer:
     def _key(self, event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> str | None:
         """Read a key as the text it is written as: `NO: x` has the key "NO"."""
         if not isinstance(event, yaml.ScalarEvent):
-            self._report(event, "a key must be one word or a quoted text")
+            self._report(event, "a key must be one word or a quoted text", "odd-key")
             return None if self._node(event, events, depth + 1) is None else ""
         if event.anchor or event.tag:
-            self._report(event, "anchors and tags are not accepted")
+            self._report(event, "anchors and tags are not accepted", "beyond-plain-yaml")
         if not event.value:
-            self._report(event, "empty key")
+            self._report(event, "empty key", "odd-key")
         elif event.value == "<<" and event.implicit[0]:
-            self._report(event, "merge keys (<<) are not accepted; write the values out")
+            self._report(event, "merge keys (<<) are not accepted; write the values out", "beyond-plain-yaml")
         return str(event.value)

@@ -83,7 +83,7 @@ def test_check_prints_every_error_with_its_place_and_exits_2(run: Callable[..., 
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
         "policies/portal.yaml:4:5: the route says neither allow, nor public: true, nor deny: true; without one nobody could use it",
-        "policies/portal.yaml:7:5: unknown key 'publik'; did you mean 'public'?",
+        "policies/portal.yaml:7:5: unknown key 'publik'; did you mean 'public'? [unknown-key]",
         "policies/portal.yaml:12:17: unknown role 'biling'; did you mean 'billing'?",
     ]
     value = answer_of(run("check", "--json"))

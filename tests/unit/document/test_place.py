@@ -29,7 +29,7 @@ def test_an_unknown_key_is_an_error_at_the_key_that_names_the_nearest() -> None:
     assert fields is not None
     item = (fields["routes"].items() or [])[0]
     assert item.fields((), ("name", "path")) is not None
-    assert list(map(str, findings)) == ["p.yaml:2:6: unknown key 'nmae'; did you mean 'name'?"]
+    assert list(map(str, findings)) == ["p.yaml:2:6: unknown key 'nmae'; did you mean 'name'? [unknown-key]"]
 
 
 def test_each_missing_key_is_an_error_at_the_mapping() -> None:
@@ -37,7 +37,10 @@ def test_each_missing_key_is_an_error_at_the_mapping() -> None:
     fields = root.fields(("a",))
     assert fields is not None
     assert fields["a"].fields(("b", "c"), ("x",)) is None
-    assert list(map(str, findings)) == ["p.yaml:1:4: the key 'b' is missing", "p.yaml:1:4: the key 'c' is missing"]
+    assert list(map(str, findings)) == [
+        "p.yaml:1:4: the key 'b' is missing [missing-key]",
+        "p.yaml:1:4: the key 'c' is missing [missing-key]",
+    ]
 
 
 @pytest.mark.parametrize(

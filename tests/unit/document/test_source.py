@@ -28,7 +28,7 @@ def test_a_byte_order_mark_at_the_start_is_dropped() -> None:
 def test_a_duplicate_key_is_an_error_that_names_both_places() -> None:
     """`effect: deny`, then `effect: allow`, gives allow in PyYAML."""
     assert errors_of("effect: deny\nother: 1\neffect: allow\n") == [
-        "p.yaml:3:1: the key 'effect' stands here a second time; the first is in line 1"
+        "p.yaml:3:1: the key 'effect' stands here a second time; the first is in line 1 [duplicate-key]"
     ]
 
 

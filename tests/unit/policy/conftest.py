@@ -2,14 +2,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
-from gateway.document.source import DocumentError
+from gateway.document.diagnostic import UNNAMED, Diagnostic, DocumentError
 from gateway.exchange.session import Session
 from gateway.policy import Facts, PolicyTable, compile_policy
 
 HOSTS = {"portal.example.com": "", "acme.example.com": "acme", "zeta.example.com": "zeta"}
 NOW = 1_800_000_000.0
+
+
+def _sentence(finding: Diagnostic) -> str:
+    return str(msgspec.structs.replace(finding, name=UNNAMED))
 
 
 @pytest.fixture
@@ -39,20 +44,20 @@ def compiled() -> Callable[..., PolicyTable]:
 def warnings_of() -> Callable[[str], list[str]]:
     def compile_text(text: str) -> list[str]:
         _, warnings = compile_policy({"p.yaml": text}, upstreams={"portal"}, tenants={"acme"}, hosts=HOSTS)
-        return list(map(str, warnings))
+        return [_sentence(warning) for warning in warnings]
 
     return compile_text
 
 
 @pytest.fixture
 def errors_of() -> Callable[..., list[str]]:
-    """Compile policy files that must not compile, and return every error."""
+    """Compile policy files that must not compile, and return every error, without its name."""
 
     def compile_texts(text: str | dict[str, str]) -> list[str]:
         files = {"p.yaml": text} if isinstance(text, str) else text
         with pytest.raises(DocumentError) as caught:
             compile_policy(files, upstreams={"portal", "files"}, tenants={"acme", "zeta"}, hosts=HOSTS)
-        return list(caught.value.diagnostics)
+        return [_sentence(finding) for finding in caught.value.findings]
 
     return compile_texts
 

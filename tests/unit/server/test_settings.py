@@ -223,7 +223,7 @@ def test_all_errors_of_a_file_come_in_one_run_each_with_its_place() -> None:
         ("tenants: {a: {hosts: [x.example.com]}, b: {hosts: [x.example.com]}}", "tenants.b.hosts[0]: x.example.com already belongs to the tenant a"),
         ("tenants: {Acme: {hosts: [x.example.com]}}", "tenants.Acme: a name is a lower-case letter or digit, then letters, digits, - or _ (64 at most)"),
         ("tenants: {a: {hosts: [x.example.com], sessions: {idle: 9h}}}", "tenants.a.sessions: idle is longer than absolute"),
-        ("keyring:", "empty value; write one, or remove the key"),
+        ("keyring:", "empty value; write one, or remove the key [empty-value]"),
     ],
 )  # fmt: skip
 def test_what_must_not_stand_in_the_file_is_refused_with_its_sentence(line: str, sentence: str) -> None:
