@@ -25,7 +25,7 @@ _VERBS: Final = {
     "upgrade": ("gateway.cli.run", "Have the running gateway hand over to a new program."),
     "demo": ("gateway.cli.demo", "Show the gateway in front of a demonstration portal."),
     "doctor": ("gateway.cli.doctor", "Say in plain words what is weak or wrong."),
-    "user": ("gateway.cli.user", "Add, list, disable, enable, reset and delete people."),
+    "user": ("gateway.cli.user", "Add, list, disable, enable, reset and delete people, and change their roles."),
     "identity": ("gateway.cli.identity", "Show what identity providers sent, and what came of it."),
     "passwords": ("gateway.cli.passwords", "Import the list of breached passwords."),
     "mail": ("gateway.cli.mail", "Try the mail server."),

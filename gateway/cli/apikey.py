@@ -19,8 +19,10 @@ import msgspec
 from gateway.authn.api_key import HANDLE_BYTES, is_handle, make_handle
 from gateway.cli.administration import Administration, administration, answer, moment, refuse, table
 from gateway.cli.invocation import current
-from gateway.cli.user import require_tenant, unknown_roles
+from gateway.cli.roles import unknown_roles
+from gateway.cli.user import require_tenant
 from gateway.document.quantity import duration, rate, written_duration
+from gateway.exchange.built_in import is_reserved
 from gateway.exchange.notice import Notice
 from gateway.policy.declaration import MAX_BURST, NAME, NAME_SENTENCE, SCOPE, SCOPE_SENTENCE
 from gateway.store.api_keys import SERVICE, ApiKey, KeptKey
@@ -235,6 +237,8 @@ def _require_form(roles: Sequence[str], scopes: Sequence[str]) -> None:
     for role in roles:
         if not NAME.fullmatch(role):
             raise click.UsageError(f"{role!r} is not a role: {NAME_SENTENCE}")
+        if is_reserved(role):
+            raise click.UsageError(f"{role!r} is no role of a key: the console is for people who are signed in")
     for scope in scopes:
         if not SCOPE.fullmatch(scope):
             raise click.UsageError(f"{scope!r}: {SCOPE_SENTENCE}")

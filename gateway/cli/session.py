@@ -18,6 +18,7 @@ import click
 from gateway.audit import record
 from gateway.cli.administration import Administration, administration, answer, moment, refuse, table
 from gateway.document.quantity import duration
+from gateway.exchange.built_in import is_reserved
 from gateway.exchange.notice import Notice
 from gateway.exchange.session import Owed
 from gateway.ledger.producer import operator
@@ -154,6 +155,8 @@ def _selected(
 ) -> tuple[Selection, list[tuple[str, str]]]:
     """Build the selection, and say of what the record is."""
     account = None if name is None else act.require_user(name)
+    if role is not None and is_reserved(role):
+        raise click.UsageError(f"no session carries {role}; name the person: --user")
     selection = Selection(
         user_id=None if account is None else account.id,
         tenant=tenant,

@@ -31,12 +31,11 @@ from gateway.authn.password import (
 )
 from gateway.cli.administration import Administration, administration, answer, moment, refuse, table
 from gateway.cli.invocation import current
+from gateway.cli.roles import split_roles, unknown_roles
+from gateway.cli.user_role import change_roles
 from gateway.document.source import did_you_mean
-from gateway.exchange.errors import GatewayError
+from gateway.exchange.built_in import TENANT_ADMIN
 from gateway.exchange.notice import Notice
-from gateway.policy import compile_policy
-from gateway.policy.declaration import NAME, NAME_SENTENCE
-from gateway.server.bundle import read_directory
 from gateway.server.passwords import breach_service, password_rules
 from gateway.server.progress import Progress
 from gateway.server.settings import Settings
@@ -64,13 +63,19 @@ _self_enrol = click.option(
 
 @click.group()
 def user() -> None:
-    """Add, list, disable, enable, reset and delete people."""
+    """Add, list, disable, enable, reset and delete people, and change their roles."""
 
 
 @user.command()
 @click.argument("name")
 @click.option("--tenant", required=True, help="Organisation the person belongs to.")
-@click.option("--role", "roles", multiple=True, required=True, help="Role of the policy; may be repeated.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    required=True,
+    help="Role of the policy, or gateway.admin or gateway.tenant-admin; may be repeated.",
+)
 @click.option("--email", default="", help="E-mail address, told to the portal.")
 @_password_stdin
 @_totp_secret
@@ -91,7 +96,10 @@ def add(
     given = _read_password() if password_stdin else None
     with administration() as act, Progress("adding the user"):
         require_tenant(act.settings, tenant)
-        warnings = unknown_roles(act.settings, roles)
+        given_roles, own_roles = split_roles(roles)
+        if own_roles and secret is None:
+            raise click.UsageError(f"{own_roles[0]} needs a second factor from the start; leave out --self-enrol")
+        warnings = unknown_roles(act.settings, given_roles)
         try:
             canonical = canonical_name(name)
         except InvalidNameError as error:
@@ -104,7 +112,9 @@ def add(
             stamp=os.urandom(16).hex(),
             name=canonical,
             tenant=tenant,
-            roles=tuple(dict.fromkeys(roles)),
+            roles=given_roles,
+            gateway_roles=own_roles,
+            administers=tenant if TENANT_ADMIN in own_roles else "",
             email=email,
             password=_hash(
                 act, password, canonical, email, tenant, given=given is not None, has_factor=secret is not None
@@ -113,7 +123,7 @@ def add(
             created=act.now,
         )
         factor = None if secret is None else Factor(secret=secret, created=act.now)
-        act.record_account_change("user.added", account, more={"roles": list(account.roles)})
+        act.record_account_change("user.added", account, more={"roles": [*account.roles, *account.gateway_roles]})
         if not act.store.add_user(account, now=act.now, factor=factor):
             act.record_account_change("user.added", account, success=False, reason="name_taken")
             refuse(f"there is a user {canonical!r} already; names are unique over the whole gateway")
@@ -133,7 +143,7 @@ def list_users(*, tenant: str | None) -> None:
         (
             person["name"],
             person["tenant"],
-            ", ".join(person["roles"]),
+            ", ".join((*person["roles"], *person["gateway_roles"])),
             "disabled" if person["disabled"] else "locked" if person["locked_s"] else "active",
             ", ".join(person["factors"]) or "none",
             moment(person["last_sign_in"]),
@@ -247,6 +257,9 @@ def delete(*, name: str) -> None:
     answer({"ok": True, "user": account.name, "sessions_ended": ended}, [f"Deleted {account.name}. {_ended(ended)}"])
 
 
+user.add_command(change_roles)
+
+
 # What a person is made of
 
 
@@ -264,9 +277,7 @@ def _secret(given: str | None, *, self_enrol: bool) -> str | None:
 
 
 def _require_form(roles: Sequence[str], email: str) -> None:
-    for role in roles:
-        if not NAME.fullmatch(role):
-            raise click.UsageError(f"{role!r} is not a role: {NAME_SENTENCE}")
+    split_roles(roles)
     if email and (len(email) > MAX_EMAIL or not email.isprintable() or not _EMAIL.fullmatch(email)):
         raise click.UsageError(f"{email!r} is not an e-mail address")
 
@@ -277,30 +288,6 @@ def require_tenant(settings: Settings, tenant: str) -> None:
         raise click.UsageError(f"{tenant!r} is not a tenant: lower-case letters, digits, _ - (64 at most)")
     if settings.tenants and tenant not in settings.tenants:
         raise click.UsageError(f"gateway.yaml has no tenant {tenant!r}{did_you_mean(tenant, settings.tenants)}")
-
-
-def unknown_roles(settings: Settings, roles: Sequence[str]) -> list[str]:
-    """Warn of roles that the policy does not know, as far as there is a policy that compiles."""
-    unchecked = ["the policy does not compile, so the roles were not checked; run: gateway policy check"]
-    errors: list[str] = []
-    files = read_directory(settings.policies, settings.policies.parent, errors)
-    if errors:
-        return unchecked
-    try:
-        compiled, _ = compile_policy(
-            files,
-            upstreams=settings.upstreams.keys(),
-            tenants=settings.tenants.keys(),
-            hosts=settings.hosts.keys(),
-            mfa_required=settings.mfa.required == "always",
-        )
-    except GatewayError:
-        return unchecked
-    return [
-        f"the role {role!r} allows nothing: the policy does not know it{did_you_mean(role, compiled.roles)}"
-        for role in roles
-        if role not in compiled.roles
-    ]
 
 
 def _read_password() -> str:
@@ -371,6 +358,7 @@ def _as_json(act: Administration, account: User) -> dict[str, Any]:
         "name": account.name,
         "tenant": account.tenant,
         "roles": list(account.roles),
+        "gateway_roles": list(account.gateway_roles),
         "email": account.email,
         "disabled": account.disabled,
         "locked_s": act.locked_s(account),
@@ -423,7 +411,7 @@ def _tell(
 
 
 def _named(account: User) -> str:
-    return f"{account.name} (tenant {account.tenant}, roles {', '.join(account.roles)})"
+    return f"{account.name} (tenant {account.tenant}, roles {', '.join((*account.roles, *account.gateway_roles))})"
 
 
 def _ended(count: int) -> str:

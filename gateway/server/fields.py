@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from pydantic import BeforeValidator, Field, PlainValidator, StrictStr, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StrictStr, ValidationInfo
 
 from gateway.authn.name import InvalidNameError, canonical_name
 from gateway.document.quantity import duration, rate, size
+from gateway.exchange.built_in import RESERVED_SENTENCE, is_reserved
 from gateway.wire.authority import parse_authority
 from gateway.wire.target import remove_dot_segments
 
@@ -283,6 +284,12 @@ def _matching(pattern: re.Pattern[str], sentence: str) -> BeforeValidator:
     return BeforeValidator(validate)
 
 
+def _not_reserved(role: str) -> str:
+    if is_reserved(role):
+        raise ValueError(f"{role}: {RESERVED_SENTENCE}")
+    return role
+
+
 Duration = Annotated[float, PlainValidator(_seconds)]
 """Seconds, from `15m`; zero is allowed."""
 Period = Annotated[float, PlainValidator(lambda value: _positive(_seconds(value)))]
@@ -315,7 +322,12 @@ Location = Annotated[Path, PlainValidator(_location)]
 Name = Annotated[
     StrictStr, _matching(_NAME, "a name is a lower-case letter or digit, then letters, digits, - or _ (64 at most)")
 ]
-RoleName = Annotated[StrictStr, _matching(_ROLE_NAME, "a role is letters, digits, '.', '_' and '-' (64 at most)")]
+RoleName = Annotated[
+    StrictStr,
+    _matching(_ROLE_NAME, "a role is letters, digits, '.', '_' and '-' (64 at most)"),
+    AfterValidator(_not_reserved),
+]
+"""A role of the policies; the gateway's own are given by hand alone."""
 Principal = Annotated[str, PlainValidator(_principal)]
 """Name of a person in canonical form."""
 DistinguishedName = Annotated[str, PlainValidator(_distinguished_name)]

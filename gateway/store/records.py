@@ -35,6 +35,10 @@ class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     subject: str = ""
     """What the provider calls the person; unique with `issuer` (OpenID Connect Core §5.7)."""
     email_verified: bool = False
+    gateway_roles: tuple[str, ...] = ()
+    """Of `exchange.built_in`: what the person may do in the console. No sign-in changes them, and no session carries them."""
+    administers: str = ""
+    """The tenant that `gateway.tenant-admin` was given for: it counts while the person still belongs to it."""
     earlier_passwords: tuple[str, ...] = ()
     """Hashes of earlier passwords, the latest first, only where a profile asks for a history."""
 
