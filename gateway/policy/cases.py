@@ -140,7 +140,7 @@ class _Reader:
         if entries is None:
             return []
         if "version" in entries and entries["version"].value != 1:
-            entries["version"].fail("the version of this format is 1")
+            entries["version"].fail("the version of this format is 1", name="unknown-version")
         cases = [self._case(item) for item in entries["cases"].items() or []]
         return [case for case in cases if case is not None]
 
@@ -150,7 +150,7 @@ class _Reader:
             return None
         name = entries["name"].text()
         if name is not None and name in self._names:
-            entries["name"].fail(f"a case of this name stands at {self._names[name]}")
+            entries["name"].fail(f"a case of this name stands at {self._names[name]}", name="declared-twice")
         self._names.setdefault(name or "", entries["name"])
         person = self._person(entries["as"]) if "as" in entries else None
         facts = self._request(entries["request"], entries.get("from"))
@@ -170,10 +170,10 @@ class _Reader:
             reason=reason,
         )
 
-    def _known(self, place: Place, what: str, known: frozenset[str]) -> str | None:
+    def _known(self, place: Place, what: str, known: frozenset[str], name: str) -> str | None:
         text = place.text()
         if text is not None and text not in known:
-            place.fail(f"unknown {what} {text!r}{did_you_mean(text, known)}")
+            place.fail(f"unknown {what} {text!r}{did_you_mean(text, known)}", name=name)
             return None
         return text
 
@@ -185,11 +185,13 @@ class _Reader:
             return None
         user = entries["user"].text()
         named = entries["tenant"]
-        tenant = self._known(named, "tenant", self._tenants) if self._tenants else named.text()
+        tenant = self._known(named, "tenant", self._tenants, name="unknown-tenant") if self._tenants else named.text()
         if entries["roles"].value == []:  # a person without a role is worth a case
             roles: dict[str, Place] | None = {}
         else:
-            roles = entries["roles"].texts(lambda item: self._known(item, "role", self._table.roles))
+            roles = entries["roles"].texts(
+                lambda item: self._known(item, "role", self._table.roles, name="unknown-role")
+            )
         amr = entries["amr"].texts() if "amr" in entries else None
         email = entries["email"].text() if "email" in entries else ""
         user_id = entries["id"].text() if "id" in entries else ""
@@ -200,7 +202,9 @@ class _Reader:
         credential = entries["credential"].one_of(("session", "api_key", "bearer")) if "credential" in entries else None
         scopes = entries["scopes"].texts() if "scopes" in entries else None
         if scopes and credential in {None, "session"}:
-            entries["scopes"].key().fail("scopes are those of an API key or a bearer token; say which: credential")
+            entries["scopes"].key().fail(
+                "scopes are those of an API key or a bearer token; say which: credential", name="no-effect"
+            )
         if user is None or tenant is None or roles is None:
             return None
         person = Person(
@@ -228,16 +232,17 @@ class _Reader:
         method, _, url = text.partition(" ")
         if method not in METHODS:
             place.fail(
-                f"{text!r} does not start with a method, as in GET https://host/path{did_you_mean(method, METHODS)}"
+                f"{text!r} does not start with a method, as in GET https://host/path{did_you_mean(method, METHODS)}",
+                name="malformed-request",
             )
             return None
         try:
             facts = parse_request(method, url, client_ip=client_ip, user_agent=user_agent)
         except ValueError as error:
-            place.fail(str(error))
+            place.fail(str(error), name="malformed-request")
             return None
         if facts.host not in self._hosts:
-            place.fail(f"unknown host {facts.host!r}{did_you_mean(facts.host, self._hosts)}")
+            place.fail(f"unknown host {facts.host!r}{did_you_mean(facts.host, self._hosts)}", name="unknown-host")
             return None
         return facts
 
@@ -246,7 +251,8 @@ class _Reader:
         if entries is None:
             return None
         decision = entries["decision"].one_of(("allow", "deny"))
-        route = self._known(entries["route"], "route", frozenset(self._table.routes)) if "route" in entries else None
+        routes = frozenset(self._table.routes)
+        route = self._known(entries["route"], "route", routes, name="unknown-route") if "route" in entries else None
         reason = entries["reason"].one_of([reason.value for reason in Reason]) if "reason" in entries else None
         if decision is None:
             return None
@@ -262,6 +268,6 @@ def _moment(place: Place) -> float | None:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        place.fail(f"{text!r} is not a time with its zone, such as 2026-03-01T09:30:00Z")
+        place.fail(f"{text!r} is not a time with its zone, such as 2026-03-01T09:30:00Z", name="malformed-quantity")
         return None
     return moment.timestamp()

@@ -42,7 +42,8 @@ def _report_ambiguous(group: list[RouteDeclaration]) -> None:
             other = taken.get((host, method)) or (somewhere.get(method) if host == "*" else anywhere.get(method))
             if other is not None and other is not route:
                 route.template_place.fail(
-                    f"ambiguous: the route {other.name!r} ({other.template_place}) matches the same paths, {method} among its methods"
+                    f"ambiguous: the route {other.name!r} ({other.template_place}) matches the same paths, {method} among its methods",
+                    name="ambiguous-route",
                 )
                 break
         for host, method in route.slots:
@@ -55,7 +56,8 @@ def _report_case_twins(firsts: list[RouteDeclaration]) -> None:
     for route in firsts[1:]:
         route.template_place.fail(
             f"ambiguous: {route.template.text!r} differs from {firsts[0].template.text!r} "
-            f"({firsts[0].template_place}) in case or escapes only"
+            f"({firsts[0].template_place}) in case or escapes only",
+            name="twin-template",
         )
 
 
@@ -127,7 +129,9 @@ def _report_covered(route: RouteDeclaration, tree: _Tree, hosts: Collection[str]
     branch = tree.branch(route.template.segments)
     if own and own <= _complete(branch, every):
         names = ", ".join(sorted(repr(other.name) for other in _narrower(branch)))
-        route.template_place.fail(f"unreachable: narrower templates take every path of this one ({names})")
+        route.template_place.fail(
+            f"unreachable: narrower templates take every path of this one ({names})", name="unreachable-route"
+        )
 
 
 def _complete(branch: _Branch, hosts: frozenset[str]) -> frozenset[str]:
@@ -154,5 +158,6 @@ def _warn_under_protected(route: RouteDeclaration, tree: _Tree) -> None:
                 protected = other
     if protected is not None:
         route.verdict.warn(
-            f"the public route {route.name!r} lies under the protected route {protected.name!r} ({protected.template.text}, {protected.place})"
+            f"the public route {route.name!r} lies under the protected route {protected.name!r} ({protected.template.text}, {protected.place})",
+            name="public-under-protected",
         )

@@ -24,11 +24,12 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 
 
 class TemplateError(ValueError):
-    """A template that cannot be one. `offset` counts characters from 0."""
+    """A template that cannot be one. `offset` counts characters from 0; `name` is that of the finding."""
 
-    def __init__(self, offset: int, sentence: str) -> None:
+    def __init__(self, offset: int, sentence: str, *, name: str = "malformed-template") -> None:
         super().__init__(sentence)
         self.offset = offset
+        self.name = name
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -103,7 +104,9 @@ def parse_template(text: str) -> Template:
             segments.append(part)
         offset += len(part) + 1
     if segments and segments[0] == OWN_PREFIX:
-        raise TemplateError(0, f"everything under /{OWN_PREFIX}/ is the gateway's own and never reaches a route")
+        raise TemplateError(
+            0, f"everything under /{OWN_PREFIX}/ is the gateway's own and never reaches a route", name="reserved-path"
+        )
     return Template(text, tuple(segments), rest, tuple(parameters.items()))
 
 
@@ -112,7 +115,7 @@ def _check_literal(part: str, offset: int, *, last: bool) -> None:
     if not part and not last:
         raise TemplateError(offset, "the template has an empty segment (//)")
     if part in {".", ".."}:
-        raise TemplateError(offset, f"{part!r} is resolved before routing and never matches")
+        raise TemplateError(offset, f"{part!r} is resolved before routing and never matches", name="not-canonical")
     for wild in "*{}":
         if wild in part:
             at = offset + part.index(wild)
@@ -121,13 +124,21 @@ def _check_literal(part: str, offset: int, *, last: bool) -> None:
     if beyond:
         raise TemplateError(offset + beyond.start(), "a template is a path, without query and fragment")
     if not _LITERAL.fullmatch(part):
-        raise TemplateError(offset, f"{part!r} is not in canonical form; write {_canonical(part)!r}")
+        raise TemplateError(
+            offset, f"{part!r} is not in canonical form; write {_canonical(part)!r}", name="not-canonical"
+        )
     for found in _ESCAPE.finditer(part):
         byte = int(found[1], 16)
         if _UNRESERVED.fullmatch(chr(byte)):
-            raise TemplateError(offset + found.start(), f"{found[0]} is always seen as {chr(byte)!r}; write that")
+            raise TemplateError(
+                offset + found.start(), f"{found[0]} is always seen as {chr(byte)!r}; write that", name="not-canonical"
+            )
         if byte < 0x20 or byte == 0x7F:  # noqa: PLR2004 - controls, US-ASCII
-            raise TemplateError(offset + found.start(), f"{found[0]} is a control character; such paths are refused")
+            raise TemplateError(
+                offset + found.start(),
+                f"{found[0]} is a control character; such paths are refused",
+                name="not-canonical",
+            )
 
 
 def _canonical(part: str) -> str:
