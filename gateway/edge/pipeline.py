@@ -172,7 +172,8 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
             return Refusal("assurance", DEBTS[session.owes])
         if route.public:
             x.entry = session = None
-    if route.step_up is not None and session is not None and route.step_up.lack(session, now):
+    requirement = route.requirement
+    if requirement is not None and session is not None and requirement.lack(session, now):
         return Refusal("assurance", Reason.STEP_UP_REQUIRED)
     if session is not None and tenant and session.tenant != tenant:  # 7 tenant
         if not route.public:

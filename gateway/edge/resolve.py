@@ -131,7 +131,7 @@ class Resolver:
             return refused
         if target.escapes_slash and not found.route.allow_encoded_slash:
             return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
-        if not found.is_clear() or self._table.is_disguised(host, path, method.decode("ascii"), found):
+        if not found.is_clear(path) or self._table.is_disguised(host, path, method.decode("ascii"), found):
             return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
         mapping, forwarded = found.rule.mapping, b""
         if mapping is not None:

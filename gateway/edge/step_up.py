@@ -7,7 +7,7 @@ Whether something is missing is the pipeline's to say.
 from __future__ import annotations
 
 from gateway.edge.exchange import Exchange
-from gateway.exchange.step_up import Assurance, Lack, StepUp
+from gateway.exchange.step_up import Assurance, Lack, Requirement
 
 
 def step_up_page(x: Exchange, now: float) -> bytes:
@@ -39,8 +39,8 @@ def step_up_challenge(x: Exchange) -> bytes:
     return b", ".join(words)
 
 
-def _need(x: Exchange) -> StepUp:
-    return x.route.step_up or StepUp()
+def _need(x: Exchange) -> Requirement:
+    return x.route.requirement or Requirement()
 
 
 def _lack(x: Exchange, now: float) -> Lack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.exchange.obligation import Obligation
 from gateway.exchange.reason import Reason
 
 
@@ -14,3 +15,5 @@ class Decision(msgspec.Struct, frozen=True):
     reason: Reason
     rule: str = ""
     """Place of the deciding rule, `policies/portal.yaml:15:9`; empty when no rule matched."""
+    obligation: Obligation | None = None
+    """What the entry that allows asks for beside it; None = nothing."""

@@ -63,9 +63,12 @@ class Reason(StrEnum):
     MFA_REQUIRED = "mfa_required"
     MFA_ENROLMENT_REQUIRED = "mfa_enrolment_required"
     STEP_UP_REQUIRED = "step_up_required"
+    DEVICE_UNKNOWN = "device_unknown"
+    NETWORK_REFUSED = "network_refused"
     TENANT_MISMATCH = "tenant_mismatch"
     # 8 policy
     NO_RULE = "no_rule"
+    DENIED = "denied"
     ROLE_MISSING = "role_missing"
     SCOPE_MISSING = "scope_missing"
     CONDITION_FALSE = "condition_false"
@@ -205,10 +208,17 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.STEP_UP_REQUIRED: Answer(
         401, "Please confirm it is you", "This address needs a fresh proof that it is you."
     ),
+    Reason.DEVICE_UNKNOWN: Answer(
+        403,
+        "Not on this device",
+        "This address is for browsers that you signed in with before. Please use one of those.",
+    ),
+    Reason.NETWORK_REFUSED: Answer(403, "Not from here", "This address may not be used from this network."),
     Reason.TENANT_MISMATCH: Answer(
         403, "Not your organisation", "You are signed in to another organisation than this address belongs to."
     ),
     Reason.NO_RULE: Answer(403, "Not allowed", "No rule allows this request."),
+    Reason.DENIED: Answer(403, "Not allowed", "A rule denies this request."),
     Reason.ROLE_MISSING: Answer(403, "Not allowed", "Your roles do not allow this."),
     Reason.SCOPE_MISSING: Answer(403, "Not allowed", "The credential lacks a scope that this needs."),
     Reason.CONDITION_FALSE: Answer(403, "Not allowed", "The conditions for this are not met right now."),

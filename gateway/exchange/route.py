@@ -7,7 +7,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.exchange.step_up import StepUp
+from gateway.exchange.step_up import Requirement
+from gateway.exchange.tenancy import TenantBinding
 
 OWN_PAGES: Final = "/.gateway"
 """Everything at and under this path is the gateway's own, whatever policy says."""
@@ -65,6 +66,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Path template as written: `/invoices/{invoice_id}`."""
     methods: tuple[str, ...]
     """Upper case; HEAD is implied by GET; empty never occurs."""
+    tenant: TenantBinding | None = None
+    """What says about which tenant a request is; None = the host alone."""
     hosts: tuple[str, ...] = ()
     """Hosts the route is limited to, lower case; empty = every host of the gateway."""
     upstream: str
@@ -72,7 +75,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     public: bool = False
     mfa: bool = True
     """False only by `unsafe_without_mfa: true` on the route."""
-    step_up: StepUp | None = None
+    requirement: Requirement | None = None
     """What the route wants beyond a session that owes nothing; None = nothing."""
     action: Action | None = None
     """As declared; None = the method says it."""

@@ -67,6 +67,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Of an API credential; a person's session has none and needs none."""
     device: str = ""
     """Id of the browser's device cookie that must come along; empty = not bound to a device."""
+    known_device: bool = False
+    """The person had signed in with this browser before, or confirmed it by a code that was mailed."""
     network: str = ""
     """CIDR block the session may be used from; empty = not bound to a network."""
     certificate: str = ""

@@ -1,4 +1,4 @@
-"""How sure a session is of its person, and what a route may want beyond being signed in.
+"""How sure a session is of its person, and what a route may require beyond being signed in.
 
 The ladder has three rungs, named as SP 800-63B-4 and the OpenID EAP profile name them. What a session
 stands on follows from what was proven and when, never from a word that a provider sent.
@@ -7,11 +7,16 @@ stands on follows from what was proven and when, never from a word that a provid
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 import msgspec
 
+from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
+
+Network = IPv4Network | IPv6Network
 
 
 class Assurance(StrEnum):
@@ -30,6 +35,8 @@ class Lack(StrEnum):
 
     ACR = "acr"
     """A higher rung."""
+    FACTOR = "factor"
+    """A proof by the kind of factor that the route names."""
     MFA_AGE = "mfa_age"
     """A second factor proven more lately."""
     AUTH_AGE = "auth_age"
@@ -41,12 +48,35 @@ BOUND_TO_HOST: Final = frozenset(("hwk", "swk"))
 """RFC 8176 §2: proof of possession of a key, in hardware or software."""
 
 
-class StepUp(msgspec.Struct, frozen=True, kw_only=True):
-    """What a route wants beyond a session that owes nothing. Ages are seconds; None = any."""
+class Factor(StrEnum):
+    """By which kind of second factor a session must have been proven (`require: {factor: …}`)."""
+
+    ANY = "any"
+    TOTP = "totp"
+    """A code of an authenticator app."""
+    WEBAUTHN = "webauthn"
+    """A passkey or a security key."""
+
+
+class Requirement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a route wants beyond a session that owes nothing. Ages are seconds; None = any.
+
+    What a person can still prove (`lack`) leads to a step-up; what they cannot change (`refusal`) refuses.
+    """
 
     mfa_age_s: float | None = None
     auth_age_s: float | None = None
     acr: Assurance | None = None
+    factor: Factor | None = None
+    known_device: bool = False
+    """Only from a browser that the person signed in with before."""
+    networks: tuple[Network, ...] = ()
+    """Only from one of these; empty = from everywhere."""
+
+    @property
+    def asks_proof(self) -> bool:
+        """Whether anything of it can be met by a step-up."""
+        return not (self.mfa_age_s is None and self.auth_age_s is None and self.acr is None and self.factor is None)
 
     def lack(self, session: Session, now: float) -> Lack | None:
         """Name the first thing that `session` lacks; None when it has all. A clock that was set back makes nothing younger than now.
@@ -57,10 +87,51 @@ class StepUp(msgspec.Struct, frozen=True, kw_only=True):
             return Lack.AUTH_AGE
         if self.acr is not None and _RUNG[assurance_of(session)] < _RUNG[self.acr]:
             return Lack.ACR
+        if self.factor is not None and not proven_by(session, self.factor):
+            return Lack.FACTOR
         # A factor that was never proven has time 0: older than every limit.
         if self.mfa_age_s is not None and now - session.mfa_time > self.mfa_age_s:
             return Lack.MFA_AGE
         return None
+
+    def refuses_address(self, address: str) -> bool:
+        """Tell whether a client's address is in none of the networks; one that cannot be read never is."""
+        if not self.networks:
+            return False
+        known = _address(address)
+        return known is None or not any(known in network for network in self.networks)
+
+    def refusal(self, session: Session | None, address: str) -> Reason | None:
+        """Name why no step-up helps this session at this address; None when nothing stands in the way.
+
+        Nobody's (None) browser is looked at: whoever must sign in first is asked after that.
+        """
+        if self.networks and self.refuses_address(address):
+            return Reason.NETWORK_REFUSED
+        if self.known_device and session is not None and not session.known_device:
+            return Reason.DEVICE_UNKNOWN
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def proven_by(session: Session, factor: Factor) -> bool:
+    """Tell whether the second factor of a session was of this kind; a device that was remembered is no factor."""
+    if "mfa" not in session.amr or not session.mfa_time:
+        return False
+    match factor:
+        case Factor.ANY:
+            return True
+        case Factor.TOTP:
+            return "otp" in session.amr
+        case Factor.WEBAUTHN:
+            return not BOUND_TO_HOST.isdisjoint(session.amr)
 
 
 def assurance_of(session: Session) -> Assurance:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import PurePath
+from typing import NamedTuple
 
+from gateway.document.diagnostic import illustrated
 from gateway.document.place import Place
 from gateway.document.source import Diagnostic, DocumentError, did_you_mean, load
 from gateway.exchange.route import DELEGATED
 from gateway.policy.condition import Condition, ConditionCompiler, ConditionError
 from gateway.policy.conflicts import report_conflicts
-from gateway.policy.declaration import Declarations, GrantDeclaration, RouteDeclaration, read_declarations
+from gateway.policy.declaration import Declarations, RouteDeclaration, read_declarations
+from gateway.policy.entries import DenialDeclaration, GrantDeclaration
 from gateway.policy.roles import Roles, find_cycles
-from gateway.policy.table import Grant, PolicyTable, Rule
+from gateway.policy.table import Denial, Grant, PolicyTable, Rule
+from gateway.policy.tenancy import Tenancy, check_tenant
 from gateway.wire.rewriting import PathMapping
 
 
@@ -29,11 +33,15 @@ def compile_policy(
     hosts: Collection[str],
     mfa_required: bool = True,
     paths: Mapping[str, PathMapping] | None = None,
+    candidate: bool = False,
 ) -> tuple[PolicyTable, list[Diagnostic]]:
     """Compile the policy files (name for messages -> text) into a table; the order of the files changes nothing.
 
-    `upstreams`, `tenants` and `hosts` are what gateway.yaml configures; `mfa_required` says whether
+    `upstreams`, `tenants` and `hosts` are what gateway.yaml configures; where `hosts` is a mapping it names the tenant of each
+    host (empty = shared). `mfa_required` says whether
     everybody needs a second factor; `paths` how upstreams that other paths than the public ones know rewrite them.
+    What says `mode: shadow` is left out, or, for a `candidate`, taken in as if it were enforced; either way it is checked
+    both ways, so that a typing error does not wait, and `PolicyTable.has_shadow` tells whether there is any.
     Returns the table and the warnings.
 
     Raises:
@@ -43,17 +51,29 @@ def compile_policy(
     findings: list[Diagnostic] = []
     declared = Declarations()
     readable = _read_files(files, declared, findings)
-    compiler = _Compiler(declared, upstreams, tenants, hosts, mfa_required=mfa_required, paths=paths or {})
+    around = _Surroundings(upstreams, tenants, hosts, mfa_required, paths or {}, ConditionCompiler())
+    has_shadow = declared.has_shadow
+    wanted = declared.enforced() if has_shadow and not candidate else declared
+    if has_shadow:
+        other = declared.enforced() if candidate else declared
+        already = len(findings)
+        _Compiler(other, around).compile(all_files=readable)
+        findings[already:] = [finding for finding in findings[already:] if finding.severity == "error"]
+    compiler = _Compiler(wanted, around)
     rules = compiler.compile(all_files=readable)
     errors = {finding for finding in findings if finding.severity == "error"}
     if errors:
-        raise DocumentError(tuple(sorted(errors)))
-    return PolicyTable(rules, compiler.roles, policy_version(files)), sorted(set(findings))
+        raise DocumentError(tuple(sorted(illustrated(errors, files))))
+    version = policy_version(files, candidate=candidate and has_shadow)
+    return PolicyTable(rules, compiler.roles, version, has_shadow=has_shadow), sorted(set(illustrated(findings, files)))
 
 
-def policy_version(files: Mapping[str, str]) -> str:
-    """Hash names (without directory) and texts of the files: 16 hex digits of SHA-256."""
-    digest = hashlib.sha256()
+def policy_version(files: Mapping[str, str], *, candidate: bool = False) -> str:
+    """Hash names (without directory) and texts of the files: 16 hex digits of SHA-256.
+
+    `candidate`: for the policy that takes in what the files say in shadow, which is another one.
+    """
+    digest = hashlib.sha256(b"candidate" if candidate else b"")
     for name, text in sorted((PurePath(path).name, text) for path, text in files.items()):
         for part in (name.encode(), text.encode("utf-8", "surrogatepass")):
             digest.update(len(part).to_bytes(8, "little") + part)
@@ -75,32 +95,40 @@ def _read_files(files: Mapping[str, str], into: Declarations, findings: list[Dia
         path = min(files, default="policies")
         findings.append(
             Diagnostic(
-                path=path, line=1, column=1, message="no file declares a route; without one every request is refused"
+                path=path,
+                line=1,
+                column=1,
+                message="no file declares a route; without one every request is refused",
+                name="no-route",
             )
         )
     return readable
 
 
+class _Surroundings(NamedTuple):
+    """What the policy files may refer to, as gateway.yaml says it."""
+
+    upstreams: Collection[str]
+    tenants: Collection[str]
+    hosts: Collection[str]
+    mfa_required: bool
+    paths: Mapping[str, PathMapping]
+    conditions: ConditionCompiler
+
+
 class _Compiler:
     """Joins the declarations of all files."""
 
-    def __init__(
-        self,
-        declared: Declarations,
-        upstreams: Collection[str],
-        tenants: Collection[str],
-        hosts: Collection[str],
-        *,
-        mfa_required: bool,
-        paths: Mapping[str, PathMapping],
-    ) -> None:
+    def __init__(self, declared: Declarations, around: _Surroundings) -> None:
         self._declared = declared
-        self._upstreams = upstreams
-        self._tenants = tenants
-        self._hosts = hosts
-        self._mfa_required = mfa_required
-        self._paths = paths
-        self._conditions = ConditionCompiler()
+        self._upstreams = around.upstreams
+        self._tenants = around.tenants
+        self._hosts = around.hosts
+        self._owners = around.hosts if isinstance(around.hosts, Mapping) else dict.fromkeys(around.hosts, "")
+        self._owners: Mapping[str, str] = around.hosts if isinstance(around.hosts, Mapping) else {}
+        self._mfa_required = around.mfa_required
+        self._paths = around.paths
+        self._conditions = around.conditions
         self.roles = Roles({})
 
     def compile(self, *, all_files: bool) -> list[Rule]:
@@ -122,7 +150,10 @@ class _Compiler:
             first: dict[str, Place] = {}
             for name, place in named:
                 if name in first:
-                    place.fail(f"the {what} {name!r} is declared a second time; the first is at {first[name]}")
+                    place.fail(
+                        f"the {what} {name!r} is declared a second time; the first is at {first[name]}",
+                        name="declared-twice",
+                    )
                 first.setdefault(name, place)
 
     def _close_roles(self, *, all_files: bool) -> Roles:
@@ -133,30 +164,40 @@ class _Compiler:
         for role in self._declared.roles:
             for name, place in role.includes.items():
                 if name == role.name:
-                    place.fail(f"the role {name!r} includes itself")
+                    place.fail(f"the role {name!r} includes itself", name="role-circle")
                 elif name in places:
                     includes[role.name].append(name)
                 elif all_files:
-                    place.fail(f"unknown role {name!r}{did_you_mean(name, places)}")
+                    place.fail(f"unknown role {name!r}{did_you_mean(name, places)}", name="unknown-role")
         cycles = find_cycles(includes)
         for cycle in cycles:
-            places[cycle[0]].fail(f"the roles include each other in a circle: {' -> '.join((*cycle, cycle[0]))}")
+            places[cycle[0]].fail(
+                f"the roles include each other in a circle: {' -> '.join((*cycle, cycle[0]))}", name="role-circle"
+            )
         return Roles(dict.fromkeys(includes, ()) if cycles else includes)
 
     def _rule(self, declared: RouteDeclaration, known_roles: Collection[str] | None) -> Rule:
         upstream = declared.route.upstream
         if upstream not in self._upstreams:
-            declared.upstream.fail(f"unknown upstream {upstream!r}{did_you_mean(upstream, self._upstreams)}")
+            declared.upstream.fail(
+                f"unknown upstream {upstream!r}{did_you_mean(upstream, self._upstreams)}", name="unknown-upstream"
+            )
         for host, place in declared.hosts.items():
             if host not in self._hosts:
                 lower = host.lower() if host.lower() in self._hosts else ""
                 place.fail(
-                    f"unknown host {host!r}" + (f"; write {lower!r}" if lower else did_you_mean(host, self._hosts))
+                    f"unknown host {host!r}" + (f"; write {lower!r}" if lower else did_you_mean(host, self._hosts)),
+                    name="unknown-host",
                 )
         if not declared.route.mfa:
-            declared.place.warn(f"the route {declared.name!r} is open without a second factor (unsafe_without_mfa)")
+            declared.place.warn(
+                f"the route {declared.name!r} is open without a second factor (unsafe_without_mfa)",
+                name="without-second-factor",
+            )
         grants = [self._grant(grant, declared, known_roles) for grant in declared.grants]
+        denials = [self._denial(denial, declared, known_roles) for denial in declared.denials]
         _refuse_idle_grants(declared.grants, grants)
+        _refuse_idle_denials(declared, grants, denials)
         return Rule(
             route=declared.route,
             template=declared.template,
@@ -164,7 +205,22 @@ class _Compiler:
             source=str(declared.verdict),
             mfa_required=self._mfa_required,
             mapping=self._mapping(declared),
+            tenancy=self._tenancy(declared),
         )
+
+    def _tenancy(self, declared: RouteDeclaration) -> Tenancy | None:
+        """Say how the tenant of a request is found, and report what would find none."""
+        binding, place = declared.route.tenant, declared.tenant
+        if binding is None or place is None:
+            return None
+        check_tenant(place, binding, tenants=self._tenants, owners=self._owners, hosts=declared.hosts)
+        if binding.by == "name":
+            for grant in declared.grants:
+                if grant.tenants and binding.value not in grant.tenants:
+                    next(iter(grant.tenants.values())).fail(
+                        f"no request of this route is about another tenant than {binding.value}", name="crossing-tenant"
+                    )
+        return Tenancy(binding, template=declared.template, tenants=self._tenants, source=str(place))
 
     def _mapping(self, declared: RouteDeclaration) -> PathMapping | None:
         """Say how the path is rewritten: as the route says, else as its upstream does."""
@@ -173,16 +229,14 @@ class _Compiler:
         if route.strip_prefix is not None or route.add_prefix is not None:
             mapping = PathMapping(route.strip_prefix or "", route.add_prefix or "")
         if mapping is not None and not _reaches_below(route.template, mapping.strip):
-            declared.template_place.fail(f"no path of this template is at or under the strip_prefix {mapping.strip}")
+            declared.template_place.fail(
+                f"no path of this template is at or under the strip_prefix {mapping.strip}",
+                name="prefix-outside-template",
+            )
         return mapping
 
     def _grant(self, declared: GrantDeclaration, route: RouteDeclaration, known_roles: Collection[str] | None) -> Grant:
-        for role, place in declared.roles.items():
-            if known_roles is not None and role not in known_roles:
-                place.fail(f"unknown role {role!r}{did_you_mean(role, known_roles)}")
-        for tenant, place in (declared.tenants or {}).items():
-            if self._tenants and tenant not in self._tenants:  # without a list, people's own tenants count
-                place.fail(f"unknown tenant {tenant!r}{did_you_mean(tenant, self._tenants)}")
+        self._look_up(declared.roles, declared.tenants, known_roles)
         return Grant(
             roles=tuple(declared.roles),
             accepts=self.roles.holders(declared.roles),
@@ -192,21 +246,47 @@ class _Compiler:
             scopes=self._scopes(declared, route),
         )
 
+    def _denial(
+        self, declared: DenialDeclaration, route: RouteDeclaration, known_roles: Collection[str] | None
+    ) -> Denial:
+        self._look_up(declared.roles or {}, declared.tenants, known_roles)
+        return Denial(
+            roles=tuple(declared.roles or ()),
+            accepts=None if declared.roles is None else self.roles.holders(declared.roles),
+            tenants=None if declared.tenants is None else frozenset(declared.tenants),
+            condition=self._condition(declared.when, route) if declared.when else None,
+            source=str(declared.place),
+        )
+
+    def _look_up(
+        self, roles: Mapping[str, Place], tenants: Mapping[str, Place] | None, known_roles: Collection[str] | None
+    ) -> None:
+        """Report the roles and tenants of an entry that nothing declares."""
+        for role, place in roles.items():
+            if known_roles is not None and role not in known_roles:
+                place.fail(f"unknown role {role!r}{did_you_mean(role, known_roles)}", name="unknown-role")
+        for tenant, place in (tenants or {}).items():
+            if self._tenants and tenant not in self._tenants:  # without a list, people's own tenants count
+                place.fail(f"unknown tenant {tenant!r}{did_you_mean(tenant, self._tenants)}", name="unknown-tenant")
+
     @staticmethod
     def _scopes(declared: GrantDeclaration, route: RouteDeclaration) -> frozenset[str]:
         if declared.scopes and DELEGATED.isdisjoint(route.route.credentials):
             place = next(iter(declared.scopes.values()))
-            place.fail("scopes are those of API keys and bearer tokens; this route takes neither (credentials)")
+            place.fail(
+                "scopes are those of API keys and bearer tokens; this route takes neither (credentials)",
+                name="no-effect",
+            )
         return frozenset(declared.scopes or ())
 
     def _condition(self, place: Place, route: RouteDeclaration) -> Condition | None:
         if not isinstance(place.value, str):  # reported when it was read
             return None
         try:
-            return self._conditions.compile(place.value, route.template.names)
+            return self._conditions.compile(place.value, route.template.names, anonymous=route.route.public)
         except ConditionError as error:
-            for line, column, sentence in error.problems:
-                place.fail_inside(line, column, sentence)
+            for problem in error.problems:
+                place.fail_inside(problem.line, problem.column, problem.sentence, name=problem.name)
             return None
 
     def _warn_about_idle_roles(self, rules: list[Rule]) -> None:
@@ -214,7 +294,8 @@ class _Compiler:
         for role in self._declared.roles:
             if role.name not in useful:
                 role.place.warn(
-                    f"the role {role.name!r} is never granted anything: no route allows it or a role it includes"
+                    f"the role {role.name!r} is never granted anything: no route allows it or a role it includes",
+                    name="role-never-granted",
                 )
 
 
@@ -252,6 +333,27 @@ def _refuse_idle_grants(declared: list[GrantDeclaration], grants: list[Grant]) -
                 and not (same and other_index > index)
             ):
                 declared[index].place.fail(
-                    f"unreachable: the entry at {other.source} allows the same roles without a condition"
+                    f"unreachable: the entry at {other.source} allows the same roles without a condition",
+                    name="shadowed-entry",
                 )
                 break
+
+
+def _refuse_idle_denials(declared: RouteDeclaration, grants: list[Grant], denials: list[Denial]) -> None:
+    """Report entries that cannot matter: whoever they are about is refused by another entry of `deny` without a condition."""
+    for index, denial in enumerate(denials):
+        for other_index, other in enumerate(denials):
+            if other_index == index or (other_index > index and denial.covers(other)) or not other.covers(denial):
+                continue
+            declared.denials[index].place.fail(
+                f"unreachable: the entry at {other.source} refuses the same people without a condition",
+                name="unreachable-entry",
+            )
+            break
+    for index, grant in enumerate(grants):
+        found = next((denial for denial in denials if grant.accepts and denial.covers(grant)), None)
+        if found is not None:
+            declared.grants[index].place.fail(
+                f"unreachable: the entry of deny at {found.source} refuses everybody whom this one allows",
+                name="unreachable-entry",
+            )

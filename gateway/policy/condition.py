@@ -13,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import takewhile
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from cel_expr_python import cel
 
 from gateway.document.diagnostic import did_you_mean
+from gateway.exchange.route import Route
 from gateway.exchange.session import Session
 from gateway.exchange.step_up import assurance_of
 from gateway.policy.roles import Roles
@@ -39,12 +40,43 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     query: str = ""
     """As sent, without `?`."""
     client_ip: str = ""
+    tenant: str = ""
+    """About which the request is, by its route or its host; empty where neither says one."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """Header fields that may name the tenant: names in lower case, and values."""
     secure: bool = True
     user_agent: str = ""
 
 
 NO_FACTS: Final = Facts(method="", host="", path="")
 """For rules that ask nothing about the request."""
+
+
+class Matched(Protocol):
+    """The route that a request takes."""
+
+    @property
+    def route(self) -> Route:
+        """The route."""
+
+    def resource_id(self) -> str:
+        """The id of its resource, with the parameters of the path filled in."""
+
+
+NOBODY: Final = Session(
+    handle="",
+    user_id="",
+    user="",
+    tenant="",
+    roles=(),
+    auth_time=0.0,
+    created=0.0,
+    expires=0.0,
+    idle_s=0.0,
+    host="",
+    secure=True,
+)
+"""Stands for who asks on a public route, whose conditions ask about nobody."""
 
 
 class Circumstances(NamedTuple):
@@ -56,13 +88,23 @@ class Circumstances(NamedTuple):
     closure: Roles
     """What the session's roles include."""
     now: float
+    match: Matched
+
+
+class Problem(NamedTuple):
+    """What is wrong with an expression: line and column in it, from 1, a sentence, and the name of the finding."""
+
+    line: int
+    column: int
+    sentence: str
+    name: str
 
 
 class ConditionError(ValueError):
-    """An expression that must not run. Each problem is a line and column of the expression, from 1, and a sentence."""
+    """An expression that must not run."""
 
-    def __init__(self, problems: tuple[tuple[int, int, str], ...]) -> None:
-        super().__init__("; ".join(sentence for _, _, sentence in problems))
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(problem.sentence for problem in problems))
         self.problems = problems
 
 
@@ -90,6 +132,7 @@ _VARIABLES: Final[dict[str, tuple[cel.Type, Callable[[Circumstances], Any]]]] = 
     "request.host": (cel.Type.STRING, lambda of: of.facts.host),
     "request.path": (cel.Type.STRING, lambda of: of.facts.path),
     "request.query": (cel.Type.STRING, lambda of: of.facts.query),
+    "request.tenant": (cel.Type.STRING, lambda of: of.facts.tenant),
     "request.scheme": (cel.Type.STRING, lambda of: "https" if of.facts.secure else "http"),
     "request.secure": (cel.Type.BOOL, lambda of: of.facts.secure),
     "request.client_ip": (cel.Type.STRING, lambda of: of.facts.client_ip),
@@ -103,6 +146,11 @@ _VARIABLES: Final[dict[str, tuple[cel.Type, Callable[[Circumstances], Any]]]] = 
 
 NAMES: Final = tuple(name for name in _VARIABLES if name != "network")
 """Names every condition may use; `path.NAME` comes with the template of the route."""
+
+
+def is_about_person(name: str) -> bool:
+    """Tell whether a name of the schema says something about who asks."""
+    return name == "tenant" or name.startswith(("user.", "session."))
 
 
 @lru_cache(maxsize=4096)
@@ -150,6 +198,11 @@ class Condition:
         self._expression = expression
         self._inputs = inputs
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What the expression asks about, as `NAMES` and `path.NAME` say it."""
+        return frozenset(name for name, _ in self._inputs)
+
     def evaluate(self, circumstances: Circumstances) -> bool | None:
         """Answer for one request. Never raises: what cannot be evaluated is None, and None refuses."""
         try:
@@ -175,39 +228,44 @@ class ConditionCompiler:
     """Compiles expressions; keeps one CEL environment for each set of path parameters."""
 
     def __init__(self) -> None:
-        self._environments: dict[frozenset[str], Any] = {}
-        self._compiled: dict[tuple[str, frozenset[str]], Condition] = {}
+        self._environments: dict[tuple[frozenset[str], bool], Any] = {}
+        self._compiled: dict[tuple[str, frozenset[str], bool], Condition] = {}
 
-    def compile(self, text: str, parameters: frozenset[str]) -> Condition:
+    def compile(self, text: str, parameters: frozenset[str], *, anonymous: bool = False) -> Condition:
         """Check and compile an expression that may use the path parameters of its route.
+
+        `anonymous`: on a public route nobody is asked who they are, so it can ask about nobody.
 
         Raises:
             ConditionError: with every problem found.
 
         """
-        key = text, parameters
+        key = text, parameters, anonymous
         if key not in self._compiled:
-            self._compiled[key] = self._compile(text, parameters)
+            self._compiled[key] = self._compile(*key)
         return self._compiled[key]
 
-    def _environment(self, parameters: frozenset[str]) -> Any:
-        if parameters not in self._environments:
-            types = {name: kind for name, (kind, _) in _VARIABLES.items()}
+    def _environment(self, parameters: frozenset[str], anonymous: bool) -> Any:  # noqa: FBT001 - a part of the key
+        key = parameters, anonymous
+        if key not in self._environments:
+            types = {name: kind for name, (kind, _) in _VARIABLES.items() if not (anonymous and is_about_person(name))}
             types.update((f"path.{name}", cel.Type.STRING) for name in parameters)
-            self._environments[parameters] = cel.NewEnv(variables=types, functions=[_IS_IN])
-        return self._environments[parameters]
+            self._environments[key] = cel.NewEnv(variables=types, functions=[_IS_IN])
+        return self._environments[key]
 
-    def _compile(self, text: str, parameters: frozenset[str]) -> Condition:
+    def _compile(self, text: str, parameters: frozenset[str], anonymous: bool) -> Condition:  # noqa: FBT001 - as above
         if len(text) > MAX_LENGTH:
-            raise ConditionError(((1, 1, f"the condition is longer than {MAX_LENGTH} characters"),))
-        environment = self._environment(parameters)
+            sentence = f"the condition is longer than {MAX_LENGTH} characters"
+            raise ConditionError((Problem(1, 1, sentence, name="condition-too-long"),))
+        environment = self._environment(parameters, anonymous)
         try:
             expression = environment.compile(text)
         except RuntimeError as error:
-            raise ConditionError(tuple(_problems(str(error), parameters))) from None
+            raise ConditionError(tuple(_problems(str(error), parameters, anonymous=anonymous))) from None
         if expression.return_type() != cel.Type.BOOL:
             kind = str(expression.return_type()).lower()
-            raise ConditionError(((1, 1, f"the condition must be true or false, but it is of type {kind}"),))
+            sentence = f"the condition must be true or false, but it is of type {kind}"
+            raise ConditionError((Problem(1, 1, sentence, name="wrong-type"),))
         problems = tuple(_faulty_literals(text, environment))
         if problems:
             raise ConditionError(problems)
@@ -217,7 +275,8 @@ class ConditionCompiler:
             (f"path.{name}", _parameter(name)) for name in sorted(parameters) if _uses(serialized, f"path.{name}")
         ]
         if not inputs:
-            raise ConditionError(((1, 1, "the condition does not depend on the request; remove it, or the rule"),))
+            sentence = "the condition does not depend on the request; remove it, or the rule"
+            raise ConditionError((Problem(1, 1, sentence, name="constant-condition"),))
         return Condition(text, expression, tuple(inputs))
 
 
@@ -238,29 +297,31 @@ _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'.*")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(.*)'")
 
 
-def _problems(report: str, parameters: frozenset[str]) -> Iterator[tuple[int, int, str]]:
+def _problems(report: str, parameters: frozenset[str], *, anonymous: bool = False) -> Iterator[Problem]:
     """Turn the library's report into places and sentences."""
     found = _PROBLEM.findall(report)
     if not found:
-        yield 1, 1, "not CEL: " + report.partition("[")[0].strip()
+        yield Problem(1, 1, "not CEL: " + report.partition("[")[0].strip(), name="not-cel")
     for line, column, message in found:
-        yield int(line), int(column), _sentence(message, parameters)
+        yield Problem(int(line), int(column), *_sentence(message, parameters, anonymous=anonymous))
 
 
-def _sentence(message: str, parameters: frozenset[str]) -> str:
+def _sentence(message: str, parameters: frozenset[str], *, anonymous: bool) -> tuple[str, str]:
+    """Say what a message of the library means, and name the finding."""
     undeclared = _UNDECLARED.fullmatch(message)
     if undeclared:
         name = undeclared[1]
         if name.startswith("path."):
             known = ", ".join(f"path.{parameter}" for parameter in sorted(parameters)) or "none"
-            return f"unknown name {name!r}; the path parameters of this route are: {known}"
-        return (
-            f"unknown name {name!r}{did_you_mean(name, (*NAMES, *(f'path.{parameter}' for parameter in parameters)))}"
-        )
+            return f"unknown name {name!r}; the path parameters of this route are: {known}", "unknown-name"
+        if anonymous and name in NAMES:
+            return f"a public route asks nobody who they are; a condition on it cannot use {name!r}", "asks-nobody"
+        hint = did_you_mean(name, (*NAMES, *(f"path.{parameter}" for parameter in parameters)))
+        return f"unknown name {name!r}{hint}", "unknown-name"
     overload = _OVERLOAD.fullmatch(message)
     if overload:
-        return f"{overload[1].strip('_')} does not work on {overload[2]}"
-    return f"not CEL: {message.removeprefix('Syntax error: ')}"
+        return f"{overload[1].strip('_')} does not work on {overload[2]}", "wrong-type"
+    return f"not CEL: {message.removeprefix('Syntax error: ')}", "not-cel"
 
 
 class Token(NamedTuple):
@@ -317,7 +378,7 @@ _PROBES: Final = {
 """Calls that fail at run time for a bad constant: tried at load, so that a typing error does not wait for its request."""
 
 
-def _faulty_literals(text: str, environment: Any) -> Iterator[tuple[int, int, str]]:
+def _faulty_literals(text: str, environment: Any) -> Iterator[Problem]:
     parts = tokens(text)
     for index in range(len(parts) - 2):
         call = parts[index]
@@ -328,7 +389,8 @@ def _faulty_literals(text: str, environment: Any) -> Iterator[tuple[int, int, st
             if answer.type() == cel.Type.ERROR:
                 line = text.count("\n", 0, argument.offset) + 1
                 column = argument.offset - text.rfind("\n", 0, argument.offset)
-                yield line, column, f"{call.text} cannot use {argument.text}: {_reason(str(answer.value()))}"
+                sentence = f"{call.text} cannot use {argument.text}: {_reason(str(answer.value()))}"
+                yield Problem(line, column, sentence, name="faulty-constant")
 
 
 def _constants(parts: list[Token]) -> Iterator[Token]:

@@ -14,7 +14,7 @@ from gateway.exchange.decision import Decision
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import DELEGATED
 from gateway.exchange.session import Session
-from gateway.exchange.step_up import StepUp, assurance_of
+from gateway.exchange.step_up import Requirement, assurance_of
 from gateway.policy.condition import Circumstances, Condition, ConditionCompiler, ConditionError, Facts, conjuncts
 from gateway.policy.judgement import Person, judge
 from gateway.policy.table import Grant, Match, PolicyTable
@@ -141,8 +141,8 @@ def _person(
         yield Criterion(name="factor", outcome="hit", detail=f"proven {_length(now - session.mfa_time)} ago")
     else:
         yield Criterion(name="factor", outcome="miss", detail="the second factor was not proven")
-    if route.step_up is not None:
-        yield from _step_up(route.step_up, session, now)
+    if route.requirement is not None:
+        yield from _step_up(route.requirement, session, now)
     tenant = hosts[facts.host]
     if tenant:
         detail = f"the host belongs to {tenant}, the session to {session.tenant or 'no tenant'}"
@@ -154,7 +154,7 @@ def _person(
         yield from _grant(table, grant, circumstances, rule.template.names)
 
 
-def _step_up(step_up: StepUp, session: Session, now: float) -> Iterator[Criterion]:
+def _step_up(step_up: Requirement, session: Session, now: float) -> Iterator[Criterion]:
     """Explain how fresh and how strong the sign-in has to be."""
     for key, limit, since in (
         ("auth_age", step_up.auth_age_s, session.auth_time),
@@ -166,7 +166,7 @@ def _step_up(step_up: StepUp, session: Session, now: float) -> Iterator[Criterio
             yield Criterion(name="step_up", outcome=hit, detail=f"{key} at most {_length(limit)}; {age}")
     if step_up.acr is not None:
         rung = assurance_of(session)
-        hit = _hit(StepUp(acr=step_up.acr).lack(session, now) is None)
+        hit = _hit(Requirement(acr=step_up.acr).lack(session, now) is None)
         yield Criterion(name="step_up", outcome=hit, detail=f"acr {step_up.acr}; the session has {rung}")
 
 

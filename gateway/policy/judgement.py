@@ -23,6 +23,7 @@ from gateway.wire.target import parse_target
 _DAY_S = 86400.0
 _FACTOR_REASONS = frozenset({Reason.SIGN_IN_REQUIRED, Reason.MFA_REQUIRED, Reason.MFA_ENROLMENT_REQUIRED})
 _STEP_UP = Decision(allowed=False, reason=Reason.STEP_UP_REQUIRED)
+_OTHER_HOST = Decision(allowed=False, reason=Reason.TENANT_MISMATCH)
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,35 +108,54 @@ def parse_request(method: str, url: str, *, client_ip: str = "", user_agent: str
 
 def judge(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, person: Person | None, now: float) -> Verdict:
     """Answer one request; `hosts` maps each host of the gateway to its tenant (empty = shared by all)."""
+    match = route(table, hosts, facts)
+    if isinstance(match, Reason):
+        return Verdict(None, Decision(allowed=False, reason=match))
+    return answer(table, hosts, match, facts, session=person.session(facts, now) if person else None, now=now)
+
+
+def route(table: PolicyTable, hosts: Mapping[str, str], facts: Facts) -> Match | Reason:
+    """Find the route of a request, or why it has none: the part of the answer that depends on host, method and path alone."""
     if facts.host not in hosts:
-        return _refused(Reason.MISDIRECTED)
+        return Reason.MISDIRECTED
     if table.is_ambiguous(facts.host, facts.path):
-        return _refused(Reason.AMBIGUOUS_PATH)
+        return Reason.AMBIGUOUS_PATH
     match = table.resolve(facts.host, facts.path, facts.method)
     if isinstance(match, Reason):
-        return _refused(match)
+        return match
     if not match.route.allow_encoded_slash and ("%2F" in facts.path or "%5C" in facts.path):
-        return _refused(Reason.AMBIGUOUS_PATH)
-    if not match.is_clear() or table.is_disguised(facts.host, facts.path, facts.method, match):
-        return _refused(Reason.AMBIGUOUS_PATH)
+        return Reason.AMBIGUOUS_PATH
+    if not match.is_clear(facts.path) or table.is_disguised(facts.host, facts.path, facts.method, match):
+        return Reason.AMBIGUOUS_PATH
     if match.rule.mapping is not None:
         rewritten = table.rewrite(facts.host, facts.path, match.rule.mapping)
         if isinstance(rewritten, Reason):
-            return _refused(rewritten)
-    session = person.session(facts, now) if person else None
+            return rewritten
+    return match
+
+
+def answer(
+    table: PolicyTable, hosts: Mapping[str, str], match: Match, facts: Facts, *, session: Session | None, now: float
+) -> Verdict:
+    """Answer a request whose route was found, for the session of whoever sends it."""
     if not match.route.public and (session is None or not match.rule.takes(session)):
         needed = Reason.SIGN_IN_REQUIRED if match.rule.takes_session else Reason.CREDENTIAL_REQUIRED
         return Verdict(match, Decision(allowed=False, reason=needed))
+    tenant = match.tenant(hosts[facts.host], facts.host, facts.fields)
+    if tenant:
+        facts = msgspec.structs.replace(facts, tenant=tenant)
     decision = table.decide(match, session, facts, now)
-    tenant = hosts[facts.host]
-    if session is None or match.route.public or decision.reason in _FACTOR_REASONS:
+    if match.route.public:
+        return Verdict(match, decision if tenant is not None else _crossing(match))
+    if session is None or decision.reason in _FACTOR_REASONS:
         return Verdict(match, decision)
-    if match.route.step_up is not None and match.route.step_up.lack(session, now):
+    if match.route.requirement is not None and match.route.requirement.lack(session, now):
         return Verdict(match, _STEP_UP)
-    if not tenant or session.tenant == tenant:
-        return Verdict(match, decision)
-    return Verdict(match, Decision(allowed=False, reason=Reason.TENANT_MISMATCH))
+    if tenant is None or (tenant and session.tenant != tenant):
+        return Verdict(match, _crossing(match))
+    return Verdict(match, decision)
 
 
-def _refused(reason: Reason) -> Verdict:
-    return Verdict(None, Decision(allowed=False, reason=reason))
+def _crossing(match: Match) -> Decision:
+    tenancy = match.rule.tenancy
+    return tenancy.mismatch if tenancy is not None else _OTHER_HOST

@@ -8,23 +8,27 @@ knows YAML; nothing here can be changed once it is built.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
 
 from gateway.exchange.decision import Decision
+from gateway.exchange.obligation import Obligation
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import DELEGATED, OWN_PAGES, Route
 from gateway.exchange.session import Owed, Session
-from gateway.policy.condition import Circumstances, Condition, Facts
+from gateway.exchange.step_up import Network
+from gateway.policy.condition import NOBODY, Circumstances, Condition, Facts
 from gateway.policy.roles import Roles
 from gateway.policy.template import Template
+from gateway.policy.tenancy import Tenancy
 from gateway.wire.rewriting import PathMapping, below
 from gateway.wire.target import aliases, is_canonical, is_clear, is_plain, readings
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_NETWORKS: Final[Mapping[str, tuple[Network, ...]]] = MappingProxyType({})
 _SIGN_IN: Final = Decision(allowed=False, reason=Reason.SIGN_IN_REQUIRED)
 _OWED: Final = {
     Owed.MFA: Decision(allowed=False, reason=Reason.MFA_REQUIRED),
@@ -38,7 +42,8 @@ class Grant:
     """One entry of an `allow` list: who, and under which condition."""
 
     __slots__ = (
-        "accepts", "allowed", "condition", "elsewhere", "failed", "roles", "scopes", "source", "tenants", "unmet", "unscoped",
+        "accepts", "allowed", "condition", "elsewhere", "failed", "obligation", "roles", "scopes", "source", "tenants",
+        "unmet", "unscoped",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +55,7 @@ class Grant:
         condition: Condition | None,
         source: str,
         scopes: frozenset[str] = frozenset(),
+        obligation: Obligation | None = None,
     ) -> None:
         self.roles = roles
         """As written."""
@@ -61,7 +67,9 @@ class Grant:
         """What an API key or a bearer token must have beside the role, all of it; people who are signed in have no scopes."""
         self.condition = condition
         self.source = source
-        self.allowed = Decision(allowed=True, reason=Reason.ALLOWED, rule=source)
+        self.obligation = obligation
+        """What the entry asks for beside letting in; None = nothing."""
+        self.allowed = Decision(allowed=True, reason=Reason.ALLOWED, rule=source, obligation=obligation)
         self.elsewhere = Decision(allowed=False, reason=Reason.TENANT_MISMATCH, rule=source)
         self.unscoped = Decision(allowed=False, reason=Reason.SCOPE_MISSING, rule=source)
         self.unmet = Decision(allowed=False, reason=Reason.CONDITION_FALSE, rule=source)
@@ -78,12 +86,66 @@ class Grant:
         )
 
 
+class Denial:
+    """One entry of a `deny` list: whom it refuses whatever is granted, and under which condition."""
+
+    __slots__ = ("accepts", "condition", "denied", "failed", "roles", "source", "tenants")
+
+    def __init__(
+        self,
+        *,
+        roles: tuple[str, ...],
+        accepts: frozenset[str] | None,
+        tenants: frozenset[str] | None,
+        condition: Condition | None,
+        source: str,
+    ) -> None:
+        self.roles = roles
+        """As written; empty = everybody."""
+        self.accepts = accepts
+        """Every role to which the entry applies, by itself or by what it includes; None = everybody."""
+        self.tenants = tenants
+        """None = any tenant."""
+        self.condition = condition
+        """None = always."""
+        self.source = source
+        self.denied = Decision(allowed=False, reason=Reason.DENIED, rule=source)
+        self.failed = Decision(allowed=False, reason=Reason.CONDITION_FAILED, rule=source)
+
+    def concerns(self, session: Session | None) -> bool:
+        """Whether the entry is about this person; nobody (None) holds no role and belongs to no tenant."""
+        if session is None:
+            return self.accepts is None and self.tenants is None
+        return (self.accepts is None or not self.accepts.isdisjoint(session.roles)) and (
+            self.tenants is None or session.tenant in self.tenants
+        )
+
+    def covers(self, other: Denial | Grant) -> bool:
+        """Whether everybody whom `other` is about is refused by this entry, always."""
+        return (
+            self.condition is None
+            and (self.accepts is None or (other.accepts is not None and other.accepts <= self.accepts))
+            and (self.tenants is None or (other.tenants is not None and other.tenants <= self.tenants))
+        )
+
+    def fits_like(self, other: Denial) -> bool:
+        """Whether both refuse the same people, under the same condition."""
+        mine, theirs = self.condition, other.condition
+        return (self.accepts, self.tenants, mine and mine.text) == (
+            other.accepts,
+            other.tenants,
+            theirs and theirs.text,
+        )
+
+
 class Rule:
-    """A route and who may take it: `public`, a list of grants, or, with neither, nobody."""
+    """A route and who may take it: `public`, a list of grants, or, with neither, nobody. Denials come before all of them."""
 
     __slots__ = (
         "_still",
         "asks",
+        "conditions",
+        "denials",
         "grants",
         "mapping",
         "needs_mfa",
@@ -95,6 +157,8 @@ class Rule:
         "takes_fields",
         "takes_session",
         "template",
+        "tenancy",
+        "weighed",
     )
 
     def __init__(
@@ -106,16 +170,28 @@ class Rule:
         source: str,
         mfa_required: bool,
         mapping: PathMapping | None = None,
+        denials: tuple[Denial, ...] = (),
+        tenancy: Tenancy | None = None,
     ) -> None:
-        """Bind `grants` to `route`; `source` is the place of `public`, `allow` or `deny`."""
+        """Bind `grants` and `denials` to `route`; `source` is the place of `public`, `allow` or `deny`."""
         self.route = route
         self.template = template
         self.grants = grants
+        self.denials = denials
+        """Tried before the grants: one that fits refuses, whatever they say."""
         self.parameters = template.parameters
         self.mapping = mapping
         """How the path at the upstream differs from the public one; None = it does not."""
-        self.asks = any(grant.condition is not None for grant in grants)
-        """Some grant has a condition: `decide` looks at the facts."""
+        granting = (grant.condition for grant in grants)
+        denying = (denial.condition for denial in denials)
+        self.conditions = tuple(condition for condition in (*denying, *granting) if condition is not None)
+        self.asks = bool(self.conditions)
+        """Some entry has a condition: `decide` looks at the facts."""
+        self.tenancy = tenancy
+        """What finds the tenant of a request; None = the host alone."""
+        bound = tenancy.index if tenancy is not None else -1
+        self.weighed = tuple(place for place in template.parameters if self.asks or place[1] == bound)
+        """Parameters of the path on which the answer may depend: name and segment."""
         self.public = Decision(allowed=True, reason=Reason.PUBLIC, rule=source) if route.public else None
         self.needs_mfa = mfa_required and route.mfa
         self.takes_fields = not DELEGATED.isdisjoint(route.credentials)
@@ -128,14 +204,19 @@ class Rule:
         self._still = Match(self, _NO_PARAMETERS)
 
     def opens_like(self, other: Rule) -> bool:
-        """Whether this rule lets in whom `other` lets in: everybody, or by the same grants."""
+        """Whether this rule lets in whom `other` lets in: everybody, or by the same grants, and denies no more."""
+        if self.route.requirement not in (None, other.route.requirement):
+            return False
+        if self.tenancy is not None and self.tenancy != other.tenancy:
+            return False
+        if not all(any(mine.fits_like(theirs) for theirs in other.denials) for mine in self.denials):
+            return False
         if self.public is not None:
             return True
         return (
             other.public is None
             and self.needs_mfa == other.needs_mfa
             and set(self.route.credentials) == set(other.route.credentials)
-            and self.route.step_up == other.route.step_up
             and len(self.grants) == len(other.grants)
             and all(mine.fits_like(theirs) for mine, theirs in zip(self.grants, other.grants, strict=True))
         )
@@ -172,14 +253,46 @@ class Match:
         self.route = rule.route
         self.parameters = parameters
 
-    def is_clear(self) -> bool:
-        """Whether a condition sees each parameter as the upstream will; true when no condition asks."""
-        return not self.rule.asks or all(is_clear(value) for value in self.parameters.values())
+    def is_clear(self, path: str) -> bool:
+        """Whether conditions and tenant see each parameter of a canonical path as the upstream will; true when neither asks.
+
+        attack: `/t/acme/..;/zeta/x` is about acme here, and about zeta to an upstream that cuts parameters off.
+        """
+        weighed = self.rule.weighed
+        if not weighed:
+            return True
+        if not all(is_clear(self.parameters[name]) for name, _ in weighed):
+            return False
+        return is_plain(path) or _are_steady(path, weighed)
+
+    def tenant(self, owner: str, host: str, fields: Collection[tuple[str, str]]) -> str | None:
+        """Return about which tenant the request is, on a host of `owner`; None where that is not one existing tenant."""
+        tenancy = self.rule.tenancy
+        if tenancy is None:
+            return owner
+        return tenancy.settle(owner, host=host, parameters=self.parameters, fields=fields)
 
     def resource_id(self) -> str:
         """Fill the path parameters into the id of the route's resource; empty when it has none."""
         parameters = self.parameters
         return "".join(parameters[piece] if index % 2 else piece for index, piece in enumerate(self.rule.resource))
+
+
+def _are_steady(path: str, places: tuple[tuple[str, int], ...]) -> bool:
+    """Whether every plausible reading of a canonical path has the same values at these segments."""
+    variants = readings(path)
+    if variants is None:
+        return False
+    segments = path.split("/")
+    for _, at in places:
+        meant = readings("/" + segments[at + 1])
+        if meant is None:
+            return False
+        for variant in variants:
+            parts = variant.split("/")
+            if len(parts) <= at + 1 or "/" + parts[at + 1] not in meant:
+                return False
+    return True
 
 
 class Node:
@@ -313,18 +426,38 @@ def find(step: Step, segments: list[str], host: str) -> Node | None:
 class PolicyTable:
     """A whole policy, ready to decide."""
 
-    def __init__(self, rules: Iterable[Rule], roles: Roles, version: str) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        roles: Roles,
+        version: str,
+        *,
+        networks: Mapping[str, tuple[Network, ...]] = _NO_NETWORKS,
+        has_shadow: bool = False,
+    ) -> None:
         """Index `rules`, whose templates and hosts must not be ambiguous (`conflicts` sees to that)."""
         self.version = version
-        """First 16 hex digits of the SHA-256 over the files."""
+        """First 16 hex digits of the SHA-256 over the files; a candidate made of the same files has its own."""
+        self.has_shadow = has_shadow
+        """Something in the files says `mode: shadow`, whether or not this table takes it in."""
+        self.networks = networks
+        """The named networks, as conditions may call them."""
         self.rules: Mapping[str, Rule] = MappingProxyType({rule.route.name: rule for rule in rules})
         self.routes: Mapping[str, Route] = MappingProxyType({name: rule.route for name, rule in self.rules.items()})
+        self.inputs = frozenset(
+            name
+            for rule in self.rules.values()
+            for condition in rule.conditions
+            for name in condition.names
+        )
+        """Every name that some condition asks about."""
         self.closure = roles
         self.roles = roles.names
         by_shape: dict[tuple[tuple[str | None, ...], bool], list[Rule]] = {}
         for rule in self.rules.values():
             by_shape.setdefault(rule.template.shape, []).append(rule)
-        self._root = Step()
+        self.root = Step()
+        """Where each path begins; it is not to be changed."""
         self._folded = Step()
         self._exact: dict[str, Node] = {}
         self.has_capitals = any(
@@ -333,12 +466,12 @@ class PolicyTable:
         """Some template has a capital letter, so that even a plain lower-case path has two readings."""
         for (segments, rest), group in by_shape.items():
             leaf = Leaf(group[0].template.text, group)
-            self._root.add(segments, leaf, rest=rest)
+            self.root.add(segments, leaf, rest=rest)
             self._folded.add_readings(segments, leaf, rest=rest)
             # Most portals take `/x/` for `/x`: a template stands for both, unless the other one is declared.
             twin = segments[:-1] if segments[-1:] == ("",) else (*segments, "")
             if twin and not rest and (twin, False) not in by_shape:
-                self._root.add(twin, leaf, rest=False)
+                self.root.add(twin, leaf, rest=False)
                 self._folded.add_readings(twin, leaf, rest=False)
             if not rest and None not in segments and not leaf.hosts and leaf.anywhere is not None:
                 self._exact[group[0].template.text] = leaf.anywhere
@@ -350,7 +483,7 @@ class PolicyTable:
             return node
         if not path.startswith("/"):
             return None
-        return find(self._root, path.split("/"), host)
+        return find(self.root, path.split("/"), host)
 
     def match_folded(self, host: str, path: str) -> Node | None:
         """Pick the template for one reading of a path (`gateway.wire.target.readings`) as an upstream would that ignores case.
@@ -431,7 +564,7 @@ class PolicyTable:
         if node is None:
             if not path.startswith("/"):
                 return Reason.NO_ROUTE
-            node = find(self._root, path.split("/"), host)
+            node = find(self.root, path.split("/"), host)
             if node is None:
                 return Reason.NO_ROUTE
         rule = node.rules.get(method)
@@ -440,19 +573,23 @@ class PolicyTable:
     def decide(self, match: Match, session: Session | None, facts: Facts, now: float) -> Decision:
         """Allow or refuse. The only source of an allowing decision.
 
-        Grants are tried in the order of the file; the first that fits allows. A refusal names the
+        A denial that fits refuses before any grant is looked at; so does one whose condition fails. Grants are tried in the order of the file; the first that fits allows. A refusal names the
         grant that came nearest: a condition that failed, then one that was false, then scopes that
         are missing, then another tenant, then the whole `allow` list.
         """
         rule = match.rule
         if rule.public is not None:
-            return rule.public
+            return (self._denied(match, None, facts, now) if rule.denials else None) or rule.public
         if session is None:
             return _SIGN_IN
         if rule.needs_mfa and not session.mfa_time and session.credential not in DELEGATED:
             return _OWED[session.owes or Owed.MFA]
         if session.owes and rule.route.mfa:
             return _OWED[session.owes]
+        if rule.denials:
+            denied = self._denied(match, session, facts, now)
+            if denied is not None:
+                return denied
         nearest = 0
         refusal = rule.refused
         circumstances: Circumstances | None = None
@@ -476,6 +613,24 @@ class PolicyTable:
                 nearest, refusal = near, decision
         return refusal
 
-    def circumstances(self, match: Match, session: Session, facts: Facts, now: float) -> Circumstances:
-        """Gather what a condition may ask about."""
-        return Circumstances(session, facts, match.parameters, self.closure, now)
+    def _denied(self, match: Match, session: Session | None, facts: Facts, now: float) -> Decision | None:
+        """Find the denial that refuses; one that fits before one whose condition could not be found out, in any order."""
+        failed: Decision | None = None
+        circumstances: Circumstances | None = None
+        for denial in match.rule.denials:
+            if not denial.concerns(session):
+                continue
+            if denial.condition is None:
+                return denial.denied
+            if circumstances is None:
+                circumstances = self.circumstances(match, session, facts, now)
+            answer = denial.condition.evaluate(circumstances)
+            if answer is True:
+                return denial.denied
+            if answer is not False:
+                failed = failed or denial.failed
+        return failed
+
+    def circumstances(self, match: Match, session: Session | None, facts: Facts, now: float) -> Circumstances:
+        """Gather what a condition may ask about; on a public route nobody (None) asks."""
+        return Circumstances(session or NOBODY, facts, match.parameters, self.closure, now, match)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.exchange.session import Session
-from gateway.exchange.step_up import Assurance, Lack, StepUp, assurance_of
+from gateway.exchange.step_up import Assurance, Lack, Requirement, assurance_of
 
 NOW = 1_000_000.0
 SESSION = Session(
@@ -47,28 +47,28 @@ def test_a_word_that_a_provider_sent_is_no_rung() -> None:
 @pytest.mark.parametrize(
     ("need", "lack"),
     [
-        (StepUp(), None),
-        (StepUp(mfa_age_s=600), None),
-        (StepUp(mfa_age_s=599), Lack.MFA_AGE),
-        (StepUp(auth_age_s=3600), None),
-        (StepUp(auth_age_s=3599), Lack.AUTH_AGE),
-        (StepUp(acr=Assurance.AAL2), None),
-        (StepUp(acr=Assurance.PHISHING_RESISTANT), Lack.ACR),
-        (StepUp(acr=Assurance.PHISHING_RESISTANT, mfa_age_s=1), Lack.ACR),
-        (StepUp(acr=Assurance.PHISHING_RESISTANT, auth_age_s=1), Lack.AUTH_AGE),
+        (Requirement(), None),
+        (Requirement(mfa_age_s=600), None),
+        (Requirement(mfa_age_s=599), Lack.MFA_AGE),
+        (Requirement(auth_age_s=3600), None),
+        (Requirement(auth_age_s=3599), Lack.AUTH_AGE),
+        (Requirement(acr=Assurance.AAL2), None),
+        (Requirement(acr=Assurance.PHISHING_RESISTANT), Lack.ACR),
+        (Requirement(acr=Assurance.PHISHING_RESISTANT, mfa_age_s=1), Lack.ACR),
+        (Requirement(acr=Assurance.PHISHING_RESISTANT, auth_age_s=1), Lack.AUTH_AGE),
     ],
 )
-def test_what_a_session_lacks(need: StepUp, lack: Lack | None) -> None:
+def test_what_a_session_lacks(need: Requirement, lack: Lack | None) -> None:
     assert need.lack(SESSION, NOW) is lack
 
 
 def test_a_factor_that_was_never_proven_is_older_than_every_limit() -> None:
     session = msgspec.structs.replace(SESSION, mfa_time=0.0)
-    assert StepUp(mfa_age_s=10 * 365 * 86_400.0).lack(session, 1_790_000_000.0) is Lack.MFA_AGE
+    assert Requirement(mfa_age_s=10 * 365 * 86_400.0).lack(session, 1_790_000_000.0) is Lack.MFA_AGE
 
 
 def test_a_clock_that_was_set_back_refuses_nobody_who_just_proved_a_factor() -> None:
-    assert StepUp(mfa_age_s=60).lack(msgspec.structs.replace(SESSION, mfa_time=NOW + 30), NOW) is None
+    assert Requirement(mfa_age_s=60).lack(msgspec.structs.replace(SESSION, mfa_time=NOW + 30), NOW) is None
 
 
 @given(
@@ -82,5 +82,5 @@ def test_a_tighter_limit_never_lets_more_people_in(
 ) -> None:
     session = msgspec.structs.replace(SESSION, mfa_time=NOW - age)
     loose, tight = max(limit, tighter), min(limit, tighter)
-    if StepUp(mfa_age_s=tight, acr=acr).lack(session, NOW) is None:
-        assert StepUp(mfa_age_s=loose, acr=acr).lack(session, NOW) is None
+    if Requirement(mfa_age_s=tight, acr=acr).lack(session, NOW) is None:
+        assert Requirement(mfa_age_s=loose, acr=acr).lack(session, NOW) is None

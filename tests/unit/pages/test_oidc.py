@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gateway.authn.assurance import FactorRule, Required
 from gateway.exchange.errors import StoreUnavailableError
-from gateway.exchange.step_up import Assurance, Lack, StepUp
+from gateway.exchange.step_up import Assurance, Lack, Requirement
 from gateway.store.executor import store_executor
 from gateway.store.federated import FederatedStore
 from gateway.store.provider_tokens import ProviderTokens
@@ -205,9 +205,9 @@ async def test_sign_in_nobody_knows_the_time_of_is_fresh_enough_for_nothing(
         await go(site.browser(), provider, amr=["mfa"])
         session = site.store.sessions(now=site.now)[0].session
         assert not session.owes
-        assert StepUp(auth_age_s=86_400.0).lack(session, site.now) is Lack.AUTH_AGE
-        assert StepUp(mfa_age_s=86_400.0).lack(session, site.now) is Lack.MFA_AGE
-        assert StepUp(acr=Assurance.AAL2).lack(session, site.now) is None
+        assert Requirement(auth_age_s=86_400.0).lack(session, site.now) is Lack.AUTH_AGE
+        assert Requirement(mfa_age_s=86_400.0).lack(session, site.now) is Lack.MFA_AGE
+        assert Requirement(acr=Assurance.AAL2).lack(session, site.now) is None
 
 
 async def test_form_of_passwords_is_not_there_without_passwords(

@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.exchange.route import Action, Resource, Route
 from gateway.exchange.session import Session
 from gateway.policy import Facts
 from gateway.policy.condition import (
     MAX_LENGTH,
     NAMES,
     NEVER,
+    Problem,
     Circumstances,
     ConditionCompiler,
     ConditionError,
@@ -18,6 +20,24 @@ from gateway.policy.condition import (
 )
 from gateway.policy.roles import Roles
 
+
+class Invoice:
+    """A route and its resource."""
+
+    route = Route(
+        name="invoice",
+        template="/invoices/{id}",
+        methods=("GET",),
+        upstream="portal",
+        action=Action.DOWNLOAD,
+        resource=Resource(type="invoice", id="{id}"),
+    )
+
+    def resource_id(self) -> str:
+        return "42"
+
+
+INVOICE = Invoice()
 NO_NAMES: frozenset[str] = frozenset()
 ROLES = Roles({"client": (), "billing": ("client",)})
 
@@ -32,14 +52,14 @@ def ask(session: Callable[..., Session], facts: Callable[..., Facts], now: float
         about_session = {name: value for name, value in changes.items() if name not in facts_names}
         names = frozenset(parameters or {})
         circumstances = Circumstances(
-            session("billing", **about_session), facts(**about_request), parameters or {}, ROLES, at
+            session("billing", **about_session), facts(**about_request), parameters or {}, ROLES, at, INVOICE
         )
         return ConditionCompiler().compile(text, names).evaluate(circumstances)
 
     return answer
 
 
-def problems_of(text: str, *parameters: str) -> list[tuple[int, int, str]]:
+def problems_of(text: str, *parameters: str) -> list[Problem]:
     with pytest.raises(ConditionError) as caught:
         ConditionCompiler().compile(text, frozenset(parameters))
     return list(caught.value.problems)
@@ -128,7 +148,7 @@ def test_a_missing_parameter_fails_closed(
     session: Callable[..., Session], facts: Callable[..., Facts], now: float
 ) -> None:
     condition = ConditionCompiler().compile('path.id != "1"', frozenset({"id"}))
-    circumstances = Circumstances(session("billing"), facts(), {}, ROLES, now)
+    circumstances = Circumstances(session("billing"), facts(), {}, ROLES, now, INVOICE)
     assert condition.evaluate(circumstances) is None
     assert condition.diagnose(circumstances) == "'id'"
 
@@ -138,7 +158,7 @@ def test_a_failure_is_explained_to_the_operator(
 ) -> None:
     condition = ConditionCompiler().compile('network.is_in("10.0.0.0/8")', NO_NAMES)
     assert "does not appear to be an IPv4 or IPv6 address" in condition.diagnose(
-        Circumstances(session(), facts(client_ip=""), {}, ROLES, now)
+        Circumstances(session(), facts(client_ip=""), {}, ROLES, now, INVOICE)
     )
     assert condition.diagnose(Circumstances(session(), facts(), {}, ROLES, now)) == ""
 
@@ -177,7 +197,7 @@ def test_a_slow_regular_expression_is_harmless(ask: Callable[..., bool | None]) 
     ],
 )  # fmt: skip
 def test_a_condition_that_cannot_work_is_found_at_load(text: str, place: tuple[int, int], sentence: str) -> None:
-    line, column, message = problems_of(text, "id", "year")[0]
+    line, column, message, _ = problems_of(text, "id", "year")[0]
     assert (line, column) == place
     assert sentence in message
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.document.source import DocumentError
 from gateway.exchange.reason import Reason
-from gateway.exchange.step_up import Assurance, StepUp
+from gateway.exchange.step_up import Assurance, Requirement
 from gateway.policy import PolicyTable, compile_policy
 from gateway.policy.cases import load_cases, run_cases
 from gateway.policy.explanation import explain
@@ -44,11 +44,11 @@ def person(*, amr: tuple[str, ...] = ("pwd", "otp", "mfa"), mfa_age: float | Non
 
 def test_a_route_says_how_fresh_and_how_strong_a_sign_in_it_wants() -> None:
     route = table_of("mfa_age: 5m\n    auth_age: 1h\n    acr: phr").routes["pay"]
-    assert route.step_up == StepUp(mfa_age_s=300, auth_age_s=3600, acr=Assurance.PHISHING_RESISTANT)
+    assert route.requirement == Requirement(mfa_age_s=300, auth_age_s=3600, acr=Assurance.PHISHING_RESISTANT)
 
 
 def test_a_route_that_says_nothing_wants_nothing() -> None:
-    assert table_of("action: edit").routes["pay"].step_up is None
+    assert table_of("action: edit").routes["pay"].requirement is None
 
 
 @pytest.mark.parametrize(

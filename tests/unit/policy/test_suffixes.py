@@ -33,7 +33,7 @@ def compiled(text: str = POLICY) -> PolicyTable:
 def passes(table: PolicyTable, path: str, method: str = "GET") -> bool:
     match = table.resolve("a", path, method)
     assert not isinstance(match, Reason)
-    return match.is_clear() and not table.is_disguised("a", path, method, match)
+    return match.is_clear(path) and not table.is_disguised("a", path, method, match)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.exchange.session import Owed, Session
-from gateway.exchange.step_up import Assurance, Lack, StepUp
+from gateway.exchange.step_up import Assurance, Lack, Requirement
 from gateway.session.life import PENDING_S, Lifetimes, elevate, is_bound_to, left, start, surplus
 
 LIVES = Lifetimes(idle_s=900, absolute_s=8 * 3600)
@@ -115,7 +115,7 @@ def test_a_provider_that_saw_the_person_in_the_future_saw_them_now() -> None:
 def test_a_code_given_after_a_passkey_leaves_nothing_that_resists_phishing() -> None:
     """attack: a stolen session that a passkey began, and a phished code that makes its second factor young."""
     strong = elevate(begin(), method="hwk", lifetimes=LIVES, now=1100)
-    need = StepUp(acr=Assurance.PHISHING_RESISTANT, mfa_age_s=60)
+    need = Requirement(acr=Assurance.PHISHING_RESISTANT, mfa_age_s=60)
     assert need.lack(strong, 1160) is None
     assert need.lack(strong, 1161) is Lack.MFA_AGE
     with_code = elevate(strong, method="otp", lifetimes=LIVES, now=1200)

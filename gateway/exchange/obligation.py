@@ -1,0 +1,29 @@
+"""What an answer that allows binds the gateway to: a limit, fields for either side, a safer record.
+
+Only what is asked is said here, ready to use. Who allows is policy's to decide, and the edge carries it out.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.exchange.route import Durability, LimitSpec
+
+
+class FieldRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Header fields that policy sets; names in lower case. A field of the same name from elsewhere never passes beside it."""
+
+    request: tuple[tuple[bytes, bytes], ...] = ()
+    """For the upstream."""
+    response: tuple[tuple[bytes, bytes], ...] = ()
+    """For the client."""
+
+
+class Obligation(msgspec.Struct, frozen=True, kw_only=True):
+    """What one entry of `allow` asks for beside letting in, on top of what its route says."""
+
+    limit: LimitSpec | None = None
+    headers: FieldRules | None = None
+    """Those of the route and of the entry, in which the entry's win."""
+    durability: Durability | None = None
+    """At least so safe is the record; never less safe than the route's."""
