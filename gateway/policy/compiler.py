@@ -125,7 +125,6 @@ class _Compiler:
         self._tenants = around.tenants
         self._hosts = around.hosts
         self._owners = around.hosts if isinstance(around.hosts, Mapping) else dict.fromkeys(around.hosts, "")
-        self._owners: Mapping[str, str] = around.hosts if isinstance(around.hosts, Mapping) else {}
         self._mfa_required = around.mfa_required
         self._paths = around.paths
         self._conditions = around.conditions
@@ -205,6 +204,7 @@ class _Compiler:
             source=str(declared.verdict),
             mfa_required=self._mfa_required,
             mapping=self._mapping(declared),
+            denials=tuple(denials),
             tenancy=self._tenancy(declared),
         )
 

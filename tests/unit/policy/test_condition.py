@@ -160,7 +160,7 @@ def test_a_failure_is_explained_to_the_operator(
     assert "does not appear to be an IPv4 or IPv6 address" in condition.diagnose(
         Circumstances(session(), facts(client_ip=""), {}, ROLES, now, INVOICE)
     )
-    assert condition.diagnose(Circumstances(session(), facts(), {}, ROLES, now)) == ""
+    assert condition.diagnose(Circumstances(session(), facts(), {}, ROLES, now, INVOICE)) == ""
 
 
 def test_a_slow_regular_expression_is_harmless(ask: Callable[..., bool | None]) -> None:
