@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import aiosmtplib
 import msgspec
@@ -111,14 +111,17 @@ class Submission:
             tls_context=self._context,
             local_hostname="localhost",  # the machine's name is nobody's business
         )
+        lines: list[Any] = []  # transports; uvloop's are no subclass of asyncio's
         try:
             async with asyncio.timeout(4 * server.timeout_s):
                 await client.connect()
+                lines.append(client.transport)
                 await client.ehlo()
                 if server.security == "starttls":
                     if not client.supports_extension("starttls"):
                         raise NotTakenError(Fault.NO_STARTTLS)
                     await client.starttls(tls_context=self._context)
+                    lines.append(client.transport)
                     await client.ehlo()
                 if server.username:
                     if not client.supports_extension("auth"):
@@ -131,6 +134,8 @@ class Submission:
             raise _fault_of(error) from None  # its text may quote the mail or the password's sign-in
         finally:
             client.close()
+            for line in reversed(lines):
+                line.abort()  # to close is to wait for the server's end of TLS: `gateway mail test` is over before
 
 
 async def _leave(client: aiosmtplib.SMTP) -> None:

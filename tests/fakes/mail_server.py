@@ -29,6 +29,8 @@ class MailServer:
     security: str
     arrived: list[Envelope] = field(default_factory=list)
     commands: int = 0
+    parted: threading.Event | None = None
+    """When set, the server hears nothing after it has said goodbye, until this happens."""
     answer: str = ""
     """To DATA, in place of 250; `hang` answers nothing, `drop` takes the mail and cuts the line before saying so."""
     recipient_answer: str = ""
@@ -51,6 +53,12 @@ class MailServer:
             assert isinstance(server.transport, asyncio.WriteTransport)
             server.transport.abort()
         return "250 OK"
+
+    async def handle_QUIT(self, server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        if self.parted is not None:
+            await server.push("221 Bye")
+            assert self.parted.wait(30)
+        return "221 Bye"
 
     def authenticate(
         self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: Any

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import threading
 from typing import Any, Literal
 
 import pytest
 import trustme
 
 from gateway.post.smtp import Fault, NotTakenError, Server, Submission, tls_context
-from tests.fakes.mail_server import PASSWORD, USER, MailServer, mail_server
+from tests.fakes.mail_server import PASSWORD, USER, MailServer, mail_server, mail_server_in_a_thread
 
 MAIL = b"From: portal@example.com\r\nTo: alice@example.com\r\nSubject: Hello\r\n\r\n.a line that begins with a dot\r\n"
 
@@ -50,6 +52,15 @@ async def test_the_connection_can_be_tried_without_a_mail() -> None:
         await submission(server).verify()
     assert server.sign_ins
     assert not server.arrived
+
+
+def test_a_connection_is_over_with_the_loop_though_the_server_never_ends_tls() -> None:
+    """What `gateway mail test` and `gateway doctor` leave behind: nothing."""
+    with mail_server_in_a_thread() as server:
+        server.parted = threading.Event()
+        asyncio.run(submission(server).verify())
+        server.parted.set()
+    gc.collect()  # an open socket would fail the test
 
 
 async def test_a_server_without_starttls_gets_neither_the_mail_nor_the_password() -> None:
