@@ -80,6 +80,7 @@ class Exchange:
         "form",
         "held",
         "held_bytes",
+        "is_torn",
         "method",
         "outcome",
         "peer",
@@ -95,6 +96,7 @@ class Exchange:
         "secure",
         "sent",
         "sent_at",
+        "shadow",
         "snapshot",
         "stage",
         "started",
@@ -146,6 +148,9 @@ class Exchange:
         self.counted: str = ""
         """The client as limits count it."""
         self.tenant: str = ""
+        """About which the request is, by its host or its route; empty where neither says one."""
+        self.is_torn: bool = False
+        """Its route wants a tenant, and it names none, or another than its host's."""
         self.resolution: Resolution | None = None
         self.entry: SessionEntry | None = None
         self.escort: Escort | None = None
@@ -157,6 +162,8 @@ class Exchange:
         self.reason: Reason = Reason.INTERNAL_ERROR
         self.rule: str = ""
         self.allowed: bool = False
+        self.shadow: bytes = b""
+        """What a candidate policy would have answered, as JSON; empty where it agrees or there is none."""
         # request body
         self.body_left: int = 0
         """Bytes of a Content-Length body still to come."""

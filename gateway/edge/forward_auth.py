@@ -104,7 +104,6 @@ def asked_about(x: Exchange, rules: ForwardAuthRules) -> tuple[Exchange, Refusal
         forwarded_proto=b"",
         forwarded=(),
         max_forwards=None,
-        reserved=(),
     )
     refusal = Refusal("framing", Reason.METHOD_NOT_IMPLEMENTED) if question.method in REFUSED_METHODS else None
     return _exchange(x, peer, inner, question.method, question.target), refusal

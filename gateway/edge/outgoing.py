@@ -19,6 +19,7 @@ from gateway.edge.hardening import status_line
 from gateway.edge.identity import identity_fields
 from gateway.edge.interrupted import KEEP, interrupted
 from gateway.edge.snapshot import Upstream
+from gateway.edge.tenancy import tenant_field
 from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, pack_envelope, unpack_events
 from gateway.exchange.reason import Reason
 from gateway.wire.forwarded import forwarding_fields
@@ -94,6 +95,9 @@ class Outgoing:
             parts.append(self._envelope(x))
         elif x.entry is not None:
             parts.append(self.identity(x, upstream))
+        match = resolution.match
+        if match is not None and match.rule.tenancy is not None:
+            parts.append(tenant_field(x))
         if escort is not None and not upstream.internal:
             parts.append(escort.fields)
         if (

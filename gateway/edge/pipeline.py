@@ -19,6 +19,7 @@ from gateway.edge.credential import prove
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.limits import subject_of
 from gateway.edge.sessions import Sessions
+from gateway.edge.tenancy import bound_at, settle_tenant
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
@@ -90,6 +91,9 @@ def receive(x: Exchange, limits: Limits, now: float) -> Refusal | None:
     if resolution.demands_tls and not x.secure:  # RFC 9110 §7.4
         return Refusal("route", Reason.MISDIRECTED)
     route = x.route = resolution.route
+    match = resolution.match
+    if match is not None and match.rule.tenancy is not None:
+        settle_tenant(x, match, match.rule.tenancy, authority.host)
     x.durability = route.durability or s.durability
     return None
 
@@ -120,10 +124,14 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
     x.entry = entry
 
     if resolution.match is None:  # our own pages: they ask for what they need themselves
+        if entry is not None and tenant and entry.session.tenant != tenant:  # the host is another tenant's by now
+            x.entry = entry = None
         # a sign-in at a provider begins without a form; its logout tokens come in a burst, from one address
         is_sign_in = resolution.internal == "oidc" and x.method != b"POST"  # attack: our pages take HEAD for GET
         if is_sign_in or (x.method == b"POST" and resolution.internal not in UNCOUNTED_FORMS):
             wait = limits.take(s.login_limit if resolution.internal == "login" else s.form_limit, counted, now)
+            if not wait and resolution.internal == "login" and tenant in s.login_limits:
+                wait = limits.take(s.login_limits[tenant], counted, now)
             if wait:
                 return Refusal("limit", Reason.TOO_MANY_ATTEMPTS, retry_after_s=wait)
         if fields.length is not None and fields.length > (route.max_body_bytes or 0):
@@ -175,9 +183,12 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
     requirement = route.requirement
     if requirement is not None and session is not None and requirement.lack(session, now):
         return Refusal("assurance", Reason.STEP_UP_REQUIRED)
-    if session is not None and tenant and session.tenant != tenant:  # 7 tenant
+    # 7 tenant: crossing ends here, whatever policy would say
+    if x.is_torn and (route.public or session is not None):
+        return Refusal("tenant", Reason.TENANT_MISMATCH, bound_at(rule))
+    if session is not None and tenant and session.tenant != tenant:
         if not route.public:
-            return Refusal("tenant", Reason.TENANT_MISMATCH)
+            return Refusal("tenant", Reason.TENANT_MISMATCH, bound_at(rule))
         x.entry = session = None
     if session is None and not route.public:
         return Refusal("session", Reason.SIGN_IN_REQUIRED if rule.takes_session else Reason.CREDENTIAL_REQUIRED)
@@ -193,11 +204,12 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
         wait = limits.take(proven.bucket, proven.session.handle, now)
         if wait:
             return Refusal("limit", Reason.RATE_LIMITED, retry_after_s=wait)
-    if s.limits_of[route.name]:
+    of_tenant = session.tenant if session is not None else tenant
+    own = s.limits_of_tenant.get(of_tenant) if s.limits_of_tenant else None
+    if own or s.limits_of[route.name]:
         user = session.user_id if session is not None else ""
-        of_tenant = session.tenant if session is not None else tenant
         key = proven.session.handle if proven is not None else ""
-        for bucket in s.limits_of[route.name]:
+        for bucket in (*s.limits_of[route.name], *own) if own else s.limits_of[route.name]:
             subject = subject_of(bucket.spec, ip=counted, user=user, tenant=of_tenant, route=route.name, key=key)
             wait = limits.take(bucket, subject, now) if subject else 0.0
             if wait:
@@ -233,6 +245,7 @@ def _facts(x: Exchange) -> Facts:
         path=resolution.target.path,
         query=resolution.target.query.decode("ascii"),
         client_ip=x.client_ip,
+        tenant=x.tenant,
         secure=x.secure,
         user_agent=fields.user_agent.decode("latin-1"),
     )

@@ -230,6 +230,10 @@ class Snapshot:
     log_requests: bool
     tls: Mapping[str, ListenerTLS] = field(default_factory=dict)
     """Address of a TLS listener -> its rules."""
+    limits_of_tenant: Mapping[str, tuple[Bucket, ...]] = field(default_factory=dict)
+    """Limits of tenants that have their own, for requests about them."""
+    login_limits: Mapping[str, Bucket] = field(default_factory=dict)
+    """Passwords tried on the hosts of tenants that say how many, beside `login_limit`."""
     escorts: bool = False
     """Some upstream has an escort."""
     forward_auth: ForwardAuthRules | None = None
@@ -242,5 +246,7 @@ class Snapshot:
     """Beginnings of header lines by which a page says that it asks by itself: `x-poll:`."""
     idle_warning_s: float = 0.0
     """How long before the idle end a page should warn; 0 = it need not."""
+    candidate: PolicyTable | None = None
+    """A policy that is tried beside `policy` without effect (`shadow`); None = there is none."""
     country: Callable[[str], str] | None = None
     """Names the country of an address, where a session may be bound to one."""

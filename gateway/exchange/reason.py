@@ -215,7 +215,7 @@ ANSWERS: dict[Reason, Answer] = {
     ),
     Reason.NETWORK_REFUSED: Answer(403, "Not from here", "This address may not be used from this network."),
     Reason.TENANT_MISMATCH: Answer(
-        403, "Not your organisation", "You are signed in to another organisation than this address belongs to."
+        403, "Not your organisation", "This address does not belong to the organisation that you are signed in to."
     ),
     Reason.NO_RULE: Answer(403, "Not allowed", "No rule allows this request."),
     Reason.DENIED: Answer(403, "Not allowed", "A rule denies this request."),

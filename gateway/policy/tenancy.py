@@ -70,7 +70,7 @@ class Tenancy:
                 name = parameters.get(self.parameter, "")
             case "header":
                 name = self._of_field(fields)
-            case "subdomain":
+            case _:
                 label, _, parent = host.partition(".")
                 name = label if parent == self.binding.value else ""
         return name if name in self.tenants else ""
