@@ -272,8 +272,16 @@ class Answering(ABC):
             refusal = Refusal("pipeline", Reason.INTERNAL_ERROR)
         if refusal is None:
             remote.ask(x)
-        else:
-            self.go_on(x, refusal)
+            return
+        self._compare(x, refusal, remote.unread)
+        self.go_on(x, refusal)
+
+    def _compare(self, x: Exchange, refusal: Refusal | None, answers: Answers) -> None:
+        """Let a candidate policy judge by what a remote store said: nothing more is asked for it."""
+        shadow = self._worker.shadow
+        if shadow is not None:
+            shadow.compare(x, refusal, answers)
+            answers.missing()
 
     def decide_with(self, x: Exchange, answers: Answers) -> None:
         """Decide with what a remote store said; what the request owes to limits is counted before it goes on."""
@@ -289,7 +297,9 @@ class Answering(ABC):
         if more and refusal is not None and refusal.reason is Reason.STORE_UNAVAILABLE and not x.asked:
             x.asked = True
             remote.ask(x, more)
-        elif owed and refusal is None:
+            return
+        self._compare(x, refusal, answers)
+        if owed and refusal is None:
             remote.settle(x, owed)
         else:
             self.go_on(x, refusal)
@@ -425,11 +435,14 @@ class Answering(ABC):
     def _decide(self, x: Exchange) -> Refusal | None:
         try:
             limits, now = self._worker.limits, x.started
-            return receive(x, limits, now) or admit(x, self._worker.sessions, limits, now)
+            refusal = receive(x, limits, now) or admit(x, self._worker.sessions, limits, now)
         except Exception:  # noqa: BLE001 - whatever goes wrong while deciding refuses
             self._worker.evidence.failed("admit", x)
             return Refusal("pipeline", Reason.INTERNAL_ERROR)
 
+        if self._worker.shadow is not None:
+            self._worker.shadow.compare(x, refusal, self._worker.sessions)
+        return refusal
     def _forward(self, x: Exchange) -> None:
         """Go upstream: the one place from which a request leaves, and nothing leaves that was not allowed."""
         if not x.allowed and (x.resolution is None or x.resolution.internal != KEEP):  # our pages keep a refused form

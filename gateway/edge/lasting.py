@@ -12,15 +12,12 @@ from typing import Final
 from gateway.edge.certified import CertificateEntry
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.occupancy import NO_PLACE, Occupancy
-from gateway.edge.pipeline import admit, receive
-from gateway.edge.resolve import NO_ROUTE
-from gateway.edge.sessions import KeyEntry, SessionEntry, Sessions
+from gateway.edge.second_look import UNLIMITED, decide_again
+from gateway.edge.sessions import Sessions
 from gateway.edge.snapshot import Snapshot
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
-from gateway.ratelimit.gcra import Bucket
-from gateway.session.binding import Bond
 from gateway.wire.address import limiter_key
 
 WEBSOCKET: Final = "websocket"
@@ -91,23 +88,7 @@ def reconsider(x: Exchange, judged: Snapshot, current: Snapshot, sessions: Sessi
         found = sessions.lookup(token, now) if token is not None else None
         if found is not None and found.session is entry.session:
             return None
-    again = Exchange(
-        client=x.client,
-        peer=x.peer,
-        snapshot=current,
-        request_id=x.request_id,
-        method=x.method,
-        raw_target=x.raw_target,
-        version=x.version,
-        fields=x.fields,
-        started=now,
-        started_mono=x.started_mono,
-        secure=x.peer.secure,
-        client_ip=x.peer.ip,
-        route=NO_ROUTE,
-        close=False,
-    )
-    refusal = receive(again, _NO_LIMITS, now) or admit(again, _Untouched(sessions), _NO_LIMITS, now)
+    again, refusal = decide_again(x, current, sessions, now, UNLIMITED)
     if refusal is not None and refusal.reason is Reason.STORE_UNAVAILABLE:
         raise StoreUnavailableError("the session cannot be looked up")
     if entry is not None:
@@ -125,44 +106,3 @@ def reconsider(x: Exchange, judged: Snapshot, current: Snapshot, sessions: Sessi
 def _identity(session: Session) -> tuple[str, str, tuple[str, ...], str]:
     """What the upstream was told of the person when it began."""
     return session.user, session.tenant, session.roles, session.email
-
-
-class _NoLimits:
-    """Counts nothing."""
-
-    def take(self, bucket: Bucket, subject: str, now: float) -> float:  # noqa: ARG002 - the signature of a table
-        """Let everything pass."""
-        return 0.0
-
-
-class _Untouched:
-    """Sessions that do not notice that they are looked at."""
-
-    __slots__ = ("_sessions",)
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-
-    def lookup(self, token: bytes, now: float) -> SessionEntry | None:
-        """As the store says."""
-        return self._sessions.lookup(token, now)
-
-    def api_key(self, key: bytes, now: float) -> KeyEntry | None:
-        """As the store says."""
-        return self._sessions.api_key(key, now)
-
-    def touch_key(self, entry: KeyEntry, now: float) -> None:
-        """Note nothing."""
-
-    def is_disabled(self, user: str, tenant: str) -> bool:
-        """As the store says."""
-        return self._sessions.is_disabled(user, tenant)
-
-    def astray(self, entry: SessionEntry, bond: Bond, address: str, now: float) -> None:
-        """Note nothing: where the connection comes from was judged when it began."""
-
-    def touch(self, entry: SessionEntry, now: float) -> None:
-        """Note nothing."""
-
-
-_NO_LIMITS: Final = _NoLimits()

@@ -139,6 +139,11 @@ class EdgeMetrics:
         self.limit_table_full = registry.counter(
             "gateway_limit_table_full_total", "Requests refused because the table of limits was full."
         )
+        self.shadow = registry.counter(
+            "gateway_policy_shadow_total",
+            "Requests by what the candidate policy would have answered: same, would_allow, would_deny, unknown.",
+            ("route", "outcome"),
+        )
         self.checks = registry.counter(
             "gateway_forward_auth_checks_total", "Requests that another proxy asked about.", ("outcome", "reason")
         )

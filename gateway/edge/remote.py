@@ -77,7 +77,7 @@ class RemoteState:
         self._store = store
         self._soon = soon
         self._metrics = metrics
-        self._unread = store.unread()
+        self.unread = store.unread()
         self._parked: list[Exchange] = []
         self._wants: list[Want] = []
         self.waiting = 0
@@ -89,7 +89,7 @@ class RemoteState:
         """Have what the decision about `x` needs read; its client's `decide_with` goes on."""
         wants = [*wanted(x, x.snapshot), *more]
         if not wants:
-            x.client.decide_with(x, self._unread)
+            x.client.decide_with(x, self.unread)
             return
         if self.waiting >= MAX_PARKED:
             x.client.go_on(x, UNAVAILABLE)
@@ -104,7 +104,7 @@ class RemoteState:
         if wants:
             self._park(x, wants)
         else:
-            self._look_again(x, self._unread)
+            self._look_again(x, self.unread)
 
     def _look_again(self, x: Exchange, answers: Answers) -> None:
         x.client.look_again(x, answers, time())

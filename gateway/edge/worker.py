@@ -34,6 +34,7 @@ from gateway.edge.peer import Peer
 from gateway.edge.recorder import Recorder
 from gateway.edge.remote import RemoteState
 from gateway.edge.sessions import Sessions
+from gateway.edge.shadow import Shadow
 from gateway.edge.snapshot import Snapshot
 from gateway.edge.tls import ListenerTLS
 from gateway.edge.uploads import Uploads
@@ -110,6 +111,8 @@ class Worker:
         self.metrics = metrics or EdgeMetrics()
         self.bearers = Bearers()
         self.snapshot = self._adopted(snapshot)
+        self.shadow = self._shadow(report)
+        """Tries a candidate policy; None where there is none."""
         self.remote: RemoteState | None = None
         """What waits for a store in the network; None where the store is a file."""
         self.escorts: Escorts | None = None
@@ -259,6 +262,7 @@ class Worker:
     def swap(self, snapshot: Snapshot) -> None:
         """Serve every request that begins from now on by `snapshot`; what is under way keeps its own."""
         self.snapshot = self._adopted(snapshot)
+        self.shadow = self._shadow(self._report)
         self.evidence.forget()
         self.outgoing.forget()
         for connection in self._connections:
@@ -274,6 +278,12 @@ class Worker:
     def _adopted(self, snapshot: Snapshot) -> Snapshot:
         """Give a configuration what this worker remembers of programs."""
         return replace(snapshot, credentials=snapshot.credentials.of_worker(self.bearers, self.metrics.credentials))
+
+    def _shadow(self, report: Callable[[str, str], None]) -> Shadow | None:
+        snapshot = self.snapshot
+        if snapshot.candidate is None:
+            return None
+        return Shadow(snapshot, snapshot.candidate, bearers=self.bearers, metrics=self.metrics, report=report)
 
     def _tls_of(self, address: str) -> ListenerTLS:
         return self.snapshot.tls[address]

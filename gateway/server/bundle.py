@@ -52,6 +52,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     settings: str
     policies: dict[str, str]
     cases: dict[str, str] = {}
+    candidate: dict[str, str] = {}
+    """The files of the candidate's directory; empty where gateway.yaml names none."""
+    candidate_cases: dict[str, str] = {}
     certificates: dict[str, tuple[CertificateBytes, ...]] = {}
     """Address of a TLS listener -> its certificates, the default first."""
     client_authorities: dict[str, ClientAuthorityBytes] = {}
@@ -92,6 +95,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                 return msgspec.structs.replace(
                     self,
                     cases={},
+                    candidate_cases={},
                     audit_keys=None,
                     mail_authority=None,
                     secrets=self._secrets_but("mail.", "identity."),
@@ -103,6 +107,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                 return msgspec.structs.replace(
                     self,
                     cases={},
+                    candidate={},
+                    candidate_cases={},
                     audit_keys=None,
                     certificates={},
                     client_authorities={},
@@ -113,6 +119,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                 return msgspec.structs.replace(
                     self,
                     cases={},
+                    candidate={},
+                    candidate_cases={},
                     policies={},
                     keyring=None,
                     secrets={},
@@ -168,13 +176,8 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         raise ConfigurationError(tuple(errors))
     settings = load_settings(text, path)
     base = path.parent
-    policies = read_directory(settings.policies, base, errors)
-    if not policies and not errors:
-        errors.append(
-            f"{display_name(settings.policies, base)}: holds no policy (*.yaml); without one every request is refused"
-        )
-    cases_directory = settings.policies / "tests"
-    cases = read_directory(cases_directory, base, errors) if cases_directory.is_dir() else {}
+    policies, cases = _read_policies(settings.policies, base, errors)
+    candidate, candidate_cases = _read_policies(settings.candidate, base, errors) if settings.candidate else ({}, {})
     certificates = {}
     client_authorities = {}
     for listener in settings.listen:
@@ -251,6 +254,8 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         settings=text,
         policies=policies,
         cases=cases,
+        candidate=candidate,
+        candidate_cases=candidate_cases,
         certificates=certificates,
         client_authorities=client_authorities,
         authorities=authorities,
@@ -271,6 +276,16 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     )
     digest = hashlib.sha256(msgspec.msgpack.encode(bundle, order="sorted")).hexdigest()
     return msgspec.structs.replace(bundle, digest=digest), errors
+
+
+def _read_policies(directory: Path, base: Path, errors: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Read the policies of a directory, and the cases in its `tests`."""
+    before = len(errors)
+    policies = read_directory(directory, base, errors)
+    if not policies and len(errors) == before:
+        errors.append(f"{display_name(directory, base)}: holds no policy (*.yaml); without one every request is refused")
+    cases = directory / "tests"
+    return policies, read_directory(cases, base, errors) if cases.is_dir() else {}
 
 
 def _read_catalogues(directory: Path, base: Path, errors: list[str]) -> dict[str, bytes]:

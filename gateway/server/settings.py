@@ -577,6 +577,8 @@ class Settings(Section):
     state_dir: Location = Path("/var/lib/gateway")
     state: Annotated[State, BeforeValidator(read_state)] = State()
     keyring: Annotated[Location, Field(validate_default=True)] = Path("config/keyring.json")
+    candidate: Location | None = None
+    """Directory of a policy that is tried beside the live one without effect; None = what the live files say in shadow."""
     trusted_proxies: tuple[Network, ...] = ()
     forward_auth: ForwardAuth | None = None
     forwarded_from: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
