@@ -20,10 +20,11 @@ from tests.node import node_modules
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 PASSWORD = "eleven green kettles in a row"
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 PICTURES = os.environ.get("GATEWAY_SCREENSHOTS", "")
 STANDARD = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
+# Twelve seconds to look at each thing, and to sign in a second time: what a busy machine takes for that.
 SETTINGS = """\
 version: 1
 public_url: http://localhost:{port}
@@ -37,7 +38,7 @@ upstreams:
   portal: {{servers: ["http://127.0.0.1:9"], retry: {{attempts: 0}}}}
 policies: policies/
 mfa: {{required: enrolled}}
-sessions: {{idle: 8s, warn: 4s, concurrent: 1, when_full: refuse}}
+sessions: {{idle: 24s, warn: 12s, concurrent: 1, when_full: refuse}}
 limits:
   login: {{rate: 600/m, burst: 100, per: ip}}
 """
@@ -120,12 +121,12 @@ def test_a_person_is_warned_stays_and_is_told_when_it_is_over(open_page: Any) ->
     expect(dialog).to_be_hidden()
     expect(dialog).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_role("button", name="Stay signed in")).to_be_focused()
-    expect(dialog.get_by_role("timer")).to_contain_text("0:0")
+    expect(dialog.get_by_role("timer")).to_contain_text("0:")
     page.get_by_role("button", name="Stay signed in").click()
     expect(dialog).to_be_hidden()
     told = page.evaluate("fetch('/.gateway/session').then(answer => answer.json())")
     assert told["signed_in"]
-    assert told["idle_s"] > 4, "the click was a use of the session"
+    assert told["idle_s"] > 12, "the click was a use of the session"
     expect(dialog).to_be_visible(timeout=PATIENCE_MS)
     expect(dialog.get_by_text("You have been signed out.")).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_role("button", name="Stay signed in")).to_be_hidden()
