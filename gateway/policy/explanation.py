@@ -6,7 +6,7 @@ The decision itself is `judgement`'s; here it is only taken apart for a person t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -124,6 +124,7 @@ def _person(
             detail="the connection needs a certificate, which is taken for shown here",
         )
     if route.public:
+        yield from _tenancy(match, hosts[facts.host], facts)
         yield Criterion(name="public", outcome="hit", detail="the route is public: nobody is asked who they are")
         return
     if session is None:
@@ -143,15 +144,44 @@ def _person(
         yield Criterion(name="factor", outcome="miss", detail="the second factor was not proven")
     if route.requirement is not None:
         yield from _step_up(route.requirement, session, now)
-    tenant = hosts[facts.host]
+    yield from _tenancy(match, hosts[facts.host], facts)
+    tenant = match.tenant(hosts[facts.host], facts.host, facts.fields)
     if tenant:
-        detail = f"the host belongs to {tenant}, the session to {session.tenant or 'no tenant'}"
+        about = f"the host belongs to {tenant}" if rule.tenancy is None else f"the request belongs to {tenant}"
+        detail = f"{about}, the session to {session.tenant or 'no tenant'}"
         yield Criterion(name="tenant", outcome=_hit(session.tenant == tenant), detail=detail)
+    if tenant and facts.tenant != tenant:
+        facts = msgspec.structs.replace(facts, tenant=tenant)
     if not rule.grants:
         yield Criterion(name="deny", outcome="miss", detail="the route is closed to everybody", rule=rule.refused.rule)
     circumstances = table.circumstances(match, session, facts, now)
     for grant in rule.grants:
         yield from _grant(table, grant, circumstances, rule.template.names)
+
+
+_SAYS: Final = {
+    "name": "the route is about the tenant {}",
+    "path": "the tenant stands in the path, as {{{}}}",
+    "header": "the tenant stands in the field {}",
+    "subdomain": "the tenant is the name of the host below {}",
+}
+
+
+def _tenancy(match: Match, owner: str, facts: Facts) -> Iterator[Criterion]:
+    """Explain about which tenant the request is, where its route says more than its host."""
+    tenancy = match.rule.tenancy
+    if tenancy is None:
+        return
+    named = tenancy.named(host=facts.host, parameters=match.parameters, fields=facts.fields)
+    found = match.tenant(owner, facts.host, facts.fields)
+    about = f"the request names {named}" if named else "the request names no tenant that exists"
+    if named and found is None:
+        about += f", and the host belongs to {owner}"
+    yield Criterion(
+        name="tenant",
+        outcome=_hit(found is not None),
+        detail=f"{_SAYS[tenancy.binding.by].format(tenancy.binding.value)}; {about}",
+    )
 
 
 def _step_up(step_up: Requirement, session: Session, now: float) -> Iterator[Criterion]:

@@ -156,6 +156,13 @@ def answer(
     return Verdict(match, decision)
 
 
+def tenant_asked(table: PolicyTable, hosts: Mapping[str, str], facts: Facts) -> str:
+    """Return about which tenant a request is; empty where neither its route nor its host says one."""
+    match = table.resolve(facts.host, facts.path, facts.method)
+    owner = hosts.get(facts.host, "")
+    return owner if isinstance(match, Reason) else match.tenant(owner, facts.host, facts.fields) or ""
+
+
 def _crossing(match: Match) -> Decision:
     tenancy = match.rule.tenancy
     return tenancy.mismatch if tenancy is not None else _OTHER_HOST

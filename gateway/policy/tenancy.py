@@ -20,7 +20,7 @@ from gateway.wire.names import fold, is_reserved
 
 NO_FIELDS: Final[tuple[tuple[str, str], ...]] = ()
 _KINDS: Final = ("path", "header", "subdomain")
-_FIELD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+FIELD_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _HOST: Final = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,30}")
 _BESIDE_LETTERS: Final = re.compile(r"[^a-z0-9-]")
 _CLAIMABLE: Final = frozenset(("x-tenant", "x-tenant-id"))
@@ -138,7 +138,7 @@ def _read_parameter(place: Place, template: Template | None) -> TenantBinding | 
 
 
 def _read_field(place: Place) -> TenantBinding | None:
-    text = place.text(_FIELD, "a header name is made of letters, digits and -", name="tenant-binding")
+    text = place.text(FIELD_NAME, "a header name is made of letters, digits and -", name="tenant-binding")
     if text is None:
         return None
     name = text.lower()

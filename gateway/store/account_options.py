@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -26,6 +27,8 @@ class AccountOptions(msgspec.Struct, frozen=True, kw_only=True):
     """True: people without a factor owe an enrolment. False: only people who have a factor are asked for it."""
     factor_rule: FactorRule | None = None
     """Whom to ask for which second factor; None = as `mfa_always` says."""
+    tenant_rules: Mapping[str, FactorRule] = MappingProxyType({})
+    """What tenants ask for beside that; what either asks for is owed."""
     recovery_codes: bool = True
     passwords: PasswordRules = PasswordRules()
     """What a new password must be."""

@@ -469,14 +469,18 @@ class Openings:
     def _standing(self, user: User, client: Client, country: str, signals: frozenset[Signal], now: float) -> _Standing:
         """Say what the session owes after the first factor; a device that is remembered brings the time of its proof along."""
         rule, roles = self._options.rule, frozenset(user.roles)
+        own = self._options.tenant_rules.get(user.tenant)
         device, remembered = None, False
-        if rule.required is Required.RISK or rule.remember_s:
+        weighs = rule.required is Required.RISK or (own is not None and own.required is Required.RISK)
+        if weighs or rule.remember_s:
             known = self._store.devices.of(user.id, now=now)
             device = self._store.devices.find(client.device, user_id=user.id, host=client.host, now=now)
             signals |= _unusual(user, client, country, known, is_new=device is None, now=now)
             remembered = device is not None and device.is_remembered(now)
         factors = self._store.factors_of(user)
         owes = owed(rule, roles=roles, factors=factors, proven=False, remembered=remembered, signals=signals)
+        if owes is Owed.NOTHING and own is not None:
+            owes = owed(own, roles=roles, factors=factors, proven=False, remembered=remembered, signals=signals)
         spared = remembered and owes is Owed.NOTHING and device is not None
         return _Standing(owes, device.mfa_time if spared and device is not None else 0.0)
 

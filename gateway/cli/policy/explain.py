@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import click
+import msgspec
 
 from gateway.cli.administration import NO
 from gateway.cli.invocation import current
@@ -17,7 +18,8 @@ from gateway.exchange.reason import ANSWERS
 from gateway.policy import PolicyTable
 from gateway.policy.declaration import METHODS
 from gateway.policy.explanation import Criterion, Explanation, explain
-from gateway.policy.judgement import Person, parse_request
+from gateway.policy.judgement import Person, parse_request, tenant_asked
+from gateway.policy.tenancy import FIELD_NAME
 
 
 @click.command(name="explain")
@@ -27,7 +29,7 @@ from gateway.policy.judgement import Person, parse_request
     metavar="USER[:ROLES]",
     help="Who asks; roles after the colon, separated by commas, count instead of the user's own. Nobody when absent.",
 )
-@click.option("--tenant", help="Tenant of the person.  [default: that of the host]")
+@click.option("--tenant", help="Tenant of the person.  [default: that of the request]")
 @click.option("--email", default="", help="E-mail address of the person.")
 @click.option(
     "--mfa-age",
@@ -38,6 +40,13 @@ from gateway.policy.judgement import Person, parse_request
 @click.option("--auth-age", default="0s", show_default=True, help="How long ago the person signed in.")
 @click.option("--ip", "client_ip", default="", help="Address the request comes from.")
 @click.option("--user-agent", default="", help="User-Agent of the request.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="NAME:VALUE",
+    help="A header field that names the tenant on its route.",
+)
 @click.argument("method")
 @click.argument("url")
 def explain_verb(
@@ -49,6 +58,7 @@ def explain_verb(
     auth_age: str,
     client_ip: str,
     user_agent: str,
+    headers: tuple[str, ...],
     method: str,
     url: str,
 ) -> None:
@@ -59,18 +69,27 @@ def explain_verb(
         refuse(f"unknown method {method!r}{did_you_mean(method, METHODS)}")
     try:
         facts = parse_request(method, url, client_ip=client_ip, user_agent=user_agent)
+        facts = msgspec.structs.replace(facts, fields=tuple(_field(header) for header in headers))
         ages = duration(auth_age), None if mfa_age == "never" else duration(mfa_age)
     except ValueError as error:
         refuse(str(error))
     person = None
     if who is not None:
-        person = person_of(policies, who, tenant, policies.hosts.get(facts.host, ""), email=email, ages=ages)
+        asked = tenant_asked(policies.table, policies.hosts, facts)
+        person = person_of(policies, who, tenant, asked, email=email, ages=ages)
     explanation = explain(policies.table, policies.hosts, facts, person, time.time())
     current().answer(
         _explanation_as_json(explanation, policies.table), _explanation_as_text(explanation, f"{method} {url}", person)
     )
     if not explanation.decision.allowed:
         raise click.exceptions.Exit(NO)
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not FIELD_NAME.fullmatch(name):
+        raise ValueError(f"{text!r} is not a header field such as X-Tenant: acme")
+    return name.lower(), value.strip(" \t")
 
 
 def _explanation_as_json(explanation: Explanation, table: PolicyTable) -> dict[str, Any]:
