@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from gateway.document.diagnostic import illustrated
 from gateway.document.place import Place
 from gateway.document.quantity import duration
 from gateway.document.source import Diagnostic, DocumentError, did_you_mean, load
@@ -20,6 +21,7 @@ from gateway.policy.condition import Facts
 from gateway.policy.declaration import METHODS
 from gateway.policy.judgement import Person, judge, parse_request
 from gateway.policy.table import PolicyTable
+from gateway.policy.tenancy import FIELD_NAME
 
 _CREDENTIALS: Final[Mapping[str, Literal["cookie", "api_key", "bearer"]]] = {
     "session": "cookie",
@@ -99,7 +101,7 @@ def load_cases(
         reader = _Reader(table, hosts, tenants)
         cases += reader.read(Place(document, findings))
     if findings:
-        raise DocumentError(tuple(sorted(findings)))
+        raise DocumentError(tuple(sorted(illustrated(findings, files))))
     return cases
 
 
@@ -223,7 +225,7 @@ class _Reader:
     def _request(self, place: Place, origin: Place | None) -> Facts | None:
         text = place.text()
         client_ip = user_agent = ""
-        sender = origin.fields((), ("ip", "user_agent")) if origin else None
+        sender = origin.fields((), ("ip", "user_agent", "headers")) if origin else None
         if sender:
             client_ip = (sender["ip"].text() or "") if "ip" in sender else ""
             user_agent = (sender["user_agent"].text() or "") if "user_agent" in sender else ""
@@ -241,6 +243,8 @@ class _Reader:
         except ValueError as error:
             place.fail(str(error), name="malformed-request")
             return None
+        if sender and "headers" in sender:
+            facts = msgspec.structs.replace(facts, fields=_fields(sender["headers"]))
         if facts.host not in self._hosts:
             place.fail(f"unknown host {facts.host!r}{did_you_mean(facts.host, self._hosts)}", name="unknown-host")
             return None
@@ -257,6 +261,15 @@ class _Reader:
         if decision is None:
             return None
         return "allow" if decision == "allow" else "deny", route, Reason(reason) if reason else None
+
+
+def _fields(place: Place) -> tuple[tuple[str, str], ...]:
+    """Read header fields; only those that name the tenant on some route change an answer."""
+    found = [(name.lower(), item.text(), item) for name, item in (place.entries() or {}).items()]
+    for name, _, item in found:
+        if not FIELD_NAME.fullmatch(name):
+            item.key().fail("a header name is made of letters, digits and -", name="malformed-value")
+    return tuple((name, text) for name, text, _ in found if text is not None)
 
 
 def _moment(place: Place) -> float | None:
