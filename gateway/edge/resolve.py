@@ -29,6 +29,7 @@ INTERNAL_PAGES: Final = (
     "reset",
     "logout",
     "account",
+    "admin",
     "kept",
     "sign-on",
     "portal-account",

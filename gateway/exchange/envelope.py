@@ -70,7 +70,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `session.created`, `session.rotated`, `session.revoked`, `password.changed`, `recovery.used`, `recovery.replaced`, `logout`,
     `session.bound_elsewhere`, `device.added`, `device.confirmation_requested`, `device.confirmation_failed`, `device.confirmed`,
     `password.reset_requested`, `password.reset_proven`, `password.reset_failed`,
-    `password.reset`, `form.kept`, `form.offered`, `form.discarded`, `login.looped`, `claims.ignored`, `provider.logout`."""
+    `password.reset`, `admin`, `user.disabled`, `user.enabled`, `form.kept`, `form.offered`, `form.discarded`, `login.looped`, `claims.ignored`, `provider.logout`."""
     outcome: Literal["success", "failure"] = "success"
     reason: str = ""
     """A `Reason` value for failures."""
@@ -93,6 +93,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The portal that somebody was signed on to, or whose account was told."""
     factor: str = ""
     """Which kind of second factor: a `Method` value."""
+    operation: str = ""
+    """Of `admin`: what somebody looked at or tried in the console, `view people`, `try`."""
 
 
 def pack_envelope(envelope: Envelope) -> bytes:

@@ -36,6 +36,9 @@ from gateway.pages import (
     sign_on,
 )
 from gateway.pages.accounts import Accounts, ClientMaker, ClientT
+from gateway.pages.console.addresses import ADDRESSES
+from gateway.pages.console.desk import Console
+from gateway.pages.console.door import Door
 from gateway.pages.factor_seams import SecondFactors
 from gateway.pages.flow import FlowSeal
 from gateway.pages.form import MAX_FORM_BYTES, PROOF_FIELDS, read_form
@@ -43,6 +46,7 @@ from gateway.pages.look import ASSET_CSP, Asset, Look
 from gateway.pages.oidc_seams import Providers
 from gateway.pages.portal_seams import Portals
 from gateway.pages.provenance import refuse_embedding, refuse_foreign_submission
+from gateway.pages.return_to import CONSOLE
 from gateway.pages.visit import Desk, Problem, Visit, begin_visit, finish, form_expired, open_envelope, refuse
 
 _log = structlog.get_logger("gateway.pages")
@@ -287,6 +291,8 @@ class Dependencies(Generic[ClientT]):
     """What confirms new devices by mail."""
     portals: Portals | None = None
     """Portals that people are signed on to, or whose cookies are kept."""
+    console: Console | None = None
+    """What administrators see; without it the console is an address like any unknown one."""
 
 
 def create_app(dependencies: Dependencies[Any]) -> web.Application:
@@ -361,10 +367,29 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         app.router.add_post(oidc.FRESHEN, _freshen)
         app.router.add_post(oidc.BACK_CHANNEL, _take_logout)
     app.router.add_post(kept.KEEP, _keep)
+    if dependencies.console is not None:
+        _open_console(app, dependencies.console, desk, registry)
     assets = {asset.path: asset for look in (desk.look, *desk.looks.values()) for asset in look.assets}
     for asset in assets.values():
         app.router.add_get(asset.path, _asset_server(asset))
     return app
+
+
+def _open_console(app: web.Application, console: Console, desk: Desk, registry: Registry) -> None:
+    """Add the pages of the console, which have a door of their own."""
+    door = Door(
+        console=console,
+        visit_of=lambda request: request[_VISIT],
+        requests=registry.counter(
+            "gateway_console_requests_total", "Requests to the console, by what came of them.", ("outcome",)
+        ),
+        forms_refused=desk.forms_refused,
+    )
+    for address in ADDRESSES:
+        if address.readable:
+            app.router.add_get(address.path, door.reader(address))
+        if address.submit is not None:
+            app.router.add_post(address.path, door.submitter(address))
 
 
 def _admit(desk: Desk) -> Middleware:
@@ -384,7 +409,8 @@ def _admit(desk: Desk) -> Middleware:
             if visit.token and visit.new_token:
                 await _carry(desk, visit)
         except web.HTTPMethodNotAllowed as error:
-            known = request.path not in {kept.KEEP, oidc.FRESHEN}
+            # attack: a 405 tells apart what is there from what is not
+            known = request.path not in {kept.KEEP, oidc.FRESHEN} and not f"{request.path}/".startswith(CONSOLE)
             response = refuse(request, Reason.METHOD_NOT_ALLOWED if known else Reason.NO_ROUTE, envelope.request_id)
             if known:
                 response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))

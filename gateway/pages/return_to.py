@@ -29,7 +29,10 @@ _OWN_PAGES = frozenset(
         "/.gateway/enrol/passkey",
     }
 )
-"""The only pages of ours that sign-in may lead to: the rest of the flow would go in circles."""
+"""The only pages of ours that sign-in may lead to, beside the console: the rest of the flow would go in circles."""
+CONSOLE = "/.gateway/admin/"
+_CONSOLE_PAGE = re.compile(r"/\.gateway/admin(?:/|(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,63}){1,2})")
+"""Segments begin with a letter or digit: none is `..`."""
 
 _DECODINGS = 3
 
@@ -43,7 +46,7 @@ def safe_return(value: str) -> str:
     if len(value) > MAX_RETURN_TO_CHARACTERS or _TARGET.fullmatch(value) is None:
         return START_PAGE
     path = value.partition("?")[0]
-    if path in _OWN_PAGES:
+    if path in _OWN_PAGES or _CONSOLE_PAGE.fullmatch(path):
         return value
     for _ in range(_DECODINGS):
         if not _is_plain(path):
@@ -57,7 +60,8 @@ def safe_return(value: str) -> str:
 
 def is_own_page(target: str) -> bool:
     """Report whether a harmless path is one of ours: what sign-in may lead to, and nothing of the portal's."""
-    return target.partition("?")[0] in _OWN_PAGES
+    path = target.partition("?")[0]
+    return path in _OWN_PAGES or _CONSOLE_PAGE.fullmatch(path) is not None
 
 
 def _is_plain(path: str) -> bool:

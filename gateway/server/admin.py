@@ -1,4 +1,4 @@
-"""The listener of probes and metrics: `/livez`, `/readyz`, `/metrics`, plain HTTP for the machine itself.
+"""The listener of probes and metrics: `/livez`, `/readyz`, `/metrics`, plain HTTP for the machine itself; `/admin/` says where the console is.
 
 It tells numbers and the names of processes, never who uses the gateway. A request whose `Host` is
 not ours is refused: a web page must not read it through the operator's browser (DNS rebinding).
@@ -37,6 +37,9 @@ class Subject(Protocol):
     def degraded(self) -> dict[str, str]:
         """Say what is out without keeping the gateway from being ready, by subject; as of the last `problems`."""
 
+    def console(self) -> str:
+        """Return the address of the console, which is on the public listener; empty = there is none."""
+
     async def samples(self) -> list[Sample]:
         """Collect every number of the node."""
 
@@ -52,6 +55,8 @@ class AdminListener:
         application.router.add_get("/livez", self._live)
         application.router.add_get("/readyz", self._ready)
         application.router.add_get("/metrics", self._metrics)
+        application.router.add_get("/admin", self._console)
+        application.router.add_get("/admin/", self._console)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
 
     async def start(self) -> None:
@@ -91,6 +96,16 @@ class AdminListener:
         problems = await self._subject.problems()
         body = {"ready": not problems, "problems": problems, "degraded": self._subject.degraded()}
         return web.json_response(body, status=503 if problems else 200)
+
+    async def _console(self, _request: web.Request) -> web.Response:
+        """Say where the console is: this listener knows no people, so it cannot be here."""
+        address = self._subject.console()
+        if not address:
+            return web.Response(
+                status=404,
+                text="there is no console; admin.console in gateway.yaml opens one on the public listener (docs/console.md)\n",
+            )
+        return web.Response(text=f"the console is on the public listener: {address}\n")
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=render(await self._subject.samples()), headers={"Content-Type": CONTENT_TYPE})

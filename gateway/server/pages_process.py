@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -24,6 +25,7 @@ from gateway.exchange.notice import Circumstances, Notice
 from gateway.federation.sign_in import Providers
 from gateway.pages.app import Dependencies, create_app
 from gateway.pages.branding import Branding
+from gateway.pages.console.desk import Console
 from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
 from gateway.policy.roles import Roles
@@ -36,6 +38,7 @@ from gateway.server.issuer_keeper import IssuerKeeper, IssuerMetrics
 from gateway.server.mailing import Mailing, build_mailing
 from gateway.server.passwords import breach_service, password_rules
 from gateway.server.portals import PortalDesk, needs_desk
+from gateway.server.reload_note import read_reload_note
 from gateway.server.second_factors import build_second_factors
 from gateway.server.session_rules import rule_book
 from gateway.server.settings import Settings
@@ -43,6 +46,7 @@ from gateway.server.state import open_state, redis_options
 from gateway.server.validate import Validated, validate
 from gateway.store.account_options import AccountOptions
 from gateway.store.accounts import Accounts
+from gateway.store.administration import PeopleDesk, console_executor
 from gateway.store.breached import LocalBreachedPasswords
 from gateway.store.confirmations import Confirmations
 from gateway.store.executor import OverloadedError, hashing_executor, store_executor
@@ -127,6 +131,7 @@ class PagesProcess:
         self._mail_metrics = MailMetrics(self._registry)
         self._hashing = hashing_executor()
         self._storing = store_executor()
+        self._administering = console_executor()
         self._hasher = Hasher()
         self._look: tuple[tuple[Branding, str, dict[str, bytes]], Look] | None = None
         self._site: _Site | None = None
@@ -322,7 +327,26 @@ class PagesProcess:
                 confirmations=self._confirmations(keyring, store, accounts, mailing),
                 passwords=settings.identity.passwords,
                 providers=providers,
+                console=self._console(validated, keyring, store, mailing),
             )
+        )
+
+    def _console(self, validated: Validated, keyring: Keyring, store: Store, mailing: Mailing | None) -> Console | None:
+        """Make the console, where the operator wants one."""
+        rules = validated.settings.admin.console
+        if rules is None or not rules.enabled:
+            return None
+        return Console(
+            people=PeopleDesk(
+                store, keyring=keyring, executor=self._administering, tell=None if mailing is None else mailing.tell
+            ),
+            table=validated.table,
+            hosts=validated.settings.hosts,
+            warnings=validated.warnings,
+            networks=rules.networks,
+            mfa_age_s=rules.mfa_age,
+            since=time.time(),
+            last_reload=partial(read_reload_note, Path(self._boot.run_dir)),
         )
 
     def _observe(self, store: str, seconds: float, operation: str) -> None:

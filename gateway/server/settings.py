@@ -60,6 +60,7 @@ from gateway.server.fields import (
     parse_server,
 )
 from gateway.server.sections.branding import Branding
+from gateway.server.sections.console import Console
 from gateway.server.sections.identity import contradictions as identity_contradictions
 from gateway.server.sections.mail import Mail
 from gateway.server.sections.mfa import MFA
@@ -259,6 +260,8 @@ class Admin(Section):
     """Names accepted in `Host` beside the address itself and localhost (DNS rebinding)."""
     unsafe_remote: StrictBool = False
     """Allow an address beyond loopback without TLS and authentication."""
+    console: Console | None = None
+    """Pages for administrators on the public listener; absent = there are none."""
 
     @model_validator(mode="after")
     def _stays_on_loopback(self) -> Self:

@@ -44,6 +44,7 @@ from gateway.server.listeners import Listeners, bind
 from gateway.server.notify import notify
 from gateway.server.predecessor import Predecessor
 from gateway.server.process import ChildProcess
+from gateway.server.reload_note import drop_reload_note, write_reload_note
 from gateway.server.run_directory import COMMANDS_NAME, PAGES_SOCKET_NAMES, RunDirectory, is_trusted_peer
 from gateway.server.settings import MAX_WORKERS, Settings
 from gateway.server.state import open_state, redis_options, try_redis
@@ -129,6 +130,8 @@ class Supervisor:
         with ExitStack() as held:
             self._directory = RunDirectory(settings.state_dir, lock=predecessor.lock if predecessor else -1)
             held.callback(self._directory.release)
+            if predecessor is None:
+                drop_reload_note(self._directory.path)
             self._listeners = Listeners(
                 settings.listen, self._workers, predecessor.listeners() if predecessor else None
             )
@@ -209,6 +212,7 @@ class Supervisor:
                 diagnostics = ()
         notify("READY=1")
         self._reloads.count(success=not diagnostics)
+        write_reload_note(self._directory.path, diagnostics, now=time.time())
         if diagnostics:
             _log.error("policy.rejected", errors=list(diagnostics))
             await self._trail.record("gateway.reload_rejected", success=False, detail=diagnostics[0])
@@ -291,6 +295,11 @@ class Supervisor:
             for subject, sentence in child.degraded.items():
                 found.setdefault(subject, []).append(f"{child.name}: {sentence}")
         return {subject: " | ".join(sentences) for subject, sentences in sorted(found.items())}
+
+    def console(self) -> str:
+        """Return where the console is; empty = there is none."""
+        rules = self.settings.admin.console
+        return f"{self.settings.public_url}/.gateway/admin/" if rules is not None and rules.enabled else ""
 
     async def samples(self) -> list[Sample]:
         """Collect what all processes counted, and what the supervisor itself knows."""
@@ -777,7 +786,7 @@ def _refuse_fixed(old: Validated, new: Validated) -> None:
             [(item.address, item.kind, item.proxy_protocol) for item in after.listen],
             _UPGRADE,
         ),
-        ("admin", before.admin, after.admin, _UPGRADE),
+        ("admin", *(item.admin.model_copy(update={"console": None}) for item in (before, after)), _UPGRADE),
         ("workers", before.workers, after.workers, _UPGRADE),
         ("state_dir", before.state_dir, after.state_dir, _RESTART),
         ("state", before.state, after.state, _RESTART),

@@ -150,13 +150,23 @@ class Site:
             self.outbox.remove(letter)
         return [letter for letter in found if letter.to]
 
-    def add_user(self, name: str, *, totp: bool = True, tenant: str = "acme") -> None:
+    def add_user(
+        self,
+        name: str,
+        *,
+        totp: bool = True,
+        tenant: str = "acme",
+        roles: tuple[str, ...] = ("client",),
+        gateway_roles: tuple[str, ...] = (),
+    ) -> None:
         user = User(
             id="u_" + name.encode().hex().ljust(32, "0")[:32],
             stamp=os.urandom(8).hex(),
             name=name,
             tenant=tenant,
-            roles=("client",),
+            roles=roles,
+            gateway_roles=gateway_roles,
+            administers=tenant if gateway_roles else "",
             email=f"{name}@acme.example",
             password=self.hasher.hash(PASSWORD, salt=bytes(SALT_BYTES)),
             password_changed=self.now,
@@ -391,10 +401,12 @@ async def _node(
             registry=registry,
             clock=lambda: site.now,
         )
+    make_console = options.pop("make_console", None)
     has_mail = options.pop("mail", True)
     app = create_app(
         Dependencies(
             providers=providers,
+            console=None if make_console is None else make_console(store, keyring, storing, notices.tell),
             factors=factors,
             resets=resets if has_mail else None,
             confirmations=confirmations if has_mail else None,

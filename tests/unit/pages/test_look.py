@@ -12,15 +12,21 @@ from gateway.pages.look import TEMPLATES, Look, make_nonce, page_csp
 CSS = "".join(files("gateway.pages").joinpath(f"static/{name}").read_text() for name in ("base.css", "pages.css"))
 
 
-@pytest.mark.parametrize("name", [*TEMPLATES, "base.html", "forms.html"])
+@pytest.mark.parametrize("name", [*TEMPLATES, "base.html", "console_base.html", "console_parts.html", "forms.html"])
 def test_no_template_holds_script_style_or_a_foreign_address(name: str) -> None:
     source = files("gateway.pages").joinpath(f"templates/{name}").read_text()
     assert re.search(r"<script|\son\w+=|style=|<style|javascript:|https?://|\|\s*safe|autoescape false", source) is None
 
 
+PARTS = (
+    "base.html", "console_base.html", "console_parts.html", "forms.html", "idle.html", "passkey_use.html", "providers.html",
+)  # fmt: skip
+"""What other templates are made of."""
+
+
 def test_every_template_is_in_the_closed_list() -> None:
     found = {entry.name for entry in files("gateway.pages").joinpath("templates").iterdir()}
-    assert found == {*TEMPLATES, "base.html", "forms.html", "idle.html", "passkey_use.html", "providers.html"}
+    assert found == {*TEMPLATES, *PARTS}
 
 
 def test_the_style_sheet_asks_nobody_for_anything() -> None:

@@ -19,12 +19,16 @@ class Node:
         self.wrong: dict[str, str] = {}
         self.out: dict[str, str] = {}
         self.registry = Registry()
+        self.console_address = ""
 
     async def problems(self) -> dict[str, str]:
         return self.wrong
 
     def degraded(self) -> dict[str, str]:
         return self.out
+
+    def console(self) -> str:
+        return self.console_address
 
     async def samples(self) -> list[Sample]:
         return self.registry.dump()
@@ -123,3 +127,16 @@ async def test_ghsa_gx7w_cve_2026_55106_cve_2022_24797_only_three_paths_in_one_s
 ) -> None:
     """Caddy matched the beginning of a path; authentik and Pomerium left an address for debugging open."""
     assert (await get(base + path))[0] == 404
+
+
+async def test_the_console_is_elsewhere_and_this_listener_says_where(base: str, node: Node) -> None:
+    status, text, _ = await get(f"{base}/admin/")
+    assert (status, "there is no console" in text) == (404, True)
+    node.console_address = "https://portal.example.com/.gateway/admin/"
+    for path in ("/admin", "/admin/"):
+        status, text, fields = await get(base + path)
+        assert (status, text) == (
+            200,
+            "the console is on the public listener: https://portal.example.com/.gateway/admin/\n",
+        )
+        assert fields["Cache-Control"] == "no-store"
