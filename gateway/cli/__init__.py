@@ -15,6 +15,7 @@ import click
 from gateway import __version__
 from gateway.cli.invocation import current, share_options
 from gateway.cli.unbuilt import unbuilt
+from gateway.document.diagnostic import DocumentError, as_json
 from gateway.exchange.errors import ConfigurationError, GatewayError
 
 _VERBS: Final = {
@@ -66,6 +67,9 @@ class _Verbs(click.Group):
         """Run the verb; an error of the gateway becomes its text and exit 2, never a traceback."""
         try:
             return super().invoke(ctx)
+        except DocumentError as error:
+            drawings = [finding.drawn() for finding in error.findings]
+            _complain(list(error.diagnostics), drawings, list(map(as_json, error.findings)))
         except ConfigurationError as error:
             _complain(list(error.diagnostics))
         except GatewayError as error:
@@ -78,12 +82,18 @@ class _Verbs(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in _VERBS.items()])
 
 
-def _complain(sentences: list[str]) -> None:
-    """Print errors to standard error, one a line, or as JSON to standard output when that was asked for."""
+def _complain(
+    sentences: list[str], drawings: list[str] | None = None, findings: list[dict[str, Any]] | None = None
+) -> None:
+    """Print errors to standard error, each at the start of a line, or as JSON to standard output when that was asked for.
+
+    `drawings` are the same errors with the lines they are about, `findings` the same for programs.
+    """
     if current().json:
-        click.echo(json.dumps({"ok": False, "errors": sentences}, ensure_ascii=False))
+        answer = {"ok": False, "errors": sentences} | ({"findings": findings} if findings else {})
+        click.echo(json.dumps(answer, ensure_ascii=False))
     else:
-        click.echo("\n".join(sentences), err=True)
+        click.echo("\n".join(drawings or sentences), err=True)
 
 
 @click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})

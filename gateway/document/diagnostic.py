@@ -69,6 +69,18 @@ def illustrated(findings: Iterable[Diagnostic], files: Mapping[str, str]) -> lis
     ]
 
 
+def as_json(finding: Diagnostic) -> dict[str, str | int]:
+    """Write a finding for programs: its name, its severity, where it stands and what it says."""
+    return {
+        "name": finding.name,
+        "severity": finding.severity,
+        "path": finding.path,
+        "line": finding.line,
+        "column": finding.column,
+        "message": finding.message,
+    }
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """Name the candidate that `word` was probably meant to be, or None when nothing is close."""
     by_folded: dict[str, str] = {}

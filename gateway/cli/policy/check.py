@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from gateway.cli.invocation import current
-from gateway.cli.policy.reading import case_files, count, finding_as_json, load_policies
+from gateway.cli.policy.reading import case_files, count, load_policies
+from gateway.document.diagnostic import as_json
 from gateway.policy.cases import load_cases
 
 
@@ -27,8 +28,11 @@ def check() -> None:
         "routes": len(table.routes),
         "roles": len(table.roles),
         "cases": len(cases),
-        "warnings": [finding_as_json(warning) for warning in warnings],
+        "warnings": [as_json(warning) for warning in warnings],
     }
     current().answer(
-        value, "\n".join([*map(str, warnings), f"The policy is sound: {summary} (version {table.version})."])
+        value,
+        "\n".join(
+            [*(warning.drawn() for warning in warnings), f"The policy is sound: {summary} (version {table.version})."]
+        ),
     )

@@ -73,6 +73,7 @@ def test_check_passes_a_sound_policy_and_prints_its_warnings(run: Callable[..., 
     warnings = value["warnings"]
     assert isinstance(warnings, list)
     assert (warnings[0]["path"], warnings[0]["line"], warnings[0]["column"]) == ("policies/more.yaml", 2, 9)
+    assert (warnings[0]["name"], warnings[0]["severity"]) == ("role-never-granted", "warning")
 
 
 def test_check_prints_every_error_with_its_place_and_exits_2(run: Callable[..., Result], site: Path) -> None:
@@ -82,13 +83,28 @@ def test_check_prints_every_error_with_its_place_and_exits_2(run: Callable[..., 
     result = run("check")
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
-        "policies/portal.yaml:4:5: the route says neither allow, nor public: true, nor deny: true; without one nobody could use it",
+        "policies/portal.yaml:4:5: the route says neither allow, nor public: true, nor deny: true; without one nobody could use it [missing-verdict]",
+        "  4 |   - name: assets",
+        "    |     ^",
         "policies/portal.yaml:7:5: unknown key 'publik'; did you mean 'public'? [unknown-key]",
-        "policies/portal.yaml:12:17: unknown role 'biling'; did you mean 'billing'?",
+        "  7 |     publik: true",
+        "    |     ^",
+        "policies/portal.yaml:12:17: unknown role 'biling'; did you mean 'billing'? [unknown-role]",
+        "  12 |       - roles: [biling]",
+        "     |                 ^",
     ]
     value = answer_of(run("check", "--json"))
-    assert value["ok"] is False
-    assert len(value["errors"]) == 3  # type: ignore[arg-type]  # a list
+    assert (value["ok"], len(value["errors"])) == (False, 3)  # type: ignore[arg-type]  # a list
+    findings = value["findings"]
+    assert isinstance(findings, list)
+    assert findings[2] == {
+        "name": "unknown-role",
+        "severity": "error",
+        "path": "policies/portal.yaml",
+        "line": 12,
+        "column": 17,
+        "message": "unknown role 'biling'; did you mean 'billing'?",
+    }
 
 
 def test_check_reads_the_case_files_too(run: Callable[..., Result], site: Path) -> None:
@@ -96,7 +112,9 @@ def test_check_reads_the_case_files_too(run: Callable[..., Result], site: Path) 
     result = run("check")
     assert (result.exit_code, result.stderr) == (
         2,
-        "policies/tests/portal.yaml:3:45: unknown role 'biling'; did you mean 'billing'?\n",
+        "policies/tests/portal.yaml:3:45: unknown role 'biling'; did you mean 'billing'? [unknown-role]\n"
+        "  3 |     as: {user: alice, tenant: acme, roles: [biling]}\n"
+        "    |                                             ^\n",
     )
 
 
