@@ -24,7 +24,9 @@ from gateway.cli.user import require_tenant
 from gateway.document.quantity import duration, rate, written_duration
 from gateway.exchange.built_in import is_reserved
 from gateway.exchange.notice import Notice
-from gateway.policy.declaration import MAX_BURST, NAME, NAME_SENTENCE, SCOPE, SCOPE_SENTENCE
+from gateway.policy.declaration import NAME, NAME_SENTENCE
+from gateway.policy.entries import SCOPE, SCOPE_SENTENCE
+from gateway.policy.obligations import MAX_BURST
 from gateway.store.api_keys import SERVICE, ApiKey, KeptKey
 from gateway.store.sealing import SealBrokenError
 

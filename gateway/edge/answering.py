@@ -720,7 +720,10 @@ class Answering(ABC):
     def _hardened(self, x: Exchange, head: ResponseHead) -> bytes:
         authority = x.fields.authority
         assert authority is not None  # noqa: S101 - a head without a valid Host is no Exchange
-        key = (x.snapshot.version, x.route.name, authority.text, x.secure, x.entry is not None)
+        fields = x.field_rules.response if x.field_rules is not None else ()
+        # which entry allowed makes a difference only where entries set fields
+        allowed_by = x.rule if fields else ""
+        key = (x.snapshot.version, x.route.name, authority.text, x.secure, x.entry is not None, allowed_by)
         known = head.hardened.get(key)
         if known is None:
             facts = Facts(
@@ -729,6 +732,7 @@ class Answering(ABC):
                 no_store=not x.route.public and x.route.cache == "no-store",
                 allow_service_worker=x.route.allow_service_worker,
             )
+                fields=fields,
             if len(head.hardened) >= HARDENED_ENTRIES:  # the client chooses the port in Host
                 head.hardened.clear()
             known = head.hardened[key] = harden(head, x.snapshot.headers, facts)

@@ -11,6 +11,7 @@ from gateway.edge.peer import Peer
 from gateway.edge.sessions import SessionEntry
 from gateway.edge.snapshot import Snapshot, Upstream
 from gateway.exchange.envelope import Event
+from gateway.exchange.field_rules import FieldRules
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Durability, Route
 from gateway.wire.request import Fields
@@ -76,6 +77,7 @@ class Exchange:
         "entry",
         "escort",
         "events",
+        "field_rules",
         "fields",
         "form",
         "held",
@@ -162,6 +164,8 @@ class Exchange:
         self.reason: Reason = Reason.INTERNAL_ERROR
         self.rule: str = ""
         self.allowed: bool = False
+        self.field_rules: FieldRules | None = None
+        """Fields that policy sets for the upstream and for the client; None = none."""
         self.shadow: bytes = b""
         """What a candidate policy would have answered, as JSON; empty where it agrees or there is none."""
         # request body

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from gateway.edge.answers import refusal_answer
 from gateway.edge.challenge import challenge
 from gateway.edge.exchange import Exchange, Refusal
-from gateway.edge.hardening import status_line
+from gateway.edge.hardening import field_lines, status_line
 from gateway.edge.identity import blank_fields
 from gateway.edge.peer import Peer
 from gateway.edge.pipeline import retry_after
@@ -203,9 +203,16 @@ def allowing_answer(y: Exchange, upstream: Upstream, identity: bytes) -> list[by
         formatdate(y.started, usegmt=True).encode("ascii"),
         names["request_id"],
         y.request_id,
-        identity + blank_fields(names, identity),
+        identity + blank_fields(names, identity) + _set_by_policy(y),
     )
     return [head, b""]
+
+
+def _set_by_policy(y: Exchange) -> bytes:
+    """Write the fields that policy sets for the upstream; those it sets elsewhere alone are empty, like an identity of nobody."""
+    own = y.field_rules.request if y.field_rules is not None else ()
+    others = y.snapshot.policy.set_fields.difference([name for name, _ in own])
+    return field_lines(own) + field_lines(tuple((name, b"") for name in sorted(others)))
 
 
 def refusing_answer(y: Exchange, refusal: Refusal, now: float) -> tuple[int, list[bytes]]:

@@ -28,6 +28,11 @@ def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
+def field_lines(fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Write fields as lines of a head."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
 @dataclass(frozen=True, slots=True)
 class HeaderRules:
     """The operator's response header settings, ready to write."""
@@ -72,11 +77,14 @@ class Facts:
     """How the upstream's names of places are said in public."""
     no_store: bool
     allow_service_worker: bool
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    """Fields that policy sets on the answer, in the place of the portal's; never one of those that are written below."""
 
 
 def harden(head: ResponseHead, rules: HeaderRules, facts: Facts) -> bytes:
     """Status line and field lines of the answer, without framing fields and without the final CRLF."""
-    out = [status_line(head.status), head.forward, rules.always(secure=facts.secure)]
+    forward = _without(head.forward, facts.fields) if facts.fields else head.forward
+    out = [status_line(head.status), forward, rules.always(secure=facts.secure)]
     places = facts.places
     frame = b"SAMEORIGIN"
     referrer = rules.referrer_policy
@@ -125,4 +133,12 @@ def harden(head: ResponseHead, rules: HeaderRules, facts: Facts) -> bytes:
         out.append(
             b"content-security-policy-report-only: %b; report-uri /.gateway/csp-report\r\n" % rules.csp_report_only
         )
+    if facts.fields:
+        out.append(field_lines(facts.fields))
     return b"".join(out)
+
+
+def _without(block: bytes, fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Leave out the lines of these names."""
+    names = {name for name, _ in fields}
+    return b"".join([line for line in block.splitlines(keepends=True) if line.partition(b":")[0].lower() not in names])

@@ -15,7 +15,7 @@ import msgspec
 from gateway.edge.browser import origin_of, page_of
 from gateway.edge.certified import certificate_of
 from gateway.edge.exchange import Exchange
-from gateway.edge.hardening import status_line
+from gateway.edge.hardening import field_lines, status_line
 from gateway.edge.identity import identity_fields
 from gateway.edge.interrupted import KEEP, interrupted
 from gateway.edge.snapshot import Upstream
@@ -85,6 +85,8 @@ class Outgoing:
             ),
             ours,
         ]
+        if x.field_rules is not None:  # a client's field of the same name was dropped with its head
+            parts.append(field_lines(x.field_rules.request))
         if resolution.mapping is not None and resolution.mapping.strip:
             parts.append(b"x-forwarded-prefix: %b\r\n" % resolution.mapping.strip.encode("ascii"))
         parts.append(

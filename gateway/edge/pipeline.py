@@ -24,6 +24,7 @@ from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
 from gateway.policy import NO_FACTS, Facts
+from gateway.policy.obligations import stronger
 from gateway.ratelimit.gcra import Bucket
 from gateway.session.binding import is_bound
 from gateway.wire.request import SAFE_METHODS
@@ -174,15 +175,21 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
 
     if route.authorization == "gateway" and fields.authorization and not rule.takes_fields:
         return Refusal("session", Reason.CREDENTIALS_CONFLICT if entry else Reason.SIGN_IN_REQUIRED)
+    # 6 assurance: from where, what is owed, by which browser, how lately and by what it was proven
+    requirement = route.requirement
+    if requirement is not None and requirement.refuses_address(x.client_ip):
+        return Refusal("assurance", Reason.NETWORK_REFUSED)
     session = entry.session if entry is not None else None
-    if session is not None and session.owes is not Owed.NOTHING:  # 6 assurance
+    if session is not None and session.owes is not Owed.NOTHING:
         if not route.public and (route.mfa or session.owes in ANYWHERE or session.owes_next in ANYWHERE):
             return Refusal("assurance", DEBTS[session.owes])
         if route.public:
             x.entry = session = None
-    requirement = route.requirement
-    if requirement is not None and session is not None and requirement.lack(session, now):
-        return Refusal("assurance", Reason.STEP_UP_REQUIRED)
+    if requirement is not None and session is not None:
+        if requirement.refuses_device(session):
+            return Refusal("assurance", Reason.DEVICE_UNKNOWN)
+        if requirement.lack(session, now):
+            return Refusal("assurance", Reason.STEP_UP_REQUIRED)
     # 7 tenant: crossing ends here, whatever policy would say
     if x.is_torn and (route.public or session is not None):
         return Refusal("tenant", Reason.TENANT_MISMATCH, bound_at(rule))
@@ -199,17 +206,25 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
     if not decision.allowed:
         return Refusal("policy", decision.reason, decision.rule)
 
-    # 9 limits by user, key, tenant and route
+    obligation = decision.obligation
+    if obligation is not None:
+        x.durability = stronger(x.durability, obligation.durability)
+    x.field_rules = (obligation.headers if obligation is not None else None) or route.headers
+
+    # 9 limits by user, key, tenant, route and entry
     if proven is not None and proven.bucket is not None:
         wait = limits.take(proven.bucket, proven.session.handle, now)
         if wait:
             return Refusal("limit", Reason.RATE_LIMITED, retry_after_s=wait)
     of_tenant = session.tenant if session is not None else tenant
     own = s.limits_of_tenant.get(of_tenant) if s.limits_of_tenant else None
-    if own or s.limits_of[route.name]:
+    buckets = s.limits_of[route.name]
+    if obligation is not None and obligation.limit is not None:
+        buckets = (*buckets, *s.limits_of.get(obligation.limit.name, ()))
+    if own or buckets:
         user = session.user_id if session is not None else ""
         key = proven.session.handle if proven is not None else ""
-        for bucket in (*s.limits_of[route.name], *own) if own else s.limits_of[route.name]:
+        for bucket in (*buckets, *own) if own else buckets:
             subject = subject_of(bucket.spec, ip=counted, user=user, tenant=of_tenant, route=route.name, key=key)
             wait = limits.take(bucket, subject, now) if subject else 0.0
             if wait:

@@ -7,16 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.exchange.field_rules import FieldRules
 from gateway.exchange.route import Durability, LimitSpec
-
-
-class FieldRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Header fields that policy sets; names in lower case. A field of the same name from elsewhere never passes beside it."""
-
-    request: tuple[tuple[bytes, bytes], ...] = ()
-    """For the upstream."""
-    response: tuple[tuple[bytes, bytes], ...] = ()
-    """For the client."""
 
 
 class Obligation(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +16,6 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
 
     limit: LimitSpec | None = None
     headers: FieldRules | None = None
-    """Those of the route and of the entry, in which the entry's win."""
+    """Those of the route and of the entry, of which the entry's win; None = those of the route."""
     durability: Durability | None = None
-    """At least so safe is the record; never less safe than the route's."""
+    """At least so safe is the record; None = as safe as the route says."""

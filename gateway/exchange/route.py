@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from gateway.exchange.field_rules import FieldRules
 from gateway.exchange.step_up import Requirement
 from gateway.exchange.tenancy import TenantBinding
 
@@ -81,6 +82,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """As declared; None = the method says it."""
     resource: Resource | None = None
     limit: LimitSpec | None = None
+    headers: FieldRules | None = None
+    """Fields that the gateway sets on either side; None = none."""
     durability: Durability | None = None
     """None = the configured default."""
     authorization: Literal["gateway", "portal", "drop"] = "portal"

@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 
-from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
 
 Network = IPv4Network | IPv6Network
@@ -61,7 +60,7 @@ class Factor(StrEnum):
 class Requirement(msgspec.Struct, frozen=True, kw_only=True):
     """What a route wants beyond a session that owes nothing. Ages are seconds; None = any.
 
-    What a person can still prove (`lack`) leads to a step-up; what they cannot change (`refusal`) refuses.
+    What a person can still prove (`lack`) leads to a step-up; where and by which browser they come (`refuses_…`) refuses.
     """
 
     mfa_age_s: float | None = None
@@ -101,16 +100,9 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True):
         known = _address(address)
         return known is None or not any(known in network for network in self.networks)
 
-    def refusal(self, session: Session | None, address: str) -> Reason | None:
-        """Name why no step-up helps this session at this address; None when nothing stands in the way.
-
-        Nobody's (None) browser is looked at: whoever must sign in first is asked after that.
-        """
-        if self.networks and self.refuses_address(address):
-            return Reason.NETWORK_REFUSED
-        if self.known_device and session is not None and not session.known_device:
-            return Reason.DEVICE_UNKNOWN
-        return None
+    def refuses_device(self, session: Session) -> bool:
+        """Tell whether the person must come by a browser they signed in with before, and does not."""
+        return self.known_device and not session.known_device
 
 
 @lru_cache(maxsize=4096)

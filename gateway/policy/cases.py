@@ -181,7 +181,8 @@ class _Reader:
 
     def _person(self, place: Place) -> Person | None:
         entries = place.fields(
-            ("user", "tenant", "roles"), ("id", "email", "amr", "mfa_age", "auth_age", "credential", "scopes")
+            ("user", "tenant", "roles"),
+            ("id", "email", "amr", "mfa_age", "auth_age", "credential", "scopes", "device", "provider", "country"),
         )
         if entries is None:
             return None
@@ -207,6 +208,9 @@ class _Reader:
             entries["scopes"].key().fail(
                 "scopes are those of an API key or a bearer token; say which: credential", name="no-effect"
             )
+        device = entries["device"].one_of(("known", "unknown")) if "device" in entries else None
+        provider = entries["provider"].text() if "provider" in entries else "local"
+        country = entries["country"].text() if "country" in entries else ""
         if user is None or tenant is None or roles is None:
             return None
         person = Person(
@@ -219,6 +223,9 @@ class _Reader:
             mfa_age=mfa_age,
             credential=_CREDENTIALS[credential or "session"],
             scopes=tuple(scopes or ()),
+            known_device=device == "known",
+            provider=provider or "local",
+            country=country or "",
         )
         return msgspec.structs.replace(person, amr=tuple(amr)) if amr else person
 

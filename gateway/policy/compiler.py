@@ -9,16 +9,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gateway.document.diagnostic import illustrated
 from gateway.document.place import Place
 from gateway.document.source import Diagnostic, DocumentError, did_you_mean, load
-from gateway.exchange.route import DELEGATED
+from gateway.exchange.obligation import Obligation
+from gateway.exchange.built_in import RESERVED_SENTENCE, is_reserved
+from gateway.exchange.route import DELEGATED, Route
 from gateway.policy.condition import Condition, ConditionCompiler, ConditionError
 from gateway.policy.conflicts import report_conflicts
-from gateway.policy.declaration import Declarations, RouteDeclaration, read_declarations
+from gateway.policy.declaration import Declarations, RouteDeclaration, read_declarations, read_routes
 from gateway.policy.entries import DenialDeclaration, GrantDeclaration
+from gateway.policy.obligations import merged
 from gateway.policy.roles import Roles, find_cycles
 from gateway.policy.table import Denial, Grant, PolicyTable, Rule
 from gateway.policy.tenancy import Tenancy, check_tenant
@@ -51,21 +55,24 @@ def compile_policy(
     findings: list[Diagnostic] = []
     declared = Declarations()
     readable = _read_files(files, declared, findings)
-    around = _Surroundings(upstreams, tenants, hosts, mfa_required, paths or {}, ConditionCompiler())
+    around = _Surroundings(upstreams, tenants, hosts, mfa_required, paths or {}, readable)
     has_shadow = declared.has_shadow
     wanted = declared.enforced() if has_shadow and not candidate else declared
     if has_shadow:
         other = declared.enforced() if candidate else declared
         already = len(findings)
-        _Compiler(other, around).compile(all_files=readable)
+        _Compiler(other, around).compile()
         findings[already:] = [finding for finding in findings[already:] if finding.severity == "error"]
     compiler = _Compiler(wanted, around)
-    rules = compiler.compile(all_files=readable)
+    rules = compiler.compile()
     errors = {finding for finding in findings if finding.severity == "error"}
     if errors:
         raise DocumentError(tuple(sorted(illustrated(errors, files))))
     version = policy_version(files, candidate=candidate and has_shadow)
-    return PolicyTable(rules, compiler.roles, version, has_shadow=has_shadow), sorted(set(illustrated(findings, files)))
+    table = PolicyTable(
+        rules, compiler.roles, version, networks=MappingProxyType(wanted.reuse.networks), has_shadow=has_shadow
+    )
+    return table, sorted(set(illustrated(findings, files)))
 
 
 def policy_version(files: Mapping[str, str], *, candidate: bool = False) -> str:
@@ -91,6 +98,7 @@ def _read_files(files: Mapping[str, str], into: Declarations, findings: list[Dia
             readable = False
             continue
         read_declarations(Place(document, findings), into)
+    read_routes(into, all_files=readable)
     if not findings and not into.names:
         path = min(files, default="policies")
         findings.append(
@@ -113,7 +121,8 @@ class _Surroundings(NamedTuple):
     hosts: Collection[str]
     mfa_required: bool
     paths: Mapping[str, PathMapping]
-    conditions: ConditionCompiler
+    all_files: bool
+    """Every file could be read: a name that nobody declares is an error."""
 
 
 class _Compiler:
@@ -127,11 +136,13 @@ class _Compiler:
         self._owners = around.hosts if isinstance(around.hosts, Mapping) else dict.fromkeys(around.hosts, "")
         self._mfa_required = around.mfa_required
         self._paths = around.paths
-        self._conditions = around.conditions
+        self._all_files = around.all_files
+        self._conditions = ConditionCompiler(declared.reuse.networks)
         self.roles = Roles({})
 
-    def compile(self, *, all_files: bool) -> list[Rule]:
-        """Check everything and build the rules; unknown roles count only when all files could be read."""
+    def compile(self) -> list[Rule]:
+        """Check everything and build the rules."""
+        all_files = self._all_files
         self._refuse_repeated_names()
         self.roles = self._close_roles(all_files=all_files)
         known_roles = self.roles.names if all_files else None
@@ -167,7 +178,7 @@ class _Compiler:
                 elif name in places:
                     includes[role.name].append(name)
                 elif all_files:
-                    place.fail(f"unknown role {name!r}{did_you_mean(name, places)}", name="unknown-role")
+                    _refuse_role(place, name, places)
         cycles = find_cycles(includes)
         for cycle in cycles:
             places[cycle[0]].fail(
@@ -194,9 +205,10 @@ class _Compiler:
                 name="without-second-factor",
             )
         grants = [self._grant(grant, declared, known_roles) for grant in declared.grants]
-        denials = [self._denial(denial, declared, known_roles) for denial in declared.denials]
+        denying = [denial for denial in declared.denials if not self._is_idle(denial, declared)]
+        denials = [self._denial(denial, declared, known_roles) for denial in denying]
         _refuse_idle_grants(declared.grants, grants)
-        _refuse_idle_denials(declared, grants, denials)
+        _refuse_idle_denials(declared.grants, grants, denying, denials)
         return Rule(
             route=declared.route,
             template=declared.template,
@@ -244,7 +256,15 @@ class _Compiler:
             condition=self._condition(declared.when, route) if declared.when else None,
             source=str(declared.place),
             scopes=self._scopes(declared, route),
+            obligation=_obligation(declared, route.route),
         )
+
+    def _is_idle(self, declared: DenialDeclaration, route: RouteDeclaration) -> bool:
+        """Whether an entry is a default of the file that asks about people, and the route asks nobody who they are."""
+        if not declared.is_default or not route.route.public or declared.when is None:
+            return False
+        text = declared.when.value
+        return isinstance(text, str) and self._conditions.asks_about_people(text, route.template.names)
 
     def _denial(
         self, declared: DenialDeclaration, route: RouteDeclaration, known_roles: Collection[str] | None
@@ -264,7 +284,7 @@ class _Compiler:
         """Report the roles and tenants of an entry that nothing declares."""
         for role, place in roles.items():
             if known_roles is not None and role not in known_roles:
-                place.fail(f"unknown role {role!r}{did_you_mean(role, known_roles)}", name="unknown-role")
+                _refuse_role(place, role, known_roles)
         for tenant, place in (tenants or {}).items():
             if self._tenants and tenant not in self._tenants:  # without a list, people's own tenants count
                 place.fail(f"unknown tenant {tenant!r}{did_you_mean(tenant, self._tenants)}", name="unknown-tenant")
@@ -297,6 +317,22 @@ class _Compiler:
                     f"the role {role.name!r} is never granted anything: no route allows it or a role it includes",
                     name="role-never-granted",
                 )
+
+
+def _refuse_role(place: Place, role: str, known: Collection[str]) -> None:
+    """Refuse a role that no file declares; the gateway's own are nothing a rule may ask for."""
+    if is_reserved(role):
+        place.fail(f"{role!r} is no role of a policy: {RESERVED_SENTENCE}", name="reserved-role")
+    else:
+        place.fail(f"unknown role {role!r}{did_you_mean(role, known)}", name="unknown-role")
+
+
+def _obligation(declared: GrantDeclaration, route: Route) -> Obligation | None:
+    """Say what an entry asks for beside letting in; None when it asks for nothing."""
+    if declared.limit is None and declared.headers is None and declared.durability is None:
+        return None
+    headers = None if declared.headers is None else merged(route.headers, declared.headers)
+    return Obligation(limit=declared.limit, headers=headers, durability=declared.durability)
 
 
 def _reaches_below(template: str, prefix: str) -> bool:
@@ -339,21 +375,27 @@ def _refuse_idle_grants(declared: list[GrantDeclaration], grants: list[Grant]) -
                 break
 
 
-def _refuse_idle_denials(declared: RouteDeclaration, grants: list[Grant], denials: list[Denial]) -> None:
-    """Report entries that cannot matter: whoever they are about is refused by another entry of `deny` without a condition."""
+def _refuse_idle_denials(
+    granting: list[GrantDeclaration], grants: list[Grant], denying: list[DenialDeclaration], denials: list[Denial]
+) -> None:
+    """Report entries that cannot matter: whoever they are about is refused by an entry of `deny` without a condition.
+
+    A default of the file need not matter on every route.
+    """
     for index, denial in enumerate(denials):
         for other_index, other in enumerate(denials):
             if other_index == index or (other_index > index and denial.covers(other)) or not other.covers(denial):
                 continue
-            declared.denials[index].place.fail(
-                f"unreachable: the entry at {other.source} refuses the same people without a condition",
-                name="unreachable-entry",
-            )
+            if not denying[index].is_default and not denying[other_index].is_default:
+                denying[index].place.fail(
+                    f"unreachable: the entry at {other.source} refuses the same people without a condition",
+                    name="unreachable-entry",
+                )
             break
     for index, grant in enumerate(grants):
         found = next((denial for denial in denials if grant.accepts and denial.covers(grant)), None)
         if found is not None:
-            declared.grants[index].place.fail(
+            granting[index].place.fail(
                 f"unreachable: the entry of deny at {found.source} refuses everybody whom this one allows",
                 name="unreachable-entry",
             )

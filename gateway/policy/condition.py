@@ -8,11 +8,12 @@ is neither True nor False counts as failed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import takewhile
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -21,10 +22,11 @@ from cel_expr_python import cel
 from gateway.document.diagnostic import did_you_mean
 from gateway.exchange.route import Route
 from gateway.exchange.session import Session
-from gateway.exchange.step_up import assurance_of
+from gateway.exchange.step_up import Network, assurance_of
 from gateway.policy.roles import Roles
 
 MAX_LENGTH: Final = 4096
+_NO_NETWORKS: Final[Mapping[str, tuple[Network, ...]]] = MappingProxyType({})
 NEVER: Final = timedelta(days=36500)
 """Age of a factor that was never proven: older than every limit a condition may set."""
 
@@ -129,6 +131,9 @@ _VARIABLES: Final[dict[str, tuple[cel.Type, Callable[[Circumstances], Any]]]] = 
     "session.scopes": (_STRINGS, lambda of: list(of.session.scopes)),
     "session.handle": (cel.Type.STRING, lambda of: of.session.handle),
     "request.method": (cel.Type.STRING, lambda of: of.facts.method),
+    "session.provider": (cel.Type.STRING, lambda of: of.session.provider),
+    "session.country": (cel.Type.STRING, lambda of: of.session.country),
+    "session.known_device": (cel.Type.BOOL, lambda of: of.session.known_device),
     "request.host": (cel.Type.STRING, lambda of: of.facts.host),
     "request.path": (cel.Type.STRING, lambda of: of.facts.path),
     "request.query": (cel.Type.STRING, lambda of: of.facts.query),
@@ -138,6 +143,12 @@ _VARIABLES: Final[dict[str, tuple[cel.Type, Callable[[Circumstances], Any]]]] = 
     "request.client_ip": (cel.Type.STRING, lambda of: of.facts.client_ip),
     "request.user_agent": (cel.Type.STRING, lambda of: of.facts.user_agent),
     "network": (cel.Type.STRING, lambda of: of.facts.client_ip),
+    "request.action": (cel.Type.STRING, lambda of: of.match.route.action_of(of.facts.method).value),
+    "request.resource.type": (
+        cel.Type.STRING,
+        lambda of: of.match.route.resource.type if of.match.route.resource else "",
+    ),
+    "request.resource.id": (cel.Type.STRING, lambda of: of.match.resource_id()),
     "network.ip": (cel.Type.STRING, lambda of: of.facts.client_ip),
     "tenant": (cel.Type.STRING, lambda of: of.session.tenant),
     "now": (cel.Type.TIMESTAMP, lambda of: datetime.fromtimestamp(of.now, UTC)),
@@ -227,7 +238,9 @@ class Condition:
 class ConditionCompiler:
     """Compiles expressions; keeps one CEL environment for each set of path parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, networks: Mapping[str, tuple[Network, ...]] = _NO_NETWORKS) -> None:
+        """Compile for a policy that calls `networks` by these names."""
+        self._networks = networks
         self._environments: dict[tuple[frozenset[str], bool], Any] = {}
         self._compiled: dict[tuple[str, frozenset[str], bool], Condition] = {}
 
@@ -266,7 +279,15 @@ class ConditionCompiler:
             kind = str(expression.return_type()).lower()
             sentence = f"the condition must be true or false, but it is of type {kind}"
             raise ConditionError((Problem(1, 1, sentence, name="wrong-type"),))
-        problems = tuple(_faulty_literals(text, environment))
+        problems = tuple(_faulty_literals(text, environment, self._networks))
+    def asks_about_people(self, text: str, parameters: frozenset[str]) -> bool:
+        """Tell whether an expression asks about who asks; False for one that does not compile."""
+        try:
+            names = self.compile(text, parameters).names
+        except ConditionError:
+            return False
+        return any(map(is_about_person, names))
+
         if problems:
             raise ConditionError(problems)
         serialized = expression.serialize()
@@ -291,6 +312,9 @@ def _uses(serialized: bytes, name: str) -> bool:
 def _parameter(name: str) -> Callable[[Circumstances], str]:
     return lambda of: of.parameters[name]
 
+        spelled_out = _with_networks(text, self._networks)
+        if spelled_out != text:
+            expression = environment.compile(spelled_out)
 
 _PROBLEM = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(\d+):(\d+): (.*)$", re.MULTILINE)
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'.*")
@@ -378,19 +402,48 @@ _PROBES: Final = {
 """Calls that fail at run time for a bad constant: tried at load, so that a typing error does not wait for its request."""
 
 
-def _faulty_literals(text: str, environment: Any) -> Iterator[Problem]:
+def _calls(text: str, names: Collection[str]) -> Iterator[tuple[str, Token, bool]]:
+    """Yield each call of one of these functions with a text constant: its name, the constant, and whether a list holds that."""
     parts = tokens(text)
     for index in range(len(parts) - 2):
         call = parts[index]
-        if call.kind != "name" or call.text not in _PROBES or parts[index + 1].text != "(":
+        if call.kind == "name" and call.text in names and parts[index + 1].text == "(":
+            for argument in _constants(parts[index + 2 :]):
+                yield call.text, argument, parts[index + 2].text == "["
+
+
+def _faulty_literals(text: str, environment: Any, networks: Collection[str]) -> Iterator[Problem]:
+    for call, argument, _ in _calls(text, _PROBES):
+        name = _called_network(argument.text) if call == "is_in" else ""
+        if name in networks:
             continue
-        for argument in _constants(parts[index + 2 :]):
-            answer = environment.compile(_PROBES[call.text].format(argument.text)).eval()
-            if answer.type() == cel.Type.ERROR:
-                line = text.count("\n", 0, argument.offset) + 1
-                column = argument.offset - text.rfind("\n", 0, argument.offset)
-                sentence = f"{call.text} cannot use {argument.text}: {_reason(str(answer.value()))}"
-                yield Problem(line, column, sentence, name="faulty-constant")
+_CALLED: Final = re.compile(r"""\"([A-Za-z][A-Za-z0-9._-]{0,63})\"|'([A-Za-z][A-Za-z0-9._-]{0,63})'""")
+"""A name never reads as an address: it begins with a letter and has no colon."""
+        answer = environment.compile(_PROBES[call].format(argument.text)).eval()
+        if answer.type() == cel.Type.ERROR:
+            line = text.count("\n", 0, argument.offset) + 1
+            column = argument.offset - text.rfind("\n", 0, argument.offset)
+            sentence = f"{call} cannot use {argument.text}: {_reason(str(answer.value()))}"
+            if name:
+                sentence = f"unknown network {name!r}{did_you_mean(name, networks)}"
+            yield Problem(line, column, sentence, name="unknown-network" if name else "faulty-constant")
+
+
+def _called_network(literal: str) -> str:
+    """Return the name by which a text constant calls a network; empty where it cannot be one."""
+    found = _CALLED.fullmatch(literal)
+    return found[1] or found[2] if found else ""
+
+
+def _with_networks(text: str, networks: Mapping[str, tuple[Network, ...]]) -> str:
+    """Write the networks in the place of the names by which an expression calls them."""
+    for _, argument, is_item in reversed(list(_calls(text, ("is_in",)))):
+        name = _called_network(argument.text)
+        if name in networks:
+            items = ", ".join(f'"{network}"' for network in networks[name])
+            spelled = items if is_item else f"[{items}]"
+            text = text[: argument.offset] + spelled + text[argument.offset + len(argument.text) :]
+    return text
 
 
 def _constants(parts: list[Token]) -> Iterator[Token]:

@@ -8,42 +8,57 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, cast
+from typing import Final
 
 from gateway.document.place import Place
-from gateway.document.quantity import duration, rate, size
 from gateway.document.source import did_you_mean
 from gateway.exchange.built_in import RESERVED_SENTENCE, is_reserved
-from gateway.exchange.route import DELEGATED, Action, Durability, LimitSpec, Resource, Route
-from gateway.exchange.step_up import Assurance, Requirement
-from gateway.policy.entries import DenialDeclaration, GrantDeclaration, Mode, read_denials, read_grants, read_mode
+from gateway.exchange.route import Route
+from gateway.policy.entries import (
+    DenialDeclaration,
+    GrantDeclaration,
+    Mode,
+    Owner,
+    read_denials,
+    read_entry,
+    read_grants,
+    read_mode,
+)
+from gateway.policy.options import OPTIONS, REUSABLE, Subject, read_options
+from gateway.policy.reuse import (
+    ENTRY_KEYS,
+    Keys,
+    Reuse,
+    find_named,
+    gather,
+    lend,
+    read_named,
+    read_named_networks,
+    warn_about_idle,
+)
 from gateway.policy.template import Template, TemplateError, parse_template
-from gateway.policy.tenancy import read_tenant
-from gateway.wire.target import remove_dot_segments
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names of roles, routes, upstreams and tenants; they travel in header fields and metric labels."""
 NAME_SENTENCE: Final = "a name starts with a letter or digit and has letters, digits, '.', '_' and '-', 64 at most"
-PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){1,16}")
-PREFIX_SENTENCE: Final = "a prefix is a path such as /app: letters, digits, - . _ ~ and no slash at the end"
-RESOURCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
-_REFERENCE = re.compile(r"\{([^{}]*)\}")
 
 METHODS: Final = (
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
     "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH",
 )  # fmt: skip
 """RFC 9110 section 9 and RFC 5789 without CONNECT and TRACE, then WebDAV (RFC 4918, 3253, 5323)."""
-MAX_BURST: Final = 1_000_000
-_STEP_UP_RUNGS: Final = (Assurance.AAL2, Assurance.PHISHING_RESISTANT)
-"""Every session stands on the first."""
+REQUIRED: Final = ("name", "match")
+OPTIONAL: Final = ("public", "allow", "profile", "mode", *OPTIONS)
+FILE_KEYS: Final = ("roles", "routes", "mode", "defaults", "profiles", "entries", "networks")
 
-REQUIRED: Final = ("name", "match", "upstream")
-OPTIONAL: Final = (
-    "public", "allow", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache", "credentials",
-    "activity", "allow_encoded_slash", "allow_suffix", "allow_service_worker", "client_certificate", "cookies", "max_body", "timeout", "path", "unsafe_without_mfa",
-    "mfa_age", "auth_age", "acr", "tenant", "mode",
-)  # fmt: skip
+
+@dataclass(slots=True)
+class _Pending:
+    """A route that is read once all files are: it may use what any of them declares."""
+
+    place: Place
+    defaults: Keys
+    mode: Mode | None
 
 
 @dataclass(slots=True)
@@ -76,6 +91,7 @@ class RouteDeclaration:
     """It says `mode: shadow`, or its file does."""
     tenant: Place | None = None
     """Where it says what names the tenant; None = it does not."""
+    profile: str = ""
 
     @property
     def slots(self) -> list[tuple[str, str]]:
@@ -91,13 +107,21 @@ class Declarations:
     roles: list[RoleDeclaration] = field(default_factory=list)
     routes: list[RouteDeclaration] = field(default_factory=list)
     names: list[tuple[str, Place]] = field(default_factory=list)
+    reuse: Reuse = field(default_factory=Reuse)
+    pending: list[_Pending] = field(default_factory=list)
 
     @property
     def has_shadow(self) -> bool:
         """Whether anything says `mode: shadow`."""
-        return any(role.shadow for role in self.roles) or any(
-            route.shadow or any(grant.shadow for grant in route.grants) or any(denial.shadow for denial in route.denials)
-            for route in self.routes
+        return (
+            bool(self.reuse.network_shadows)
+            or any(role.shadow for role in self.roles)
+            or any(
+                route.shadow
+                or any(grant.shadow for grant in route.grants)
+                or any(denial.shadow for denial in route.denials)
+                for route in self.routes
+            )
         )
 
     def enforced(self) -> Declarations:
@@ -114,25 +138,64 @@ class Declarations:
                 if not route.shadow
             ],
             names=self.names,
+            reuse=replace(self.reuse, networks=self.reuse.enforced_networks()),
         )
 
 
 def read_declarations(root: Place, into: Declarations) -> None:
-    """Read one policy file and add what it declares."""
-    entries = root.fields(("version",), ("roles", "routes", "mode"))
+    """Read one policy file and add what it declares; its routes wait for `read_routes`."""
+    entries = root.fields(("version",), FILE_KEYS)
     if entries is None:
         return
     if entries["version"].value != 1 or isinstance(entries["version"].value, bool):
         entries["version"].fail("the version of this format is 1", name="unknown-version")
-    if "roles" not in entries and "routes" not in entries:
+    if entries.keys() <= {"version", "mode", "defaults"}:
         root.fail("the file declares neither roles nor routes", name="nothing-declared")
     mode = read_mode(entries)
+    shadow = mode == "shadow"
     if "roles" in entries:
-        _read_roles(entries["roles"], into, shadow=mode == "shadow")
+        _read_roles(entries["roles"], into, shadow=shadow)
+    if "profiles" in entries:
+        read_named(entries["profiles"], "profile", REUSABLE, into.reuse.profiles, shadow=shadow)
+    if "entries" in entries:
+        read_named(entries["entries"], "entry", ENTRY_KEYS, into.reuse.entries, shadow=shadow)
+    if "networks" in entries:
+        read_named_networks(entries["networks"], into.reuse, shadow=shadow)
+    defaults = (entries["defaults"].fields((), REUSABLE) or {}) if "defaults" in entries else {}
+    if "defaults" in entries and not ("routes" in entries and defaults):
+        entries["defaults"].key().fail(
+            "defaults are for the routes of the same file; without a key, or without routes, they change nothing",
+            name="no-effect",
+        )
     for place in (entries["routes"].items() or []) if "routes" in entries else []:
-        route = _read_route(place, into, mode)
+        into.pending.append(_Pending(place, defaults, mode))
+
+
+def read_routes(into: Declarations, *, all_files: bool) -> None:
+    """Read the routes of all files; `all_files` says whether every file could be read, so that an unknown name is an error."""
+    for pending in into.pending:
+        route = _read_route(pending, into, all_files=all_files)
         if route is not None:
             into.routes.append(route)
+    if all_files:
+        _read_idle(into.reuse)
+
+
+def _read_idle(reuse: Reuse) -> None:
+    """Report profiles and entries that nothing uses, and what is wrong in them: nobody else will."""
+    warn_about_idle(reuse.profiles, "profile")
+    warn_about_idle(reuse.entries, "entry")
+    nowhere = Subject("", None, public=False, closed=False, networks=reuse.networks, all_files=True)
+    nobody = Owner("", "", public=False, shadow=True, durability=None, bound="", all_files=True)
+    for named in reuse.profiles.values():
+        if not named.used:
+            gathered = gather({}, named.keys, {}, public=False, closed=False)
+            read_options(gathered, nowhere)
+            for place, _ in gathered.denials:
+                read_denials(place, reuse, nobody)
+    for named in reuse.entries.values():
+        if not named.used:
+            read_entry(named.keys, nobody)
 
 
 def _read_roles(place: Place, into: Declarations, *, shadow: bool) -> None:
@@ -151,7 +214,8 @@ def _read_roles(place: Place, into: Declarations, *, shadow: bool) -> None:
         into.roles.append(RoleDeclaration(name, entry.key(), includes or {}, shadow))
 
 
-def _read_route(place: Place, into: Declarations, file_mode: Mode | None) -> RouteDeclaration | None:
+def _read_route(pending: _Pending, into: Declarations, *, all_files: bool) -> RouteDeclaration | None:
+    place = pending.place
     entries = place.fields(REQUIRED, OPTIONAL)
     if entries is None:
         return None
@@ -159,13 +223,47 @@ def _read_route(place: Place, into: Declarations, file_mode: Mode | None) -> Rou
     if name is not None:
         into.names.append((name, entries["name"]))
     match = entries["match"].fields(("path", "methods"), ("hosts",))
-    upstream = entries["upstream"].text()
     template = _read_template(match["path"]) if match else None
     methods = match["methods"].texts(_read_method) if match else None
     hosts = match["hosts"].texts() if match and "hosts" in match else {}
-    verdict, grants, denials = _read_verdict(place, entries)
-    shadow = (read_mode(entries) or file_mode) == "shadow"
-    options = _read_options(entries, name or "", template)
+    shadow = (read_mode(entries) or pending.mode) == "shadow"
+    verdict = _read_verdict(place, entries)
+    public, closed = "public" in entries, verdict is not None and "deny" in entries and _is_flag(entries["deny"])
+    title = f"the route {name!r} at {place}" if name else f"the route at {place}"
+    reuse = into.reuse
+    profile = (
+        find_named(entries["profile"], "profile", reuse.profiles, all_files=all_files, shadow=shadow)
+        if "profile" in entries
+        else None
+    )
+    gathered = gather(
+        {key: item for key, item in entries.items() if key in OPTIONS and not (key == "deny" and closed)},
+        lend(profile.keys, title, reuse.told) if profile is not None else {},
+        lend(pending.defaults, title, reuse.told),
+        public=public,
+        closed=closed,
+    )
+    networks = reuse.networks if shadow else reuse.enforced_networks()
+    subject = Subject(name or "", template, public=public, closed=closed, networks=networks, all_files=all_files)
+    options = read_options(gathered, subject)
+    binding = options.get("tenant")
+    owner = Owner(
+        name or "",
+        title,
+        public=public,
+        shadow=shadow,
+        durability=options.get("durability"),
+        bound=binding.value if binding is not None and binding.by == "header" else "",
+        all_files=all_files,
+    )
+    grants = read_grants(entries["allow"], reuse, owner) if "allow" in entries else []
+    denials = [
+        denial
+        for listed, is_default in gathered.denials
+        if not closed
+        for denial in read_denials(listed, reuse, owner, is_default=is_default)
+    ]
+    upstream = _read_upstream(place, gathered.keys)
     if match is None or name is None or upstream is None or template is None or methods is None or hosts is None:
         return None
     route = Route(
@@ -183,14 +281,22 @@ def _read_route(place: Place, into: Declarations, file_mode: Mode | None) -> Rou
         template,
         match["path"],
         hosts,
-        entries["upstream"],
+        gathered.keys["upstream"],
         route,
-        verdict,
+        verdict or place,
         grants,
         denials,
         shadow,
-        entries.get("tenant"),
+        gathered.keys.get("tenant"),
+        profile=entries["profile"].value if profile is not None else "",
     )
+
+
+def _read_upstream(place: Place, keys: Keys) -> str | None:
+    if "upstream" not in keys:
+        place.fail("the key 'upstream' is missing", name="missing-key")
+        return None
+    return keys["upstream"].text()
 
 
 def _read_template(place: Place) -> Template | None:
@@ -213,201 +319,30 @@ def _read_method(place: Place) -> str | None:
     return None
 
 
-def _read_verdict(
-    place: Place, entries: dict[str, Place]
-) -> tuple[Place, list[GrantDeclaration], list[DenialDeclaration]]:
-    """Read who may take the route: exactly one of `public: true`, `allow` and `deny: true`, and whom `deny: [...]` refuses."""
-    listed = "deny" in entries and isinstance(entries["deny"].value, list)
-    for word in ("public", "deny"):
-        if word in entries and not (listed and word == "deny") and entries[word].flag() is False:
+def _is_flag(place: Place) -> bool:
+    return not isinstance(place.value, list)
+
+
+def _read_verdict(place: Place, entries: Keys) -> Place | None:
+    """Find where a route says who may take it: exactly one of `public: true`, `allow` and `deny: true`; None where none is.
+
+    `deny: [...]` says who may not, beside the first two.
+    """
+    words = [word for word in ("public", "allow", "deny") if word in entries]
+    if "deny" in words and not _is_flag(entries["deny"]):
+        words.remove("deny")
+    for word in words:
+        if word != "allow" and entries[word].flag() is False:
             entries[word].fail(f"{word}: false changes nothing; remove it", name="no-effect")
-    present = [word for word in ("public", "allow", "deny") if word in entries and not (listed and word == "deny")]
-    denials = read_denials(entries["deny"], public="public" in entries) if listed else []
-    if not present:
+    if not words:
         place.fail(
             "the route says neither allow, nor public: true, nor deny: true; without one nobody could use it",
             name="missing-verdict",
         )
-        return place, [], denials
-    for word in present[1:]:
+        return None
+    for word in words[1:]:
         entries[word].key().fail(
-            f"a route has only one of public, allow and deny; this one already says {present[0]}", name="contradiction"
+            f"a route has only one of public, allow and deny; this one already says {words[0]}",
+            name="contradiction",
         )
-    grants = read_grants(entries["allow"]) if "allow" in entries else []
-    return entries[present[0]].key(), grants, denials
-
-
-def _read_options(entries: dict[str, Place], name: str, template: Template | None) -> dict[str, Any]:
-    """Read the options of a route as fields of `Route`; what is wrong is reported and left out."""
-    public = "public" in entries
-    closed = "deny" in entries and not isinstance(entries["deny"].value, list)
-    options: dict[str, Any] = {"public": public}
-    if "action" in entries:
-        word = entries["action"].one_of([action.value for action in Action])
-        options["action"] = None if word is None else Action(word)
-    if "resource" in entries:
-        options["resource"] = _read_resource(entries["resource"], template)
-    if "rate_limit" in entries:
-        options["limit"] = _read_limit(entries["rate_limit"], name, public=public)
-    if "audit" in entries:
-        options["durability"] = _read_durability(entries["audit"])
-    for key, choices in (("authorization", ("gateway", "portal", "drop")), ("cache", ("no-store", "portal"))):
-        if key in entries:
-            options[key] = entries[key].one_of(choices) or choices[0]
-    options |= _read_credentials(entries, unasked=public or closed)
-    if "cookies" in entries:
-        inner = entries["cookies"].fields(("vault",))
-        options["vault"] = (inner["vault"].one_of(("none", "http_only", "all")) or "") if inner else ""
-    if "client_certificate" in entries:
-        options["client_certificate"] = entries["client_certificate"].one_of(("optional", "required")) or "required"
-    for key in ("allow_encoded_slash", "allow_suffix", "allow_service_worker"):
-        if key in entries:
-            options[key] = entries[key].flag() is True
-    if "activity" in entries:
-        options["activity"] = entries["activity"].flag() is not False
-        if closed:
-            entries["activity"].key().fail("activity has no effect on a route that refuses everybody", name="no-effect")
-    if "max_body" in entries:
-        options["max_body_bytes"] = _positive(entries["max_body"], entries["max_body"].quantity(size))
-    if "timeout" in entries:
-        options |= _read_timeout(entries["timeout"])
-    if "path" in entries:
-        options |= _read_rewrite(entries["path"])
-    if "unsafe_without_mfa" in entries:
-        place = entries["unsafe_without_mfa"]
-        options["mfa"] = place.flag() is not True
-        if public or closed:
-            place.key().fail("unsafe_without_mfa has no effect on a route that asks for no session", name="no-effect")
-    if "tenant" in entries:
-        options["tenant"] = read_tenant(entries["tenant"], template)
-        if closed:
-            entries["tenant"].key().fail("tenant has no effect on a route that refuses everybody", name="no-effect")
-    options["requirement"] = _read_step_up(entries, unasked=public or closed)
-    return options
-
-
-def _read_credentials(entries: dict[str, Place], *, unasked: bool) -> dict[str, Any]:
-    """Read what may prove who asks; a route that takes what comes in Authorization keeps that field for the gateway."""
-    place = entries.get("credentials")
-    if place is None:
-        return {}
-    if unasked:
-        place.key().fail("credentials has no effect on a route that asks nobody who they are", name="no-effect")
-    words = place.texts(_read_credential)
-    if words is None:
-        return {}
-    kept = entries["authorization"].value if "authorization" in entries else "gateway"
-    if "bearer" in words and kept != "gateway":
-        entries["authorization"].fail(
-            "bearer tokens come in Authorization; write gateway, or leave the key out", name="contradiction"
-        )
-    found: dict[str, Any] = {"credentials": tuple(words)}
-    if not DELEGATED.isdisjoint(words):
-        found["authorization"] = kept
-    return found
-
-
-def _read_credential(place: Place) -> str | None:
-    if place.value == "certificate":
-        place.fail("certificates are asked for by client_certificate: optional or required", name="unknown-word")
-        return None
-    return place.one_of(("session", "api_key", "bearer"))
-
-
-def _read_step_up(entries: dict[str, Place], *, unasked: bool) -> Requirement | None:
-    """Read how fresh and how strong the sign-in must be; `unasked`: the route looks at no session."""
-    found: dict[str, Any] = {}
-    for key in ("mfa_age", "auth_age"):
-        if key in entries:
-            found[f"{key}_s"] = _positive(entries[key], entries[key].quantity(duration))
-    if "acr" in entries:
-        word = entries["acr"].one_of([rung.value for rung in _STEP_UP_RUNGS])
-        found["acr"] = None if word is None else Assurance(word)
-    for key in ("mfa_age", "auth_age", "acr"):
-        if key in entries and unasked:
-            entries[key].key().fail(f"{key} has no effect on a route that asks for no session", name="no-effect")
-        elif key in entries and key != "auth_age" and "unsafe_without_mfa" in entries:
-            entries[key].key().fail(
-                f"{key} asks for a second factor, and unsafe_without_mfa for none; keep one of them",
-                name="contradiction",
-            )
-    return Requirement(**found) if found else None
-
-
-def _read_timeout(place: Place) -> dict[str, Any]:
-    """Read how long this route waits for its upstream, seconds."""
-    entries = place.fields((), ("response", "idle"))
-    if place.value == {}:
-        place.fail("write response, idle or both, or remove the key", name="empty-value")
-    return {f"{key}_timeout_s": _positive(item, item.quantity(duration)) for key, item in (entries or {}).items()}
-
-
-def _read_rewrite(place: Place) -> dict[str, Any]:
-    """Read how the path for the upstream differs from the public one; it replaces what the upstream says."""
-    entries = place.fields((), ("strip_prefix", "add_prefix"))
-    if place.value == {}:
-        place.fail("write strip_prefix, add_prefix or both, or remove the key", name="empty-value")
-    found = {}
-    for key, item in (entries or {}).items():
-        text = item.text(PREFIX, PREFIX_SENTENCE)
-        if text is not None and remove_dot_segments(text) != text:
-            item.fail(f"{text!r}: {PREFIX_SENTENCE}", name="malformed-value")
-        found[key] = text
-    if found.get("strip_prefix") and found.get("strip_prefix") == found.get("add_prefix"):
-        place.fail("what is stripped is added again; remove the key", name="no-effect")
-    return found
-
-
-def _positive(place: Place, value: float | None) -> float | None:
-    if value is not None and value <= 0:
-        place.fail("must be more than 0", name="malformed-quantity")
-        return None
-    return value
-
-
-def _read_resource(place: Place, template: Template | None) -> Resource | None:
-    entries = place.fields(("type",), ("id",))
-    if entries is None:
-        return None
-    kind = entries["type"].text(
-        RESOURCE_TYPE, "a type starts with a letter and has letters, digits, '.', '_' and '-', 64 at most"
-    )
-    text = entries["id"].text() if "id" in entries else ""
-    if text and template is not None:
-        known = template.names
-        for found in _REFERENCE.finditer(text):
-            if found[1] not in known:
-                hint = did_you_mean(found[1], known)
-                entries["id"].fail_inside(
-                    1, found.start() + 1, f"the path has no parameter {found[0]}{hint}", name="unknown-parameter"
-                )
-        stray = re.search(r"[{}]", _REFERENCE.sub(lambda found: " " * len(found[0]), text))
-        if stray:
-            entries["id"].fail_inside(1, stray.start() + 1, "a brace without its partner", name="malformed-value")
-    return None if kind is None or text is None else Resource(type=kind, id=text)
-
-
-def _read_limit(place: Place, name: str, *, public: bool) -> LimitSpec | None:
-    entries = place.fields(("rate", "burst", "per"))
-    if entries is None:
-        return None
-    per_second = _positive(entries["rate"], entries["rate"].quantity(rate))
-    burst = entries["burst"].count(maximum=MAX_BURST)
-    per = entries["per"].one_of(("ip", "user", "tenant", "route", "key"))
-    if per in {"user", "key"} and public:
-        entries["per"].fail(f"a public route knows no {per}; count per ip, tenant or route", name="contradiction")
-    if per_second is None or burst is None or per is None:
-        return None
-    kind = cast("Literal['ip', 'user', 'tenant', 'route', 'key']", per)  # one_of has checked it
-    return LimitSpec(name=f"route:{name}", rate_per_s=per_second, burst=burst, per=kind)
-
-
-def _read_durability(place: Place) -> Durability | None:
-    entries = place.fields(("durability",))
-    if entries is None:
-        return None
-    if entries["durability"].value == "strict+remote":
-        entries["durability"].fail("the durability strict+remote is not built yet; use strict", name="not-built")
-        return None
-    word = entries["durability"].one_of([durability.value for durability in Durability])
-    return None if word is None else Durability(word)
+    return entries[words[0]].key()

@@ -14,10 +14,10 @@ from gateway.exchange.decision import Decision
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import DELEGATED
 from gateway.exchange.session import Session
-from gateway.exchange.step_up import Requirement, assurance_of
+from gateway.exchange.step_up import Requirement, assurance_of, proven_by
 from gateway.policy.condition import Circumstances, Condition, ConditionCompiler, ConditionError, Facts, conjuncts
 from gateway.policy.judgement import Person, judge
-from gateway.policy.table import Grant, Match, PolicyTable
+from gateway.policy.table import Denial, Grant, Match, PolicyTable
 
 Outcome = Literal["hit", "miss", "unknown"]
 
@@ -34,13 +34,16 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that had to hold."""
 
     name: str
-    """`host`, `path`, `method`, `upstream`, `certificate`, `public`, `session`, `factor`, `step_up`, `tenant`, `deny`,
-    `credential`, `role`, `scope` or `when`."""
+    """`host`, `path`, `method`, `upstream`, `certificate`, `network`, `public`, `session`, `factor`, `device`, `step_up`,
+    `tenant`, `deny`, `credential`, `role`, `scope` or `when`."""
     outcome: Outcome
     """`unknown`: it could not be found out, which refuses like a miss."""
     detail: str
     rule: str = ""
-    """Place of the entry of `allow` that the criterion belongs to; empty for those of the route."""
+    """Place of the entry of `allow` or `deny` that the criterion belongs to; empty for those of the route.
+
+    An entry of `deny` begins with a criterion of that name: a hit refuses, and so does unknown.
+    """
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,9 +126,17 @@ def _person(
             outcome="hit",
             detail="the connection needs a certificate, which is taken for shown here",
         )
+    requirement = route.requirement
+    if requirement is not None and requirement.networks:
+        allowed = ", ".join(map(str, requirement.networks))
+        detail = f"needs an address in {allowed}; it is {facts.client_ip or 'not known'}"
+        yield Criterion(name="network", outcome=_hit(not requirement.refuses_address(facts.client_ip)), detail=detail)
     if route.public:
         yield from _tenancy(match, hosts[facts.host], facts)
         yield Criterion(name="public", outcome="hit", detail="the route is public: nobody is asked who they are")
+        circumstances = table.circumstances(match, None, facts, now)
+        for denial in rule.denials:
+            yield from _denial(table, denial, None, circumstances, rule.template.names)
         return
     if session is None:
         yield Criterion(name="session", outcome="miss", detail="nobody is signed in")
@@ -142,8 +153,8 @@ def _person(
         yield Criterion(name="factor", outcome="hit", detail=f"proven {_length(now - session.mfa_time)} ago")
     else:
         yield Criterion(name="factor", outcome="miss", detail="the second factor was not proven")
-    if route.requirement is not None:
-        yield from _step_up(route.requirement, session, now)
+    if requirement is not None:
+        yield from _step_up(requirement, session, now)
     yield from _tenancy(match, hosts[facts.host], facts)
     tenant = match.tenant(hosts[facts.host], facts.host, facts.fields)
     if tenant:
@@ -155,6 +166,8 @@ def _person(
     if not rule.grants:
         yield Criterion(name="deny", outcome="miss", detail="the route is closed to everybody", rule=rule.refused.rule)
     circumstances = table.circumstances(match, session, facts, now)
+    for denial in rule.denials:
+        yield from _denial(table, denial, session, circumstances, rule.template.names)
     for grant in rule.grants:
         yield from _grant(table, grant, circumstances, rule.template.names)
 
@@ -185,7 +198,11 @@ def _tenancy(match: Match, owner: str, facts: Facts) -> Iterator[Criterion]:
 
 
 def _step_up(step_up: Requirement, session: Session, now: float) -> Iterator[Criterion]:
-    """Explain how fresh and how strong the sign-in has to be."""
+    """Explain by which browser, how lately and how strongly the person has to have signed in."""
+    if step_up.known_device:
+        known = "is" if session.known_device else "is not"
+        detail = f"needs a browser that the person had signed in with before; it {known} one"
+        yield Criterion(name="device", outcome=_hit(session.known_device), detail=detail)
     for key, limit, since in (
         ("auth_age", step_up.auth_age_s, session.auth_time),
         ("mfa_age", step_up.mfa_age_s, session.mfa_time),
@@ -198,6 +215,57 @@ def _step_up(step_up: Requirement, session: Session, now: float) -> Iterator[Cri
         rung = assurance_of(session)
         hit = _hit(Requirement(acr=step_up.acr).lack(session, now) is None)
         yield Criterion(name="step_up", outcome=hit, detail=f"acr {step_up.acr}; the session has {rung}")
+    if step_up.factor is not None:
+        methods = "+".join(session.amr) or "nothing"
+        detail = f"a second factor of the kind {step_up.factor}; the session was proven by {methods}"
+        yield Criterion(name="step_up", outcome=_hit(proven_by(session, step_up.factor)), detail=detail)
+
+
+def _denial(
+    table: PolicyTable,
+    denial: Denial,
+    session: Session | None,
+    circumstances: Circumstances,
+    parameters: frozenset[str],
+) -> Iterator[Criterion]:
+    """Explain whether an entry of `deny` refuses: first what comes of it, then each of its criteria."""
+    about = denial.concerns(session)
+    answer = about if denial.condition is None or not about else denial.condition.evaluate(circumstances)
+    outcome: Outcome = "unknown" if answer is None else _hit(answer)
+    said = {
+        "hit": "all of it holds: it refuses",
+        "miss": "not all of it holds: it refuses nothing here",
+        "unknown": "it could not be found out, which refuses",
+    }
+    yield Criterion(name="deny", outcome=outcome, detail=said[outcome], rule=denial.source)
+    if denial.accepts is not None and session is not None:
+        fitting = sorted(denial.accepts.intersection(session.roles))
+        wanted = " or ".join(denial.roles)
+        detail = f"is about {wanted}; holds {', '.join(session.roles) or 'no role'}"
+        if fitting:
+            direct = sorted(set(fitting) & set(denial.roles))
+            detail = f"holds {direct[0]}" if direct else f"holds {fitting[0]}, which includes {wanted}"
+        yield Criterion(name="role", outcome=_hit(bool(fitting)), detail=detail, rule=denial.source)
+    if denial.tenants is not None and session is not None:
+        detail = (
+            f"is about the tenant {' or '.join(sorted(denial.tenants))}; the session's is {session.tenant or '(none)'}"
+        )
+        yield Criterion(
+            name="tenant", outcome=_hit(session.tenant in denial.tenants), detail=detail, rule=denial.source
+        )
+    if denial.condition is not None:
+        yield from _when(table, denial.condition, circumstances, parameters, denial.source)
+
+
+def _when(
+    table: PolicyTable, condition: Condition, circumstances: Circumstances, parameters: frozenset[str], source: str
+) -> Iterator[Criterion]:
+    """Explain each part of a condition."""
+    for part in _parts(condition, parameters, table):
+        answer = part.evaluate(circumstances)
+        cause = f"  ({part.diagnose(circumstances)})" if answer is None else ""
+        outcome: Outcome = "unknown" if answer is None else _hit(answer)
+        yield Criterion(name="when", outcome=outcome, detail=part.text + cause, rule=source)
 
 
 def _grant(
@@ -226,16 +294,12 @@ def _grant(
         detail = f"needs the tenant {' or '.join(sorted(grant.tenants))}; the session's is {session.tenant or '(none)'}"
         yield Criterion(name="tenant", outcome=_hit(session.tenant in grant.tenants), detail=detail, rule=grant.source)
     if grant.condition is not None:
-        for part in _parts(grant.condition, parameters):
-            answer = part.evaluate(circumstances)
-            cause = f"  ({part.diagnose(circumstances)})" if answer is None else ""
-            outcome: Outcome = "unknown" if answer is None else _hit(answer)
-            yield Criterion(name="when", outcome=outcome, detail=part.text + cause, rule=grant.source)
+        yield from _when(table, grant.condition, circumstances, parameters, grant.source)
 
 
-def _parts(whole: Condition, parameters: frozenset[str]) -> list[Condition]:
+def _parts(whole: Condition, parameters: frozenset[str], table: PolicyTable) -> list[Condition]:
     """Split `a && b && c`, so that each part is answered by itself; the whole where a part does not stand alone."""
-    compiler = ConditionCompiler()
+    compiler = ConditionCompiler(table.networks)
     try:
         return [compiler.compile(part, parameters) for part in conjuncts(whole.text)]
     except ConditionError:  # a part that does not depend on the request

@@ -23,6 +23,8 @@ from gateway.wire.target import parse_target
 _DAY_S = 86400.0
 _FACTOR_REASONS = frozenset({Reason.SIGN_IN_REQUIRED, Reason.MFA_REQUIRED, Reason.MFA_ENROLMENT_REQUIRED})
 _STEP_UP = Decision(allowed=False, reason=Reason.STEP_UP_REQUIRED)
+_ELSEWHERE = Decision(allowed=False, reason=Reason.NETWORK_REFUSED)
+_UNKNOWN_DEVICE = Decision(allowed=False, reason=Reason.DEVICE_UNKNOWN)
 _OTHER_HOST = Decision(allowed=False, reason=Reason.TENANT_MISMATCH)
 
 
@@ -42,6 +44,10 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     credential: Literal["cookie", "api_key", "bearer"] = "cookie"
     """What proves who it is; a program's has no factor."""
     scopes: tuple[str, ...] = ()
+    known_device: bool = False
+    """The browser is one that the person had signed in with before."""
+    provider: str = "local"
+    country: str = ""
 
     def session(self, facts: Facts, now: float) -> Session:
         """Make the session that this person would have."""
@@ -66,6 +72,9 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
             user_agent=facts.user_agent,
             credential=self.credential,
             scopes=self.scopes,
+            known_device=self.known_device and is_person,
+            provider=self.provider,
+            country=self.country,
         )
 
 
@@ -138,6 +147,9 @@ def answer(
     table: PolicyTable, hosts: Mapping[str, str], match: Match, facts: Facts, *, session: Session | None, now: float
 ) -> Verdict:
     """Answer a request whose route was found, for the session of whoever sends it."""
+    requirement = match.route.requirement
+    if requirement is not None and requirement.refuses_address(facts.client_ip):
+        return Verdict(match, _ELSEWHERE)
     if not match.route.public and (session is None or not match.rule.takes(session)):
         needed = Reason.SIGN_IN_REQUIRED if match.rule.takes_session else Reason.CREDENTIAL_REQUIRED
         return Verdict(match, Decision(allowed=False, reason=needed))
@@ -149,8 +161,11 @@ def answer(
         return Verdict(match, decision if tenant is not None else _crossing(match))
     if session is None or decision.reason in _FACTOR_REASONS:
         return Verdict(match, decision)
-    if match.route.requirement is not None and match.route.requirement.lack(session, now):
-        return Verdict(match, _STEP_UP)
+    if requirement is not None:
+        if requirement.refuses_device(session):
+            return Verdict(match, _UNKNOWN_DEVICE)
+        if requirement.lack(session, now):
+            return Verdict(match, _STEP_UP)
     if tenant is None or (tenant and session.tenant != tenant):
         return Verdict(match, _crossing(match))
     return Verdict(match, decision)

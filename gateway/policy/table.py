@@ -23,6 +23,7 @@ from gateway.policy.condition import NOBODY, Circumstances, Condition, Facts
 from gateway.policy.roles import Roles
 from gateway.policy.template import Template
 from gateway.policy.tenancy import Tenancy
+from gateway.wire.names import fold
 from gateway.wire.rewriting import PathMapping, below
 from gateway.wire.target import aliases, is_canonical, is_clear, is_plain, readings
 
@@ -445,12 +446,20 @@ class PolicyTable:
         self.rules: Mapping[str, Rule] = MappingProxyType({rule.route.name: rule for rule in rules})
         self.routes: Mapping[str, Route] = MappingProxyType({name: rule.route for name, rule in self.rules.items()})
         self.inputs = frozenset(
-            name
-            for rule in self.rules.values()
-            for condition in rule.conditions
-            for name in condition.names
+            name for rule in self.rules.values() for condition in rule.conditions for name in condition.names
         )
         """Every name that some condition asks about."""
+        obligations = [
+            grant.obligation for rule in self.rules.values() for grant in rule.grants if grant.obligation is not None
+        ]
+        self.entry_limits = tuple(obligation.limit for obligation in obligations if obligation.limit is not None)
+        """The limits of single entries, beside those of routes."""
+        of_routes = [route.headers for route in self.routes.values()]
+        of_entries = [obligation.headers for obligation in obligations]
+        self.set_fields = frozenset(
+            fold(name) for rules in (*of_routes, *of_entries) if rules is not None for name, _ in rules.request
+        )
+        """Folded names of the fields that some route or entry sets for its upstream: no client's copy may pass anywhere."""
         self.closure = roles
         self.roles = roles.names
         by_shape: dict[tuple[tuple[str | None, ...], bool], list[Rule]] = {}

@@ -69,7 +69,9 @@ def build_snapshot(
             fold(name.encode("ascii"))
             for upstream in settings.upstreams.values()
             for name in (*upstream.headers.values(), *upstream.token_fields.values())
-        ),
+        )
+        | tenant_fields(validated.table)
+        | validated.table.set_fields,
         headers=_headers(settings.headers),
         durability=settings.audit.durability,
         wire=_wire(settings),
@@ -134,6 +136,20 @@ def signer(keyring: Keyring) -> Signer:
     of_curve: dict[str, EllipticCurvePrivateKey] = {}
 
     def sign(claims: dict[str, object], algorithm: Algorithm) -> bytes:
+    } | {limit.name: (Bucket(limit),) for limit in table.entry_limits}
+
+
+def _limits_of_tenants(settings: Settings) -> dict[str, tuple[Bucket, ...]]:
+    return {
+        name: buckets
+        for name, tenant in settings.tenants.items()
+        if (
+            buckets := tuple(
+                Bucket(limit.spec(f"tenant:{name}:{word}"))
+                for word, limit in tenant.limits.items()
+                if word != LOGIN_LIMIT
+            )
+        )
         key = keyring.assertion_key(float(str(claims["iat"])))
         if algorithm == "EdDSA":
             return jwt.encode(claims, key.private, algorithm="EdDSA", headers={"kid": key.kid}).encode("ascii")

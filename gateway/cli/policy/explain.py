@@ -38,6 +38,7 @@ from gateway.policy.tenancy import FIELD_NAME
     help="How long ago the second factor was proven, such as 90m; never = not at all.",
 )
 @click.option("--auth-age", default="0s", show_default=True, help="How long ago the person signed in.")
+@click.option("--known-device", is_flag=True, help="The person had signed in with this browser before.")
 @click.option("--ip", "client_ip", default="", help="Address the request comes from.")
 @click.option("--user-agent", default="", help="User-Agent of the request.")
 @click.option(
@@ -56,6 +57,7 @@ def explain_verb(
     email: str,
     mfa_age: str,
     auth_age: str,
+    known_device: bool,
     client_ip: str,
     user_agent: str,
     headers: tuple[str, ...],
@@ -77,6 +79,7 @@ def explain_verb(
     if who is not None:
         asked = tenant_asked(policies.table, policies.hosts, facts)
         person = person_of(policies, who, tenant, asked, email=email, ages=ages)
+        person = msgspec.structs.replace(person, known_device=known_device)
     explanation = explain(policies.table, policies.hosts, facts, person, time.time())
     current().answer(
         _explanation_as_json(explanation, policies.table), _explanation_as_text(explanation, f"{method} {url}", person)

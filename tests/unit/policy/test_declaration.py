@@ -145,7 +145,7 @@ def test_each_wrong_option_is_an_error_at_its_place(
         ("version: 1", "version: 2", "1:10: the version of this format is 1"),
         ("version: 1", "version: true", "1:10: the version of this format is 1"),
         ("version: 1", "version: '1'", "1:10: the version of this format is 1"),
-        ("roles: {client: {}}", "roles: {client: {}}\nrules: []", "3:1: unknown key 'rules'"),
+        ("roles: {client: {}}", "roles: {client: {}}\nrules: []", "3:1: unknown key 'rules'; did you mean 'profiles'?"),
         ("client: {}", "client: {include: [x]}", "2:18: unknown key 'include'; did you mean 'includes'?"),
         ("client: {}", "client: {includes: []}", "2:28: the list is empty; name at least one item, or remove the key"),
         ("client: {}", "client: {}, 'a b': {}", "2:21: 'a b': a name starts with a letter or digit and has letters, digits, '.', '_' and '-', 64 at most"),
