@@ -25,8 +25,8 @@ from gateway.exchange.session import Session
 from gateway.exchange.step_up import Network, assurance_of
 from gateway.policy.roles import Roles
 
-MAX_LENGTH: Final = 4096
 _NO_NETWORKS: Final[Mapping[str, tuple[Network, ...]]] = MappingProxyType({})
+MAX_LENGTH: Final = 4096
 NEVER: Final = timedelta(days=36500)
 """Age of a factor that was never proven: older than every limit a condition may set."""
 
@@ -130,10 +130,10 @@ _VARIABLES: Final[dict[str, tuple[cel.Type, Callable[[Circumstances], Any]]]] = 
     "session.credential": (cel.Type.STRING, lambda of: of.session.credential),
     "session.scopes": (_STRINGS, lambda of: list(of.session.scopes)),
     "session.handle": (cel.Type.STRING, lambda of: of.session.handle),
-    "request.method": (cel.Type.STRING, lambda of: of.facts.method),
     "session.provider": (cel.Type.STRING, lambda of: of.session.provider),
     "session.country": (cel.Type.STRING, lambda of: of.session.country),
     "session.known_device": (cel.Type.BOOL, lambda of: of.session.known_device),
+    "request.method": (cel.Type.STRING, lambda of: of.facts.method),
     "request.host": (cel.Type.STRING, lambda of: of.facts.host),
     "request.path": (cel.Type.STRING, lambda of: of.facts.path),
     "request.query": (cel.Type.STRING, lambda of: of.facts.query),
@@ -142,13 +142,13 @@ _VARIABLES: Final[dict[str, tuple[cel.Type, Callable[[Circumstances], Any]]]] = 
     "request.secure": (cel.Type.BOOL, lambda of: of.facts.secure),
     "request.client_ip": (cel.Type.STRING, lambda of: of.facts.client_ip),
     "request.user_agent": (cel.Type.STRING, lambda of: of.facts.user_agent),
-    "network": (cel.Type.STRING, lambda of: of.facts.client_ip),
     "request.action": (cel.Type.STRING, lambda of: of.match.route.action_of(of.facts.method).value),
     "request.resource.type": (
         cel.Type.STRING,
         lambda of: of.match.route.resource.type if of.match.route.resource else "",
     ),
     "request.resource.id": (cel.Type.STRING, lambda of: of.match.resource_id()),
+    "network": (cel.Type.STRING, lambda of: of.facts.client_ip),
     "network.ip": (cel.Type.STRING, lambda of: of.facts.client_ip),
     "tenant": (cel.Type.STRING, lambda of: of.session.tenant),
     "now": (cel.Type.TIMESTAMP, lambda of: datetime.fromtimestamp(of.now, UTC)),
@@ -258,6 +258,14 @@ class ConditionCompiler:
             self._compiled[key] = self._compile(*key)
         return self._compiled[key]
 
+    def asks_about_people(self, text: str, parameters: frozenset[str]) -> bool:
+        """Tell whether an expression asks about who asks; False for one that does not compile."""
+        try:
+            names = self.compile(text, parameters).names
+        except ConditionError:
+            return False
+        return any(map(is_about_person, names))
+
     def _environment(self, parameters: frozenset[str], anonymous: bool) -> Any:  # noqa: FBT001 - a part of the key
         key = parameters, anonymous
         if key not in self._environments:
@@ -280,16 +288,11 @@ class ConditionCompiler:
             sentence = f"the condition must be true or false, but it is of type {kind}"
             raise ConditionError((Problem(1, 1, sentence, name="wrong-type"),))
         problems = tuple(_faulty_literals(text, environment, self._networks))
-    def asks_about_people(self, text: str, parameters: frozenset[str]) -> bool:
-        """Tell whether an expression asks about who asks; False for one that does not compile."""
-        try:
-            names = self.compile(text, parameters).names
-        except ConditionError:
-            return False
-        return any(map(is_about_person, names))
-
         if problems:
             raise ConditionError(problems)
+        spelled_out = _with_networks(text, self._networks)
+        if spelled_out != text:
+            expression = environment.compile(spelled_out)
         serialized = expression.serialize()
         inputs = [(name, value) for name, (_, value) in _VARIABLES.items() if _uses(serialized, name)]
         inputs += [
@@ -312,9 +315,6 @@ def _uses(serialized: bytes, name: str) -> bool:
 def _parameter(name: str) -> Callable[[Circumstances], str]:
     return lambda of: of.parameters[name]
 
-        spelled_out = _with_networks(text, self._networks)
-        if spelled_out != text:
-            expression = environment.compile(spelled_out)
 
 _PROBLEM = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(\d+):(\d+): (.*)$", re.MULTILINE)
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'.*")
@@ -386,6 +386,8 @@ def conjuncts(text: str) -> list[str]:
     return [text[start:end].strip() for start, end in zip(starts, [*cuts, len(text)], strict=True)]
 
 
+_CALLED: Final = re.compile(r"""\"([A-Za-z][A-Za-z0-9._-]{0,63})\"|'([A-Za-z][A-Za-z0-9._-]{0,63})'""")
+"""A name never reads as an address: it begins with a letter and has no colon."""
 _PROBES: Final = {
     "duration": "duration({0})",
     "timestamp": "timestamp({0})",
@@ -417,8 +419,6 @@ def _faulty_literals(text: str, environment: Any, networks: Collection[str]) -> 
         name = _called_network(argument.text) if call == "is_in" else ""
         if name in networks:
             continue
-_CALLED: Final = re.compile(r"""\"([A-Za-z][A-Za-z0-9._-]{0,63})\"|'([A-Za-z][A-Za-z0-9._-]{0,63})'""")
-"""A name never reads as an address: it begins with a letter and has no colon."""
         answer = environment.compile(_PROBES[call].format(argument.text)).eval()
         if answer.type() == cel.Type.ERROR:
             line = text.count("\n", 0, argument.offset) + 1

@@ -70,7 +70,6 @@ def build_snapshot(
             for upstream in settings.upstreams.values()
             for name in (*upstream.headers.values(), *upstream.token_fields.values())
         )
-        | tenant_fields(validated.table)
         | validated.table.set_fields,
         headers=_headers(settings.headers),
         durability=settings.audit.durability,
@@ -128,7 +127,7 @@ def _limits_of(table: PolicyTable, general: tuple[Bucket, ...]) -> dict[str, tup
     return {
         name: (*general, Bucket(route.limit)) if route.limit is not None else general
         for name, route in table.routes.items()
-    }
+    } | {limit.name: (Bucket(limit),) for limit in table.entry_limits}
 
 
 def signer(keyring: Keyring) -> Signer:
@@ -136,20 +135,6 @@ def signer(keyring: Keyring) -> Signer:
     of_curve: dict[str, EllipticCurvePrivateKey] = {}
 
     def sign(claims: dict[str, object], algorithm: Algorithm) -> bytes:
-    } | {limit.name: (Bucket(limit),) for limit in table.entry_limits}
-
-
-def _limits_of_tenants(settings: Settings) -> dict[str, tuple[Bucket, ...]]:
-    return {
-        name: buckets
-        for name, tenant in settings.tenants.items()
-        if (
-            buckets := tuple(
-                Bucket(limit.spec(f"tenant:{name}:{word}"))
-                for word, limit in tenant.limits.items()
-                if word != LOGIN_LIMIT
-            )
-        )
         key = keyring.assertion_key(float(str(claims["iat"])))
         if algorithm == "EdDSA":
             return jwt.encode(claims, key.private, algorithm="EdDSA", headers={"kid": key.kid}).encode("ascii")
