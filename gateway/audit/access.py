@@ -9,6 +9,7 @@ chooses what a record says; it does not decide when one is written.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 import orjson
@@ -35,6 +36,8 @@ _SIGN_ON_ACTION: Final = {
     ("gateway.logout", "POST"): "logout",
 }
 _SIGN_ON: Final = {"gateway.login": 1, "gateway.mfa": 6, "gateway.recovery": 6, "gateway.logout": 2}
+_ASKED_AS: Final = {"email": "user.email", "provider": "session.provider", "country": "session.country"}
+"""What is recorded of a person only where a condition asks, and what conditions call it: the less is known, the better."""
 _CONTROL: Final = re.compile(rb"[\x80-\xff]")
 
 SMALL: Final = 16_384
@@ -57,15 +60,19 @@ class Place(NamedTuple):
 
     host: str
     tenant: str
-    """Tenant of the host; empty when tenants share it."""
+    """About which the request was, by its host or its route; empty when neither says one."""
     secure: bool
     tls: str
     """`TLSv1.3 TLS_AES_256_GCM_SHA384`; empty over plain HTTP."""
     policy_version: str
     certificate: str = ""
     """SHA-256 of the client's certificate, hexadecimal; empty without one."""
+    candidate_version: str = ""
+    """Of the policy that is tried beside it; empty without one."""
     via: str = ""
     """`forward_auth` when another proxy asked about the request; nothing is known of its connection then."""
+    is_https: bool = True
+    """What the client used, as far as trusted proxies say: what conditions and sessions see."""
 
 
 def encode_text(value: bytes, limit: int) -> bytes:
@@ -95,8 +102,19 @@ class Subject(NamedTuple):
     tenant: str
 
 
-def template(route: Route, method: str, who: Session | Subject | None, place: Place, node: Node) -> bytes:
-    """Build the template of all records of one route and method for one person; fill it with `fill`."""
+def template(
+    route: Route,
+    method: str,
+    who: Session | Subject | None,
+    place: Place,
+    node: Node,
+    *,
+    asked: Collection[str] = (),
+) -> bytes:
+    """Build the template of all records of one route and method for one person; fill it with `fill`.
+
+    `asked` names what the conditions of the policy ask about: some of it is recorded only where one asks for it.
+    """
     session = who if isinstance(who, Session) else None
     action = route.action_of(method)
     if route.name in _SIGN_ON:
@@ -105,7 +123,15 @@ def template(route: Route, method: str, who: Session | Subject | None, place: Pl
         class_uid, activity = _API_ACTIVITY, _ACTIVITY[action]
     tenant = who.tenant if who is not None else place.tenant
     actor = b""
-    auth: dict[str, object] = {}
+    inputs: dict[str, object] = {"host": place.host, "secure": place.is_https, "tenant": tenant}
+    if not route.public and route.credentials != ("session",):  # whom nobody asked for a session may have had one
+        inputs["credentials"] = list(route.credentials)
+    if place.tenant:
+        inputs["request_tenant"] = place.tenant
+    if route.tenant is not None and route.tenant.by == "header":
+        inputs["tenant_field"] = route.tenant.value
+    if place.certificate:
+        inputs["certificate"] = place.certificate
     if isinstance(who, Subject):
         actor = b'"actor":' + _baked({"user": {"name": who.user, "type_id": 1, "uid": who.user_id}}) + b","
     if session is not None:
@@ -120,21 +146,9 @@ def template(route: Route, method: str, who: Session | Subject | None, place: Pl
             },
         )
         actor += b","
-        auth = {
-            "amr": list(session.amr),
-            "auth_time": int(session.auth_time),
-            "mfa_time": int(session.mfa_time),
-            "roles": list(session.roles),
-        }
-    if session is not None and session.credential in DELEGATED:  # what proved it, by its name, never itself
-        auth["credential"] = session.credential
-        auth["scopes"] = list(session.scopes)
-        if session.credential == "bearer":
-            auth["credential_id"], auth["issuer"] = session.provider_session, session.provider
-    if place.certificate:
-        auth["certificate"] = place.certificate
-    inputs = {"host": place.host, "tenant": tenant, **auth}
+        inputs |= _of_session(session, asked)
     tls = b""
+    candidate = b',"candidate":' + _baked(place.candidate_version) if place.candidate_version else b""
     via = b',"via":' + _baked(place.via) if place.via else b""
     if place.secure and not via:
         version, _, cipher = place.tls.partition(" ")
@@ -154,10 +168,35 @@ def template(route: Route, method: str, who: Session | Subject | None, place: Pl
             b'"severity_id":%b,"src_endpoint":{"ip":"%b","port":%b},',
             b'"status_code":"%b","status_detail":"%b","status_id":%b,"time":%b,', tls,
             b'"type_uid":', str(class_uid * 100 + activity).encode(),
-            b',"unmapped":{"gw":{"action":', _baked(_SIGN_ON_ACTION.get((route.name, method), action.value)), b',"boot_uid":', _baked(node.boot_uid),
-            b',"decision_inputs":', _baked(inputs), b',%b"mono_ns":%b,"outcome":"%b","phase":"%b","reason":"%b","redactions":0,"route":', _baked(route.name), via, b"}}}",
+            b',"unmapped":{"gw":{"action":', _baked(_SIGN_ON_ACTION.get((route.name, method), action.value)), b',"boot_uid":', _baked(node.boot_uid), candidate,
+            b',"decision_inputs":', _baked(inputs), b',%b"mono_ns":%b,"outcome":"%b","phase":"%b","reason":"%b","redactions":0,"route":', _baked(route.name), b"%b", via, b"}}}",
         ),
     )  # fmt: skip
+
+
+def _of_session(session: Session, asked: Collection[str]) -> dict[str, object]:
+    """What policy decided from: enough to decide again, and nothing that proves who it was."""
+    found: dict[str, object] = {
+        "amr": list(session.amr),
+        "auth_time": int(session.auth_time),
+        "mfa_time": int(session.mfa_time),
+        "roles": list(session.roles),
+    }
+    if session.owes:
+        found["owes"] = session.owes.value
+        if session.owes_next:
+            found["owes_next"] = session.owes_next.value
+    if session.known_device:
+        found["known_device"] = True
+    own = (("email", session.email), ("provider", session.provider), ("country", session.country))
+    found |= {name: value for name, value in own if _ASKED_AS[name] in asked}
+    if session.credential != "cookie":  # what proved it, by its name, never itself
+        found["credential"] = session.credential
+    if session.credential in DELEGATED:
+        found["scopes"] = list(session.scopes)
+        if session.credential == "bearer":
+            found["credential_id"], found["issuer"] = session.provider_session, session.provider
+    return found
 
 
 def _baked(value: object) -> bytes:
@@ -188,8 +227,12 @@ def fill(  # noqa: PLR0917 - naming twenty arguments would cost more than the fo
     mono_ns: int,
     outcome: bytes,
     phase: bytes,
+    shadow: bytes = b"",
 ) -> bytes:
-    """Build one record. `path`, `user_agent` and `rule` are JSON strings already; `events` is `"events":[…],` or nothing."""
+    """Build one record. `path`, `user_agent` and `rule` are JSON strings already.
+
+    `events` is `"events":[…],`, `shadow` is `,"shadow":{…}`, or nothing.
+    """
     # Formatting an integer into bytes costs as much as five pieces of bytes: small ones come from a table.
     digits = _DIGITS
     code = digits[status]
@@ -201,5 +244,5 @@ def fill(  # noqa: PLR0917 - naming twenty arguments would cost more than the fo
         rule, resources,
         b"1" if allowed else b"3", client_ip, _PORTS[client_port],
         code, reason, b"1" if status < 400 else b"2", str(time_ms).encode("ascii"),
-        events, str(mono_ns).encode("ascii"), outcome, phase, reason,
+        events, str(mono_ns).encode("ascii"), outcome, phase, reason, shadow,
     )  # fmt: skip

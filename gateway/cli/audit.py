@@ -180,7 +180,7 @@ def _moment(time_ns: int) -> str:
 # query and tail
 
 
-def _when(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+def when(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
     """Read a moment: ISO 8601 (UTC where it names no zone), or a length of time before now."""
     if value is None:
         return None
@@ -202,8 +202,8 @@ def _when(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option("--action", type=click.Choice([*(action.value for action in Action), "login", "logout"]))
 @click.option("--decision", type=click.Choice(["allow", "deny"]))
 @click.option("--status", type=click.IntRange(100, 599), help="HTTP status of the answer.")
-@click.option("--since", callback=_when, help="A time, or a length of time before now: 15m, 2d.")
-@click.option("--until", callback=_when)
+@click.option("--since", callback=when, help="A time, or a length of time before now: 15m, 2d.")
+@click.option("--until", callback=when)
 @click.option("--resource", help="TYPE or TYPE/ID of what was accessed.")
 @click.option("--request-id", "request_id")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Show the newest so many.")
@@ -213,7 +213,7 @@ def query(limit: int, purpose: str, **asked: Any) -> None:
     filters = {name: value for name, value in asked.items() if value is not None}
     settings = read_settings()
     keys = AuditKeys.load(settings.audit.keys)
-    _record(settings, "audit query", {name: str(value) for name, value in filters.items()}, purpose)
+    record_use(settings, "audit query", {name: str(value) for name, value in filters.items()}, purpose)
     damages: list[str] = []
     since_ns = int(filters.get("since", 0) * 1e9)
     found: deque[tuple[Stored, dict[str, Any]]] = deque(maxlen=limit)
@@ -236,7 +236,7 @@ def tail(count: int, follow: bool, purpose: str) -> None:  # noqa: FBT001 - clic
     """Show the newest records. The use of this verb is itself recorded before anything is shown."""
     settings = read_settings()
     keys = AuditKeys.load(settings.audit.keys)
-    _record(settings, "audit tail", {"follow": str(follow).lower()}, purpose)
+    record_use(settings, "audit tail", {"follow": str(follow).lower()}, purpose)
     follower = Follower(Layout(settings.state_dir).directory, keys)
     for stored in follower.last(count):
         _show(stored, parse(stored))
@@ -249,7 +249,8 @@ def tail(count: int, follow: bool, purpose: str) -> None:  # noqa: FBT001 - clic
         click.echo(err=True)
 
 
-def _record(settings: Settings, operation: str, filters: Mapping[str, str], purpose: str) -> None:
+def record_use(settings: Settings, operation: str, filters: Mapping[str, str], purpose: str) -> None:
+    """Record that somebody looks at the log, before anything is shown. Raises `AuditUnavailableError`: then nothing may be."""
     build = partial(
         record.administration,
         operation=operation,

@@ -51,7 +51,9 @@ class Evidence:
         self._node = node
         self._log = log
         self._report = report
-        self._templates: dict[tuple[str, bytes, str, str, str, str, str, str], tuple[bytes, Session | None]] = {}
+        self._templates: dict[
+            tuple[str, bytes, str, str, str, str, str, str, str, bool], tuple[bytes, Session | None]
+        ] = {}
         self._user_agents: dict[bytes, bytes] = {}
         self._rules: dict[str, bytes] = {}
         self._lines: list[str] = []
@@ -93,6 +95,7 @@ class Evidence:
             int(mono * 1e9),
             b"pending" if phase == "intent" else x.outcome.encode("ascii"),
             phase.encode("ascii"),
+            b',"shadow":' + x.shadow if x.shadow else b"",
         )
         recorder.add(payload, grade, x if waits else None)
 
@@ -100,7 +103,8 @@ class Evidence:
         session = x.entry.session if x.entry is not None else None
         authority = x.fields.authority
         host = authority.host if authority is not None else ""
-        version = x.snapshot.policy.version  # what began before a reload records after it
+        policy = x.snapshot.policy  # what began before a reload records after it
+        candidate = x.snapshot.candidate.version if x.snapshot.candidate is not None else ""
         key = (
             x.route.name,
             x.method,
@@ -109,7 +113,9 @@ class Evidence:
             x.tenant,
             x.peer.tls or x.peer.via,
             x.peer.fingerprint,
-            version,
+            policy.version,
+            candidate,
+            x.secure,
         )
         known, of = self._templates.get(key, (b"", None))
         # A handle outlives the session's rotation: what it may and how it was proven changes with the object.
@@ -121,10 +127,12 @@ class Evidence:
                 tls=x.peer.tls,
                 certificate=x.peer.fingerprint,
                 via=x.peer.via,
-                policy_version=version,
+                policy_version=policy.version,
+                candidate_version=candidate,
+                is_https=x.secure,
             )
             who = session or next((Subject(e.user_id, e.user, e.tenant) for e in x.events if e.user_id), None)
-            known = template(x.route, x.method.decode("ascii"), who, place, self._node)
+            known = template(x.route, x.method.decode("ascii"), who, place, self._node, asked=policy.inputs)
             if not x.events:
                 if len(self._templates) >= TEMPLATES:
                     self._templates.clear()

@@ -12,6 +12,7 @@ import click
 
 from gateway.cli.policy.check import check
 from gateway.cli.policy.explain import explain_verb
+from gateway.cli.policy.replay import replay
 from gateway.cli.policy.test import test
 from gateway.cli.unbuilt import unbuilt
 
@@ -19,7 +20,6 @@ _NOT_BUILT: Final = {
     "who-can": "`policy who-can` is not built yet; `policy explain` answers for one person",
     "what-can": "`policy what-can` is not built yet; `policy explain` answers for one address",
     "diff": "`policy diff` is not built yet",
-    "replay": "`policy replay` is not built yet",
     "suggest": "`policy suggest` is not built yet",
     "coverage": "`policy coverage` is not built yet",
     "fmt": "`policy fmt` is not built yet",
@@ -31,7 +31,7 @@ def policy() -> None:
     """Check, test and explain policies."""
 
 
-for _verb in (check, test, explain_verb):
+for _verb in (check, test, explain_verb, replay):
     policy.add_command(_verb)
 for _name, _sentence in _NOT_BUILT.items():
     policy.add_command(unbuilt(_name, _sentence))

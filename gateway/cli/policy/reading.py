@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from gateway.cli.administration import read_settings
 from gateway.cli.invocation import current
@@ -15,6 +15,30 @@ from gateway.policy import PolicyTable, compile_policy
 from gateway.server.bundle import read_directory, read_text
 from gateway.server.settings import Settings
 from gateway.server.upstream import path_mappings
+from gateway.wire.rewriting import PathMapping
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a policy is compiled from: plain values, so that another process can compile it too."""
+
+    files: Mapping[str, str]
+    upstreams: tuple[str, ...]
+    tenants: tuple[str, ...]
+    hosts: Mapping[str, str]
+    mfa_required: bool
+    paths: Mapping[str, PathMapping]
+
+    def compile(self) -> tuple[PolicyTable, list[Diagnostic]]:
+        """Compile it; returns the warnings too. Raises DocumentError with every error of every file."""
+        return compile_policy(
+            self.files,
+            upstreams=self.upstreams,
+            tenants=self.tenants,
+            hosts=self.hosts,
+            mfa_required=self.mfa_required,
+            paths=self.paths,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +47,7 @@ class Policies:
 
     settings: Settings
     base: Path
+    source: Source
     table: PolicyTable
     warnings: list[Diagnostic]
 
@@ -32,23 +57,28 @@ class Policies:
         return self.settings.hosts
 
 
-def load_policies() -> Policies:
-    """Read gateway.yaml and compile its policies. Raises ConfigurationError with every error."""
+def load_policies(directory: Path | None = None) -> Policies:
+    """Read gateway.yaml and compile its policies, or those of another directory. Raises ConfigurationError with every error."""
     settings = read_settings()
     base = current().config.absolute().parent
     errors: list[str] = []
-    files = read_directory(settings.policies, base, errors)
+    files = (
+        read_directory(settings.policies, base, errors)
+        if directory is None
+        else read_directory(directory, Path.cwd(), errors)
+    )
     if errors:
         raise ConfigurationError(tuple(errors))
-    table, warnings = compile_policy(
-        files,
-        upstreams=settings.upstreams.keys(),
-        tenants=settings.tenants.keys(),
-        hosts=settings.hosts.keys(),
+    source = Source(
+        files=files,
+        upstreams=tuple(settings.upstreams),
+        tenants=tuple(settings.tenants),
+        hosts=dict(settings.hosts),
         mfa_required=settings.mfa.required == "always",
-        paths=path_mappings(settings.upstreams),
+        paths=dict(path_mappings(settings.upstreams)),
     )
-    return Policies(settings, base, table, warnings)
+    table, warnings = source.compile()
+    return Policies(settings, base, source, table, warnings)
 
 
 def case_files(policies: Policies, named: tuple[Path, ...]) -> dict[str, str]:
@@ -76,8 +106,3 @@ def refuse(sentence: str) -> NoReturn:
 def count(number: int, noun: str) -> str:
     """Write `1 route`, `2 routes`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def finding_as_json(finding: Diagnostic) -> dict[str, Any]:
-    """Write a finding as JSON's words."""
-    return {"path": finding.path, "line": finding.line, "column": finding.column, "message": finding.message}
