@@ -731,8 +731,8 @@ class Answering(ABC):
                 places=self._places(x),
                 no_store=not x.route.public and x.route.cache == "no-store",
                 allow_service_worker=x.route.allow_service_worker,
-            )
                 fields=fields,
+            )
             if len(head.hardened) >= HARDENED_ENTRIES:  # the client chooses the port in Host
                 head.hardened.clear()
             known = head.hardened[key] = harden(head, x.snapshot.headers, facts)
