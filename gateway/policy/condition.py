@@ -24,6 +24,7 @@ from gateway.exchange.route import Route
 from gateway.exchange.session import Session
 from gateway.exchange.step_up import Network, assurance_of
 from gateway.policy.roles import Roles
+from gateway.policy.syntax import Term, read_term
 
 _NO_NETWORKS: Final[Mapping[str, tuple[Network, ...]]] = MappingProxyType({})
 MAX_LENGTH: Final = 4096
@@ -197,6 +198,12 @@ _IS_IN = cel.FunctionDecl(
 )
 
 
+_PARTS: Final = cel.NewEnv(variables={name: kind for name, (kind, _) in _VARIABLES.items()}, functions=[_IS_IN])
+"""Evaluates parts of expressions that were checked elsewhere; path parameters are texts, which need no declaration."""
+# The library takes the types of variables in when it first compiles; until then it knows no durations.
+_PARTS.compile("true")
+
+
 class Condition:
     """A compiled expression. Its answer is True, False, or None when it could not be found out."""
 
@@ -230,6 +237,22 @@ class Condition:
         except Exception as error:  # noqa: BLE001 - as in evaluate
             return str(error)
         return str(answer.value()) if answer.type() == cel.Type.ERROR else ""
+
+    def tree(self) -> Term:
+        """Read the expression as a tree, to find out what it compares."""
+        return read_term(self._expression.serialize())
+
+    def part(self, term: Term) -> Condition:
+        """Make a part of the tree that is true or false a condition of its own."""
+        names = frozenset(term.names())
+        inputs = tuple((name, value) for name, value in self._inputs if name in names)
+        return Condition(self.text, _PARTS.deserialize(term.checked), inputs)
+
+    @staticmethod
+    def constant(term: Term) -> object:
+        """Evaluate a part of the tree that asks about nothing; None where it cannot be evaluated."""
+        answer = _PARTS.deserialize(term.checked).eval()
+        return None if answer.type() == cel.Type.ERROR else answer.value()
 
     def _answer(self, circumstances: Circumstances) -> Any:
         return self._expression.eval(None, {name: value(circumstances) for name, value in self._inputs})
