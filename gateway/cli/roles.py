@@ -41,7 +41,7 @@ def unknown_roles(settings: Settings, roles: Sequence[str]) -> list[str]:
             files,
             upstreams=settings.upstreams.keys(),
             tenants=settings.tenants.keys(),
-            hosts=settings.hosts.keys(),
+            hosts=settings.hosts,
             mfa_required=settings.mfa.required == "always",
         )
     except GatewayError:

@@ -38,6 +38,7 @@ from gateway.edge.remote import UNAVAILABLE, Answers, RemoteState, unasked
 from gateway.edge.resolve import NO_ROUTE, SERVER_WIDE
 from gateway.edge.sessions import Sessions
 from gateway.edge.snapshot import Upstream
+from gateway.edge.tenancy import tenant_field
 from gateway.edge.tunnel import FRAME_GRACE_S, Tunnel, leaving_share
 from gateway.edge.uploads import Place
 from gateway.edge.upstream import UpstreamConnection
@@ -341,7 +342,7 @@ class Answering(ABC):
             except IdentityUnfitError:
                 self.refuse(x, Refusal("identity", Reason.IDENTITY_UNFIT))
                 return
-            self._answer(x, 200, allowing_answer(x, upstream, identity))
+            self._answer(x, 200, allowing_answer(x, upstream, identity + tenant_field(x)))
         elif refusal.reason is Reason.AUDIT_UNAVAILABLE:
             self.record_failed(x)
         else:
@@ -439,10 +440,10 @@ class Answering(ABC):
         except Exception:  # noqa: BLE001 - whatever goes wrong while deciding refuses
             self._worker.evidence.failed("admit", x)
             return Refusal("pipeline", Reason.INTERNAL_ERROR)
-
         if self._worker.shadow is not None:
             self._worker.shadow.compare(x, refusal, self._worker.sessions)
         return refusal
+
     def _forward(self, x: Exchange) -> None:
         """Go upstream: the one place from which a request leaves, and nothing leaves that was not allowed."""
         if not x.allowed and (x.resolution is None or x.resolution.internal != KEEP):  # our pages keep a refused form

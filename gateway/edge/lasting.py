@@ -100,6 +100,8 @@ def reconsider(x: Exchange, judged: Snapshot, current: Snapshot, sessions: Sessi
             if _identity(again.entry.session) != _identity(entry.session):
                 return Refusal("session", Reason.IDENTITY_CHANGED)
             x.entry = again.entry
+    if refusal is None and x.tenant and again.tenant != x.tenant:  # a reload gave the place to another one
+        return Refusal("tenant", Reason.TENANT_MISMATCH)
     return refusal
 
 

@@ -21,7 +21,7 @@ from gateway.wire.names import fold, is_reserved
 NO_FIELDS: Final[tuple[tuple[str, str], ...]] = ()
 _KINDS: Final = ("path", "header", "subdomain")
 FIELD_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
-_HOST: Final = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,30}")
+_HOST: Final = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){0,30}")
 _BESIDE_LETTERS: Final = re.compile(r"[^a-z0-9-]")
 _CLAIMABLE: Final = frozenset(("x-tenant", "x-tenant-id"))
 """Of the names that no client may send, those that only ever named a tenant: bound, they are judged and sent on."""

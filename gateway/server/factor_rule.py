@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+
+import msgspec
 
 from gateway.authn.assurance import FactorRule, Method, Required
 from gateway.authn.passkey import AuthenticatorRule
 from gateway.document.source import did_you_mean
 from gateway.policy.roles import Roles
 from gateway.server.sections.mfa import MFA
+from gateway.server.sections.tenants import Tenant
 
 Place = tuple[str | int, ...]
 
@@ -21,6 +24,25 @@ def factor_rule(mfa: MFA, roles: Roles) -> FactorRule:
         methods=frozenset(Method(method) for method in mfa.methods),
         remember_s=mfa.remember_device,
         never_remembered=roles.holders(mfa.never_remember),
+    )
+
+
+def tenant_rules(tenants: Mapping[str, Tenant], mfa: MFA, roles: Roles) -> dict[str, FactorRule]:
+    """Build what tenants ask for beside the general rule; methods and remembering are the general rule's."""
+    general = factor_rule(mfa, roles)
+    return {
+        name: msgspec.structs.replace(
+            general, required=Required(tenant.mfa.required), roles=roles.holders(tenant.mfa.roles or ())
+        )
+        for name, tenant in tenants.items()
+        if tenant.mfa is not None
+    }
+
+
+def always_proven(tenants: Mapping[str, Tenant]) -> frozenset[str]:
+    """Return the tenants of whose people everybody needs a second factor."""
+    return frozenset(
+        name for name, tenant in tenants.items() if tenant.mfa is not None and tenant.mfa.required == "always"
     )
 
 
