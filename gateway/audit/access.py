@@ -80,8 +80,10 @@ def encode_text(value: bytes, limit: int) -> bytes:
 
     Total: every byte string has an encoding, so that an exotic byte never suppresses a record.
     """
-    escaped = _CONTROL.sub(lambda found: b"%%%02X" % found[0][0], value[:limit])
-    return orjson.dumps(escaped.decode("ascii"))
+    shown = value[:limit]
+    if not shown.isascii():
+        shown = _CONTROL.sub(lambda found: b"%%%02X" % found[0][0], shown)
+    return orjson.dumps(shown.decode("ascii"))
 
 
 def encode_resources(route: Route, identifier: str) -> bytes:

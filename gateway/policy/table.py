@@ -143,7 +143,6 @@ class Rule:
     """A route and who may take it: `public`, a list of grants, or, with neither, nobody. Denials come before all of them."""
 
     __slots__ = (
-        "_still",
         "asks",
         "conditions",
         "denials",
@@ -202,7 +201,6 @@ class Rule:
         self.refused = Decision(allowed=False, reason=reason, rule=source)
         self.resource = tuple(_PARAMETER.split(route.resource.id)) if route.resource else ()
         """Text and names of parameters in turn."""
-        self._still = Match(self, _NO_PARAMETERS)
 
     def opens_like(self, other: Rule) -> bool:
         """Whether this rule lets in whom `other` lets in: everybody, or by the same grants, and denies no more."""
@@ -236,7 +234,7 @@ class Rule:
         """Bind the rule to a path that its template matches."""
         parameters = self.parameters
         if not parameters:
-            return self._still
+            return Match(self, _NO_PARAMETERS)  # not kept: in a circle, a policy that was replaced would stay in memory
         segments = path.split("/")
         if "%" in path:
             # Decoded once, as the upstream will: `path.owner != "root"` must not be passed by `r%6Fot`.
@@ -262,9 +260,9 @@ class Match:
         weighed = self.rule.weighed
         if not weighed:
             return True
-        if not all(is_clear(self.parameters[name]) for name, _ in weighed):
-            return False
-        return is_plain(path) or _are_steady(path, weighed)
+        if is_plain(path):
+            return True
+        return all(is_clear(self.parameters[name]) for name, _ in weighed) and _are_steady(path, weighed)
 
     def tenant(self, owner: str, host: str, fields: Collection[tuple[str, str]]) -> str | None:
         """Return about which tenant the request is, on a host of `owner`; None where that is not one existing tenant."""

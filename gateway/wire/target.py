@@ -22,9 +22,8 @@ READINGS_BYTES: Final = 12 * 1024
 READINGS_KEPT: Final = 64
 """A path is asked about more than once while it is resolved."""
 
-# Lower-case, no escapes, no dots at an end of a segment, no empty segment: every reading is the path itself.
-_SEGMENT: Final = r"[a-z0-9_~-](?:[a-z0-9_.~-]*[a-z0-9_~-])?"
-_PLAIN: Final = re.compile(rf"/(?:(?:{_SEGMENT}/)*(?:{_SEGMENT})?)?").fullmatch
+# Lower-case, no escapes: with no dots at an end of a segment and no empty segment every reading is the path itself.
+_PLAIN_LETTERS: Final = re.compile(r"/[a-z0-9_.~/-]*").fullmatch
 # pchar and "/" (RFC 3986 §3.3), and what browsers send raw although the grammar says otherwise.
 _PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/|^\[\]{}`-]|%[0-9A-Fa-f]{2})*").fullmatch
 _DEFAULT_PORTS: Final = {b"http": 80, b"https": 443}  # RFC 9110 §4.2
@@ -110,7 +109,7 @@ def parse_target(raw: bytes, authority: Authority) -> Target | Reason:
         path = before.decode("ascii")
     except UnicodeDecodeError:
         return Reason.INVALID_TARGET
-    if _PLAIN(path) is None:
+    if not is_plain(path):
         canonical = _canonical(path)
         if canonical is None:
             return Reason.INVALID_TARGET
@@ -133,7 +132,7 @@ def _canonical(path: str) -> str | None:
 
 def is_canonical(path: str) -> bool:
     """True if `parse_target` would leave the path as it is."""
-    return _PLAIN(path) is not None or _canonical(path) == path
+    return is_plain(path) or _canonical(path) == path
 
 
 def _unescape_unreserved(found: re.Match[str]) -> str:
@@ -164,7 +163,9 @@ def remove_dot_segments(path: str) -> str:
 
 def is_plain(path: str) -> bool:
     """True if `readings(path)` could only be the path itself; spares the work for ordinary paths."""
-    return _PLAIN(path) is not None
+    if _PLAIN_LETTERS(path) is None or "//" in path:
+        return False
+    return "." not in path or not ("/." in path or "./" in path or path.endswith("."))
 
 
 @lru_cache(maxsize=READINGS_KEPT)

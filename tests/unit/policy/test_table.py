@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -456,3 +457,20 @@ def test_an_unknown_role_never_allows(  # noqa: PLR0917 - fixtures and drawn val
     assert not policy.decide(found, session(*unknown), facts(path=path), now).allowed
     both = policy.decide(found, session("client", *unknown), facts(path=path), now)
     assert both == policy.decide(found, session("client"), facts(path=path), now)
+
+
+def test_a_policy_that_was_replaced_is_gone_without_a_search_for_cycles(compiled: Callable[..., PolicyTable]) -> None:
+    """The edge does not look for garbage among what it began with, and rarely elsewhere: each reload would leave one table behind."""
+
+    def rules() -> list[Rule]:
+        return [found for found in gc.get_objects() if isinstance(found, Rule) and found.route.name == "only-once"]
+
+    gc.disable()
+    try:
+        old = compiled(POLICY.replace("name: home", "name: only-once"))
+        found = matched(old.resolve(HOST, "/", "GET"))
+        assert len(rules()) == 1
+        del old, found
+        assert rules() == []
+    finally:
+        gc.enable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -184,6 +186,14 @@ def test_the_canonical_form_is_canonical(segments: list[str]) -> None:
     assert again.path == target.path
     assert "/../" not in target.path + "/"
     assert remove_dot_segments(target.path) == target.path
+
+
+@settings(max_examples=500)
+@given(st.text(st.sampled_from("a9/.%~A_-\n"), max_size=12))
+def test_a_plain_path_is_segments_without_a_dot_at_an_end(text: str) -> None:
+    segment = "[a-z0-9_~-](?:[a-z0-9_.~-]*[a-z0-9_~-])?"
+    assert is_plain("/" + text) is (re.fullmatch(f"/(?:(?:{segment}/)*(?:{segment})?)?", "/" + text) is not None)
+    assert not is_plain("a" + text)
 
 
 @settings(max_examples=200)
