@@ -7,6 +7,7 @@ What cannot be found out without a cost that the live policy does not have is co
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -58,7 +59,7 @@ class Shadow:
             live,
             policy=candidate,
             resolver=Resolver(candidate),
-            limits_of=dict.fromkeys(candidate.routes, ()),
+            limits_of=defaultdict(tuple),  # no route and no entry has one
             credentials=credentials,
             candidate=None,
         )

@@ -69,6 +69,7 @@ from gateway.server.sections.passwords import Passwords
 from gateway.server.sections.portal import Portal
 from gateway.server.sections.programs import Identity
 from gateway.server.sections.programs import contradictions as program_contradictions
+from gateway.server.sections.reload import ReloadRules
 from gateway.server.sections.section import Section, not_yet
 from gateway.server.sections.sessions import SessionRules, TenantSessions
 from gateway.server.sections.state import State, read_state
@@ -580,8 +581,6 @@ class Settings(Section):
     state_dir: Location = Path("/var/lib/gateway")
     state: Annotated[State, BeforeValidator(read_state)] = State()
     keyring: Annotated[Location, Field(validate_default=True)] = Path("config/keyring.json")
-    candidate: Location | None = None
-    """Directory of a policy that is tried beside the live one without effect; None = what the live files say in shadow."""
     trusted_proxies: tuple[Network, ...] = ()
     forward_auth: ForwardAuth | None = None
     forwarded_from: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
@@ -594,10 +593,13 @@ class Settings(Section):
     passwords: Passwords = Passwords()
     mail: Mail | None = None
     policies: Annotated[Location, Field(validate_default=True)] = Path("policies")
+    candidate: Location | None = None
+    """Directory of a policy that is tried beside the live one without effect; None = what the live files say in shadow."""
     limits: dict[Name, Limit] = Field(default_factory=dict)
     headers: Headers = Headers()
     audit: Audit
     http: HTTP = HTTP()
+    reload: ReloadRules = ReloadRules()
     shutdown: Shutdown = Shutdown()
     upgrade: Upgrade = Upgrade()
     branding: Branding = Branding()

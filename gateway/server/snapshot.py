@@ -51,6 +51,7 @@ def build_snapshot(
     return Snapshot(
         version=validated.bundle.digest,
         policy=validated.table,
+        candidate=validated.candidate,
         resolver=Resolver(validated.table),
         hosts=settings.hosts,
         issuer=str(settings.public_url),

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -45,6 +45,7 @@ from gateway.server.notify import notify
 from gateway.server.predecessor import Predecessor
 from gateway.server.process import ChildProcess
 from gateway.server.reload_note import drop_reload_note, write_reload_note
+from gateway.server.reloading import AskedBy, Reloads, content, policy_facts, policy_samples, reload_facts
 from gateway.server.run_directory import COMMANDS_NAME, PAGES_SOCKET_NAMES, RunDirectory, is_trusted_peer
 from gateway.server.settings import MAX_WORKERS, Settings
 from gateway.server.state import open_state, redis_options, try_redis
@@ -52,11 +53,15 @@ from gateway.server.successor import LOG_WAIT_S, Program, Successor
 from gateway.server.takeover import Counted, Descriptors, Estate, Finish, Ready, TakeOverError
 from gateway.server.telemetry import Outcomes, Retired, process_samples
 from gateway.server.validate import Validated, read_and_validate
+from gateway.server.watch import Watch
 
 _WATCH_S: Final = 2.0
 _STOP_S: Final = 9.3
 """When whatever still lives is killed: the whole tree ends within 10 s of SIGTERM."""
 _PAGES_DRAIN_S: Final = 0.3
+_LOOK_S: Final = 1.0
+"""How often the files of the configuration are looked at; more often where they need not rest that long."""
+_LEAST_LOOK_S: Final = 0.1
 _HEALTH_WAIT_S: Final = 5.0
 _HEALTH_POLL_S: Final = 0.01
 _TURN_S: Final = 0.01
@@ -112,13 +117,15 @@ class Supervisor:
         self._node = socket.gethostname()
         self._boot_id = estate.boot_id if estate else secrets.token_hex(16)
         self._started = time.time()
-        self._reloads = Outcomes(estate.reloads if estate else {})
+        self._reloads = Reloads(estate.reloads if estate else {})
+        self._next_reload: asyncio.Task[tuple[str, ...]] | None = None
+        """Asked for, and waits for the one that is under way."""
         self._upgrades = Outcomes(estate.upgrades if estate else {})
         self._workers = settings.worker_count
         self._changing = asyncio.Lock()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._commands: asyncio.Server | None = None
         self._candidate: Successor | None = None
         self._successor: Successor | None = None
@@ -189,6 +196,7 @@ class Supervisor:
                 self._log_started()
                 notify("READY=1")
                 self._spawn(self._watch(), "watch")
+                self._spawn(self._watch_files(), "watch the files")
                 await self._stop.wait()
         finally:
             if self._successor:
@@ -196,10 +204,22 @@ class Supervisor:
             else:
                 await self._end()
 
-    async def reload(self) -> tuple[str, ...]:
-        """Read the configuration again and swap it in everywhere, or change nothing; returns what is wrong with it."""
-        notify("RELOADING=1")
+    async def reload(self, asked_by: AskedBy) -> tuple[str, ...]:
+        """Read the configuration again and swap it in everywhere, or change nothing; returns what is wrong with it.
+
+        Whoever asks while a reload waits for another one to end gets the answer of the one that waits: it reads the files later.
+        """
+        if self._next_reload is None:
+            self._next_reload = asyncio.get_running_loop().create_task(self._reload(asked_by), name="reload")
+            self._keep(self._next_reload)
+        return await asyncio.shield(self._next_reload)
+
+    async def _reload(self, asked_by: AskedBy) -> tuple[str, ...]:
+        began = time.monotonic()
         async with self._changing:
+            self._next_reload = None
+            notify("RELOADING=1")
+            before = self.validated
             try:
                 validated = await asyncio.to_thread(read_and_validate, self._path)
                 _refuse_fixed(self.validated, validated)
@@ -211,19 +231,41 @@ class Supervisor:
             else:
                 diagnostics = ()
         notify("READY=1")
-        self._reloads.count(success=not diagnostics)
+        self._reloads.count(success=not diagnostics, seconds=time.monotonic() - began)
         write_reload_note(self._directory.path, diagnostics, now=time.time())
         if diagnostics:
-            _log.error("policy.rejected", errors=list(diagnostics))
-            await self._trail.record("gateway.reload_rejected", success=False, detail=diagnostics[0])
+            _log.error(
+                "policy.rejected", asked_by=asked_by, errors=list(diagnostics), policy=self.validated.table.version
+            )
+            more = {"asked_by": asked_by, "errors": len(diagnostics), "policy": self.validated.table.version}
+            await self._trail.record("gateway.reload_rejected", success=False, detail=diagnostics[0], more=more)
         else:
             if self._predecessor and not self._predecessor.is_gone:
                 await self._predecessor.finish()  # what it still has runs on rules that hold no more
+            facts = reload_facts(before, self.validated, asked_by, began)
             _log.info(
-                "policy.reloaded", policy=self.validated.table.version, configuration=self.validated.bundle.digest[:16]
+                "policy.reloaded",
+                asked_by=asked_by,
+                policy_before=before.table.version,
+                configuration=self.validated.bundle.digest[:16],
+                seconds=round(time.monotonic() - began, 2),
+                **policy_facts(self.validated),
             )
-            await self._trail.record("gateway.reloaded", more=self._facts())
+            await self._trail.record("gateway.reloaded", more={**self._facts(), **facts})
         return diagnostics
+
+    async def _watch_files(self) -> None:
+        """Reload when the files have changed and come to rest, for ever; what was refused is not tried again unchanged."""
+        watch = Watch(self._path)
+        refused: tuple[str, ...] = ()
+        while True:
+            rules = self.settings.reload
+            await asyncio.sleep(min(_LOOK_S, max(_LEAST_LOOK_S, rules.settle / 2)))
+            if not rules.watch or not await asyncio.to_thread(watch.look, time.monotonic(), rules.settle):
+                continue
+            found = await asyncio.to_thread(content, self._path)
+            if found not in ((self.validated.bundle.digest,), refused):
+                refused = found if await self.reload("watch") else ()
 
     async def upgrade(self, program: str = "") -> tuple[str, ...]:
         """Hand over to the program at path `program`, or to the one where this one was started from.
@@ -622,7 +664,7 @@ class Supervisor:
             self._stop.set()
 
     async def _on_hangup(self) -> None:
-        await self.reload()
+        await self.reload("signal")
 
     async def _on_upgrade(self) -> None:
         await self.upgrade()
@@ -636,7 +678,7 @@ class Supervisor:
                 return
             match await channel.next_request():
                 case Reload():
-                    await channel.reply(Done(diagnostics=await self.reload()))
+                    await channel.reply(Done(diagnostics=await self.reload("command")))
                 case Upgrade() as request:
                     # attack: code in a worker, which has our user but not the audit's keys, has us start its program
                     is_proven = commands.is_proven(request, self.settings.audit.keys)
@@ -650,11 +692,13 @@ class Supervisor:
             channel.close()
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._keep(asyncio.get_running_loop().create_task(work, name=name))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
 
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception():
             _log.error("supervisor.task_failed", task=task.get_name(), exc_info=task.exception())
@@ -663,7 +707,7 @@ class Supervisor:
         """List what an auditor wants to know about a start or a reload."""
         return {
             "configuration": self.validated.bundle.digest,
-            "policy": self.validated.table.version,
+            **policy_facts(self.validated),
             "profile": self.settings.profile,
             "unsafe": self.settings.warnings(),
             "workers": self._workers,
@@ -679,7 +723,7 @@ class Supervisor:
             listen=[str(listener.address) for listener in self.settings.listen],
             admin=str(self.settings.admin.address),
             workers=self._workers,
-            policy=self.validated.table.version,
+            **policy_facts(self.validated),
             seconds=round(time.time() - self._started, 2),
         )
         self._progress("")
@@ -688,12 +732,7 @@ class Supervisor:
         ready = not self._known_problems()
         return [
             _gauge("gateway_build_info", "Version of the gateway.", ("version",), {(__version__,): 1}),
-            _gauge(
-                "gateway_policy_info",
-                "Version of the policy in force.",
-                ("policy",),
-                {(self.validated.table.version,): 1},
-            ),
+            *policy_samples(self.validated),
             _gauge("gateway_ready", "1 while the gateway is ready.", (), {(): ready}),
             _gauge(
                 "gateway_start_time_seconds", "When the gateway was started, unix seconds.", (), {(): self._started}
@@ -732,20 +771,7 @@ class Supervisor:
                 labels=("process",),
                 values=[((child.name,), float(child.restarts)) for child in self.children],
             ),
-            Sample(
-                name="gateway_policy_reloads_total",
-                kind="counter",
-                help="Reloads of the configuration.",
-                labels=("result",),
-                values=self._reloads.totals(),
-            ),
-            Sample(
-                name="gateway_policy_reload_timestamp_seconds",
-                kind="gauge",
-                help="When the configuration was last reloaded, or could not be, unix seconds.",
-                labels=("result",),
-                values=self._reloads.times(),
-            ),
+            *self._reloads.samples(),
             Sample(
                 name="gateway_upgrades_total",
                 kind="counter",

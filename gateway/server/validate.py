@@ -7,6 +7,7 @@ one of them and fails another. It builds values and opens no socket; reading fil
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -41,6 +42,10 @@ class Validated(msgspec.Struct, frozen=True, kw_only=True):
     bundle: Bundle
     settings: Settings
     table: PolicyTable
+    candidate: PolicyTable | None = None
+    """What is tried beside it without effect (ADR 0021)."""
+    cases: int = 0
+    """Cases that held."""
     keyring: Keyring | None
     audit_keys: AuditKeys | None
     tls: dict[str, ListenerTLS]
@@ -63,26 +68,22 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
     settings = load_settings(bundle.settings, bundle.path)
     errors: list[str] = []
     warnings = settings.warnings()
-    table = PolicyTable([], Roles({}), "")
+    table, candidate, cases = PolicyTable([], Roles({}), ""), None, 0
     if bundle.policies:
         try:
-            table, findings = compile_policy(
-                bundle.policies,
-                upstreams=settings.upstreams.keys(),
-                tenants=settings.tenants.keys(),
-                hosts=settings.hosts.keys(),
-                mfa_required=settings.mfa.required == "always",
-                paths=upstreams.path_mappings(settings.upstreams),
-            )
-            warnings += [f"{found.path}:{found.line}:{found.column}: {found.message}" for found in findings]
-            errors += _failed_cases(bundle, settings, table, now)
-            errors += _certificate_errors(settings, table)
-            errors += _issuer_errors(settings, table)
-            errors += _provider_errors(bundle, settings, table)
-            errors += _unknown_factor_roles(bundle, settings, table)
-            errors += unknown_roles(settings, table)
+            table, found = _compile(bundle.policies, settings)
+            warnings += found
+            failed, cases = _failed_cases(bundle.cases, settings, table, now)
+            errors += failed
+            errors += _disagreements(bundle, settings, table)
         except DocumentError as error:
             errors += error.diagnostics
+        try:
+            candidate, found, failed = _candidate(bundle, settings, table, now)
+            warnings += found
+            errors += [sentence for sentence in failed if sentence not in errors]
+        except DocumentError as error:
+            errors += [sentence for sentence in error.diagnostics if sentence not in errors]
     if bundle.passkey_roots is not None:
         try:
             x509.load_pem_x509_certificates(bundle.passkey_roots)
@@ -160,6 +161,8 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
         bundle=bundle,
         settings=settings,
         table=table,
+        candidate=candidate,
+        cases=cases,
         keyring=keyring,
         audit_keys=audit_keys,
         tls=tls,
@@ -168,6 +171,56 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
         warnings=tuple(warnings),
         texts=texts,
     )
+
+
+def _compile(
+    files: Mapping[str, str], settings: Settings, *, candidate: bool = False
+) -> tuple[PolicyTable, list[str]]:
+    """Compile policy files against gateway.yaml; returns the warnings too. Raises DocumentError."""
+    table, findings = compile_policy(
+        files,
+        upstreams=settings.upstreams.keys(),
+        tenants=settings.tenants.keys(),
+        hosts=settings.hosts,
+        mfa_required=settings.mfa.required == "always",
+        paths=upstreams.path_mappings(settings.upstreams),
+        candidate=candidate,
+    )
+    return table, [f"{found.path}:{found.line}:{found.column}: {found.message}" for found in findings]
+
+
+def _candidate(
+    bundle: Bundle, settings: Settings, live: PolicyTable, now: float
+) -> tuple[PolicyTable | None, list[str], list[str]]:
+    """Build what is tried beside the live policy; returns it with warnings and errors. Raises DocumentError.
+
+    It is judged by all that a live policy is judged by, so that nothing new turns up on the day it becomes that.
+    """
+    if bundle.candidate:
+        table, warnings = _compile(bundle.candidate, settings, candidate=True)
+        if live.has_shadow:
+            warnings.append(
+                "candidate: names another policy, so that what the live files say in shadow mode is not tried"
+            )
+        errors, _ = _failed_cases(bundle.candidate_cases, settings, table, now)
+    elif live.has_shadow and settings.candidate is None:
+        table, _ = _compile(bundle.policies, settings, candidate=True)
+        warnings, errors = [], []
+    else:
+        return None, [], []
+    disagreements = [f"{sentence} (in the candidate)" for sentence in _disagreements(bundle, settings, table)]
+    return table, warnings, errors + disagreements
+
+
+def _disagreements(bundle: Bundle, settings: Settings, table: PolicyTable) -> list[str]:
+    """Find what gateway.yaml and a policy say and cannot both mean."""
+    return [
+        *_certificate_errors(settings, table),
+        *_issuer_errors(settings, table),
+        *_provider_errors(bundle, settings, table),
+        *_unknown_factor_roles(bundle, settings, table),
+        *unknown_roles(settings, table),
+    ]
 
 
 def _certificate_errors(settings: Settings, table: PolicyTable) -> list[str]:
@@ -222,15 +275,20 @@ def _provider_errors(bundle: Bundle, settings: Settings, table: PolicyTable) -> 
     ]
 
 
-def _failed_cases(bundle: Bundle, settings: Settings, table: PolicyTable, now: float) -> list[str]:
-    """Run the policy's own cases: a policy that breaks its promises must not go live. Raises DocumentError."""
-    cases = load_cases(bundle.cases, table=table, hosts=settings.hosts, tenants=frozenset(settings.tenants))
+def _failed_cases(
+    files: Mapping[str, str], settings: Settings, table: PolicyTable, now: float
+) -> tuple[list[str], int]:
+    """Run the policy's own cases: a policy that breaks its promises must not go live.
+
+    Returns a sentence for each that does not hold, and the number of all. Raises DocumentError.
+    """
+    cases = load_cases(files, table=table, hosts=settings.hosts, tenants=frozenset(settings.tenants))
     results = run_cases(cases, table=table, hosts=settings.hosts, now=now)
     return [
         f"{result.case.source}: the case {result.case.name!r} fails: expected {result.expected}, got {result.actual}"
         for result in results
         if not result.passed
-    ]
+    ], len(results)
 
 
 def read_and_validate(path: Path) -> Validated:
