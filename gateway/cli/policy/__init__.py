@@ -11,8 +11,11 @@ from typing import Final
 import click
 
 from gateway.cli.policy.check import check
+from gateway.cli.policy.coverage import coverage
 from gateway.cli.policy.explain import explain_verb
+from gateway.cli.policy.fmt import fmt
 from gateway.cli.policy.replay import replay
+from gateway.cli.policy.schema import schema
 from gateway.cli.policy.test import test
 from gateway.cli.unbuilt import unbuilt
 
@@ -21,8 +24,6 @@ _NOT_BUILT: Final = {
     "what-can": "`policy what-can` is not built yet; `policy explain` answers for one address",
     "diff": "`policy diff` is not built yet",
     "suggest": "`policy suggest` is not built yet",
-    "coverage": "`policy coverage` is not built yet",
-    "fmt": "`policy fmt` is not built yet",
 }
 
 
@@ -31,7 +32,7 @@ def policy() -> None:
     """Check, test and explain policies."""
 
 
-for _verb in (check, test, explain_verb, replay):
+for _verb in (check, test, explain_verb, replay, coverage, schema, fmt):
     policy.add_command(_verb)
 for _name, _sentence in _NOT_BUILT.items():
     policy.add_command(unbuilt(_name, _sentence))
