@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
-from gateway.exchange.step_up import Assurance, Lack
+from gateway.exchange.step_up import Assurance, Factor, Lack
 from gateway.pages.flow import PROVE
 from gateway.pages.visit import Visit
 
@@ -36,6 +36,8 @@ class Ways(msgspec.Struct, frozen=True, kw_only=True):
     """It is a step-up: the person is signed in."""
     needs_passkey: bool = False
     """Nothing but a passkey is enough."""
+    needs_code: bool = False
+    """Nothing but a code is enough."""
     remember_s: float = 0.0
     """How long this device may be remembered; 0 = it may not, or it makes no difference."""
     query: str = ""
@@ -45,7 +47,7 @@ class Ways(msgspec.Struct, frozen=True, kw_only=True):
 async def find_ways(visit: Visit) -> Ways | web.Response:
     """Say how the person of this session can prove a second factor, or send them where they can do something about it."""
     said = visit.request.query
-    step_up, acr = said.get("step_up", ""), said.get("acr", "")
+    step_up, acr, factor = said.get("step_up", ""), said.get("acr", ""), said.get("factor", "")
     session, factors = visit.session, visit.desk.factors
     again = session is not None and session.owes is Owed.NOTHING
     if again and session is not None and step_up == Lack.AUTH_AGE:
@@ -58,20 +60,22 @@ async def find_ways(visit: Visit) -> Ways | web.Response:
     has = await factors.has_factor(visit.token, client=visit.client, now=visit.now)
     challenge, raw = visit.new_challenge(PROVE)
     options = await factors.proof_request(visit.token, raw, client=visit.client, now=visit.now)
-    needs_passkey = again and acr == Assurance.PHISHING_RESISTANT
+    needs_passkey = again and (acr == Assurance.PHISHING_RESISTANT or factor == Factor.WEBAUTHN)
+    needs_code = again and not needs_passkey and factor == Factor.TOTP
     if again and session is not None and {"webauthn", "totp"}.isdisjoint(has):
         return (
             visit.redirect(FACTOR_PAGE) if session.provider == _LOCAL else _from_the_beginning(visit, session.provider)
         )
     return Ways(
-        options=options,
+        options="" if needs_code else options,
         challenge=challenge,
         codes="totp" in has and not needs_passkey,
         recovery=visit.desk.recovery_codes and not needs_passkey,
         again=again,
         needs_passkey=needs_passkey,
+        needs_code=needs_code,
         remember_s=remember_s,
-        query="?step_up=acr&acr=phr" if needs_passkey else "",
+        query="?step_up=acr&acr=phr" if needs_passkey else "?step_up=factor&factor=totp" if needs_code else "",
     )
 
 

@@ -8,7 +8,7 @@ knows YAML; nothing here can be changed once it is built.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
@@ -201,6 +201,15 @@ class Rule:
         self.refused = Decision(allowed=False, reason=reason, rule=source)
         self.resource = tuple(_PARAMETER.split(route.resource.id)) if route.resource else ()
         """Text and names of parameters in turn."""
+
+    @property
+    def set_fields(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the fields that the route or an entry of it sets for its upstream, each with the place that says so."""
+        said = [(self.route.source, self.route.headers)]
+        said += [(grant.source, grant.obligation.headers) for grant in self.grants if grant.obligation is not None]
+        for source, rules in said:
+            if rules is not None:
+                yield from ((source, name) for name, _ in rules.request)
 
     def opens_like(self, other: Rule) -> bool:
         """Whether this rule lets in whom `other` lets in: everybody, or by the same grants, and denies no more."""
@@ -452,11 +461,7 @@ class PolicyTable:
         ]
         self.entry_limits = tuple(obligation.limit for obligation in obligations if obligation.limit is not None)
         """The limits of single entries, beside those of routes."""
-        of_routes = [route.headers for route in self.routes.values()]
-        of_entries = [obligation.headers for obligation in obligations]
-        self.set_fields = frozenset(
-            fold(name) for rules in (*of_routes, *of_entries) if rules is not None for name, _ in rules.request
-        )
+        self.set_fields = frozenset(fold(name) for rule in self.rules.values() for _, name in rule.set_fields)
         """Folded names of the fields that some route or entry sets for its upstream: no client's copy may pass anywhere."""
         self.closure = roles
         self.roles = roles.names

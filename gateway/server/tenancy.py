@@ -1,4 +1,4 @@
-"""What tenants of gateway.yaml and the routes of the policies have to do with each other."""
+"""What tenants and header fields of gateway.yaml and the routes of the policies have to do with each other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def tenant_fields(*tables: PolicyTable | None) -> frozenset[bytes]:
 
 
 def field_conflicts(settings: Settings, table: PolicyTable) -> Iterator[str]:
-    """Find header fields that name the tenant on a route and are the gateway's own words at an upstream: one would hide the other."""
+    """Find header fields that name the tenant on a route, or that policy sets, and are the gateway's own words at an upstream.
+
+    One would hide the other.
+    """
     taken = {
         fold(name.encode("ascii")): f"upstreams.{upstream}.{key}: {name}"
         for upstream, rules in settings.upstreams.items()
@@ -34,3 +37,6 @@ def field_conflicts(settings: Settings, table: PolicyTable) -> Iterator[str]:
         tenancy = rule.tenancy
         if tenancy is not None and tenancy.field and tenancy.folded in taken:
             yield f"{tenancy.mismatch.rule}: {tenancy.field} is taken: {taken[tenancy.folded]}"
+        for source, name in rule.set_fields:
+            if fold(name) in taken:
+                yield f"{source}: headers cannot set {name.decode('ascii')}: it is taken: {taken[fold(name)]}"

@@ -458,8 +458,11 @@ class Openings:
             country=session.country,
             now=now,
         )
-        if rules.binding.device:
-            session = msgspec.structs.replace(session, device=device_id(renewed))
+        # The code that was mailed makes a new device as good as a known one.
+        known = not marked.is_new or (told and rules.new_device is NewDevice.CONFIRM)
+        session = msgspec.structs.replace(
+            session, known_device=known, device=device_id(renewed) if rules.binding.device else session.device
+        )
         if marked.is_new and has_any and self._tell is not None:  # the very first one is no news
             where = Circumstances(address=client.ip, device=client.user_agent, language=client.language)
             self._tell(session.user_id, Notice.NEW_DEVICE, where)
