@@ -39,13 +39,6 @@ def tenant_rules(tenants: Mapping[str, Tenant], mfa: MFA, roles: Roles) -> dict[
     }
 
 
-def always_proven(tenants: Mapping[str, Tenant]) -> frozenset[str]:
-    """Return the tenants of whose people everybody needs a second factor."""
-    return frozenset(
-        name for name, tenant in tenants.items() if tenant.mfa is not None and tenant.mfa.required == "always"
-    )
-
-
 def authenticator_rule(mfa: MFA, roots: bytes | None) -> AuthenticatorRule:
     """Build the rule for passkeys; `roots` is the file that `mfa.passkeys.roots` names."""
     passkeys = mfa.passkeys

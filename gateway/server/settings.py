@@ -49,7 +49,6 @@ from gateway.server.fields import (
     Prefix,
     Principal,
     PublicURL,
-    Rate,
     RoleName,
     ServerURL,
     Share,
@@ -62,6 +61,7 @@ from gateway.server.fields import (
 from gateway.server.sections.branding import Branding
 from gateway.server.sections.console import Console
 from gateway.server.sections.identity import contradictions as identity_contradictions
+from gateway.server.sections.limits import Limit
 from gateway.server.sections.mail import Mail
 from gateway.server.sections.mfa import MFA
 from gateway.server.sections.mfa import contradictions as factor_contradictions
@@ -73,6 +73,8 @@ from gateway.server.sections.reload import ReloadRules
 from gateway.server.sections.section import Section, not_yet
 from gateway.server.sections.sessions import SessionRules, TenantSessions
 from gateway.server.sections.state import State, read_state
+from gateway.server.sections.tenants import Tenant
+from gateway.server.sections.tenants import contradictions as tenant_contradictions
 from gateway.server.sections.texts import TextRules
 from gateway.server.unbuilt import Place, find_unbuilt
 from gateway.session.rules import NewDevice
@@ -445,23 +447,6 @@ class Upstream(Portal):
         return self
 
 
-class Tenant(Section):
-    """An organisation and the hosts that belong to it alone."""
-
-    hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
-    sessions: TenantSessions = TenantSessions()
-    branding: Branding | None = None
-    """What differs from the general look, on the hosts of this tenant."""
-
-
-class Limit(Section):
-    """One rate limit: `burst` at once, refilled at `rate` per second."""
-
-    rate: Rate
-    burst: Count
-    per: Literal["ip", "user", "tenant", "route", "key"]
-
-
 class Headers(Section):
     """Fields that every answer carries; on by default."""
 
@@ -619,12 +604,7 @@ class Settings(Section):
     def limit_specs(self) -> Mapping[str, LimitSpec]:
         """The named limits; `login` is always among them."""
         limits = {LOGIN_LIMIT: Limit(rate="10/m", burst=10, per="ip"), **self.limits}  # type: ignore[arg-type]  # as in the file
-        return MappingProxyType(
-            {
-                name: LimitSpec(name=name, rate_per_s=item.rate, burst=item.burst, per=item.per)
-                for name, item in limits.items()
-            }
-        )
+        return MappingProxyType({name: item.spec(name) for name, item in limits.items()})
 
     @property
     def worker_count(self) -> int:
@@ -771,6 +751,9 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
 def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     """Find what is right in each place and wrong together."""
     yield from _tenant_conflicts(settings)
+    if settings.candidate is not None and settings.candidate == settings.policies:
+        yield ("candidate",), "is the directory of the live policies; name another one, or write mode: shadow in them"
+    yield from tenant_contradictions(settings.tenants, mfa_required=settings.mfa.required)
     yield from _session_conflicts(settings)
     yield from factor_contradictions(settings.mfa, host=settings.public_url.host)
     yield from _unknown_tenants_of_certificates(settings)

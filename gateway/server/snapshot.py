@@ -25,6 +25,7 @@ from gateway.server.bundle import brand_of
 from gateway.server.issuers import credential_rules
 from gateway.server.session_rules import is_bound_to_country
 from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
+from gateway.server.tenancy import tenant_fields
 from gateway.server.upstream import IDENTITY_FIELDS, build_upstream
 from gateway.server.validate import Validated
 from gateway.store.keyring import Keyring
@@ -61,7 +62,13 @@ def build_snapshot(
         pages=_pages(pages_socket),
         limits=tuple(bucket for bucket in limits if bucket.spec.per == "ip"),
         limits_of=_limits_of(validated.table, tuple(bucket for bucket in limits if bucket.spec.per != "ip")),
+        limits_of_tenant=_limits_of_tenants(settings),
         login_limit=Bucket(settings.limit_specs[LOGIN_LIMIT], is_sign_in=True),
+        login_limits={
+            name: Bucket(tenant.limits[LOGIN_LIMIT].spec(f"tenant:{name}:{LOGIN_LIMIT}"), is_sign_in=True)
+            for name, tenant in settings.tenants.items()
+            if LOGIN_LIMIT in tenant.limits
+        },
         form_limit=_form_limit(settings.limit_specs[LOGIN_LIMIT]),
         ports=frozenset((80, 443, settings.public_url.port, *(listener.address.port for listener in settings.listen))),
         trusted_proxies=TrustedProxies(settings.trusted_proxies, believes=settings.forwarded_from),
@@ -71,6 +78,7 @@ def build_snapshot(
             for upstream in settings.upstreams.values()
             for name in (*upstream.headers.values(), *upstream.token_fields.values())
         )
+        | tenant_fields(validated.table)
         | validated.table.set_fields,
         headers=_headers(settings.headers),
         durability=settings.audit.durability,
@@ -129,6 +137,20 @@ def _limits_of(table: PolicyTable, general: tuple[Bucket, ...]) -> dict[str, tup
         name: (*general, Bucket(route.limit)) if route.limit is not None else general
         for name, route in table.routes.items()
     } | {limit.name: (Bucket(limit),) for limit in table.entry_limits}
+
+
+def _limits_of_tenants(settings: Settings) -> dict[str, tuple[Bucket, ...]]:
+    return {
+        name: buckets
+        for name, tenant in settings.tenants.items()
+        if (
+            buckets := tuple(
+                Bucket(limit.spec(f"tenant:{name}:{word}"))
+                for word, limit in tenant.limits.items()
+                if word != LOGIN_LIMIT
+            )
+        )
+    }
 
 
 def signer(keyring: Keyring) -> Signer:

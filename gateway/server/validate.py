@@ -30,8 +30,10 @@ from gateway.server.issuers import issuer_problems
 from gateway.server.mailing import build_submission
 from gateway.server.sections.identity import unknown_roles as unknown_roles_of_providers
 from gateway.server.sections.programs import unknown_roles as unknown_roles_of_issuers
+from gateway.server.sections.tenants import unknown_roles as unknown_roles_of_tenants
 from gateway.server.session_rules import unknown_roles
 from gateway.server.settings import Settings, dotted, load_settings
+from gateway.server.tenancy import field_conflicts
 from gateway.server.tls import Certificate, build_tls, certificate_warnings
 from gateway.store.keyring import Keyring
 
@@ -220,6 +222,7 @@ def _disagreements(bundle: Bundle, settings: Settings, table: PolicyTable) -> li
         *_provider_errors(bundle, settings, table),
         *_unknown_factor_roles(bundle, settings, table),
         *unknown_roles(settings, table),
+        *field_conflicts(settings, table),
     ]
 
 
@@ -259,7 +262,10 @@ def _unknown_factor_roles(bundle: Bundle, settings: Settings, table: PolicyTable
     document = load(bundle.settings, Path(bundle.path).name)
     return [
         str(document.finding(place, f"{dotted(place)}: {sentence}"))
-        for place, sentence in factor_rule.unknown_roles(settings.mfa, table.roles)
+        for place, sentence in (
+            *factor_rule.unknown_roles(settings.mfa, table.roles),
+            *unknown_roles_of_tenants(settings.tenants, table.roles),
+        )
     ]
 
 

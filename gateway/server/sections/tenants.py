@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from gateway.document.source import did_you_mean
 from gateway.server.fields import Host, Name, RoleName
 from gateway.server.sections.branding import Branding
 from gateway.server.sections.limits import Limit
@@ -65,4 +66,4 @@ def unknown_roles(tenants: Mapping[str, Tenant], known: frozenset[str]) -> Itera
     for name, tenant in tenants.items():
         for index, role in enumerate(tenant.mfa.roles or ()) if tenant.mfa is not None else ():
             if role not in known:
-                yield ("tenants", name, "mfa", "roles", index), f"no policy declares the role {role!r}"
+                yield ("tenants", name, "mfa", "roles", index), f"no policy declares the role {role!r}{did_you_mean(role, known)}"
