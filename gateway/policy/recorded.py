@@ -137,11 +137,23 @@ class _Metadata(msgspec.Struct):
     correlation_uid: str = ""
 
 
+class Otherwise(msgspec.Struct, frozen=True):
+    """What a candidate policy would have answered at the time, where that was something else."""
+
+    decision: Literal["allow", "deny"]
+    reason: str
+    route: str
+    rule: str
+    version: str
+
+
 class _Gateway(msgspec.Struct):
+    candidate: str = ""
     decision_inputs: msgspec.Raw = msgspec.Raw(b"")
     phase: str = ""
     reason: str = ""
     route: str = ""
+    shadow: Otherwise | None = None
 
 
 class _Unmapped(msgspec.Struct):
@@ -259,6 +271,9 @@ class Recorded(NamedTuple):
     """Something after policy refused it."""
     is_whole: bool
     """The path is the one that was judged."""
+    candidate: str = ""
+    """Version of the policy that was tried beside it; empty where there was none."""
+    otherwise: Otherwise | None = None
 
 
 Passed = Literal["no request", "part of another", "own page", "not policy", "unreadable"]
@@ -320,6 +335,8 @@ class Recall:
             record.policy.version,
             is_later,
             len(path) < MAX_PATH_BYTES and (gw.route != "none" or is_canonical(path)),
+            gw.candidate,
+            gw.shadow,
         )
 
     def _witness(self, actor: bytes, inputs: bytes) -> Witness:

@@ -16,6 +16,7 @@ from gateway.cli.policy.explain import explain_verb
 from gateway.cli.policy.fmt import fmt
 from gateway.cli.policy.replay import replay
 from gateway.cli.policy.schema import schema
+from gateway.cli.policy.shadow import shadow
 from gateway.cli.policy.test import test
 from gateway.cli.unbuilt import unbuilt
 
@@ -32,7 +33,7 @@ def policy() -> None:
     """Check, test and explain policies."""
 
 
-for _verb in (check, test, explain_verb, replay, coverage, schema, fmt):
+for _verb in (check, test, explain_verb, replay, coverage, schema, fmt, shadow):
     policy.add_command(_verb)
 for _name, _sentence in _NOT_BUILT.items():
     policy.add_command(unbuilt(_name, _sentence))

@@ -1,0 +1,176 @@
+"""`gateway policy shadow`: which requests a candidate policy would have answered otherwise while it ran beside the live one.
+
+Decides nothing again: it reads what the edge noted at the time (`gateway.edge.shadow`), with every fact of that moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.administration import NO, read_settings
+from gateway.cli.invocation import current
+from gateway.cli.policy.differences import (
+    OUTCOMES,
+    SHOWN,
+    Change,
+    Extent,
+    add_change,
+    changes_as_json,
+    changes_as_text,
+    requests_of,
+)
+from gateway.cli.policy.history import Tally, moment, sift, span_of, span_options, warn_of
+from gateway.cli.policy.reading import count, refuse
+from gateway.policy.recorded import Recorded
+
+
+@dataclass(slots=True)
+class Tried:
+    """One candidate."""
+
+    extent: Extent
+    """Of all requests that it judged."""
+    changes: dict[Change, Extent] = field(default_factory=dict)
+
+
+Found = dict[str, Tried]
+"""By version of the candidate."""
+
+
+class Reading:
+    """Reads what candidates would have answered."""
+
+    def __init__(self) -> None:
+        self._found: Found = {}
+
+    def take(self, recorded: Recorded) -> None:
+        """Look at one request."""
+        if not recorded.candidate:
+            return
+        extent = Extent(1, recorded.time_s, recorded.time_s, recorded.request_id)
+        tried = self._found.get(recorded.candidate)
+        if tried is None:
+            tried = self._found[recorded.candidate] = Tried(extent)
+        else:
+            tried.extent.add(extent)
+        other = recorded.otherwise
+        if other is None:
+            return
+        change = Change(
+            outcome="would allow" if other.decision == "allow" else "would refuse",
+            person=recorded.witness.name,
+            roles=recorded.witness.roles,
+            route=recorded.route if recorded.route != "none" else other.route,
+            before=recorded.reason.value,
+            line_before=recorded.rule,
+            after=other.reason,
+            line_after=other.rule,
+        )
+        add_change(tried.changes, change, Extent(1, recorded.time_s, recorded.time_s, recorded.request_id))
+
+    def drain(self) -> Found:
+        """Return what was found since the last time."""
+        found, self._found = self._found, {}
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Every candidate of a span."""
+
+    def begin(self) -> Reading:
+        """Begin to read; there is nothing to prepare."""
+        return Reading()
+
+    def join(self, whole: Found, part: Found) -> Found:
+        """Add up."""
+        for version, tried in part.items():
+            known = whole.get(version)
+            if known is None:
+                whole[version] = tried
+                continue
+            known.extent.add(tried.extent)
+            for change, extent in tried.changes.items():
+                add_change(known.changes, change, extent)
+        return whole
+
+    def summary(self, found: Found) -> str:
+        """Say how many would have been answered otherwise."""
+        return f"{sum(_otherwise(tried) for tried in found.values()):,} otherwise"
+
+
+@click.command()
+@span_options("7d")
+@click.option("--version", "wanted", help="Of the candidate.  [default: the one that judged a request last]")
+@click.option(
+    "--limit", type=click.IntRange(1), default=SHOWN, show_default=True, help="Show so many changes of each kind."
+)
+def shadow(
+    *, since: float, until: float | None, directory: Path | None, purpose: str, wanted: str | None, limit: int
+) -> None:
+    """Say who would have lost or gained what under the candidate policy; exit 1 when anybody would.
+
+    A candidate is the directory that `candidate:` in gateway.yaml names, or the live policies with what they say in
+    `mode: shadow`. It is tried on real requests and has no effect on them.
+    """
+    settings = read_settings()
+    span = span_of(settings, "policy shadow", since=since, until=until, directory=directory, purpose=purpose)
+    found, tally = sift(span, Look(), "reading what the candidate would have answered")
+    warn_of(tally)
+    version = _version(found, wanted, since)
+    tried = found[version]
+    others = sorted(found.keys() - {version})
+    current().answer(_as_json(version, tried, others, tally), "\n".join(_as_text(version, tried, others, limit)))
+    if tried.changes:
+        raise click.exceptions.Exit(NO)
+
+
+def _version(found: Found, wanted: str | None, since: float) -> str:
+    """Choose the candidate; ends the verb where there is none, because nothing found would say that nothing changes."""
+    if not found:
+        refuse(
+            f"no candidate policy judged a request since {moment(since)}; set candidate: in gateway.yaml, "
+            "or write mode: shadow in a policy, and reload"
+        )
+    if wanted is None:
+        return max(found, key=lambda version: found[version].extent.last)
+    if wanted not in found:
+        refuse(f"the candidate {wanted} judged no request since {moment(since)}; these did: {', '.join(sorted(found))}")
+    return wanted
+
+
+def _otherwise(tried: Tried) -> int:
+    return sum(extent.requests for extent in tried.changes.values())
+
+
+def _as_json(version: str, tried: Tried, others: list[str], tally: Tally) -> dict[str, Any]:
+    return {
+        "version": version,
+        "other_versions": others,
+        "judged": tried.extent.requests,
+        "first_time": moment(tried.extent.first),
+        "last_time": moment(tried.extent.last),
+        "same": tried.extent.requests - _otherwise(tried),
+        "read": tally.value(),
+        **changes_as_json(tried.changes),
+    }
+
+
+def _as_text(version: str, tried: Tried, others: list[str], limit: int) -> list[str]:
+    extent = tried.extent
+    span = f"from {moment(extent.first)} to {moment(extent.last)}"
+    lines = [f"The candidate {version} judged {count(extent.requests, 'request')} {span}."]
+    if others:
+        lines.append(f"Other candidates ran in that time: {', '.join(others)}; --version shows them.")
+    refused, allowed, _ = (requests_of(tried.changes, outcome) for outcome in OUTCOMES)
+    same = extent.requests - _otherwise(tried)
+    return [
+        *lines,
+        *changes_as_text(tried.changes, limit),
+        "",
+        f"{same:,} the same, {refused:,} would be refused, {allowed:,} would be allowed.",
+    ]
