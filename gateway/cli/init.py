@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from gateway.cli.invocation import current
+from gateway.cli.policy.schema import KINDS, schema_text
 from gateway.cli.starter import CASES, CONFIGURATION, FIRST_TENANT, OWN_HOST, POLICY, SHARED
 from gateway.exchange.errors import ConfigurationError
 from gateway.ledger.keys import AuditKeys
@@ -96,14 +97,17 @@ def _write(directory: Path, text: str, public_url: Origin, tenant: str) -> list[
     now = time.time()
     tls = directory / "config" / "tls"
     cases = directory / "policies" / "tests"
+    schemas = directory / "config" / "schema"
     try:
         for folder in (directory, directory / "config", tls):
             folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
         cases.mkdir(parents=True)
+        schemas.mkdir()
         files = {
             directory / "gateway.yaml": text,
             directory / "policies" / "portal.yaml": POLICY,
             cases / "portal.yaml": CASES.substitute(public_url=public_url, tenant=tenant),
+            **{schemas / f"{kind}.json": schema_text(kind) for kind in KINDS},
         }
         for path, content in files.items():
             path.write_text(content, encoding="utf-8")

@@ -6,6 +6,7 @@ from string import Template
 from typing import Final
 
 CONFIGURATION: Final = Template("""\
+# yaml-language-server: $$schema=config/schema/gateway.json
 # The gateway's configuration. Every key is explained in docs/configuration.md; `gateway check` reads it all.
 # Relative paths start at this file.
 version: 1
@@ -52,6 +53,7 @@ tenants:
   $tenant: {hosts: [$host]}""")
 
 POLICY: Final = """\
+# yaml-language-server: $schema=../config/schema/policy.json
 # Who may do what. Whatever no route lists is refused.
 version: 1
 roles:
@@ -65,6 +67,7 @@ routes:
 """
 
 CASES: Final = Template("""\
+# yaml-language-server: $$schema=../../config/schema/cases.json
 # What the policy must allow and refuse; `gateway check` and every reload run these.
 cases:
   - name: a client opens the portal

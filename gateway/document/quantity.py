@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d|w|y)")
-_SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?")
-_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)/(s|m|h|d)")
+DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d|w|y)")
+SIZE: Final = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?")
+RATE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)/(s|m|h|d)")
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 365 * 86400.0}
 _BYTES: Final = {
@@ -29,7 +29,7 @@ def duration(text: str) -> float:
         ValueError: with a sentence.
 
     """
-    found = _DURATION.fullmatch(text)
+    found = DURATION.fullmatch(text)
     if not found:
         raise ValueError(f"{text!r} is not a length of time; write a number and a unit, such as 30s, 15m, 8h or 2y")
     return float(found[1]) * _SECONDS[found[2]]
@@ -48,7 +48,7 @@ def size(value: str | int) -> int:
         ValueError: with a sentence.
 
     """
-    found = _SIZE.fullmatch(str(value))
+    found = SIZE.fullmatch(str(value))
     number = int(found[1]) * _BYTES[found[2] or "B"] if found else -1
     if not 0 <= number <= _LARGEST:
         raise ValueError(f"{value!r} is not a size; write a number and a unit, such as 64KiB, 25MiB or 1GiB")
@@ -62,7 +62,7 @@ def rate(text: str) -> float:
         ValueError: with a sentence.
 
     """
-    found = _RATE.fullmatch(text)
+    found = RATE.fullmatch(text)
     if not found:
         raise ValueError(f"{text!r} is not a rate; write a number and a period, such as 50/s, 10/m or 60/h")
     return float(found[1]) / _SECONDS[found[2]]

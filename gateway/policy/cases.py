@@ -23,6 +23,15 @@ from gateway.policy.judgement import Person, judge, parse_request
 from gateway.policy.table import PolicyTable
 from gateway.policy.tenancy import FIELD_NAME
 
+REQUIRED: Final = ("name", "request", "expect")
+OPTIONAL: Final = ("as", "from", "at")
+PERSON_REQUIRED: Final = ("user", "tenant", "roles")
+PERSON_OPTIONAL: Final = (
+    "id", "email", "amr", "mfa_age", "auth_age", "credential", "scopes", "device", "provider", "country",
+)  # fmt: skip
+SENDER_KEYS: Final = ("ip", "user_agent", "headers")
+EXPECTATION_OPTIONAL: Final = ("route", "reason")
+
 _CREDENTIALS: Final[Mapping[str, Literal["cookie", "api_key", "bearer"]]] = {
     "session": "cookie",
     "api_key": "api_key",
@@ -147,7 +156,7 @@ class _Reader:
         return [case for case in cases if case is not None]
 
     def _case(self, place: Place) -> Case | None:
-        entries = place.fields(("name", "request", "expect"), ("as", "from", "at"))
+        entries = place.fields(REQUIRED, OPTIONAL)
         if entries is None:
             return None
         name = entries["name"].text()
@@ -180,10 +189,7 @@ class _Reader:
         return text
 
     def _person(self, place: Place) -> Person | None:
-        entries = place.fields(
-            ("user", "tenant", "roles"),
-            ("id", "email", "amr", "mfa_age", "auth_age", "credential", "scopes", "device", "provider", "country"),
-        )
+        entries = place.fields(PERSON_REQUIRED, PERSON_OPTIONAL)
         if entries is None:
             return None
         user = entries["user"].text()
@@ -232,7 +238,7 @@ class _Reader:
     def _request(self, place: Place, origin: Place | None) -> Facts | None:
         text = place.text()
         client_ip = user_agent = ""
-        sender = origin.fields((), ("ip", "user_agent", "headers")) if origin else None
+        sender = origin.fields((), SENDER_KEYS) if origin else None
         if sender:
             client_ip = (sender["ip"].text() or "") if "ip" in sender else ""
             user_agent = (sender["user_agent"].text() or "") if "user_agent" in sender else ""
@@ -258,7 +264,7 @@ class _Reader:
         return facts
 
     def _expectation(self, place: Place) -> tuple[Literal["allow", "deny"], str | None, Reason | None] | None:
-        entries = place.fields(("decision",), ("route", "reason"))
+        entries = place.fields(("decision",), EXPECTATION_OPTIONAL)
         if entries is None:
             return None
         decision = entries["decision"].one_of(("allow", "deny"))

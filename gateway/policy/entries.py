@@ -90,7 +90,7 @@ def _read_grant(place: Place, index: int, reuse: Reuse, owner: Owner) -> GrantDe
     if keys is None:
         return None
     if "roles" not in keys:
-        if "use" not in keys or keys["use"].value in reuse.entries:
+        if "use" not in keys or _is_named(keys["use"], reuse):
             place.fail("the key 'roles' is missing", name="missing-key")
         return None
     roles = keys["roles"].texts()
@@ -114,7 +114,7 @@ def _read_grant(place: Place, index: int, reuse: Reuse, owner: Owner) -> GrantDe
 
 def _read_denial(place: Place, reuse: Reuse, owner: Owner, *, is_default: bool) -> DenialDeclaration | None:
     keys = _keys(place, DENIAL_KEYS, reuse, owner)
-    if keys is None or ("use" in keys and keys["use"].value not in reuse.entries):
+    if keys is None or ("use" in keys and not _is_named(keys["use"], reuse)):
         return None
     for key in keys.keys() - set(DENIAL_KEYS):
         place.fail(f"the entry it uses says {key}, which means nothing where an entry denies", name="no-effect")
@@ -171,6 +171,10 @@ def _keys(place: Place, allowed: tuple[str, ...], reuse: Reuse, owner: Owner) ->
             f"the entry {keys['use'].value!r} says {key} already ({named.keys[key]})", name="contradiction"
         )
     return {**lend(named.keys, owner.title, reuse.told), **keys}
+
+
+def _is_named(place: Place, reuse: Reuse) -> bool:
+    return isinstance(place.value, str) and place.value in reuse.entries
 
 
 def _is_shadow(keys: Keys, owner: Owner) -> bool:

@@ -18,7 +18,7 @@ SHORT_FORM: Final = ("mfa_age", "auth_age", "acr")
 """Keys of `require` that may stand on the route itself."""
 KEYS: Final = ("factor", *SHORT_FORM, "device", "network")
 _OF_FACTOR: Final = frozenset(("factor", "mfa_age", "acr"))
-_RUNGS: Final = (Assurance.AAL2, Assurance.PHISHING_RESISTANT)
+RUNGS: Final = (Assurance.AAL2, Assurance.PHISHING_RESISTANT)
 """Every session stands on the first."""
 
 
@@ -55,7 +55,7 @@ def read_requirement(
             case "mfa_age" | "auth_age":
                 found[f"{key}_s"] = read_age(place)
             case "acr":
-                word = place.one_of([rung.value for rung in _RUNGS])
+                word = place.one_of([rung.value for rung in RUNGS])
                 found["acr"] = None if word is None else Assurance(word)
             case "factor":
                 word = place.one_of([factor.value for factor in Factor])
