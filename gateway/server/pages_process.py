@@ -347,6 +347,7 @@ class PagesProcess:
             mfa_age_s=rules.mfa_age,
             since=time.time(),
             last_reload=partial(read_reload_note, Path(self._boot.run_dir)),
+            candidate=validated.candidate,
         )
 
     def _observe(self, store: str, seconds: float, operation: str) -> None:

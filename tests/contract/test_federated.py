@@ -159,3 +159,18 @@ async def test_last_sign_ins_are_bounded_and_forgotten(federated: FederatedStore
     assert (found[0], found[-1]) == (str(KEPT_SIGN_INS + 2), "3")
     assert [item.request_id for item in federated.sign_ins("other", now=NOW + 1)] == ["0"]
     assert federated.sign_ins("okta", now=NOW + SIGN_IN_S + 1) == []
+
+
+async def test_no_sign_in_drops_gives_or_moves_a_role_of_the_gateways_own(
+    federated: FederatedStore, store: Store
+) -> None:
+    carol = await vouched(federated, mapped(roles=("client", "gateway.admin")))
+    assert carol.gateway_roles == ()
+    given = msgspec.structs.replace(carol, gateway_roles=("gateway.tenant-admin",), administers="acme")
+    assert store.change_user(carol, given, now=NOW)
+    again = await vouched(federated, mapped(roles=("billing",), email="carol@acme.example"))
+    assert (again.roles, again.gateway_roles) == (("billing",), ("gateway.tenant-admin",))
+    moved = await vouched(federated, mapped(tenant="globex"))
+    assert (moved.tenant, moved.administers) == ("globex", "acme"), "it counts for nothing there"
+    other = await vouched(federated, mapped(user="mallory", subject="00u2"))
+    assert other.gateway_roles == ()

@@ -38,7 +38,7 @@ public_url: https://localhost:{port}
 listen:
   - address: 127.0.0.1:{port}
     tls: {{certificate: config/tls/cert.pem, key: config/tls/key.pem}}
-admin: {{address: 127.0.0.1:{admin_port}}}
+admin: {{address: 127.0.0.1:{admin_port}, console: {{enabled: true}}}}
 workers: 1
 state_dir: state
 keyring: config/keyring.json
@@ -206,6 +206,8 @@ def gateway(post: MailServer) -> Iterator[InstalledGateway]:
         for name in LOOKS:
             gateway.verb("user", "add", f"ann-{name}", *common, "--totp-secret", SECRET, stdin=PASSWORD + "\n")
             gateway.verb("user", "add", f"bob-{name}", *common, "--self-enrol", stdin=PASSWORD + "\n")
+            operator = (*common, "--role", "gateway.admin", "--totp-secret", SECRET)
+            gateway.verb("user", "add", f"ada-{name}", *operator, stdin=PASSWORD + "\n")
             address = ("--email", f"eve-{name}@example.com")
             gateway.verb("user", "add", f"eve-{name}", *common, *address, "--self-enrol", stdin=PASSWORD + "\n")
         gateway.start()
@@ -398,6 +400,34 @@ def test_the_pages_of_somebody_signed_in_have_no_barriers(reader: Reader) -> Non
     for path in ("account", "account/password", "account/recovery", "enrol", "enrol/renew", "kept", "login", "logout"):
         reader.open(f"/.gateway/{path}", path.replace("/", "-") + "-signed-in")
     reader.open("/administration", "error-403")
+
+
+def test_the_console_has_no_barriers(reader: Reader) -> None:
+    page = reader.page
+    reader.sign_in_with_code(f"ada-{reader.name}")
+    reader.open("/.gateway/admin/", "console")
+    reader.open("/.gateway/admin/routes", "console-routes")
+    reader.open("/.gateway/admin/routes/portal", "console-route")
+    reader.open("/.gateway/admin/roles", "console-roles")
+    reader.open("/.gateway/admin/roles/admin", "console-role")
+    reader.open("/.gateway/admin/people", "console-people")
+    reader.open("/.gateway/admin/sessions", "console-sessions")
+    reader.open("/.gateway/admin/try", "console-try")
+    for who, what in ((f"ada-{reader.name}", "allowed"), ("", "refused"), ("nobody at all", "wrong")):
+        page.locator("#url").fill("https://localhost/invoices/42?of=last+year")
+        page.locator("#who").fill(who)
+        with page.expect_navigation():
+            page.locator("form:has(#url) button[type=submit]").click()
+        reader.look(f"console-try-{what}")
+    page.goto(f"/.gateway/admin/people?q=ada-{reader.name}")
+    page.locator(".rows a").first.click()
+    reader.look("console-person-self")
+    page.goto(f"/.gateway/admin/people?q=bob-{reader.name}")
+    page.locator(".rows a").first.click()
+    page.locator("details.act summary").last.click()
+    reader.look("console-person")
+    page.locator("details.act[open] button").click()
+    reader.look("console-person-disabled")
 
 
 def test_setting_up_a_second_factor_has_no_barriers(reader: Reader) -> None:

@@ -9,10 +9,10 @@ import msgspec
 from aiohttp import web
 
 from gateway.exchange.built_in import BUILT_IN_ROLES
-from gateway.exchange.route import LimitSpec, Route
+from gateway.exchange.route import Route
 from gateway.pages.console.door import Inside
 from gateway.pages.console.paging import SIZE, page_number, paging, words_of
-from gateway.pages.console.sight import Sight
+from gateway.pages.console.sight import Sight, fields_of, limit_text
 from gateway.pages.visit import Problem
 from gateway.policy import PolicyTable
 from gateway.policy.declaration import METHODS
@@ -190,7 +190,7 @@ async def show_route(inside: Inside, problem: Problem | None = None) -> web.Resp
         allows=allows,
         denies=denies,
         needs=_needs(route),
-        limit=_limit(route.limit) if route.limit is not None else "",
+        limit=limit_text(route.limit) if route.limit is not None else "",
         holders=holders,
         attempt=urlencode({"method": route.methods[0], "url": _address(inside, sight, route)}),
     )
@@ -220,13 +220,11 @@ def _needs(route: Route) -> list[tuple[str, str]]:
             needs.append(("network", ", ".join(map(str, wanted.networks))))
     if route.client_certificate:
         needs.append(("client_certificate", route.client_certificate))
+    if route.headers is not None:
+        needs += fields_of(route.headers)
     if not route.mfa:
         needs.append(("unsafe_without_mfa", "true"))
     return needs
-
-
-def _limit(limit: LimitSpec) -> str:
-    return f"{limit.rate_per_s * 60:g}/m, burst {limit.burst}, per {limit.per}"
 
 
 async def show_roles(inside: Inside, problem: Problem | None = None) -> web.Response:  # noqa: ARG001 - the shape of every page

@@ -11,7 +11,9 @@ from collections.abc import Collection, Iterator, Mapping
 import msgspec
 
 from gateway.exchange.administration import Administrator
-from gateway.exchange.route import Route
+from gateway.exchange.field_rules import FieldRules
+from gateway.exchange.obligation import Obligation
+from gateway.exchange.route import LimitSpec, Route
 from gateway.policy import PolicyTable
 from gateway.policy.roles import Roles
 from gateway.policy.table import Denial, Grant, Rule
@@ -26,6 +28,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     tenants: tuple[str, ...]
     """Empty = those of every organisation."""
     scopes: tuple[str, ...]
+    obligations: tuple[tuple[str, str], ...]
+    """What it asks for beside letting in, in the words of its YAML."""
     has_condition: bool
     condition: str
     """Empty where there is none, or it is not the asker's to read."""
@@ -107,10 +111,39 @@ class Sight:
             everybody=entry.accepts is None,
             tenants=tuple(tenants),
             scopes=tuple(sorted(entry.scopes)) if isinstance(entry, Grant) else (),
+            obligations=obligations_of(entry.obligation) if isinstance(entry, Grant) else (),
             has_condition=entry.condition is not None,
             condition=entry.condition.text if entry.condition is not None and self.who.is_operator else "",
             source=entry.source,
         )
+
+
+def obligations_of(obligation: Obligation | None) -> tuple[tuple[str, str], ...]:
+    """List what an entry binds the gateway to; of fields their names alone, for a value may be a secret of two servers."""
+    if obligation is None:
+        return ()
+    found: list[tuple[str, str]] = []
+    if obligation.limit is not None:
+        found.append(("rate_limit", limit_text(obligation.limit)))
+    if obligation.headers is not None:
+        found += fields_of(obligation.headers)
+    if obligation.durability is not None:
+        found.append(("audit.durability", obligation.durability.value))
+    return tuple(found)
+
+
+def fields_of(rules: FieldRules) -> list[tuple[str, str]]:
+    """Name the header fields that policy sets, by the side they are for."""
+    return [
+        (f"headers.{side}", ", ".join(name.decode("ascii") for name, _ in pairs))
+        for side, pairs in (("request", rules.request), ("response", rules.response))
+        if pairs
+    ]
+
+
+def limit_text(limit: LimitSpec) -> str:
+    """Write a rate limit on one line."""
+    return f"{limit.rate_per_s * 60:g}/m, burst {limit.burst}, per {limit.per}"
 
 
 def chain_of(closure: Roles, role: str, granted: Collection[str]) -> tuple[str, ...]:

@@ -176,4 +176,4 @@ def test_a_policy_declares_and_allows_none_of_the_gateways_roles(house: Any) -> 
     path.write_text(text.replace("[client]", "[client, gateway.admin]", 1))
     result = house.run("policy", "check")
     assert result.exit_code == 2
-    assert "gateway.admin" in result.stderr
+    assert "'gateway.admin' is no role of a policy" in result.stderr

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pages.return_to import safe_return
+from gateway.pages.return_to import is_own_page, safe_return
 
 BASE = "https://portal.example.com/.gateway/login"
 
@@ -155,3 +155,29 @@ def test_no_value_leaves_the_origin_or_breaks_a_line(value: str) -> None:
 @given(st.text(alphabet="/.%25gatewygATEWAY;lo ", max_size=40))
 def test_judging_twice_changes_nothing(value: str) -> None:
     assert safe_return(safe_return(value)) == safe_return(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["/.gateway/admin/", "/.gateway/admin/routes", "/.gateway/admin/people/u_0123", "/.gateway/admin/routes/a.b-c_d"],
+)
+def test_sign_in_leads_to_pages_of_the_console(value: str) -> None:
+    assert safe_return(value) == value
+    assert is_own_page(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/.gateway/admin",
+        "/.gateway/admin/..",
+        "/.gateway/admin/../login",
+        "/.gateway/admin/%2e%2e/logout",
+        "/.gateway/admin//evil.example",
+        "/.gateway/admin/people/u_1/disable",
+        "/.gateway/admin/routes;x",
+        "/.gateway/administration",
+    ],
+)
+def test_what_is_no_page_of_the_console_leads_nowhere(value: str) -> None:
+    assert safe_return(value) == "/"
