@@ -15,8 +15,8 @@ from typing import NamedTuple
 from gateway.document.diagnostic import illustrated
 from gateway.document.place import Place
 from gateway.document.source import Diagnostic, DocumentError, did_you_mean, load
-from gateway.exchange.obligation import Obligation
 from gateway.exchange.built_in import RESERVED_SENTENCE, is_reserved
+from gateway.exchange.obligation import Obligation
 from gateway.exchange.route import DELEGATED, Route
 from gateway.policy.condition import Condition, ConditionCompiler, ConditionError
 from gateway.policy.conflicts import report_conflicts
@@ -382,6 +382,11 @@ def _refuse_idle_denials(
 
     A default of the file need not matter on every route.
     """
+    if any(
+        declared.when is not None and denial.condition is None
+        for declared, denial in zip(denying, denials, strict=True)
+    ):
+        return  # a condition that does not compile was reported
     for index, denial in enumerate(denials):
         for other_index, other in enumerate(denials):
             if other_index == index or (other_index > index and denial.covers(other)) or not other.covers(denial):
