@@ -32,7 +32,7 @@ from gateway.policy.roles import Roles
 from gateway.post.postman import MailMetrics
 from gateway.server.bundle import Bundle, brand_of
 from gateway.server.control import Boot, Dumped
-from gateway.server.factor_rule import factor_rule
+from gateway.server.factor_rule import factor_rule, tenant_rules
 from gateway.server.federation import build_providers
 from gateway.server.issuer_keeper import IssuerKeeper, IssuerMetrics
 from gateway.server.mailing import Mailing, build_mailing
@@ -416,6 +416,7 @@ def account_options(settings: Settings, roles: Roles) -> AccountOptions:
         issuer=settings.public_url.host,
         rules=rule_book(settings, roles),
         factor_rule=factor_rule(settings.mfa, roles),
+        tenant_rules=tenant_rules(settings.tenants, settings.mfa, roles),
         mfa_always=settings.mfa.required == "always",
         recovery_codes="recovery" in settings.mfa.methods,
         passwords=password_rules(settings),
