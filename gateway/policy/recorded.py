@@ -6,6 +6,7 @@ store that is away and a portal that is down are none. It decides nothing again.
 
 from __future__ import annotations
 
+import copy
 from typing import Final, Literal, NamedTuple, cast
 
 import msgspec
@@ -231,6 +232,14 @@ class Witness:
                 scopes=inputs.scopes,
                 known_device=inputs.known_device,
             )
+
+    def holding(self, roles: tuple[str, ...], kind: int) -> Witness:
+        """Return the same witness with other roles; `kind` is that of all who differ in what names them alone."""
+        other = copy.copy(self)
+        if self.session is not None:
+            other.session = msgspec.structs.replace(self.session, roles=roles)
+        other.kind = kind
+        return other
 
     @property
     def name(self) -> str:

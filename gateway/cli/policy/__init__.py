@@ -17,6 +17,7 @@ from gateway.cli.policy.fmt import fmt
 from gateway.cli.policy.replay import replay
 from gateway.cli.policy.schema import schema
 from gateway.cli.policy.shadow import shadow
+from gateway.cli.policy.suggest import suggest
 from gateway.cli.policy.test import test
 from gateway.cli.unbuilt import unbuilt
 
@@ -24,7 +25,6 @@ _NOT_BUILT: Final = {
     "who-can": "`policy who-can` is not built yet; `policy explain` answers for one person",
     "what-can": "`policy what-can` is not built yet; `policy explain` answers for one address",
     "diff": "`policy diff` is not built yet",
-    "suggest": "`policy suggest` is not built yet",
 }
 
 
@@ -33,7 +33,7 @@ def policy() -> None:
     """Check, test and explain policies."""
 
 
-for _verb in (check, test, explain_verb, replay, coverage, schema, fmt, shadow):
+for _verb in (check, test, explain_verb, replay, coverage, schema, fmt, shadow, suggest):
     policy.add_command(_verb)
 for _name, _sentence in _NOT_BUILT.items():
     policy.add_command(unbuilt(_name, _sentence))
