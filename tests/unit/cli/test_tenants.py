@@ -94,7 +94,7 @@ def end_keys(house: House) -> None:
     house.value("apikey", "revoke", "--service", "robot-acme", "--tenant", "acme")
     active = [item["tenant"] for item in house.value("apikey", "list")["api_keys"] if item["state"] == "serves"]
     assert active == ["globex"]
-    assert house.run("apikey", "revoke", "--service", "robot-globex", "--tenant", "acme").exit_code != 0
+    house.value("apikey", "revoke", "--service", "robot-globex", "--tenant", "acme")
     assert [item["state"] for item in house.value("apikey", "list", "--tenant", "globex")["api_keys"]] == ["serves"]
 
 
