@@ -32,8 +32,6 @@ from gateway.server.settings import Settings
 
 WORTH_A_PROCESS_BYTES: Final = 48 << 20
 """Less is read before another process has begun."""
-LONGEST_REQUEST_MS: Final = 3_600_000
-"""A request is in the log when it was answered: none that began before a file did by so much is in it."""
 _EVERY: Final = 20_000
 _BAR: Final = 24
 Found = TypeVar("Found")
@@ -198,8 +196,7 @@ def _files(span: Span) -> list[_File]:
     for index, file in enumerate(files):
         following = files[index + 1].head if index + 1 < len(files) else None
         ended = following is not None and following.created_ns // 1_000_000 < span.since_ms
-        begins_later = file.head is not None and file.head.created_ns // 1_000_000 - LONGEST_REQUEST_MS > span.until_ms
-        if not ended and not begins_later:
+        if not ended:
             found.append(_File(file.path, file.path.stat().st_size, following.prev_tail if following else sys.maxsize))
     return found
 

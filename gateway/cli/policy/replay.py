@@ -24,7 +24,7 @@ from gateway.cli.policy.differences import (
     requests_of,
 )
 from gateway.cli.policy.history import Tally, ranked, sift, span_of, span_options, told, warn_of
-from gateway.cli.policy.reading import Source, load_policies
+from gateway.cli.policy.reading import Source, count, load_policies
 from gateway.policy.recorded import Recorded
 from gateway.policy.replaying import Replayer
 
@@ -156,4 +156,6 @@ def _as_text(found: Replayed, tally: Tally, version: str, limit: int) -> list[st
     sentence = (
         f"{found.same:,} the same, {refused:,} would be refused, {allowed:,} would be allowed, {unknown:,} unknown."
     )
+    if found.later:
+        sentence += f" {count(found.later, 'request')} refused by something after policy: not decided again."
     return [*lines, *changes_as_text(found.changes, limit), "", sentence]
