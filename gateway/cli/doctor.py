@@ -91,6 +91,9 @@ def _configuration(validated: Validated) -> Iterator[Finding]:
         )
     if not settings.headers.hsts and settings.public_url.scheme == "https":
         yield Finding("weak", "headers.hsts", "browsers may ask over plain HTTP; set 2y once every host has TLS")
+    console = settings.admin.console
+    if console is not None and console.enabled and console.networks is None:
+        yield Finding("weak", "admin.console", "the console can be opened from everywhere; name its networks")
     for network in settings.trusted_proxies:
         if network.prefixlen < _WIDE_PREFIX[network.version]:
             yield Finding(

@@ -17,6 +17,7 @@ ADDRESSES: Final = (
     Address(f"{_ROOT}/", policy.show_overview),
     Address(f"{_ROOT}/routes", policy.show_routes),
     Address(f"{_ROOT}/routes/{_NAME}", policy.show_route),
+    Address(f"{_ROOT}/export", policy.export_routes),
     Address(f"{_ROOT}/roles", policy.show_roles),
     Address(f"{_ROOT}/roles/{_NAME}", policy.show_role),
     Address(

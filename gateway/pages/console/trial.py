@@ -9,7 +9,6 @@ import msgspec
 from aiohttp import web
 
 from gateway.document.quantity import duration
-from gateway.exchange.administration import Administrator
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.pages.console.door import Inside
 from gateway.pages.console.policy import sight_of
@@ -19,29 +18,22 @@ from gateway.pages.visit import Problem
 from gateway.policy.condition import Facts
 from gateway.policy.declaration import METHODS, NAME
 from gateway.policy.explanation import Criterion, Explanation, explain
-from gateway.policy.judgement import Person, judge, parse_request
+from gateway.policy.judgement import Person, judge, parse_request, tenant_asked
+from gateway.policy.tenancy import FIELD_NAME
 
-TRIAL_FIELDS: Final = frozenset({"method", "url", "who", "roles", "tenant", "mfa_age", "auth_age", "ip"})
+TRIAL_FIELDS: Final = frozenset(
+    {"method", "url", "who", "roles", "tenant", "mfa_age", "auth_age", "ip", "header", "known_device"}
+)
 _MAX_CHARACTERS: Final = 2048
 _MAX_ROLES: Final = 32
 _NEVER: Final = "never"
 _MAX_PATH: Final = 256
 _TOLD: Final = frozenset(
     {
-        "host",
-        "path",
-        "method",
-        "upstream",
-        "certificate",
-        "public",
-        "session",
-        "credential",
-        "factor",
-        "step_up",
-        "role",
-        "scope",
+        "host", "path", "method", "upstream", "certificate", "network", "public", "session", "credential", "factor", "device",
+        "step_up", "role", "scope",
     }
-)
+)  # fmt: skip
 """Criteria whose words name nobody else's organisation."""
 
 
@@ -128,12 +120,24 @@ def _facts(typed: dict[str, str]) -> Facts:
             ip_address(typed["ip"])
         except ValueError:
             raise TrialError("ip", marked("Write an IP address such as 203.0.113.7.")) from None
+    fields = _field(typed["header"])
     try:
-        return parse_request(method, typed["url"], client_ip=typed["ip"])
+        facts = parse_request(method, typed["url"], client_ip=typed["ip"])
     except ValueError:
         raise TrialError(
             "url", marked("Write a whole address, as a browser would send it: https://portal.example.com/invoices/42")
         ) from None
+    return msgspec.structs.replace(facts, fields=fields)
+
+
+def _field(text: str) -> tuple[tuple[str, str], ...]:
+    """Read the header field that names the tenant on its route, if one is given."""
+    if not text:
+        return ()
+    name, colon, value = text.partition(":")
+    if not colon or not FIELD_NAME.fullmatch(name):
+        raise TrialError("header", marked("Write a header field such as X-Tenant: acme."))
+    return ((name.lower(), value.strip(" \t")),)
 
 
 async def _person(inside: Inside, typed: dict[str, str], facts: Facts) -> Person | None:
@@ -143,9 +147,14 @@ async def _person(inside: Inside, typed: dict[str, str], facts: Facts) -> Person
     if roles:
         if len(roles) > _MAX_ROLES or not all(NAME.fullmatch(role) for role in roles):
             raise TrialError("roles", marked("Write the names of roles with commas between them."))
-        tenant = _tenant(inside.who, typed["tenant"], sight_of(inside).hosts.get(facts.host, ""))
-        name = typed["who"] or "somebody"
-        return Person(user=name, tenant=tenant, roles=roles, auth_age=auth_age, mfa_age=mfa_age)
+        return Person(
+            user=typed["who"] or "somebody",
+            tenant=_tenant(inside, typed["tenant"], facts),
+            roles=roles,
+            auth_age=auth_age,
+            mfa_age=mfa_age,
+            known_device=bool(typed["known_device"]),
+        )
     if not typed["who"]:
         return None
     known = await inside.console.people.named(inside.who, typed["who"])
@@ -161,14 +170,19 @@ async def _person(inside: Inside, typed: dict[str, str], facts: Facts) -> Person
         email=known.email,
         auth_age=auth_age,
         mfa_age=mfa_age,
+        known_device=bool(typed["known_device"]),
+        provider=known.provider,
     )
 
 
-def _tenant(who: Administrator, said: str, of_host: str) -> str:
-    tenant = said or of_host or ("" if who.is_operator else who.tenant)
-    if not who.sees(tenant):
+def _tenant(inside: Inside, said: str, facts: Facts) -> str:
+    """Say to which organisation somebody who does not exist belongs: as said, else to that of the request or the asker."""
+    who, console = inside.who, inside.console
+    if said and not who.sees(said):
         raise TrialError("tenant", marked("There is no such organisation."))
-    return tenant
+    if said or not who.is_operator:
+        return said or who.tenant
+    return tenant_asked(console.table, console.hosts, facts)
 
 
 def _age(typed: dict[str, str], field: str) -> float:
@@ -210,5 +224,8 @@ def _told(explanation: Explanation, sight: Sight) -> tuple[Criterion, ...]:
     return tuple(
         item if item.name in _TOLD else msgspec.structs.replace(item, detail="")
         for item in explanation.criteria
-        if not item.rule or item.rule in entries or (not rule.grants and item.name == "deny")
+        # attack: whether a request could be about a tenant tells which organisations there are
+        if (not item.rule and item.name != "tenant")
+        or item.rule in entries
+        or (not rule.grants and item.name == "deny")
     )

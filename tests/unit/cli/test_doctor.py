@@ -49,6 +49,14 @@ def test_what_is_weak_is_said_and_is_no_failure(directory: Path) -> None:
         assert f"weak: {subject}" in done.stdout
 
 
+def test_a_console_that_is_open_from_everywhere_is_said(directory: Path) -> None:
+    path = directory / "gateway.yaml"
+    for more, is_weak in (("", True), (", networks: [10.0.0.0/8]", False)):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("admin:")]
+        path.write_text("\n".join([*lines, f"admin: {{console: {{enabled: true{more}}}}}", ""]))
+        assert ("weak: admin.console: the console can be opened from everywhere" in doctor(directory).stdout) is is_weak
+
+
 def test_a_configuration_that_may_not_run_is_2(directory: Path) -> None:
     change(directory / "gateway.yaml", "version: 1", "version: 2")
     assert doctor(directory).exit_code == 2

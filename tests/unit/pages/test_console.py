@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import AsyncIterator
 from functools import partial
@@ -16,6 +17,7 @@ from gateway.exchange.administration import Administrator, Listing, ReloadNote
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.notice import Notice
 from gateway.exchange.session import Session
+from gateway.pages.console import policy as policy_pages
 from gateway.pages.console.addresses import ADDRESSES
 from gateway.pages.console.desk import Console
 from gateway.policy import PolicyTable, compile_policy
@@ -24,6 +26,7 @@ from gateway.session.rules import RuleBook, Rules, TenantRules
 from gateway.store.administration import PeopleDesk
 from gateway.store.executor import BoundedExecutor
 from gateway.store.keyring import Keyring
+from gateway.store.openings import Client, SignedIn
 from gateway.store.state import Store
 from tests.fakes.pages_site import Answer, Browser, Site
 from tests.unit.pages.conftest import SiteMaker
@@ -137,7 +140,10 @@ async def act(browser: Browser, page: str, act: str, **fields: str) -> Answer:
 
 READABLE = [
     ADMIN,
-    *(f"{ADMIN}{path}" for path in ("routes", "routes/invoice", "roles", "roles/client", "try", "people", "sessions")),
+    *(
+        f"{ADMIN}{path}"
+        for path in ("export", "routes", "routes/invoice", "roles", "roles/client", "try", "people", "sessions")
+    ),
 ]
 
 
@@ -318,6 +324,56 @@ async def test_the_store_being_away_shows_nothing_and_signs_nobody_out(make_site
         assert "__Host-gw" in browser.jar
 
 
+async def federated(site: Site, name: str, *, mfa_time: float = 0.0, auth_time: float | None = None) -> Browser:
+    """Somebody for whom an identity provider vouched, signed in there at `auth_time`."""
+    user = site.store.user_named(name)
+    assert user is not None
+    there = msgspec.structs.replace(user, provider="okta", issuer="https://okta.example", subject=name, password="")
+    changed = site.store.change_user(user, there, now=site.now)
+    assert changed is not None
+    when = site.now if auth_time is None else auth_time
+    client = Client(ip="203.0.113.7", host="portal.example.com", secure=True, tenant="acme")
+    opened = site.accounts.openings.open(
+        changed[0],
+        amr=("pwd",),
+        client=client,
+        now=site.now,
+        provider="okta",
+        auth_time=when,
+        second_factor_done=bool(mfa_time),
+    )
+    assert isinstance(opened, SignedIn)
+    browser = site.browser()
+    browser.jar["__Host-gw"] = opened.token.decode()
+    return browser
+
+
+async def test_somebody_of_a_provider_comes_in_where_it_proves_a_second_factor(make_site: SiteMaker) -> None:
+    async with make_site(make_console=console, mfa_always=False) as site:
+        site.add_user("root", totp=False, gateway_roles=("gateway.admin",))
+        browser = await federated(site, "root", mfa_time=site.now)
+        assert (await browser.get(ADMIN)).status == 200
+
+
+async def test_somebody_of_a_provider_that_proves_none_is_told_so_and_goes_in_no_circle(make_site: SiteMaker) -> None:
+    async with make_site(make_console=console, mfa_always=False) as site:
+        site.add_user("root", totp=False, gateway_roles=("gateway.admin",))
+        browser = await federated(site, "root")
+        answer = await browser.get(ADMIN)
+        assert answer.status == 403
+        assert "okta did not say that you used one" in answer.text
+        site.now += 600
+        assert (await browser.get(ADMIN)).location == "/.gateway/mfa?step_up=mfa_age&return_to=/.gateway/admin/"
+
+
+async def test_no_session_carries_a_role_of_the_gateways_own(site: Site) -> None:
+    """So no portal is told of one, no condition sees one, and no key is made from one."""
+    await signed_in(site, "root")
+    (stored,) = site.store.sessions(now=site.now, user_id=person(site, "root"))
+    assert stored.session.roles == ("client",)
+    assert b"gateway.admin" not in msgspec.json.encode(stored.session)
+
+
 # What each may see
 
 
@@ -378,6 +434,32 @@ async def test_a_long_list_has_pages_and_keeps_what_it_was_narrowed_by(make_site
         assert "?role=client&amp;page=2" in page.text
         page = await browser.get(f"{ADMIN}routes?role=client&page=3")
         assert len(re.findall(r'href="/\.gateway/admin/routes/r\d+"', page.text)) == 20
+
+
+async def test_what_the_list_shows_is_handed_out_as_a_table(site: Site) -> None:
+    browser = await signed_in(site, "root")
+    answer = await browser.get(f"{ADMIN}export?role=lead")
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="routes.csv"'
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    rows = list(csv.DictReader(answer.text.splitlines()))
+    assert [row["route"] for row in rows] == ["globex-secrets", "invoice", "ledger"]
+    assert (rows[1]["open to"], rows[1]["condition"], rows[1]["path"]) == ("client", "yes", "/invoices/{invoice_id}")
+    assert answer.events[0].operation == "export routes"
+    answer = await (await signed_in(site, "tina")).get(f"{ADMIN}export")
+    assert "globex" not in answer.text
+    assert "ledger" in answer.text
+
+
+def test_a_spreadsheet_computes_nothing_of_a_table() -> None:
+    assert [policy_pages._inert(cell) for cell in ("=1+1", "+1", "-1", "@x", "a=1", "")] == [
+        "'=1+1",
+        "'+1",
+        "'-1",
+        "'@x",
+        "a=1",
+        "",
+    ]
 
 
 async def test_a_route_shows_who_comes_by_which_role_and_where_that_is_written(site: Site) -> None:
@@ -491,6 +573,49 @@ async def test_a_request_is_answered_as_the_policy_would(site: Site) -> None:
     assert "<code>misdirected</code>" in answer.text
 
 
+async def test_a_trial_may_name_a_header_field_and_a_known_browser(make_site: SiteMaker) -> None:
+    table = policy(
+        """\
+version: 1
+roles: {client: {}}
+routes:
+  - name: desk
+    match: {path: /desk, methods: [GET]}
+    upstream: portal
+    tenant: {header: X-Tenant}
+    require: {device: known}
+    allow: [{roles: [client]}]
+"""
+    )
+
+    def other(store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any) -> Console:
+        return Console(
+            people=PeopleDesk(store, keyring=keyring, executor=executor, tell=tell), table=table, hosts=HOSTS
+        )
+
+    async with make_site(make_console=other) as site:
+        site.add_user("root", gateway_roles=("gateway.admin",))
+        site.add_user("tina", gateway_roles=("gateway.tenant-admin",))
+        browser = await signed_in(site, "root")
+        there = {"url": "https://shared.example.com/desk", "roles": "client"}
+        answer = await trial(browser, **there, header="X-Tenant: globex", known_device="1")
+        assert "<strong>Allowed</strong>" in answer.text
+        assert "somebody · globex · client" in answer.text
+        answer = await trial(browser, **there, header="X-Tenant: globex")
+        assert "<code>device_unknown</code>" in answer.text
+        answer = await trial(browser, **there, header="X-Tenant: globex", tenant="acme", known_device="1")
+        assert "<code>tenant_mismatch</code>" in answer.text
+        browser = await signed_in(site, "tina")
+        told = [
+            re.sub(r"X-Tenant: \w+|value=\"[^\"]*\"|nonce=\"[^\"]*\"", "", answer.text)
+            for answer in [
+                await trial(browser, **there, header=f"X-Tenant: {tenant}", known_device="1")
+                for tenant in ("globex", "nowhere")
+            ]
+        ]
+        assert told[0] == told[1], "which organisations there are is not told"
+
+
 async def test_a_trial_is_recorded_by_its_path_without_the_query(site: Site) -> None:
     answer = await trial(
         await signed_in(site, "root"), url="https://portal.example.com/invoices/42?token=hush", who="alice"
@@ -509,6 +634,7 @@ async def test_a_trial_is_recorded_by_its_path_without_the_query(site: Site) -> 
         ({"mfa_age": "long ago"}, "mfa_age"),
         ({"auth_age": "-1h"}, "auth_age"),
         ({"ip": "somewhere"}, "ip"),
+        ({"header": "no field"}, "header"),
         ({"who": "nobody-at-all"}, "who"),
         ({"who": "\u202e"}, "who"),
         ({"roles": "a b,<c>"}, "roles"),
