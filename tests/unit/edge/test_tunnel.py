@@ -31,6 +31,7 @@ SWITCHED = (
 )
 MASK = b"\x11\x22\x33\x44"
 
+OPEN_LIVE = "{name: live, match: {path: /live, methods: [GET]}, upstream: portal, allow: [{roles: [client]}]}"
 LIVE = (
     POLICY
     + """
@@ -223,6 +224,10 @@ async def test_a_session_that_was_written_again_unchanged_keeps_its_tunnel(edge:
           "{name: live, match: {path: /live, methods: [GET]}, upstream: portal, allow: [{roles: [admin]}]}"), "role_missing"),
         (("path: /live,", "path: /other,"), "no_route"),
         (("path: /live, methods: [GET]", "path: /live, methods: [POST]"), "method_not_allowed"),
+        ((OPEN_LIVE, f"{OPEN_LIVE[:-1]}, deny: [{{when: session.tenant == 'acme'}}]}}"), "denied"),
+        ((OPEN_LIVE, f"{OPEN_LIVE[:-1]}, require: {{network: [10.0.0.0/8]}}}}"), "network_refused"),
+        ((OPEN_LIVE, f"{OPEN_LIVE[:-1]}, require: {{device: known}}}}"), "device_unknown"),
+        ((OPEN_LIVE, f"{OPEN_LIVE[:-1]}, require: {{factor: webauthn}}}}"), "step_up_required"),
     ],
 )  # fmt: skip
 async def test_a_policy_that_would_refuse_now_closes_what_is_open(

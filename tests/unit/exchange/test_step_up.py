@@ -1,10 +1,12 @@
+from ipaddress import ip_network
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.exchange.session import Session
-from gateway.exchange.step_up import Assurance, Lack, Requirement, assurance_of
+from gateway.exchange.step_up import Assurance, Factor, Lack, Requirement, assurance_of, proven_by
 
 NOW = 1_000_000.0
 SESSION = Session(
@@ -84,3 +86,49 @@ def test_a_tighter_limit_never_lets_more_people_in(
     loose, tight = max(limit, tighter), min(limit, tighter)
     if Requirement(mfa_age_s=tight, acr=acr).lack(session, NOW) is None:
         assert Requirement(mfa_age_s=loose, acr=acr).lack(session, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "amr", "mfa_time", "proven"),
+    [
+        (Factor.ANY, ("pwd", "otp", "mfa"), NOW, True),
+        (Factor.ANY, ("pwd",), NOW, False),
+        (Factor.ANY, ("pwd", "otp", "mfa"), 0.0, False),
+        (Factor.TOTP, ("pwd", "otp", "mfa"), NOW, True),
+        (Factor.TOTP, ("hwk", "user", "mfa"), NOW, False),
+        (Factor.WEBAUTHN, ("hwk", "user", "mfa"), NOW, True),
+        (Factor.WEBAUTHN, ("pwd", "otp", "mfa"), NOW, False),
+        (Factor.WEBAUTHN, ("swk",), NOW, False),
+    ],
+)
+def test_a_kind_of_factor_counts_where_it_was_proven(
+    factor: Factor, amr: tuple[str, ...], mfa_time: float, *, proven: bool
+) -> None:
+    session = msgspec.structs.replace(SESSION, amr=amr, mfa_time=mfa_time)
+    assert proven_by(session, factor) is proven
+    assert Requirement(factor=factor).lack(session, NOW) is (None if proven else Lack.FACTOR)
+
+
+@pytest.mark.parametrize(
+    ("address", "refused"),
+    [
+        ("10.1.2.3", False),
+        ("2001:db8::1", False),
+        ("192.0.2.1", True),
+        ("::ffff:192.0.2.1", True),
+        ("", True),
+        ("10.1.2.3.4", True),
+        ("fe80::1%eth0", True),
+    ],
+)
+def test_an_address_that_is_not_surely_in_a_network_is_refused(address: str, *, refused: bool) -> None:
+    need = Requirement(networks=(ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
+    assert need.refuses_address(address) is refused
+    assert Requirement().refuses_address(address) is False
+
+
+def test_a_device_that_is_not_known_is_refused_where_one_is_wanted() -> None:
+    known = msgspec.structs.replace(SESSION, known_device=True)
+    need = Requirement(known_device=True)
+    assert (need.refuses_device(SESSION), need.refuses_device(known)) == (True, False)
+    assert not Requirement().refuses_device(SESSION)

@@ -421,3 +421,37 @@ def test_the_number_of_sessions_holds_however_a_session_became_whole(store: Stor
     else:
         assert (seated.owes, lives) == (Owed.NOTHING, False)
         assert [event.name for event in events] == ["session.revoked"]
+
+
+# A device that is known
+
+
+def test_a_session_knows_whether_its_browser_was_one_before(store: Store, alice: User) -> None:
+    """`require: {device: known}` asks for it; the very first browser of an account is none yet."""
+    openings = ruled(store, Rules())
+    first = opened(openings, alice)
+    again = opened(openings, alice, client=msgspec.structs.replace(CLIENT, device=first.device))
+    other = opened(openings, alice)
+    assert [result.session.known_device for result in (first, again, other)] == [False, True, False]
+
+
+def test_a_browser_that_was_confirmed_by_mail_is_as_good_as_known(confirming: Openings, alice: User) -> None:
+    first = opened(confirming, alice)
+    assert not first.session.known_device
+    whole = confirming.confirm(first.token, client=CLIENT, now=NOW + 1)
+    assert isinstance(whole, SignedIn)
+    assert whole.session.known_device
+
+
+def test_a_passkey_on_a_browser_that_is_new_makes_it_no_known_one(confirming: Openings, alice: User) -> None:
+    passkey = opened(confirming, alice, amr=("hwk", "user", "mfa"), second_factor_done=True)
+    assert not passkey.session.known_device
+
+
+def test_setting_up_a_factor_confirms_no_browser_where_none_is_confirmed(store: Store, alice: User) -> None:
+    """attack: whoever has the password sets up a factor of their own on their own browser."""
+    openings = ruled(store, Rules(new_device=NewDevice.NOTIFY))
+    half = opened(openings, alice)
+    proven = openings.elevate(half.token, method="otp", client=CLIENT, now=NOW + 1)
+    assert isinstance(proven, SignedIn)
+    assert not proven.session.known_device
