@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import click
+import msgspec
 
 from gateway.cli.invocation import current
+from gateway.policy.idle import find_idle
+from gateway.policy.space import World
 from gateway.server.progress import Progress
 from gateway.server.state import redis_options, try_redis
 from gateway.server.tls import moment, shown_names
@@ -22,6 +27,11 @@ def check(*, offline: bool) -> None:
     with Progress("reading the configuration"):
         validated = read_and_validate(invocation.config)
     warnings = list(validated.warnings)
+    settings, table = validated.settings, validated.table
+    with Progress("looking for what decides nothing"):
+        world = World(table, settings.hosts, tuple(settings.tenants))
+        idle = find_idle(world, validated.bundle.policies, now=time.time())
+    warnings += [str(msgspec.structs.replace(finding, severity="error")) for finding in idle]
     redis = redis_options(validated.settings, validated.bundle.secrets)
     if redis is not None and not offline:
         with Progress("trying the state"):
@@ -36,11 +46,13 @@ def check(*, offline: bool) -> None:
     lines.append(
         f"{invocation.config}: fine: {len(validated.table.routes)} routes, {len(validated.table.roles)} roles, "
         f"policy {validated.table.version}"
+        + (f", candidate {validated.candidate.version}" if validated.candidate else "")
     )
     answer = {
         "ok": True,
         "warnings": warnings,
         "policy": validated.table.version,
+        "candidate": validated.candidate.version if validated.candidate else None,
         "configuration": validated.bundle.digest,
         "routes": sorted(validated.table.routes),
         "certificates": [

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any, Literal, TypeVar
 
-from gateway.document.diagnostic import UNNAMED
 from gateway.document.source import Diagnostic, Document, Loc, did_you_mean
 
 T = TypeVar("T")
@@ -36,15 +35,15 @@ class Place:
         """Return the place of the key that leads here: findings about a name belong there."""
         return _Key(self.document, self.findings, self.loc, self.value)
 
-    def fail(self, message: str, *, name: str = UNNAMED) -> None:
+    def fail(self, message: str, *, name: str) -> None:
         """Report an error here; `name` is what docs/diagnostics.md explains."""
         self._report(*self._position(), message, "error", name)
 
-    def fail_inside(self, line: int, column: int, message: str, *, name: str = UNNAMED) -> None:
+    def fail_inside(self, line: int, column: int, message: str, *, name: str) -> None:
         """Report an error at a line and column (from 1) of the text that stands here."""
         self._report(*self.document.inside(self.loc, line, column), message, "error", name)
 
-    def warn(self, message: str, *, name: str = UNNAMED) -> None:
+    def warn(self, message: str, *, name: str) -> None:
         """Report a warning here."""
         self._report(*self._position(), message, "warning", name)
 

@@ -49,6 +49,11 @@ def implies(world: World, rule: Rule, one: Condition, other: Condition, *, now: 
     return _seek(world, rule, (one, other), lambda answers: answers[0] is True and answers[1] is not True, now=now)
 
 
+def disjoint(world: World, rule: Rule, one: Condition, other: Condition, *, now: float) -> Finding:
+    """Find out whether `other` is false whenever `one` is true; the witness is when it is not."""
+    return _seek(world, rule, (one, other), lambda answers: answers[0] is True and answers[1] is not False, now=now)
+
+
 def same(world: World, rule: Rule, one: Condition, other: Condition, *, now: float) -> Finding:
     """Find out whether two conditions of a rule are true at the same time; the witness is when only one of them is."""
     return _seek(world, rule, (one, other), lambda answers: (answers[0] is True) != (answers[1] is True), now=now)

@@ -188,7 +188,7 @@ def _compile(
         paths=upstreams.path_mappings(settings.upstreams),
         candidate=candidate,
     )
-    return table, [f"{found.path}:{found.line}:{found.column}: {found.message}" for found in findings]
+    return table, [f"{found.path}:{found.line}:{found.column}: {found.message} [{found.name}]" for found in findings]
 
 
 def _candidate(

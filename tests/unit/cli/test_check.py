@@ -82,7 +82,7 @@ def test_errors_can_be_json(directory: Path) -> None:
     change(directory / "gateway.yaml", "version: 1", "version: 2")
     done = check(directory, "--json")
     assert done.exit_code == 2
-    assert json.loads(done.stdout) == {"ok": False, "errors": ["gateway.yaml:3:10: version: write 1"]}
+    assert json.loads(done.stdout) == {"ok": False, "errors": ["gateway.yaml:4:10: version: write 1"]}
 
 
 def test_a_missing_file_is_an_error_and_no_traceback(tmp_path: Path) -> None:

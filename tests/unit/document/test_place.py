@@ -103,14 +103,14 @@ def test_texts_may_be_read_by_a_check_of_the_caller() -> None:
 def test_findings_stand_where_they_belong() -> None:
     root, findings = place("key: 'some text'\n")
     at = (root.entries() or {})["key"]
-    at.fail("value")
-    at.key().fail("key")
-    at.fail_inside(1, 6, "inside")
-    at.warn("careful")
+    at.fail("value", name="a-name")
+    at.key().fail("key", name="b-name")
+    at.fail_inside(1, 6, "inside", name="c-name")
+    at.warn("careful", name="d-name")
     assert list(map(str, findings)) == [
-        "p.yaml:1:6: value",
-        "p.yaml:1:1: key",
-        "p.yaml:1:12: inside",
-        "p.yaml:1:6: warning: careful",
+        "p.yaml:1:6: value [a-name]",
+        "p.yaml:1:1: key [b-name]",
+        "p.yaml:1:12: inside [c-name]",
+        "p.yaml:1:6: warning: careful [d-name]",
     ]
     assert str(at.key()) == "p.yaml:1:1"
