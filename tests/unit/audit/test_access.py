@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from gateway.audit.access import Node, Place, Subject, encode_resources, encode_text, fill, template
 from gateway.audit.canonical import encode
 from gateway.exchange.route import Action, Resource, Route
-from gateway.exchange.session import Session
+from gateway.exchange.session import Owed, Session
+from gateway.exchange.tenancy import TenantBinding
 
 NODE = Node("node-a", "boot", "0.1.0")
 PLACE = Place("portal.example", "acme", secure=True, tls="TLSv1.3 TLS_AES_256_GCM_SHA384", policy_version="abc")
@@ -90,3 +92,37 @@ def test_a_resource_carries_the_id_of_the_path() -> None:
         "resources": [{"type": "invoice", "uid": 'a"b'}]
     }
     assert encode_resources(route(resource=None), "") == b""
+
+
+def test_a_record_holds_what_it_was_decided_from() -> None:
+    who = msgspec.structs.replace(
+        session(),
+        owes=Owed.DEVICE,
+        owes_next=Owed.ENROLMENT,
+        known_device=True,
+        email="a@b.example",
+        provider="okta",
+        country="DE",
+    )
+    whole = orjson.loads(
+        filled(template(route(), "GET", who, PLACE, NODE, asked=("user.email", "session.provider", "session.country")))
+    )["unmapped"]["gw"]["decision_inputs"]
+    assert {name: whole[name] for name in ("owes", "owes_next", "known_device", "email", "provider", "country", "secure")} == {
+        "owes": "device", "owes_next": "enrolment", "known_device": True, "email": "a@b.example", "provider": "okta", "country": "DE",
+        "secure": True,
+    }  # fmt: skip
+    least = orjson.loads(filled(template(route(), "GET", who, PLACE, NODE)))["unmapped"]["gw"]["decision_inputs"]
+    assert {"email", "provider", "country"}.isdisjoint(least), "what nobody asks about is not kept"
+
+
+def test_what_a_route_looked_at_is_recorded_where_it_is_unusual() -> None:
+    bound = TenantBinding(by="header", value="x-tenant")
+    asked = route(credentials=("api_key",), tenant=bound)
+    inputs = orjson.loads(filled(template(asked, "GET", None, PLACE, NODE)))["unmapped"]["gw"]["decision_inputs"]
+    assert (inputs["credentials"], inputs["tenant_field"], inputs["request_tenant"]) == (
+        ["api_key"],
+        "x-tenant",
+        "acme",
+    )
+    plain = orjson.loads(filled(template(route(), "GET", None, PLACE, NODE)))["unmapped"]["gw"]["decision_inputs"]
+    assert {"credentials", "tenant_field"}.isdisjoint(plain)
