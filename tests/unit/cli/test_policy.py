@@ -334,3 +334,19 @@ def test_a_verb_that_is_not_built_says_so_and_exits_2(run: Callable[..., Result]
     assert result.exit_code == 2
     assert result.stderr.startswith(f"`policy {verb}` is not built yet")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_check_reads_the_candidate_and_its_cases_too(run: Callable[..., Result], site: Path) -> None:
+    (site / "gateway.yaml").write_text(SETTINGS + "candidate: next\n", "utf-8")
+    (site / "next" / "tests").mkdir(parents=True)
+    (site / "next" / "portal.yaml").write_text(POLICY, "utf-8")
+    (site / "next" / "tests" / "portal.yaml").write_text(CASES, "utf-8")
+    assert run("check").exit_code == 0
+    (site / "next" / "tests" / "portal.yaml").write_text(CASES.replace("[billing]", "[biling]"), "utf-8")
+    result = run("check")
+    assert result.exit_code == 2
+    assert "next/tests/portal.yaml:3:" in result.stderr
+    (site / "next" / "portal.yaml").write_text(POLICY.replace("[billing]", "[biling]"), "utf-8")
+    result = run("check")
+    assert result.exit_code == 2
+    assert "next/portal.yaml:12:" in result.stderr
