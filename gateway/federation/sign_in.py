@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -401,11 +402,11 @@ class Providers(Generic[ClientT]):
     ) -> SignedIn | Refused | None:
         """Take a provider's answer from the browser, and open a session if all of it holds.
 
-        None when there is no such provider. Raises `GatewayError` when it could not be decided.
+        None when there is no such provider for this host. Raises `GatewayError` when it could not be decided.
         """
         provider = self._providers.get(provider_id)
-        if provider is None:
-            return None
+        if provider is None or not self._is_offered(provider, urlsplit(origin).hostname or "", tenant):
+            return None  # attack: whose host answers otherwise tells which providers the others have
         arrival = Arrival(
             origin=origin, tenant=tenant, request_id=request_id, client_ip=client_ip, user_agent=user_agent
         )

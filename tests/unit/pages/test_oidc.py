@@ -345,6 +345,28 @@ async def test_provider_is_offered_on_its_hosts_and_tenants_alone(
         assert "/oidc/here/" not in page.text
 
 
+async def test_providers_of_another_tenant_are_not_told_from_none(
+    make_site: SiteMaker, provider: IdentityProvider
+) -> None:
+    """attack: by their addresses, and by those of their people, the hosts of acme tell who else is here."""
+    theirs = "roles: {claim: groups, grant: {a: client}}\ntenant: globex\ndomains: [globex.example]\n"
+    ours = "client_id: x\ndomains: [acme.example]\n"
+    make = with_providers(("okta", provider, theirs), ("here", provider, ours))
+    async with make_site(make_providers=make) as site:
+        for page in ("start", "callback?code=x&state=y", "callback?error=access_denied&state=y"):
+            known = await site.browser().get(f"/.gateway/oidc/okta/{page}")
+            unknown = await site.browser().get(f"/.gateway/oidc/nobody/{page}")
+            assert (known.status, unknown.status) == (404, 404), page
+        answers = []
+        for address in ("gina@globex.example", "gina@nowhere.example"):
+            browser = site.browser()
+            page_shown = await browser.get("/.gateway/login")
+            answer = await browser.submit(page_shown, "/.gateway/login/email", email=address)
+            answers.append((answer.status, answer.text.count("Nobody signs in here with an address of that kind")))
+        assert answers[0] == answers[1]
+        assert answers[0][1] == 1
+
+
 async def test_ten_tabs_come_back_in_any_order(site: Site, provider: IdentityProvider) -> None:
     """Envoy #41902: two tabs, and the first was refused."""
     browser = site.browser()
