@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.exchange.reason import ANSWERS, Reason
+from gateway.exchange.session import Session
 from gateway.pages.accounts import Device, Refusal
 from gateway.pages.device import describe_device
 from gateway.pages.factor import ACCOUNT_PAGE
@@ -54,9 +55,18 @@ async def show_account(visit: Visit, problem: Problem | None = None) -> web.Resp
         factors=factors,
         totp=visit.desk.totp,
         few=FEW_RECOVERY_CODES,
+        administers=await _administers(visit, view.session),
         now=visit.now,
         devices=[(device, describe_device(device.user_agent), network_of(visit, device)) for device in view.devices],
     )
+
+
+async def _administers(visit: Visit, session: Session) -> bool:
+    """Tell whether to show the person the way to the console."""
+    console = visit.desk.console
+    if console is None or not console.opens_from(visit.envelope.client_ip):
+        return False
+    return await console.people.administrator(session) is not None
 
 
 def network_of(visit: Visit, device: Device) -> str:

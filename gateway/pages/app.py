@@ -320,6 +320,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         resets=dependencies.resets,
         confirmations=dependencies.confirmations,
         portals=dependencies.portals,
+        console=dependencies.console,
         passwords=dependencies.passwords,
         providers=dependencies.providers,
         sign_ins=registry.counter(

@@ -24,6 +24,7 @@ from gateway.session.device import COOKIE_NAMES
 from gateway.session.token import MAX_COOKIE_BYTES
 
 if TYPE_CHECKING:
+    from gateway.pages.console.desk import Console
     from gateway.pages.factor_seams import SecondFactors
     from gateway.pages.kept import KeptForms
     from gateway.pages.new_device import Confirmations
@@ -72,6 +73,8 @@ class Desk:
     confirmations: Confirmations[Any] | None
     """What confirms new devices by mail; None = there is no mail."""
     portals: Portals | None
+    console: Console | None
+    """What administrators see; None = there is no console."""
     passwords: bool
     providers: Providers | None
     sign_ins: Counter

@@ -182,6 +182,14 @@ async def test_every_form_and_every_method_is_hidden_from_others(site: Site, add
         assert "Allow" not in answer.headers
 
 
+async def test_the_account_page_shows_the_way_to_those_who_may_go(make_site: SiteMaker) -> None:
+    async for site in staffed(make_site, networks=(ip_network("203.0.113.0/24"),)):
+        link = 'href="/.gateway/admin/"'
+        assert link in (await (await signed_in(site, "root")).get("/.gateway/account")).text
+        assert link not in (await (await signed_in(site, "alice")).get("/.gateway/account")).text
+        assert link not in (await (await signed_in(site, "root", ip="198.51.100.1")).get("/.gateway/account")).text
+
+
 async def test_without_a_section_there_is_no_console(make_site: SiteMaker) -> None:
     async with make_site() as site:
         site.add_user("root", gateway_roles=("gateway.admin",))
