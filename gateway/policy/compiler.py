@@ -70,7 +70,12 @@ def compile_policy(
         raise DocumentError(tuple(sorted(illustrated(errors, files))))
     version = policy_version(files, candidate=candidate and has_shadow)
     table = PolicyTable(
-        rules, compiler.roles, version, networks=MappingProxyType(wanted.reuse.networks), has_shadow=has_shadow
+        rules,
+        compiler.roles,
+        version,
+        networks=MappingProxyType(wanted.reuse.networks),
+        has_shadow=has_shadow,
+        tenants=tenants,
     )
     return table, sorted(set(illustrated(findings, files)))
 
@@ -311,6 +316,7 @@ class _Compiler:
 
     def _warn_about_idle_roles(self, rules: list[Rule]) -> None:
         useful = {role for rule in rules for grant in rule.grants for role in grant.accepts}
+        useful |= {role for rule in rules for denial in rule.denials for role in denial.accepts or ()}
         for role in self._declared.roles:
             if role.name not in useful:
                 role.place.warn(

@@ -53,8 +53,11 @@ def test_the_examples_of_the_manual_work() -> None:
     manual = (ROOT / "docs" / "policies.md").read_text("utf-8")
     policies = re.findall(r"```yaml\n(version: 1\n.*?)```", manual, re.DOTALL)
     cases = re.findall(r"```yaml\n(cases:\n.*?)```", manual, re.DOTALL)
-    assert (len(policies), len(cases)) == (1, 1)
-    table, _ = compile_policy({"manual.yaml": policies[0]}, upstreams={"portal"}, tenants={"acme"}, hosts=HOSTS)
+    assert (len(policies), len(cases)) == (2, 1)
+    tables = [
+        compile_policy({"manual.yaml": text}, upstreams={"portal"}, tenants={"acme"}, hosts=HOSTS) for text in policies
+    ]
+    table = tables[0][0]
     read = load_cases({"cases.yaml": cases[0]}, table=table, hosts=HOSTS, tenants=frozenset({"acme"}))
     assert all(result.passed for result in run_cases(read, table=table, hosts=HOSTS, now=1_800_000_000.0))
 
