@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import pytest
 
@@ -11,10 +12,10 @@ from gateway.policy.condition import (
     MAX_LENGTH,
     NAMES,
     NEVER,
-    Problem,
     Circumstances,
     ConditionCompiler,
     ConditionError,
+    Problem,
     conjuncts,
     tokens,
 )
@@ -77,7 +78,12 @@ def problems_of(text: str, *parameters: str) -> list[Problem]:
         'session.mfa_age == duration("60s")',
         'session.auth_age == duration("2m")',
         'session.handle == "s_1"',
+        'session.provider == "local"',
+        'session.country == ""',
+        "!session.known_device",
         'request.method == "GET"',
+        'request.action == "download"',
+        'request.resource.type == "invoice" && request.resource.id == "42"',
         'request.host.startsWith(session.tenant + ".")',
         'request.path == "/"',
         'request.query == ""',
@@ -259,3 +265,70 @@ def test_a_conjunction_splits_where_its_parts_stand_alone(text: str, parts: list
 
 def test_tokens_leave_out_blanks_and_comments() -> None:
     assert [token.text for token in tokens('a // "b\n && r"c"')] == ["a", "&&", 'r"c"']
+
+
+# Networks with names
+
+OFFICE = {"office": (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")), "lab-1": (ip_network("192.0.2.0/24"),)}
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "answer"),
+    [
+        ('network.is_in("office")', "10.1.2.3", True),
+        ("network.is_in('office')", "2001:db8::7", True),
+        ('network.is_in("office")', "192.0.2.1", False),
+        ('network.is_in(["lab-1", "office"])', "192.0.2.1", True),
+        ('network.is_in(["lab-1", "198.51.100.0/24"])', "198.51.100.1", True),
+        ('request.client_ip.is_in("office") && network.is_in("10.1.0.0/16")', "10.1.2.3", True),
+        ('!network.is_in("office") || network.is_in(["lab-1"])', "10.1.2.3", False),
+        ('network.is_in("office")', "", None),
+    ],
+)
+def test_a_network_is_called_by_its_name(
+    session: Callable[..., Session], facts: Callable[..., Facts], now: float, text: str, address: str, *, answer: bool
+) -> None:
+    condition = ConditionCompiler(OFFICE).compile(text, NO_NAMES)
+    circumstances = Circumstances(session(), facts(client_ip=address), {}, ROLES, now, INVOICE)
+    assert condition.evaluate(circumstances) is answer
+    assert condition.text == text, "shown as it was written"
+
+
+@pytest.mark.parametrize(
+    ("text", "column"), [('network.is_in("ofice")', 15), ('network.is_in(["10.0.0.0/8", "ofice"])', 30)]
+)
+def test_an_unknown_network_is_found_at_load(text: str, column: int) -> None:
+    with pytest.raises(ConditionError) as caught:
+        ConditionCompiler(OFFICE).compile(text, NO_NAMES)
+    assert caught.value.problems == (
+        Problem(1, column, "unknown network 'ofice'; did you mean 'office'?", "unknown-network"),
+    )
+
+
+def test_a_text_elsewhere_is_no_network(
+    session: Callable[..., Session], facts: Callable[..., Facts], now: float
+) -> None:
+    condition = ConditionCompiler(OFFICE).compile('request.query == "office"', NO_NAMES)
+    assert condition.evaluate(Circumstances(session(), facts(query="office"), {}, ROLES, now, INVOICE)) is True
+
+
+def test_a_name_that_is_made_at_run_time_is_no_network(
+    session: Callable[..., Session], facts: Callable[..., Facts], now: float
+) -> None:
+    """attack: a path that chooses the network it is compared with."""
+    condition = ConditionCompiler(OFFICE).compile("network.is_in(path.where)", frozenset({"where"}))
+    assert condition.evaluate(Circumstances(session(), facts(), {"where": "office"}, ROLES, now, INVOICE)) is None
+
+
+# Public routes
+
+
+def test_on_a_public_route_a_condition_asks_about_nobody() -> None:
+    compiler = ConditionCompiler()
+    assert compiler.compile('request.path == "/x"', NO_NAMES, anonymous=True).names == frozenset({"request.path"})
+    for name in ("user.name", "session.roles", "tenant", "session.known_device"):
+        with pytest.raises(ConditionError, match="a public route asks nobody who they are"):
+            compiler.compile(f"{name} == {name}", NO_NAMES, anonymous=True)
+        assert compiler.asks_about_people(f"{name} == {name}", NO_NAMES)
+    assert not compiler.asks_about_people("request.secure", NO_NAMES)
+    assert not compiler.asks_about_people("user.nme == 'x'", NO_NAMES)
