@@ -561,3 +561,43 @@ async def test_whoever_has_no_factor_is_offered_one_once_a_browser(make_site: Si
         other = site.browser()
         assert (await other.give_password("alice")).location == "/.gateway/mfa"
         assert "offer" not in (await other.give_code()).location
+
+
+# A kind of factor that a route requires
+
+CODE_PAGE = "/.gateway/mfa?step_up=factor&factor=totp&return_to=/pay"
+KEY_PAGE = "/.gateway/mfa?step_up=factor&factor=webauthn&return_to=/pay"
+
+
+async def test_a_route_that_wants_a_code_is_offered_no_passkey(
+    site: Site, alice: Browser, device: Authenticator
+) -> None:
+    page = await alice.get(CODE_PAGE)
+    assert "needs a code from your authenticator app" in page.text
+    assert "data-passkey" not in page.text
+    target = "/.gateway/mfa?step_up=factor&amp;factor=totp"
+    assert f'action="{target}"' in page.text
+    wrong = await alice.post(target.replace("&amp;", "&"), page.hidden(target) | {"code": "000000"})
+    assert "needs a code from your authenticator app" in wrong.text, "a second try still knows what is wanted"
+    answer = await alice.post(target.replace("&amp;", "&"), wrong.hidden(target) | {"code": site.code()})
+    assert (answer.status, answer.location) == (303, "/pay")
+
+
+async def test_a_route_that_wants_a_passkey_is_offered_no_code(
+    site: Site, alice: Browser, device: Authenticator
+) -> None:
+    page = await alice.get(KEY_PAGE)
+    assert "What you want to do needs a passkey." in page.text
+    assert "data-passkey" in page.text
+    assert 'name="code"' not in page.text
+
+
+async def test_whoever_has_passkeys_alone_is_told_where_to_get_codes(
+    site: Site, alice: Browser, device: Authenticator
+) -> None:
+    page = await alice.get(LIST)
+    await alice.post(f"{LIST}/remove", page.hidden(f"{LIST}/remove") | {"handle": "app"})
+    page = await alice.get(CODE_PAGE)
+    assert "needs a code from your authenticator app" in page.text
+    assert 'href="/.gateway/enrol"' in page.text
+    assert "data-passkey" not in page.text
