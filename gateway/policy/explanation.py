@@ -17,7 +17,7 @@ from gateway.exchange.session import Session
 from gateway.exchange.step_up import Requirement, assurance_of, proven_by
 from gateway.policy.condition import Circumstances, Condition, ConditionCompiler, ConditionError, Facts, conjuncts
 from gateway.policy.judgement import Person, judge
-from gateway.policy.table import Denial, Grant, Match, PolicyTable
+from gateway.policy.table import Denial, Grant, Match, PolicyTable, is_own
 
 Outcome = Literal["hit", "miss", "unknown"]
 
@@ -96,6 +96,9 @@ def _place(table: PolicyTable, hosts: Mapping[str, str], facts: Facts, reason: R
         yield Criterion(
             name="path", outcome="miss", detail=f"{facts.path} can be read as another path; the gateway refuses it"
         )
+    elif is_own(facts.path):
+        detail = f"{facts.path} is one of the gateway's own pages; no route answers it"
+        yield Criterion(name="path", outcome="miss", detail=detail)
     elif node is None:
         yield Criterion(name="path", outcome="miss", detail=f"no template matches {facts.path}")
     else:
@@ -161,6 +164,9 @@ def _person(
         about = f"the host belongs to {tenant}" if rule.tenancy is None else f"the request belongs to {tenant}"
         detail = f"{about}, the session to {session.tenant or 'no tenant'}"
         yield Criterion(name="tenant", outcome=_hit(session.tenant == tenant), detail=detail)
+    elif table.is_foreign(session, ""):
+        detail = f"there is no tenant {session.tenant or '(none)'} in gateway.yaml any more"
+        yield Criterion(name="tenant", outcome="miss", detail=detail)
     if tenant and facts.tenant != tenant:
         facts = msgspec.structs.replace(facts, tenant=tenant)
     if not rule.grants:

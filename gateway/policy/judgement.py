@@ -16,12 +16,17 @@ from gateway.exchange.decision import Decision
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
 from gateway.policy.condition import Facts
-from gateway.policy.table import Match, PolicyTable
+from gateway.policy.table import Match, PolicyTable, is_own
 from gateway.wire.authority import parse_authority
 from gateway.wire.target import parse_target
 
 _DAY_S = 86400.0
 _FACTOR_REASONS = frozenset({Reason.SIGN_IN_REQUIRED, Reason.MFA_REQUIRED, Reason.MFA_ENROLMENT_REQUIRED})
+_NOT_TAKEN = {
+    "api_key": Decision(allowed=False, reason=Reason.API_KEY_REFUSED),
+    "bearer": Decision(allowed=False, reason=Reason.TOKEN_REFUSED),
+}
+"""Where a route reads fields that prove who asks, one that it does not take is refused, not passed over."""
 _STEP_UP = Decision(allowed=False, reason=Reason.STEP_UP_REQUIRED)
 _ELSEWHERE = Decision(allowed=False, reason=Reason.NETWORK_REFUSED)
 _UNKNOWN_DEVICE = Decision(allowed=False, reason=Reason.DEVICE_UNKNOWN)
@@ -129,6 +134,8 @@ def route(table: PolicyTable, hosts: Mapping[str, str], facts: Facts) -> Match |
         return Reason.MISDIRECTED
     if table.is_ambiguous(facts.host, facts.path):
         return Reason.AMBIGUOUS_PATH
+    if is_own(facts.path):  # a page of the gateway answers, and asks for what it needs itself
+        return Reason.NO_ROUTE
     match = table.resolve(facts.host, facts.path, facts.method)
     if isinstance(match, Reason):
         return match
@@ -147,10 +154,13 @@ def answer(
     table: PolicyTable, hosts: Mapping[str, str], match: Match, facts: Facts, *, session: Session | None, now: float
 ) -> Verdict:
     """Answer a request whose route was found, for the session of whoever sends it."""
+    is_taken = session is not None and match.rule.takes(session)
+    if session is not None and match.rule.takes_fields and not is_taken and session.credential in _NOT_TAKEN:
+        return Verdict(match, _NOT_TAKEN[session.credential])
     requirement = match.route.requirement
     if requirement is not None and requirement.refuses_address(facts.client_ip):
         return Verdict(match, _ELSEWHERE)
-    if not match.route.public and (session is None or not match.rule.takes(session)):
+    if not match.route.public and not is_taken:
         needed = Reason.SIGN_IN_REQUIRED if match.rule.takes_session else Reason.CREDENTIAL_REQUIRED
         return Verdict(match, Decision(allowed=False, reason=needed))
     tenant = match.tenant(hosts[facts.host], facts.host, facts.fields)
@@ -166,7 +176,7 @@ def answer(
             return Verdict(match, _UNKNOWN_DEVICE)
         if requirement.lack(session, now):
             return Verdict(match, _STEP_UP)
-    if tenant is None or (tenant and session.tenant != tenant):
+    if tenant is None or table.is_foreign(session, tenant):
         return Verdict(match, _crossing(match))
     return Verdict(match, decision)
 

@@ -431,6 +431,11 @@ def find(step: Step, segments: list[str], host: str) -> Node | None:
         index += 1
 
 
+def is_own(path: str) -> bool:
+    """Whether a path is the gateway's own, which no route ever answers. `/.gateway-notes` is a portal's."""
+    return path.startswith(OWN_PAGES) and path[len(OWN_PAGES) : len(OWN_PAGES) + 1] in {"", "/"}
+
+
 class PolicyTable:
     """A whole policy, ready to decide."""
 
@@ -442,10 +447,13 @@ class PolicyTable:
         *,
         networks: Mapping[str, tuple[Network, ...]] = _NO_NETWORKS,
         has_shadow: bool = False,
+        tenants: Collection[str] = (),
     ) -> None:
         """Index `rules`, whose templates and hosts must not be ambiguous (`conflicts` sees to that)."""
         self.version = version
         """First 16 hex digits of the SHA-256 over the files; a candidate made of the same files has its own."""
+        self.tenants = frozenset(tenants)
+        """Every tenant that there is; empty = whatever people belong to."""
         self.has_shadow = has_shadow
         """Something in the files says `mode: shadow`, whether or not this table takes it in."""
         self.networks = networks
@@ -516,13 +524,10 @@ class PolicyTable:
         variants = readings(path)
         if variants is None:
             return True
-        if path.startswith(OWN_PAGES):
-            return not all(variant.lower().startswith(OWN_PAGES) for variant in variants)
+        if is_own(path):
+            return not all(is_own(variant.lower()) for variant in variants)
         node = self.match(host, path)
-        return any(
-            variant.lower().startswith(OWN_PAGES) or self.match_folded(host, variant) is not node
-            for variant in variants
-        )
+        return any(is_own(variant.lower()) or self.match_folded(host, variant) is not node for variant in variants)
 
     def is_disguised(self, host: str, path: str, method: str, match: Match) -> bool:
         """Whether some framework would answer this path as a narrower route that lets other people in.
@@ -566,9 +571,15 @@ class PolicyTable:
         for variant in variants:
             rest = below(mapping.add.lower(), variant.lower())
             public = mapping.strip + rest if rest is not None else ""
-            if public.lower().startswith(OWN_PAGES) or self.match_folded(host, public) is not node:
+            if is_own(public.lower()) or self.match_folded(host, public) is not node:
                 return Reason.AMBIGUOUS_PATH
         return rewritten
+
+    def is_foreign(self, session: Session, tenant: str) -> bool:
+        """Whether a person does not belong to the tenant a request is about; about none, whether theirs is gone."""
+        if tenant:
+            return session.tenant != tenant
+        return session.tenant not in self.tenants if self.tenants else False
 
     def resolve(self, host: str, path: str, method: str) -> Match | Reason:
         """Find the route of a request: NO_ROUTE, METHOD_NOT_ALLOWED, or the route and its path parameters."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -131,3 +132,68 @@ def test_nobody_signed_in_after_proving_the_second_factor(now: float) -> None:
 def test_a_person_without_the_factor_used_a_password_only(now: float) -> None:
     session = Person(user="a", tenant="t", roles=(), mfa_age=None).session(parse_request("GET", "https://a/"), now)
     assert (session.mfa_time, session.amr) == (0.0, ("pwd",))
+
+
+def test_no_route_answers_for_the_gateways_own_pages(outcome: Callable[..., tuple[str, Reason]]) -> None:
+    for path in ("/.gateway", "/.gateway/", "/.gateway/login", "/.gateway/nowhere"):
+        assert outcome(f"https://acme.example.com{path}") == ("", Reason.NO_ROUTE), path
+    assert outcome("https://acme.example.com/.gateway-notes") == ("rest", Reason.ALLOWED)
+    for path in ("/.GATEWAY/login", "/x/..%2f.gateway/login", "/.gateway%2flogin", "/.gateway;x", "/.gateway./x"):
+        assert outcome(f"https://acme.example.com{path}") == ("", Reason.AMBIGUOUS_PATH), path
+
+
+def test_a_path_that_begins_like_our_pages_is_judged_like_any_other(
+    compiled: Callable[..., PolicyTable], hosts: Mapping[str, str], now: float
+) -> None:
+    """attack: only that all its readings began alike was looked at, and `/.gateway-notes/ADMIN` took another route than `/admin`."""
+    table = compiled("""
+version: 1
+roles: {client: {}}
+routes:
+  - name: notes
+    match: {path: "/.gateway-notes/**", methods: [GET]}
+    upstream: portal
+    public: true
+  - name: admin
+    match: {path: "/.gateway-notes/admin", methods: [GET]}
+    upstream: portal
+    deny: true
+""")
+    for path in ("/.gateway-notes/ADMIN", "/.gateway-notes/a;x/..;/admin", "/.gateway-notes//admin"):
+        request = parse_request("GET", f"https://acme.example.com{path}")
+        assert judge(table, hosts, request, None, now).decision.reason is Reason.AMBIGUOUS_PATH, path
+    request = parse_request("GET", "https://acme.example.com/.gateway-notes/a")
+    assert judge(table, hosts, request, None, now).decision.reason is Reason.PUBLIC
+
+
+@pytest.mark.parametrize(
+    ("taken", "credential", "reason"),
+    [
+        ("[session, bearer]", "api_key", Reason.API_KEY_REFUSED),
+        ("[api_key]", "bearer", Reason.TOKEN_REFUSED),
+        ("[api_key]", "cookie", Reason.CREDENTIAL_REQUIRED),
+        ("[session]", "api_key", Reason.SIGN_IN_REQUIRED),
+    ],
+)
+def test_a_proof_that_a_route_reads_and_does_not_take_is_refused_as_the_edge_does(  # noqa: PLR0917 - fixtures and cases
+    compiled: Callable[..., PolicyTable],
+    hosts: Mapping[str, str],
+    now: float,
+    taken: str,
+    credential: Any,
+    reason: Reason,
+) -> None:
+    table = compiled(f"""
+version: 1
+roles: {{client: {{}}}}
+routes:
+  - name: api
+    match: {{path: /api, methods: [GET]}}
+    upstream: portal
+    credentials: {taken}
+    require: {{network: [10.0.0.0/8]}}
+    allow: [{{roles: [client]}}]
+""")
+    request = parse_request("GET", "https://acme.example.com/api", client_ip="10.0.0.1")
+    person = Person(user="robot", tenant="acme", roles=("client",), credential=credential)
+    assert judge(table, hosts, request, person, now).decision.reason is reason
