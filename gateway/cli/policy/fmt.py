@@ -92,7 +92,7 @@ def _read(named: tuple[Path, ...]) -> list[_File]:
     files = []
     for shown, (path, text) in texts.items():
         try:
-            files.append(_File(path, shown, text, _formatted(text, shown)))
+            files.append(_File(path, shown, text, formatted(text, shown)))
         except DocumentError as error:
             findings += illustrated(error.findings, {shown: text})
     if findings:
@@ -117,7 +117,8 @@ def _texts(named: tuple[Path, ...], errors: list[str]) -> dict[str, tuple[Path, 
     return found
 
 
-def _formatted(text: str, shown: str) -> str:
+def formatted(text: str, shown: str) -> str:
+    """Lay out the text of a policy file or a case file; `shown` is its name in messages. Raises DocumentError."""
     document = load(text, shown)
     kind = kind_of(document.data)
     if kind is None:
