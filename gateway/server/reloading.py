@@ -29,7 +29,8 @@ class Reloads:
     def __init__(self, counts: Mapping[str, int]) -> None:
         """Go on from `counts`."""
         self._outcomes = Outcomes(counts)
-        self._has_succeeded = True
+        self.has_succeeded = True
+        """The last one, or there was none: what runs is what the files say, as far as anybody looked."""
         self._seconds = 0.0
 
     @property
@@ -40,7 +41,7 @@ class Reloads:
     def count(self, *, success: bool, seconds: float) -> None:
         """Note one, now."""
         self._outcomes.count(success=success)
-        self._has_succeeded, self._seconds = success, seconds
+        self.has_succeeded, self._seconds = success, seconds
 
     def samples(self) -> list[Sample]:
         """Give all that is counted."""
@@ -64,7 +65,7 @@ class Reloads:
                 kind="gauge",
                 help="0 while the files on disk were refused and an earlier configuration is in force.",
                 labels=(),
-                values=[((), float(self._has_succeeded))],
+                values=[((), float(self.has_succeeded))],
             ),
             Sample(
                 name="gateway_policy_last_reload_duration_seconds",

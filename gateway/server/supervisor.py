@@ -264,7 +264,8 @@ class Supervisor:
             if not rules.watch or not await asyncio.to_thread(watch.look, time.monotonic(), rules.settle):
                 continue
             found = await asyncio.to_thread(content, self._path)
-            if found not in ((self.validated.bundle.digest,), refused):
+            is_running = found == (self.validated.bundle.digest,) and self._reloads.has_succeeded
+            if not is_running and found != refused:
                 refused = found if await self.reload("watch") else ()
 
     async def upgrade(self, program: str = "") -> tuple[str, ...]:
