@@ -125,7 +125,7 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
     x.entry = entry
 
     if resolution.match is None:  # our own pages: they ask for what they need themselves
-        if entry is not None and tenant and entry.session.tenant != tenant:  # the host is another tenant's by now
+        if entry is not None and s.policy.is_foreign(entry.session, tenant):  # the host is another tenant's by now
             x.entry = entry = None
         # a sign-in at a provider begins without a form; its logout tokens come in a burst, from one address
         is_sign_in = resolution.internal == "oidc" and x.method != b"POST"  # attack: our pages take HEAD for GET
@@ -193,7 +193,7 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
     # 7 tenant: crossing ends here, whatever policy would say
     if x.is_torn and (route.public or session is not None):
         return Refusal("tenant", Reason.TENANT_MISMATCH, bound_at(rule))
-    if session is not None and tenant and session.tenant != tenant:
+    if session is not None and s.policy.is_foreign(session, tenant):
         if not route.public:
             return Refusal("tenant", Reason.TENANT_MISMATCH, bound_at(rule))
         x.entry = session = None

@@ -416,6 +416,7 @@ def account_options(settings: Settings, roles: Roles) -> AccountOptions:
         issuer=settings.public_url.host,
         rules=rule_book(settings, roles),
         factor_rule=factor_rule(settings.mfa, roles),
+        tenants=frozenset(settings.tenants),
         tenant_rules=tenant_rules(settings.tenants, settings.mfa, roles),
         mfa_always=settings.mfa.required == "always",
         recovery_codes="recovery" in settings.mfa.methods,

@@ -27,6 +27,8 @@ class AccountOptions(msgspec.Struct, frozen=True, kw_only=True):
     """True: people without a factor owe an enrolment. False: only people who have a factor are asked for it."""
     factor_rule: FactorRule | None = None
     """Whom to ask for which second factor; None = as `mfa_always` says."""
+    tenants: frozenset[str] = frozenset()
+    """Every tenant that there is; empty = whatever people belong to."""
     tenant_rules: Mapping[str, FactorRule] = MappingProxyType({})
     """What tenants ask for beside that; what either asks for is owed."""
     recovery_codes: bool = True
@@ -37,6 +39,10 @@ class AccountOptions(msgspec.Struct, frozen=True, kw_only=True):
     def rule(self) -> FactorRule:
         """Whom to ask for which second factor."""
         return self.factor_rule or (_ALWAYS if self.mfa_always else _ENROLLED)
+
+    def admits(self, tenant: str, owner: str) -> bool:
+        """Tell whether people of a tenant may sign in on a host of `owner` (empty = shared by all there are)."""
+        return tenant == owner if owner else not self.tenants or tenant in self.tenants
 
     def rules_of(self, tenant: str, roles: Iterable[str]) -> Rules:
         """Return the rules of sessions for a person."""

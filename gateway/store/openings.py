@@ -158,7 +158,9 @@ class Openings:
             signals: what the caller knows to be unusual about the sign-in.
 
         """
-        if client.tenant not in {"", user.tenant}:  # says no more to the person than a wrong password does
+        if not self._options.admits(
+            user.tenant, client.tenant
+        ):  # says no more to the person than a wrong password does
             return refused(Reason.CREDENTIALS_REFUSED, event_of("login.failed", user, reason=Reason.TENANT_MISMATCH))
         rules = self._options.rules_of(user.tenant, user.roles)
         country = self._country(client.ip) if self._country is not None else ""
@@ -364,7 +366,7 @@ class Openings:
         stored = self._store.session(row_of(token), now)
         if stored is None or not is_bound_to(stored.session, host=client.host, secure=client.secure):
             return None
-        return stored if client.tenant in {"", stored.session.tenant} else None
+        return stored if self._options.admits(stored.session.tenant, client.tenant) else None
 
     def whole(self, token: bytes, client: Client, now: float) -> StoredSession | Refused:
         """Return the live session if it owes nothing."""

@@ -309,3 +309,22 @@ routes:
     hosts: Mapping[str, str] = HOSTS
     verdict = judge(table, hosts, facts, Person(user="alice", tenant="acme", roles=("client",)), 1e9)
     assert verdict.decision.reason is Reason.AMBIGUOUS_PATH
+
+
+def test_people_of_a_tenant_that_is_gone_are_refused_where_no_tenant_is_asked_for(
+    compiled: Callable[..., PolicyTable],
+) -> None:
+    table = compiled(
+        """
+version: 1
+roles: {client: {}}
+routes:
+  - {name: all, match: {path: "/**", methods: [GET]}, upstream: portal, allow: [{roles: [client]}]}
+"""
+    )
+    facts = parse_request("GET", "https://portal.example.com/x")
+    for tenant, expected in (("acme", Reason.ALLOWED), ("gone", CROSSING)):
+        person = Person(user="alice", tenant=tenant, roles=("client",))
+        assert judge(table, HOSTS, facts, person, 1e9).decision.reason is expected
+        told = [item.detail for item in explain(table, HOSTS, facts, person, 1e9).criteria if item.name == "tenant"]
+        assert told == ([] if tenant == "acme" else ["there is no tenant gone in gateway.yaml any more"])
