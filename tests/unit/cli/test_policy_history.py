@@ -17,6 +17,7 @@ from gateway.cli.policy import history
 from gateway.exchange.reason import Reason
 from gateway.ledger.keys import AuditKeys
 from gateway.policy import Facts, compile_policy
+from tests.bench.replay import prepare
 from tests.fakes.past import Past, Recorder, signed_in, write_log
 
 HOSTS = {"portal.example.com": "", "acme.example.com": "acme"}
@@ -335,3 +336,17 @@ def test_an_unreadable_record_is_counted_and_stops_nothing(
     write(site, [orjson.dumps(broken), b"no JSON", *map(recorder.record, visits(now))])
     value = json.loads(run("replay", "--json").stdout)
     assert (value["same"], value["read"]["not_decided"]["unreadable"]) == (6, 2)
+
+
+def test_a_week_of_many_people_is_the_same_again(tmp_path: Path) -> None:
+    """What `python -m tests.bench.replay` measures."""
+    site = tmp_path / "week"
+    site.mkdir()
+    prepare(site, 400)
+    asked = ["policy", "replay", "--json", "-c", str(site / "gateway.yaml")]
+    same = CliRunner().invoke(program, asked)
+    assert same.exit_code == 0, same.output
+    value = json.loads(same.stdout)
+    assert (value["read"]["requests"], value["would_refuse"], value["would_allow"]) == (400, 0, 0)
+    other = CliRunner().invoke(program, [*asked, "--candidate", str(site / "candidate")])
+    assert (other.exit_code, json.loads(other.stdout)["would_refuse"] > 0) == (1, True)
