@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import pytest
 
+from gateway.edge.resolve import Resolver
 from gateway.edge.snapshot import ForwardAuthRules
 from gateway.exchange.route import LimitSpec
+from gateway.policy import compile_policy
 from gateway.ratelimit.gcra import Bucket
 from gateway.wire.forwarded import TrustedProxies
 from tests.unit.edge.conftest import Edge, Http2Edge, Reply
@@ -500,3 +502,29 @@ async def test_a_proxy_may_ask_over_http2(http2: Http2Edge) -> None:
     answer = await client.ask("/.gateway/check/public/a", *told, (b"x-original-uri", b"/public/b"))
     assert answer.status == 400
     assert (await client.ask("/public/x")).status == 200
+
+
+# what policy sets
+
+
+@pytest.mark.parametrize("style", STYLES)
+async def test_fields_that_policy_sets_overwrite_a_clients_where_another_forwards(edge: Edge, style: Style) -> None:
+    """attack: a client sends on one route the field that the portal believes because another route sets it."""
+    text = """
+version: 1
+roles: {client: {}}
+routes:
+  - {name: plan, match: {path: /plan, methods: [GET]}, upstream: portal, headers: {request: {X-Plan: basic}}, allow: [{roles: [client]}]}
+  - {name: plain, match: {path: /plain, methods: [GET]}, upstream: portal, allow: [{roles: [client]}]}
+"""
+    table, _ = compile_policy({"p.yaml": text}, upstreams=["portal"], tenants=["acme"], hosts=["127.0.0.1"])
+    edge.change(
+        policy=table,
+        resolver=Resolver(table),
+        limits_of=dict.fromkeys(table.routes, ()),
+        mapped_names=table.set_fields,
+    )
+    serve(edge, style)
+    forged = "X-Plan: gold\r\n"
+    assert (await check(edge, style, "/plan", fields=forged)).field("x-plan") == [b"basic"]
+    assert (await check(edge, style, "/plain", fields=forged)).field("x-plan") == [b""]
