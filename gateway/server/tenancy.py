@@ -33,6 +33,7 @@ def field_conflicts(settings: Settings, table: PolicyTable) -> Iterator[str]:
     }
     key_field = settings.identity.api_keys.header
     taken[fold(key_field.encode("ascii"))] = f"identity.api_keys.header: {key_field}"
+    bound = tenant_fields(table)
     for rule in table.rules.values():
         tenancy = rule.tenancy
         if tenancy is not None and tenancy.field and tenancy.folded in taken:
@@ -40,3 +41,5 @@ def field_conflicts(settings: Settings, table: PolicyTable) -> Iterator[str]:
         for source, name in rule.set_fields:
             if fold(name) in taken:
                 yield f"{source}: headers cannot set {name.decode('ascii')}: it is taken: {taken[fold(name)]}"
+            elif fold(name) in bound:  # upstream gets it as it was judged, once
+                yield f"{source}: headers cannot set {name.decode('ascii')}: it names the tenant on some route"

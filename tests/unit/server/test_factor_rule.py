@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from gateway.authn.assurance import Method, Required
 from gateway.policy.roles import Roles
-from gateway.server.factor_rule import authenticator_rule, factor_rule, unknown_roles
+from gateway.server.factor_rule import authenticator_rule, factor_rule, tenant_rules, unknown_roles
 from gateway.server.sections.mfa import MFA
+from gateway.server.sections.tenants import Tenant
 
 AAGUID = "cb69481e-8ff7-4039-93ec-0a2729a154a8"
 ROLES = Roles({"client": (), "billing": ("client",), "admin": ("billing",)})
@@ -45,3 +46,16 @@ def test_makes_that_are_denied_need_no_root() -> None:
     assert not rule.allowed
     assert rule.denied == {AAGUID}
     assert rule.roots == ()
+
+
+def test_a_tenant_asks_for_a_factor_by_the_general_rules_methods() -> None:
+    tenants = {
+        "acme": Tenant.model_validate({"mfa": {"required": "by_role", "roles": ["billing"]}}),
+        "globex": Tenant.model_validate({}),
+    }
+    found = tenant_rules(tenants, mfa(required="enrolled", methods=["totp"], remember_device="30d"), ROLES)
+    assert set(found) == {"acme"}
+    assert found["acme"].demands(frozenset({"admin"}), frozenset())
+    assert not found["acme"].demands(frozenset({"client"}), frozenset())
+    assert found["acme"].methods == {Method.TOTP}
+    assert found["acme"].remember_s == 30 * 86_400.0

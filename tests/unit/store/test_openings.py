@@ -5,6 +5,7 @@ import os
 import msgspec
 import pytest
 
+from gateway.authn.assurance import FactorRule, Method, Required
 from gateway.exchange.notice import Circumstances, Notice
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed
@@ -455,3 +456,27 @@ def test_setting_up_a_factor_confirms_no_browser_where_none_is_confirmed(store: 
     proven = openings.elevate(half.token, method="otp", client=CLIENT, now=NOW + 1)
     assert isinstance(proven, SignedIn)
     assert not proven.session.known_device
+
+
+def test_a_tenant_may_ask_more_people_for_a_factor_and_never_fewer(store: Store, alice: User) -> None:
+    always = FactorRule(required=Required.ALWAYS, methods=frozenset(Method))
+    enrolled = FactorRule(required=Required.ENROLLED, methods=frozenset(Method))
+    for general, own, owes in (
+        (enrolled, {}, Owed.NOTHING),
+        (enrolled, {alice.tenant: always}, Owed.ENROLMENT),
+        (enrolled, {"zeta": always}, Owed.NOTHING),
+        (always, {alice.tenant: enrolled}, Owed.ENROLMENT),
+    ):
+        options = AccountOptions(issuer="x", rules=rules(), factor_rule=general, tenant_rules=own)
+        assert opened(Openings(store, options=options), alice).session.owes is owes
+
+
+def test_people_of_a_tenant_that_is_gone_neither_sign_in_nor_stay(store: Store, alice: User) -> None:
+    before = Openings(store, options=AccountOptions(issuer="x", rules=rules(), tenants=frozenset({alice.tenant})))
+    token = opened(before, alice).token
+    assert before.live(token, CLIENT, NOW) is not None
+    after = Openings(store, options=AccountOptions(issuer="x", rules=rules(), tenants=frozenset({"zeta"})))
+    assert after.live(token, CLIENT, NOW) is None
+    refusal = after.open(alice, amr=("pwd",), client=CLIENT, now=NOW)
+    assert isinstance(refusal, Refused)
+    assert refusal.reason is Reason.CREDENTIALS_REFUSED
