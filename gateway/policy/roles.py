@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 class Roles:
     """All declared roles and, for each, everything it includes, itself among it."""
 
-    __slots__ = ("_holders", "_included")
+    __slots__ = ("_direct", "_holders", "_included")
 
     def __init__(self, includes: Mapping[str, Iterable[str]]) -> None:
         """Close `includes`, which must be free of cycles and of undeclared roles."""
+        self._direct = {role: tuple(others) for role, others in includes.items()}
         self._included: dict[str, frozenset[str]] = {}
         for role in includes:
             self._included[role] = frozenset(_reach(role, includes))
@@ -34,6 +35,21 @@ class Roles:
         for role in granted:
             found |= self._holders.get(role, set())
         return frozenset(found)
+
+    def chain(self, role: str, granted: Iterable[str]) -> tuple[str, ...]:
+        """Tell by which includes a role satisfies a grant to one of `granted`, from the role on; empty when it does not."""
+        wanted = frozenset(granted)
+        reached = {role: (role,)} if role in self._direct else {}
+        pending = list(reached)
+        while pending:
+            here = pending.pop(0)
+            if here in wanted:
+                return reached[here]
+            for other in self._direct[here]:
+                if other not in reached:
+                    reached[other] = (*reached[here], other)
+                    pending.append(other)
+        return ()
 
     def held(self, roles: Iterable[str]) -> frozenset[str]:
         """List everything that a person with `roles` holds; undeclared roles are nothing."""

@@ -34,6 +34,8 @@ _PERSON: Final = (
     "provider", "country",
 )  # fmt: skip
 _FEW: Final = 8
+"""Hosts that are all tried; of more, those that are named, and some that stand for the rest."""
+_FEW_TENANTS: Final = 64
 _ORDINARY: Final = {"user": "somebody", "user_id": "u-1", "email": "somebody@example.com", "provider": "local"}
 _WORDS: Final = {
     "client_ip": "the address",
@@ -143,6 +145,7 @@ class Space:
         requirement = rule.route.requirement
         if not self._anonymous:
             self._tests.append(_Test(frozenset(("credential",)), lambda of: of.person and of.person.credential))
+            self._tests.append(_Test(frozenset(("tenant",)), lambda of: of.person and of.person.tenant))
             self._weigh_session(side)
         if requirement is not None:
             self._comparisons.of("client_ip").networks.update(requirement.networks)
@@ -491,7 +494,7 @@ class Space:
             known = {*owners, *every, *self._bound_tenants()}
             return tuple(dict.fromkeys((*owners, *candidates.texts(wanted, _SPARE, known).found)))
         if (
-            len(every) <= _FEW
+            len(every) <= _FEW_TENANTS
             or wanted.loose
             or wanted.prefixes
             or wanted.suffixes

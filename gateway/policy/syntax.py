@@ -5,7 +5,7 @@ Reads what `Expression.serialize()` writes, and nothing from outside. It evaluat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Final, Literal, NamedTuple
 
 Kind = Literal["constant", "name", "call", "list", "fold", "other"]
@@ -23,11 +23,15 @@ class Term(NamedTuple):
 
     kind: Kind
     name: str
-    """Of a name, or of the function that is called: `_&&_`, `startsWith`."""
+    """Of a name, or of the function that is called: `_&&_`, `startsWith`; of other nodes what they have beside their terms."""
     terms: tuple[Term, ...]
     """What it is made of; the target of a call first. Of a fold (`exists`, `all`, …) its five parts, the range in front."""
     checked: bytes
     """The node as an expression of its own."""
+
+    def shape(self) -> Hashable:
+        """Return what the node says, however it was written."""
+        return self.kind, self.name, tuple(term.shape() for term in self.terms)
 
     def names(self) -> Iterator[str]:
         """Yield every name in it, those that a fold binds among them."""
@@ -83,10 +87,12 @@ class _Reader:
                 case "list":
                     terms = tuple(self.term(part) for field, part in _fields(content) if field == 1)
                 case "fold":
+                    name = " ".join(part.decode() for field, part in _fields(content) if field in {1, 3, 8})
                     terms = tuple(self.term(part) for field, part in _fields(content) if field in {2, 4, 5, 6, 7})
                 case "constant":
-                    pass
+                    name = content.hex()
                 case "other":
+                    name = b" ".join(part for field, part in _fields(content) if field != 1).hex()
                     terms = tuple(self.term(part) for field, part in _fields(content) if field == 1)
         body = self._meaning + _field(_EXPRESSION, expression)
         return Term(kind, name, terms, _field(1, self._kind) + _field(2, body))

@@ -6,12 +6,11 @@ and without its keys; what more a verb reads, its module says.
 
 from __future__ import annotations
 
-from typing import Final
-
 import click
 
 from gateway.cli.policy.check import check
 from gateway.cli.policy.coverage import coverage
+from gateway.cli.policy.diff import diff
 from gateway.cli.policy.explain import explain_verb
 from gateway.cli.policy.fmt import fmt
 from gateway.cli.policy.replay import replay
@@ -19,21 +18,27 @@ from gateway.cli.policy.schema import schema
 from gateway.cli.policy.shadow import shadow
 from gateway.cli.policy.suggest import suggest
 from gateway.cli.policy.test import test
-from gateway.cli.unbuilt import unbuilt
-
-_NOT_BUILT: Final = {
-    "who-can": "`policy who-can` is not built yet; `policy explain` answers for one person",
-    "what-can": "`policy what-can` is not built yet; `policy explain` answers for one address",
-    "diff": "`policy diff` is not built yet",
-}
+from gateway.cli.policy.what_can import what_can_verb
+from gateway.cli.policy.who_can import who_can_verb
 
 
 @click.group()
 def policy() -> None:
-    """Check, test and explain policies."""
+    """Check, test, explain and compare policies."""
 
 
-for _verb in (check, test, explain_verb, replay, coverage, schema, fmt, shadow, suggest):
+for _verb in (
+    check,
+    test,
+    explain_verb,
+    replay,
+    coverage,
+    schema,
+    fmt,
+    shadow,
+    suggest,
+    who_can_verb,
+    what_can_verb,
+    diff,
+):
     policy.add_command(_verb)
-for _name, _sentence in _NOT_BUILT.items():
-    policy.add_command(unbuilt(_name, _sentence))

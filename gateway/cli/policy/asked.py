@@ -34,7 +34,7 @@ def person_of(
             auth_age=ages[0],
             mfa_age=ages[1],
         )
-    user = _look_up(policies.settings, name)
+    user = look_up(policies.settings, name, hint=f"give the roles to explain without it: --as {name}:ROLE")
     return Person(
         user=user.name,
         user_id=user.id,
@@ -46,9 +46,8 @@ def person_of(
     )
 
 
-def _look_up(settings: Settings, name: str) -> User:
-    """Find a user of the gateway in its state, which is not changed."""
-    hint = f"give the roles to explain without it: --as {name}:ROLE"
+def look_up(settings: Settings, name: str, *, hint: str) -> User:
+    """Find a user of the gateway in its state, which is not changed; `hint` says what helps where there is none."""
     try:
         store = open_state(settings, Keyring.load(settings.keyring), read_redis_options(settings))
     except GatewayError as error:
@@ -57,7 +56,7 @@ def _look_up(settings: Settings, name: str) -> User:
         try:
             user = store.user_named(canonical_name(name))
         except InvalidNameError as error:
-            refuse(f"--as: {error}")
+            refuse(f"{name!r}: {error}")
     if user is None:
         refuse(f"there is no user {name!r}; {hint}")
     if user.disabled:

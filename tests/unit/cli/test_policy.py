@@ -328,14 +328,6 @@ def test_explain_looks_a_user_up_when_no_roles_are_given_and_roles_that_are_give
     assert (invalid.exit_code, "a name holds no white space" in invalid.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("verb", ["who-can", "what-can", "diff"])
-def test_a_verb_that_is_not_built_says_so_and_exits_2(run: Callable[..., Result], verb: str) -> None:
-    result = run(verb, "GET", "/x", "--option")
-    assert result.exit_code == 2
-    assert result.stderr.startswith(f"`policy {verb}` is not built yet")
-    assert len(result.stderr.splitlines()) == 1
-
-
 def test_check_reads_the_candidate_and_its_cases_too(run: Callable[..., Result], site: Path) -> None:
     (site / "gateway.yaml").write_text(SETTINGS + "candidate: next\n", "utf-8")
     (site / "next" / "tests").mkdir(parents=True)

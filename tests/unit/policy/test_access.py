@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.exchange.reason import Reason
+from gateway.policy import Facts, PolicyTable
+from gateway.policy.access import Access, place_at, standing, what_can, who_can
+from gateway.policy.effect import NOBODY
+from gateway.policy.judgement import Person, judge
+from gateway.policy.space import World
+
+NOW = 1_800_000_000.0
+POLICY = """
+version: 1
+roles: {client: {}, billing: {includes: [client]}, admin: {includes: [billing]}, auditor: {}, contractor: {}}
+routes:
+  - {name: assets, match: {path: "/static/**", methods: [GET]}, upstream: portal, public: true}
+  - {name: home, match: {path: "/**", methods: [GET]}, upstream: portal, allow: [{roles: [client]}]}
+  - name: invoice
+    match: {path: "/invoices/{id}", methods: [GET, POST]}
+    upstream: portal
+    credentials: [session, api_key]
+    mfa_age: 1h
+    deny: [{roles: [contractor]}, {when: 'network.is_in("192.0.2.0/24")'}]
+    allow:
+      - {roles: [billing], tenants: [acme]}
+      - {roles: [auditor], when: 'path.id != "7" && session.mfa_age < duration("5m")'}
+  - {name: closed, match: {path: "/closed", methods: [GET]}, upstream: portal, deny: true}
+  - {name: never, match: {path: "/never", methods: [GET]}, upstream: portal, allow: [{roles: [client], when: 'session.mfa_age < duration("0s")'}]}
+  - {name: vague, match: {path: "/vague", methods: [GET]}, upstream: portal, allow: [{roles: [auditor], when: 'user.name.matches("^a+$")'}]}
+"""
+
+
+@pytest.fixture
+def world(compiled: Callable[..., PolicyTable], hosts: dict[str, str]) -> World:
+    return World(compiled(POLICY), hosts, ("acme", "zeta"))
+
+
+@pytest.fixture
+def who(world: World) -> Callable[..., Access]:
+    def ask(path: str, *, method: str = "GET", host: str = "portal.example.com") -> Access:
+        found = who_can(world, Facts(method=method, host=host, path=path), now=NOW)
+        assert isinstance(found, Access)
+        return found
+
+    return ask
+
+
+def test_every_role_is_listed_with_the_includes_that_lead_to_it(who: Callable[..., Access]) -> None:
+    found = who("/x")
+    [grant] = found.grants
+    assert grant.roles == (("client",), ("billing", "client"), ("admin", "billing", "client"))
+    assert [(holders.roles, holders.tenants, holders.standing) for holders in found.holders] == [
+        (("admin",), ("acme", "zeta"), "allowed"),
+        (("billing",), ("acme", "zeta"), "allowed"),
+        (("client",), ("acme", "zeta"), "allowed"),
+    ]
+
+
+def test_a_host_lets_only_its_own_tenant_through(who: Callable[..., Access]) -> None:
+    assert {holders.tenants for holders in who("/x", host="zeta.example.com").holders} == {("zeta",)}
+
+
+def test_conditions_denials_and_requirements_are_shown(who: Callable[..., Access]) -> None:
+    found = who("/invoices/42", method="POST")
+    assert [entry.roles for entry in found.denials] == [(("contractor",),), ()]
+    assert found.denials[1].when == 'network.is_in("192.0.2.0/24")'
+    assert [entry.tenants for entry in found.grants] == [("acme",), None]
+    assert found.requirements == ("mfa_age: 3600s",)
+    assert found.credentials == ("session", "api_key")
+    assert [(holders.roles, holders.tenants, holders.standing) for holders in found.holders] == [
+        (("admin",), ("acme",), "depends"),
+        (("auditor",), ("acme", "zeta"), "depends"),
+        (("billing",), ("acme",), "depends"),
+    ]
+
+
+def test_a_path_for_which_a_condition_is_never_true_is_not_counted(who: Callable[..., Access]) -> None:
+    assert {holders.roles for holders in who("/invoices/7").holders} == {("admin",), ("billing",)}
+
+
+def test_a_public_route_is_open_to_everybody(who: Callable[..., Access]) -> None:
+    assert [holders.roles for holders in who("/static/app.js").holders] == [NOBODY]
+
+
+def test_nobody_can_is_proven(who: Callable[..., Access]) -> None:
+    for path in ("/closed", "/never"):
+        assert not who(path).is_open
+        assert not who(path).holders
+
+
+def test_what_cannot_be_decided_is_not_called_closed(who: Callable[..., Access]) -> None:
+    found = who("/vague")
+    assert not found.holders
+    assert found.doubts
+    assert found.is_open
+
+
+def test_a_request_without_a_route_says_why(world: World) -> None:
+    assert (
+        who_can(world, Facts(method="DELETE", host="portal.example.com", path="/x"), now=NOW)
+        is Reason.METHOD_NOT_ALLOWED
+    )
+    assert who_can(world, Facts(method="GET", host="other.example.com", path="/x"), now=NOW) is Reason.MISDIRECTED
+
+
+def test_somebody_known_is_let_in_depends_or_is_refused(world: World, who: Callable[..., Access]) -> None:
+    facts = Facts(method="GET", host="acme.example.com", path="/invoices/42")
+    place = place_at(who("/invoices/42").rule, facts)
+
+    def ask(*roles: str, tenant: str = "acme", credential: str = "cookie") -> str:
+        known = {
+            "user": ("anna",),
+            "tenant": (tenant,),
+            "roles": (roles,),
+            "credential": (credential,),
+            "scopes": ((),),
+        }
+        return standing(world, place, known, now=NOW)
+
+    assert ask("billing") == "depends"
+    assert ask("billing", tenant="zeta") == "refused"
+    assert ask("billing", "contractor") == "refused"
+    assert ask("client") == "refused"
+    assert ask("billing", credential="api_key") == "refused"  # the requirement asks for a second factor
+    assert ask("billing", credential="bearer") == "refused"
+    place = place_at(who("/x").rule, Facts(method="GET", host="acme.example.com", path="/x"))
+    assert ask("billing") == "allowed"
+
+
+def test_everything_that_a_role_can_reach_is_listed(world: World) -> None:
+    reaches, doubts = what_can(world, {"roles": (("billing",),)}, ("billing",), now=NOW)
+    listed = {(reach.template, reach.methods): reach for reach in reaches}
+    assert set(listed) == {
+        ("/**", ("GET", "HEAD")),
+        ("/invoices/{id}", ("GET", "HEAD", "POST")),
+        ("/static/**", ("GET", "HEAD")),
+    }
+    assert not doubts
+    invoice = listed["/invoices/{id}", ("GET", "HEAD", "POST")]
+    assert invoice.tenants == ("acme",)
+    assert invoice.hosts == ("acme.example.com", "portal.example.com")
+    assert invoice.conditions == ('unless network.is_in("192.0.2.0/24")', "mfa_age: 3600s")
+    assert listed["/**", ("GET", "HEAD")].standing == "allowed"
+
+
+def test_what_is_reached_as_a_member_of_one_tenant_is_on_its_hosts(world: World) -> None:
+    reaches, _ = what_can(world, {"roles": (("billing",),), "tenant": ("zeta",)}, ("billing",), now=NOW)
+    assert {(reach.template, reach.hosts) for reach in reaches if reach.tenants} == {
+        ("/**", ("portal.example.com", "zeta.example.com"))
+    }
+
+
+def test_what_could_not_be_decided_for_a_role_is_listed(world: World) -> None:
+    reaches, doubts = what_can(world, {"roles": (("auditor",),)}, ("auditor",), now=NOW)
+    assert "/vague" not in {reach.template for reach in reaches}
+    assert [doubt.partition(" (")[0] for doubt in doubts] == ["GET /vague", "HEAD /vague"]
+
+
+PEOPLE = st.builds(
+    Person,
+    user=st.sampled_from(("anna", "x")),
+    tenant=st.sampled_from(("acme", "zeta")),
+    roles=st.lists(
+        st.sampled_from(("client", "billing", "admin", "auditor", "contractor")), max_size=3, unique=True
+    ).map(tuple),
+    mfa_age=st.sampled_from((None, 0.0, 299.0, 3000.0, 4000.0)),
+    credential=st.sampled_from(("cookie", "api_key")),
+)
+REQUESTS = st.builds(
+    Facts,
+    method=st.sampled_from(("GET", "HEAD", "POST", "PUT")),
+    host=st.sampled_from(("portal.example.com", "acme.example.com", "zeta.example.com")),
+    path=st.sampled_from(
+        ("/", "/x", "/static/app.js", "/invoices/42", "/invoices/7", "/invoices", "/closed", "/never")
+    ),
+    client_ip=st.sampled_from(("10.0.0.1", "192.0.2.1", "2001:db8::1")),
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(person=PEOPLE, facts=REQUESTS)
+def test_who_can_and_what_can_agree_with_the_judge(world: World, person: Person, facts: Facts) -> None:
+    allowed = judge(world.table, world.hosts, facts, person, NOW).decision.allowed
+    found = who_can(world, facts, now=NOW)
+    known = {
+        "user": (person.user,),
+        "tenant": (person.tenant,),
+        "roles": (person.roles,),
+        "credential": (person.credential,),
+    }
+    if isinstance(found, Reason):
+        assert not allowed
+        return
+    if allowed:
+        assert any(
+            holders.roles == NOBODY or (set(holders.roles) <= set(person.roles) and person.tenant in holders.tenants)
+            for holders in found.holders
+        )
+        assert found.rule.public or standing(world, place_at(found.rule, facts), known, now=NOW) in {
+            "allowed",
+            "depends",
+        }
+    elif not found.rule.public and person.mfa_age == 0.0 and found.rule.route.name == "home":
+        assert standing(world, place_at(found.rule, facts), known, now=NOW) == "refused"
+    reaches, _ = what_can(world, known, person.roles, now=NOW)
+    listed = any(
+        reach.route == found.rule.route.name and facts.method in reach.methods and facts.host in reach.hosts
+        for reach in reaches
+    )
+    assert listed or not allowed
