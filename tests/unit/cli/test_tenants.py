@@ -130,6 +130,13 @@ def ask_policy(house: House) -> None:
     assert '"tenant_mismatch"' in crossing.output
 
 
+def ask_what(house: House) -> None:
+    found = house.value("policy", "what-can", "role:client", "--tenant", "acme")["reach"]
+    assert found
+    assert not any("globex.example" in str(reach) for reach in found)
+    assert house.run("policy", "what-can", "role:client", "--tenant", "acmee").exit_code != 0
+
+
 def begin(house: House) -> None:
     done = house.run("init", str(house.directory.parent / "another"), "--tenant", "acme")
     assert done.exit_code == 0, done.output
@@ -143,6 +150,7 @@ ROWS: Mapping[str, Callable[[House], None]] = {
     "audit query": search,
     "init": begin,
     "policy explain": ask_policy,
+    "policy what-can": ask_what,
     "session list": sessions,
     "session revoke": end_sessions,
     "user add": add_person,
