@@ -45,7 +45,15 @@ _NOT_KEPT: dict[NotKept, str] = {
 }
 
 _REFUSED_TO_A_PERSON = frozenset(
-    {Reason.TENANT_MISMATCH, Reason.NO_RULE, Reason.DENIED, Reason.ROLE_MISSING, Reason.CONDITION_FALSE, Reason.CONDITION_FAILED}
+    {
+        Reason.TENANT_MISMATCH,
+        Reason.NO_RULE,
+        Reason.DENIED,
+        Reason.DEVICE_UNKNOWN,
+        Reason.ROLE_MISSING,
+        Reason.CONDITION_FALSE,
+        Reason.CONDITION_FAILED,
+    }
 )
 _WORTH_REPEATING = frozenset({408, 429, 500, 502, 503, 504})
 
