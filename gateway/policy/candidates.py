@@ -70,14 +70,14 @@ def _mark(known: set[str]) -> str | None:
     return next((letter for letter in _MARKS if letter not in used), None)
 
 
-def ages(wanted: Wanted) -> Values:
+def ages(bounds: Iterable[float]) -> Values:
     """List ages in seconds: none at all, the bounds, and one in each gap."""
-    bounds = sorted(bound for bound in wanted.bounds if bound >= 0)
-    points = [0.0, *bounds]
-    found = dict.fromkeys([0.0, *(0.5 * (low + high) for low, high in pairwise(points)), *bounds])
+    known = sorted(bound for bound in bounds if bound >= 0)
+    points = [0.0, *known]
+    found = dict.fromkeys([0.0, *(0.5 * (low + high) for low, high in pairwise(points)), *known])
     found[points[-1] + _HOUR_S] = None
     # The clock and the age meet in floating point: a bound of whole seconds is met exactly, another one nearly.
-    return Values(tuple(found), is_whole=not wanted.loose and all(bound == int(bound) for bound in bounds))
+    return Values(tuple(found), is_whole=all(bound == int(bound) for bound in known))
 
 
 def moments(wanted: Wanted, now: float) -> Values:
@@ -88,7 +88,7 @@ def moments(wanted: Wanted, now: float) -> Values:
     if bounds:
         starts = [bounds[0] - _WEEKS_S - _DAY_S, *bounds]
         found |= dict.fromkeys(bounds)
-        found |= dict.fromkeys((low + high) // 2 for low, high in pairwise(bounds))
+        found |= dict.fromkeys(0.5 * (low + high) for low, high in pairwise(bounds))
         found |= dict.fromkeys((bounds[0] - _DAY_S, bounds[-1] + _DAY_S))
     if wanted.clocks:
         ends = [*starts[1:], float("inf")]
@@ -98,7 +98,8 @@ def moments(wanted: Wanted, now: float) -> Values:
         found |= dict.fromkeys(now - now % _DAY_S + day * _DAY_S + _DAY_S / 2 for day in range(366))
         found |= dict.fromkeys(now - now % _HOUR_S + tick for tick in _ticks(wanted.ticks))
     is_whole = not wanted.loose and wanted.clocks <= _WEEKLY and len(wanted.zones) <= 1
-    is_whole = is_whole and all(bound == int(bound) for bound in bounds)
+    # Between two bounds that are near each other not every hour is there, and which ones is not looked at.
+    is_whole = is_whole and not (bounds and wanted.clocks) and all(bound == int(bound) for bound in bounds)
     return Values(tuple(sorted(found, key=lambda moment: (moment < now, abs(moment - now)))), is_whole)
 
 

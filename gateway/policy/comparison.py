@@ -30,7 +30,7 @@ DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "session.mfa_age": ("mfa_age", "credential"),
     "session.auth_age": ("auth_age", "mfa_age"),
     "session.credential": ("credential",),
-    "session.scopes": ("scopes",),
+    "session.scopes": ("scopes", "credential"),
     "session.provider": ("provider",),
     "session.country": ("country",),
     "session.known_device": ("known_device",),

@@ -50,6 +50,8 @@ _WAYS: Final = (
     ("hwk", "user", "mfa"),
     ("swk", "user", "mfa"),
     ("pwd", "hwk", "mfa"),
+    ("hwk", "mfa"),
+    ("swk",),
     ("pwd",),
 )
 """How people sign in (`session.amr`)."""
@@ -218,7 +220,10 @@ class Space:
             scopes = entry.scopes
             self._comparisons.of("scopes").members |= scopes
             self._tests.append(
-                _Test(frozenset(("scopes",)), lambda of: of.person is not None and scopes.issubset(of.person.scopes))
+                _Test(
+                    frozenset(("scopes", "credential")),
+                    lambda of: of.person is not None and scopes.issubset(of.person.scopes),
+                )
             )
 
     def ask(self, side: Side, condition: Condition) -> None:
@@ -323,6 +328,8 @@ class Space:
         given = {name: values[name] for name in _PERSON if name in values}
         given |= {name: self._fixed[name][0] for name in _PERSON if name in self._fixed and name not in given}
         given = {"user": "somebody", "roles": (), **given, "tenant": tenant}
+        if given.get("credential", "cookie") == "cookie":
+            given.pop("scopes", None)  # people who are signed in have none
         return Situation(Person(**given), facts, now)
 
     def _one(self, values: Mapping[str, Any], name: str, ordinary: str) -> str:
@@ -373,19 +380,20 @@ class Space:
             case "roles":
                 return self._role_values()
             case "credential":
-                return Values(
-                    ("cookie", "api_key", "bearer"), is_whole=not wanted.loose and "certificate" not in wanted.equals
-                )
+                # Nobody here comes with a certificate, which takes the place of a session and differs in its name alone.
+                named = bool(wanted.equals) and any(side.rule.route.client_certificate for side in self._sides)
+                is_whole = not (wanted.loose or named or "certificate" in wanted.equals)
+                return Values(("cookie", "api_key", "bearer"), is_whole)
             case "amr":
                 strange = wanted.members - {method for way in _WAYS for method in way}
                 return candidates.subsets(strange, _WAYS, loose=wanted.loose)
             case "scopes":
                 return candidates.subsets(wanted.members, loose=wanted.loose)
-            case "mfa_age":
-                found, is_whole = candidates.ages(wanted)
-                return Values((*found, None), is_whole)
-            case "auth_age":
-                return candidates.ages(wanted)
+            case "mfa_age" | "auth_age":
+                # A sign-in is never younger than its factor: only with all bounds on both is there a pair in each gap.
+                bounds = self._comparisons.of("mfa_age").bounds | self._comparisons.of("auth_age").bounds
+                found, is_whole = candidates.ages(bounds)
+                return Values((*found, None) if name == "mfa_age" else found, is_whole and not wanted.loose)
             case "now":
                 return candidates.moments(wanted, self._now)
             case "client_ip":
@@ -397,16 +405,21 @@ class Space:
 
     def _texts(self, name: str, ordinary: str, known: Iterable[str] = ()) -> Values:
         """List texts of one thing, and those of everything that it is compared with."""
+        peers = self._peers(name)
+        shared = {text for peer in peers for text in self._comparisons.of(peer).texts()} | set(known)
+        if "tenant" in peers:
+            shared.update(self._tenants)
+        return candidates.texts(self._comparisons.of(name), ordinary, shared, peers=len(peers) - 1)
+
+    def _peers(self, name: str) -> set[str]:
+        """List everything that a thing is compared with for equality, over any number of steps, itself among it."""
         peers = {name}
         pending = [name]
         while pending:
             for other in self._comparisons.of(pending.pop()).peers - peers:
                 peers.add(other)
                 pending.append(other)
-        shared = {text for peer in peers for text in self._comparisons.of(peer).texts()} | set(known)
-        if "tenant" in peers:
-            shared.update(self._tenants)
-        return candidates.texts(self._comparisons.of(name), ordinary, shared, peers=len(peers) - 1)
+        return peers
 
     def _segment_values(self, name: str) -> Values:
         parts = self._place.sample.split("/")
@@ -492,6 +505,7 @@ class Space:
         every = dict.fromkeys(tenant for world in self._worlds for tenant in world.tenants)
         if not all(world.tenants for world in self._worlds):
             known = {*owners, *every, *self._bound_tenants()}
+            known |= {text for peer in self._peers("tenant") for text in self._comparisons.of(peer).texts()}
             return tuple(dict.fromkeys((*owners, *candidates.texts(wanted, _SPARE, known).found)))
         if (
             len(every) <= _FEW_TENANTS

@@ -243,3 +243,33 @@ def test_every_witness_flips(
                     judge(world.table, world.hosts, facts, person, now).decision.allowed for world in (old, new)
                 )
                 assert answers == expected
+
+
+@pytest.mark.parametrize("binding", ["{path: x}", "{header: X-Tenant}", "{subdomain: example.com}", "acme"])
+def test_a_route_that_is_bound_to_a_tenant_takes_what_crosses(
+    compare: Callable[[str, str], Difference], binding: str
+) -> None:
+    route = '  - {name: a, match: {path: "/a/{x}", methods: [GET]}, upstream: portal, %sallow: [{roles: [client]}]}\n'
+    found = compare(ROLES + route % "", ROLES + route % f"tenant: {binding}, ")
+    assert found.changes
+    assert {change.kind for change in found.changes} <= {"conditions", "loses"}
+    assert all(change.gain is None for change in found.changes)
+    assert compare(ROLES + route % f"tenant: {binding}, ", ROLES + route % f"tenant: {binding}, ").is_empty
+
+
+@pytest.mark.parametrize(
+    ("requirement", "lacks"),
+    [
+        ("{device: known}", "known_device=False"),
+        ("{network: [10.0.0.0/8]}", "client_ip='203.0.113.7'"),
+        ("{factor: webauthn}", "amr=('pwd', 'otp', 'mfa')"),
+        ("{acr: phr}", "amr=('pwd', 'otp', 'mfa')"),
+        ("{auth_age: 1h}", "auth_age="),
+    ],
+)
+def test_what_a_route_requires_is_shown_by_somebody_who_lacks_it(
+    compare: Callable[[str, str], Difference], requirement: str, lacks: str
+) -> None:
+    [change] = compare(ROLES + HOME, ROLES + HOME.replace("allow:", f"require: {requirement}, allow:")).changes
+    assert (change.kind, change.gain) == ("conditions", None)
+    assert lacks in str(change.loss)

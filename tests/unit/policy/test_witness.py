@@ -243,3 +243,21 @@ def test_no_situation_contradicts_a_proof(
     for found, expected in ((never, True), (ever, False)):
         if found.witness is not None:
             assert holds(Side(world, rule), asked, found.witness) is expected
+
+
+def test_a_sign_in_between_two_bounds_is_found_beside_a_factor_between_two_others(
+    never: Callable[[str], Finding],
+) -> None:
+    found = never(
+        'session.mfa_age > duration("5m") && session.mfa_age < duration("12h")'
+        ' && session.auth_age > duration("6m") && session.auth_age < duration("1h")'
+    )
+    assert found.holds is False
+
+
+def test_moments_between_two_near_bounds_are_found(never: Callable[[str], Finding]) -> None:
+    assert never('now > timestamp("2030-01-01T00:00:00Z") && now < timestamp("2030-01-01T00:00:01Z")').holds is False
+
+
+def test_people_who_are_signed_in_have_no_scopes(never: Callable[[str], Finding]) -> None:
+    assert never('session.credential == "cookie" && "reports:read" in session.scopes').holds is True
