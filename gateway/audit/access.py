@@ -126,8 +126,9 @@ def template(
     tenant = who.tenant if who is not None else place.tenant
     actor = b""
     inputs: dict[str, object] = {"host": place.host, "secure": place.is_https, "tenant": tenant}
-    if not route.public and route.credentials != ("session",):  # whom nobody asked for a session may have had one
-        inputs["credentials"] = list(route.credentials)
+    looked_at = (*route.credentials, "certificate") if route.client_certificate else route.credentials
+    if not route.public and looked_at != ("session",):  # whom nobody asked for a session may have had one
+        inputs["credentials"] = list(looked_at)
     if place.tenant:
         inputs["request_tenant"] = place.tenant
     if route.tenant is not None and route.tenant.by == "header":

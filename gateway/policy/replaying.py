@@ -151,12 +151,12 @@ class Replayer:
         tenancy = match.rule.tenancy
         if tenancy is not None and tenancy.field not in ("", witness.tenant_field):
             return Redecision(None, f"the header {tenancy.field} was not looked at then")
+        if match.route.client_certificate == "required" and not _had_certificate(recorded):
+            return Redecision(Verdict(match, Decision(allowed=False, reason=Reason.CERTIFICATE_REQUIRED)))
         if not match.route.public:
             why = _unasked(match.rule, recorded)
             if why:
                 return Redecision(None, why)
-            if match.route.client_certificate == "required" and not _had_certificate(recorded):
-                return Redecision(Verdict(match, Decision(allowed=False, reason=Reason.CERTIFICATE_REQUIRED)))
             owed = self._debt(match, session, recorded.client_ip)
             if owed is not None:
                 return Redecision(Verdict(match, Decision(allowed=False, reason=owed)))
@@ -207,12 +207,9 @@ def _step(reason: Reason) -> Reason | None:
 
 
 def _fields(recorded: Recorded) -> tuple[tuple[str, str], ...]:
-    """Return the field that named the tenant then; none where it named none."""
+    """Return the field that named the tenant then; none where it named none, or not the one of host and person."""
     witness = recorded.witness
-    if not witness.tenant_field or not witness.tenant:
-        return ()
-    own = witness.session.tenant if witness.session is not None else ""
-    if recorded.reason is Reason.TENANT_MISMATCH and own in ("", witness.tenant):  # the host's, which the field denied
+    if not witness.tenant_field or not witness.tenant or recorded.reason is Reason.TENANT_MISMATCH:
         return ()
     return ((witness.tenant_field, witness.tenant),)
 
@@ -236,7 +233,8 @@ def _unasked(rule: Rule, recorded: Recorded) -> str:
         return "the route asked for no session then"
     if unseen & DELEGATED:
         return "the route did not look at API keys and tokens then"
-    if rule.route.client_certificate and witness.certificate and witness.session is None:
+    is_unread = "certificate" not in looked_at and bool(witness.certificate)
+    if rule.route.client_certificate and is_unread and witness.session is None:
         return "the route did not ask whom the certificate stands for"
     return ""
 

@@ -53,7 +53,7 @@ def sides(coverage: Coverage) -> set[tuple[str, str, Side]]:
 
 def test_each_line_stands_with_its_place_and_the_sides_it_has() -> None:
     points = [(point.source, point.kind, point.sides) for point in Coverage(TABLE).points if point.route != "home"]
-    assert points == [("p.yaml:5:83", "route", ("allow",)), ("p.yaml:13:79", "route", ("refuse",))]
+    assert points == [("p.yaml:5:83", "route", ("allow",)), ("p.yaml:13:78", "route", ("refuse",))]
     assert [point.kind for point in Coverage(TABLE).points if point.route == "home"] == [
         "device", "network", "route", "step_up", "tenant", "deny", "allow", "allow",
     ]  # fmt: skip

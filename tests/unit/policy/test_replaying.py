@@ -244,6 +244,26 @@ def test_a_certificate_that_is_wanted_now_and_was_not_shown_refuses() -> None:
     assert again(shown, candidate) == ("same", "allowed")
 
 
+def test_a_public_route_for_devices_asks_for_the_certificate_again() -> None:
+    devices = "version: 1\nroutes:\n  - {name: d, match: {path: /, methods: [GET]}, upstream: portal, public: true, client_certificate: required}\n"
+    payload = orjson.loads(Recorder(compiled(devices), HOSTS).record(Past(facts=ask(), session=None, now=NOW)))
+    payload["action_id"], payload["unmapped"]["gw"]["reason"] = 2, "certificate_required"
+    payload["unmapped"]["gw"]["decision_inputs"]["certificate"] = "ab" * 32  # one that was revoked
+    of_edge = Recall().read(orjson.dumps(payload), 0, 1 << 62)
+    assert isinstance(of_edge, Recorded)
+    assert Replayer(compiled(devices), HOSTS).decide(of_edge).beside(of_edge) == "same"
+
+
+def test_whom_a_certificate_stands_for_is_known_where_the_route_asked() -> None:
+    asking = POLICY.replace(
+        "{name: home, match: {path: /, methods: [GET]}, upstream: portal,",
+        "{name: home, match: {path: /, methods: [GET]}, upstream: portal, client_certificate: optional,",
+    )
+    past = Past(facts=ask(), session=None, now=NOW, certificate="ab" * 32)
+    assert again(past, asking, compiled(asking)) == ("same", "sign_in_required")
+    assert again(past, asking) == ("unknown", "the route did not ask whom the certificate stands for")
+
+
 @pytest.mark.parametrize("owes", [Owed.DEVICE, Owed.ROOM])
 def test_what_a_session_owes_is_owed_under_another_policy_too(owes: Owed) -> None:
     session = signed_in("alice", ("client",), NOW, owes=owes)
