@@ -23,6 +23,7 @@ from gateway.policy.conflicts import report_conflicts
 from gateway.policy.declaration import Declarations, RouteDeclaration, read_declarations, read_routes
 from gateway.policy.entries import DenialDeclaration, GrantDeclaration
 from gateway.policy.obligations import merged
+from gateway.policy.reuse import warn_about_idle_networks
 from gateway.policy.roles import Roles, find_cycles
 from gateway.policy.table import Denial, Grant, PolicyTable, Rule
 from gateway.policy.tenancy import Tenancy, check_tenant
@@ -65,6 +66,8 @@ def compile_policy(
         findings[already:] = [finding for finding in findings[already:] if finding.severity == "error"]
     compiler = _Compiler(wanted, around)
     rules = compiler.compile()
+    if readable:
+        warn_about_idle_networks(declared.reuse)
     errors = {finding for finding in findings if finding.severity == "error"}
     if errors:
         raise DocumentError(tuple(sorted(illustrated(errors, files))))
@@ -153,6 +156,7 @@ class _Compiler:
         known_roles = self.roles.names if all_files else None
         rules = [self._rule(route, known_roles) for route in self._declared.routes]
         report_conflicts(self._declared.routes, self._hosts)
+        self._declared.reuse.networks_used.update(self._conditions.called)
         if all_files:
             self._warn_about_idle_roles(rules)
         return rules

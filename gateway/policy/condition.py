@@ -264,6 +264,8 @@ class ConditionCompiler:
     def __init__(self, networks: Mapping[str, tuple[Network, ...]] = _NO_NETWORKS) -> None:
         """Compile for a policy that calls `networks` by these names."""
         self._networks = networks
+        self.called: set[str] = set()
+        """Names of networks that some expression calls."""
         self._environments: dict[tuple[frozenset[str], bool], Any] = {}
         self._compiled: dict[tuple[str, frozenset[str], bool], Condition] = {}
 
@@ -313,6 +315,7 @@ class ConditionCompiler:
         problems = tuple(_faulty_literals(text, environment, self._networks))
         if problems:
             raise ConditionError(problems)
+        self.called.update(_called_network(argument.text) for _, argument, _ in _calls(text, ("is_in",)))
         spelled_out = _with_networks(text, self._networks)
         if spelled_out != text:
             expression = environment.compile(spelled_out)

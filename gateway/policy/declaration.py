@@ -243,6 +243,9 @@ def _read_route(pending: _Pending, into: Declarations, *, all_files: bool) -> Ro
         public=public,
         closed=closed,
     )
+    required = gathered.requirement.get("network")
+    if required is not None and isinstance(required.value, list):
+        reuse.networks_used.update(text for text in required.value if isinstance(text, str))
     networks = reuse.networks if shadow else reuse.enforced_networks()
     subject = Subject(name or "", template, public=public, closed=closed, networks=networks, all_files=all_files)
     options = read_options(gathered, subject)

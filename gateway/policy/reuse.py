@@ -51,6 +51,7 @@ class Reuse:
     networks: dict[str, tuple[Network, ...]] = field(default_factory=dict)
     network_places: dict[str, Place] = field(default_factory=dict)
     network_shadows: set[str] = field(default_factory=set)
+    networks_used: set[str] = field(default_factory=set)
     told: set[Key] = field(default_factory=set)
 
     def enforced_networks(self) -> dict[str, tuple[Network, ...]]:
@@ -169,6 +170,13 @@ def warn_about_idle(named: Mapping[str, Named], kind: str) -> None:
     for name, one in named.items():
         if not one.used:
             one.place.warn(f"nothing uses the {kind} {name!r}", name=f"unused-{kind}")
+
+
+def warn_about_idle_networks(reuse: Reuse) -> None:
+    """Report networks that no route requires and no condition calls."""
+    for name, place in reuse.network_places.items():
+        if name not in reuse.networks_used:
+            place.warn(f"nothing uses the network {name!r}", name="unused-network")
 
 
 def _names(place: Place, kind: str) -> Iterable[tuple[str, Place]]:

@@ -226,6 +226,8 @@ def test_what_nobody_uses_is_a_warning_and_is_read_all_the_same() -> None:
         "a.yaml:11:3: warning: nothing uses the profile 'idle' [unused-profile]",
         "a.yaml:13:3: warning: nothing uses the entry 'spare' [unused-entry]",
     ]
+    _, warnings = compiled(SHARED.replace("networks:\n", "networks:\n  attic: [192.0.2.0/24]\n"), ROUTES)
+    assert "a.yaml:4:3: warning: nothing uses the network 'attic' [unused-network]" in list(map(str, warnings))
     errors = errors_of(
         SHARED.replace("entries:\n", "  idle: {cache: portl}\nentries:\n  spare: {scopes: ['']}\n"), ROUTES
     )
