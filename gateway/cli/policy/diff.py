@@ -22,6 +22,11 @@ _TITLES: Final[Mapping[Kind, str]] = {
     "gains": "GAINS  refused before, allowed now",
     "conditions": "OTHER CONDITIONS  allowed before and now, but not in the same cases",
 }
+_NOUNS: Final[Mapping[Kind, tuple[str, str]]] = {
+    "loses": ("loss", "losses"),
+    "gains": ("gain", "gains"),
+    "conditions": ("changed condition", "changed conditions"),
+}
 _MOST_PLACES: Final = 12
 """Places that one group lists as text; `--json` has them all."""
 
@@ -69,13 +74,11 @@ def _as_text(found: Difference, policies: Policies, asked: float) -> Iterator[st
             yield from _places_as_text(undecided.places, policies)
             yield f"      {'; '.join(undecided.doubts)}"
             yield ""
-    numbers = {kind: sum(change.kind == kind for change in found.changes) for kind in _TITLES}
-    words = [f"{number} {kind}" for kind, number in numbers.items() if number]
-    words += [
-        f"{len(listed)} {word}"
-        for listed, word in ((found.others, "options"), (found.undecided, "undecided"))
-        if listed
-    ]
+    kinds = [change.kind for change in found.changes]
+    numbers = [(kinds.count(kind), *words) for kind, words in _NOUNS.items()]
+    numbers.append((len(found.others), "changed option", "changed options"))
+    numbers.append((len(found.undecided), "undecided", "undecided"))
+    words = [f"{number} {one if number == 1 else more}" for number, one, more in numbers if number]
     yield f"The policies differ: {', '.join(words)}."
 
 

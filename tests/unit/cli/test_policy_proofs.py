@@ -191,7 +191,7 @@ def test_diff_says_who_loses_and_gains_with_a_request_that_shows_it(run: Callabl
         "OTHER CONDITIONS",
         "refused now: GET https://acme.example.com/invoices/any as somebody:billing of acme, from 10.128.0.0",
         "cache: no-store -> portal",
-        "The policies differ: 1 gains, 1 conditions, 1 options.",
+        "The policies differ: 1 gain, 1 changed condition, 1 changed option.",
     ):
         assert words in result.stdout, result.stdout
     value = json.loads(run("policy", "diff", "--json", str(site / "policies"), str(site / "next")).stdout)
