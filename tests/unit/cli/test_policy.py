@@ -231,6 +231,29 @@ def test_explain_shows_the_criteria_and_allows_with_0(run: Callable[..., Result]
     )
 
 
+def test_explain_shows_what_is_required_and_what_denies(run: Callable[..., Result], site: Path) -> None:
+    path = site / "policies" / "portal.yaml"
+    verdict = '        when: session.mfa_age < duration("12h")\n'
+    assert path.read_text().count(verdict) == 1
+    denying = verdict + "    require: {device: known}\n    deny: [{roles: [client], when: path.id == '42'}]\n"
+    path.write_text(path.read_text().replace(verdict, denying))
+    asked = ("explain", "--as", "alice:billing", "--known-device", "GET")
+    result = run(*asked, "https://acme.example.com/invoices/42")
+    assert result.exit_code == 1
+    place = "policies/portal.yaml:15:12"
+    assert "  hit     device   needs a browser that the person had signed in with before; it is one\n" in result.stdout
+    assert (
+        f"  the rule at {place}\n"
+        "    hit     deny     all of it holds: it refuses\n"
+        "    hit     role     holds billing, which includes client\n"
+        "    hit     when     path.id == '42'\n"
+    ) in result.stdout
+    assert f"REFUSED (denied) by {place}: " in result.stdout
+    assert run(*asked, "https://acme.example.com/invoices/43").exit_code == 0
+    unknown = run("explain", "--as", "alice:billing", "GET", "https://acme.example.com/invoices/43")
+    assert "REFUSED (device_unknown)" in unknown.stdout
+
+
 def test_explain_exits_1_for_a_refusal_and_names_the_deciding_line(run: Callable[..., Result]) -> None:
     result = run("explain", "--as", "alice:billing", "--mfa-age", "13h", "get", "https://acme.example.com/invoices/42")
     assert result.exit_code == 1
