@@ -211,9 +211,11 @@ def test_a_route_has_time_outs_of_its_own(directory: Path) -> None:
     assert (route.response_timeout_s, route.idle_timeout_s) == (120.0, 3600.0)
     policy = directory / "policies" / "portal.yaml"
     policy.write_text(policy.read_text().replace("{response: 2m, idle: 1h}", "{idle: 0s}"))
-    assert errors(directory) == ["policies/portal.yaml:8:21: must be more than 0"]
+    assert errors(directory) == ["policies/portal.yaml:8:21: must be more than 0 [malformed-quantity]"]
     policy.write_text(policy.read_text().replace("{idle: 0s}", "{}"))
-    assert errors(directory) == ["policies/portal.yaml:8:14: write response, idle or both, or remove the key"]
+    assert errors(directory) == [
+        "policies/portal.yaml:8:14: write response, idle or both, or remove the key [empty-value]"
+    ]
 
 
 # certificates
