@@ -17,12 +17,18 @@ import pyotp
 import pytest
 
 from gateway.edge.resolve import INTERNAL_PAGES
+from gateway.pages.console.addresses import ADDRESSES
 from gateway.session.token import ENTROPY_BYTES, make_token
 from tests.process.conftest import PASSWORD, SECRET, Answer, Browser, Gateway, Portal
 
 pytestmark = pytest.mark.timeout(180)  # whole processes on a busy machine
 ACME, GLOBEX, SHARED = "acme.localhost", "globex.localhost", "shared.localhost"
-SECRETS = {"alice": SECRET, "gina": "KRSXG5CTMVRXEZLUKRSXG5CTMVRXEZLU"}
+SECRETS = {
+    "alice": SECRET,
+    "gina": "KRSXG5CTMVRXEZLUKRSXG5CTMVRXEZLU",
+    "tina": "MFRGGZDFMZTWQ2LKMFRGGZDFMZTWQ2LK",
+}
+PEOPLE = {"alice": ("acme", "client"), "gina": ("globex", "client"), "tina": ("acme", "gateway.tenant-admin")}
 POLICY = """
 version: 1
 roles: {client: {}}
@@ -99,6 +105,9 @@ class House(NamedTuple):
     alice: Visitor
     """Of acme, signed in on acme's host."""
     gina: Visitor
+    tina: Visitor
+    """Administrator of acme."""
+    ids: dict[str, str]
     keys: dict[str, str]
 
 
@@ -117,9 +126,10 @@ def house(tmp_path_factory: pytest.TempPathFactory, portal: Portal) -> Iterator[
     )  # fmt: skip
     (gateway.directory / "policies" / "portal.yaml").write_text(POLICY)
     (gateway.directory / "policies" / "tests" / "portal.yaml").unlink()
-    for name, tenant in (("alice", "acme"), ("gina", "globex")):
+    gateway.edit((f"127.0.0.1:{gateway.admin_port}}}", f"127.0.0.1:{gateway.admin_port}, console: {{enabled: true}}}}"))
+    for name, (tenant, role) in PEOPLE.items():
         done = gateway.cli(
-            "user", "add", name, "--tenant", tenant, "--role", "client", "--password-stdin", "--totp-secret", SECRETS[name],
+            "user", "add", name, "--tenant", tenant, "--role", role, "--password-stdin", "--totp-secret", SECRETS[name],
             "--email", f"{name}@{tenant}.example", stdin=f"{PASSWORD}\n",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -131,11 +141,16 @@ def house(tmp_path_factory: pytest.TempPathFactory, portal: Portal) -> Iterator[
         assert made.returncode == 0, made.stderr
         keys[tenant] = json.loads(made.stdout)["key"]
     gateway.start()
-    alice, gina = Visitor(gateway, ACME), Visitor(gateway, GLOBEX)
-    alice.sign_in("alice", PASSWORD, SECRETS["alice"])
-    gina.sign_in("gina", PASSWORD, SECRETS["gina"])
-    yield House(gateway, alice, gina, keys)
-    gateway.stop()
+    try:
+        listed = json.loads(gateway.cli("user", "list", "--json").stdout)["users"]
+        visitors = {
+            name: Visitor(gateway, ACME if tenant == "acme" else GLOBEX) for name, (tenant, _) in PEOPLE.items()
+        }
+        for name, visitor in visitors.items():
+            visitor.sign_in(name, PASSWORD, SECRETS[name])
+        yield House(gateway, **visitors, ids={person["name"]: person["id"] for person in listed}, keys=keys)
+    finally:
+        gateway.stop()
 
 
 # pages
@@ -315,6 +330,49 @@ def test_who_signs_in_on_the_shared_host_is_of_one_tenant_there_too(house: House
     assert (own.status, other.status) == (200, 403)
     assert own.json["headers"]["x-gateway-tenant"] == "globex"
     assert visitor.get("/t/nobody/x").status == 403
+
+
+# the console
+
+
+def address_of(house: House, pattern: str, person: str) -> str:
+    path = re.sub(r"\{person:[^/]*\}", house.ids[person], pattern)
+    return re.sub(r"\{name:[^/]*\}", "client" if "/roles/" in pattern else "home", path)
+
+
+@pytest.mark.parametrize("pattern", [address.path for address in ADDRESSES])
+def test_no_page_of_the_console_tells_a_tenants_administrator_of_another_tenant(house: House, pattern: str) -> None:
+    for query in ("", "?q=gina", "?tenant=globex", "?who=gina"):
+        answer = house.tina.get(address_of(house, pattern, "gina") + query)
+        assert answer.status in {200, 404, 405}, answer.body[:300]
+        text = answer.body.decode().replace("?q=gina", "").replace('value="gina"', "").replace('value="globex"', "")
+        assert house.ids["gina"] not in text
+        assert "gina@globex.example" not in text
+        assert GLOBEX not in text
+    assert house.gina.get(address_of(house, pattern, "alice")).status == 404, "she administers nothing"
+
+
+@pytest.mark.parametrize("pattern", [address.path for address in ADDRESSES if address.submit is not None])
+def test_no_act_of_a_tenants_administrator_touches_another_tenant(house: House, pattern: str) -> None:
+    """attack: forms of the own people's pages, sent to the addresses of another tenant's person."""
+    before = house.gateway.cli("session", "list", "--tenant", "globex", "--json").stdout
+    own = address_of(house, pattern, "alice")
+    page = house.tina.get(own.rpartition("/")[0] if "{person" in pattern else own)
+    assert page.status == 200, page.body[:300]
+    fields = next((inner for action, inner in forms(page.body) if action == own), {"token": "x"})
+    handles = [session["session"] for session in json.loads(before)["sessions"]]
+    for handle in handles:
+        typed = {"handle": handle, "method": "GET", "url": f"http://{GLOBEX}/home/x", "who": "gina", "tenant": "globex"}
+        answer = house.tina.post(address_of(house, pattern, "gina"), fields | typed)
+        if answer.status == 303:  # back to whom it was about, and there is nobody
+            answer = house.tina.get(answer.headers["location"])
+            assert answer.status == 404
+        assert "gina@globex.example" not in answer.body.decode()
+        if pattern.endswith("/end"):
+            house.tina.post(own, fields | {"handle": handle})
+    after = house.gateway.cli("session", "list", "--tenant", "globex", "--json").stdout
+    assert {each["session"] for each in json.loads(after)["sessions"]} == set(handles)
+    assert house.gina.get("/home/x").status == 200
 
 
 # what operators do
