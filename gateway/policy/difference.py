@@ -88,8 +88,11 @@ def difference(old: World, new: World, *, now: float) -> Difference:
     """
     comparison = _Comparison((old, new), now)
     for cell in cut([old.table, new.table], [tuple(old.hosts), tuple(new.hosts)]):
+        by_rules: dict[tuple[Rule | None, ...], list[str]] = {}
         for method in cell.methods:
-            comparison.compare(cell, method)
+            by_rules.setdefault(cell.rules(method), []).append(method)
+        for (mine, theirs), methods in by_rules.items():
+            comparison.compare(cell, tuple(methods), mine, theirs)
     return comparison.result()
 
 
@@ -108,6 +111,7 @@ class _Comparison:
 
     def __init__(self, worlds: tuple[World, World], now: float) -> None:
         self._worlds = worlds
+        self._are_hosts_alike = worlds[0].hosts == worlds[1].hosts
         self._effects = Effects(worlds, now=now)
         self._judges = [Judge(world) for world in worlds]
         self._read: dict[Place, list[_Line]] = {}
@@ -115,19 +119,25 @@ class _Comparison:
         self._options: list[tuple[tuple[Option, ...], Where]] = []
         self._doubts: list[tuple[tuple[str, ...], Where]] = []
 
-    def compare(self, cell: Cell, method: str) -> None:
-        """Compare what the two answer to a method in a cell."""
-        old, new = cell.rules(method)
+    def compare(self, cell: Cell, methods: tuple[str, ...], old: Rule | None, new: Rule | None) -> None:
+        """Compare what the two answer in a cell to methods that each of them decides by one rule."""
         mine, theirs = self._effects.meanings[0].of(old), self._effects.meanings[1].of(new)
-        where = Where(cell.hosts, (method,), cell.template, _source(old), _source(new))
+        found: tuple[Option, ...] = ()
         if old is not None and new is not None and mine is not None and theirs is not None:
             found = tuple(options(old, new))
-            if found:
-                self._options.append((found, where))
-        if mine == theirs and all(
-            self._worlds[0].hosts.get(host) == self._worlds[1].hosts.get(host) for host in cell.hosts
-        ):
+        is_alike = mine == theirs and (self._are_hosts_alike or self._are_owners_alike(cell))
+        if is_alike and not found:
             return
+        where = Where(cell.hosts, methods, cell.template, _source(old), _source(new))
+        if found:
+            self._options.append((found, where))
+        for method in () if is_alike else methods:
+            self._solve(cell, method, where._replace(methods=(method,)))
+
+    def _are_owners_alike(self, cell: Cell) -> bool:
+        return all(self._worlds[0].hosts.get(host) == self._worlds[1].hosts.get(host) for host in cell.hosts)
+
+    def _solve(self, cell: Cell, method: str, where: Where) -> None:
         solved, effect = self._effects.at(cell, method)
         if solved not in self._read:
             self._read[solved] = list(_Lines(effect, solved, self._worlds, self._judges).read())

@@ -7,10 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.document.diagnostic import DocumentError
-from gateway.policy import PolicyTable
+from gateway.policy import Facts, PolicyTable
+from gateway.policy.cells import meet
 from gateway.policy.difference import Change, Difference, difference
 from gateway.policy.effect import NOBODY
-from gateway.policy.judgement import judge
+from gateway.policy.judgement import Person, judge
 from gateway.policy.space import World
 
 NOW = 1_800_000_000.0
@@ -273,3 +274,55 @@ def test_what_a_route_requires_is_shown_by_somebody_who_lacks_it(
     [change] = compare(ROLES + HOME, ROLES + HOME.replace("allow:", f"require: {requirement}, allow:")).changes
     assert (change.kind, change.gain) == ("conditions", None)
     assert lacks in str(change.loss)
+
+
+PEOPLE = st.builds(
+    Person,
+    user=st.sampled_from(("anna", "c")),
+    tenant=st.sampled_from(TENANTS),
+    roles=st.lists(st.sampled_from(("client", "billing", "auditor", "contractor")), max_size=3, unique=True).map(tuple),
+    mfa_age=st.sampled_from((None, 0.0, 3599.0, 3600.0, 9000.0)),
+)
+REQUESTS = st.builds(
+    Facts,
+    method=st.sampled_from(("GET", "HEAD", "POST")),
+    host=st.sampled_from(("portal.example.com", "acme.example.com", "zeta.example.com")),
+    path=st.sampled_from(("/a/c", "/a/anna", "/a/b", "/a", "/x/y", "/")),
+    client_ip=st.sampled_from(("10.0.0.1", "10.200.0.1", "192.0.2.1")),
+)
+
+
+@settings(SETTINGS, max_examples=60)
+@given(
+    policy=POLICIES,
+    other=POLICIES,
+    asked=st.lists(st.tuples(PEOPLE, REQUESTS), min_size=40, max_size=40, unique_by=str),
+)
+def test_no_answer_that_differs_is_missing(
+    compiled: Callable[..., PolicyTable],
+    policy: list[tuple[list[str], list[str]]],
+    other: list[tuple[list[str], list[str]]],
+    asked: list[tuple[Person, Facts]],
+) -> None:
+    old, new = _sound(compiled, policy), _sound(compiled, other)
+    if old is None or new is None:
+        return
+    changes = difference(old, new, now=NOW).changes
+    for person, facts in asked:
+        before, after = (judge(world.table, world.hosts, facts, person, NOW).decision.allowed for world in (old, new))
+        if before == after:
+            continue
+        nodes = [world.table.match(facts.host, facts.path) for world in (old, new)]
+        templates = [node.template for node in nodes if node is not None]
+        assert any(
+            (change.gain if after else change.loss) is not None
+            and any(set(roles) <= set(person.roles) for roles in change.who)
+            and (not change.tenants or person.tenant in change.tenants)
+            and any(
+                facts.host in where.hosts
+                and facts.method in where.methods
+                and where.template == meet(*templates[:1], *templates[-1:])
+                for where in change.places
+            )
+            for change in changes
+        ), (person, facts, before, after)
