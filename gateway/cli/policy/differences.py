@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from gateway.cli.administration import table
+from gateway.cli.audit import plain
 from gateway.cli.policy.history import moment, ranked
 from gateway.cli.policy.reading import count
 from gateway.policy.replaying import Outcome
@@ -116,7 +117,7 @@ def changes_as_text(changes: Mapping[Change, Extent], limit: int) -> list[str]:
         lines += [f"  {line}" for line in _table(found[:limit]).splitlines()]
         if len(found) > limit:
             lines.append(f"  and {len(found) - limit} more kinds of change; --limit shows more, --json all")
-    return lines
+    return [plain(line) for line in lines]
 
 
 def _table(changes: Iterable[tuple[Change, Extent]]) -> str:

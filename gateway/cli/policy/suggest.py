@@ -16,6 +16,7 @@ import click
 import yaml
 
 from gateway.cli.administration import moment as day
+from gateway.cli.audit import plain
 from gateway.cli.invocation import current
 from gateway.cli.policy.history import Span, Tally, moment, sift, span_of, span_options, told, warn_of
 from gateway.cli.policy.reading import Policies, Source, count, load_policies
@@ -172,7 +173,7 @@ def suggest(*, since: float, until: float | None, directory: Path | None, purpos
     span = span_of(policies.settings, "policy suggest", since=since, until=until, directory=directory, purpose=purpose)
     proposal = propose(policies, span)
     warn_of(proposal.tally)
-    current().answer(_as_json(proposal), "\n".join(_as_text(proposal)))
+    current().answer(_as_json(proposal), "\n".join(map(plain, _as_text(proposal))))
 
 
 def propose(policies: Policies, span: Span) -> Proposal:

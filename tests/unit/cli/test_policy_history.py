@@ -350,3 +350,16 @@ def test_a_week_of_many_people_is_the_same_again(tmp_path: Path) -> None:
     assert (value["read"]["requests"], value["would_refuse"], value["would_allow"]) == (400, 0, 0)
     other = CliRunner().invoke(program, [*asked, "--candidate", str(site / "candidate")])
     assert (other.exit_code, json.loads(other.stdout)["would_refuse"] > 0) == (1, True)
+
+
+def test_a_name_in_the_log_moves_no_cursor(run: Run, site: Path, recorder: Recorder, now: float) -> None:
+    """attack: an identity provider that names somebody in escape sequences."""
+    session = signed_in("eve\x1b[2J", ("billing", "client"), now)
+    write(site, [recorder.record(Past(facts=ask("/"), session=session, now=now)), *map(recorder.record, visits(now))])
+    asked = ("replay", "--candidate", candidate(site, "- roles: [client]", "- {roles: [client], tenants: [other]}"))
+    (site / "gateway.yaml").write_text(
+        SETTINGS.replace("tenants: {acme:", "tenants: {other: {hosts: [other.example.com]}, acme:"), "utf-8"
+    )
+    for result in (run(*asked), run("suggest")):
+        assert "eve\\x1b[2J@acme" in result.stdout
+        assert "\x1b" not in result.stdout
