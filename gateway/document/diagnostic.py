@@ -60,7 +60,8 @@ class DocumentError(ConfigurationError):
 
 def illustrated(findings: Iterable[Diagnostic], files: Mapping[str, str]) -> list[Diagnostic]:
     """Add to each finding the line it is about, from `files` (path of a finding -> text)."""
-    lines = {path: text.split("\n") for path, text in files.items()}
+    findings = tuple(findings)
+    lines = {path: files[path].split("\n") for path in {finding.path for finding in findings} if path in files}
     return [
         msgspec.structs.replace(finding, excerpt=lines[finding.path][finding.line - 1])
         if finding.path in lines and finding.line <= len(lines[finding.path])

@@ -29,6 +29,11 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\uf
 """Everything but c-printable (YAML 1.2.2 section 5.1), and a byte order mark anywhere but first."""
 
 
+_COLLECTIONS: Final = (dict, list)
+_NO_CHILDREN: Final[dict[str | int, _Node]] = {}
+_NO_KEYS: Final[dict[str, tuple[int, int]]] = {}
+
+
 class _Node:
     """One value of the file, its place, and its children by key or index."""
 
@@ -39,8 +44,9 @@ class _Node:
         self.column = column
         self.value = value
         self.style = style
-        self.children: dict[str | int, _Node] = {}
-        self.keys: dict[str, tuple[int, int]] = {}
+        # Most nodes are words: two dictionaries for each would be half the memory of a large policy.
+        self.children: dict[str | int, _Node] = {} if type(value) in _COLLECTIONS else _NO_CHILDREN
+        self.keys: dict[str, tuple[int, int]] = {} if type(value) is dict else _NO_KEYS
 
 
 class Document:

@@ -6,6 +6,7 @@ of roles, conditions against the parameters of their route, entries that cannot 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import PurePath
@@ -53,10 +54,22 @@ def compile_policy(
         DocumentError: with every error of every file.
 
     """
+    collects = gc.isenabled()
+    gc.disable()  # nothing made here is in a circle, and to look for circles in all of it again and again is half the time
+    try:
+        return _compile(files, _Surroundings(upstreams, tenants, hosts, mfa_required, paths or {}), candidate=candidate)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _compile(
+    files: Mapping[str, str], around: _Surroundings, *, candidate: bool
+) -> tuple[PolicyTable, list[Diagnostic]]:
     findings: list[Diagnostic] = []
     declared = Declarations()
     readable = _read_files(files, declared, findings)
-    around = _Surroundings(upstreams, tenants, hosts, mfa_required, paths or {}, readable)
+    around = around._replace(all_files=readable)
     has_shadow = declared.has_shadow
     wanted = declared.enforced() if has_shadow and not candidate else declared
     if has_shadow:
@@ -78,7 +91,7 @@ def compile_policy(
         version,
         networks=MappingProxyType(wanted.reuse.networks),
         has_shadow=has_shadow,
-        tenants=tenants,
+        tenants=around.tenants,
     )
     return table, sorted(set(illustrated(findings, files)))
 
@@ -129,7 +142,7 @@ class _Surroundings(NamedTuple):
     hosts: Collection[str]
     mfa_required: bool
     paths: Mapping[str, PathMapping]
-    all_files: bool
+    all_files: bool = True
     """Every file could be read: a name that nobody declares is an error."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 class Roles:
     """All declared roles and, for each, everything it includes, itself among it."""
 
-    __slots__ = ("_direct", "_holders", "_included")
+    __slots__ = ("_direct", "_holders", "_included", "_sets")
 
     def __init__(self, includes: Mapping[str, Iterable[str]]) -> None:
         """Close `includes`, which must be free of cycles and of undeclared roles."""
@@ -23,6 +23,7 @@ class Roles:
         for role, included in self._included.items():
             for other in included:
                 self._holders[other].add(role)
+        self._sets: dict[tuple[str, ...], frozenset[str]] = {}
 
     @property
     def names(self) -> frozenset[str]:
@@ -31,10 +32,11 @@ class Roles:
 
     def holders(self, granted: Iterable[str]) -> frozenset[str]:
         """List every role that satisfies a grant to one of `granted`: those roles and all that include them."""
-        found: set[str] = set()
-        for role in granted:
-            found |= self._holders.get(role, set())
-        return frozenset(found)
+        key = tuple(granted)
+        known = self._sets.get(key)
+        if known is None:  # few sets for many routes
+            known = self._sets[key] = frozenset(other for role in key for other in self._holders.get(role, ()))
+        return known
 
     def chain(self, role: str, granted: Iterable[str]) -> tuple[str, ...]:
         """Tell by which includes a role satisfies a grant to one of `granted`, from the role on; empty when it does not."""

@@ -328,12 +328,13 @@ class Leaf:
 
     def __init__(self, template: str, rules: list[Rule]) -> None:
         everywhere = [rule for rule in rules if not rule.route.hosts]
-        hosts = sorted({host for rule in rules for host in rule.route.hosts})
+        by_host: dict[str, list[Rule]] = {}
+        for rule in rules:
+            for host in rule.route.hosts:
+                by_host.setdefault(host, []).append(rule)
         self.anywhere = Node(template, everywhere) if everywhere else None
         """For every host that is not in `hosts`."""
-        self.hosts = {
-            host: Node(template, [*everywhere, *(rule for rule in rules if host in rule.route.hosts)]) for host in hosts
-        }
+        self.hosts = {host: Node(template, [*everywhere, *own]) for host, own in sorted(by_host.items())}
 
 
 class Step:

@@ -165,10 +165,15 @@ class EdgeProcess:
 
     def prepare(self, bundle: Bundle) -> None:
         """Build everything the bundle says and keep it aside. Raises ConfigurationError."""
-        validated = validate(bundle, now=time.time())
-        running = self._worker.snapshot.tls if self._worker is not None else {}
-        snapshot = build_snapshot(validated, self._boot.pages_socket, running)
-        self._prepared = _fit(snapshot, validated.settings), validated
+        gc.disable()
+        try:
+            validated = validate(bundle, now=time.time())
+            running = self._worker.snapshot.tls if self._worker is not None else {}
+            snapshot = build_snapshot(validated, self._boot.pages_socket, running)
+            self._prepared = _fit(snapshot, validated.settings), validated
+            gc.freeze()  # as at the start: to look through a large policy would hold up every request meanwhile
+        finally:
+            gc.enable()
 
     def commit(self) -> None:
         """Serve by what was prepared."""
