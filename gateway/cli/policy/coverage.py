@@ -158,11 +158,11 @@ def _as_text(by_cases: Coverage, by_traffic: Coverage | None, tally: Tally | Non
         if rows:
             lines += ["Never exercised by it:", table(("line", "route", "kind", "side", "what it says"), rows)]
         lines.append(
-            f"The traffic exercises {len(by_traffic.counts)} of {by_traffic.total} sides ({by_traffic.percent:.1f} %)."
+            f"Exercised by the traffic: {len(by_traffic.counts)} of {by_traffic.total} sides ({by_traffic.percent:.1f} %)."
         )
         lines.append("")
     lines.append(
-        f"{count(cases, 'case')} exercise {len(by_cases.counts)} of {by_cases.total} sides ({by_cases.percent:.1f} %)."
+        f"Exercised by {count(cases, 'case')}: {len(by_cases.counts)} of {by_cases.total} sides ({by_cases.percent:.1f} %)."
     )
     return lines
 

@@ -287,9 +287,12 @@ def told(tally: Tally) -> str:
     if not tally.decided:
         return "the log holds no request of that time that policy decided"
     left_out = sum(number for why, number in tally.passed.items() if why != "part of another")
-    return f"{tally.decided:,} requests from {moment(tally.first)} to {moment(tally.last)}" + (
-        f"; {left_out:,} records that policy did not decide" if left_out else ""
-    )
+    passed = f"; {_number(left_out, 'record')} that policy did not decide" if left_out else ""
+    return f"{_number(tally.decided, 'request')} from {moment(tally.first)} to {moment(tally.last)}{passed}"
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -298,7 +298,7 @@ def test_coverage_names_each_line_and_side_that_no_case_exercises(run: Run) -> N
     assert result.exit_code == 0
     assert "policies/portal.yaml:4:5   home     route  allow and refuse" in result.stdout
     assert "policies/portal.yaml:13:9  invoice  allow  refuse" in result.stdout
-    assert "1 case exercise 2 of 7 sides (28.6 %)." in result.stdout
+    assert "Exercised by 1 case: 2 of 7 sides (28.6 %)." in result.stdout
     value = json.loads(run("coverage", "--json").stdout)
     assert (value["percent"], value["sides"], value["exercised"]) == (28.6, 7, 2)
     assert value["points"][-1]["cases"] == {"allow": 1, "refuse": 0}
@@ -313,8 +313,8 @@ def test_coverage_under_the_mark_exits_1(run: Run) -> None:
 def test_coverage_by_traffic_counts_beside_that_by_cases(run: Run, site: Path, recorder: Recorder, now: float) -> None:
     write(site, map(recorder.record, visits(now)))
     result = run("coverage", "--traffic")
-    assert "The traffic exercises 5 of 7 sides (71.4 %)." in result.stdout
-    assert "1 case exercise 2 of 7 sides (28.6 %)." in result.stdout
+    assert "Exercised by the traffic: 5 of 7 sides (71.4 %)." in result.stdout
+    assert "Exercised by 1 case: 2 of 7 sides (28.6 %)." in result.stdout
     value = json.loads(run("coverage", "--traffic", "--json").stdout)
     assert value["points"][-1]["traffic"] == {"allow": 2, "refuse": 0}
     assert value["traffic"]["read"]["requests"] == 6
