@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.authn.api_key import make_key
+from gateway.edge.bearer import Bearers
 from gateway.edge.remote import RemoteState
 from gateway.edge.remote_limits import RemoteLimits
 from gateway.edge.snapshot import ForwardAuthRules
@@ -178,6 +179,43 @@ async def test_what_only_the_candidate_would_have_to_prove_is_not_proven(edge: E
     assert answer.status == 200
     await edge.get("/invoices/7", fields="Authorization: Bearer abc.def.ghi\r\n")
     assert counts(edge) == {("invoice", "would_deny"): 1, ("invoice", "unknown"): 1}  # two credentials; one unproven
+    assert (noted(edge)["decision"], noted(edge)["reason"]) == ("unknown", "credential_unproven")
+
+
+async def test_garbage_tokens_on_a_route_that_takes_api_keys_alone_cost_no_signature(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: the live policy refuses them unread and uncounted; a candidate that takes tokens would verify each."""
+    keyed = GONE.replace("    upstream", "    credentials: [session, api_key]\n    upstream")
+    live = table((GONE, keyed))
+    edge.change(
+        policy=live,
+        resolver=type(edge.worker.snapshot.resolver)(live),
+        candidate=table((GONE, keyed.replace("api_key]", "api_key, bearer]"))),
+    )
+    verified: list[bytes] = []
+    verify = Bearers.verify
+    monkeypatch.setattr(
+        Bearers, "verify", lambda self, token, issuers, now: verified.append(token) or verify(self, token, issuers, now)
+    )
+    for number in range(3):
+        reply = await edge.get("/invoices/7", fields=f"Authorization: Bearer abc.def.{number}\r\n")
+        assert reply.status == 401
+        assert edge.audit.records[-1]["unmapped"]["gw"]["reason"] == "token_refused"
+    assert verified == []
+    assert counts(edge) == {("invoice", "unknown"): 3}
+
+
+async def test_a_key_that_is_nobodys_is_refused_by_both(edge: Edge) -> None:
+    keyed = GONE.replace("    upstream", "    credentials: [session, api_key]\n    upstream")
+    live = table((GONE, keyed))
+    edge.change(
+        policy=live,
+        resolver=type(edge.worker.snapshot.resolver)(live),
+        candidate=table((GONE, keyed.replace("[client]", "[admin]"))),
+    )
+    assert (await edge.get("/invoices/7", fields=f"X-Api-Key: {KEY.decode()}\r\n")).status == 401
+    assert counts(edge) == {("invoice", "same"): 1}
 
 
 async def test_limits_are_counted_once_and_their_refusals_are_not_compared(edge: Edge) -> None:
@@ -217,6 +255,10 @@ async def test_a_candidate_that_fails_touches_no_request_and_is_reported_once(
     assert event == "policy.candidate_failed"
     assert "RuntimeError" in detail
     assert "secret" not in detail
+    assert noted(edge) == {
+        "decision": "unknown", "reason": "candidate_failed", "route": "home", "rule": "",
+        "version": edge.worker.snapshot.candidate.version,  # type: ignore[union-attr]
+    }  # fmt: skip
     edge.reports.clear()
 
 
@@ -277,6 +319,7 @@ async def test_with_a_store_in_the_network_the_candidate_judges_by_what_was_aske
     assert counts(edge) == {
         ("invoice", "would_deny"): 1, ("public", "would_allow"): 1, ("public", "unknown"): 1,
     }  # fmt: skip
+    assert (noted(edge)["decision"], noted(edge)["reason"]) == ("unknown", "store_unavailable")
     assert [len(question) for question in store.questions] == [1]
     await until(lambda: worker.remote is not None and not worker.remote.waiting)
 
