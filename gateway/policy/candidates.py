@@ -25,6 +25,8 @@ _MOST_MEMBERS: Final = 6
 _MARKS: Final = "qzjxkvw7035ybhg249861fpumoldcnrsaite~_-QZJXKVW"
 ORDINARY_ADDRESS: Final = "203.0.113.7"
 """RFC 5737: for documentation."""
+_OTHER_FAMILY: Final = "2001:db8::7"
+"""RFC 3849: for documentation. It is in no network of IPv4."""
 
 
 class Values(NamedTuple):
@@ -123,6 +125,8 @@ def _ticks(ticks: set[int]) -> Iterator[float]:
 def addresses(wanted: Wanted) -> Values:
     """List addresses: the first of each network and the one behind its last, which are in every part that networks cut."""
     found = {ORDINARY_ADDRESS: None}
+    if wanted.networks:
+        found[_OTHER_FAMILY] = None
     for network in sorted(wanted.networks, key=str):
         kind = type(network.network_address)
         found[str(network.network_address)] = None

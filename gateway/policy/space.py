@@ -137,7 +137,7 @@ class Space:
     def weigh(self, side: Side) -> None:
         """Look at everything that the rule of `side` decides by."""
         rule = side.rule
-        self._sides.append(side)
+        self._join(side)
         for denial in rule.denials:
             self.fit(denial)
         for grant in rule.grants:
@@ -160,6 +160,10 @@ class Space:
                     _Test(frozenset(("known_device",)), lambda of: of.person is not None and of.person.known_device)
                 )
         self._weigh_tenant(side)
+
+    def _join(self, side: Side) -> None:
+        if side not in self._sides:
+            self._sides.append(side)
 
     def _weigh_session(self, side: Side) -> None:
         rule = side.rule
@@ -228,6 +232,7 @@ class Space:
 
     def ask(self, side: Side, condition: Condition) -> None:
         """Look at everything that a condition of the rule asks about."""
+        self._join(side)
         places: dict[str, tuple[str, ...]] = {}
         for name, index in side.rule.parameters:
             segment = self._segment(index)

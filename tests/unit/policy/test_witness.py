@@ -261,3 +261,23 @@ def test_moments_between_two_near_bounds_are_found(never: Callable[[str], Findin
 
 def test_people_who_are_signed_in_have_no_scopes(never: Callable[[str], Finding]) -> None:
     assert never('session.credential == "cookie" && "reports:read" in session.scopes').holds is True
+
+
+def test_an_address_of_the_other_family_is_in_no_network(ever: Callable[[str], Finding]) -> None:
+    found = ever('network.is_in("0.0.0.0/0")')
+    assert found.witness is not None
+    assert found.witness.facts.client_ip == "2001:db8::7"
+
+
+@pytest.mark.parametrize("binding", ["{header: X-Tenant}", "{path: t}", "{subdomain: example.com}", "zeta"])
+def test_the_tenant_that_a_request_names_is_among_what_is_tried(
+    compiled: Callable[..., PolicyTable], hosts: dict[str, str], binding: str
+) -> None:
+    table = compiled(
+        "version: 1\nroles: {client: {}}\nroutes:\n"
+        f"  - {{name: a, match: {{path: '/t/{{t}}', methods: [GET]}}, upstream: portal, tenant: {binding}, allow: [{{roles: [client]}}]}}\n"
+    )
+    rule = table.rules["a"]
+    asked = ConditionCompiler().compile('request.tenant == "zeta"', rule.template.names)
+    found = always_false(World(table, hosts, ("acme", "zeta")), rule, asked, now=NOW)
+    assert found.holds is False
