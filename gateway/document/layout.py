@@ -26,9 +26,10 @@ WIDTH: Final = 120
 _PLAIN_START = re.compile(r"[^\s\-?:,\[\]{}#&*!|>'\"%@`=]")
 _TEMPLATE = re.compile(r"/.*[*{}].*")
 """Paths with wildcards stand in quotes everywhere, as they must between braces."""
-_NOT_PRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_NOT_PRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+"""What `source` refuses as it is, and what ends a line to some reader."""
 _OF_FLOW = re.compile(r"[,\[\]{}?]")
-_LITERAL = re.compile(r"[^\s\x00-\x1f](?:[^\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]*[^\s])?\n?")
+_LITERAL = re.compile(r"\S(?:.*\S)?\n?", re.DOTALL)
 """A text of several lines that stands as it is behind `|`."""
 _BREAKABLE = re.compile(r"(?<=\S) (?=\S)")
 _READER_OF_1_1: Final[Any] = Resolver()
@@ -191,7 +192,7 @@ def _word(word: Word, *, room: int, indent: str) -> list[str]:
     if word.literal:
         return [word.literal]
     text = word.text
-    if "\n" in text and _LITERAL.fullmatch(text):
+    if "\n" in text and _LITERAL.fullmatch(text) and not _NOT_PRINTABLE.search(text.replace("\n", "")):
         lines = text.removesuffix("\n").split("\n")
         return ["|" if text.endswith("\n") else "|-", *(line and f"{indent}{line}" for line in lines)]
     written = _text(text, in_flow=False)

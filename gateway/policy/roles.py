@@ -41,7 +41,7 @@ class Roles:
     def chain(self, role: str, granted: Iterable[str]) -> tuple[str, ...]:
         """Tell by which includes a role satisfies a grant to one of `granted`, from the role on; empty when it does not."""
         wanted = frozenset(granted)
-        reached = {role: (role,)} if role in self._direct else {}
+        reached: dict[str, tuple[str, ...]] = {role: (role,)} if role in self._direct else {}
         pending = list(reached)
         while pending:
             here = pending.pop(0)

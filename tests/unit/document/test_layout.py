@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.document.layout import WIDTH, laid_out
@@ -99,6 +99,7 @@ VALUES = st.recursive(
 )
 
 
+@example(data={"a": "\x7f\n", "b": "x\u2028\ny", "c": "\ufffe", "d": "\x85\n"}, flow=False)
 @given(st.dictionaries(WORDS, VALUES, min_size=1, max_size=5), st.booleans())
 def test_any_document_keeps_what_it_says_and_has_one_form(data: dict[str, Any], flow: bool) -> None:
     text = yaml.safe_dump(data, allow_unicode=True, default_flow_style=flow, sort_keys=False)
