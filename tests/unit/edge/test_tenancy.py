@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.authn.access_token import IssuerRules
@@ -22,11 +23,12 @@ from gateway.edge.snapshot import ForwardAuthRules
 from gateway.edge.worker import Listener
 from gateway.exchange.route import LimitSpec
 from gateway.policy import PolicyTable, compile_policy
+from gateway.policy.judgement import Person, judge, parse_request
 from gateway.ratelimit.gcra import Bucket
 from gateway.server.tenancy import tenant_fields
 from gateway.wire.forwarded import TrustedProxies
 from tests.fakes.jose import ec_key, jwk, jwks, token
-from tests.unit.edge.conftest import PATIENCE_S, Edge, Entry, KeyEntry, Reply, session, until
+from tests.unit.edge.conftest import PATIENCE_S, Edge, Entry, Http2Edge, KeyEntry, Reply, session, until
 from tests.unit.edge.test_forward_auth import LOOPBACK
 from tests.unit.edge.test_tls import ADDRESS, TLSEdge, ask, reason
 from tests.unit.edge.test_tunnel import HANDSHAKE, SWITCHED, Socket, text
@@ -528,3 +530,47 @@ async def test_a_person_who_is_moved_to_another_tenant_loses_what_is_open(edge: 
     edge.change(version="v2")
     assert await browser.code() == 1008
     browser.writer.transport.abort()
+
+
+# the same as is explained
+
+
+@pytest.mark.parametrize("kind", ["allow", "public"])
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_what_is_served_is_what_is_judged(edge: Edge, kind: str, binding: str) -> None:
+    serve(edge)
+    for host in ("shared.test", "acme.test", "globex.test"):
+        for who in (*TENANTS, "nobody"):
+            for about in (*TENANTS, "nobody"):
+                if binding == "name" and about == "nobody":
+                    continue
+                await attempt(edge, kind, binding, who=who, about=about, host=host)
+                served = edge.audit.records[-1]["unmapped"]["gw"]["reason"]
+                facts = parse_request("GET", f"http://{host}{path_of(kind, binding, about)}")
+                facts = msgspec.structs.replace(facts, fields=(("x-tenant", about),))
+                person = None if who == "nobody" else Person(user="alice", tenant=who, roles=("client",))
+                judged = judge(TABLE, HOSTS, facts, person, time.time()).decision.reason
+                assert served == judged, (host, who, about)
+
+
+async def test_a_field_names_the_tenant_over_http2_too(http2: Http2Edge) -> None:
+    edge = http2.edge
+    hosts = {"portal.test": "", "127.0.0.1": ""}
+    text_ = (
+        "version: 1\nroles: {client: {}}\nroutes:\n  - name: h\n    match: {path: /h, methods: [GET]}\n"
+        "    upstream: portal\n    tenant: {header: X-Org}\n    allow: [{roles: [client]}]\n"
+    )
+    table, _ = compile_policy({"p.yaml": text_}, upstreams=["portal"], tenants=TENANTS, hosts=hosts)
+    edge.change(policy=table, resolver=Resolver(table), limits_of={"h": ()}, mapped_names=tenant_fields(table))
+    client = await http2.client()
+    cookie = (b"cookie", b"__Host-gw=secure")
+    assert (await client.ask("/h", cookie, (b"x-org", b"acme"))).status == 200
+    assert edge.portal.field(b"x-org") == [b"acme"]
+    for fields in (
+        [],
+        [(b"x-org", b"globex")],
+        [(b"x-org", b"acme"), (b"x-org", b"acme")],
+        [(b"x-org", b"acme"), (b"x_org", b"globex")],
+    ):
+        assert (await client.ask("/h", cookie, *fields)).status == 403, fields
+    assert len(edge.portal.heads) == 1
