@@ -42,7 +42,10 @@ def test_a_template_that_can_never_be_under_the_prefix_is_an_error_where_it_stan
     with pytest.raises(DocumentError) as caught:
         compiled(text)
     (error,) = caught.value.diagnostics
-    assert error == "policies/test.yaml:4:31: no path of this template is at or under the strip_prefix /app [prefix-outside-template]"
+    assert (
+        error
+        == "policies/test.yaml:4:31: no path of this template is at or under the strip_prefix /app [prefix-outside-template]"
+    )
 
 
 @pytest.mark.parametrize(
