@@ -139,9 +139,9 @@ class _Metadata(msgspec.Struct):
 
 
 class Otherwise(msgspec.Struct, frozen=True):
-    """What a candidate policy would have answered at the time, where that was something else."""
+    """What a candidate policy would have answered at the time, where that was something else or is not known."""
 
-    decision: Literal["allow", "deny"]
+    decision: Literal["allow", "deny", "unknown"]
     reason: str
     route: str
     rule: str
@@ -292,7 +292,9 @@ Passed = Literal["no request", "part of another", "own page", "not policy", "unr
 class Recall:
     """Reads records; remembers the people in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_of_candidates: bool = False) -> None:
+        """Read what policy decided; `is_of_candidates`: what a candidate answered otherwise too, whatever refused it."""
+        self._is_of_candidates = is_of_candidates
         self._record = msgspec.json.Decoder(_Record)
         self._inputs = msgspec.json.Decoder(_Inputs)
         self._actor = msgspec.json.Decoder(_Actor)
@@ -319,9 +321,11 @@ class Recall:
             return "own page"
         is_later = reason in LATER
         allowed = record.action_id == 1 or is_later
-        if reason is None or not (allowed or reason in REFUSALS) or (reason in ROUTING and gw.route != "none"):
-            return "not policy"
-        if allowed and gw.route == "none":
+        is_tried = self._is_of_candidates and gw.shadow is not None
+        is_decided = gw.route != "none" if allowed else reason in REFUSALS
+        if reason in ROUTING and gw.route != "none":
+            is_decided = False
+        if reason is None or not (is_decided or is_tried):
             return "not policy"
         try:
             witness = self._witness(bytes(record.actor), bytes(gw.decision_inputs))

@@ -115,6 +115,8 @@ class Span:
     keys: Path
     since_ms: int
     until_ms: int
+    is_of_candidates: bool = False
+    """What a candidate answered otherwise counts too, whatever refused it."""
 
 
 class _File(NamedTuple):
@@ -225,7 +227,7 @@ class _Worker:
     def __init__(self, span: Span, job: Job[Any]) -> None:
         self._span = span
         self._keys = AuditKeys.load(span.keys)
-        self._recall = Recall()
+        self._recall = Recall(is_of_candidates=span.is_of_candidates)
         self._collector = job.begin()
 
     def read(self, file: _File, watch: Callable[[int], None]) -> tuple[Any, Tally]:

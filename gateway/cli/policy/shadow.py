@@ -5,9 +5,9 @@ Decides nothing again: it reads what the edge noted at the time (`gateway.edge.s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -25,7 +25,11 @@ from gateway.cli.policy.differences import (
 )
 from gateway.cli.policy.history import Tally, moment, sift, span_of, span_options, warn_of
 from gateway.cli.policy.reading import count, refuse
+from gateway.exchange.reason import Reason
 from gateway.policy.recorded import Recorded
+from gateway.policy.replaying import Outcome
+
+_OUTCOMES: Final[dict[str, Outcome]] = {"allow": "would allow", "deny": "would refuse", "unknown": "unknown"}
 
 
 @dataclass(slots=True)
@@ -33,7 +37,9 @@ class Tried:
     """One candidate."""
 
     extent: Extent
-    """Of all requests that it judged."""
+    """Of all requests that it was asked about."""
+    limited: int = 0
+    """Requests that a limit refused: it was not asked."""
     changes: dict[Change, Extent] = field(default_factory=dict)
 
 
@@ -51,17 +57,19 @@ class Reading:
         """Look at one request."""
         if not recorded.candidate:
             return
-        extent = Extent(1, recorded.time_s, recorded.time_s, recorded.request_id)
+        other = recorded.otherwise
+        is_limited = recorded.reason is Reason.RATE_LIMITED and other is None
+        extent = Extent(int(not is_limited), recorded.time_s, recorded.time_s, recorded.request_id)
         tried = self._found.get(recorded.candidate)
         if tried is None:
             tried = self._found[recorded.candidate] = Tried(extent)
         else:
             tried.extent.add(extent)
-        other = recorded.otherwise
+        tried.limited += is_limited
         if other is None:
             return
         change = Change(
-            outcome="would allow" if other.decision == "allow" else "would refuse",
+            outcome=_OUTCOMES[other.decision],
             person=recorded.witness.name,
             roles=recorded.witness.roles,
             route=recorded.route if recorded.route != "none" else other.route,
@@ -94,12 +102,13 @@ class Look:
                 whole[version] = tried
                 continue
             known.extent.add(tried.extent)
+            known.limited += tried.limited
             for change, extent in tried.changes.items():
                 add_change(known.changes, change, extent)
         return whole
 
     def summary(self, found: Found) -> str:
-        """Say how many would have been answered otherwise."""
+        """Say how many would have been answered otherwise, or nobody knows how."""
         return f"{sum(_otherwise(tried) for tried in found.values()):,} otherwise"
 
 
@@ -112,13 +121,14 @@ class Look:
 def shadow(
     *, since: float, until: float | None, directory: Path | None, purpose: str, wanted: str | None, limit: int
 ) -> None:
-    """Say who would have lost or gained what under the candidate policy; exit 1 when anybody would.
+    """Say who would have lost or gained what under the candidate policy; exit 1 when anybody would, or it is not known.
 
     A candidate is the directory that `candidate:` in gateway.yaml names, or the live policies with what they say in
     `mode: shadow`. It is tried on real requests and has no effect on them.
     """
     settings = read_settings()
     span = span_of(settings, "policy shadow", since=since, until=until, directory=directory, purpose=purpose)
+    span = replace(span, is_of_candidates=True)
     found, tally = sift(span, Look(), "reading what the candidate would have answered")
     warn_of(tally)
     version = _version(found, wanted, since)
@@ -131,15 +141,18 @@ def shadow(
 
 def _version(found: Found, wanted: str | None, since: float) -> str:
     """Choose the candidate; ends the verb where there is none, because nothing found would say that nothing changes."""
+    found = {version: tried for version, tried in found.items() if tried.extent.requests}
     if not found:
         refuse(
-            f"no candidate policy judged a request since {moment(since)}; set candidate: in gateway.yaml, "
+            f"no candidate policy was asked about a request since {moment(since)}; set candidate: in gateway.yaml, "
             "or write mode: shadow in a policy, and reload"
         )
     if wanted is None:
         return max(found, key=lambda version: found[version].extent.last)
     if wanted not in found:
-        refuse(f"the candidate {wanted} judged no request since {moment(since)}; these did: {', '.join(sorted(found))}")
+        refuse(
+            f"the candidate {wanted} was asked about no request since {moment(since)}; these did: {', '.join(sorted(found))}"
+        )
     return wanted
 
 
@@ -155,6 +168,7 @@ def _as_json(version: str, tried: Tried, others: list[str], tally: Tally) -> dic
         "first_time": moment(tried.extent.first),
         "last_time": moment(tried.extent.last),
         "same": tried.extent.requests - _otherwise(tried),
+        "limited": tried.limited,
         "read": tally.value(),
         **changes_as_json(tried.changes),
     }
@@ -163,14 +177,17 @@ def _as_json(version: str, tried: Tried, others: list[str], tally: Tally) -> dic
 def _as_text(version: str, tried: Tried, others: list[str], limit: int) -> list[str]:
     extent = tried.extent
     span = f"from {moment(extent.first)} to {moment(extent.last)}"
-    lines = [f"The candidate {version} judged {count(extent.requests, 'request')} {span}."]
+    lines = [f"The candidate {version} was asked about {count(extent.requests, 'request')} {span}."]
     if others:
         lines.append(f"Other candidates ran in that time: {', '.join(others)}; --version shows them.")
-    refused, allowed, _ = (requests_of(tried.changes, outcome) for outcome in OUTCOMES)
+    refused, allowed, unknown = (requests_of(tried.changes, outcome) for outcome in OUTCOMES)
     same = extent.requests - _otherwise(tried)
+    sentence = f"{same:,} the same, {refused:,} would be refused, {allowed:,} would be allowed, {unknown:,} unknown."
+    if tried.limited:
+        sentence += f" {count(tried.limited, 'request')} refused by a limit: not compared."
     return [
         *lines,
         *changes_as_text(tried.changes, limit),
         "",
-        f"{same:,} the same, {refused:,} would be refused, {allowed:,} would be allowed.",
+        sentence,
     ]

@@ -106,11 +106,11 @@ def test_who_would_lose_and_gain_what_is_told_by_person_role_and_route(recorded:
 def test_people_read_the_same_in_lines(recorded: House) -> None:
     result = recorded.run("policy", "shadow")
     assert result.exit_code == 1
-    assert f"The candidate {NEW} judged 6 requests from " in result.stdout
+    assert f"The candidate {NEW} was asked about 6 requests from " in result.stdout
     assert f"Other candidates ran in that time: {OLD}" in result.stdout
     assert "WOULD BE REFUSED: 3 requests of 2 persons" in result.stdout
     assert "role_missing (policies-next/portal.yaml:7:5)" in result.stdout
-    assert result.stdout.endswith("1 the same, 3 would be refused, 2 would be allowed.\n")
+    assert result.stdout.endswith("1 the same, 3 would be refused, 2 would be allowed, 0 unknown.\n")
 
 
 def test_a_candidate_that_changes_nothing_for_anybody_exits_0(recorded: House) -> None:
@@ -119,17 +119,62 @@ def test_a_candidate_that_changes_nothing_for_anybody_exits_0(recorded: House) -
     assert (value["judged"], value["same"], value["changes"]) == (1, 1, [])
 
 
+FAILS = {"decision": "unknown", "reason": "candidate_failed", "route": "invoices", "rule": ""}
+
+
+@pytest.fixture
+def doubtful(house: House) -> House:
+    """A log of a candidate that failed on every request it was asked about, and of a limit."""
+    days, now = Days(20), time.time()
+    alice = signed_in("alice", ("client",), now)
+    records = [
+        *(days.record(INVOICES, alice, otherwise=FAILS) for _ in range(3)),
+        *(days.record(INVOICES, alice, reason=Reason.RATE_LIMITED) for _ in range(2)),
+        days.record(INVOICES, alice, reason=Reason.RATE_LIMITED, candidate=OLD),
+    ]
+    write_log(house.state_dir, AuditKeys.load(house.directory / "config" / "audit-keys.json"), records)
+    return house
+
+
+def test_a_candidate_that_failed_on_every_request_does_not_pass_for_one_that_changes_nothing(doubtful: House) -> None:
+    code, value = ask(doubtful)
+    assert code == 1
+    assert (value["judged"], value["same"], value["unknown"], value["limited"]) == (3, 0, 3, 2)
+    assert value["changes"][0]["after"] == {"unknown": "candidate_failed"}
+    text = doubtful.run("policy", "shadow").stdout
+    assert "UNKNOWN: 3 requests of 1 person" in text
+    assert text.endswith("3 unknown. 2 requests refused by a limit: not compared.\n")
+
+
+def test_a_candidate_that_was_asked_about_no_request_proves_nothing(doubtful: House) -> None:
+    result = doubtful.run("policy", "shadow", "--version", OLD)
+    assert result.exit_code == 2
+    assert f"the candidate {OLD} was asked about no request since" in result.output
+
+
+def test_who_would_gain_by_a_credential_that_the_live_policy_refuses_is_told(house: House) -> None:
+    """Attack: a candidate that takes API keys lets programs in, and what refused them was not called policy."""
+    days = Days(20)
+    records = [
+        days.record(REPORTS, None, reason=reason, otherwise=GAINS)
+        for reason in (Reason.API_KEY_REFUSED, Reason.CREDENTIALS_CONFLICT, Reason.SESSION_ELSEWHERE)
+    ]
+    write_log(house.state_dir, AuditKeys.load(house.directory / "config" / "audit-keys.json"), records)
+    code, value = ask(house)
+    assert (code, value["would_allow"]) == (1, 3)
+
+
 def test_a_span_without_a_candidate_is_no_proof_that_nothing_changes(recorded: House, house: House) -> None:
     result = recorded.run("policy", "shadow", "--until", "1h")
     assert result.exit_code == 2
-    assert "no candidate policy judged a request since" in result.output
+    assert "no candidate policy was asked about a request since" in result.output
     assert "set candidate: in gateway.yaml, or write mode: shadow in a policy, and reload" in result.output
 
 
 def test_a_version_that_never_ran_is_refused_with_those_that_did(recorded: House) -> None:
     result = recorded.run("policy", "shadow", "--version", "abc")
     assert result.exit_code == 2
-    assert "the candidate abc judged no request since" in result.output
+    assert "the candidate abc was asked about no request since" in result.output
     assert f"these did: {OLD}, {NEW}" in result.output
 
 
