@@ -31,6 +31,7 @@ from gateway.wire.target import aliases
 
 ROUNDS: Final = 4
 SHOWN_PEOPLE: Final = 20
+WITNESSES: Final = 65_536
 
 
 class Observation:
@@ -122,6 +123,8 @@ class Comparison:
     def _with(self, witness: Witness, roles: tuple[str, ...]) -> Witness:
         known = self._witnesses.get(witness)
         if known is None:
+            if len(self._witnesses) >= WITNESSES:
+                self._witnesses.clear()
             kind = self._kinds.setdefault((witness.kind, roles), -1 - len(self._kinds))
             known = self._witnesses[witness] = witness.holding(roles, kind)
         return known
