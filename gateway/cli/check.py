@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from gateway.cli.invocation import current
-from gateway.policy.idle import find_idle
+from gateway.policy.idle import FEW_QUESTIONS, find_idle
 from gateway.policy.space import World
 from gateway.server.progress import Progress
 from gateway.server.state import redis_options, try_redis
@@ -30,7 +30,7 @@ def check(*, offline: bool) -> None:
     settings, table = validated.settings, validated.table
     with Progress("looking for what decides nothing"):
         world = World(table, settings.hosts, tuple(settings.tenants))
-        idle = find_idle(world, validated.bundle.policies, now=time.time())
+        idle = find_idle(world, validated.bundle.policies, now=time.time(), most=FEW_QUESTIONS)
     warnings += [str(msgspec.structs.replace(finding, severity="error")) for finding in idle]
     redis = redis_options(validated.settings, validated.bundle.secrets)
     if redis is not None and not offline:

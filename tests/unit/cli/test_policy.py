@@ -110,11 +110,11 @@ def test_check_prints_every_error_with_its_place_and_exits_2(run: Callable[..., 
 def test_check_reads_the_case_files_too(run: Callable[..., Result], site: Path) -> None:
     (site / "policies" / "tests" / "portal.yaml").write_text(CASES.replace("[billing]", "[biling]"), "utf-8")
     result = run("check")
-    assert (result.exit_code, result.stderr) == (
-        2,
+    assert result.exit_code == 2
+    assert result.stderr == (
         "policies/tests/portal.yaml:3:45: unknown role 'biling'; did you mean 'billing'? [unknown-role]\n"
         "  3 |     as: {user: alice, tenant: acme, roles: [biling]}\n"
-        "    |                                             ^\n",
+        "    |                                             ^\n"
     )
 
 

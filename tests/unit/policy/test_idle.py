@@ -3,18 +3,18 @@ from __future__ import annotations
 import pytest
 
 from gateway.policy import compile_policy
-from gateway.policy.idle import find_idle
+from gateway.policy.idle import MOST_QUESTIONS, find_idle
 from gateway.policy.space import World
 
 HOSTS = {"portal.example.com": "", "acme.example.com": "acme", "zeta.example.com": "zeta"}
 HEAD = "version: 1\nroles: {client: {}, billing: {includes: [client]}}\nroutes:\n"
 
 
-def found(route: str, *, tenants: tuple[str, ...] = ("acme", "zeta")) -> list[str]:
+def found(route: str, *, tenants: tuple[str, ...] = ("acme", "zeta"), most: int = MOST_QUESTIONS) -> list[str]:
     """List what decides nothing in one route, each as line, column and name."""
     text = HEAD + route
     table, _ = compile_policy({"p.yaml": text}, upstreams={"portal"}, tenants=tenants, hosts=HOSTS)
-    findings = find_idle(World(table, HOSTS, tenants), {"p.yaml": text}, now=1_800_000_000.0)
+    findings = find_idle(World(table, HOSTS, tenants), {"p.yaml": text}, now=1_800_000_000.0, most=most)
     assert all(finding.severity == "warning" and finding.excerpt for finding in findings)
     return [f"{finding.line}:{finding.column} {finding.name}" for finding in findings]
 
@@ -157,16 +157,14 @@ def test_what_stands_in_a_named_entry_is_found_at_the_entry_that_uses_it() -> No
     assert found(text) == ["8:9 always-false"]
 
 
-def test_the_same_question_about_many_routes_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.policy.idle.MOST_QUESTIONS", 2)
+def test_the_same_question_about_many_routes_is_asked_once() -> None:
     lines = [
         f"  - name: r{number}\n    match: {{path: /r{number}, methods: [GET]}}\n    upstream: portal\n"
         "    allow: [{roles: [client], when: request.secure || !request.secure}]\n"
         for number in range(5)
     ]
-    assert [line.partition(" ")[2] for line in found("".join(lines))] == ["always-true"] * 5
+    assert [line.partition(" ")[2] for line in found("".join(lines), most=2)] == ["always-true"] * 5
 
 
-def test_beyond_the_bound_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.policy.idle.MOST_QUESTIONS", 0)
-    assert found(allow("request.secure || !request.secure")) == []
+def test_beyond_the_bound_nothing_is_claimed() -> None:
+    assert found(allow("request.secure || !request.secure"), most=0) == []

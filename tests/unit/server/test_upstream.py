@@ -186,7 +186,10 @@ def test_a_route_of_which_no_path_is_under_the_prefix_is_an_error(directory: Pat
         read_and_validate(directory / "gateway.yaml")
     else:
         (error,) = errors(directory)
-        assert error == "policies/portal.yaml:6:19: no path of this template is at or under the strip_prefix /app [prefix-outside-template]"
+        assert (
+            error
+            == "policies/portal.yaml:6:19: no path of this template is at or under the strip_prefix /app [prefix-outside-template]"
+        )
 
 
 @pytest.mark.parametrize(
