@@ -279,6 +279,8 @@ class Dependencies(Generic[ClientT]):
     """Whoever holds one of these roles is asked on every device."""
     passwords: bool = True
     """People sign in with passwords of the gateway's own."""
+    password_tenants: frozenset[str] = frozenset()
+    """On whose hosts they do; empty = everybody's."""
     providers: Providers | None = None
     """Identity providers; without them no page speaks of one."""
     min_password_characters: int = 12
@@ -322,6 +324,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         portals=dependencies.portals,
         console=dependencies.console,
         passwords=dependencies.passwords,
+        password_tenants=dependencies.password_tenants,
         providers=dependencies.providers,
         sign_ins=registry.counter(
             "gateway_sign_ins_total", "Passwords given, by what came of it.", ("outcome", "reason")

@@ -41,9 +41,10 @@ def ways(visit: Visit, reason: str) -> Ways:
     remembered = remembered_provider(visit)
     fresh = "?fresh=1" if reason == Reason.FRESH_SIGN_IN_REQUIRED else ""
     ordered = sorted(offers, key=lambda offer: offer.id != remembered)  # stable: the rest in the order of the file
-    several = len(offers) > 1 or desk.passwords
+    passwords = desk.takes_passwords(envelope.tenant)
+    several = len(offers) > 1 or passwords
     return Ways(
-        passwords=desk.passwords,
+        passwords=passwords,
         offers=tuple((f"{start_of(offer)}{fresh}", offer.title) for offer in ordered),
         last=next((f"{start_of(offer)}{fresh}" for offer in offers if several and offer.id == remembered), ""),
         asks_address=several and any(offer.has_domains for offer in offers),

@@ -76,6 +76,8 @@ class Desk:
     console: Console | None
     """What administrators see; None = there is no console."""
     passwords: bool
+    password_tenants: frozenset[str]
+    """On whose hosts passwords are asked for; empty = everybody's."""
     providers: Providers | None
     sign_ins: Counter
     factor_checks: Counter
@@ -85,6 +87,10 @@ class Desk:
     resets_counted: Counter
     confirmations_counted: Counter
     portal_sign_ons: Counter
+
+    def takes_passwords(self, tenant: str) -> bool:
+        """Tell whether people sign in with a password on the hosts of a tenant (empty = shared)."""
+        return self.passwords and (not tenant or not self.password_tenants or tenant in self.password_tenants)
 
     def look_of(self, tenant: str) -> Look:
         """Return the look of our pages on the hosts of a tenant."""

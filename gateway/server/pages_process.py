@@ -326,6 +326,7 @@ class PagesProcess:
                 resets=self._resets(validated, keyring, store, accounts, mailing),
                 confirmations=self._confirmations(keyring, store, accounts, mailing),
                 passwords=settings.identity.passwords,
+                password_tenants=settings.identity.password_tenants,
                 providers=providers,
                 console=self._console(validated, keyring, store, mailing),
             )
@@ -417,6 +418,7 @@ def account_options(settings: Settings, roles: Roles) -> AccountOptions:
         rules=rule_book(settings, roles),
         factor_rule=factor_rule(settings.mfa, roles),
         tenants=frozenset(settings.tenants),
+        password_tenants=settings.identity.password_tenants,
         tenant_rules=tenant_rules(settings.tenants, settings.mfa, roles),
         mfa_always=settings.mfa.required == "always",
         recovery_codes="recovery" in settings.mfa.methods,

@@ -29,6 +29,8 @@ class AccountOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whom to ask for which second factor; None = as `mfa_always` says."""
     tenants: frozenset[str] = frozenset()
     """Every tenant that there is; empty = whatever people belong to."""
+    password_tenants: frozenset[str] = frozenset()
+    """Whose people sign in by what they have here, without a provider; empty = everybody's."""
     tenant_rules: Mapping[str, FactorRule] = MappingProxyType({})
     """What tenants ask for beside that; what either asks for is owed."""
     recovery_codes: bool = True

@@ -162,6 +162,9 @@ class Openings:
             user.tenant, client.tenant
         ):  # says no more to the person than a wrong password does
             return refused(Reason.CREDENTIALS_REFUSED, event_of("login.failed", user, reason=Reason.TENANT_MISMATCH))
+        allowed = self._options.password_tenants
+        if provider == _LOCAL and allowed and user.tenant not in allowed:  # theirs sign in at a provider alone
+            return refused(Reason.CREDENTIALS_REFUSED, event_of("login.failed", user, reason=Reason.TENANT_MISMATCH))
         rules = self._options.rules_of(user.tenant, user.roles)
         country = self._country(client.ip) if self._country is not None else ""
         if second_factor_done:

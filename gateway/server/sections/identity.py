@@ -264,6 +264,11 @@ class Identity(Section):
     providers: Annotated[tuple[Provider, ...], Field(min_length=1)] = (Provider(id=LOCAL, type="password"),)
 
     @property
+    def password_tenants(self) -> frozenset[str]:
+        """Whose people sign in with a password or passkey of ours; empty = everybody's."""
+        return frozenset(name for each in self.providers if each.type == "password" for name in each.tenants or ())
+
+    @property
     def passwords(self) -> bool:
         """People of the gateway's own sign in with a password."""
         return any(provider.type == "password" for provider in self.providers)
@@ -292,6 +297,7 @@ def contradictions(
                 yield (*at, "type"), "there is one provider of type password"
             local = index
             yield from _foreign_keys(provider, at)
+            yield from _unknown_names(provider, at, tenants, hosts)
             continue
         if provider.id == LOCAL:
             yield (*at, "id"), f"{LOCAL} is what the gateway's own users are called; choose another id"
@@ -324,7 +330,7 @@ def unknown_roles(identity: Identity, roles: Collection[str]) -> Iterator[tuple[
 
 
 def _foreign_keys(provider: Provider, at: Place) -> Iterator[tuple[Place, str]]:
-    for key in sorted(provider.model_fields_set - {"id", "type"}):
+    for key in sorted(provider.model_fields_set - {"id", "type", "tenants"}):
         yield (*at, key), "belongs to providers of type oidc"
 
 

@@ -345,6 +345,19 @@ async def test_provider_is_offered_on_its_hosts_and_tenants_alone(
         assert "/oidc/here/" not in page.text
 
 
+async def test_passwords_are_asked_for_on_the_hosts_of_their_tenants_alone(
+    make_site: SiteMaker, provider: IdentityProvider
+) -> None:
+    theirs = "roles: {claim: groups, grant: {a: client}}\ntenant: globex\n"
+    make = with_providers(("okta", provider, ""), ("theirs", provider, "client_id: x\n" + theirs))
+    async with make_site(make_providers=make, password_tenants=frozenset({"acme"})) as site:
+        page = await site.browser().get("/.gateway/login")
+        assert 'name="password"' in page.text
+        answer = await site.browser(host="globex.example.com", tenant="globex").get("/.gateway/login")
+        assert 'name="password"' not in answer.text
+        assert "/oidc/theirs/start" in answer.text
+
+
 async def test_providers_of_another_tenant_are_not_told_from_none(
     make_site: SiteMaker, provider: IdentityProvider
 ) -> None:

@@ -243,3 +243,12 @@ def test_secret_may_stand_in_the_environment(tmp_path: Path, monkeypatch: pytest
     assert not bundle.narrow("edge").secrets
     assert not bundle.narrow("audit").secrets
     assert os.environ["OKTA_SECRET"] == "hush"
+
+
+def test_passwords_are_for_the_tenants_that_are_named_and_these_exist() -> None:
+    text = BASE.replace("type: password}", "type: password, tenants: [acme]}")
+    identity = load_settings(text, "gateway.yaml").identity
+    assert identity.password_tenants == {"acme"}
+    assert load_settings(BASE, "gateway.yaml").identity.password_tenants == frozenset()
+    with pytest.raises(ConfigurationError, match="the tenant acmee does not exist; did you mean 'acme'"):
+        load_settings(text.replace("tenants: [acme]", "tenants: [acmee]"), "gateway.yaml")

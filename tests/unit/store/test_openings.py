@@ -480,3 +480,17 @@ def test_people_of_a_tenant_that_is_gone_neither_sign_in_nor_stay(store: Store, 
     refusal = after.open(alice, amr=("pwd",), client=CLIENT, now=NOW)
     assert isinstance(refusal, Refused)
     assert refusal.reason is Reason.CREDENTIALS_REFUSED
+
+
+def test_people_of_a_tenant_that_takes_no_passwords_come_by_a_provider_alone(store: Store, alice: User) -> None:
+    for tenants, local, federated in (
+        (frozenset({"zeta"}), False, True),
+        (frozenset({alice.tenant}), True, True),
+        (frozenset[str](), True, True),
+    ):
+        made = Openings(store, options=AccountOptions(issuer="x", rules=rules(), password_tenants=tenants))
+        for provider, expected in (("local", local), ("corp", federated)):
+            result = made.open(alice, amr=("pwd",), client=CLIENT, now=NOW, provider=provider)
+            assert isinstance(result, SignedIn) is expected
+            if isinstance(result, Refused):
+                assert result.reason is Reason.CREDENTIALS_REFUSED
