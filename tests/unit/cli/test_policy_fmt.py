@@ -172,3 +172,12 @@ def test_a_new_directory_tells_editors_where_its_schemas_are(tmp_path: Path) -> 
         assert "properties" in json.loads(path.read_text("utf-8"))
     formatted = CliRunner().invoke(program, ["policy", "fmt", "--check", "-c", str(home / "gateway.yaml")])
     assert (formatted.exit_code, formatted.stdout) == (0, "2 files: 0 would change, 2 fine.\n")
+
+
+def test_the_policies_that_ship_have_their_form() -> None:
+    root = Path(__file__).parents[3]
+    directories = [
+        path for name in ("policies", "gateway/demo/policies") for path in (root / name, root / name / "tests")
+    ]
+    result = CliRunner().invoke(program, ["policy", "fmt", "--check", *map(str, directories)])
+    assert (result.exit_code, result.stdout) == (0, "4 files: 0 would change, 4 fine.\n")
