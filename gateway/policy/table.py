@@ -239,12 +239,13 @@ class Rule:
             case _:
                 return session.credential in self.route.credentials
 
-    def matched(self, path: str) -> Match:
-        """Bind the rule to a path that its template matches."""
+    def matched(self, path: str, segments: list[str] | None = None) -> Match:
+        """Bind the rule to a path that its template matches; `segments` are what is between its slashes, where that is known."""
         parameters = self.parameters
         if not parameters:
             return Match(self, _NO_PARAMETERS)  # not kept: in a circle, a policy that was replaced would stay in memory
-        segments = path.split("/")
+        if segments is None:
+            segments = path.split("/")
         if "%" in path:
             # Decoded once, as the upstream will: `path.owner != "root"` must not be passed by `r%6Fot`.
             return Match(self, {name: unquote(segments[index + 1]) for name, index in parameters})
@@ -584,15 +585,17 @@ class PolicyTable:
 
     def resolve(self, host: str, path: str, method: str) -> Match | Reason:
         """Find the route of a request: NO_ROUTE, METHOD_NOT_ALLOWED, or the route and its path parameters."""
+        segments = None
         node = self._exact.get(path)
         if node is None:
             if not path.startswith("/"):
                 return Reason.NO_ROUTE
-            node = find(self.root, path.split("/"), host)
+            segments = path.split("/")
+            node = find(self.root, segments, host)
             if node is None:
                 return Reason.NO_ROUTE
         rule = node.rules.get(method)
-        return Reason.METHOD_NOT_ALLOWED if rule is None else rule.matched(path)
+        return Reason.METHOD_NOT_ALLOWED if rule is None else rule.matched(path, segments)
 
     def decide(self, match: Match, session: Session | None, facts: Facts, now: float) -> Decision:
         """Allow or refuse. The only source of an allowing decision.
