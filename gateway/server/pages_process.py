@@ -339,7 +339,11 @@ class PagesProcess:
             return None
         return Console(
             people=PeopleDesk(
-                store, keyring=keyring, executor=self._administering, tell=None if mailing is None else mailing.tell
+                store,
+                keyring=keyring,
+                executor=self._administering,
+                asking=self._storing,
+                tell=None if mailing is None else mailing.tell,
             ),
             table=validated.table,
             hosts=validated.settings.hosts,

@@ -42,7 +42,7 @@ def console_executor() -> BoundedExecutor:
 class PeopleDesk:
     """All of it, for one process. Methods raise `StoreUnavailableError` and `OverloadedError`: then nothing happened."""
 
-    __slots__ = ("_keys", "_run", "_store", "_tell")
+    __slots__ = ("_ask", "_keys", "_run", "_store", "_tell")
 
     def __init__(
         self,
@@ -50,17 +50,23 @@ class PeopleDesk:
         *,
         keyring: Keyring,
         executor: BoundedExecutor,
+        asking: BoundedExecutor,
         tell: Callable[[str, Notice, Circumstances], None] | None = None,
     ) -> None:
-        """Manage the people of `store`; `tell` has the owner of an account told what was done to it."""
+        """Manage the people of `store` in the thread of `executor`; `tell` has the owner of an account told what was done to it.
+
+        Who is an administrator is asked in `asking`: everybody's account page asks it.
+        """
         self._store = store
         self._keys = AttemptKeys(keyring)
         self._run = executor.run
+        self._ask = asking.run
         self._tell = tell
 
     async def administrator(self, session: Session) -> Administrator | None:
         """Return who asks, if they hold a role of the gateway's own now; the session itself carries none."""
-        return await self._run(partial(self._administrator, session.user_id, session.handle, session.tenant))
+        # attack: whoever is signed in fills the few places of the console, or waits with their account page for a long list
+        return await self._ask(partial(self._administrator, session.user_id, session.handle, session.tenant))
 
     async def people(self, asker: Administrator, words: str, *, start: int, size: int) -> Listing:
         """List people whose name, address, role or organisation has `words` in it, by name."""

@@ -484,7 +484,11 @@ class SecondFactors:
         return whole, user
 
     def _may_be_without(self, user: User) -> bool:
-        return not self._rule.demands(frozenset(user.roles), frozenset())
+        # attack: whoever has the password of an administrator without a factor sets up one of their own
+        if user.gateway_roles and user.provider == _LOCAL:
+            return False
+        rules = (self._rule, self._options.tenant_rules.get(user.tenant))
+        return not any(rule is not None and rule.demands(frozenset(user.roles), frozenset()) for rule in rules)
 
     def _presented(self, answer: _Answer, now: float) -> Presented:
         """Read what is shown, and take the challenge out of use whatever comes of it. Raises PasskeyRefusedError."""

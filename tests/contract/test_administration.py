@@ -63,7 +63,7 @@ def store(rows: Backend, keyring: Keyring) -> Store:
 
 @pytest.fixture
 def desk(store: Store, keyring: Keyring) -> PeopleDesk:
-    return PeopleDesk(store, keyring=keyring, executor=_Inline())
+    return PeopleDesk(store, keyring=keyring, executor=_Inline(), asking=_Inline())
 
 
 def opened(store: Store, person: User, number: int) -> Session:

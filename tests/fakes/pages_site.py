@@ -352,6 +352,7 @@ async def _node(
             mfa_always=mfa_always,
             recovery_codes=recovery_codes,
             factor_rule=factor_rule,
+            tenant_rules=options.pop("tenant_rules", {}),
             rules=options.pop("rules", RuleBook()),
             passwords=PasswordRules(place=(HOST,), min_score=2),
         ),

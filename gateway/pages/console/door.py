@@ -164,10 +164,12 @@ class Door:
 
 
 def _is_proven(session: Session, now: float, longest_s: float) -> bool:
-    """Tell whether the second factor was proven in this session, lately enough; a device that was remembered proved nothing."""
-    if not session.mfa_time or (session.mfa_time < session.auth_time and "mfa" not in session.amr):
-        return False
-    return now - session.mfa_time <= longest_s
+    """Tell whether the second factor was proven in this session, lately enough.
+
+    attack: a device that is remembered brings the time of its proof along, and a provider that saw the person before
+    that says so; only `amr` tells what was proven now.
+    """
+    return bool(session.mfa_time) and "mfa" in session.amr and now - session.mfa_time <= longest_s
 
 
 def _way_back(visit: Visit) -> str:

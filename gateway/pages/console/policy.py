@@ -60,7 +60,7 @@ async def show_overview(inside: Inside, problem: Problem | None = None) -> web.R
         routes=len(rules),
         public=sum(rule.public is not None for rule in rules),
         closed=sum(rule.public is None and not rule.grants for rule in rules),
-        conditional=sum(rule.asks for rule in rules),
+        conditional=sum(sight.asks(rule) for rule in rules),
         roles=len(sight.roles()),
         hosts=len(sight.hosts),
         warnings=console.warnings[:_SHOWN_WARNINGS] if is_operator else (),
@@ -144,17 +144,15 @@ def _inert(cell: str) -> str:
 
 
 def _row(rule: Rule, sight: Sight) -> RouteRow:
-    entries = sight.allows(rule)
-    written = {chain[-1] for entry in entries for chain in entry.chains}
     return RouteRow(
         name=rule.route.name,
         methods=rule.route.methods,
         template=rule.route.template,
         hosts=sight.hosts_of(rule.route),
-        who=tuple(sorted(written)),
+        who=tuple(sorted(sight.granted(rule))),
         public=rule.public is not None,
-        denies=len(sight.denies(rule)),
-        conditional=rule.asks,
+        denies=sight.refuses(rule),
+        conditional=sight.asks(rule),
         source=rule.route.source,
     )
 
@@ -174,7 +172,7 @@ def _fits(rule: Rule, sight: Sight, narrowed: dict[str, str]) -> bool:
         return False
     if method and method not in route.methods and not (method == "HEAD" and "GET" in route.methods):
         return False
-    if role and not any(role in chain for entry in sight.allows(rule) for chain in entry.chains):
+    if role and role not in sight.accepts(rule):
         return False
     match who:
         case "public":
@@ -182,7 +180,7 @@ def _fits(rule: Rule, sight: Sight, narrowed: dict[str, str]) -> bool:
         case "nobody":
             return rule.public is None and not rule.grants
         case "condition":
-            return rule.asks
+            return sight.asks(rule)
         case _:
             return True
 
@@ -196,8 +194,7 @@ def _is_for(rule: Rule, sight: Sight, tenant: str) -> bool:
         return False
     if route.tenant is not None and route.tenant.by == "name" and route.tenant.value != tenant:
         return False
-    entries = sight.allows(rule)
-    return not entries or any(not entry.tenants or tenant in entry.tenants for entry in entries)
+    return not rule.grants or any(grant.tenants is None or tenant in grant.tenants for grant in rule.grants)
 
 
 async def show_route(inside: Inside, problem: Problem | None = None) -> web.Response:  # noqa: ARG001 - the shape of every page
@@ -263,7 +260,8 @@ async def show_roles(inside: Inside, problem: Problem | None = None) -> web.Resp
     inside.note("view roles")
     sight, closure = sight_of(inside), inside.console.table.closure
     seen = set(sight.roles())
-    rows = [(role, sorted((closure.held([role]) - {role}) & seen), len(sight.reach([role]))) for role in sorted(seen)]
+    reached = sight.reached()
+    rows = [(role, sorted((closure.held([role]) - {role}) & seen), reached[role]) for role in sorted(seen)]
     return inside.page("console_roles.html", here="roles", rows=rows, own=BUILT_IN_ROLES)
 
 
@@ -277,7 +275,7 @@ async def show_role(inside: Inside, problem: Problem | None = None) -> web.Respo
         raise web.HTTPNotFound
     query = inside.visit.request.query
     number = page_number(query)
-    reached = sight.reach([name]) if name in seen else []
+    reached = sight.reach(name) if name in seen else []
     start = (number - 1) * SIZE
     above = closure.holders([name]) & seen
     holders = await inside.console.people.holders(inside.who, above | {name}, size=_SHOWN_HOLDERS)

@@ -6,7 +6,8 @@ the hosts, organisations and conditions of others: a condition may name anybody,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -15,7 +16,6 @@ from gateway.exchange.field_rules import FieldRules
 from gateway.exchange.obligation import Obligation
 from gateway.exchange.route import LimitSpec, Route
 from gateway.policy import PolicyTable
-from gateway.policy.roles import Roles
 from gateway.policy.table import Denial, Grant, Rule
 
 
@@ -80,23 +80,43 @@ class Sight:
         """List the entries of `deny`."""
         return [self._entry(denial) for denial in rule.denials if self._concerns(denial)]
 
+    def granted(self, rule: Rule) -> frozenset[str]:
+        """Name the roles that the entries of `allow` ask for, as they are written."""
+        return frozenset(role for grant in rule.grants if self._concerns(grant) for role in grant.roles)
+
+    def accepts(self, rule: Rule) -> frozenset[str]:
+        """Name every role that fits an entry of `allow`, by itself or by what it includes."""
+        found = [grant.accepts for grant in rule.grants if self._concerns(grant)]
+        return found[0].union(*found[1:]) if found else frozenset()  # of one entry the very set that all its like share
+
+    def refuses(self, rule: Rule) -> int:
+        """Count the entries of `deny`."""
+        return sum(self._concerns(denial) for denial in rule.denials)
+
+    def asks(self, rule: Rule) -> bool:
+        """Tell whether an entry of `allow` or of `deny` has a condition."""
+        entries: tuple[Grant | Denial, ...] = (*rule.grants, *rule.denials)
+        return any(entry.condition is not None and self._concerns(entry) for entry in entries)
+
     def roles(self) -> list[str]:
         """List the roles of the policy; for an organisation those that some route of theirs asks for, or that include one."""
         if self.who.is_operator:
             return sorted(self._table.roles)
-        asked = {
-            role for rule in self.rules for grant in rule.grants if self._concerns(grant) for role in grant.accepts
-        }
+        asked: set[str] = set()
+        asked.update(*{self.accepts(rule) for rule in self.rules})
         return sorted(self._table.closure.held(asked))
 
-    def reach(self, roles: Collection[str]) -> list[Rule]:
-        """List the routes that some entry opens to a holder of `roles`, whatever its conditions say."""
-        held = set(roles)
-        return [
-            rule
-            for rule in self.rules
-            if any(not grant.accepts.isdisjoint(held) for grant in rule.grants if self._concerns(grant))
-        ]
+    def reach(self, role: str) -> list[Rule]:
+        """List the routes that some entry opens to a holder of `role`, whatever its conditions say."""
+        return [rule for rule in self.rules if role in self.accepts(rule)]
+
+    def reached(self) -> Counter[str]:
+        """Count, for each role, the routes that `reach` lists: all in one pass, for there may be thousands of both."""
+        found: Counter[str] = Counter()
+        for accepts, count in Counter(self.accepts(rule) for rule in self.rules).items():
+            for role in accepts:
+                found[role] += count
+        return found
 
     def _concerns(self, entry: Grant | Denial) -> bool:
         return entry.tenants is None or self.who.is_operator or self.who.tenant in entry.tenants
@@ -105,7 +125,7 @@ class Sight:
         closure = self._table.closure
         accepts = sorted(entry.accepts) if entry.accepts is not None else []
         tenants = sorted(tenant for tenant in entry.tenants or () if self.who.sees(tenant))
-        chains = [chain_of(closure, role, entry.roles) for role in accepts]
+        chains = [closure.chain(role, entry.roles) for role in accepts]
         return Entry(
             chains=tuple(sorted(chains, key=lambda chain: (len(chain), chain))),
             everybody=entry.accepts is None,
@@ -144,19 +164,3 @@ def fields_of(rules: FieldRules) -> list[tuple[str, str]]:
 def limit_text(limit: LimitSpec) -> str:
     """Write a rate limit on one line."""
     return f"{limit.rate_per_s * 60:g}/m, burst {limit.burst}, per {limit.per}"
-
-
-def chain_of(closure: Roles, role: str, granted: Collection[str]) -> tuple[str, ...]:
-    """Show how `role` comes to include one of `granted`: each includes the next directly.
-
-    Of all that a role includes the one that itself includes most stands directly under it: nothing can be between.
-    """
-    chain = [role]
-    while chain[-1] not in granted:
-        below = [
-            other for other in closure.held([chain[-1]]) - {chain[-1]} if not closure.held([other]).isdisjoint(granted)
-        ]
-        if not below:
-            break
-        chain.append(max(below, key=lambda other: (len(closure.held([other])), other)))
-    return tuple(chain)

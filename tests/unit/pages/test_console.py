@@ -87,7 +87,9 @@ TABLE = policy()
 
 
 def console(store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any, **options: Any) -> Console:
-    people = options.pop("people", None) or PeopleDesk(store, keyring=keyring, executor=executor, tell=tell)
+    people = options.pop("people", None) or PeopleDesk(
+        store, keyring=keyring, executor=executor, asking=executor, tell=tell
+    )
     return Console(
         people=people,
         table=TABLE,
@@ -264,6 +266,27 @@ async def test_a_device_that_was_remembered_proves_nothing_here(make_site: SiteM
         assert (await browser.get(ADMIN)).location == "/.gateway/mfa?step_up=mfa_age&return_to=/.gateway/admin/"
 
 
+async def test_a_device_that_was_remembered_proves_nothing_though_the_provider_saw_the_person_before(
+    make_site: SiteMaker,
+) -> None:
+    """attack: a browser that is remembered, and a session at a provider that began before it was."""
+    rule = FactorRule(required=Required.ENROLLED, methods=frozenset(Method), remember_s=30 * 86_400.0)
+    async with make_site(make_console=console, factor_rule=rule) as site:
+        site.add_user("root", gateway_roles=("gateway.admin",))
+        began = site.now
+        browser = await federated(site, "root")
+        page = await browser.get("/.gateway/mfa")
+        await browser.submit(page, "/.gateway/mfa", code=site.code("root"), remember="1")
+        assert (await browser.get(ADMIN)).status == 200
+        (device,) = (value for name, value in browser.jar.items() if "device" in name)
+        site.now += 60
+        again = await federated(site, "root", auth_time=began, device=device.encode())
+        (stored,) = site.store.sessions(now=site.now)
+        assert (stored.session.owes, stored.session.mfa_time > stored.session.auth_time) == ("", True)
+        assert "mfa" not in stored.session.amr
+        assert (await again.get(ADMIN)).location == "/.gateway/mfa?step_up=mfa_age&return_to=/.gateway/admin/"
+
+
 async def test_a_second_factor_that_is_not_fresh_changes_nothing(make_site: SiteMaker) -> None:
     async for site in staffed(make_site, mfa_age_s=300.0):
         await _change_with_an_old_factor(site)
@@ -334,7 +357,29 @@ async def test_the_store_being_away_shows_nothing_and_signs_nobody_out(make_site
         assert "__Host-gw" in browser.jar
 
 
-async def federated(site: Site, name: str, *, mfa_time: float = 0.0, auth_time: float | None = None) -> Browser:
+async def test_a_console_that_is_busy_keeps_nobody_from_their_account_and_knows_a_stranger(
+    make_site: SiteMaker,
+) -> None:
+    """attack: a long list, or a flood of the addresses of the console, fills the few places that it has."""
+
+    def busy(store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any) -> Console:
+        full = BoundedExecutor("full", threads=1, waiting=-1)
+        people = PeopleDesk(store, keyring=keyring, executor=full, asking=executor, tell=tell)
+        return Console(people=people, table=TABLE, hosts=HOSTS)
+
+    async with make_site(make_console=busy) as site:
+        site.add_user("root", gateway_roles=("gateway.admin",))
+        site.add_user("alice")
+        alice, root = await signed_in(site, "alice"), await signed_in(site, "root")
+        assert (await alice.get("/.gateway/account")).status == 200
+        assert (await alice.get(f"{ADMIN}people")).status == 404
+        assert (await root.get(ADMIN)).status == 200
+        assert (await root.get(f"{ADMIN}people")).status == 503
+
+
+async def federated(
+    site: Site, name: str, *, mfa_time: float = 0.0, auth_time: float | None = None, device: bytes = b""
+) -> Browser:
     """Somebody for whom an identity provider vouched, signed in there at `auth_time`."""
     user = site.store.user_named(name)
     assert user is not None
@@ -342,10 +387,10 @@ async def federated(site: Site, name: str, *, mfa_time: float = 0.0, auth_time: 
     changed = site.store.change_user(user, there, now=site.now)
     assert changed is not None
     when = site.now if auth_time is None else auth_time
-    client = Client(ip="203.0.113.7", host="portal.example.com", secure=True, tenant="acme")
+    client = Client(ip="203.0.113.7", host="portal.example.com", secure=True, tenant="acme", device=device)
     opened = site.accounts.openings.open(
         changed[0],
-        amr=("pwd",),
+        amr=("federated", *(("mfa",) if mfa_time else ())),
         client=client,
         now=site.now,
         provider="okta",
@@ -382,6 +427,30 @@ async def test_no_session_carries_a_role_of_the_gateways_own(site: Site) -> None
     (stored,) = site.store.sessions(now=site.now, user_id=person(site, "root"))
     assert stored.session.roles == ("client",)
     assert b"gateway.admin" not in msgspec.json.encode(stored.session)
+
+
+async def test_an_administrator_keeps_a_second_factor_where_nobody_else_needs_one(make_site: SiteMaker) -> None:
+    """attack: whoever learns the password of an administrator without a factor sets up one of their own."""
+    everybody = FactorRule(required=Required.ENROLLED, methods=frozenset(Method))
+    theirs = {"globex": FactorRule(required=Required.ALWAYS, methods=frozenset(Method))}
+    async with make_site(make_console=console, factor_rule=everybody, tenant_rules=theirs) as site:
+        site.add_user("root", gateway_roles=("gateway.admin",))
+        site.add_user("alice")
+        site.add_user("gwen", tenant="globex")
+        remove = "/.gateway/account/passkeys/remove"
+        for name, tenant, keeps in (("root", "acme", True), ("alice", "acme", False), ("gwen", "globex", True)):
+            page = await (await signed_in(site, name, tenant=tenant)).get("/.gateway/account/passkeys")
+            assert (f'action="{remove}"' not in page.text) is keeps, name
+        # A page that was opened before the role was given still has the form.
+        browser = await signed_in(site, "alice")
+        page = await browser.get("/.gateway/account/passkeys")
+        user = site.store.user_named("alice")
+        assert user is not None
+        chief = msgspec.structs.replace(user, gateway_roles=("gateway.admin",))
+        site.store.rows.transact(lambda tx: site.store.people.put_in(tx, chief, now=site.now))
+        answer = await browser.submit(page, remove)
+        assert (answer.status, answer.events[0].reason) == (409, "last_factor")
+        assert site.store.factor(user.id) is not None
 
 
 # What each may see
@@ -433,7 +502,9 @@ async def test_a_long_list_has_pages_and_keeps_what_it_was_narrowed_by(make_site
 
     def many(store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any) -> Console:
         return Console(
-            people=PeopleDesk(store, keyring=keyring, executor=executor, tell=tell), table=table, hosts=HOSTS
+            people=PeopleDesk(store, keyring=keyring, executor=executor, asking=executor, tell=tell),
+            table=table,
+            hosts=HOSTS,
         )
 
     async with make_site(make_console=many) as site:
@@ -600,7 +671,9 @@ routes:
 
     def other(store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any) -> Console:
         return Console(
-            people=PeopleDesk(store, keyring=keyring, executor=executor, tell=tell), table=table, hosts=HOSTS
+            people=PeopleDesk(store, keyring=keyring, executor=executor, asking=executor, tell=tell),
+            table=table,
+            hosts=HOSTS,
         )
 
     async with make_site(make_console=other) as site:
@@ -796,7 +869,8 @@ async def test_nobody_disables_themselves_or_takes_their_own_factor(site: Site) 
 
 
 async def test_an_act_of_an_administrator_who_lost_the_role_meanwhile_does_nothing(site: Site) -> None:
-    desk = PeopleDesk(site.store, keyring=site.keyring, executor=BoundedExecutor("test", threads=1, waiting=4))
+    thread = BoundedExecutor("test", threads=1, waiting=4)
+    desk = PeopleDesk(site.store, keyring=site.keyring, executor=thread, asking=thread)
     asker = Administrator(user_id=person(site, "alice"), user="alice", tenant="acme", handle="s_1", is_operator=True)
     for acted in (
         await desk.set_disabled(asker, person(site, "gwen"), disabled=True, now=site.now),
@@ -886,7 +960,8 @@ async def test_the_visits_are_counted(site: Site) -> None:
 
 
 async def test_a_list_is_cut_where_it_is_said(site: Site) -> None:
-    desk = PeopleDesk(site.store, keyring=site.keyring, executor=BoundedExecutor("test", threads=1, waiting=4))
+    thread = BoundedExecutor("test", threads=1, waiting=4)
+    desk = PeopleDesk(site.store, keyring=site.keyring, executor=thread, asking=thread)
     root = Administrator(user_id=person(site, "root"), user="root", tenant="acme", handle="s_1", is_operator=True)
     listing = await desk.people(root, "", start=1, size=2)
     assert isinstance(listing, Listing)

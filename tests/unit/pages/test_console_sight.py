@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.exchange.administration import Administrator
+from gateway.pages.console import policy as policy_pages
 from gateway.pages.console.paging import SIZE, page_number, paging, words_of
-from gateway.pages.console.sight import Sight, chain_of
+from gateway.pages.console.sight import Entry, Sight
 from gateway.policy import PolicyTable, compile_policy
 from gateway.policy.roles import Roles
+from gateway.policy.table import Rule
 
 HOSTS = {"acme.example": "acme", "globex.example": "globex", "both.example": ""}
 ROLES = Roles({"client": (), "clerk": ("client",), "lead": ("clerk",), "boss": ("lead", "audit"), "audit": ()})
@@ -33,10 +35,10 @@ def administrator(*, is_operator: bool = False) -> Administrator:
 
 
 def test_a_chain_names_every_step_between() -> None:
-    assert chain_of(ROLES, "boss", ("client",)) == ("boss", "lead", "clerk", "client")
-    assert chain_of(ROLES, "boss", ("client", "clerk")) == ("boss", "lead", "clerk")
-    assert chain_of(ROLES, "boss", ("audit",)) == ("boss", "audit")
-    assert chain_of(ROLES, "client", ("client",)) == ("client",)
+    assert ROLES.chain("boss", ("client",)) == ("boss", "lead", "clerk", "client")
+    assert ROLES.chain("boss", ("client", "clerk")) == ("boss", "lead", "clerk")
+    assert ROLES.chain("boss", ("audit",)) == ("boss", "audit")
+    assert ROLES.chain("client", ("client",)) == ("client",)
 
 
 @given(
@@ -47,7 +49,7 @@ def test_each_role_of_a_chain_includes_the_next_directly(includes: list[set[int]
     roles = Roles(names)
     for granted in names:
         for holder in roles.holders([granted]):
-            chain = chain_of(roles, holder, (granted,))
+            chain = roles.chain(holder, (granted,))
             assert (chain[0], chain[-1]) == (holder, granted)
             assert all(below in names[above] for above, below in pairwise(chain))
 
@@ -92,6 +94,62 @@ def test_hosts_entries_and_conditions_of_others_are_left_out() -> None:
     assert len(everything.allows(rule)) == 2
     assert len(everything.denies(rule)) == 1
     assert "globex" in everything.allows(rule)[1].condition
+
+
+def test_what_others_are_asked_for_is_no_condition_of_a_route() -> None:
+    """attack: the mark of a condition says that another organisation has an entry."""
+    entries = ", allow: [{roles: [lead], tenants: [globex], when: request.secure}, {roles: [client], tenants: [acme]}]"
+    compiled = table(ROUTE.format(match="", more=entries))
+    rule = compiled.rules["r"]
+    sight = Sight(compiled, HOSTS, administrator())
+    assert (sight.asks(rule), sight.refuses(rule), sorted(sight.granted(rule))) == (False, 0, ["client"])
+    assert sorted(sight.accepts(rule)) == ["client", "lead"]
+    everything = Sight(compiled, HOSTS, administrator(is_operator=True))
+    assert (everything.asks(rule), sorted(everything.granted(rule))) == (True, ["client", "lead"])
+
+
+def test_what_a_role_reaches_is_counted_as_it_is_listed() -> None:
+    allow = ", allow: [{roles: [%s]}]"
+    first = ROUTE.format(match="", more=allow % "client")
+    second = ROUTE.format(match="", more=allow % "lead, client").replace("r, match: {path: /r", "s, match: {path: /s")
+    third = ROUTE.format(match="", more=allow % "lead").replace("r, match: {path: /r", "t, match: {path: /t")
+    sight = Sight(table(first + second + third), HOSTS, administrator())
+    assert {role: len(sight.reach(role)) for role in ("client", "lead")} == {"client": 2, "lead": 3}
+    assert sight.reached() == {"client": 2, "lead": 3}
+
+
+def test_many_routes_for_many_roles_do_not_stop_the_pages() -> None:
+    """attack: one administrator narrows the routes by a role, and nobody can sign in for seconds.
+
+    Each route is open to every role here: what a route costs must not grow with the roles that include another.
+    """
+    roles = "".join(f", r{number}: {{includes: [client]}}" for number in range(200))
+    routes = "".join(
+        f"  - {{name: p{number}, match: {{path: /p{number}, methods: [GET]}}, upstream: portal, allow: [{{roles: [client]}}]}}\n"
+        for number in range(500)
+    )
+    compiled, _ = compile_policy(
+        {"p.yaml": f"version: 1\nroles: {{client: {{}}{roles}}}\nroutes:\n{routes}"},
+        upstreams=["portal"],
+        tenants=["acme", "globex"],
+        hosts=list(HOSTS),
+    )
+
+    class Sightings(Sight):
+        """Counts how often a route is taken apart into who comes by which role."""
+
+        taken_apart = 0
+
+        def allows(self, rule: Rule) -> list[Entry]:
+            self.taken_apart += 1
+            return super().allows(rule)
+
+    sight = Sightings(compiled, HOSTS, administrator())
+    narrowed = dict.fromkeys(("q", "host", "tenant", "method", "who"), "") | {"role": "r7"}
+    found = [rule for rule in sight.rules if policy_pages._fits(rule, sight, narrowed)]
+    assert len([policy_pages._row(rule, sight) for rule in found]) == 500
+    assert sight.reached()["r7"] == 500
+    assert sight.taken_apart == 0
 
 
 def test_roles_are_those_that_some_visible_route_asks_for() -> None:
