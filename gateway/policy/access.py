@@ -5,14 +5,16 @@ Proven over the table like `difference`; the entries are shown as they are writt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 from gateway.exchange.reason import Reason
 from gateway.exchange.step_up import Requirement
 from gateway.policy.cells import cut
 from gateway.policy.condition import Facts
-from gateway.policy.effect import NOBODY, Answers, Effect, Effects, effect
+from gateway.policy.effect import NOBODY, Answers, Effect, Effects, Judge, effect
 from gateway.policy.judgement import route
 from gateway.policy.space import Place, Situation, World
 from gateway.policy.table import Denial, Grant, Rule
@@ -87,7 +89,7 @@ def who_can(world: World, facts: Facts, *, now: float) -> Access | Reason:
         credentials=() if rule.public else credentials_of(rule),
         needs_mfa=rule.needs_mfa and rule.public is None,
         requirements=tuple(requirement_words(rule.route.requirement)),
-        holders=tuple(_holders(found)),
+        holders=tuple(_holders(world, found, facts.host)),
         doubts=found.doubts,
     )
 
@@ -111,8 +113,41 @@ def _standing(answers: Iterable[tuple[bool, ...]], found: Effect) -> Standing:
     return "undecided" if found.doubts else "refused"
 
 
-def _holders(found: Effect) -> Iterator[Holders]:
+class _Untried:
+    """The tenants that others stood for, because there are many."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._judge = Judge(world)
+
+    def spread(
+        self, open_to: dict[str, Mapping[Answers, Situation]], tried: Collection[str], hosts: Sequence[str]
+    ) -> None:
+        """Add to the tenants whose people are let in those to whom the same is answered."""
+        shown = list(open_to.values())
+        for tenant in self._world.tenants:
+            host = next((host for host in hosts if self._world.hosts[host] in ("", tenant)), None)
+            if tenant in tried or host is None:
+                continue
+            for answers in shown:
+                if self._is_let_in(answers[(True,)], tenant, host):
+                    open_to[tenant] = answers
+                    break
+
+    def _is_let_in(self, situation: Situation, tenant: str, host: str) -> bool:
+        if situation.person is None:
+            return True
+        return self._judge.allows(
+            situation._replace(
+                person=msgspec.structs.replace(situation.person, tenant=tenant),
+                facts=msgspec.structs.replace(situation.facts, host=host),
+            )
+        )
+
+
+def _holders(world: World, found: Effect, host: str) -> Iterator[Holders]:
     """Yield who is let in; sets of roles only where none of them is let in by less."""
+    untried = _Untried(world)
     tenants: dict[tuple[tuple[str, ...], Standing], set[str]] = {}
     open_to = {subject for subject, shown in found.shown.items() if (True,) in shown}
     open_to = {subject for subject in open_to if subject.roles == NOBODY} or open_to
@@ -122,10 +157,13 @@ def _holders(found: Effect) -> Iterator[Holders]:
         if len(roles) > 1 and less:
             continue
         how = _standing(found.shown[subject], found)
+        within = {subject.tenant: found.shown[subject]}
+        if roles != NOBODY:
+            untried.spread(within, {other.tenant for other in found.shown}, (host,))
         for held in found.amounting_to(roles):
-            tenants.setdefault((held, how), set()).add(subject.tenant)
-    for (held, how), within in sorted(tenants.items()):
-        yield Holders(held, tuple(sorted(within - {""})), how)
+            tenants.setdefault((held, how), set()).update(within)
+    for (held, how), members in sorted(tenants.items()):
+        yield Holders(held, tuple(sorted(members - {""})), how)
 
 
 def what_can(
@@ -140,6 +178,7 @@ def what_can(
 
     """
     effects = Effects((world,), now=now, fixed=fixed, patient=True)
+    untried = _Untried(world)
     found: dict[Reach, list[str]] = {}
     doubts: dict[str, None] = {}
     for cell in cut([world.table], [tuple(world.hosts)]):
@@ -154,10 +193,9 @@ def what_can(
                     continue
                 doubts |= dict.fromkeys(f"{method} {cell.template} ({rule.route.name}): {why}" for why in there.doubts)
                 continue
-            # Of many tenants some stand for the rest, which get the same answers; unless one alone was asked about.
-            refused = {subject.tenant for subject in there.shown} - open_to.keys()
-            asked = {"", *open_to} if "tenant" in fixed else {*world.hosts.values()} - refused
-            hosts = tuple(host for host in cell.hosts if rule.public or world.hosts[host] in asked)
+            if "tenant" not in fixed and not rule.public:
+                untried.spread(open_to, {subject.tenant for subject in there.shown}, cell.hosts)
+            hosts = tuple(host for host in cell.hosts if rule.public or world.hosts[host] in ("", *open_to))
             reach = Reach(
                 hosts=hosts,
                 methods=(),

@@ -230,7 +230,8 @@ class _Lines:
         if gain is None and loss is None:
             return None
         kind: Kind = "conditions"
-        if (True, True) not in shown and (gain is None or loss is None):
+        # What is not whole may hide a case in which both allow.
+        if (True, True) not in shown and (gain is None or loss is None) and not self._found.doubts:
             kind = "loses" if gain is None else "gains"
         return _Line(kind, tuple(self._found.amounting_to(subject.roles)), (), gain, loss)
 

@@ -26,6 +26,8 @@ from gateway.wire.target import is_canonical
 
 MOST: Final = 20_000
 """Combinations that are tried; beyond them nothing is claimed."""
+_MOST_VALUES: Final = 100_000
+"""Combinations of values that are looked at together to find those that no condition tells apart."""
 _MOST_ROLE_SETS: Final = 128
 _SPARE: Final = "elsewhere"
 """A tenant beside those that rules name."""
@@ -291,19 +293,19 @@ class Space:
         tests = [test for test in self._tests if test.dimensions and test.dimensions <= group]
         kept: dict[tuple[object, ...], dict[str, Any]] = {}
         number = prod(len(choice.found) for choice in choices)
-        for values in islice(product(*(choice.found for choice in choices)), MOST):
+        for values in islice(product(*(choice.found for choice in choices)), _MOST_VALUES):
             named = dict(zip(names, values, strict=True))
             situation = self._situation(named)
             if situation is not None:
                 kept.setdefault(tuple(test.outcome(situation) for test in tests), named)
-        if number > MOST:
+        if number > _MOST_VALUES:
             self._doubt("there are too many values to try")
         if any(
             test.kind == "steady" and None in column
             for test, column in zip(tests, zip(*kept, strict=True), strict=True)
         ):
             self._doubt("a part of a condition cannot be evaluated")
-        if number <= MOST and not all(choice.is_whole for choice in choices):
+        if number <= _MOST_VALUES and not all(choice.is_whole for choice in choices):
             seen = sum(all(outcome is True or outcome is False for outcome in outcomes) for outcomes in kept)
             if seen != 2 ** len(tests) or any(test.kind == "loose" for test in tests):
                 vague = [name for name, choice in zip(names, choices, strict=True) if not choice.is_whole]

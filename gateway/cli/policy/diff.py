@@ -13,7 +13,7 @@ from gateway.cli.administration import NO
 from gateway.cli.invocation import current
 from gateway.cli.policy import witnesses
 from gateway.cli.policy.reading import Policies, count, load_policies
-from gateway.cli.policy.who_can import world_of
+from gateway.cli.policy.who_can import tenants_as_text, world_of
 from gateway.policy.difference import Change, Difference, Kind, Where, difference
 from gateway.policy.effect import NOBODY
 
@@ -83,7 +83,7 @@ def _as_text(found: Difference, policies: Policies, asked: float) -> Iterator[st
 
 
 def _change_as_text(change: Change, policies: Policies, asked: float) -> Iterator[str]:
-    tenants = f"  (tenant {', '.join(change.tenants)})" if change.tenants else ""
+    tenants = f"  (tenant {tenants_as_text(change.tenants, policies.settings.tenants)})" if change.tenants else ""
     yield f"  {', '.join(map(_held, change.who))}{tenants}"
     yield from _places_as_text(change.places, policies)
     for word, situation in (("allowed now", change.gain), ("refused now", change.loss)):

@@ -15,7 +15,7 @@ from gateway.cli.administration import NO, table
 from gateway.cli.invocation import current
 from gateway.cli.policy.asked import look_up
 from gateway.cli.policy.reading import Policies, count, load_policies, refuse
-from gateway.cli.policy.who_can import fixed_of, world_of
+from gateway.cli.policy.who_can import fixed_of, tenants_as_text, world_of
 from gateway.document.source import did_you_mean
 from gateway.policy.access import Reach, what_can
 
@@ -77,7 +77,7 @@ def _as_text(who: str, held: Sequence[str], reaches: Sequence[Reach], policies: 
             " ".join(reach.methods),
             "every host" if set(reach.hosts) == every else " ".join(reach.hosts),
             reach.route,
-            ", ".join(reach.tenants),
+            tenants_as_text(reach.tenants, policies.settings.tenants),
             "; ".join((_STANDINGS[reach.standing], *reach.conditions)).removeprefix("; "),
         )
         for reach in reaches

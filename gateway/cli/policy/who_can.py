@@ -6,7 +6,7 @@ Beside gateway.yaml and the policies it reads the people and API keys of the gat
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import click
@@ -32,6 +32,9 @@ _STANDINGS: Final[Mapping[Standing, str]] = {
     "refused": "never",
     "undecided": "not decided",
 }
+
+
+_FEW_TENANTS: Final = 4
 
 
 class Holder(NamedTuple):
@@ -70,7 +73,7 @@ def who_can_verb(*, roles_only: bool, method: str, url: str) -> None:
     known, trouble = ([], "") if roles_only or found.rule.public else _known(world, facts, found, now)
     value = {**_as_json(found, policies), "people": None if roles_only else [holder._asdict() for holder in known]}
     value |= {"people_error": trouble} if trouble else {}
-    lines = [f"{method} {url}", "", *_as_text(found)]
+    lines = [f"{method} {url}", "", *_as_text(found, policies.settings.tenants)]
     if not roles_only and found.rule.public is None:
         lines += ["", *_people_as_text(known, trouble)]
     current().answer(value, "\n".join(lines))
@@ -106,6 +109,13 @@ def _known(world: World, facts: Facts, found: Access, now: float) -> tuple[list[
     return holders, ""
 
 
+def tenants_as_text(tenants: Sequence[str], every: Collection[str]) -> str:
+    """Write the names of few tenants; of many some, and how many there are."""
+    if len(tenants) <= _FEW_TENANTS:
+        return ", ".join(tenants)
+    return "every tenant" if set(tenants) >= set(every) else f"{', '.join(tenants[:3])} … {len(tenants)} in all"
+
+
 def fixed_of(holder: User | ApiKey) -> dict[str, Sequence[Any]]:
     """Say what is known of somebody's requests: who they are, and of a key all that it proves."""
     fixed: dict[str, Sequence[Any]] = {"tenant": (holder.tenant,), "email": (holder.email,)}
@@ -130,7 +140,7 @@ def fixed_of(holder: User | ApiKey) -> dict[str, Sequence[Any]]:
     }
 
 
-def _as_text(found: Access) -> Iterator[str]:
+def _as_text(found: Access, every: Collection[str]) -> Iterator[str]:
     route = found.rule.route
     yield f"  route       {route.name} at {route.source}: {route.template}"
     if found.rule.public:
@@ -153,7 +163,8 @@ def _as_text(found: Access) -> Iterator[str]:
         return
     yield "Who can"
     rows = [
-        (f"  {_held(holders)}", ", ".join(holders.tenants), _STANDINGS[holders.standing]) for holders in found.holders
+        (f"  {_held(holders)}", tenants_as_text(holders.tenants, every), _STANDINGS[holders.standing])
+        for holders in found.holders
     ]
     yield table(("  ROLES", "TENANTS", ""), rows)
 

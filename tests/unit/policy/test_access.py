@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.exchange.reason import Reason
-from gateway.policy import Facts, PolicyTable
+from gateway.policy import Facts, PolicyTable, compile_policy
 from gateway.policy.access import Access, place_at, standing, what_can, who_can
 from gateway.policy.effect import NOBODY
 from gateway.policy.judgement import Person, judge
@@ -213,3 +213,24 @@ def test_who_can_and_what_can_agree_with_the_judge(world: World, person: Person,
         for reach in reaches
     )
     assert listed or not allowed
+
+
+def test_of_many_tenants_each_is_answered_for(compiled: Callable[..., PolicyTable]) -> None:
+    """Beyond 64 some stand for the rest; they must not be taken for all of them."""
+    tenants = tuple(f"t{number}" for number in range(90))
+    hosts = {"portal.example.com": "", **{f"{tenant}.example.com": tenant for tenant in tenants}}
+    head = "version: 1\nroles: {client: {}}\nroutes:\n"
+    route = '  - {name: a, match: {path: "/**", methods: [GET]}, upstream: portal, allow: [{roles: [client]%s}]}\n'
+
+    def reached(more: str) -> tuple[set[str], set[str]]:
+        files = {"p.yaml": head + route % more}
+        table, _ = compile_policy(files, upstreams={"portal"}, tenants=tenants, hosts=hosts)
+        [reach] = what_can(World(table, hosts, tenants), {"roles": (("client",),)}, ("client",), now=NOW)[0]
+        asked = Facts(method="GET", host="portal.example.com", path="/x")
+        found = who_can(World(table, hosts, tenants), asked, now=NOW)
+        assert isinstance(found, Access)
+        assert {tenant for holders in found.holders for tenant in holders.tenants} == set(reach.tenants)
+        return set(reach.hosts), set(reach.tenants)
+
+    assert reached("") == (set(hosts), set(tenants))
+    assert reached(", tenants: [t70]") == ({"portal.example.com", "t70.example.com"}, {"t70"})

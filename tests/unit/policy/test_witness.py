@@ -226,8 +226,8 @@ SITUATIONS = st.builds(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(text=TEXTS, situations=st.lists(SITUATIONS, min_size=30, max_size=30))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(text=TEXTS, situations=st.lists(SITUATIONS, min_size=15, max_size=15))
 def test_no_situation_contradicts_a_proof(
     world: World, condition: Callable[[str], Condition], text: str, situations: list[Situation]
 ) -> None:
