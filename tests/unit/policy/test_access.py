@@ -182,7 +182,7 @@ REQUESTS = st.builds(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(person=PEOPLE, facts=REQUESTS)
 def test_who_can_and_what_can_agree_with_the_judge(world: World, person: Person, facts: Facts) -> None:
     allowed = judge(world.table, world.hosts, facts, person, NOW).decision.allowed

@@ -175,7 +175,7 @@ def _lists(of: st.SearchStrategy[str], most: int) -> st.SearchStrategy[list[str]
 
 POLICIES = st.lists(st.tuples(_lists(ENTRIES, 3), _lists(DENIALS, 2)), min_size=3, max_size=3)
 SETTINGS = settings(
-    max_examples=40,
+    max_examples=25,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much, HealthCheck.too_slow],
     deadline=None,
 )
@@ -292,7 +292,7 @@ REQUESTS = st.builds(
 )
 
 
-@settings(SETTINGS, max_examples=60)
+@settings(SETTINGS, max_examples=30)
 @given(
     policy=POLICIES,
     other=POLICIES,
