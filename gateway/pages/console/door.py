@@ -93,7 +93,7 @@ class Door:
                 return inside
             refusal = refuse_embedding(request.headers, _PAGE_DESTINATIONS)
             if refusal is not None:
-                return refuse(request, refusal, visit.envelope.request_id)
+                return _refuse(visit, refusal)
             response = await address.show(inside, None)
             self.requests.inc(("view",))
             return response
@@ -116,12 +116,12 @@ class Door:
             refusal = refuse_foreign_submission(request.headers, visit.origin)
             if refusal is not None:
                 self.forms_refused.inc((refusal,))
-                return refuse(request, refusal, visit.envelope.request_id)
+                return _refuse(visit, refusal)
             # (3) One reading of the body.
             values = await read_form(request, address.fields)
             if isinstance(values, Reason):
                 self.forms_refused.inc((values,))
-                return refuse(request, values, visit.envelope.request_id)
+                return _refuse(visit, values)
             # (4) The anti-forgery token: of this form, this browser, this session.
             if values["form"] != address.form or not visit.flow.owns(values["form_token"], address.form, visit.handle):
                 self.forms_refused.inc((Reason.FORM_EXPIRED,))
@@ -136,6 +136,7 @@ class Door:
         """Let an administrator in; answer, or raise `HTTPNotFound`, where there is none."""
         if not self.console.opens_from(visit.envelope.client_ip):
             self.requests.inc(("refused",))
+            _note_refusal(visit, Reason.NETWORK_REFUSED)
             raise web.HTTPNotFound
         session = await visit.identify()
         if session is None:
@@ -146,7 +147,7 @@ class Door:
         who = await self.console.people.administrator(session)
         if who is None:
             self.requests.inc(("refused",))
-            visit.events.append(Event(name="admin", outcome="failure", reason=Reason.ROLE_MISSING, operation="enter"))
+            _note_refusal(visit, Reason.ROLE_MISSING)
             raise web.HTTPNotFound
         if not _is_proven(session, visit.now, longest_s):
             return self._step_up(visit, session)
@@ -161,6 +162,17 @@ class Door:
         self.requests.inc(("step_up",))
         target = quote(_way_back(visit), safe="/")
         return visit.redirect(f"{MFA_PAGE}?step_up=mfa_age&return_to={target}")
+
+
+def _refuse(visit: Visit, reason: Reason) -> web.Response:
+    """Turn an administrator away whose browser was sent here by something else than our own page."""
+    _note_refusal(visit, reason)
+    return refuse(visit.request, reason, visit.envelope.request_id)
+
+
+def _note_refusal(visit: Visit, reason: Reason) -> None:
+    """Have the audit record say that the console was not entered, and why: the answer need not."""
+    visit.events.append(Event(name="admin", outcome="failure", reason=reason, operation="enter"))
 
 
 def _is_proven(session: Session, now: float, longest_s: float) -> bool:

@@ -15,6 +15,7 @@ from gateway.pages.console.policy import sight_of
 from gateway.pages.console.sight import Sight
 from gateway.pages.texts import marked
 from gateway.pages.visit import Problem
+from gateway.policy import PolicyTable
 from gateway.policy.condition import Facts
 from gateway.policy.declaration import METHODS, NAME
 from gateway.policy.explanation import Criterion, Explanation, explain
@@ -84,9 +85,11 @@ async def try_request(inside: Inside, form: dict[str, str]) -> web.Response:
             fields=(error.field,),
         )
         return _page(inside, typed, problem=problem)
-    # The path alone: a query may hold what nobody may keep.
-    user, tenant = (person.user, person.tenant) if person is not None else ("", "")
-    inside.note("try", path=facts.path[:_MAX_PATH], user=user, tenant=tenant)
+    # The path alone: a query may hold what nobody may keep. Nobody who does not exist: what is typed there may be anything,
+    # a password, 16 kB, or the name of somebody whom the question was not about.
+    known = person if person is not None and person.user_id else None
+    user_id, user, tenant = (known.user_id, known.user, known.tenant) if known is not None else ("", "", "")
+    inside.note("try", path=facts.path[:_MAX_PATH], user_id=user_id, user=user, tenant=tenant)
     return _page(inside, typed, answered=_answered(inside, facts, person), person=person)
 
 
@@ -197,7 +200,7 @@ def _answered(inside: Inside, facts: Facts, person: Person | None) -> Answered:
     explanation = explain(console.table, sight.hosts, facts, person, now)
     decision = explanation.decision
     rule = console.table.rules.get(explanation.route)
-    is_seen = rule is None or sight.shows(rule)
+    is_seen = sight.shows(rule) if rule is not None else _shows_path(console.table, sight, facts)
     candidate = ""
     if console.candidate is not None and inside.who.is_operator:
         other = judge(console.candidate, console.hosts, facts, person, now)
@@ -213,6 +216,15 @@ def _answered(inside: Inside, facts: Facts, person: Person | None) -> Answered:
         criteria=_told(explanation, sight) if is_seen else (),
         candidate=candidate.strip(),
     )
+
+
+def _shows_path(table: PolicyTable, sight: Sight, facts: Facts) -> bool:
+    """Tell whether the asker may read how a path is read that led to no route.
+
+    attack: a method that the routes of others do not take has their template explained.
+    """
+    node = table.match(facts.host, facts.path)
+    return node is None or any(sight.shows(rule) for rule in node.rules.values())
 
 
 def _told(explanation: Explanation, sight: Sight) -> tuple[Criterion, ...]:

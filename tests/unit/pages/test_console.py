@@ -205,7 +205,11 @@ async def test_without_a_section_there_is_no_console(make_site: SiteMaker) -> No
 async def test_from_another_network_there_is_no_console(make_site: SiteMaker) -> None:
     async for site in staffed(make_site, networks=(ip_network("10.0.0.0/8"),)):
         outside = await signed_in(site, "root", ip="203.0.113.7")
-        assert (await outside.get(ADMIN)).status == 404
+        answer = await outside.get(ADMIN)
+        assert answer.status == 404
+        assert [(event.name, event.outcome, event.reason) for event in answer.events] == [
+            ("admin", "failure", "network_refused")
+        ]
         assert (await site.browser(ip="203.0.113.7").get(ADMIN)).status == 404
         inside = await signed_in(site, "root", ip="10.1.2.3")
         assert (await inside.get(ADMIN)).status == 200
@@ -341,7 +345,8 @@ async def test_a_session_of_another_host_opens_nothing(site: Site) -> None:
 async def test_a_page_is_neither_framed_nor_read_by_a_script(site: Site) -> None:
     browser = await signed_in(site, "root")
     for destination in ("iframe", "empty", "script"):
-        assert (await browser.get(ADMIN, Sec_Fetch_Dest=destination)).status == 403
+        answer = await browser.get(ADMIN, Sec_Fetch_Dest=destination)
+        assert (answer.status, answer.names(), answer.events[0].outcome) == (403, ["admin"], "failure")
 
 
 async def test_the_store_being_away_shows_nothing_and_signs_nobody_out(make_site: SiteMaker) -> None:
@@ -705,6 +710,15 @@ async def test_a_trial_is_recorded_by_its_path_without_the_query(site: Site) -> 
     )
     (event,) = answer.events
     assert (event.name, event.operation, event.path, event.user) == ("admin", "try", "/invoices/42", "alice")
+    assert event.user_id == person(site, "alice")
+
+
+async def test_whoever_does_not_exist_is_not_recorded(site: Site) -> None:
+    """attack: the name of somebody else, or 16 kB, in a record that nobody can take back; people type passwords anywhere."""
+    for who in ("alice", "\U0001f600" * 2048, "correct horse battery"):
+        answer = await trial(await signed_in(site, "root"), url="https://portal.example.com/", who=who, roles="client")
+        (event,) = answer.events
+        assert (event.operation, event.user_id, event.user, event.tenant) == ("try", "", "", "")
 
 
 WRONG: list[tuple[dict[str, str], str]] = [
@@ -750,6 +764,18 @@ async def test_a_tenant_administrator_tries_only_what_is_theirs(site: Site) -> N
     answer = await trial(browser, who="alice")
     assert "<strong>Allowed</strong>" in answer.text
     assert "globex" not in answer.text
+
+
+async def test_a_method_that_nobody_takes_explains_no_route_of_others(site: Site) -> None:
+    """attack: the template and the methods of a hidden route, asked for with another method."""
+    asked = {"method": "POST", "url": "https://shared.example.com/audit", "roles": "client"}
+    answer = await trial(await signed_in(site, "tina"), **asked)
+    assert answer.status == 200
+    assert "method_not_allowed" in answer.text
+    assert "is not one of" not in answer.text
+    assert "is /audit" not in answer.text
+    answer = await trial(await signed_in(site, "root"), **asked)
+    assert "POST is not one of GET" in answer.text
 
 
 async def test_what_the_candidate_answers_otherwise_is_said(make_site: SiteMaker) -> None:
@@ -909,7 +935,8 @@ async def test_a_form_of_another_site_does_nothing(site: Site) -> None:
         {"Sec_Fetch_Mode": "cors"},
         {"Sec_Fetch_Dest": "iframe"},
     ):
-        assert (await browser.post(f"{page}/disable", fields, **headers)).status == 403
+        answer = await browser.post(f"{page}/disable", fields, **headers)
+        assert (answer.status, answer.names(), answer.events[0].outcome) == (403, ["admin"], "failure")
     user = site.store.user_named("alice")
     assert user is not None
     assert not user.disabled
