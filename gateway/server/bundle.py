@@ -283,9 +283,11 @@ def _read_policies(directory: Path, base: Path, errors: list[str]) -> tuple[dict
     before = len(errors)
     policies = read_directory(directory, base, errors)
     if not policies and len(errors) == before:
-        errors.append(f"{display_name(directory, base)}: holds no policy (*.yaml); without one every request is refused")
+        errors.append(
+            f"{display_name(directory, base)}: holds no policy (*.yaml); without one every request is refused"
+        )
     cases = directory / "tests"
-    return policies, read_directory(cases, base, errors) if cases.is_dir() else {}
+    return policies, read_directory(cases, base, errors) if is_there(cases) else {}
 
 
 def _read_catalogues(directory: Path, base: Path, errors: list[str]) -> dict[str, bytes]:
@@ -336,7 +338,7 @@ def display_name(path: Path, base: Path) -> str:
 def read_directory(directory: Path, base: Path, errors: list[str]) -> dict[str, str]:
     """Read each *.yaml of a directory by its name relative to `base`; whatever cannot be read is noted in `errors`.
 
-    A file with another ending that looks like one is an error, not overlooked.
+    What looks like one and is none, by its ending or because it is a directory, is an error, not overlooked.
     """
     texts: dict[str, str] = {}
     try:
@@ -346,15 +348,26 @@ def read_directory(directory: Path, base: Path, errors: list[str]) -> dict[str, 
         return texts
     for entry in entries:
         shown = display_name(entry, base)
-        if entry.name.startswith(".") or entry.is_dir():
+        if entry.name.startswith("."):
             continue
         if entry.suffix == ".yaml":
             text = read_text(entry, shown, errors)
             if text is not None:
                 texts[shown] = text
-        elif entry.suffix in {".yml", ".json"}:
+        elif entry.suffix in {".yml", ".json"} and not os.path.isdir(entry):  # noqa: PTH112 - never raises
             errors.append(f"{shown}: is not read; rename it to {entry.stem}.yaml or move it away")
     return texts
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything has that name; what cannot be looked at counts, so that reading it says why."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def read_secret(place: str, secret: SecretFile | SecretSource) -> bytes:
@@ -395,7 +408,7 @@ def _read(path: Path, shown: str, errors: list[str], *, forbidden: int = 0) -> b
     except OSError as error:
         errors.append(f"{shown}: {_sentence(error)}")
         return None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             errors.append(f"{shown}: is not a file")
@@ -405,7 +418,12 @@ def _read(path: Path, shown: str, errors: list[str], *, forbidden: int = 0) -> b
         elif status.st_size > _LARGEST_FILE:
             errors.append(f"{shown}: is larger than {_LARGEST_FILE} bytes")
         else:
-            return file.read(_LARGEST_FILE)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:  # refuses directories, and does not close them
+                return file.read(_LARGEST_FILE)
+    except OSError as error:
+        errors.append(f"{shown}: {_sentence(error)}")
+    finally:
+        os.close(descriptor)
     return None
 
 

@@ -85,7 +85,7 @@ def _within(value: object) -> Iterator[Path]:
 
 def _marks(path: Path, depth: int) -> Iterator[tuple[Path, Mark]]:
     """Mark a file, or everything in a directory but what is hidden."""
-    if depth and path.is_dir():
+    if depth and os.path.isdir(path):  # noqa: PTH112 - that of a Path raises where it may not look
         names = []
         with suppress(OSError):
             names = sorted(os.listdir(path))  # noqa: PTH208 - names alone

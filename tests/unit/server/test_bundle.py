@@ -106,3 +106,38 @@ def test_a_file_of_absurd_size_is_not_read(directory: Path) -> None:
     with (directory / "tls" / "cert.pem").open("ab") as file:
         file.truncate(5 * 1024 * 1024)
     assert any("is larger than" in problem for problem in read_bundle(directory / "gateway.yaml")[1])
+
+
+def test_cases_that_a_link_leads_away_from_are_missed(directory: Path) -> None:
+    """Attack: a policy that breaks its promises goes live, because `tests` leads nowhere and no case runs."""
+    cases = directory / "policies" / "tests"
+    cases.rename(directory / "cases")
+    cases.symlink_to("nowhere")
+    assert read_bundle(directory / "gateway.yaml")[1] == ["policies/tests: does not exist"]
+    cases.unlink()
+    cases.symlink_to("../cases")
+    assert read_bundle(directory / "gateway.yaml")[1] == []
+
+
+def test_a_directory_in_the_place_of_a_policy_is_not_overlooked(directory: Path) -> None:
+    """Attack: the file that denies becomes a directory, and everybody is let in."""
+    (directory / "policies" / "deny.yaml").mkdir()
+    (directory / "policies" / "old.yml").mkdir()
+    assert read_bundle(directory / "gateway.yaml")[1] == ["policies/deny.yaml: is not a file"]
+
+
+@pytest.mark.parametrize("name", ["tls/cert.pem", "tls/key.pem", "config/audit-keys.json", "policies/portal.yaml"])
+def test_a_directory_in_the_place_of_a_file_is_told_and_leaves_nothing_open(directory: Path, name: str) -> None:
+    (directory / name).unlink()
+    (directory / name).mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    assert f"{name}: is not a file" in read_bundle(directory / "gateway.yaml")[1]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_cannot_even_be_looked_at_is_a_sentence_too(directory: Path) -> None:
+    path = directory / "gateway.yaml"
+    path.write_text(path.read_text() + f"\ncandidate: {'p' * 300}\n")
+    _, problems = read_bundle(path)
+    assert problems
+    assert all("cannot be read: file name too long" in problem for problem in problems)

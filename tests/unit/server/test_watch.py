@@ -162,3 +162,12 @@ def test_every_file_that_is_read_is_looked_at(files: Path) -> None:
     names = {str(path.relative_to(files)) for path in named_files(settings) if path.is_relative_to(files)}
     assert {"policies", "next", "logo.svg", "tls/cert.pem", "tls/key.pem", "config/keyring.json"} <= names
     assert "state" not in names
+
+
+def test_a_name_that_cannot_be_looked_at_does_not_end_the_watch(files: Path, told: Told) -> None:
+    path = files / "gateway.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("policies: policies", f"policies: {'p' * 300}"))
+    assert told()
+    path.write_text(text)
+    assert told()
