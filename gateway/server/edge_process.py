@@ -23,7 +23,7 @@ from gateway.edge.recorder import Recorder
 from gateway.edge.snapshot import Snapshot
 from gateway.edge.tls import quiet_about_server_names
 from gateway.edge.worker import Listener, Worker
-from gateway.exchange.errors import GatewayError, StoreUnavailableError
+from gateway.exchange.errors import ConfigurationError, GatewayError, StoreUnavailableError
 from gateway.server.allocator import keep_tls_buffers_apart
 from gateway.server.bundle import Bundle
 from gateway.server.control import LIMITS_BYTES, Boot, Dumped
@@ -165,6 +165,7 @@ class EdgeProcess:
 
     def prepare(self, bundle: Bundle) -> None:
         """Build everything the bundle says and keep it aside. Raises ConfigurationError."""
+        self._prepared = None  # of a reload that another process refused
         gc.disable()
         try:
             validated = validate(bundle, now=time.time())
@@ -176,9 +177,9 @@ class EdgeProcess:
             gc.enable()
 
     def commit(self) -> None:
-        """Serve by what was prepared."""
+        """Serve by what was prepared. Raises ConfigurationError when nothing was."""
         if self._prepared is None or self._worker is None:
-            return
+            raise ConfigurationError(("nothing was prepared",))
         snapshot, validated = self._prepared
         self._prepared = None
         if self._store is not None and validated.keyring is not None:

@@ -161,11 +161,15 @@ class PagesProcess:
         self._prepared = site
 
     def commit(self) -> None:
-        """Send new connections to the prepared application; the old one finishes what it has."""
-        if self._prepared and self._site:
-            self._spawn(self._site.end(), "pages.end")
-            self._site, self._prepared = self._prepared, None
-            self._site.begin()
+        """Send new connections to the prepared application; the old one finishes what it has.
+
+        Raises ConfigurationError when nothing was prepared.
+        """
+        if self._prepared is None or self._site is None:
+            raise ConfigurationError(("nothing was prepared",))
+        self._spawn(self._site.end(), "pages.end")
+        self._site, self._prepared = self._prepared, None
+        self._site.begin()
 
     def dump(self) -> Dumped:
         """Tell what was counted and whether the store can be used."""

@@ -41,6 +41,8 @@ OPENSSL_RULES: Final = Path(__file__).with_name("openssl.cnf")
 FIPS_SWITCH: Final = Path("/proc/sys/crypto/fips_enabled")
 BOOT_TIMEOUT_S: Final = 60.0
 """A start takes a second or two; a machine that is far too busy must not make it a failure."""
+PREPARE_TIMEOUT_S: Final = BOOT_TIMEOUT_S
+"""Tens of thousands of routes take seconds to compile, and all processes do it at once, beside what they serve."""
 _ASK_TIMEOUT_S: Final = 10.0
 _DUMP_TIMEOUT_S: Final = 2.0
 _KILL_WAIT_S: Final = 2.0
@@ -67,6 +69,10 @@ class ChildProcess:
         """What it said was out and does not keep it from serving."""
         self.running: str = ""
         """Digest of the bundle it runs on."""
+        self._prepared: str = ""
+        """Digest of the bundle that it built and does not run on yet."""
+        self._is_preparing = False
+        self._following = asyncio.Lock()
         self._boot = boot
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
@@ -105,7 +111,7 @@ class ChildProcess:
         if isinstance(reply, Done) and reply.diagnostics:
             await self.kill()
             raise ConfigurationError(reply.diagnostics)
-        self.running = boot.bundle.digest
+        self.running, self._prepared = boot.bundle.digest, ""
         self.is_ready = True
 
     async def keep_alive(self, bundle: Callable[[], Bundle]) -> None:
@@ -124,9 +130,7 @@ class ChildProcess:
             await asyncio.sleep(pause)
             try:
                 await self.start()
-                if self.running != bundle().digest:  # a reload passed it by
-                    await self.prepare(bundle())
-                    await self.commit(bundle())
+                await self.follow(bundle())  # a reload may have passed it by
             except (ControlError, ConfigurationError, OSError) as error:
                 _log.error("process.failed", name=self.name, reason=str(error))
                 await self.kill()
@@ -135,15 +139,28 @@ class ChildProcess:
 
     async def prepare(self, bundle: Bundle) -> None:
         """Have it build a new bundle. Raises ConfigurationError with what it says, ControlError when it is gone."""
-        await self._ask(Prepare(bundle=bundle.narrow(self.kind)))
+        self._is_preparing = True
+        try:
+            await self._ask(Prepare(bundle=bundle.narrow(self.kind)), PREPARE_TIMEOUT_S)
+        finally:
+            self._is_preparing = False
+        self._prepared = bundle.digest
 
-    async def commit(self, bundle: Bundle) -> None:
-        """Have it swap in the bundle it prepared. Raises like `prepare`."""
-        await self._ask(Commit())
-        self.running = bundle.digest
+    async def follow(self, bundle: Bundle) -> None:
+        """Have it swap in `bundle` if it has prepared it, and bring it there if it runs on another. Raises like `prepare`."""
+        async with self._following:
+            if self._prepared != bundle.digest:
+                if self.running == bundle.digest:
+                    return
+                await self.prepare(bundle)  # it started meanwhile: what its predecessor had prepared is gone
+            self._prepared = ""
+            await self._ask(Commit())
+            self.running = bundle.digest
 
     async def dump(self) -> list[Sample]:
         """Collect what it counted, earlier lives included; a process that does not answer gives its last numbers."""
+        if self._is_preparing:  # it answers one after the other, and probes cannot wait for a large policy
+            return self._retired.samples() + self._last
         if self._channel and (self.is_ready or (self._stopping and self.pid)):
             try:
                 reply = await self._channel.ask(Dump(), _DUMP_TIMEOUT_S)
@@ -217,10 +234,10 @@ class ChildProcess:
                 async with asyncio.timeout(_KILL_WAIT_S):
                     await process.wait()
 
-    async def _ask(self, request: Request) -> None:
+    async def _ask(self, request: Request, timeout_s: float = _ASK_TIMEOUT_S) -> None:
         if not self.is_ready or not self._channel:
             raise ControlError(f"{self.name} is not running")
-        reply = await self._channel.ask(request, _ASK_TIMEOUT_S)
+        reply = await self._channel.ask(request, timeout_s)
         if isinstance(reply, Done) and reply.diagnostics:
             raise ConfigurationError(reply.diagnostics)
 

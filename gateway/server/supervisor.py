@@ -26,7 +26,7 @@ from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.exchange.metrics import Sample
 from gateway.server import commands
 from gateway.server.admin import AdminListener
-from gateway.server.bundle import Kind
+from gateway.server.bundle import Bundle, Kind
 from gateway.server.control import (
     LIMITS_BYTES,
     LIMITS_LAYOUT,
@@ -228,6 +228,9 @@ class Supervisor:
                 diagnostics = error.diagnostics
             except GatewayError as error:
                 diagnostics = (str(error),)
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong while files are judged refuses them
+                _log.exception("reload.failed")
+                diagnostics = (f"{type(error).__name__} while the files were read; the log says where",)
             else:
                 diagnostics = ()
         notify("READY=1")
@@ -261,12 +264,15 @@ class Supervisor:
         while True:
             rules = self.settings.reload
             await asyncio.sleep(min(_LOOK_S, max(_LEAST_LOOK_S, rules.settle / 2)))
-            if not rules.watch or not await asyncio.to_thread(watch.look, time.monotonic(), rules.settle):
-                continue
-            found = await asyncio.to_thread(content, self._path)
-            is_running = found == (self.validated.bundle.digest,) and self._reloads.has_succeeded
-            if not is_running and found != refused:
-                refused = found if await self.reload("watch") else ()
+            try:
+                if not rules.watch or not await asyncio.to_thread(watch.look, time.monotonic(), rules.settle):
+                    continue
+                found = await asyncio.to_thread(content, self._path)
+                is_running = found == (self.validated.bundle.digest,) and self._reloads.has_succeeded
+                if not is_running and found != refused:
+                    refused = found if await self.reload("watch") else ()
+            except Exception:  # noqa: BLE001 - a file that cannot be read today is watched tomorrow
+                _log.exception("watch.failed")
 
     async def upgrade(self, program: str = "") -> tuple[str, ...]:
         """Hand over to the program at path `program`, or to the one where this one was started from.
@@ -552,19 +558,39 @@ class Supervisor:
                 raise _first(errors) from None
 
     async def _swap(self, validated: Validated) -> None:
-        """Have every process prepare the bundle, then every process swap it in (two phases: a refusal changes nothing)."""
+        """Have every process prepare the bundle, then every process swap it in (two phases: a refusal changes nothing).
+
+        Raises:
+            ConfigurationError: a process refused it, or none of a kind could prepare it: what ends one of them ends all.
+
+        """
         bundle = validated.bundle
-        ready = [child for child in self.children if child.is_ready]
-        prepared = await asyncio.gather(*(child.prepare(bundle) for child in ready), return_exceptions=True)
-        refusals = [error for error in prepared if isinstance(error, ConfigurationError)]
+        asked = [child for child in self.children if child.is_ready]
+        answers = await asyncio.gather(*(child.prepare(bundle) for child in asked), return_exceptions=True)
+        refusals = [error for error in answers if isinstance(error, ConfigurationError)]
         if refusals:
             raise refusals[0]
+        prepared = [child for child, answer in zip(asked, answers, strict=True) if answer is None]
+        lost = {child.kind for child in asked} - {child.kind for child in prepared}
+        if lost:
+            sentences = [
+                f"{child.name}: {answer}; nothing was reloaded"
+                for child, answer in zip(asked, answers, strict=True)
+                if child.kind in lost
+            ]
+            raise ConfigurationError(tuple(sentences))
         self.validated = validated
-        committed = await asyncio.gather(*(child.commit(bundle) for child in ready), return_exceptions=True)
-        for child, outcome in zip(ready, committed, strict=True):
-            if isinstance(outcome, BaseException):
-                _log.error("process.left_behind", name=child.name, reason=str(outcome))
-                await child.kill()  # its successor starts on the new bundle
+        await asyncio.gather(*(self._commit(child, bundle) for child in prepared))
+        # whoever ended meanwhile may have come back on the bundle before
+        await asyncio.gather(*(self._commit(child, bundle) for child in self.children if child.is_ready))
+
+    async def _commit(self, child: ChildProcess, bundle: Bundle) -> None:
+        """Have a process run on what all the others run on, or end it: its successor starts on that."""
+        try:
+            await child.follow(bundle)
+        except (GatewayError, OSError) as error:
+            _log.error("process.left_behind", name=child.name, reason=str(error))
+            await child.kill()
 
     async def _watch(self) -> None:
         """Ask every process how it is, for ever: counters of a process that crashes are at most this old."""

@@ -76,6 +76,36 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_reload_comes_back_on_the_new
             assert browser.get("/flag").status == (200 if is_open else 403)
 
 
+def test_a_worker_that_comes_back_in_the_middle_of_a_reload_is_not_left_on_the_old_policy(
+    gateway: Any, browser: Any
+) -> None:
+    """Attack: one worker that goes on to allow what was denied, while the gateway says that all is well."""
+    answers: list[tuple[str, ...]] = []
+    for _ in range(5):
+        write(gateway, OPEN)
+        assert ask_reload(state(gateway)) == ()
+        gateway.wait_until(lambda: len(gateway.children("edge")) == 2 and gateway.ready()[0] == 200)
+        slow, victim = sorted(gateway.children("edge"))
+        restarts = gateway.log.read_text().count('"process.restarted"')
+        write(gateway, CLOSED)
+        answers.clear()
+        asker = threading.Thread(target=lambda: answers.append(ask_reload(state(gateway))))
+        asker.start()
+        os.kill(slow, signal.SIGSTOP)  # it takes as long to prepare as the other takes to die and to come back
+        try:
+            os.kill(victim, signal.SIGKILL)
+            gateway.wait_until(lambda: gateway.log.read_text().count('"process.restarted"') > restarts)  # noqa: B023
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(slow, signal.SIGCONT)
+        asker.join(timeout=60)
+        gateway.wait_until(lambda: gateway.ready()[0] == 200)
+        if answers == [()]:  # else it was asked how it is just when it was stopped, and ended for want of an answer
+            break
+    assert answers == [()]
+    assert {browser.get("/flag").status for _ in range(20)} == {403}
+
+
 def test_a_supervisor_that_is_killed_in_the_middle_of_a_reload_leaves_nothing_that_serves(
     gateway: Any, browser: Any
 ) -> None:
