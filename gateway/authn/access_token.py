@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.authn.claims import ClaimTable, Unmapped, map_claims
 from gateway.authn.jose import Claims, InvalidTokenError, KeySet, TokenFault, verify_jwt
+from gateway.authn.oidc import LONG_AGO
 from gateway.exchange.session import Session
 
 REQUIRED: Final = frozenset({"exp", "iat", "sub"})
@@ -80,7 +81,7 @@ def session_of(token: str, *, keys: KeySet, rules: IssuerRules, now: float) -> S
     mapped = map_claims({**members, "scope": list(scopes)}, rules.table)
     if isinstance(mapped, Unmapped):
         raise InvalidTokenError(TokenFault.UNMAPPED, mapped.fault.value)
-    auth_time = _moment(members, "auth_time", issued)
+    auth_time = _sign_in(members, issued)
     return Session(
         handle=f"t_{hashlib.sha256(token.encode('ascii')).hexdigest()[:HANDLE_DIGITS]}",
         user_id=f"{rules.id}:{claims.subject}",
@@ -148,9 +149,12 @@ def _scopes(members: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _moment(members: Mapping[str, Any], name: str, otherwise: float) -> float:
-    """Read when the person signed in; never later than the token itself."""
-    value = members.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return otherwise
-    return min(float(value), otherwise) if value >= 0 else otherwise
+def _sign_in(members: Mapping[str, Any], issued: float) -> float:
+    """Read when the person signed in, never later than the token itself; long ago where it does not say.
+
+    attack: a token that was refreshed a minute ago is no sign-in of a minute ago (RFC 9470 section 6.2).
+    """
+    value = members.get("auth_time")
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        return LONG_AGO
+    return max(LONG_AGO, min(float(value), issued))

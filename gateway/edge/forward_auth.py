@@ -209,9 +209,16 @@ def allowing_answer(y: Exchange, upstream: Upstream, identity: bytes) -> list[by
 
 
 def _set_by_policy(y: Exchange) -> bytes:
-    """Write the fields that policy sets for the upstream; those it sets elsewhere alone are empty, like an identity of nobody."""
+    """Write the fields that policy sets for the upstream; those it sets elsewhere alone are empty, like an identity of nobody.
+
+    So are those that name the tenant on other routes alone: on this one nobody has judged what a client says there.
+    """
     own = y.field_rules.request if y.field_rules is not None else ()
-    others = y.snapshot.policy.set_fields.difference([name for name, _ in own])
+    policy, match = y.snapshot.policy, y.resolution.match if y.resolution is not None else None
+    said = [name for name, _ in own]
+    if match is not None and match.rule.tenancy is not None:
+        said.append(match.rule.tenancy.field.encode("ascii"))
+    others = (policy.set_fields | policy.bound_fields).difference(said)
     return field_lines(own) + field_lines(tuple((name, b"") for name in sorted(others)))
 
 

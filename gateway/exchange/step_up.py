@@ -82,6 +82,8 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True):
 
         In this order, because a new sign-in proves everything anew and a better factor is a newer one.
         """
+        if session.credential == "api_key" and self.asks_proof:
+            return Lack.AUTH_AGE  # attack: a key that was made a minute ago is no sign-in of a minute ago
         if self.auth_age_s is not None and now - session.auth_time > self.auth_age_s:
             return Lack.AUTH_AGE
         if self.acr is not None and _RUNG[assurance_of(session)] < _RUNG[self.acr]:

@@ -23,7 +23,7 @@ from gateway.policy.condition import Condition, ConditionCompiler, ConditionErro
 from gateway.policy.conflicts import report_conflicts
 from gateway.policy.declaration import Declarations, RouteDeclaration, read_declarations, read_routes
 from gateway.policy.entries import DenialDeclaration, GrantDeclaration
-from gateway.policy.obligations import merged
+from gateway.policy.obligations import NOBODY_COUNTED, counts_nobody, merged
 from gateway.policy.reuse import warn_about_idle_networks
 from gateway.policy.roles import Roles, find_cycles
 from gateway.policy.table import Denial, Grant, PolicyTable, Rule
@@ -271,6 +271,8 @@ class _Compiler:
 
     def _grant(self, declared: GrantDeclaration, route: RouteDeclaration, known_roles: Collection[str] | None) -> Grant:
         self._look_up(declared.roles, declared.tenants, known_roles)
+        if counts_nobody(declared.limit, route.route.credentials):
+            declared.place.fail(NOBODY_COUNTED, name="no-effect")
         return Grant(
             roles=tuple(declared.roles),
             accepts=self.roles.holders(declared.roles),
@@ -390,6 +392,8 @@ def _refuse_idle_grants(declared: list[GrantDeclaration], grants: list[Grant]) -
                 and other.scopes <= grant.scopes
                 and (other.tenants is None or (grant.tenants is not None and grant.tenants <= other.tenants))
                 and not (same and other_index > index)
+                # the first that fits lets in: what a narrower one asks for counts, where it stands before the broader
+                and (other_index < index or grant.obligation == other.obligation)
             ):
                 declared[index].place.fail(
                     f"unreachable: the entry at {other.source} allows the same roles without a condition",

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
@@ -25,6 +25,7 @@ from gateway.exchange.session import Session
 from gateway.exchange.step_up import Network, assurance_of
 from gateway.policy.roles import Roles
 from gateway.policy.syntax import Term, read_term
+from gateway.wire.address import parse_network
 
 _NO_NETWORKS: Final[Mapping[str, tuple[Network, ...]]] = MappingProxyType({})
 MAX_LENGTH: Final = 4096
@@ -167,7 +168,7 @@ def is_about_person(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _network(text: str) -> IPv4Network | IPv6Network:
-    return ip_network(text, strict=True)
+    return parse_network(text)
 
 
 def _is_in(address: str, networks: str | list[str]) -> bool:
@@ -344,6 +345,8 @@ def _parameter(name: str) -> Callable[[Circumstances], str]:
 
 _PROBLEM = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(\d+):(\d+): (.*)$", re.MULTILINE)
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'.*")
+_EXPECTING = re.compile(r" expecting \{.*")
+_HALF_A_DURATION = ("(duration, string)", "(string, duration)", "(duration, int)", "(int, duration)")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(.*)'")
 
 
@@ -370,8 +373,14 @@ def _sentence(message: str, parameters: frozenset[str], *, anonymous: bool) -> t
         return f"unknown name {name!r}{hint}", "unknown-name"
     overload = _OVERLOAD.fullmatch(message)
     if overload:
-        return f"{overload[1].strip('_')} does not work on {overload[2]}", "wrong-type"
-    return f"not CEL: {message.removeprefix('Syntax error: ')}", "not-cel"
+        operands = overload[2].replace("google.protobuf.", "").replace("Duration", "duration")
+        operands = operands.replace("Timestamp", "timestamp")
+        hint = '; a duration is written duration("12h")' if operands in _HALF_A_DURATION else ""
+        return f"{overload[1].strip('_')} does not work on {operands}{hint}", "wrong-type"
+    broken = _EXPECTING.sub("", message.removeprefix("Syntax error: "))
+    if "'<EOF>'" in broken:
+        return "not CEL: it ends where something is still missing", "not-cel"
+    return f"not CEL: {broken}", "not-cel"
 
 
 class Token(NamedTuple):

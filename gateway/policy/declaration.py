@@ -34,6 +34,7 @@ from gateway.policy.reuse import (
     lend,
     read_named,
     read_named_networks,
+    refuse_closing,
     warn_about_idle,
 )
 from gateway.policy.template import Template, TemplateError, parse_template
@@ -162,6 +163,7 @@ def read_declarations(root: Place, into: Declarations) -> None:
     if "networks" in entries:
         read_named_networks(entries["networks"], into.reuse, shadow=shadow)
     defaults = (entries["defaults"].fields((), REUSABLE) or {}) if "defaults" in entries else {}
+    refuse_closing(defaults)
     if "defaults" in entries and not ("routes" in entries and defaults):
         entries["defaults"].key().fail(
             "defaults are for the routes of the same file; without a key, or without routes, they change nothing",
@@ -259,6 +261,8 @@ def _read_route(pending: _Pending, into: Declarations, *, all_files: bool) -> Ro
         bound=binding.value if binding is not None and binding.by == "header" else "",
         all_files=all_files,
     )
+    if closed and gathered.denials:
+        gathered.denials[0][0].key().fail("deny has no effect on a route that refuses everybody", name="no-effect")
     grants = read_grants(entries["allow"], reuse, owner) if "allow" in entries else []
     denials = [
         denial

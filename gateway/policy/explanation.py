@@ -209,6 +209,10 @@ def _step_up(step_up: Requirement, session: Session, now: float) -> Iterator[Cri
         known = "is" if session.known_device else "is not"
         detail = f"needs a browser that the person had signed in with before; it {known} one"
         yield Criterion(name="device", outcome=_hit(session.known_device), detail=detail)
+    if session.credential == "api_key" and step_up.asks_proof:
+        detail = "needs a proof by a person; an API key is none, however new it is"
+        yield Criterion(name="step_up", outcome="miss", detail=detail)
+        return
     for key, limit, since in (
         ("auth_age", step_up.auth_age_s, session.auth_time),
         ("mfa_age", step_up.mfa_age_s, session.mfa_time),

@@ -7,18 +7,19 @@ gateway hardens answers: those are set in gateway.yaml, for everybody. It decide
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal, cast
 
 from gateway.document.place import Place
 from gateway.document.quantity import duration, rate
 from gateway.exchange.field_rules import FieldRules
-from gateway.exchange.route import Durability, LimitSpec
+from gateway.exchange.route import DELEGATED, Durability, LimitSpec
 from gateway.wire.names import HOP_BY_HOP, fold, is_reserved
 
 MAX_BURST: Final = 1_000_000
 MAX_FIELDS: Final = 32
 """Fields that one route may set on one side."""
+NOBODY_COUNTED: Final = "per: key counts API keys and bearer tokens; this route takes neither (credentials)"
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,63}")
 _VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,1022}[\x21-\x7e])?")
 """RFC 9110 section 5.5, visible ASCII only: what is beyond it, servers read differently."""
@@ -32,7 +33,8 @@ _BROWSER: Final = re.compile(r"sec-.*|origin|referer|user-agent|accept|accept-en
 """What only a browser can say truthfully."""
 _HARDENED: Final = re.compile(
     r"set-cookie2?|strict-transport-security|content-security-policy(?:-report-only)?|x-frame-options|x-content-type-options"
-    r"|referrer-policy|permissions-policy|cross-origin-.*|clear-site-data|service-worker-allowed|cache-control|access-control-.*"
+    r"|referrer-policy|permissions-policy|cross-origin-.*|clear-site-data|service-worker-allowed|(?:.*-)?cache-control"
+    r"|surrogate-control|timing-allow-origin|access-control-.*"
 )
 _ANSWER: Final = re.compile(
     r"location|refresh|link|retry-after|www-authenticate|allow|alt-svc|sec-.*|status|server|etag|last-modified|expires|vary|pragma"
@@ -67,6 +69,11 @@ def read_limit(place: Place, name: str, *, public: bool) -> LimitSpec | None:
         return None
     kind = cast("Literal['ip', 'user', 'tenant', 'route', 'key']", per)  # one_of has checked it
     return LimitSpec(name=name, rate_per_s=per_second, burst=burst, per=kind)
+
+
+def counts_nobody(limit: LimitSpec | None, credentials: Collection[str]) -> bool:
+    """Tell whether a limit is one of keys and tokens, on a route that takes neither."""
+    return limit is not None and limit.per == "key" and DELEGATED.isdisjoint(credentials)
 
 
 def read_durability(place: Place) -> Durability | None:

@@ -14,9 +14,16 @@ from gateway.document.quantity import duration, size
 from gateway.document.source import did_you_mean
 from gateway.exchange.route import DELEGATED, Action, Resource
 from gateway.exchange.step_up import Network
-from gateway.policy.obligations import positive, read_durability, read_headers, read_limit
+from gateway.policy.obligations import (
+    NOBODY_COUNTED,
+    counts_nobody,
+    positive,
+    read_durability,
+    read_headers,
+    read_limit,
+)
 from gateway.policy.requirements import read_requirement
-from gateway.policy.reuse import Gathered
+from gateway.policy.reuse import OF_ADMITTED, Gathered
 from gateway.policy.template import Template
 from gateway.policy.tenancy import read_tenant
 from gateway.wire.target import remove_dot_segments
@@ -65,6 +72,8 @@ def read_options(gathered: Gathered, subject: Subject) -> dict[str, Any]:
         if key in entries:
             options[key] = entries[key].one_of(choices) or choices[0]
     options |= _read_credentials(entries, unasked=public or closed)
+    if "limit" in options and counts_nobody(options["limit"], options.get("credentials", ())):
+        entries["rate_limit"].key().fail(NOBODY_COUNTED, name="no-effect")
     if "cookies" in entries:
         inner = entries["cookies"].fields(("vault",))
         options["vault"] = (inner["vault"].one_of(("none", "http_only", "all")) or "") if inner else ""
@@ -75,8 +84,6 @@ def read_options(gathered: Gathered, subject: Subject) -> dict[str, Any]:
             options[key] = entries[key].flag() is True
     if "activity" in entries:
         options["activity"] = entries["activity"].flag() is not False
-        if closed:
-            entries["activity"].key().fail("activity has no effect on a route that refuses everybody", name="no-effect")
     if "max_body" in entries:
         options["max_body_bytes"] = positive(entries["max_body"], entries["max_body"].quantity(size))
     if "timeout" in entries:
@@ -86,12 +93,12 @@ def read_options(gathered: Gathered, subject: Subject) -> dict[str, Any]:
     if "unsafe_without_mfa" in entries:
         place = entries["unsafe_without_mfa"]
         options["mfa"] = place.flag() is not True
+        if place.value is False:
+            place.fail("unsafe_without_mfa: false changes nothing; remove it", name="no-effect")
         if public or closed:
             place.key().fail("unsafe_without_mfa has no effect on a route that asks for no session", name="no-effect")
     if "tenant" in entries:
         options["tenant"] = read_tenant(entries["tenant"], template)
-        if closed:
-            entries["tenant"].key().fail("tenant has no effect on a route that refuses everybody", name="no-effect")
     options["requirement"] = read_requirement(
         gathered.requirement,
         subject.networks,
@@ -104,8 +111,9 @@ def read_options(gathered: Gathered, subject: Subject) -> dict[str, Any]:
     options["headers"] = read_headers(
         gathered.headers, bound=tenant.value if tenant is not None and tenant.by == "header" else ""
     )
-    if closed and gathered.headers:
-        gathered.headers[0].key().fail("headers has no effect on a route that refuses everybody", name="no-effect")
+    if closed:
+        for place in (*(entries[key] for key in OF_ADMITTED if key in entries), *gathered.headers[:1]):
+            place.key().fail(f"{place.loc[-1]} has no effect on a route that refuses everybody", name="no-effect")
     return options
 
 

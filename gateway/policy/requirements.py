@@ -6,13 +6,13 @@ What a person can still prove leads to a step-up, the rest refuses; which of the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_network
 from typing import Any, Final
 
 from gateway.document.place import Place
 from gateway.document.source import did_you_mean
 from gateway.exchange.step_up import Assurance, Factor, Network, Requirement
 from gateway.policy.obligations import read_age
+from gateway.wire.address import parse_network
 
 SHORT_FORM: Final = ("mfa_age", "auth_age", "acr")
 """Keys of `require` that may stand on the route itself."""
@@ -73,7 +73,7 @@ def read_network(place: Place) -> Network | None:
     if text is None:
         return None
     try:
-        return ip_network(text, strict=True)
+        return parse_network(text)
     except ValueError as error:
         place.fail(f"{text!r} is not a network such as 10.0.0.0/8 or 2001:db8::/32: {error}", name="malformed-network")
         return None

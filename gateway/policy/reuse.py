@@ -23,9 +23,11 @@ NAME_SENTENCE: Final = "a name starts with a letter and has letters, digits, '.'
 ENTRY_KEYS: Final = ("roles", "tenants", "when", "scopes", "rate_limit", "headers", "audit")
 """What an entry with a name may say."""
 _OF_SESSIONS: Final = frozenset(("credentials", *SHORT_FORM))
-_OF_OPEN_ROUTES: Final = frozenset(
-    (*_OF_SESSIONS, "activity", "tenant", "require", "headers", "deny", "client_certificate")
-)
+OF_ADMITTED: Final = (
+    "activity", "tenant", "rate_limit", "max_body", "timeout", "cache", "cookies", "allow_service_worker",
+)  # fmt: skip
+"""What is looked at, beside header fields, only after policy has allowed a request."""
+_OF_OPEN_ROUTES: Final = frozenset((*_OF_SESSIONS, *OF_ADMITTED, "require", "headers", "deny", "client_certificate"))
 
 Key = tuple[str, int, int, str]
 Keys = dict[str, Place]
@@ -106,8 +108,17 @@ def read_named(place: Place, kind: str, allowed: Collection[str], into: dict[str
         keys = item.fields((), allowed)
         if keys == {}:
             item.fail(f"the {kind} {name!r} says nothing; remove it", name="empty-value")
+        refuse_closing(keys or {})
         if keys and _is_new(name, item, kind, {known: named.place for known, named in into.items()}):
             into[name] = Named(item.key(), keys, shadow)
+
+
+def refuse_closing(keys: Keys) -> None:
+    """Refuse `deny: true` in a profile or in defaults: whoever wrote it expects closed routes, and would get open ones."""
+    if "deny" in keys and not isinstance(keys["deny"].value, list):
+        keys["deny"].fail(
+            "here deny is a list of entries; a route that refuses everybody says deny: true itself", name="wrong-kind"
+        )
 
 
 def read_named_networks(place: Place, into: Reuse, *, shadow: bool) -> None:

@@ -159,6 +159,7 @@ class Rule:
         "template",
         "tenancy",
         "weighed",
+        "weighs_path",
     )
 
     def __init__(
@@ -192,6 +193,8 @@ class Rule:
         bound = tenancy.index if tenancy is not None else -1
         self.weighed = tuple(place for place in template.parameters if self.asks or place[1] == bound)
         """Parameters of the path on which the answer may depend: name and segment."""
+        self.weighs_path = any("request.path" in condition.names for condition in self.conditions)
+        """The answer may depend on every segment."""
         self.public = Decision(allowed=True, reason=Reason.PUBLIC, rule=source) if route.public else None
         self.needs_mfa = mfa_required and route.mfa
         self.takes_fields = not DELEGATED.isdisjoint(route.credentials)
@@ -219,10 +222,14 @@ class Rule:
             return False
         if not all(any(mine.fits_like(theirs) for theirs in other.denials) for mine in self.denials):
             return False
+        certificate, theirs = self.route.client_certificate, other.route.client_certificate
+        if certificate != theirs and certificate == "required":
+            return False
         if self.public is not None:
             return True
         return (
             other.public is None
+            and certificate in (theirs, "optional")
             and self.needs_mfa == other.needs_mfa
             and set(self.route.credentials) == set(other.route.credentials)
             and len(self.grants) == len(other.grants)
@@ -267,11 +274,13 @@ class Match:
 
         attack: `/t/acme/..;/zeta/x` is about acme here, and about zeta to an upstream that cuts parameters off.
         """
-        weighed = self.rule.weighed
-        if not weighed:
+        weighed, whole = self.rule.weighed, self.rule.weighs_path
+        if not weighed and not whole:
             return True
         if is_plain(path):
             return True
+        if whole and not _is_one_path(path):
+            return False
         return all(is_clear(self.parameters[name]) for name, _ in weighed) and _are_steady(path, weighed)
 
     def tenant(self, owner: str, host: str, fields: Collection[tuple[str, str]]) -> str | None:
@@ -302,6 +311,20 @@ def _are_steady(path: str, places: tuple[tuple[str, int], ...]) -> bool:
             if len(parts) <= at + 1 or "/" + parts[at + 1] not in meant:
                 return False
     return True
+
+
+def _is_one_path(path: str) -> bool:
+    """Whether every plausible reading of a canonical path has the same segments, for conditions about `request.path`.
+
+    attack: `/docs/x/..;/secret` does not begin with `/docs/secret` here, and does at Tomcat.
+    """
+    segments = path.split("/")
+    variants = readings(path)
+    if variants is None or any(variant.count("/") != len(segments) - 1 for variant in variants):
+        return False
+    if not all(is_clear(unquote(segment).removeprefix(".")) for segment in segments):
+        return False
+    return _are_steady(path, tuple((segment, at) for at, segment in enumerate(segments[1:]) if "%" in segment))
 
 
 class Node:
@@ -473,6 +496,12 @@ class PolicyTable:
         """The limits of single entries, beside those of routes."""
         self.set_fields = frozenset(fold(name) for rule in self.rules.values() for _, name in rule.set_fields)
         """Folded names of the fields that some route or entry sets for its upstream: no client's copy may pass anywhere."""
+        self.bound_fields = frozenset(
+            rule.tenancy.field.encode("ascii")
+            for rule in self.rules.values()
+            if rule.tenancy is not None and rule.tenancy.field
+        )
+        """Names of the fields that name the tenant on some route."""
         self.closure = roles
         self.roles = roles.names
         by_shape: dict[tuple[tuple[str | None, ...], bool], list[Rule]] = {}

@@ -5,7 +5,7 @@ Decides nothing about trust: which addresses are the operator's proxies is confi
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 Network = IPv4Network | IPv6Network
@@ -27,6 +27,15 @@ def parse_address(text: str | bytes) -> IPv4Address | IPv6Address:
         # attack: 64:ff9b::10.0.0.1 must not pass for a proxy inside (RFC 6052 §3.1: global addresses only)
         return embedded if embedded.is_global else address
     return IPv6Address(int(address)) if address.scope_id else address
+
+
+def parse_network(text: str) -> Network:
+    """Read a network in CIDR notation in which an address can be: one that is spelled as addresses are. Raises ValueError."""
+    network = ip_network(text, strict=True)
+    canonical = parse_address(str(network.network_address))
+    if canonical != network.network_address:  # attack: ::ffff:10.0.0.0/104 would never deny 10.0.0.1
+        raise ValueError(f"{network.network_address} is known as {canonical} here; write the network so")
+    return network
 
 
 def canonical_address(text: str | bytes) -> str:

@@ -286,6 +286,7 @@ def is_clear(value: str) -> bool:
     """True if a decoded path segment means one thing: `root;x` and `root%20` may be `root` to an upstream."""
     return (
         _CLEAR(value) is not None
+        and (":" not in value or _STREAM.search(value) is None)
         and value.strip(". ") == value
         and (value.isascii() or (unicodedata.is_normalized("NFKC", value) and _SPACE.sub(" ", value) == value))
     )

@@ -75,6 +75,12 @@ routes:
     credentials: [api_key]
     mfa_age: 5m
     allow: [{roles: [client]}]
+  - name: recent
+    match: {path: /recent, methods: [GET]}
+    upstream: portal
+    credentials: [api_key, bearer]
+    auth_age: 5m
+    allow: [{roles: [client]}]
   - name: stream
     match: {path: /stream, methods: [GET]}
     upstream: portal
@@ -386,6 +392,22 @@ async def test_a_second_factor_is_not_a_programs_to_give(api: Edge) -> None:
     reply = await api.get("/fresh", fields=api_key() + "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n")
     assert (reply.status, told(reply)["reason"]) == (401, "step_up_required")
     assert reply.field("location") == []
+
+
+async def test_a_token_of_a_minute_ago_is_no_sign_in_of_a_minute_ago(api: Edge) -> None:
+    """attack: one that was refreshed, by whoever has a stolen refresh token (RFC 9470 section 6.2); or a key, made for it."""
+    now = int(time.time())
+    assert (await api.get("/recent", fields=bearer(a_token(auth_time=now - 60)))).status == 200
+    for fields in (
+        api_key(),
+        bearer(a_token()),
+        bearer(a_token(auth_time="now")),
+        bearer(a_token(auth_time=-1)),
+        bearer(a_token(auth_time=now - 900)),
+    ):
+        reply = await api.get("/recent", fields=fields)
+        assert (reply.status, told(reply)["reason"]) == (401, "step_up_required")
+        assert b'error="insufficient_user_authentication"' in reply.field("www-authenticate")[0]
 
 
 async def test_a_route_for_keys_takes_no_token_and_the_reverse(api: Edge) -> None:

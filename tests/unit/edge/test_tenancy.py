@@ -340,6 +340,8 @@ async def test_another_proxy_is_told_no_for_another_tenant(edge: Edge, style: An
     allowed = await asked("/allow/header/x/y", "acme", "X-Tenant: acme\r\n")
     assert allowed.status == 200
     assert allowed.field("x-tenant") == [b"acme"]
+    elsewhere = await asked("/allow/path/acme/x", "acme", "X-Tenant: globex\r\n")
+    assert (elsewhere.status, elsewhere.field("x-tenant")) == (200, [b""]), "attack: nobody has judged it there"
     assert (await asked("/allow/header/x/y", "acme", "X-Tenant: acme\r\nX_Tenant: globex\r\n")).status == 403
     assert (await asked("/allow/header/x/y", "acme", "X-Tenant: globex\r\n")).status == 403
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.document.source import DocumentError
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
-from gateway.policy import Facts, PolicyTable, compile_policy
+from gateway.policy import Facts, Match, PolicyTable, compile_policy
 from gateway.policy.cases import load_cases, run_cases
 from gateway.policy.explanation import explain
 from gateway.policy.judgement import Person, judge, parse_request
@@ -386,3 +386,29 @@ def test_a_decision_about_people_holds_for_the_table_alone(
     ):
         decision = table.decide(match, session(*roles, mfa_time=mfa_time), facts("POST", "/pay/1"), now)
         assert decision.reason is reason
+
+
+def test_an_entry_that_asks_for_more_counts_where_it_stands_before_the_broader_one() -> None:
+    text = """
+version: 1
+roles: {client: {}, partner: {includes: [client]}}
+routes:
+  - name: plan
+    match: {path: /plan, methods: [GET]}
+    upstream: portal
+    allow:
+      - {roles: [partner], rate_limit: {rate: 1/s, burst: 1, per: user}}
+      - {roles: [client]}
+"""
+    table, _ = compile_policy({"p.yaml": text}, upstreams=["portal"], tenants=[], hosts=["a"])
+    first = table.rules["plan"].grants[0]
+    assert first.obligation is not None
+    match = table.resolve("a", "/plan", "GET")
+    assert isinstance(match, Match)
+    who = Person(user="p", tenant="", roles=("partner",)).session(Facts(method="GET", host="a", path="/plan"), 1.0)
+    assert table.decide(match, who, Facts(method="GET", host="a", path="/plan"), 1.0).obligation is first.obligation
+    after = text.replace("      - {roles: [client]}\n", "").replace(
+        "    allow:\n", "    allow:\n      - {roles: [client]}\n"
+    )
+    with pytest.raises(DocumentError, match="unreachable"):
+        compile_policy({"p.yaml": after}, upstreams=["portal"], tenants=[], hosts=["a"])

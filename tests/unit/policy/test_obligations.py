@@ -89,7 +89,7 @@ def test_a_field_that_upstreams_believe_cannot_be_set(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "Set-Cookie", "Strict-Transport-Security", "Content-Security-Policy", "Content-Security-Policy-Report-Only", "X-Frame-Options",
+        "Set-Cookie", "CDN-Cache-Control", "Surrogate-Control", "Timing-Allow-Origin", "Strict-Transport-Security", "Content-Security-Policy", "Content-Security-Policy-Report-Only", "X-Frame-Options",
         "X-Content-Type-Options", "Referrer-Policy", "Permissions-Policy", "Cross-Origin-Opener-Policy", "Clear-Site-Data",
         "Service-Worker-Allowed", "Cache-Control", "Access-Control-Allow-Origin", "Content-Length", "Transfer-Encoding", "Connection",
         "Trailer", "Location", "Refresh", "Link", "WWW-Authenticate", "X-Gateway-Events", "X-Request-Id", "Content-Type", "Date", "Via",

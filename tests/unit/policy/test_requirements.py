@@ -104,6 +104,8 @@ def test_a_public_route_may_require_a_network() -> None:
         ("require: {device: true}", "", "p.yaml:8:23: expected text"),
         ("require: {network: office}", "", "p.yaml:8:24: expected a list"),
         ("require: {network: [10.0.0.0/33]}", "", "p.yaml:8:25: '10.0.0.0/33' is not a network"),
+        ("require: {network: ['::ffff:10.0.0.0/104']}", "", "::ffff:a00:0 is known as 10.0.0.0 here; write the network so"),
+        ("require: {network: ['fe80::%eth0/64']}", "", "fe80::%eth0 is known as fe80:: here"),
         ("require: {network: [moon]}", "", "p.yaml:8:25: unknown network 'moon'"),
         ("require: {mfa_age: 0s}", "", "p.yaml:8:24: must be more than 0"),
         ("require: {acr: aal1}", "", "p.yaml:8:20: 'aal1' is not one of aal2, phr"),
@@ -172,3 +174,43 @@ routes:
     table, _ = compile_policy({"p.yaml": text}, upstreams=["portal"], tenants=[], hosts=HOSTS)
     facts = parse_request("GET", "https://portal.example.com/x/report.json", client_ip="192.0.2.1")
     assert judge(table, HOSTS, facts, person(), NOW).decision.reason is Reason.AMBIGUOUS_PATH
+
+
+def test_an_api_key_is_no_sign_in_however_new_it_is() -> None:
+    """attack: a key that somebody with a stolen session made a minute ago."""
+    key = Person(user="bot", tenant="", roles=("client",), credential="api_key")
+    table = table_of("credentials: [session, api_key]\n    require: {auth_age: 5m}")
+    assert reason_of(table, key) is Reason.STEP_UP_REQUIRED
+    facts = parse_request("POST", "https://portal.example.com/pay", client_ip="10.0.0.1")
+    assert ("step_up", "miss") in [
+        (item.name, item.outcome) for item in explain(table, HOSTS, facts, key, NOW).criteria
+    ]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "rate_limit: {rate: 1/s, burst: 1, per: ip}", "max_body: 1MiB", "timeout: {idle: 1s}", "cache: portal",
+        "cookies: {vault: all}", "allow_service_worker: true", "activity: false",
+    ],
+)  # fmt: skip
+def test_what_is_looked_at_after_policy_cannot_stand_on_a_route_that_refuses_everybody(lines: str) -> None:
+    with pytest.raises(DocumentError, match="has no effect on a route that refuses everybody"):
+        table_of(lines, "deny: true")
+
+
+def test_a_switch_that_is_off_is_an_error() -> None:
+    with pytest.raises(DocumentError, match="unsafe_without_mfa: false changes nothing"):
+        table_of("unsafe_without_mfa: false")
+
+
+@pytest.mark.parametrize(
+    ("lines", "verdict"),
+    [
+        ("rate_limit: {rate: 1/s, burst: 1, per: key}", "allow: [{roles: [client]}]"),
+        ("action: view", "allow: [{roles: [client], rate_limit: {rate: 1/s, burst: 1, per: key}}]"),
+    ],
+)
+def test_a_limit_of_keys_where_no_key_is_taken_is_an_error(lines: str, verdict: str) -> None:
+    with pytest.raises(DocumentError, match="per: key counts API keys and bearer tokens"):
+        table_of(lines, verdict)

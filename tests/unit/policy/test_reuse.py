@@ -261,3 +261,20 @@ def test_a_kind_of_factor_may_be_required_by_a_profile() -> None:
     requirement = table.routes["pay"].requirement
     assert requirement is not None
     assert requirement.factor is Factor.WEBAUTHN
+
+
+@pytest.mark.parametrize("value", ["true", "false", "contractor"])
+@pytest.mark.parametrize("layer", ["profiles: {shut: {deny: %s}}\n", "defaults: {upstream: portal, deny: %s}\n"])
+def test_a_profile_that_is_meant_to_close_its_routes_does_not_leave_them_open(layer: str, value: str) -> None:
+    """attack: `deny: true` that was read, and forgotten."""
+    text = "version: 1\n" + layer % value
+    text += "routes: [{name: x, match: {path: /x, methods: [GET]}, upstream: portal, allow: [{roles: [staff]}]}]\n"
+    assert any("here deny is a list of entries" in error for error in errors_of(SHARED, ROUTES, text))
+
+
+def test_a_profile_that_denies_some_is_an_error_on_a_route_that_refuses_everybody() -> None:
+    shared = SHARED.replace("profiles:\n", "profiles:\n  some: {deny: [{roles: [contractor]}]}\n")
+    routes = ROUTES.rstrip("\n") + (
+        "\n  - {name: shut, match: {path: /shut, methods: [GET]}, upstream: portal, profile: some, deny: true}\n"
+    )
+    assert any("deny has no effect on a route that refuses everybody" in error for error in errors_of(shared, routes))

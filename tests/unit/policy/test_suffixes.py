@@ -80,6 +80,7 @@ def test_the_broad_route_may_say_that_suffixes_are_names() -> None:
         "/owned/root.",
         "/owned/%EF%BD%92oot",
         "/owned/ro%E2%80%8Bot",
+        "/owned/root::$DATA",
     ],
 )
 def test_a_condition_sees_the_parameter_that_the_upstream_sees(path: str) -> None:
@@ -92,3 +93,57 @@ def test_a_condition_sees_the_parameter_that_the_upstream_sees(path: str) -> Non
 )
 def test_an_ordinary_parameter_passes(path: str) -> None:
     assert passes(compiled(), path)
+
+
+WHOLE = """
+version: 1
+roles: {client: {}}
+routes:
+  - name: docs
+    match: {path: "/docs/**", methods: [GET]}
+    upstream: portal
+    allow: [{roles: [client]}]
+    deny: [{when: 'request.path.startsWith("/docs/secret/")'}]
+"""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs/x/..;/secret/a",
+        "/docs/secret;x/a",
+        "/docs//secret/a",
+        "/docs/x%5C..%5Csecret/a",
+        "/docs/%2573ecret/a",
+        "/docs/secret./a",
+        "/docs/secret%20/a",
+        "/docs/(S(x))/secret/a",
+        "/docs/secret::$DATA/a",
+        "/docs/%EF%BD%93ecret/a",
+        "/docs/%C0%AE%C0%AE/docs/secret/a",
+    ],
+)
+def test_a_path_that_some_upstream_reads_otherwise_does_not_get_past_a_condition_about_the_path(path: str) -> None:
+    """attack: `/docs/x/..;/secret/a` does not begin with `/docs/secret/` here, and does at Tomcat."""
+    assert not passes(compiled(WHOLE), path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/docs/a", "/docs/A%20b/Andr%C3%A9.html", "/docs/.well-known/x", "/docs/a+b@c:1/", "/docs/v1.2/index.html"],
+)
+def test_an_ordinary_path_passes_a_condition_about_the_path(path: str) -> None:
+    assert passes(compiled(WHOLE), path)
+
+
+@pytest.mark.parametrize("verdict", ["allow: [{roles: [client]}]", "public: true"])
+def test_a_suffix_leads_around_no_route_that_wants_a_certificate(verdict: str) -> None:
+    text = f"""
+version: 1
+roles: {{client: {{}}}}
+routes:
+  - {{name: everything, match: {{path: "/**", methods: [GET]}}, upstream: portal, {verdict}}}
+  - {{name: bank, match: {{path: /bank, methods: [GET]}}, upstream: portal, client_certificate: required, {verdict}}}
+"""
+    assert not passes(compiled(text), "/bank.json")
+    assert passes(compiled(text.replace("client_certificate: required, ", "")), "/bank.json")
