@@ -17,7 +17,7 @@ from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.server.control import Done, Reload, Upgrade, pack, receive_reply
 from gateway.server.run_directory import COMMANDS_NAME
 
-_TIMEOUT_S: Final = 60.0
+_TIMEOUT_S: Final = 300.0
 _UPGRADE_TIMEOUT_S: Final = 600.0
 """Longer than any `upgrade.ready_timeout`."""
 

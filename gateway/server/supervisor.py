@@ -71,6 +71,8 @@ _UPGRADE: Final = "gateway upgrade applies it without dropping a request"
 _AUDIT_CLOSE_S: Final = 3.0
 """For the last record, its sync and the last checkpoint; bounded by `_STOP_S` too."""
 _MANY_FILES: Final = 1 << 20
+_RELOAD: Final = "reload"
+"""Name of every task that reloads or waits for it."""
 _log = structlog.get_logger()
 
 
@@ -210,7 +212,7 @@ class Supervisor:
         Whoever asks while a reload waits for another one to end gets the answer of the one that waits: it reads the files later.
         """
         if self._next_reload is None:
-            self._next_reload = asyncio.get_running_loop().create_task(self._reload(asked_by), name="reload")
+            self._next_reload = asyncio.get_running_loop().create_task(self._reload(asked_by), name=_RELOAD)
             self._keep(self._next_reload)
         return await asyncio.shield(self._next_reload)
 
@@ -602,6 +604,9 @@ class Supervisor:
         """Finish what is open while the successor serves everything new; then stand in for it, or end."""
         self.is_draining = True
         self._directory.give_up()
+        is_asked = any(task.get_name() == _RELOAD for task in self._tasks)
+        if is_asked:  # it waited, and the successor had read the files before
+            successor.signal(signal.SIGHUP)
         for task in self._tasks:
             task.cancel()
         if self._commands:
@@ -679,7 +684,7 @@ class Supervisor:
             if number in {signal.SIGTERM, signal.SIGINT}:
                 self._hurry.set()
         elif number == signal.SIGHUP:
-            self._spawn(self._on_hangup(), "reload")
+            self._spawn(self._on_hangup(), _RELOAD)
         elif number == signal.SIGUSR2:
             self._spawn(self._on_upgrade(), "upgrade")
         elif self._stop.is_set():  # asked twice: now

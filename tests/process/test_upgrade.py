@@ -232,6 +232,20 @@ def test_a_reload_ends_what_the_old_program_still_has(make_gateway: Callable[...
     connection.close()
 
 
+def test_a_reload_that_is_asked_for_during_an_upgrade_is_not_lost(make_gateway: Callable[..., Any]) -> None:
+    """Attack: somebody's grant is taken away while a new program starts that has read the files already."""
+    gateway = make_gateway(workers=1)
+    gateway.start()
+    gateway.process.send_signal(signal.SIGUSR2)
+    gateway.wait_until(lambda: any(children(child) for child in children(gateway.process.pid)))
+    with (gateway.directory / "policies" / "portal.yaml").open("a", encoding="utf-8") as policy:
+        policy.write("# changed\n")
+    gateway.process.send_signal(signal.SIGHUP)
+    gateway.wait_until(lambda: '"upgrade.left"' in gateway.log.read_text())
+    gateway.wait_until(lambda: '"policy.reloaded"' in gateway.log.read_text())
+    assert gateway.stop() == 0
+
+
 def test_upgrade_without_a_gateway_says_so(make_gateway: Callable[..., Any]) -> None:
     done = make_gateway().cli("upgrade")
     assert done.returncode == 2
