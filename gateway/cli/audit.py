@@ -352,7 +352,7 @@ def line(stored: Stored, read: Mapping[str, Any]) -> str:
         words += [
             str(_at(read, "http_request", "http_method")),
             str(_at(read, "http_request", "url", "path")),
-            str(_at(read, "http_response", "code")),
+            str(_at(read, "http_response", "code") or "-"),
             decision,
             f"route={gw.get('route', '-')}",
             f"reason={gw.get('reason', '-')}",

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from gateway.cli.invocation import current
+from gateway.cli.policy.reading import count
 from gateway.policy.idle import FEW_QUESTIONS, find_idle
 from gateway.policy.space import World
 from gateway.server.progress import Progress
@@ -44,7 +45,8 @@ def check(*, offline: bool) -> None:
             f"ends {moment(certificate.not_after)}"
         )
     lines.append(
-        f"{invocation.config}: fine: {len(validated.table.routes)} routes, {len(validated.table.roles)} roles, "
+        f"{invocation.config}: fine: {count(len(validated.table.routes), 'route')}, "
+        f"{count(len(validated.table.roles), 'role')}, "
         f"policy {validated.table.version}"
         + (f", candidate {validated.candidate.version}" if validated.candidate else "")
     )

@@ -106,6 +106,15 @@ class Document:
         return Diagnostic(path=self.path, line=line, column=column, message=message, name=name)
 
 
+_HINTS: Final = {
+    "expected '-' indicator": "; it is not indented like the list that began in {begun}",
+    "did not find expected key": "; it is not indented like what began in {begun}, or a quote is missing",
+    "could not find expected ':'": "; {begun} lacks a colon, or its text needs quotes",
+    "did not find expected ',' or": "; the bracket of {begun} is not closed, or a text in it needs quotes",
+}
+"""What a message of the parser mostly comes from."""
+
+
 def load(text: str, path: str) -> Document:
     """Read one strict YAML document; `path` is its name in messages.
 
@@ -128,13 +137,25 @@ def load(text: str, path: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        composer.findings.append(_finding(path, *place, f"not YAML: {error.problem or error.context}", "not-yaml"))
+        composer.findings.append(_finding(path, *place, f"not YAML: {_unreadable(error, text, *place)}", "not-yaml"))
         root = None
     if root is None and not composer.findings:
         composer.findings.append(_finding(path, 1, 1, "the file is empty", "empty-file"))
     if root is None or composer.findings:
         raise DocumentError(tuple(sorted(composer.findings)))
     return Document(path, text, root)
+
+
+def _unreadable(error: yaml.MarkedYAMLError, text: str, line: int, column: int) -> str:
+    """Say what the parser did not understand, in words of whoever wrote the file."""
+    lines = text.splitlines()
+    rest = lines[line - 1][column - 1 :] if line <= len(lines) else ""
+    if rest.startswith("\t"):
+        return "a tab; YAML is indented with spaces"
+    problem = str(error.problem or error.context)
+    hint = next((hint for sign, hint in _HINTS.items() if sign in problem), "")
+    begun = error.context_mark.line + 1 if error.context_mark else line
+    return problem + (hint.format(begun=f"line {begun}") if hint else "")
 
 
 def _finding(path: str, line: int, column: int, message: str, name: str) -> Diagnostic:

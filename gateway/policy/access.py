@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from gateway.document.quantity import written_duration
 from gateway.exchange.reason import Reason
 from gateway.exchange.step_up import Requirement
 from gateway.policy.cells import cut
@@ -40,6 +41,7 @@ class Holders(NamedTuple):
     roles: tuple[str, ...]
     """Held together; empty = none; `NOBODY` = nobody is signed in."""
     tenants: tuple[str, ...]
+    """As members of which tenants; empty = of any."""
     standing: Standing
 
 
@@ -162,8 +164,9 @@ def _holders(world: World, found: Effect, host: str) -> Iterator[Holders]:
             untried.spread(within, {other.tenant for other in found.shown}, (host,))
         for held in found.amounting_to(roles):
             tenants.setdefault((held, how), set()).update(within)
+    tried = {subject.tenant for subject in found.shown if subject.roles != NOBODY}
     for (held, how), members in sorted(tenants.items()):
-        yield Holders(held, tuple(sorted(members - {""})), how)
+        yield Holders(held, _listed(world, members - {""}, tried), how)
 
 
 def what_can(
@@ -202,13 +205,18 @@ def what_can(
                 template=cell.template,
                 route=rule.route.name,
                 source=rule.route.source,
-                tenants=() if rule.public else tuple(sorted(open_to)),
+                tenants=() if rule.public else _listed(world, open_to, {subject.tenant for subject in there.shown}),
                 standing=_standing({answers for shown in open_to.values() for answers in shown}, there),
                 conditions=tuple(_conditions(rule, held)),
             )
             found.setdefault(reach, []).append(method)
     reaches = [reach._replace(methods=tuple(methods)) for reach, methods in found.items()]
     return sorted(reaches, key=lambda reach: (reach.template, reach.methods)), list(doubts)
+
+
+def _listed(world: World, tenants: Collection[str], tried: Collection[str]) -> tuple[str, ...]:
+    """Name tenants; none where gateway.yaml has none and each that was tried, made up for it, is let in alike."""
+    return () if not world.tenants and set(tenants) >= set(tried) else tuple(sorted(tenants))
 
 
 def _open_tenants(rule: Rule, found: Effect) -> dict[str, Mapping[Answers, Situation]]:
@@ -261,7 +269,7 @@ def requirement_words(requirement: Requirement | None) -> Iterator[str]:
         yield f"acr: {requirement.acr}"
     for name, seconds in (("mfa_age", requirement.mfa_age_s), ("auth_age", requirement.auth_age_s)):
         if seconds is not None:
-            yield f"{name}: {seconds:g}s"
+            yield f"{name}: {written_duration(seconds)}"
     if requirement.known_device:
         yield "device: known"
     if requirement.networks:

@@ -135,7 +135,7 @@ class _Author:
                     source=grant.source,
                     route=name,
                     text="the condition was true for everybody it was asked about; a case file can show that it refuses",
-                    evidence=f"{_sum(used):,} requests, not met 0 times",
+                    evidence=f"{_requests(_sum(used))}, not met 0 times",
                     requests=_sum(used),
                     snippet={"when": grant.condition.text},
                 )
@@ -160,7 +160,7 @@ class _Author:
             source=grant.source,
             route=rule.route.name,
             text=f"{', '.join(grant.roles)} may; {', '.join(narrow)} would have been enough",
-            evidence=f"{_sum(used):,} requests by holders of "
+            evidence=f"{_requests(_sum(used))} by holders of "
             + "; ".join(sorted({", ".join(roles) for roles in used if roles})),
             requests=_sum(used),
             snippet=[{**written, "roles": list(narrow)}],
@@ -195,7 +195,7 @@ class _Author:
                 source=route.source,
                 route=route.name,
                 text=f"only {', '.join(needed)} of {', '.join(route.methods)} was used",
-                evidence=f"{_sum(used):,} requests",
+                evidence=_requests(_sum(used)),
                 requests=_sum(used),
                 snippet={"match": {**written["match"], "methods": needed}},
                 amendments=(Amendment(path=path, loc=(*loc, "match", "methods"), value=needed),),
@@ -211,7 +211,7 @@ class _Author:
             source=rule.route.source,
             route=rule.route.name,
             text=f"nobody used it on {', '.join(idle)}; close it there",
-            evidence=f"{requests:,} requests on {', '.join(hosts)}",
+            evidence=f"{_requests(requests)} on {', '.join(hosts)}",
             requests=requests,
             snippet=[{**written, "match": {**written["match"], "hosts": hosts}}, closed],
             amendments=(
@@ -239,7 +239,7 @@ class _Author:
             source=rule.route.source,
             route=name,
             text=f"{rule.template.text} was used for {', '.join(templates)} alone; close the rest",
-            evidence=f"{requests:,} requests of {paths:,} paths",
+            evidence=f"{_requests(requests)} of {paths:,} paths",
             requests=requests,
             snippet=[*kept, closed],
             amendments=(
@@ -338,6 +338,10 @@ def _narrowed(role: str, needs: list[frozenset[str]], closure: Roles) -> str:
 
 def _sum(extents: Mapping[Any, Extent]) -> int:
     return sum(extent.requests for extent in extents.values())
+
+
+def _requests(number: int) -> str:
+    return f"{number:,} request" + ("" if number == 1 else "s")
 
 
 def _place(suggestion: Suggestion) -> tuple[str, int, int, str]:

@@ -24,7 +24,7 @@ from gateway.cli.policy.who_can import who_can_verb
 
 @click.group()
 def policy() -> None:
-    """Check, test, explain and compare policies."""
+    """Check, test, explain, prove, compare, replay and format policies."""
 
 
 for _verb in (

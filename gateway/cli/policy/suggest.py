@@ -290,7 +290,7 @@ def _as_text(proposal: Proposal) -> list[str]:
         for person in proposal.people[:SHOWN_PEOPLE]:
             user, tenant, roles = person.person
             enough = ", ".join(person.roles) or "no role"
-            span = f"{person.requests:,} requests, {day(person.first)} to {day(person.last)}"
+            span = f"{person.requests:,} request{'' if person.requests == 1 else 's'}, {day(person.first)} to {day(person.last)}"
             lines.append(f"  {user}@{tenant} holds {', '.join(roles)}; {enough} would have been enough ({span})")
             lines.append(f"    {_command(person)}")
         if len(proposal.people) > SHOWN_PEOPLE:
@@ -314,4 +314,4 @@ def _yaml(snippet: Any) -> str:
 
 def _length(seconds: float) -> str:
     days = seconds / 86_400
-    return f"{days:.0f} days" if days >= 2 else f"{max(1, round(seconds / 3600))} hours"  # noqa: PLR2004 - days
+    return f"{days:.0f} days" if days >= 2 else count(max(1, round(seconds / 3600)), "hour")  # noqa: PLR2004 - days

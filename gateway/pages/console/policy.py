@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 from aiohttp import web
 
+from gateway.document.quantity import written_duration
 from gateway.exchange.built_in import BUILT_IN_ROLES
 from gateway.exchange.route import Route
 from gateway.pages.console.door import Inside
@@ -237,7 +238,7 @@ def _needs(route: Route) -> list[tuple[str, str]]:
     if wanted is not None:
         for key, value in (("mfa_age", wanted.mfa_age_s), ("auth_age", wanted.auth_age_s)):
             if value is not None:
-                needs.append((key, f"{value:g}s"))
+                needs.append((key, written_duration(value)))
         if wanted.acr is not None:
             needs.append(("acr", wanted.acr.value))
         if wanted.factor is not None:

@@ -29,7 +29,7 @@ def change(path: Path, old: str, new: str) -> None:
 def test_a_sound_configuration_is_0_and_says_what_it_is(directory: Path) -> None:
     done = check(directory)
     assert done.exit_code == 0
-    assert "fine: 1 routes" in done.stdout
+    assert "fine: 1 route, " in done.stdout
 
 
 def test_warnings_are_told_and_are_no_failure(directory: Path) -> None:

@@ -70,7 +70,7 @@ def test_conditions_denials_and_requirements_are_shown(who: Callable[..., Access
     assert [entry.roles for entry in found.denials] == [(("contractor",),), ()]
     assert found.denials[1].when == 'network.is_in("192.0.2.0/24")'
     assert [entry.tenants for entry in found.grants] == [("acme",), None]
-    assert found.requirements == ("mfa_age: 3600s",)
+    assert found.requirements == ("mfa_age: 1h",)
     assert found.credentials == ("session", "api_key")
     assert [(holders.roles, holders.tenants, holders.standing) for holders in found.holders] == [
         (("admin",), ("acme",), "depends"),
@@ -144,7 +144,7 @@ def test_everything_that_a_role_can_reach_is_listed(world: World) -> None:
     invoice = listed["/invoices/{id}", ("GET", "HEAD", "POST")]
     assert invoice.tenants == ("acme",)
     assert invoice.hosts == ("acme.example.com", "portal.example.com")
-    assert invoice.conditions == ('unless network.is_in("192.0.2.0/24")', "mfa_age: 3600s")
+    assert invoice.conditions == ('unless network.is_in("192.0.2.0/24")', "mfa_age: 1h")
     assert listed["/**", ("GET", "HEAD")].standing == "allowed"
 
 
@@ -234,3 +234,23 @@ def test_of_many_tenants_each_is_answered_for(compiled: Callable[..., PolicyTabl
 
     assert reached("") == (set(hosts), set(tenants))
     assert reached(", tenants: [t70]") == ({"portal.example.com", "t70.example.com"}, {"t70"})
+
+
+def test_where_there_are_no_tenants_none_is_made_up(compiled: Callable[..., PolicyTable]) -> None:
+    hosts = {"portal.example.com": ""}
+    head = "version: 1\nroles: {client: {}}\nroutes:\n"
+    route = '  - {name: a, match: {path: "/**", methods: [GET]}, upstream: portal, allow: [{roles: [client]%s}]}\n'
+
+    def reached(more: str) -> tuple[str, ...]:
+        table, _ = compile_policy({"p.yaml": head + route % more}, upstreams={"portal"}, tenants=(), hosts=hosts)
+        world = World(table, hosts)
+        [reach] = what_can(world, {"roles": (("client",),)}, ("client",), now=NOW)[0]
+        found = who_can(world, Facts(method="GET", host="portal.example.com", path="/x"), now=NOW)
+        assert isinstance(found, Access)
+        [holders] = found.holders
+        assert holders.tenants == reach.tenants
+        return reach.tenants
+
+    assert reached("") == ()
+    assert reached(", tenants: [acme]") == ("acme",)
+    assert reached(", when: 'session.tenant != \"acme\"'") != ()
