@@ -17,6 +17,7 @@ from gateway.exchange.route import DELEGATED, Durability, LimitSpec
 from gateway.wire.names import HOP_BY_HOP, fold, is_reserved
 
 MAX_BURST: Final = 1_000_000
+SHORTEST_AGE_S: Final = 10
 MAX_FIELDS: Final = 32
 """Fields that one route may set on one side."""
 NOBODY_COUNTED: Final = "per: key counts API keys and bearer tokens; this route takes neither (credentials)"
@@ -51,8 +52,12 @@ def positive(place: Place, value: float | None) -> float | None:
 
 
 def read_age(place: Place) -> float | None:
-    """Read a length of time above 0, seconds."""
-    return positive(place, place.quantity(duration))
+    """Read how old a proof may be, seconds: long enough to come back with it, or a person would be asked for ever."""
+    age = positive(place, place.quantity(duration))
+    if age is not None and age < SHORTEST_AGE_S:
+        place.fail(f"nobody is back from the proof so soon; {SHORTEST_AGE_S}s at least", name="malformed-quantity")
+        return None
+    return age
 
 
 def read_limit(place: Place, name: str, *, public: bool) -> LimitSpec | None:

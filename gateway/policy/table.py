@@ -302,12 +302,12 @@ def _are_steady(path: str, places: tuple[tuple[str, int], ...]) -> bool:
     if variants is None:
         return False
     segments = path.split("/")
+    split = [variant.split("/") for variant in variants]
     for _, at in places:
         meant = readings("/" + segments[at + 1])
         if meant is None:
             return False
-        for variant in variants:
-            parts = variant.split("/")
+        for parts in split:
             if len(parts) <= at + 1 or "/" + parts[at + 1] not in meant:
                 return False
     return True
@@ -322,7 +322,8 @@ def _is_one_path(path: str) -> bool:
     variants = readings(path)
     if variants is None or any(variant.count("/") != len(segments) - 1 for variant in variants):
         return False
-    if not all(is_clear(unquote(segment).removeprefix(".")) for segment in segments):
+    unusual = {segment for segment in segments if not segment.isalnum()}
+    if not all(is_clear(unquote(segment).removeprefix(".")) for segment in unusual):
         return False
     return _are_steady(path, tuple((segment, at) for at, segment in enumerate(segments[1:]) if "%" in segment))
 

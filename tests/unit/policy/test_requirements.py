@@ -108,6 +108,8 @@ def test_a_public_route_may_require_a_network() -> None:
         ("require: {network: ['fe80::%eth0/64']}", "", "fe80::%eth0 is known as fe80:: here"),
         ("require: {network: [moon]}", "", "p.yaml:8:25: unknown network 'moon'"),
         ("require: {mfa_age: 0s}", "", "p.yaml:8:24: must be more than 0"),
+        ("require: {mfa_age: 9s}", "", "p.yaml:8:24: nobody is back from the proof so soon; 10s at least"),
+        ("auth_age: 1s", "", "p.yaml:8:15: nobody is back from the proof so soon"),
         ("require: {acr: aal1}", "", "p.yaml:8:20: 'aal1' is not one of aal2, phr"),
         ("require: {factor: any}", "public: true", "p.yaml:8:15: factor has no effect on a route that asks for no session"),
         ("require: {device: known}", "public: true", "p.yaml:8:15: device has no effect"),
