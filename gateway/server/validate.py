@@ -23,7 +23,7 @@ from gateway.policy.cases import load_cases, run_cases
 from gateway.policy.roles import Roles
 from gateway.server import factor_rule
 from gateway.server import upstream as upstreams
-from gateway.server.bundle import Bundle, read_bundle
+from gateway.server.bundle import Bundle, read_bundle, read_directory, read_text
 from gateway.server.federation import provider_problems
 from gateway.server.fields import parse_host, parse_origin
 from gateway.server.issuers import issuer_problems
@@ -82,7 +82,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             errors += error.diagnostics
         try:
             candidate, found, failed = _candidate(bundle, settings, table, now)
-            warnings += found
+            warnings += [sentence for sentence in found if sentence not in warnings]
             errors += [sentence for sentence in failed if sentence not in errors]
         except DocumentError as error:
             errors += [sentence for sentence in error.diagnostics if sentence not in errors]
@@ -175,9 +175,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
     )
 
 
-def _compile(
-    files: Mapping[str, str], settings: Settings, *, candidate: bool = False
-) -> tuple[PolicyTable, list[str]]:
+def _compile(files: Mapping[str, str], settings: Settings, *, candidate: bool = False) -> tuple[PolicyTable, list[str]]:
     """Compile policy files against gateway.yaml; returns the warnings too. Raises DocumentError."""
     table, findings = compile_policy(
         files,
@@ -206,8 +204,10 @@ def _candidate(
             )
         errors, _ = _failed_cases(bundle.candidate_cases, settings, table, now)
     elif live.has_shadow and settings.candidate is None:
-        table, _ = _compile(bundle.policies, settings, candidate=True)
-        warnings, errors = [], []
+        table, warnings = _compile(bundle.policies, settings, candidate=True)
+        failed, _ = _failed_cases(bundle.cases, settings, table, now)  # the cases are those of the live policy
+        warnings += [f"{sentence} (if what is in shadow were in force)" for sentence in failed]
+        errors = []
     else:
         return None, [], []
     disagreements = [f"{sentence} (in the candidate)" for sentence in _disagreements(bundle, settings, table)]
@@ -323,14 +323,15 @@ def _policy_errors(path: Path) -> tuple[str, ...]:
     Returns nothing rather than an error that only follows from another one.
     """
     try:
-        data = load(path.read_text(encoding="utf-8"), path.name).data
+        data = load(read_text(path, path.name, []) or "", path.name).data
         tenants = data.get("tenants", {})
         hosts = {parse_host(host) for tenant in tenants.values() for host in tenant["hosts"]}
         hosts.add(parse_origin(data["public_url"], "").host)
         upstreams = [str(name) for name in data["upstreams"]]
         directory = path.absolute().parent / data.get("policies", "policies")
-        files = {f"{directory.name}/{file.name}": file.read_text(encoding="utf-8") for file in directory.glob("*.yaml")}
-        if files:
+        unread: list[str] = []
+        files = read_directory(directory, directory.parent, unread)
+        if files and not unread:
             compile_policy(files, upstreams=upstreams, tenants=list(tenants), hosts=hosts)
     except DocumentError as error:
         return error.diagnostics if error.findings[0].path != path.name else ()

@@ -16,6 +16,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from gateway.exchange.errors import ConfigurationError
+from gateway.server.bundle import read_text
 from gateway.server.settings import Settings, load_settings
 
 _DEPTH: Final = 3
@@ -55,9 +56,10 @@ class Watch:
 
     def _read_names(self) -> tuple[Path, ...]:
         """Read which files there are; while gateway.yaml cannot be read, those that were there before."""
+        text = read_text(self._path, self._path.name, [])  # never waits, as a FIFO would have it
         try:
-            settings = load_settings(self._path.read_text(encoding="utf-8"), self._path)
-        except (OSError, UnicodeDecodeError, ConfigurationError):
+            settings = load_settings(text or "", self._path)
+        except ConfigurationError:
             return self._named
         return tuple(sorted(set(named_files(settings))))
 

@@ -122,6 +122,19 @@ def test_what_the_live_files_say_in_shadow_is_the_candidate_without_a_directory(
     assert validated.candidate.version != validated.table.version
 
 
+def test_what_would_break_a_case_or_be_idle_once_it_is_in_force_is_a_warning(directory: Path) -> None:
+    """Whoever takes `mode: shadow` away must not be the first to learn it; while it stands, nothing of it is in force."""
+    policy = directory / "policies" / "portal.yaml"
+    policy.write_text(
+        policy.read_text() + "    deny:\n      - {roles: [client], when: 'user.name == \"alice\"', mode: shadow}\n"
+    )
+    validated = judged(directory)
+    (found,) = [sentence for sentence in validated.warnings if "the case 'a client opens the portal' fails" in sentence]
+    assert found.startswith("policies/tests/portal.yaml:2:")
+    assert found.endswith("(if what is in shadow were in force)")
+    assert len(set(validated.warnings)) == len(validated.warnings)
+
+
 def test_a_mistake_in_shadow_is_told_once(directory: Path) -> None:
     (directory / "policies" / "next.yaml").write_text(
         "version: 1\nmode: shadow\nroutes:\n"
@@ -144,12 +157,13 @@ def test_a_directory_leaves_shadow_parts_untried_and_says_so(tried: Path) -> Non
     )
 
 
-def test_the_edges_get_it_and_the_other_processes_do_not(tried: Path) -> None:
+def test_the_edges_try_it_the_pages_show_it_and_the_log_does_not_know_it(tried: Path) -> None:
+    """The console showed none where there was one: the process of the pages was not given it."""
     bundle, _ = read_bundle(tried / "gateway.yaml")
-    edge = validate(bundle.narrow("edge"), now=time.time())
-    assert edge.candidate is not None
-    assert bundle.narrow("edge").candidate_cases == {}
-    for kind in ("pages", "audit"):
+    for kind in ("edge", "pages"):
         narrowed = bundle.narrow(kind)
-        assert (narrowed.candidate, narrowed.candidate_cases) == ({}, {})
-    assert validate(bundle.narrow("pages"), now=time.time()).candidate is None
+        assert narrowed.candidate_cases == {}
+        candidate = validate(narrowed, now=time.time()).candidate
+        assert candidate is not None
+        assert candidate.version == judged(tried).candidate.version  # type: ignore[union-attr]
+    assert (bundle.narrow("audit").candidate, bundle.narrow("audit").candidate_cases) == ({}, {})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from pathlib import Path
@@ -181,3 +182,13 @@ def test_edges_alone_get_certificates_and_authorities(directory: Path) -> None:
         assert not narrowed.certificates
         assert not narrowed.client_authorities
         assert validate(narrowed, now=time.time()).tls == {}
+
+
+def test_a_fifo_among_the_policies_beside_a_broken_gateway_yaml_holds_nobody_up(directory: Path) -> None:
+    """Attack: a reload that waits for ever holds up every later one, and each upgrade."""
+    path = directory / "gateway.yaml"
+    path.write_text(path.read_text() + "\nunheard_of: 1\n")
+    os.mkfifo(directory / "policies" / "pipe.yaml")
+    with pytest.raises(ConfigurationError) as caught:
+        read_and_validate(path)
+    assert any("unheard_of" in sentence for sentence in caught.value.diagnostics)

@@ -171,3 +171,15 @@ def test_a_name_that_cannot_be_looked_at_does_not_end_the_watch(files: Path, tol
     assert told()
     path.write_text(text)
     assert told()
+
+
+def test_a_fifo_in_the_place_of_gateway_yaml_holds_nobody_up(files: Path, told: Told) -> None:
+    """Attack: whoever opens it waits for a writer that never comes, and no change is noticed any more."""
+    path = files / "gateway.yaml"
+    text = path.read_text()
+    path.unlink()
+    os.mkfifo(path)
+    assert told()
+    path.unlink()
+    path.write_text(text)
+    assert told()
