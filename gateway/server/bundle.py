@@ -107,7 +107,6 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                 return msgspec.structs.replace(
                     self,
                     cases={},
-                    candidate={},
                     candidate_cases={},
                     audit_keys=None,
                     certificates={},

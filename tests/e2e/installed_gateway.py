@@ -56,14 +56,18 @@ class InstalledGateway:
 
     def configure(self, settings: str, policies: dict[str, str]) -> None:
         """Write gateway.yaml and policies/ over what `init` wrote, and have `check` and `policy test` agree."""
+        self.write(settings, policies)
+        self.verb("check")
+        self.verb("policy", "test")
+
+    def write(self, settings: str, policies: dict[str, str]) -> None:
+        """Write gateway.yaml and policies/ over what `init` wrote; `start` says what is wrong with them."""
         self.config.write_text(settings)
         shutil.rmtree(self.home / "policies")
         for name, text in policies.items():
             path = self.home / "policies" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        self.verb("check")
-        self.verb("policy", "test")
 
     def verb(self, *arguments: str, stdin: str = "", expect: int = 0) -> str:
         """Run `gateway …`; its standard output. The exit status must be `expect`."""

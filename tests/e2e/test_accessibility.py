@@ -18,6 +18,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from gateway.pages.look import Look
 from tests.e2e.installed_gateway import InstalledGateway, installed
 from tests.fakes import certified_provider, mail_server
 from tests.fakes.certified_provider import CertifiedProvider
@@ -45,6 +46,7 @@ keyring: config/keyring.json
 upstreams:
   portal: {{servers: ["http://127.0.0.1:9"], retry: {{attempts: 0}}}}
 policies: policies/
+candidate: candidate/
 mfa: {{required: always}}
 limits:
   login: {{rate: 600/m, burst: 100, per: ip}}
@@ -164,6 +166,17 @@ routes:
       - roles: [admin]
 """
 
+CANDIDATE = (
+    POLICY.replace("roles: [admin]", "roles: [client, admin]")
+    + """\
+  - name: reports
+    match: {path: "/reports/**", methods: [GET]}
+    upstream: portal
+    allow: [{roles: [client]}]
+"""
+)
+"""One route is new, and one answers other people."""
+
 CASES = """\
 cases:
   - name: a client sees the portal
@@ -201,6 +214,9 @@ def gateway(post: MailServer) -> Iterator[InstalledGateway]:
         (config / "smtp").write_text(mail_server.PASSWORD)
         (config / "smtp").chmod(0o600)
         (config / "mail-ca.pem").write_bytes(post.authority)
+        candidate = gateway.home / "candidate"
+        candidate.mkdir()
+        (candidate / "portal.yaml").write_text(CANDIDATE)
         gateway.configure(settings, {"portal.yaml": POLICY, "tests/portal.yaml": "version: 1\n" + CASES})
         common = ("--tenant", "acme", "--role", "client", "--password-stdin")
         for name in LOOKS:
@@ -211,6 +227,10 @@ def gateway(post: MailServer) -> Iterator[InstalledGateway]:
             address = ("--email", f"eve-{name}@example.com")
             gateway.verb("user", "add", f"eve-{name}", *common, *address, "--self-enrol", stdin=PASSWORD + "\n")
         gateway.start()
+        policy = gateway.home / "policies" / "portal.yaml"
+        policy.write_text(POLICY.replace("roles: [admin]", "roles: [admni]"))
+        gateway.verb("reload", expect=2)  # what the console says of it stays to be looked at
+        policy.write_text(POLICY)
         yield gateway
 
 
@@ -406,6 +426,8 @@ def test_the_console_has_no_barriers(reader: Reader) -> None:
     page = reader.page
     reader.sign_in_with_code(f"ada-{reader.name}")
     reader.open("/.gateway/admin/", "console")
+    for section in ("problems", "candidate"):
+        expect(page.locator(f"section[aria-labelledby={section}] li").first).to_be_visible()
     reader.open("/.gateway/admin/routes", "console-routes")
     reader.open("/.gateway/admin/routes/portal", "console-route")
     reader.open("/.gateway/admin/roles", "console-roles")
@@ -428,6 +450,21 @@ def test_the_console_has_no_barriers(reader: Reader) -> None:
     reader.look("console-person")
     page.locator("details.act[open] button").click()
     reader.look("console-person-disabled")
+    # A provider that proves no second factor would take a gateway of its own; the page is the same.
+    look = Look()
+    language = look.language_for(LOOKS[reader.name]["locale"])
+    unproven = look.render(
+        "console_unproven.html",
+        language,
+        host="localhost",
+        nonce="",
+        errors=None,
+        idle=None,
+        provider="Acme single sign-on",
+    )
+    page.route("**/.gateway/admin/unproven", lambda route: route.fulfill(content_type="text/html", body=unproven))
+    reader.open("/.gateway/admin/unproven", "console-unproven")
+    expect(page.locator("h1")).to_be_visible()
 
 
 def test_setting_up_a_second_factor_has_no_barriers(reader: Reader) -> None:
