@@ -49,6 +49,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     credential: Literal["cookie", "api_key", "bearer"] = "cookie"
     """What proves who it is; a program's has no factor."""
     scopes: tuple[str, ...] = ()
+    """Of a program; a person who is signed in has none."""
     known_device: bool = False
     """The browser is one that the person had signed in with before."""
     provider: str = "local"
@@ -76,7 +77,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
             client_ip=facts.client_ip,
             user_agent=facts.user_agent,
             credential=self.credential,
-            scopes=self.scopes,
+            scopes=() if is_person else self.scopes,
             known_device=self.known_device and is_person,
             provider=self.provider,
             country=self.country,

@@ -17,7 +17,8 @@ PATIENCE_S = 60.0
 START = """
 import os, signal, subprocess, sys
 from gateway.server.keeper import become_keeper
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the shell could not trap it
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)  # under nohup, or behind an &, the shell could not trap it
 reading, writing = os.pipe()
 os.set_inheritable(writing, True)
 child = subprocess.Popen(["/bin/sh", "-c", sys.argv[1]], pass_fds=(writing,), env={**os.environ, "PIPE": str(writing)})
