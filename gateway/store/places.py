@@ -45,6 +45,8 @@ class Places:
 def open_places(path: Path) -> Places:
     """Open a database. Raises `ConfigurationError` with the file and what is wrong."""
     try:
+        if path.exists() and not path.is_file():  # a FIFO must not hang a process that prepares a reload
+            raise ConfigurationError((f"geo.database: {path}: is not a file",))
         return Places(maxminddb.open_database(str(path)))
     except (OSError, maxminddb.InvalidDatabaseError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "is not a MaxMind database"

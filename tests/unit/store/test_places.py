@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,9 @@ def test_a_missing_or_damaged_database_is_an_error_that_names_it(tmp_path: Path)
     (tmp_path / "damaged.mmdb").write_bytes(b"x" * 100)
     with pytest.raises(ConfigurationError, match="is not a MaxMind database"):
         open_places(tmp_path / "damaged.mmdb")
+
+
+def test_a_fifo_in_the_place_of_the_database_holds_no_process_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mmdb")
+    with pytest.raises(ConfigurationError, match="is not a file"):
+        open_places(tmp_path / "pipe.mmdb")
