@@ -46,10 +46,12 @@ To try
     {demo.url}/customers/globex/invoices/1002   refused, and the page says which rule
     http://{LOOPBACK}:{demo.portal_port}/customers/globex/invoices/1002   the portal alone shows it to anyone
   As client, open the office. As admin, open it again: {demo.url}/office
-  In another terminal, watch the evidence and prove it, and ask why:
+  As admin, see policy, people and sessions:           {demo.url}/.gateway/admin/
+  In another terminal, watch the evidence and prove it, ask why, and who could:
     {program} audit tail --follow -c {config}
     {program} audit verify -c {config}
-    {program} policy explain --as billing:billing GET {demo.url}/office -c {config}
+    {program} policy explain --as billing GET {demo.url}/office -c {config}
+    {program} policy who-can GET {demo.url}/office -c {config}
     tail -f {shlex.quote(_short(demo.log))}
     curl http://{LOOPBACK}:{demo.ports.admin}/metrics
   Ctrl-C here ends it all and leaves nothing behind.

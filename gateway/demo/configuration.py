@@ -43,7 +43,7 @@ listen:
   - address: {LOOPBACK}:{ports.https}
     tls: {{certificate: config/tls/cert.pem, key: config/tls/key.pem}}
   - {{address: "{LOOPBACK}:{ports.redirect}", redirect_to_https: true}}
-admin: {{address: "{LOOPBACK}:{ports.admin}"}}
+admin: {{address: "{LOOPBACK}:{ports.admin}", console: {{enabled: true}}}}
 workers: 2
 state_dir: state
 state: sqlite

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 import msgspec
 import pyotp
 
+from gateway.exchange.built_in import OPERATOR
+
 _ALPHABET = string.digits + string.ascii_lowercase.translate({ord(letter): None for letter in "ilo"})
 """Without letters that look like digits: these passwords are typed from a terminal."""
 
@@ -34,10 +36,14 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def three_people() -> tuple[Person, ...]:
-    """Make client and billing of acme, and admin of globex."""
+    """Make client and billing of acme, and admin of globex, who may open the console too."""
     return tuple(
-        Person(name=role, tenant=tenant, roles=(role,), password=_password(), secret=pyotp.random_base32())
-        for role, tenant in (("client", "acme"), ("billing", "acme"), ("admin", "globex"))
+        Person(name=roles[0], tenant=tenant, roles=roles, password=_password(), secret=pyotp.random_base32())
+        for roles, tenant in (
+            (("client",), "acme"),
+            (("billing",), "acme"),
+            (("admin", OPERATOR), "globex"),
+        )
     )
 
 

@@ -165,7 +165,9 @@ def _person(
         detail = f"{about}, the session to {session.tenant or 'no tenant'}"
         yield Criterion(name="tenant", outcome=_hit(session.tenant == tenant), detail=detail)
     elif table.is_foreign(session, ""):
-        detail = f"there is no tenant {session.tenant or '(none)'} in gateway.yaml any more"
+        detail = f"there is no tenant {session.tenant} in gateway.yaml any more"
+        if not session.tenant:
+            detail = "no tenant of the person is named, and none follows from the host"
         yield Criterion(name="tenant", outcome="miss", detail=detail)
     if tenant and facts.tenant != tenant:
         facts = msgspec.structs.replace(facts, tenant=tenant)

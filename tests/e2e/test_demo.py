@@ -239,7 +239,7 @@ async def test_forms_redirects_downloads_uploads_chat_and_news_work_through_the_
         assert await feed.content.readline() == b"event: news\n"
 
 
-async def test_an_administrator_of_the_other_organisation_opens_the_office(
+async def test_an_administrator_of_the_other_organisation_opens_the_office_and_the_console(
     demo: Running, browser: aiohttp.ClientSession
 ) -> None:
     html = await sign_in(browser, demo, "admin", "/office")
@@ -247,6 +247,9 @@ async def test_an_administrator_of_the_other_organisation_opens_the_office(
         async with browser.get("/office") as answer:
             html = await answer.text()
     assert "Our customers" in html
+    async with browser.get("/.gateway/admin/") as answer:
+        assert answer.status == 200
+        assert "Policy in force" in await answer.text()
 
 
 def test_ctrl_c_leaves_neither_a_process_nor_a_file(doomed: Running) -> None:

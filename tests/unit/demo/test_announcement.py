@@ -38,7 +38,7 @@ def test_everything_needed_to_sign_in_is_said(shown: Demo) -> None:
 def test_there_is_one_qr_code_and_the_commands_are_ready_to_paste(shown: Demo) -> None:
     text = announcement(shown, NOW)
     assert "█" in text
-    for verb in ("audit tail --follow", "audit verify", "policy explain"):
+    for verb in ("audit tail --follow", "audit verify", "policy explain --as billing GET", "policy who-can"):
         assert f"gateway {verb}" in text
     assert f"-c {shown.config}" in text
 

@@ -10,7 +10,7 @@ def test_there_are_three_people_of_two_organisations() -> None:
     assert [(person.name, person.tenant, person.roles) for person in people] == [
         ("client", "acme", ("client",)),
         ("billing", "acme", ("billing",)),
-        ("admin", "globex", ("admin",)),
+        ("admin", "globex", ("admin", "gateway.admin")),
     ]
 
 

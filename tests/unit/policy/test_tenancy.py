@@ -328,3 +328,7 @@ routes:
         assert judge(table, HOSTS, facts, person, 1e9).decision.reason is expected
         told = [item.detail for item in explain(table, HOSTS, facts, person, 1e9).criteria if item.name == "tenant"]
         assert told == ([] if tenant == "acme" else ["there is no tenant gone in gateway.yaml any more"])
+    unnamed = explain(table, HOSTS, facts, Person(user="alice", tenant="", roles=("client",)), 1e9)
+    assert [item.detail for item in unnamed.criteria if item.outcome == "miss"] == [
+        "no tenant of the person is named, and none follows from the host"
+    ]
