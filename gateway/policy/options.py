@@ -71,6 +71,11 @@ def read_options(gathered: Gathered, subject: Subject) -> dict[str, Any]:
     for key, choices in (("authorization", ("gateway", "portal", "drop")), ("cache", ("no-store", "portal"))):
         if key in entries:
             options[key] = entries[key].one_of(choices) or choices[0]
+    if public and "cache" in entries:
+        entries["cache"].key().fail(
+            "cache has no effect on a public route, whose answers keep the Cache-Control of the portal",
+            name="no-effect",
+        )
     options |= _read_credentials(entries, unasked=public or closed)
     if "limit" in options and counts_nobody(options["limit"], options.get("credentials", ())):
         entries["rate_limit"].key().fail(NOBODY_COUNTED, name="no-effect")

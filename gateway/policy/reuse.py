@@ -22,7 +22,7 @@ NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 NAME_SENTENCE: Final = "a name starts with a letter and has letters, digits, '.', '_' and '-', 64 at most"
 ENTRY_KEYS: Final = ("roles", "tenants", "when", "scopes", "rate_limit", "headers", "audit")
 """What an entry with a name may say."""
-_OF_SESSIONS: Final = frozenset(("credentials", *SHORT_FORM))
+_OF_SESSIONS: Final = frozenset(("credentials", "cache", *SHORT_FORM))
 OF_ADMITTED: Final = (
     "activity", "tenant", "rate_limit", "max_body", "timeout", "cache", "cookies", "allow_service_worker",
 )  # fmt: skip

@@ -43,27 +43,22 @@ routes:
     match: {path: "/lib/tpl/**", methods: [GET]}
     upstream: wiki
     public: true
-    cache: portal
   - name: images
     match: {path: "/lib/images/**", methods: [GET]}
     upstream: wiki
     public: true
-    cache: portal
   - name: styles
     match: {path: /lib/exe/css.php, methods: [GET]}
     upstream: wiki
     public: true
-    cache: portal
   - name: scripts
     match: {path: /lib/exe/js.php, methods: [GET]}
     upstream: wiki
     public: true
-    cache: portal
   - name: jquery
     match: {path: /lib/exe/jquery.php, methods: [GET]}
     upstream: wiki
     public: true
-    cache: portal
   - name: manifest
     match: {path: /lib/exe/manifest.php, methods: [GET]}
     upstream: wiki

@@ -178,7 +178,7 @@ def test_diff_of_the_same_meaning_exits_0(run: Callable[..., Result], site: Path
 
 def test_diff_says_who_loses_and_gains_with_a_request_that_shows_it(run: Callable[..., Result], site: Path) -> None:
     text = POLICY.replace("10.0.0.0/8", "10.0.0.0/9").replace("contractor: {}", "contractor: {includes: [client]}")
-    text = text.replace("upstream: portal\n    public", "upstream: portal\n    cache: portal\n    public")
+    text = text.replace("upstream: portal\n    public", "upstream: portal\n    allow_suffix: true\n    public")
     text = text.replace('"/closed"', '"/shut"').replace("deny: true", "allow: [{roles: [billing]}]")
     (site / "next" / "portal.yaml").write_text(text, "utf-8")
     result = run("policy", "diff", str(site / "policies"), str(site / "next"))
@@ -190,7 +190,7 @@ def test_diff_says_who_loses_and_gains_with_a_request_that_shows_it(run: Callabl
         "allowed now: GET https://acme.example.com/shut as somebody:billing of acme, from 203.0.113.7",
         "OTHER CONDITIONS",
         "refused now: GET https://acme.example.com/invoices/any as somebody:billing of acme, from 10.128.0.0",
-        "cache: no-store -> portal",
+        "allow_suffix: false -> true",
         "The policies differ: 1 gain, 1 changed condition, 1 changed option.",
     ):
         assert words in result.stdout, result.stdout

@@ -34,7 +34,7 @@ def tell(compiled: Callable[..., PolicyTable]) -> Callable[[str, str], bool]:
         ("allow: [{roles: [client]}]", "credentials: [session, api_key], allow: [{roles: [client]}]", False),
         ("allow: [{roles: [client]}]", "deny: [{roles: [auditor]}], allow: [{roles: [client]}]", False),
         ("allow: [{roles: [client]}]", "cache: portal, allow: [{roles: [client]}]", True),
-        ("public: true", "public: true, cache: portal", True),
+        ("public: true", "public: true, max_body: 1MiB", True),
         ("public: true", "deny: true", False),
     ],
 )

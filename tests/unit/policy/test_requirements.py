@@ -201,6 +201,12 @@ def test_what_is_looked_at_after_policy_cannot_stand_on_a_route_that_refuses_eve
         table_of(lines, "deny: true")
 
 
+@pytest.mark.parametrize("word", ["no-store", "portal"])
+def test_a_public_route_does_not_say_how_its_answers_are_cached(word: str) -> None:
+    with pytest.raises(DocumentError, match="cache has no effect on a public route"):
+        table_of(f"cache: {word}", "public: true")
+
+
 def test_a_switch_that_is_off_is_an_error() -> None:
     with pytest.raises(DocumentError, match="unsafe_without_mfa: false changes nothing"):
         table_of("unsafe_without_mfa: false")
