@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from cryptography import x509
@@ -36,6 +37,8 @@ from gateway.server.settings import Settings, dotted, load_settings
 from gateway.server.tenancy import field_conflicts
 from gateway.server.tls import Certificate, build_tls, certificate_warnings
 from gateway.store.keyring import Keyring
+
+_READINGS: Final = 5
 
 
 class Validated(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,7 +308,7 @@ def read_and_validate(path: Path) -> Validated:
 
     """
     try:
-        bundle, problems = read_bundle(path)
+        bundle, problems = _read_at_rest(path)
     except DocumentError as error:
         raise ConfigurationError((*error.diagnostics, *_policy_errors(path))) from None
     try:
@@ -315,6 +318,19 @@ def read_and_validate(path: Path) -> Validated:
     if problems:
         raise ConfigurationError(tuple(problems))
     return validated
+
+
+def _read_at_rest(path: Path) -> tuple[Bundle, list[str]]:
+    """Read until two readings say the same: a directory that is swapped meanwhile would be half of each."""
+    bundle, problems = read_bundle(path)
+    for _ in range(_READINGS):
+        again, of_again = read_bundle(path)
+        if (again.digest, of_again) == (bundle.digest, problems):
+            return bundle, problems
+        bundle, problems = again, of_again
+    raise ConfigurationError(
+        (f"{path.name}: the files that it names change while they are read; wait until they rest",)
+    )
 
 
 def _policy_errors(path: Path) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
 import time
 from pathlib import Path
@@ -192,3 +193,44 @@ def test_a_fifo_among_the_policies_beside_a_broken_gateway_yaml_holds_nobody_up(
     with pytest.raises(ConfigurationError) as caught:
         read_and_validate(path)
     assert any("unheard_of" in sentence for sentence in caught.value.diagnostics)
+
+
+def test_a_directory_that_is_swapped_while_it_is_read_is_not_read_half_and_half(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: the roles of one release and the routes of the next, of which no one has ever seen the sum."""
+    link, one, two = directory / "policies", directory / "one", directory / "two"
+    link.rename(one)
+    shutil.copytree(one, two)
+    link.symlink_to(one)
+    for state in (one, two):
+        for name in ("a", "z"):
+            (state / f"{name}.yaml").write_text(f"version: 1\nroles: {{{name}-{state.name}: {{}}}}\n")
+    real = os.open
+    swapped: list[object] = []
+
+    def swap(path: object, flags: int, *more: int) -> int:
+        if str(path).endswith("z.yaml") and not swapped:
+            swapped.append(path)
+            fresh = directory / ".fresh"
+            fresh.symlink_to(two)
+            fresh.replace(link)
+        return real(path, flags, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", swap)
+    assert {"a-two", "z-two"} < set(read_and_validate(directory / "gateway.yaml").table.roles)
+    assert swapped
+
+
+def test_files_that_never_rest_are_refused(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, policy = os.open, directory / "policies" / "portal.yaml"
+
+    def change(path: object, flags: int, *more: int) -> int:
+        if path == policy:
+            with policy.open("a") as file:
+                file.write("# more\n")
+        return real(path, flags, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", change)
+    with pytest.raises(ConfigurationError, match="change while they are read"):
+        read_and_validate(directory / "gateway.yaml")
