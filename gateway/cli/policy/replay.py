@@ -144,6 +144,8 @@ def _as_json(found: Replayed, tally: Tally, version: str) -> dict[str, Any]:
 
 
 def _as_text(found: Replayed, tally: Tally, version: str, limit: int) -> list[str]:
+    if not tally.decided:
+        return [f"Nothing to replay, which proves nothing: {told(tally)}."]
     lines = [f"Replayed {told(tally)}, with the policy {version}."]
     older = {known: number for known, number in tally.versions.items() if known != version}
     if older:

@@ -240,7 +240,9 @@ def test_a_damaged_file_is_named_and_the_rest_is_read(run: Run, site: Path, reco
 
 
 def test_a_log_that_was_not_begun_holds_nothing(run: Run) -> None:
-    assert "the log holds no request of that time that policy decided" in run("replay").stdout
+    assert run("replay").stdout == (
+        "Nothing to replay, which proves nothing: the log holds no request of that time that policy decided.\n"
+    )
     assert "Nothing can be suggested from that." in run("suggest").stdout
 
 
