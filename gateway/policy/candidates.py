@@ -8,7 +8,7 @@ them; of an address the borders of the networks. Where that does not hold, `is_w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from itertools import combinations, pairwise
 from typing import Any, Final, NamedTuple
 
@@ -125,9 +125,11 @@ def _ticks(ticks: set[int]) -> Iterator[float]:
 def addresses(wanted: Wanted) -> Values:
     """List addresses: the first of each network and the one behind its last, which are in every part that networks cut."""
     found = {ORDINARY_ADDRESS: None}
-    if wanted.networks:
+    # An address that is compared is a network of one: what surrounds it is told apart from it.
+    single = {ip_network(text) for text in wanted.equals if _is_address(text)}
+    if wanted.networks | single:
         found[_OTHER_FAMILY] = None
-    for network in sorted(wanted.networks, key=str):
+    for network in sorted(wanted.networks | single, key=str):
         kind = type(network.network_address)
         found[str(network.network_address)] = None
         behind = int(network.broadcast_address) + 1

@@ -58,6 +58,12 @@ UNKNOWN: Final = "unknown"
 _JOINTS: Final = frozenset({"_&&_", "_||_", "!_", "_?_:_"})
 _ORDERS: Final = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
 _EQUALS: Final = frozenset({"_==_", "_!=_"})
+_TEXTS: Final = frozenset({"user", "user_id", "email", "tenant", "provider", "country", "query", "user_agent", "host"})
+"""What may hold any text, or is tried with all it may hold, so that two of them are tried as equals; segments of the path are, too."""
+_LISTS: Final = frozenset({"roles", "amr", "scopes"})
+_AGES: Final = frozenset({"mfa_age", "auth_age"})
+_UNITS_S: Final = {"getHours": 3600, "getMinutes": 60, "getSeconds": 1}
+"""What takes a duration apart: all of it in whole units, cut off."""
 _STEADY: Final = frozenset({*_EQUALS, "@in", "_&&_", "_||_", "!_", "@not_strictly_false"})
 """What a fold over a list may do so that the answers for its members decide its own."""
 _SAFE: Final = frozenset({*_STEADY, *_ORDERS, "startsWith", "endsWith", "contains", "matches", "size", "is_in"})
@@ -78,6 +84,8 @@ class Wanted:
     networks: set[Network] = field(default_factory=set)
     members: set[str] = field(default_factory=set)
     """What a list is asked for."""
+    strangers: bool = False
+    """It is asked about each member, so that one which nothing names may change the answer."""
     clocks: set[str] = field(default_factory=set)
     """`getHours` and its like."""
     zones: set[str] = field(default_factory=set)
@@ -150,6 +158,9 @@ class _Reader:
         found = self._dimensions.get(name, (UNKNOWN,))
         return self._into.of(found[0]) if found else Wanted()
 
+    def _dimension(self, name: str) -> str:
+        return next(iter(self._dimensions.get(name, (UNKNOWN,))), "")
+
     def _is_named(self, term: Term) -> bool:
         return term.kind == "name" and term.name in self._names
 
@@ -212,9 +223,16 @@ class _Reader:
         if left.kind != "call" or not left.terms or not self._is_named(left.terms[0]) or not isinstance(value, int):
             return False
         wanted = self._of(left.terms[0].name)
+        dimension = self._dimension(left.terms[0].name)
         if left.name == "size":
             wanted.sizes.add(value)
-            return True
+            return dimension not in _LISTS  # attack: how many there are shows for none of the sets that are tried
+        if dimension in _AGES:
+            unit = _UNITS_S.get(left.name)
+            if unit is not None and len(left.terms) == 1:
+                wanted.bounds |= {float(value * unit), float((value + 1) * unit)}
+                return True
+            return False
         if left.name.startswith("get"):
             zones = [zone for zone in map(self._constant, left.terms[1:]) if isinstance(zone, str)]
             wanted.clocks.add(left.name)
@@ -225,7 +243,7 @@ class _Reader:
 
     def _pair(self, left: str, right: str) -> bool:
         mine, theirs = (self._dimensions.get(name, (UNKNOWN,)) for name in (left, right))
-        if len(mine) != 1 or len(theirs) != 1:
+        if len(mine) != 1 or len(theirs) != 1 or not all(map(_is_text, (mine[0], theirs[0]))):
             return False
         self._into.of(mine[0]).peers.add(theirs[0])
         self._into.of(theirs[0]).peers.add(mine[0])
@@ -268,10 +286,15 @@ class _Reader:
         if not self._is_named(over) or any(name in self._names for part in rest for name in part.names()):
             return False
         wanted = self._of(over.name)
+        wanted.strangers = True
         wanted.members |= {
             text for part in rest for text in map(self._constant, part.constants()) if isinstance(text, str)
         }
         return all(name in _STEADY for part in rest for name in _functions(part))
+
+
+def _is_text(dimension: str) -> bool:
+    return dimension in _TEXTS or dimension.startswith("segment ")
 
 
 def _functions(term: Term) -> Iterator[str]:

@@ -13,7 +13,7 @@ from gateway.document.diagnostic import Diagnostic, illustrated
 from gateway.document.place import Place
 from gateway.document.source import load
 from gateway.policy.condition import Condition
-from gateway.policy.space import World
+from gateway.policy.space import Effort, World
 from gateway.policy.table import Denial, Grant, Rule
 from gateway.policy.witness import always_false, always_true, disjoint, implies
 
@@ -22,6 +22,8 @@ MOST_QUESTIONS: Final = 2_000
 FEW_QUESTIONS: Final = 200
 """For whoever asks about more than the policy."""
 
+_OUTCOMES: Final = 2_000
+"""What a question may cost, so that many do not take minutes: one that costs more takes it from others."""
 _OF_PATH: Final = ("path.", "request.path", "request.resource", "request.tenant")
 
 
@@ -56,20 +58,29 @@ class _Solver:
         self._world = world
         self._now = now
         self._most = most
+        self._effort = Effort(most * _OUTCOMES)
         self._answers: dict[tuple[object, ...], bool] = {}
 
     def is_never(self, rule: Rule, entry: Grant | Denial, condition: Condition) -> bool:
         """Whether a condition is proven to be true for nobody whom its entry is about."""
         key = ("never", *_key(rule, condition), *_whom(entry))
         return self._ask(
-            key, lambda: always_false(self._world, rule, condition, now=self._now, within=entry).holds is True
+            key,
+            lambda: (
+                always_false(self._world, rule, condition, now=self._now, within=entry, effort=self._effort).holds
+                is True
+            ),
         )
 
     def is_always(self, rule: Rule, entry: Grant | Denial, condition: Condition) -> bool:
         """Whether a condition is proven to be true for everybody whom its entry is about."""
         key = ("always", *_key(rule, condition), *_whom(entry))
         return self._ask(
-            key, lambda: always_true(self._world, rule, condition, now=self._now, within=entry).holds is True
+            key,
+            lambda: (
+                always_true(self._world, rule, condition, now=self._now, within=entry, effort=self._effort).holds
+                is True
+            ),
         )
 
     def implies(self, rule: Rule, one: Condition, other: Condition) -> bool:
@@ -77,16 +88,20 @@ class _Solver:
         if one.text == other.text:
             return True
         key = ("implies", *_key(rule, one), *_key(rule, other))
-        return self._ask(key, lambda: implies(self._world, rule, one, other, now=self._now).holds is True)
+        return self._ask(
+            key, lambda: implies(self._world, rule, one, other, now=self._now, effort=self._effort).holds is True
+        )
 
     def is_apart(self, rule: Rule, one: Condition, other: Condition) -> bool:
         """Whether `other` is proven to be false whenever `one` is true."""
         key = ("apart", *_key(rule, one), *_key(rule, other))
-        return self._ask(key, lambda: disjoint(self._world, rule, one, other, now=self._now).holds is True)
+        return self._ask(
+            key, lambda: disjoint(self._world, rule, one, other, now=self._now, effort=self._effort).holds is True
+        )
 
     def _ask(self, key: tuple[object, ...], question: Callable[[], bool]) -> bool:
         if key not in self._answers:
-            self._answers[key] = len(self._answers) < self._most and question()
+            self._answers[key] = len(self._answers) < self._most and self._effort.left > 0 and question()
         return self._answers[key]
 
 
@@ -94,7 +109,8 @@ def _key(rule: Rule, condition: Condition) -> tuple[object, ...]:
     """Tell conditions apart that may come out differently: also by the template, where they ask about the path."""
     is_local = any(name.startswith(_OF_PATH) for name in condition.names)
     route = rule.route
-    return condition.text, route.template if is_local else "", route.hosts, route.methods, route.public, route.tenant
+    place = route.template if is_local else "", route.hosts, route.methods, route.public, route.tenant
+    return condition.text, *place, route.action if "request.action" in condition.names else ""
 
 
 def _whom(entry: Grant | Denial) -> tuple[object, ...]:

@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.policy import candidates
 from gateway.policy.candidates import Values
-from gateway.policy.comparison import UNKNOWN, Comparisons
+from gateway.policy.comparison import UNKNOWN, Comparisons, Wanted
 from gateway.policy.condition import Condition, Facts
 from gateway.policy.judgement import Person
 from gateway.policy.table import Denial, Grant, PolicyTable, Rule
@@ -28,6 +28,8 @@ MOST: Final = 20_000
 """Combinations that are tried; beyond them nothing is claimed."""
 _MOST_VALUES: Final = 100_000
 """Combinations of values that are looked at together to find those that no condition tells apart."""
+_MOST_OUTCOMES: Final = 1_000_000
+"""Answers of parts that are asked for at one place, some 10 µs each: what many values and many parts multiply to."""
 _MOST_ROLE_SETS: Final = 128
 _SPARE: Final = "elsewhere"
 """A tenant beside those that rules name."""
@@ -53,10 +55,16 @@ _WAYS: Final = (
     ("swk", "user", "mfa"),
     ("pwd", "hwk", "mfa"),
     ("hwk", "mfa"),
+    ("swk", "mfa"),
+    ("pwd", "otp", "mfa", "hwk"),
+    ("mfa",),
     ("swk",),
     ("pwd",),
+    (),
 )
-"""How people sign in (`session.amr`)."""
+"""How people sign in (`session.amr`), the ordinary ways in front. A step-up adds a method, and a provider names its own."""
+_STRANGER: Final = "another"
+_PROOFS: Final = frozenset({"session.amr", "session.acr", "session.mfa_age"})
 
 
 class World(NamedTuple):
@@ -93,6 +101,15 @@ class _Test(NamedTuple):
     """Of the rule; or of a condition: `steady` is always true or false, `loose` may fail."""
 
 
+class Effort:
+    """What may still be tried: answers of parts of conditions, of all questions that share it."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, outcomes: int = _MOST_OUTCOMES) -> None:
+        self.left = outcomes
+
+
 class Place(NamedTuple):
     """Where is asked."""
 
@@ -116,8 +133,10 @@ class Space:
         now: float,
         anonymous: bool = False,
         fixed: Mapping[str, Sequence[Any]] | None = None,
+        effort: Effort | None = None,
     ) -> None:
         """Begin with one situation; `fixed` names the only values of some things, `anonymous`: nobody is signed in."""
+        self._effort = Effort() if effort is None else effort
         self._place = place
         self._worlds = worlds
         self._now = now
@@ -259,9 +278,11 @@ class Space:
     def situations(self) -> Iterator[Situation]:
         """Yield situations such that every combination of outcomes that can be is among them, if `is_whole` stays true."""
         groups = [self._distinct(group) for group in self._groups()]
-        if prod(len(choices) for choices in groups) > MOST:
+        number, most = prod(len(choices) for choices in groups), max(1, min(MOST, self._effort.left))
+        if number > most:
             self._doubt("there are too many combinations to try")
-        for chosen in islice(product(*groups), MOST):
+        self._effort.left -= min(number, most)
+        for chosen in islice(product(*groups), most):
             values = {name: value for part in chosen for name, value in part.items()}
             situation = self._situation(values)
             if situation is not None:
@@ -293,19 +314,22 @@ class Space:
         tests = [test for test in self._tests if test.dimensions and test.dimensions <= group]
         kept: dict[tuple[object, ...], dict[str, Any]] = {}
         number = prod(len(choice.found) for choice in choices)
-        for values in islice(product(*(choice.found for choice in choices)), _MOST_VALUES):
+        # attack: a condition of a hundred parts about two ages keeps a check of the policy busy for minutes.
+        most = max(1, min(_MOST_VALUES, min(_MOST_OUTCOMES, self._effort.left) // max(1, len(tests))))
+        self._effort.left -= min(number, most) * len(tests)
+        for values in islice(product(*(choice.found for choice in choices)), most):
             named = dict(zip(names, values, strict=True))
             situation = self._situation(named)
             if situation is not None:
                 kept.setdefault(tuple(test.outcome(situation) for test in tests), named)
-        if number > _MOST_VALUES:
+        if number > most:
             self._doubt("there are too many values to try")
         if any(
             test.kind == "steady" and None in column
             for test, column in zip(tests, zip(*kept, strict=True), strict=True)
         ):
             self._doubt("a part of a condition cannot be evaluated")
-        if number <= _MOST_VALUES and not all(choice.is_whole for choice in choices):
+        if number <= most and not all(choice.is_whole for choice in choices):
             seen = sum(all(outcome is True or outcome is False for outcome in outcomes) for outcomes in kept)
             if seen != 2 ** len(tests) or any(test.kind == "loose" for test in tests):
                 vague = [name for name, choice in zip(names, choices, strict=True) if not choice.is_whole]
@@ -389,13 +413,12 @@ class Space:
             case "credential":
                 # Nobody here comes with a certificate, which takes the place of a session and differs in its name alone.
                 named = bool(wanted.equals) and any(side.rule.route.client_certificate for side in self._sides)
-                is_whole = not (wanted.loose or named or "certificate" in wanted.equals)
+                is_whole = not (wanted.loose or named or "certificate" in wanted.equals or self._may_vouch())
                 return Values(("cookie", "api_key", "bearer"), is_whole)
             case "amr":
-                strange = wanted.members - {method for way in _WAYS for method in way}
-                return candidates.subsets(strange, _WAYS, loose=wanted.loose)
+                return candidates.subsets(_members(wanted), _WAYS, loose=wanted.loose)
             case "scopes":
-                return candidates.subsets(wanted.members, loose=wanted.loose)
+                return candidates.subsets(_members(wanted), loose=wanted.loose)
             case "mfa_age" | "auth_age":
                 # A sign-in is never younger than its factor: only with all bounds on both is there a pair in each gap.
                 bounds = self._comparisons.of("mfa_age").bounds | self._comparisons.of("auth_age").bounds
@@ -410,12 +433,25 @@ class Space:
             case _:
                 return Values((None,), is_whole=False)
 
+    def _may_vouch(self) -> bool:
+        """Tell whether a bearer token may answer what is asked: its issuer can vouch for a second factor, nobody's here does."""
+        return any(
+            "bearer" in side.rule.route.credentials
+            and (
+                (side.rule.route.requirement is not None and side.rule.route.requirement.asks_proof)
+                or any(not condition.names.isdisjoint(_PROOFS) for condition in side.rule.conditions)
+            )
+            for side in self._sides
+        )
+
     def _texts(self, name: str, ordinary: str, known: Iterable[str] = ()) -> Values:
         """List texts of one thing, and those of everything that it is compared with."""
         peers = self._peers(name)
         shared = {text for peer in peers for text in self._comparisons.of(peer).texts()} | set(known)
         if "tenant" in peers:
             shared.update(self._tenants)
+        if "host" in peers:
+            shared.update(self._hosts)
         return candidates.texts(self._comparisons.of(name), ordinary, shared, peers=len(peers) - 1)
 
     def _peers(self, name: str) -> set[str]:
@@ -438,14 +474,17 @@ class Space:
 
     def _path_values(self) -> Values:
         wanted = self._comparisons.of("path")
-        varies = not self._place.is_single and any(
-            text in {"*", "**"} or text.startswith("{") for text in self._segments
-        )
+        base = self._place.sample.rstrip("/")
+        # attack: `/a` takes `/a/` too where that is no template of its own, so a path of literals alone is two.
+        ends = (base or "/", f"{base}/")
+        if self._place.is_single:
+            return Values((None,), is_whole=True)
+        if not any(text in {"*", "**"} or text.startswith("{") for text in self._segments):
+            return Values((None, *ends), is_whole=True)
         texts = sorted(wanted.texts())
         found = [text + more for text in texts if text.startswith("/") for more in ("", "any", "/any")]
-        base = self._place.sample.rstrip("/")
         found += [f"{base}/any{text}" for text in sorted(wanted.suffixes | wanted.parts) if "/" not in text]
-        return Values((None, *dict.fromkeys(found)) if varies else (None,), is_whole=not varies)
+        return Values((None, *ends, *dict.fromkeys(found)), is_whole=False)
 
     def _field_values(self) -> Iterator[tuple[tuple[str, str], ...]]:
         yield ()
@@ -513,6 +552,7 @@ class Space:
         if not all(world.tenants for world in self._worlds):
             known = {*owners, *every, *self._bound_tenants()}
             known |= {text for peer in self._peers("tenant") for text in self._comparisons.of(peer).texts()}
+            known.update(self._hosts if "host" in self._peers("tenant") else ())
             return tuple(dict.fromkeys((*owners, *candidates.texts(wanted, _SPARE, known).found)))
         if (
             len(every) <= _FEW_TENANTS
@@ -575,6 +615,14 @@ def sample_path(table: PolicyTable, host: str, template: str) -> str | None:
             if node is not None and node.template == template:
                 return path
     return None
+
+
+def _members(wanted: Wanted) -> set[str]:
+    """List what a list may hold that matters: what it is asked for, and one that stands for all others."""
+    stranger = _STRANGER
+    while stranger in wanted.members:
+        stranger += "-"
+    return wanted.members | ({stranger} if wanted.strangers else set())
 
 
 def _word(dimension: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.policy.condition import Condition
-from gateway.policy.space import Place, Side, Situation, Space, World, holds, sample_path
+from gateway.policy.space import Effort, Place, Side, Situation, Space, World, holds, sample_path
 from gateway.policy.table import Denial, Grant, Rule
 
 
@@ -28,30 +28,58 @@ class Finding(NamedTuple):
 
 
 def always_false(
-    world: World, rule: Rule, condition: Condition, *, now: float, within: Grant | Denial | None = None
+    world: World,
+    rule: Rule,
+    condition: Condition,
+    *,
+    now: float,
+    within: Grant | Denial | None = None,
+    effort: Effort | None = None,
 ) -> Finding:
     """Find out whether a condition of a rule is never true; the witness is when it is.
 
-    `within` asks only about those whom the entry is about. `now` is only where the search begins.
+    `within` asks only about those whom the entry is about. `now` is only where the search begins. `effort` is what may be
+    tried, shared by questions that are asked together.
     """
-    return _seek(world, rule, (condition,), lambda answers: answers[0] is True, now=now, within=within)
+    return _seek(world, rule, (condition,), lambda answers: answers[0] is True, now=now, within=within, effort=effort)
 
 
 def always_true(
-    world: World, rule: Rule, condition: Condition, *, now: float, within: Grant | Denial | None = None
+    world: World,
+    rule: Rule,
+    condition: Condition,
+    *,
+    now: float,
+    within: Grant | Denial | None = None,
+    effort: Effort | None = None,
 ) -> Finding:
     """Find out whether a condition of a rule is true always; the witness is when it is not."""
-    return _seek(world, rule, (condition,), lambda answers: answers[0] is not True, now=now, within=within)
+    return _seek(
+        world, rule, (condition,), lambda answers: answers[0] is not True, now=now, within=within, effort=effort
+    )
 
 
-def implies(world: World, rule: Rule, one: Condition, other: Condition, *, now: float) -> Finding:
+def implies(
+    world: World, rule: Rule, one: Condition, other: Condition, *, now: float, effort: Effort | None = None
+) -> Finding:
     """Find out whether `other` is true whenever `one` is; the witness is when only `one` is."""
-    return _seek(world, rule, (one, other), lambda answers: answers[0] is True and answers[1] is not True, now=now)
+    return _seek(
+        world, rule, (one, other), lambda answers: answers[0] is True and answers[1] is not True, now=now, effort=effort
+    )
 
 
-def disjoint(world: World, rule: Rule, one: Condition, other: Condition, *, now: float) -> Finding:
+def disjoint(
+    world: World, rule: Rule, one: Condition, other: Condition, *, now: float, effort: Effort | None = None
+) -> Finding:
     """Find out whether `other` is false whenever `one` is true; the witness is when it is not."""
-    return _seek(world, rule, (one, other), lambda answers: answers[0] is True and answers[1] is not False, now=now)
+    return _seek(
+        world,
+        rule,
+        (one, other),
+        lambda answers: answers[0] is True and answers[1] is not False,
+        now=now,
+        effort=effort,
+    )
 
 
 def same(world: World, rule: Rule, one: Condition, other: Condition, *, now: float) -> Finding:
@@ -67,13 +95,14 @@ def _seek(
     *,
     now: float,
     within: Grant | Denial | None = None,
+    effort: Effort | None = None,
 ) -> Finding:
     """Look for a situation that refutes; proven where all that matter were looked at and none does."""
     place = place_of(world, rule)
     if place is None:
         return Finding(holds=None, doubt="no path of the route was found that narrower ones leave to it")
     side = Side(world, rule)
-    space = Space(place, (world,), now=now, anonymous=rule.route.public)
+    space = Space(place, (world,), now=now, anonymous=rule.route.public, effort=effort)
     for condition in conditions:
         space.ask(side, condition)
     if within is not None:

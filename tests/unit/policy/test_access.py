@@ -254,3 +254,15 @@ def test_where_there_are_no_tenants_none_is_made_up(compiled: Callable[..., Poli
     assert reached("") == ()
     assert reached(", tenants: [acme]") == ("acme",)
     assert reached(", when: 'session.tenant != \"acme\"'") != ()
+
+
+@pytest.mark.parametrize("more", ["require: {acr: phr, factor: totp}", "credentials: [bearer], require: {acr: aal2}"])
+def test_nobody_is_never_said_of_a_route_that_a_step_up_or_the_word_of_an_issuer_opens(
+    compiled: Callable[..., PolicyTable], hosts: dict[str, str], more: str
+) -> None:
+    """A passkey that is proven after a code leaves both in the session; a token counts with the factor of its issuer."""
+    route = f"  - {{name: api, match: {{path: /api, methods: [GET]}}, upstream: portal, {more}, allow: [{{roles: [client]}}]}}\n"
+    world = World(compiled(POLICY + route), hosts, ("acme", "zeta"))
+    found = who_can(world, Facts(method="GET", host="acme.example.com", path="/api"), now=NOW)
+    assert isinstance(found, Access)
+    assert found.is_open

@@ -45,6 +45,16 @@ def test_a_condition_that_decides_nothing_is_found_where_it_stands(condition: st
     assert found(allow(condition)) == [f"9:15 {name}"]
 
 
+def test_the_same_condition_is_asked_again_for_a_route_of_another_action() -> None:
+    """The answer for the first route was taken for that of the second, where the condition is true."""
+    text = (
+        '  - {name: %s, match: {path: "/%s", methods: [POST]}, upstream: portal, action: %s,\n'
+        "     allow: [{roles: [client], when: 'request.action == \"delete\" && request.secure'}]}\n"
+    )
+    both = text % ("a", "a", "edit") + text % ("b", "b", "delete")
+    assert found(both) == ["5:38 always-false"]
+
+
 @pytest.mark.parametrize(
     "condition",
     [

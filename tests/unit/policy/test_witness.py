@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.policy import Facts, PolicyTable
 from gateway.policy.condition import Condition, ConditionCompiler
 from gateway.policy.judgement import Person
-from gateway.policy.space import Side, Situation, World, holds
+from gateway.policy.space import Effort, Side, Situation, World, holds
 from gateway.policy.witness import Finding, always_false, always_true, implies, same
 
 POLICY = """
@@ -127,6 +127,67 @@ def test_what_is_beyond_the_fragment_is_not_decided_unless_it_is_found(
     found = never(text)
     assert found.holds is None
     assert found.doubt
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "size(session.roles) == 3",
+        "size(session.scopes) == 2",
+        "size(session.amr) == 5",
+        'session.scopes.exists(scope, scope != "read")',
+        '!session.scopes.all(scope, scope == "read")',
+        "request.client_ip == request.query",
+        "path.owner == request.host",
+        "path.owner == request.action",
+        "path.owner == request.method",
+        "user.name == session.credential",
+        "path.owner == request.client_ip",
+        "session.mfa_age.getHours() >= 5 && session.mfa_age.getHours() < 10",
+        "session.auth_age.getMinutes() > 10 && session.auth_age.getMinutes() < 30",
+        'network.is_in("10.0.0.4/31") && network.ip != "10.0.0.4"',
+        '"otp" in session.amr && "hwk" in session.amr',
+        '"otp" in session.amr && !("mfa" in session.amr)',
+        'session.amr.exists(method, method != "pwd" && method != "otp" && method != "mfa")',
+    ],
+)
+def test_a_condition_that_somebody_meets_is_never_called_always_false(
+    never: Callable[[str], Finding], text: str
+) -> None:
+    """Each of them was: the values that show it were not among those tried."""
+    assert never(text).holds is not True
+
+
+@pytest.mark.parametrize("text", ['request.path == "/flat/"', 'request.path.endsWith("/")', 'request.path != "/flat"'])
+def test_the_slash_that_a_template_of_literals_takes_at_its_end_is_tried(
+    compiled: Callable[..., PolicyTable], hosts: dict[str, str], text: str
+) -> None:
+    flat = "  - {name: flat, match: {path: /flat, methods: [GET]}, upstream: portal, allow: [{roles: [client]}]}\n"
+    table = compiled(POLICY + flat)
+    world = World(table, hosts, ("acme", "zeta"))
+    found = always_false(world, table.rules["flat"], ConditionCompiler().compile(text, frozenset()), now=NOW)
+    assert found.holds is False
+
+
+def test_hours_of_an_age_are_told_apart(world: World, condition: Callable[[str], Condition]) -> None:
+    rule = world.table.rules["file"]
+    half, whole = condition("session.mfa_age.getHours() < 12"), condition("session.mfa_age.getHours() < 24")
+    assert same(world, rule, half, whole, now=NOW).holds is False
+    assert same(world, rule, half, condition('session.mfa_age < duration("12h")'), now=NOW).holds is True
+
+
+def test_a_condition_of_very_many_parts_is_given_up_after_a_bounded_effort(
+    world: World, condition: Callable[[str], Condition]
+) -> None:
+    text = " && ".join(
+        f'session.mfa_age != duration("{number}s") && session.auth_age != duration("{number + 3}s")'
+        for number in range(7, 280, 7)
+    )
+    effort = Effort(50_000)
+    found = always_false(world, world.table.rules["file"], condition(f"!({text}) && 1 > 2"), now=NOW, effort=effort)
+    assert found.holds is None
+    assert "too many" in found.doubt
+    assert effort.left > -1_000
 
 
 def test_a_condition_that_is_true_always_is_proven_so(ever: Callable[[str], Finding]) -> None:
