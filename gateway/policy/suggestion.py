@@ -96,7 +96,7 @@ class _Author:
     def _closed(self, rule: Rule, path: str, loc: Loc) -> Suggestion:
         refused = self._usage.refused.get(rule.route.name, 0)
         written = self._files.at(path, loc)
-        closed = {key: written[key] for key in ("name", "match", "upstream")} | {"deny": True}
+        closed = {key: written[key] for key in ("name", "match")} | {"upstream": rule.route.upstream, "deny": True}
         return Suggestion(
             kind="unused-route",
             source=rule.route.source,
@@ -204,7 +204,7 @@ class _Author:
     def _on_hosts(self, rule: Rule, hosts: list[str], idle: list[str], at: tuple[str, Loc]) -> Suggestion:
         path, loc = at
         written = self._files.at(path, loc)
-        closed = self._twin(written, {"hosts": idle}, "idle")
+        closed = self._twin(rule, written, {"hosts": idle}, "idle")
         requests = _sum(self._by_route[rule.route.name])
         return Suggestion(
             kind="unused-host",
@@ -232,7 +232,7 @@ class _Author:
             }
             for index, text in enumerate(templates)
         ]
-        closed = self._twin(written, {}, "rest")
+        closed = self._twin(rule, written, {}, "rest")
         requests = _sum(self._by_route[name])
         return Suggestion(
             kind="broad-template",
@@ -248,12 +248,12 @@ class _Author:
             ),
         )
 
-    def _twin(self, written: dict[str, Any], match: dict[str, Any], word: str) -> dict[str, Any]:
-        """Write the route that refuses what another one no longer takes."""
+    def _twin(self, rule: Rule, written: dict[str, Any], match: dict[str, Any], word: str) -> dict[str, Any]:
+        """Write the route that refuses what another one no longer takes. Its upstream may stand in a default or a profile."""
         return {
             "name": self._new_name(f"{written['name']}-{word}"),
             "match": {**written["match"], **match},
-            "upstream": written["upstream"],
+            "upstream": rule.route.upstream,
             "deny": True,
         }
 

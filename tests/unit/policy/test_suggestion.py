@@ -272,3 +272,17 @@ def test_amendments_are_made_from_the_end_so_that_no_place_moves() -> None:
     )
     assert '"allow": [{"roles": ["a", "c"]}]' in changed["p.yaml"]
     assert changed["p.yaml"].endswith('{"name": "y"}]}')
+
+
+@pytest.mark.parametrize("where", ["defaults: {upstream: portal}", "profiles: {plain: {upstream: portal}}"])
+def test_a_route_whose_upstream_stands_elsewhere_can_be_closed(where: str) -> None:
+    """`suggest` ended with a KeyError at the first of them that nobody used."""
+    use = "profile: plain, " if "profiles" in where else ""
+    text = (
+        f"version: 1\n{where}\nroles: {{client: {{}}}}\nroutes:\n"
+        f"  - {{name: a, match: {{path: /a, methods: [GET]}}, {use}allow: [{{roles: [client]}}]}}\n"
+    )
+    files = Files({"p.yaml": text})
+    [found] = suggestions(compiled({"p.yaml": text}), files, Usage())
+    assert found.kind == "unused-route"
+    assert compiled(files.amended(found.amendments)).rules["a"].grants == ()
