@@ -17,6 +17,7 @@ from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
 from gateway.policy.condition import Facts
 from gateway.policy.table import Match, PolicyTable, is_own
+from gateway.wire.address import canonical_address
 from gateway.wire.authority import parse_authority
 from gateway.wire.target import parse_target
 
@@ -103,6 +104,10 @@ def parse_request(method: str, url: str, *, client_ip: str = "", user_agent: str
         ValueError: with a sentence, for what the edge would not accept either.
 
     """
+    try:
+        client_ip = client_ip and canonical_address(client_ip)
+    except ValueError:
+        raise ValueError(f"{client_ip!r} is no address of a client, such as 192.0.2.7 or 2001:db8::7") from None
     parts = urlsplit(url)
     authority = parse_authority(parts.netloc.encode("utf-8"))
     if parts.scheme not in {"http", "https"} or authority is None:

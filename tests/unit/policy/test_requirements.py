@@ -67,6 +67,7 @@ def test_a_route_requires_what_it_lists() -> None:
         ("require: {device: known}", person(known=True), "", Reason.ALLOWED),
         ("require: {network: [office]}", person(), "10.9.9.9", Reason.ALLOWED),
         ("require: {network: [office]}", person(), "2001:db8::5", Reason.ALLOWED),
+        ("require: {network: [office]}", person(), "::ffff:10.9.9.9", Reason.ALLOWED),
         ("require: {network: [office]}", person(), "192.0.2.1", Reason.NETWORK_REFUSED),
         ("require: {network: [office]}", person(), "", Reason.NETWORK_REFUSED),
         ("require: {network: [192.0.2.1]}", person(), "192.0.2.1", Reason.ALLOWED),
@@ -222,3 +223,8 @@ def test_a_switch_that_is_off_is_an_error() -> None:
 def test_a_limit_of_keys_where_no_key_is_taken_is_an_error(lines: str, verdict: str) -> None:
     with pytest.raises(DocumentError, match="per: key counts API keys and bearer tokens"):
         table_of(lines, verdict)
+
+
+def test_an_address_that_no_client_has_is_no_question() -> None:
+    with pytest.raises(ValueError, match=r"'10\.0\.0' is no address of a client"):
+        parse_request("GET", "https://portal.example.com/", client_ip="10.0.0")
