@@ -71,6 +71,8 @@ _UPGRADE: Final = "gateway upgrade applies it without dropping a request"
 _AUDIT_CLOSE_S: Final = 3.0
 """For the last record, its sync and the last checkpoint; bounded by `_STOP_S` too."""
 _MANY_FILES: Final = 1 << 20
+_BUILDS_NOTHING: Final[Kind] = "audit"
+"""Its keys never change while it runs, so that no bundle can end it."""
 _RELOAD: Final = "reload"
 """Name of every task that reloads or waits for it."""
 _log = structlog.get_logger()
@@ -573,7 +575,7 @@ class Supervisor:
         if refusals:
             raise refusals[0]
         prepared = [child for child, answer in zip(asked, answers, strict=True) if answer is None]
-        lost = {child.kind for child in asked} - {child.kind for child in prepared}
+        lost = {child.kind for child in asked} - {child.kind for child in prepared} - {_BUILDS_NOTHING}
         if lost:
             sentences = [
                 f"{child.name}: {answer}; nothing was reloaded"
