@@ -155,6 +155,7 @@ class Door:
 
     def _step_up(self, visit: Visit, session: Session) -> web.Response:
         """Ask for the second factor; say so where the person's provider could prove one and did not."""
+        _note_refusal(visit, Reason.STEP_UP_REQUIRED)  # else the record of an act reads as if it was done
         fresh = 0 <= visit.now - session.auth_time < _JUST_SIGNED_IN_S
         if session.provider != _LOCAL and fresh and not session.mfa_time:  # asking there again would go in circles
             self.requests.inc(("unproven",))

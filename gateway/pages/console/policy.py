@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from io import StringIO
 from typing import Final
@@ -52,6 +53,9 @@ async def show_overview(inside: Inside, problem: Problem | None = None) -> web.R
     console, sight = inside.console, sight_of(inside)
     rules = list(sight.rules)
     is_operator = inside.who.is_operator
+    changes: list[tuple[str, str]] = []
+    if is_operator and console.candidate is not None:  # of 10,000 routes it takes a second
+        changes = await asyncio.to_thread(_changes, console.table, console.candidate)
     return inside.page(
         "console_overview.html",
         here="overview",
@@ -67,9 +71,7 @@ async def show_overview(inside: Inside, problem: Problem | None = None) -> web.R
         warnings=console.warnings[:_SHOWN_WARNINGS] if is_operator else (),
         more_warnings=max(0, len(console.warnings) - _SHOWN_WARNINGS) if is_operator else 0,
         candidate=console.candidate if is_operator else None,
-        changes=_changes(console.table, console.candidate)[:_SHOWN_CHANGES]
-        if is_operator and console.candidate is not None
-        else [],
+        changes=changes[:_SHOWN_CHANGES],
     )
 
 

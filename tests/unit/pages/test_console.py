@@ -303,6 +303,8 @@ async def _change_with_an_old_factor(site: Site) -> None:
     site.now += 301
     answer = await browser.submit(shown, f"{page}/disable")
     assert answer.location == f"/.gateway/mfa?step_up=mfa_age&return_to={page}"
+    (event,) = answer.events
+    assert (event.name, event.outcome, event.reason) == ("admin", "failure", "step_up_required")
     user = site.store.user_named("alice")
     assert user is not None
     assert not user.disabled
