@@ -133,13 +133,17 @@ def formatted(text: str, shown: str) -> str:
 
 
 def _replace(file: _File) -> None:
-    """Put the new text in the place of the old one at once, with the same owner's rights."""
+    """Put the new text in the place of the old one at once, with the same owner and rights, or not at all."""
     path = file.path.resolve()  # a link goes on leading to the file
     temporary = ""
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".fmt", dir=path.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-            os.fchmod(stream.fileno(), stat.S_IMODE(path.stat().st_mode))
+            before, own = path.stat(), os.fstat(stream.fileno())
+            # attack: a file of the gateway's that root lays out is root's alone, and the next reload cannot read it.
+            if (before.st_uid, before.st_gid) != (own.st_uid, own.st_gid):
+                os.fchown(stream.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(stream.fileno(), stat.S_IMODE(before.st_mode))
             stream.write(file.written)
             stream.flush()
             os.fsync(stream.fileno())

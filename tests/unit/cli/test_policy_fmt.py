@@ -131,6 +131,32 @@ def test_rights_and_links_stay_and_nothing_is_left_behind(run: Callable[..., Res
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["portal.yaml", "tests"]
 
 
+def test_a_file_of_another_owner_stays_theirs(
+    run: Callable[..., Result], site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Laid out by root, a file that only the gateway's group may read was root's: the next reload could not read it."""
+    path = site / "policies" / "portal.yaml"
+    kept = path.stat()
+    given: list[tuple[int, int]] = []
+
+    def take(descriptor: int, owner: int, group: int) -> None:
+        given.append((owner, group))
+
+    made = os.fstat
+
+    def of_root(descriptor: int) -> os.stat_result:
+        found = list(made(descriptor))
+        found[4], found[5] = kept.st_uid + 1, kept.st_gid + 1
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "fstat", of_root)
+    monkeypatch.setattr(os, "fchown", take)
+    assert run("fmt", str(path)).exit_code == 0
+    assert given == [(kept.st_uid, kept.st_gid)]
+    monkeypatch.undo()
+    assert path.read_text("utf-8") == FORMATTED
+
+
 def test_a_file_that_cannot_be_replaced_stays_whole(
     run: Callable[..., Result], site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
