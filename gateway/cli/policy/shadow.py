@@ -40,6 +40,8 @@ class Tried:
     """Of all requests that it was asked about."""
     limited: int = 0
     """Requests that a limit refused: it was not asked."""
+    beside: dict[str, int] = field(default_factory=dict)
+    """Version of the live policy -> requests about which it was asked beside that."""
     changes: dict[Change, Extent] = field(default_factory=dict)
 
 
@@ -66,6 +68,8 @@ class Reading:
         else:
             tried.extent.add(extent)
         tried.limited += is_limited
+        if not is_limited:
+            tried.beside[recorded.version] = tried.beside.get(recorded.version, 0) + 1
         if other is None:
             return
         change = Change(
@@ -103,6 +107,8 @@ class Look:
                 continue
             known.extent.add(tried.extent)
             known.limited += tried.limited
+            for live, number in tried.beside.items():
+                known.beside[live] = known.beside.get(live, 0) + number
             for change, extent in tried.changes.items():
                 add_change(known.changes, change, extent)
         return whole
@@ -164,6 +170,7 @@ def _as_json(version: str, tried: Tried, others: list[str], tally: Tally) -> dic
     return {
         "version": version,
         "other_versions": others,
+        "beside": dict(sorted(tried.beside.items())),
         "judged": tried.extent.requests,
         "first_time": moment(tried.extent.first),
         "last_time": moment(tried.extent.last),
@@ -180,6 +187,11 @@ def _as_text(version: str, tried: Tried, others: list[str], limit: int) -> list[
     lines = [f"The candidate {version} was asked about {count(extent.requests, 'request')} {span}."]
     if others:
         lines.append(f"Other candidates ran in that time: {', '.join(others)}; --version shows them.")
+    if len(tried.beside) > 1:  # what was different from an earlier one may be the same by now
+        told = ", ".join(f"{live} ({number:,})" for live, number in sorted(tried.beside.items()))
+        lines.append(
+            f"It ran beside several live policies, and this is about all of them: {told}; --since tells them apart."
+        )
     refused, allowed, unknown = (requests_of(tried.changes, outcome) for outcome in OUTCOMES)
     same = extent.requests - _otherwise(tried)
     sentence = f"{same:,} the same, {refused:,} would be refused, {allowed:,} would be allowed, {unknown:,} unknown."

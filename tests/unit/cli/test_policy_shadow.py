@@ -41,11 +41,12 @@ class Days:
         candidate: str = NEW,
         otherwise: dict[str, Any] | None = None,
         phase: bytes = b"single",
+        live: str = "live",
     ) -> bytes:
         self._count += 1
         now = self._now + self._count
         allowed = reason is Reason.ALLOWED
-        place = Place(HOST, "", True, "", "live", candidate_version=candidate)
+        place = Place(HOST, "", True, "", live, candidate_version=candidate)
         shadow = b""
         if otherwise is not None:
             shadow = b',"shadow":' + orjson.dumps({**otherwise, "version": candidate}, option=orjson.OPT_SORT_KEYS)
@@ -144,6 +145,18 @@ def test_a_candidate_that_failed_on_every_request_does_not_pass_for_one_that_cha
     text = doubtful.run("policy", "shadow").stdout
     assert "UNKNOWN: 3 requests of 1 person" in text
     assert text.endswith("3 unknown. 2 requests refused by a limit: not compared.\n")
+
+
+def test_what_was_different_from_an_earlier_live_policy_is_not_passed_off_as_different_from_this_one(
+    house: House,
+) -> None:
+    days, now = Days(20), time.time()
+    alice = signed_in("alice", ("client",), now)
+    records = [days.record(INVOICES, alice, otherwise=LOSES, live="a"), days.record(INVOICES, alice, live="b")]
+    write_log(house.state_dir, AuditKeys.load(house.directory / "config" / "audit-keys.json"), records)
+    assert ask(house)[1]["beside"] == {"a": 1, "b": 1}
+    text = house.run("policy", "shadow").stdout
+    assert "It ran beside several live policies, and this is about all of them: a (1), b (1);" in text
 
 
 def test_a_candidate_that_was_asked_about_no_request_proves_nothing(doubtful: House) -> None:
