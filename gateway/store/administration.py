@@ -53,9 +53,9 @@ class PeopleDesk:
         asking: BoundedExecutor,
         tell: Callable[[str, Notice, Circumstances], None] | None = None,
     ) -> None:
-        """Manage the people of `store` in the thread of `executor`; `tell` has the owner of an account told what was done to it.
+        """Manage the people of `store`; `tell` has the owner of an account told what was done to it.
 
-        Who is an administrator is asked in `asking`: everybody's account page asks it.
+        Lists are read in the thread of `executor`, all that is about one person in that of `asking`, where signing in is.
         """
         self._store = store
         self._keys = AttemptKeys(keyring)
@@ -65,7 +65,8 @@ class PeopleDesk:
 
     async def administrator(self, session: Session) -> Administrator | None:
         """Return who asks, if they hold a role of the gateway's own now; the session itself carries none."""
-        # attack: whoever is signed in fills the few places of the console, or waits with their account page for a long list
+        # attack: whoever is signed in fills the few places of the console, or waits with their account page for a long list;
+        # or an administrator of one organisation lists people without end, and nobody can disable an account
         return await self._ask(partial(self._administrator, session.user_id, session.handle, session.tenant))
 
     async def people(self, asker: Administrator, words: str, *, start: int, size: int) -> Listing:
@@ -78,11 +79,11 @@ class PeopleDesk:
 
     async def person(self, asker: Administrator, user_id: str, *, now: float) -> Portrait | None:
         """Show one person; None when there is none that the asker may see."""
-        return await self._run(partial(self._person, asker, user_id, now))
+        return await self._ask(partial(self._person, asker, user_id, now))
 
     async def named(self, asker: Administrator, name: str) -> Individual | None:
         """Find a person by any spelling of their name; None when there is none that the asker may see."""
-        return await self._run(partial(self._named, asker, name))
+        return await self._ask(partial(self._named, asker, name))
 
     async def sessions(self, asker: Administrator, words: str, *, start: int, size: int, now: float) -> Listing:
         """List live sessions of which person, host, address or organisation has `words` in it, newest first."""
@@ -90,19 +91,19 @@ class PeopleDesk:
 
     async def set_disabled(self, asker: Administrator, user_id: str, *, disabled: bool, now: float) -> Acted:
         """Keep a person from signing in and end their sessions, or let them in again and forget failed attempts."""
-        return await self._run(partial(self._set_disabled, asker, user_id, disabled=disabled, now=now))
+        return await self._ask(partial(self._set_disabled, asker, user_id, disabled=disabled, now=now))
 
     async def end_session(self, asker: Administrator, user_id: str, handle: str) -> Acted:
         """End one session of a person."""
-        return await self._run(partial(self._end_session, asker, user_id, handle))
+        return await self._ask(partial(self._end_session, asker, user_id, handle))
 
     async def end_sessions(self, asker: Administrator, user_id: str) -> Acted:
         """End every session of a person."""
-        return await self._run(partial(self._end_sessions, asker, user_id))
+        return await self._ask(partial(self._end_sessions, asker, user_id))
 
     async def reset_factors(self, asker: Administrator, user_id: str, *, now: float) -> Acted:
         """Forget every second factor of a person and end their sessions; the password stays."""
-        return await self._run(partial(self._reset_factors, asker, user_id, now))
+        return await self._ask(partial(self._reset_factors, asker, user_id, now))
 
     # Everything below runs in the store's thread.
 

@@ -382,6 +382,7 @@ async def test_a_console_that_is_busy_keeps_nobody_from_their_account_and_knows_
         assert (await alice.get(f"{ADMIN}people")).status == 404
         assert (await root.get(ADMIN)).status == 200
         assert (await root.get(f"{ADMIN}people")).status == 503
+        assert (await act(root, page_of(site, "alice"), "disable")).names()[0] == "user.disabled"
 
 
 async def federated(
