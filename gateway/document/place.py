@@ -78,7 +78,8 @@ class Place:
     def items(self) -> list[Place] | None:
         """Read a list with at least one item."""
         if not isinstance(self.value, list):
-            self.fail(f"expected a list, found {_kind(self.value)}", name="wrong-kind")
+            hint = f"; write [{self.value}]" if isinstance(self.value, str) and self.value.isalnum() else ""
+            self.fail(f"expected a list, found {_kind(self.value)}{hint}", name="wrong-kind")
             return None
         if not self.value:
             self.fail("the list is empty; name at least one item, or remove the key", name="empty-list")

@@ -32,6 +32,8 @@ _ASKED: Final = frozenset(
         Reason.STEP_UP_REQUIRED,
         Reason.SIGN_IN_REQUIRED,
         Reason.CREDENTIAL_REQUIRED,
+        Reason.API_KEY_REFUSED,
+        Reason.TOKEN_REFUSED,
     }
 )
 """Refusals that somebody can lift: by proving once more who they are, or by the credential that the route takes."""
@@ -52,6 +54,8 @@ class Effect(NamedTuple):
     """For each subject each way in which the policies answer, and the first situation in which they do."""
     alike: Mapping[tuple[str, ...], Sequence[str]]
     """Roles that alone amount to the same as the set."""
+    joined: Mapping[tuple[str, ...], Sequence[tuple[str, ...]]]
+    """Sets of other roles that together amount to the same as the set."""
     doubts: tuple[str, ...]
     """Why there may be another answer; empty = there is none."""
 
@@ -59,6 +63,13 @@ class Effect(NamedTuple):
         """List the sets of roles that amount to the same at this place, itself among them."""
         if len(roles) < 2:  # noqa: PLR2004 - a role alone, or none
             return [roles, *((role,) for role in self.alike.get(roles, ()) if (role,) != roles)]
+        return self._varied(roles)
+
+    def together(self, roles: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """List the sets of other roles that only together amount to the same as these."""
+        return sorted({varied for other in self.joined.get(roles, ()) for varied in self._varied(other)})
+
+    def _varied(self, roles: tuple[str, ...]) -> list[tuple[str, ...]]:
         groups = [next((group for group in self.alike.values() if role in group), (role,)) for role in roles]
         return sorted({tuple(sorted(set(chosen))) for chosen in islice(product(*groups), _MOST_SETS)} | {roles})
 
@@ -111,6 +122,7 @@ def effect(
     judges = [Judge(world) for world in worlds]
     shown: dict[Subject, dict[Answers, Situation]] = {}
     alike: dict[tuple[str, ...], Sequence[str]] = {}
+    joined: dict[tuple[str, ...], Sequence[tuple[str, ...]]] = {}
     doubts: list[str] = []
     for anonymous in (False, True) if any(side.rule.route.public for side in sides) else (False,):
         space = Space(place, worlds, now=now, anonymous=anonymous, fixed=fixed)
@@ -128,8 +140,9 @@ def effect(
             subject = Subject(person.roles, person.tenant) if person is not None else Subject(NOBODY, "")
             shown.setdefault(subject, {}).setdefault(answers, situation)
         alike |= space.role_groups
+        joined |= space.joined_roles
         doubts += space.doubts
-    return Effect(shown, alike, tuple(dict.fromkeys(doubts)))
+    return Effect(shown, alike, joined, tuple(dict.fromkeys(doubts)))
 
 
 class Effects:

@@ -266,3 +266,36 @@ def test_nobody_is_never_said_of_a_route_that_a_step_up_or_the_word_of_an_issuer
     found = who_can(world, Facts(method="GET", host="acme.example.com", path="/api"), now=NOW)
     assert isinstance(found, Access)
     assert found.is_open
+
+
+@pytest.mark.parametrize("taken", ["session", "api_key", "session, api_key", "session, bearer", "api_key, bearer"])
+def test_a_credential_that_a_route_does_not_take_is_no_condition(
+    compiled: Callable[..., PolicyTable], taken: str
+) -> None:
+    route = '  - {name: a, match: {path: "/x", methods: [GET]}, upstream: portal, credentials: [%s], allow: [{roles: [client]}]}\n'
+    text = "version: 1\nroles: {client: {}}\nroutes:\n" + route % taken
+    table, _ = compile_policy({"p.yaml": text}, upstreams={"portal"}, tenants=("acme",), hosts={"a.example.com": ""})
+    world = World(table, {"a.example.com": ""}, ("acme",))
+    found = who_can(world, Facts(method="GET", host="a.example.com", path="/x"), now=NOW)
+    assert isinstance(found, Access)
+    assert [holders.standing for holders in found.holders] == ["allowed"]
+    [reach] = what_can(world, {"roles": (("client",),)}, ("client",), now=NOW)[0]
+    assert reach.standing == "allowed"
+
+
+def test_two_roles_that_only_together_are_let_in_stand_beside_one_that_includes_both(
+    compiled: Callable[..., PolicyTable], hosts: dict[str, str]
+) -> None:
+    """Whoever held just the two could send the request, and `who-can` named the one alone."""
+    text = (
+        "version: 1\nroles: {client: {}, auditor: {}, guest: {}, admin: {includes: [client, auditor]}}\nroutes:\n"
+        "  - {name: a, match: {path: /a, methods: [GET]}, upstream: portal,\n"
+        "     allow: [{roles: [client], when: '\"auditor\" in session.roles'}]}\n"
+    )
+    world = World(compiled(text), hosts, ("acme", "zeta"))
+    found = who_can(world, Facts(method="GET", host="acme.example.com", path="/a"), now=NOW)
+    assert isinstance(found, Access)
+    assert [(holders.roles, holders.tenants) for holders in found.holders] == [
+        (("admin",), ("acme",)),
+        (("auditor", "client"), ("acme",)),
+    ]

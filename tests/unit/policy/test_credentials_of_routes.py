@@ -135,7 +135,7 @@ def test_an_explanation_names_credential_and_scope(table: PolicyTable) -> None:
     [
         ("credentials: [api_key, token]", "{roles: [client]}", "7:28: 'token' is not one of session, api_key, bearer"),
         ("credentials: []", "{roles: [client]}", "7:18: the list is empty; name at least one item, or remove the key"),
-        ("credentials: bearer", "{roles: [client]}", "7:18: expected a list, found 'bearer'"),
+        ("credentials: bearer", "{roles: [client]}", "7:18: expected a list, found 'bearer'; write [bearer]"),
         ("credentials: [bearer, bearer]", "{roles: [client]}", "7:27: 'bearer' is listed twice"),
         (
             "credentials: [certificate]",
