@@ -164,6 +164,12 @@ def _holders(world: World, found: Effect, host: str) -> Iterator[Holders]:
             untried.spread(within, {other.tenant for other in found.shown}, (host,))
         for held in found.amounting_to(roles):
             tenants.setdefault((held, how), set()).update(within)
+        # attack: where `admin` includes two roles that only together are let in, whoever holds just these two was not listed.
+        alone = [other.roles for other in open_to if other.tenant == subject.tenant and len(other.roles) == 1]
+        singly = {role for other in alone for [role] in found.amounting_to(other)}
+        for held in found.together(roles):
+            if singly.isdisjoint(held):
+                tenants.setdefault((held, how), set()).update(within)
     tried = {subject.tenant for subject in found.shown if subject.roles != NOBODY}
     for (held, how), members in sorted(tenants.items()):
         yield Holders(held, _listed(world, members - {""}, tried), how)

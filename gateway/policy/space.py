@@ -148,6 +148,8 @@ class Space:
         self._sides: list[Side] = []
         self.role_groups: dict[tuple[str, ...], list[str]] = {}
         """Each set of roles that is tried, and the roles that by themselves amount to the same at this place."""
+        self.joined_roles: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+        """Of sets of roles that are tried, those of other roles that together amount to the same."""
         self.is_whole = True
         """The situations show every answer there is; False also where there would be too many."""
         self.doubts: list[str] = []
@@ -511,6 +513,10 @@ class Space:
                 if outcome not in found and len(found) < _MOST_ROLE_SETS:
                     found[outcome] = joined
                     pending.append(joined)
+                elif outcome in found and not set(found[outcome]) <= set(joined):
+                    others = self.joined_roles.setdefault(found[outcome], [])
+                    if len(others) < _MOST_ROLE_SETS and not any(set(known) <= set(joined) for known in others):
+                        others.append(joined)
         is_whole = not self._comparisons.of("roles").loose and len(found) < _MOST_ROLE_SETS
         return Values(tuple(found.values()), is_whole)
 
