@@ -90,7 +90,20 @@ def init(directory: Path, public_url: Origin, upstream: Origin, listen: Address,
     tenant = tenant or FIRST_TENANT
     written = _write(directory, text, public_url, tenant)
     names = [str(path.relative_to(directory)) for path in written]
-    current().answer({"directory": str(directory), "files": names}, _next_steps(directory, names, tenant))
+    current().answer(
+        {"directory": str(directory), "files": names},
+        _next_steps(directory, names, tenant) + _port_note(public_url, listen),
+    )
+
+
+def _port_note(public_url: Origin, listen: Address) -> str:
+    """Say that browsers ask for another port than the one that is listened on."""
+    if public_url.port == listen.port:
+        return ""
+    return (
+        f"\nBrowsers ask for port {public_url.port}, the gateway listens on {listen.port}: "
+        f"forward one to the other, or change listen in gateway.yaml."
+    )
 
 
 def _write(directory: Path, text: str, public_url: Origin, tenant: str) -> list[Path]:

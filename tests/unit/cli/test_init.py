@@ -96,3 +96,16 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     done = init(tmp_path / "file" / "g")
     assert done.exit_code == 2
     assert "cannot be written" in done.output
+
+
+@pytest.mark.parametrize(
+    ("url", "listen", "noted"),
+    [
+        ("https://portal.example.com", "0.0.0.0:8443", True),
+        ("https://localhost:8443", "0.0.0.0:8443", False),
+        ("https://portal.example.com", "0.0.0.0:443", False),
+    ],
+)
+def test_another_port_than_browsers_ask_for_is_told(tmp_path: Path, url: str, listen: str, *, noted: bool) -> None:
+    told = "the gateway listens on" in init(tmp_path / "g", "--public-url", url, "--listen", listen).output
+    assert told is noted
