@@ -66,4 +66,7 @@ def unknown_roles(tenants: Mapping[str, Tenant], known: frozenset[str]) -> Itera
     for name, tenant in tenants.items():
         for index, role in enumerate(tenant.mfa.roles or ()) if tenant.mfa is not None else ():
             if role not in known:
-                yield ("tenants", name, "mfa", "roles", index), f"no policy declares the role {role!r}{did_you_mean(role, known)}"
+                yield (
+                    ("tenants", name, "mfa", "roles", index),
+                    f"no policy declares the role {role!r}{did_you_mean(role, known)}",
+                )
