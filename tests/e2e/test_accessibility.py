@@ -380,15 +380,17 @@ def test_a_forgotten_password_has_no_barriers(reader: Reader, post: MailServer) 
     reader.submit("reset-code")
     reader.page.locator("#code").fill("00000000")
     reader.submit("reset-code-wrong")
+    letters: list[tuple[EmailMessage, str]] = []
     deadline = time.monotonic() + 30
-    while len(post.arrived) == earlier and time.monotonic() < deadline:
+    while not letters and time.monotonic() < deadline:
         time.sleep(0.1)
-    (mail,) = post.mails()[earlier:]
+        for mail, text in zip(post.mails()[earlier:], post.texts()[earlier:], strict=False):
+            code = re.search(r"\d{4} \d{4}", text)  # another letter, to the reader before, may come as late as this
+            letters += [(mail, code[0])] if code else []
+    ((mail, digits),) = letters
     if PICTURES:
         picture_of(mail, reader)
-    code = re.search(r"\d{4} \d{4}", post.texts()[-1])
-    assert code is not None
-    reader.page.locator("#code").fill(code[0])
+    reader.page.locator("#code").fill(digits)
     reader.submit("reset-password")
     reader.page.locator("#new_password").fill("qwertyuiopasdfghjkl")
     reader.page.locator("#new_password_again").fill("qwertyuiopasdfghjkl")
