@@ -6,21 +6,26 @@ from pathlib import Path
 import pytest
 
 from gateway.policy import compile_policy
+from gateway.policy.cases import load_cases, run_cases
 from gateway.server.settings import load_settings
 
 TOP = Path(__file__).parents[2]
 README = (TOP / "README.md").read_text(encoding="utf-8")
-CONFIGURATION, POLICY = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+CONFIGURATION, POLICY, CASES = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 
 
 def test_its_configuration_is_accepted_without_a_warning() -> None:
     assert load_settings(CONFIGURATION, "/etc/gateway/gateway.yaml").warnings() == []
 
 
-def test_its_policy_compiles_without_a_warning() -> None:
-    assert (
-        compile_policy({"portal.yaml": POLICY}, upstreams=["portal"], tenants=[], hosts=["portal.example.com"])[1] == []
-    )
+def test_its_policy_compiles_without_a_warning_and_its_cases_hold() -> None:
+    hosts = {"portal.example.com": ""}
+    table, warnings = compile_policy({"portal.yaml": POLICY}, upstreams=["portal"], tenants=[], hosts=hosts)
+    assert warnings == []
+    cases = load_cases({"cases.yaml": CASES}, table=table, hosts=hosts, tenants=frozenset())
+    results = run_cases(cases, table=table, hosts=hosts, now=1_800_000_000.0)
+    assert [result.actual for result in results if not result.passed] == []
+    assert results
 
 
 @pytest.mark.parametrize(
