@@ -9,8 +9,8 @@ import msgspec
 
 from gateway.cli.invocation import current
 from gateway.cli.policy.reading import count
-from gateway.policy.idle import FEW_QUESTIONS, find_idle
-from gateway.policy.space import World
+from gateway.policy.proof.idle import FEW_QUESTIONS, find_idle
+from gateway.policy.proof.space import World
 from gateway.server.progress import Progress
 from gateway.server.state import redis_options, try_redis
 from gateway.server.tls import moment, shown_names

@@ -11,8 +11,8 @@ from gateway.cli.invocation import current
 from gateway.cli.policy.reading import Policies, case_files, count, load_policies
 from gateway.document.diagnostic import as_json
 from gateway.policy.cases import load_cases
-from gateway.policy.idle import find_idle
-from gateway.policy.space import World
+from gateway.policy.proof.idle import find_idle
+from gateway.policy.proof.space import World
 from gateway.server.progress import Progress
 
 

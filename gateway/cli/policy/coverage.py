@@ -18,9 +18,9 @@ from gateway.cli.policy.history import Tally, sift, span_of, span_options, told,
 from gateway.cli.policy.reading import Source, case_files, count, load_policies
 from gateway.policy.cases import load_cases
 from gateway.policy.coverage import Coverage, Point, Side
+from gateway.policy.history.recorded import Recorded
+from gateway.policy.history.replaying import Replayer
 from gateway.policy.judgement import judge
-from gateway.policy.recorded import Recorded
-from gateway.policy.replaying import Replayer
 
 Counts = dict[tuple[Point, Side], int]
 

@@ -14,8 +14,8 @@ from gateway.cli.invocation import current
 from gateway.cli.policy import witnesses
 from gateway.cli.policy.reading import Policies, count, load_policies
 from gateway.cli.policy.who_can import tenants_as_text, world_of
-from gateway.policy.difference import Change, Difference, Kind, Where, difference
-from gateway.policy.effect import NOBODY
+from gateway.policy.proof.difference import Change, Difference, Kind, Where, difference
+from gateway.policy.proof.effect import NOBODY
 
 _TITLES: Final[Mapping[Kind, str]] = {
     "loses": "LOSES  allowed before, refused now",

@@ -13,7 +13,7 @@ from gateway.cli.administration import table
 from gateway.cli.audit import plain
 from gateway.cli.policy.history import moment, ranked
 from gateway.cli.policy.reading import count
-from gateway.policy.replaying import Outcome
+from gateway.policy.history.replaying import Outcome
 
 SHOWN: Final = 20
 OUTCOMES: Final[tuple[Outcome, ...]] = ("would refuse", "would allow", "unknown")

@@ -26,7 +26,7 @@ from gateway.cli.audit import record_use, when
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.reader import FileReader, list_files
-from gateway.policy.recorded import Recall, Recorded
+from gateway.policy.history.recorded import Recall, Recorded
 from gateway.server.progress import Progress
 from gateway.server.settings import Settings
 

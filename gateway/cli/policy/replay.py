@@ -25,8 +25,8 @@ from gateway.cli.policy.differences import (
 )
 from gateway.cli.policy.history import Tally, ranked, sift, span_of, span_options, told, warn_of
 from gateway.cli.policy.reading import Source, count, load_policies
-from gateway.policy.recorded import Recorded
-from gateway.policy.replaying import Replayer
+from gateway.policy.history.recorded import Recorded
+from gateway.policy.history.replaying import Replayer
 
 
 @dataclass(slots=True)

@@ -26,8 +26,8 @@ from gateway.cli.policy.differences import (
 from gateway.cli.policy.history import Tally, moment, sift, span_of, span_options, warn_of
 from gateway.cli.policy.reading import count, refuse
 from gateway.exchange.reason import Reason
-from gateway.policy.recorded import Recorded
-from gateway.policy.replaying import Outcome
+from gateway.policy.history.recorded import Recorded
+from gateway.policy.history.replaying import Outcome
 
 _OUTCOMES: Final[dict[str, Outcome]] = {"allow": "would allow", "deny": "would refuse", "unknown": "unknown"}
 

@@ -22,11 +22,11 @@ from gateway.cli.policy.history import Span, Tally, moment, sift, span_of, span_
 from gateway.cli.policy.reading import Policies, Source, count, load_policies
 from gateway.document.source import DocumentError
 from gateway.policy import PolicyTable
-from gateway.policy.amendment import Files
-from gateway.policy.recorded import Recorded, Witness
-from gateway.policy.replaying import Replayer
-from gateway.policy.suggestion import Narrower, Suggestion, people, suggestions
-from gateway.policy.usage import Observer, PersonKey, Usage
+from gateway.policy.history.amendment import Files
+from gateway.policy.history.recorded import Recorded, Witness
+from gateway.policy.history.replaying import Replayer
+from gateway.policy.history.suggestion import Narrower, Suggestion, people, suggestions
+from gateway.policy.history.usage import Observer, PersonKey, Usage
 from gateway.wire.target import aliases
 
 ROUNDS: Final = 4

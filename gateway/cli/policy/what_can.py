@@ -17,7 +17,7 @@ from gateway.cli.policy.asked import look_up
 from gateway.cli.policy.reading import Policies, count, load_policies, refuse
 from gateway.cli.policy.who_can import fixed_of, tenants_as_text, world_of
 from gateway.document.source import did_you_mean
-from gateway.policy.access import Reach, what_can
+from gateway.policy.proof.access import Reach, what_can
 
 _STANDINGS: Final = {"allowed": "", "depends": "depends", "undecided": "not decided"}
 

@@ -17,12 +17,12 @@ from gateway.cli.policy.reading import Policies, load_policies, refuse
 from gateway.document.source import did_you_mean
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.reason import ANSWERS, Reason
-from gateway.policy.access import Access, Entry, Holders, Standing, place_at, standing, who_can
 from gateway.policy.condition import Facts
 from gateway.policy.declaration import METHODS
-from gateway.policy.effect import NOBODY
 from gateway.policy.judgement import parse_request
-from gateway.policy.space import World
+from gateway.policy.proof.access import Access, Entry, Holders, Standing, place_at, standing, who_can
+from gateway.policy.proof.effect import NOBODY
+from gateway.policy.proof.space import World
 from gateway.store.api_keys import ApiKey
 from gateway.store.records import User
 

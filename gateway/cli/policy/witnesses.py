@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.policy.judgement import Person
-from gateway.policy.space import Situation
+from gateway.policy.proof.space import Situation
 
 _ORDINARY: Final = Person(user="", tenant="", roles=())
 _DAY_S: Final = 86400

@@ -15,9 +15,9 @@ from gateway.edge.resolve import Resolver
 from gateway.exchange.session import Owed
 from gateway.policy import Facts, PolicyTable
 from gateway.policy.explanation import explain
+from gateway.policy.history.recorded import Recall, Recorded
+from gateway.policy.history.replaying import Replayer
 from gateway.policy.judgement import Person, judge, parse_request
-from gateway.policy.recorded import Recall, Recorded
-from gateway.policy.replaying import Replayer
 from gateway.server.tenancy import tenant_fields
 from tests.unit.edge.conftest import Edge, Entry, KeyEntry, Reply, until
 from tests.unit.policy.strategies import HOSTS, Asked, Policy, people, policies, requests

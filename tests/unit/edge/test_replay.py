@@ -9,8 +9,8 @@ import pytest
 from gateway.edge.resolve import Resolver
 from gateway.exchange.session import Owed
 from gateway.policy import compile_policy
-from gateway.policy.recorded import Recall, Recorded
-from gateway.policy.replaying import Replayer
+from gateway.policy.history.recorded import Recall, Recorded
+from gateway.policy.history.replaying import Replayer
 from gateway.ratelimit.gcra import Bucket
 from gateway.wire.forwarded import TrustedProxies
 from tests.unit.edge.conftest import POLICY, Edge, Entry, session, until

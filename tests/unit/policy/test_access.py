@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from gateway.exchange.reason import Reason
 from gateway.policy import Facts, PolicyTable, compile_policy
-from gateway.policy.access import Access, place_at, standing, what_can, who_can
-from gateway.policy.effect import NOBODY
 from gateway.policy.judgement import Person, judge
-from gateway.policy.space import World
+from gateway.policy.proof.access import Access, place_at, standing, what_can, who_can
+from gateway.policy.proof.effect import NOBODY
+from gateway.policy.proof.space import World
 
 NOW = 1_800_000_000.0
 POLICY = """

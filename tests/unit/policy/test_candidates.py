@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.exchange.step_up import Network
-from gateway.policy import candidates
-from gateway.policy.comparison import Wanted
+from gateway.policy.proof import candidates
+from gateway.policy.proof.comparison import Wanted
 
 TEXTS = st.text("ab", max_size=3)
 NETWORKS = st.sampled_from(

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.exchange.route import Route
-from gateway.policy import PolicyTable, cells
-from gateway.policy.cells import Cell, TooManyCellsError, cut, meet
+from gateway.policy import PolicyTable
+from gateway.policy.proof import cells
+from gateway.policy.proof.cells import Cell, TooManyCellsError, cut, meet
 from gateway.policy.roles import Roles
 from gateway.policy.table import Rule
 from gateway.policy.template import parse_template

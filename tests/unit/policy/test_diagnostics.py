@@ -17,9 +17,9 @@ from gateway.document.source import MAX_BYTES, load
 from gateway.policy import compile_policy
 from gateway.policy.cases import load_cases
 from gateway.policy.condition import MAX_LENGTH
-from gateway.policy.idle import find_idle
+from gateway.policy.proof.idle import find_idle
+from gateway.policy.proof.space import World
 from gateway.policy.schema import kind_of, schema_of
-from gateway.policy.space import World
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("gateway/document", "gateway/policy", "gateway/cli/policy")
@@ -102,7 +102,7 @@ def names_in_code() -> dict[str, str]:
     """Find each name and a module that gives it."""
     found: dict[str, str] = {}
     for package in PACKAGES:
-        for path in sorted((ROOT / package).glob("*.py")):
+        for path in sorted((ROOT / package).rglob("*.py")):
             found |= dict.fromkeys(names_in(ast.parse(path.read_text("utf-8"))), path.name)
     return found
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from gateway.document.diagnostic import DocumentError
 from gateway.policy import Facts, PolicyTable
-from gateway.policy.cells import meet
-from gateway.policy.difference import Change, Difference, difference
-from gateway.policy.effect import NOBODY
 from gateway.policy.judgement import Person, judge
-from gateway.policy.space import World
+from gateway.policy.proof.cells import meet
+from gateway.policy.proof.difference import Change, Difference, difference
+from gateway.policy.proof.effect import NOBODY
+from gateway.policy.proof.space import World
 
 NOW = 1_800_000_000.0
 TENANTS = ("acme", "zeta")

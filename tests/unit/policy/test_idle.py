@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.policy import compile_policy
-from gateway.policy.idle import MOST_QUESTIONS, find_idle
-from gateway.policy.space import World
+from gateway.policy.proof.idle import MOST_QUESTIONS, find_idle
+from gateway.policy.proof.space import World
 
 HOSTS = {"portal.example.com": "", "acme.example.com": "acme", "zeta.example.com": "zeta"}
 HEAD = "version: 1\nroles: {client: {}, billing: {includes: [client]}}\nroutes:\n"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.policy import PolicyTable
-from gateway.policy.meaning import Meanings, options
+from gateway.policy.proof.meaning import Meanings, options
 
 HEAD = "version: 1\nroles: {client: {}, billing: {includes: [client]}, auditor: {}}\nroutes:\n  - {name: a, match: {path: '/a/{x}', methods: [GET]}, upstream: portal, %s}\n"
 OTHER = "\n  - {name: z, match: {path: '/z', methods: [GET]}, upstream: portal, allow: [{roles: [auditor, client]}]}\n"

@@ -13,8 +13,8 @@ from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed, Session
 from gateway.policy import Facts, PolicyTable, compile_policy
 from gateway.policy.condition import NAMES
-from gateway.policy.recorded import LATER, REFUSALS, Recall, Recorded
-from gateway.policy.replaying import UNSAID, Replayer
+from gateway.policy.history.recorded import LATER, REFUSALS, Recall, Recorded
+from gateway.policy.history.replaying import UNSAID, Replayer
 from tests.fakes.past import Past, Recorder, signed_in
 
 HOSTS = {"portal.example.com": "", "acme.example.com": "acme", "zeta.example.com": "zeta"}

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from gateway.exchange.session import Session
 from gateway.policy import Facts, PolicyTable, compile_policy
-from gateway.policy.amendment import Amendment, Files
-from gateway.policy.narrowing import narrower_templates
-from gateway.policy.recorded import Recall, Recorded
-from gateway.policy.replaying import Replayer
+from gateway.policy.history.amendment import Amendment, Files
+from gateway.policy.history.narrowing import narrower_templates
+from gateway.policy.history.recorded import Recall, Recorded
+from gateway.policy.history.replaying import Replayer
+from gateway.policy.history.suggestion import Suggestion, people, smallest, suggestions
+from gateway.policy.history.usage import Observer, Usage
 from gateway.policy.roles import Roles
-from gateway.policy.suggestion import Suggestion, people, smallest, suggestions
 from gateway.policy.template import parse_template
-from gateway.policy.usage import Observer, Usage
 from tests.fakes.past import Past, Recorder, judged, signed_in
 
 HOSTS = {"portal.example.com": "", "acme.example.com": "acme"}

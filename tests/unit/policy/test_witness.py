@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gateway.policy import Facts, PolicyTable
 from gateway.policy.condition import Condition, ConditionCompiler
 from gateway.policy.judgement import Person
-from gateway.policy.space import Effort, Side, Situation, World, holds
-from gateway.policy.witness import Finding, always_false, always_true, implies, same
+from gateway.policy.proof.space import Effort, Side, Situation, World, holds
+from gateway.policy.proof.witness import Finding, always_false, always_true, implies, same
 
 POLICY = """
 version: 1

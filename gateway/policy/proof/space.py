@@ -16,11 +16,11 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from gateway.policy import candidates
-from gateway.policy.candidates import Values
-from gateway.policy.comparison import UNKNOWN, Comparisons, Wanted
 from gateway.policy.condition import Condition, Facts
 from gateway.policy.judgement import Person
+from gateway.policy.proof import candidates
+from gateway.policy.proof.candidates import Values
+from gateway.policy.proof.comparison import UNKNOWN, Comparisons, Wanted
 from gateway.policy.table import Denial, Grant, PolicyTable, Rule
 from gateway.wire.target import is_canonical
 

@@ -14,10 +14,10 @@ import msgspec
 
 from gateway.exchange.decision import Decision
 from gateway.exchange.reason import Reason
-from gateway.policy.cells import Cell
 from gateway.policy.judgement import answer, route
-from gateway.policy.meaning import Meanings
-from gateway.policy.space import Place, Side, Situation, Space, World
+from gateway.policy.proof.cells import Cell
+from gateway.policy.proof.meaning import Meanings
+from gateway.policy.proof.space import Place, Side, Situation, Space, World
 from gateway.policy.table import Match, Rule
 
 Answers = tuple[bool, ...]

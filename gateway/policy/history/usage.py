@@ -11,8 +11,8 @@ from typing import Final
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import DELEGATED
 from gateway.exchange.session import Session
+from gateway.policy.history.recorded import Recorded
 from gateway.policy.judgement import Verdict
-from gateway.policy.recorded import Recorded
 from gateway.policy.table import Grant, PolicyTable, Rule
 
 MAX_PATHS: Final = 1000

@@ -16,8 +16,8 @@ from gateway.exchange.reason import Reason
 from gateway.exchange.route import DELEGATED
 from gateway.exchange.session import Owed, Session
 from gateway.policy.condition import Facts
+from gateway.policy.history.recorded import ROUTING, UNRECORDED, Recorded, Witness
 from gateway.policy.judgement import Verdict, answer, route
-from gateway.policy.recorded import ROUTING, UNRECORDED, Recorded, Witness
 from gateway.policy.table import Match, PolicyTable, Rule
 
 _PLACES: Final = 65_536

@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 from itertools import combinations, pairwise
 from typing import Any, Final, NamedTuple
 
-from gateway.policy.comparison import Wanted
+from gateway.policy.proof.comparison import Wanted
 
 _HOUR_S: Final = 3600.0
 _DAY_S: Final = 86400.0

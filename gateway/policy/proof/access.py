@@ -13,11 +13,11 @@ import msgspec
 from gateway.document.quantity import written_duration
 from gateway.exchange.reason import Reason
 from gateway.exchange.step_up import Requirement
-from gateway.policy.cells import cut
 from gateway.policy.condition import Facts
-from gateway.policy.effect import NOBODY, Answers, Effect, Effects, Judge, effect
 from gateway.policy.judgement import route
-from gateway.policy.space import Place, Situation, World
+from gateway.policy.proof.cells import cut
+from gateway.policy.proof.effect import NOBODY, Answers, Effect, Effects, Judge, effect
+from gateway.policy.proof.space import Place, Situation, World
 from gateway.policy.table import Denial, Grant, Rule
 
 Standing = Literal["allowed", "depends", "refused", "undecided"]

@@ -12,10 +12,10 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from gateway.policy.cells import Cell, cut
-from gateway.policy.effect import NOBODY, Effect, Effects, Judge, Subject, moved
-from gateway.policy.meaning import Option, options
-from gateway.policy.space import Place, Situation, World
+from gateway.policy.proof.cells import Cell, cut
+from gateway.policy.proof.effect import NOBODY, Effect, Effects, Judge, Subject, moved
+from gateway.policy.proof.meaning import Option, options
+from gateway.policy.proof.space import Place, Situation, World
 from gateway.policy.table import Rule
 
 Kind = Literal["gains", "loses", "conditions"]

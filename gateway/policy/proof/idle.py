@@ -13,9 +13,9 @@ from gateway.document.diagnostic import Diagnostic, illustrated
 from gateway.document.place import Place
 from gateway.document.source import load
 from gateway.policy.condition import Condition
-from gateway.policy.space import Effort, World
+from gateway.policy.proof.space import Effort, World
+from gateway.policy.proof.witness import always_false, always_true, disjoint, implies
 from gateway.policy.table import Denial, Grant, Rule
-from gateway.policy.witness import always_false, always_true, disjoint, implies
 
 MOST_QUESTIONS: Final = 2_000
 """What is solved for one policy, about 20 ms each; of conditions beyond it nothing is said."""

@@ -13,11 +13,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from gateway.policy.amendment import Amendment, Files, Loc
-from gateway.policy.narrowing import narrower_templates
+from gateway.policy.history.amendment import Amendment, Files, Loc
+from gateway.policy.history.narrowing import narrower_templates
+from gateway.policy.history.usage import Extent, PersonKey, Usage, is_wild
 from gateway.policy.roles import Roles
 from gateway.policy.table import Grant, PolicyTable, Rule
-from gateway.policy.usage import Extent, PersonKey, Usage, is_wild
 
 Kind = Literal[
     "unused-route",

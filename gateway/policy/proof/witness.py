@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.policy.condition import Condition
-from gateway.policy.space import Effort, Place, Side, Situation, Space, World, holds, sample_path
+from gateway.policy.proof.space import Effort, Place, Side, Situation, Space, World, holds, sample_path
 from gateway.policy.table import Denial, Grant, Rule
 
 
