@@ -22,7 +22,7 @@ test: $(STAMPS)/bench  ## everything: unit, contract, process, end-to-end and fa
 	$(BIN)/python -m pytest -n 2 tests/unit tests/contract tests/deploy $(PYTEST_ARGS)
 	$(BIN)/python -m pytest tests/process tests/fault tests/e2e $(PYTEST_ARGS)
 
-check: $(STAMPS)/dev  ## format, lint, types, import rings, unit tests: about a minute
+check: $(STAMPS)/dev  ## format, lint, types, import rings, unit tests: a few minutes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p gateway

@@ -9,13 +9,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+import click
+
 from gateway.cli.administration import table
 from gateway.cli.audit import plain
 from gateway.cli.policy.history import moment, ranked
 from gateway.cli.policy.reading import count
 from gateway.policy.history.replaying import Outcome
 
-SHOWN: Final = 20
+limit_option: Final = click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Show so many changes of each kind."
+)
 OUTCOMES: Final[tuple[Outcome, ...]] = ("would refuse", "would allow", "unknown")
 _HEADINGS: Final[dict[Outcome, str]] = {
     "would refuse": "WOULD BE REFUSED",

@@ -15,12 +15,12 @@ from gateway.cli.administration import NO
 from gateway.cli.invocation import current
 from gateway.cli.policy.differences import (
     OUTCOMES,
-    SHOWN,
     Change,
     Extent,
     add_change,
     changes_as_json,
     changes_as_text,
+    limit_option,
     requests_of,
 )
 from gateway.cli.policy.history import Tally, ranked, sift, span_of, span_options, told, warn_of
@@ -107,9 +107,7 @@ class Replay:
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="A directory of policy files.  [default: those of gateway.yaml]",
 )
-@click.option(
-    "--limit", type=click.IntRange(1), default=SHOWN, show_default=True, help="Show so many changes of each kind."
-)
+@limit_option
 def replay(
     *,
     since: float,

@@ -15,12 +15,12 @@ from gateway.cli.administration import NO, read_settings
 from gateway.cli.invocation import current
 from gateway.cli.policy.differences import (
     OUTCOMES,
-    SHOWN,
     Change,
     Extent,
     add_change,
     changes_as_json,
     changes_as_text,
+    limit_option,
     requests_of,
 )
 from gateway.cli.policy.history import Tally, moment, sift, span_of, span_options, warn_of
@@ -121,9 +121,7 @@ class Look:
 @click.command()
 @span_options("7d")
 @click.option("--version", "wanted", help="Of the candidate.  [default: the one that judged a request last]")
-@click.option(
-    "--limit", type=click.IntRange(1), default=SHOWN, show_default=True, help="Show so many changes of each kind."
-)
+@limit_option
 def shadow(
     *, since: float, until: float | None, directory: Path | None, purpose: str, wanted: str | None, limit: int
 ) -> None:
