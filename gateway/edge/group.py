@@ -192,6 +192,10 @@ class Group:
                 x.client.on_failed(x, reason)
         self.serve()
 
+    def has_another(self, pool: Pool) -> bool:
+        """Another server than that of `pool` is in."""
+        return any(member.pool is not pool and member.health.state is State.IN for member in self.members)
+
     def resend(self, pool: Pool, x: Exchange) -> None:
         """Send `x` to another server, or to the same one where there is none."""
         for member in self._preferred(x):

@@ -38,6 +38,9 @@ class Group(Protocol):
     def answered(self, pool: Pool) -> None:
         """A server that is watched sent the head of an answer."""
 
+    def has_another(self, pool: Pool) -> bool:
+        """Another server than that of `pool` is in."""
+
     def failed(self, pool: Pool, reason: Reason) -> None:
         """A server did not answer a request."""
 
@@ -171,6 +174,11 @@ class Pool:
         """Another connection may be opened, as far as this server alone goes."""
         return self.size < self._room
 
+    @property
+    def has_another(self) -> bool:
+        """Another server is in that may be asked instead of this one."""
+        return self.group is not None and self.group.has_another(self)
+
     # what a connection tells
 
     def give_back(self, connection: UpstreamConnection) -> None:
@@ -200,7 +208,7 @@ class Pool:
                 self.take(x)
 
     def resend(self, x: Exchange) -> None:
-        """Send `x` once more, on a new connection: the server closed an idle one while it was being sent."""
+        """Send `x` once more, on a new connection: the server closed the one on which it was being sent."""
         answered = self.metrics.upstream_duration.counts.get(self.labels, ())
         if not self.upstream.retries or not self._budget.take(sum(answered)):
             self.metrics.upstream_retries.inc((self.upstream.name, "refused"))

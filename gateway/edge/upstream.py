@@ -304,14 +304,17 @@ class UpstreamConnection:
         elif (
             mode == HEAD
             and not self._buffer
-            and self.reused
+            and (self.reused or self._pool.has_another)
             and x.attempts == 1
             and x.method in IDEMPOTENT
             and not x.received
             and x.body_done
             and not self._informational
         ):
-            self._pool.resend(x)  # RFC 9110 §9.2.2: the server closed an idle connection while we were sending
+            # RFC 9110 §9.2.2: it closed an idle connection while we were sending, or it died and another may answer
+            if not self.reused:
+                self._pool.failed(Reason.UPSTREAM_CLOSED)
+            self._pool.resend(x)
         else:
             if mode == HEAD:
                 self._pool.failed(Reason.UPSTREAM_CLOSED)

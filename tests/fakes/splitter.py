@@ -37,8 +37,12 @@ class Splitter:
         self._tasks.add(task)
         try:
             ahead, back = await asyncio.open_connection("127.0.0.1", self.ports[chosen])
-            await asyncio.gather(_pass_on(reader, back), _pass_on(ahead, writer))
-        except OSError:
+            try:
+                await asyncio.gather(_pass_on(reader, back), _pass_on(ahead, writer))
+            except asyncio.CancelledError:
+                back.transport.abort()
+                raise
+        except (OSError, asyncio.CancelledError):
             writer.transport.abort()
         finally:
             self._tasks.discard(task)
@@ -52,10 +56,11 @@ class Splitter:
 
     async def _stop(self) -> None:
         self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)
+        for _ in range(8):  # a connection that was being accepted arrives a few turns of the loop later
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

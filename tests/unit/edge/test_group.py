@@ -214,12 +214,27 @@ async def test_without_attempts_nothing_is_sent_again(several: Several) -> None:
     assert several.count("gateway_upstream_retries_total") == {("portal", "refused"): 1}
 
 
-async def test_a_new_connection_that_is_closed_without_an_answer_is_not_tried_again(several: Several) -> None:
-    """attack: a request that makes servers hang up must not go through all of them."""
+async def test_a_request_on_which_servers_hang_up_is_seen_by_two_of_them_at_most(several: Several) -> None:
+    """attack: a request that kills servers must not go through all of them."""
+    await several.add()
+    several.edge.change_upstream(servers=several.servers)
     for portal in several.portals:
         portal.answers[b"/public/b"] = hangs_up()
     assert (await several.edge.get("/public/b")).status == 502
-    assert sum(several.counts) == 1
+    assert sorted(several.counts) == [0, 1, 1]
+
+
+async def test_a_server_that_dies_under_its_first_request_costs_none_where_another_is_in(several: Several) -> None:
+    several.portals[0].answers[b"/public/b"] = hangs_up()
+    assert await several.get(2, "/public/b") == [200] * 2
+    assert several.counts == [1, 2]
+    assert several.group.members[0].health.failures == 1
+
+
+async def test_an_only_server_that_hangs_up_on_a_new_connection_is_not_asked_again(edge: Edge) -> None:
+    edge.portal.answers[b"/public/b"] = hangs_up()
+    assert (await edge.get("/public/b")).status == 502
+    assert len(edge.portal.heads) == 1
 
 
 async def test_of_two_servers_one_is_always_asked_however_much_fails(several: Several) -> None:
