@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from gateway.cli.administration import table
-from gateway.cli.audit import plain
+from gateway.cli.audit.showing import plain
 from gateway.cli.policy.history import moment, ranked
 from gateway.cli.policy.reading import count
 from gateway.policy.history.replaying import Outcome

@@ -22,7 +22,8 @@ import click
 from gateway.audit.entry import EntryError
 from gateway.audit.filehead import FileHeadError
 from gateway.audit.frame import FrameError
-from gateway.cli.audit import record_use, when
+from gateway.cli.audit.span import when
+from gateway.cli.audit.use import record_use
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.reader import FileReader, list_files

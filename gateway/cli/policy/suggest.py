@@ -16,7 +16,7 @@ import click
 import yaml
 
 from gateway.cli.administration import moment as day
-from gateway.cli.audit import plain
+from gateway.cli.audit.showing import plain
 from gateway.cli.invocation import current
 from gateway.cli.policy.history import Span, Tally, moment, sift, span_of, span_options, told, warn_of
 from gateway.cli.policy.reading import Policies, Source, count, load_policies

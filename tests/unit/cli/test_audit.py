@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from gateway.audit.entry import Entry
 from gateway.cli import program
-from gateway.cli.audit import line, matches, parse, plain
+from gateway.cli.audit.query import matches
+from gateway.cli.audit.showing import line, parse, plain
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.log import open_log
@@ -298,7 +299,7 @@ def test_tail_follows_until_ctrl_c(site: Path, monkeypatch: pytest.MonkeyPatch) 
         log.append([(1, 1, [access(77)])], is_safe=True, now_ns=1)
         log.close()
 
-    monkeypatch.setattr("gateway.cli.audit.time.sleep", sleep)
+    monkeypatch.setattr("gateway.cli.audit.tail.time.sleep", sleep)
     result = run("tail", "-c", str(site), "-n", "0", "-f")
     assert result.exit_code == 0
     assert "/invoices/77" in result.output

@@ -1,0 +1,36 @@
+"""`gateway audit`: prove the audit log, search it, watch it.
+
+`verify` needs nothing but the files and tells how much that proves. What shows people's data
+records each use of itself before anything is shown.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from gateway.cli.audit.query import query_verb
+from gateway.cli.audit.tail import tail_verb
+from gateway.cli.audit.verify import verify_verb
+from gateway.cli.unbuilt import unbuilt
+
+_NOT_BUILT: Final = {
+    "export": "`audit export` is not built yet; use gateway audit query --json",
+    "prove": "`audit prove` is not built yet; use gateway audit verify",
+}
+
+
+@click.group(short_help="Verify and query the audit trail.")
+def audit() -> None:
+    """Prove the audit trail, search it, watch it."""
+
+
+for _verb in (
+    verify_verb,
+    query_verb,
+    tail_verb,
+):
+    audit.add_command(_verb)
+for _name, _sentence in _NOT_BUILT.items():
+    audit.add_command(unbuilt(_name, _sentence))

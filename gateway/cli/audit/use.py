@@ -1,0 +1,24 @@
+"""Records that somebody looks at the log, before anything of it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from gateway.audit import record
+from gateway.ledger import producer
+from gateway.server.settings import Settings
+
+
+def record_use(settings: Settings, operation: str, filters: Mapping[str, str], purpose: str) -> None:
+    """Record that somebody looks at the log, before anything is shown. Raises `AuditUnavailableError`: then nothing may be."""
+    build = partial(
+        record.administration,
+        operation=operation,
+        actor=producer.operator(),
+        action="view",
+        resources=[("audit_log", record.LOG_NAME)],
+        detail=purpose,
+        more={"query": dict(filters)},
+    )
+    producer.append(settings.state_dir, settings.audit.keys, [build])
