@@ -15,7 +15,7 @@ from gateway.server.commands import ask_reload, ask_upgrade
 from gateway.server.confine import harden
 from gateway.server.predecessor import Predecessor
 from gateway.server.progress import Progress
-from gateway.server.settings import AUDIT_KEYS
+from gateway.server.sections.audit import AUDIT_KEYS
 from gateway.server.supervisor import Supervisor
 from gateway.server.validate import Validated, read_and_validate
 

@@ -28,7 +28,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.document.quantity import written_duration
 from gateway.document.source import Diagnostic, Document, DocumentError, did_you_mean, load
-from gateway.exchange.route import Durability, LimitSpec
+from gateway.exchange.route import LimitSpec
 from gateway.server.fields import (
     Address,
     Allowance,
@@ -58,6 +58,7 @@ from gateway.server.fields import (
     UpstreamHost,
     parse_server,
 )
+from gateway.server.sections.audit import Audit
 from gateway.server.sections.branding import Branding
 from gateway.server.sections.console import Console
 from gateway.server.sections.identity import contradictions as identity_contradictions
@@ -70,7 +71,7 @@ from gateway.server.sections.portal import Portal
 from gateway.server.sections.programs import Identity
 from gateway.server.sections.programs import contradictions as program_contradictions
 from gateway.server.sections.reload import ReloadRules
-from gateway.server.sections.section import Section, not_yet
+from gateway.server.sections.section import Section
 from gateway.server.sections.sessions import SessionRules, TenantSessions
 from gateway.server.sections.state import State, read_state
 from gateway.server.sections.tenants import Tenant
@@ -82,8 +83,6 @@ from gateway.session.rules import NewDevice
 LOGIN_LIMIT: Final = "login"
 """Name of the limit that counts attempts to sign in; it holds even when `limits` is absent."""
 MAX_WORKERS: Final = 256
-AUDIT_KEYS: Final = "config/audit-keys.json"
-"""Where the keys of the audit trail are unless `audit.keys` says otherwise."""
 LARGEST_KEPT_FORM: Final = 64 * 1024
 MAX_DRAIN_S: Final = 7.0
 """The whole tree of processes ends within 10 s of SIGTERM."""
@@ -118,12 +117,6 @@ def _workers(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_WORKERS:
         raise ValueError(f"write auto or a number from 1 to {MAX_WORKERS}")
     return value
-
-
-def _no_sinks(value: Any) -> tuple[str, ...]:
-    if value != []:
-        raise ValueError("audit sinks are not built yet; leave the list empty")
-    return ()
 
 
 class CertificateFiles(Section):
@@ -463,14 +456,6 @@ class Headers(Section):
     )
     cross_origin_opener_policy: Literal["same-origin", "same-origin-allow-popups", "unsafe-none"] = "same-origin"
     cross_origin_resource_policy: Literal["same-origin", "same-site", "cross-origin"] = "same-origin"
-
-
-class Audit(Section):
-    """How safe a record is before its answer leaves, and where its key is."""
-
-    durability: Annotated[Durability, not_yet("strict+remote", what="durability")] = Durability.GROUP
-    keys: Annotated[Location, Field(validate_default=True)] = Path(AUDIT_KEYS)
-    sinks: Annotated[tuple[str, ...], BeforeValidator(_no_sinks)] = ()
 
 
 class Tunnels(Section):

@@ -1,0 +1,60 @@
+"""`audit:`: how safe a record is before its answer leaves, where its key is, how its streams are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field
+
+from gateway.exchange.route import Durability
+from gateway.exchange.stream import Stream
+from gateway.server.fields import Location, Period
+from gateway.server.sections.section import Section, not_yet
+
+AUDIT_KEYS: Final = "config/audit-keys.json"
+"""Where the keys of the audit trail are unless `audit.keys` says otherwise."""
+_SHORTEST_AGE_S: Final = 60.0
+_LONGEST_AGE_S: Final = 31 * 86_400.0
+
+
+def _no_sinks(value: Any) -> tuple[str, ...]:
+    if value != []:
+        raise ValueError("audit sinks are not built yet; leave the list empty")
+    return ()
+
+
+class StreamRules(Section):
+    """How one stream is kept."""
+
+    when_full: Annotated[Literal["refuse", "gap"], not_yet("gap", what="when_full:")] = "refuse"
+    """What happens to requests whose record has no room: they are refused, or they go on and are counted."""
+
+
+class StreamTable(Section):
+    """The streams by name."""
+
+    security: StreamRules = StreamRules()
+    access: StreamRules = StreamRules()
+    traffic: StreamRules = StreamRules()
+
+    def of(self, stream: Stream) -> StreamRules:
+        """Return the rules of a stream."""
+        match stream:
+            case Stream.SECURITY:
+                return self.security
+            case Stream.ACCESS:
+                return self.access
+            case Stream.TRAFFIC:
+                return self.traffic
+
+
+class Audit(Section):
+    """The audit trail of this node."""
+
+    durability: Annotated[Durability, not_yet("strict+remote", what="durability")] = Durability.GROUP
+    keys: Annotated[Location, Field(validate_default=True)] = Path(AUDIT_KEYS)
+    segment_age: Annotated[Period, Field(ge=_SHORTEST_AGE_S, le=_LONGEST_AGE_S)] = 86_400.0
+    """Oldest first record of a log file before another is begun: closed files can be sealed, copied and kept."""
+    streams: StreamTable = StreamTable()
+    sinks: Annotated[tuple[str, ...], BeforeValidator(_no_sinks)] = ()
