@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.exchange.field_rules import FieldRules
 from gateway.exchange.step_up import Requirement
+from gateway.exchange.stream import Stream
 from gateway.exchange.tenancy import TenantBinding
 
 OWN_PAGES: Final = "/.gateway"
@@ -36,6 +37,33 @@ class Durability(StrEnum):
     STRICT = "strict"
 
 
+class Classification(StrEnum):
+    """What kind of data a route gives access to (`audit: {classification: …}`)."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    PII = "pii"
+    """Personal data (GDPR Art. 4(1))."""
+    PHI = "phi"
+    """Protected health information (45 CFR 160.103)."""
+    CHD = "chd"
+    """Cardholder data (PCI DSS v4.0.1, glossary)."""
+
+
+class LegalBasis(StrEnum):
+    """On which ground personal data are processed: GDPR Art. 6(1)(a) to (f), in that order."""
+
+    CONSENT = "consent"
+    CONTRACT = "contract"
+    LEGAL_OBLIGATION = "legal_obligation"
+    VITAL_INTERESTS = "vital_interests"
+    PUBLIC_TASK = "public_task"
+    LEGITIMATE_INTERESTS = "legitimate_interests"
+
+
+SELF: Final = "self"
+"""The owner of a resource that belongs to whoever asks."""
+
 Credential = Literal["session", "api_key", "bearer"]
 """What may prove who asks on a route; certificates are `client_certificate`'s."""
 DELEGATED: Final = frozenset(("api_key", "bearer"))
@@ -53,10 +81,14 @@ class LimitSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """What data a route gives access to; `id` may hold `{name}` of the path template."""
+    """What data a route gives access to; `id` and `owner` may hold `{name}` of the path template."""
 
     type: str
     id: str = ""
+    owner: str = ""
+    """The person whom the data are about: `self` for whoever asks; empty = nobody says."""
+    is_person: bool = False
+    """`id` is a person's: it is sealed like one."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +118,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Fields that the gateway sets on either side; None = none."""
     durability: Durability | None = None
     """None = the configured default."""
+    purpose: str = ""
+    """Why the data are processed, in the words of the operator; empty = unsaid."""
+    legal_basis: LegalBasis | None = None
+    classification: Classification | None = None
+    require_resource: bool = False
+    """An answer of the portal that names no resource is not released."""
+    stream: Stream | None = None
+    """Where records of allowed requests go; None = `traffic` for a public route, else `access`."""
     authorization: Literal["gateway", "portal", "drop"] = "portal"
     """What happens to the client's `Authorization` field: ours to check, the portal's own, or removed."""
     credentials: tuple[Credential, ...] = ("session",)

@@ -84,12 +84,15 @@ def counts_nobody(limit: LimitSpec | None, credentials: Collection[str]) -> bool
 def read_durability(place: Place) -> Durability | None:
     """Read `audit: {durability: …}`."""
     entries = place.fields(("durability",))
-    if entries is None:
+    return None if entries is None else read_grade(entries["durability"])
+
+
+def read_grade(place: Place) -> Durability | None:
+    """Read how safe a record is."""
+    if place.value == "strict+remote":
+        place.fail("the durability strict+remote is not built yet; use strict", name="not-built")
         return None
-    if entries["durability"].value == "strict+remote":
-        entries["durability"].fail("the durability strict+remote is not built yet; use strict", name="not-built")
-        return None
-    word = entries["durability"].one_of([durability.value for durability in Durability])
+    word = place.one_of([durability.value for durability in Durability])
     return None if word is None else Durability(word)
 
 

@@ -11,17 +11,10 @@ from typing import Any, Final, NamedTuple
 
 from gateway.document.place import Place
 from gateway.document.quantity import duration, size
-from gateway.document.source import did_you_mean
-from gateway.exchange.route import DELEGATED, Action, Resource
+from gateway.exchange.route import DELEGATED, Action
 from gateway.exchange.step_up import Network
-from gateway.policy.obligations import (
-    NOBODY_COUNTED,
-    counts_nobody,
-    positive,
-    read_durability,
-    read_headers,
-    read_limit,
-)
+from gateway.policy.account import read_account, read_resource
+from gateway.policy.obligations import NOBODY_COUNTED, counts_nobody, positive, read_headers, read_limit
 from gateway.policy.requirements import read_requirement
 from gateway.policy.reuse import OF_ADMITTED, Gathered
 from gateway.policy.template import Template
@@ -30,8 +23,6 @@ from gateway.wire.target import remove_dot_segments
 
 PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){1,16}")
 PREFIX_SENTENCE: Final = "a prefix is a path such as /app: letters, digits, - . _ ~ and no slash at the end"
-RESOURCE_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
-_REFERENCE = re.compile(r"\{([^{}]*)\}")
 
 REUSABLE: Final = (
     "upstream", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache", "credentials", "activity",
@@ -63,11 +54,11 @@ def read_options(gathered: Gathered, subject: Subject) -> dict[str, Any]:
         word = entries["action"].one_of([action.value for action in Action])
         options["action"] = None if word is None else Action(word)
     if "resource" in entries:
-        options["resource"] = _read_resource(entries["resource"], template)
+        options["resource"] = read_resource(entries["resource"], template, public=public)
     if "rate_limit" in entries:
         options["limit"] = read_limit(entries["rate_limit"], f"route:{subject.name}", public=public)
     if "audit" in entries:
-        options["durability"] = read_durability(entries["audit"])
+        options |= read_account(entries["audit"])
     for key, choices in (("authorization", ("gateway", "portal", "drop")), ("cache", ("no-store", "portal"))):
         if key in entries:
             options[key] = entries[key].one_of(choices) or choices[0]
@@ -172,25 +163,3 @@ def _read_rewrite(place: Place) -> dict[str, Any]:
     if found.get("strip_prefix") and found.get("strip_prefix") == found.get("add_prefix"):
         place.fail("what is stripped is added again; remove the key", name="no-effect")
     return found
-
-
-def _read_resource(place: Place, template: Template | None) -> Resource | None:
-    entries = place.fields(("type",), ("id",))
-    if entries is None:
-        return None
-    kind = entries["type"].text(
-        RESOURCE_TYPE, "a type starts with a letter and has letters, digits, '.', '_' and '-', 64 at most"
-    )
-    text = entries["id"].text() if "id" in entries else ""
-    if text and template is not None:
-        known = template.names
-        for found in _REFERENCE.finditer(text):
-            if found[1] not in known:
-                hint = did_you_mean(found[1], known)
-                entries["id"].fail_inside(
-                    1, found.start() + 1, f"the path has no parameter {found[0]}{hint}", name="unknown-parameter"
-                )
-        stray = re.search(r"[{}]", _REFERENCE.sub(lambda found: " " * len(found[0]), text))
-        if stray:
-            entries["id"].fail_inside(1, stray.start() + 1, "a brace without its partner", name="malformed-value")
-    return None if kind is None or text is None else Resource(type=kind, id=text)

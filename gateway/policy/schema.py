@@ -13,13 +13,14 @@ from typing import Any, Final, Literal
 from gateway.document.quantity import DURATION, RATE, SIZE
 from gateway.document.source import Loc
 from gateway.exchange.reason import Reason
-from gateway.exchange.route import Action, Durability
+from gateway.exchange.route import Action, Classification, Durability, LegalBasis
 from gateway.exchange.step_up import Factor
 from gateway.policy import cases
+from gateway.policy.account import CHOSEN_STREAMS, PURPOSE, RESOURCE_TYPE
 from gateway.policy.declaration import FILE_KEYS, METHODS, NAME, OPTIONAL, REQUIRED
 from gateway.policy.entries import DENIAL_KEYS, GRANT_KEYS, MODES, SCOPE
 from gateway.policy.obligations import MAX_BURST, MAX_FIELDS
-from gateway.policy.options import PREFIX, RESOURCE_TYPE, REUSABLE
+from gateway.policy.options import PREFIX, REUSABLE
 from gateway.policy.requirements import RUNGS
 from gateway.policy.reuse import ENTRY_KEYS
 from gateway.policy.reuse import NAME as REUSABLE_NAME
@@ -176,7 +177,13 @@ _KEYS: Final[dict[str, Schema]] = {
     "resource": _about(
         "What the audit record names.",
         _mapping(
-            {"type": _matching(RESOURCE_TYPE), "id": _about("May use {parameters} of the path.", _TEXT)}, ("type",)
+            {
+                "type": _matching(RESOURCE_TYPE),
+                "id": _about("May use {parameters} of the path.", _TEXT),
+                "owner": _about("Whom the data are about: self, or a text with {parameters} of the path.", _TEXT),
+                "person": _about("The id is a person's.", _FLAG),
+            },
+            ("type",),
         ),
     ),
     "public": _about("Everybody, without signing in.", _TRUE),
@@ -203,8 +210,18 @@ _KEYS: Final[dict[str, Schema]] = {
         _mapping({"request": _FIELDS, "response": _FIELDS}, least=1),
     ),
     "audit": _about(
-        "How safe the record is before the answer leaves.",
-        _mapping({"durability": _words(Durability)}, ("durability",)),
+        "What the record says, and how safe it is before the answer leaves.",
+        _mapping(
+            {
+                "durability": _words(Durability),
+                "purpose": _about("Why the data are processed.", _matching(PURPOSE)),
+                "legal_basis": _about("The ground, GDPR Art. 6(1).", _words(LegalBasis)),
+                "classification": _about("What kind of data it is.", _words(Classification)),
+                "require_resource": _about("An answer that names no resource is not released.", _FLAG),
+                "stream": _about("Where records of allowed requests go.", _words(CHOSEN_STREAMS)),
+            },
+            least=1,
+        ),
     ),
     "cache": _about("Whose Cache-Control authenticated answers have.", _words(("no-store", "portal"))),
     "cookies": _about(
@@ -228,12 +245,18 @@ _KEYS: Final[dict[str, Schema]] = {
     ),
 }
 """Every key of routes and entries, in canonical order."""
+_OF_ENTRY: Final[dict[str, Schema]] = {
+    "audit": _about(
+        "How safe the record of whom the entry lets in is.",
+        _mapping({"durability": _words(Durability)}, ("durability",)),
+    )
+}
 
 
 def _policy() -> Schema:
     route = _mapping(_only((*REQUIRED, *OPTIONAL)), REQUIRED)
     route["anyOf"] = [{"required": [word]} for word in ("public", "allow", "deny")]
-    options, entry = _mapping(_only(REUSABLE), least=1), _mapping(_only(ENTRY_KEYS), least=1)
+    options, entry = _mapping(_only(REUSABLE), least=1), _mapping(_only(ENTRY_KEYS) | _OF_ENTRY, least=1)
     role = _mapping({"includes": _about("Who holds the role holds these, too.", _TEXTS)})
     properties = {
         "version": _about("The version of this format.", {"const": 1}),
@@ -249,7 +272,7 @@ def _policy() -> Schema:
         "$schema": DIALECT,
         "title": "A policy file of the gateway",
         **_mapping(properties, ("version",)),
-        "$defs": {"grant": _mapping(_only(GRANT_KEYS)), "denial": _mapping(_only(DENIAL_KEYS))},
+        "$defs": {"grant": _mapping(_only(GRANT_KEYS) | _OF_ENTRY), "denial": _mapping(_only(DENIAL_KEYS))},
     }
 
 

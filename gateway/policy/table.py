@@ -149,6 +149,7 @@ class Rule:
         "grants",
         "mapping",
         "needs_mfa",
+        "owner",
         "parameters",
         "public",
         "refused",
@@ -204,6 +205,7 @@ class Rule:
         self.refused = Decision(allowed=False, reason=reason, rule=source)
         self.resource = tuple(_PARAMETER.split(route.resource.id)) if route.resource else ()
         """Text and names of parameters in turn."""
+        self.owner = tuple(_PARAMETER.split(route.resource.owner)) if route.resource else ()
 
     @property
     def set_fields(self) -> Iterator[tuple[str, bytes]]:
@@ -294,6 +296,11 @@ class Match:
         """Fill the path parameters into the id of the route's resource; empty when it has none."""
         parameters = self.parameters
         return "".join(parameters[piece] if index % 2 else piece for index, piece in enumerate(self.rule.resource))
+
+    def owner_id(self) -> str:
+        """Fill the path parameters into the owner of the resource; empty when it has none. Means nothing where it is `self`."""
+        parameters = self.parameters
+        return "".join(parameters[piece] if index % 2 else piece for index, piece in enumerate(self.rule.owner))
 
 
 def _are_steady(path: str, places: tuple[tuple[str, int], ...]) -> bool:

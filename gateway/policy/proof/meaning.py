@@ -24,6 +24,11 @@ _DECIDES: Final = frozenset(
 _KEYS: Final = {
     "limit": "rate_limit",
     "durability": "audit.durability",
+    "purpose": "audit.purpose",
+    "legal_basis": "audit.legal_basis",
+    "classification": "audit.classification",
+    "require_resource": "audit.require_resource",
+    "stream": "audit.stream",
     "vault": "cookies.vault",
     "max_body_bytes": "max_body",
     "response_timeout_s": "timeout.response",

@@ -113,7 +113,7 @@ def test_a_route_that_names_no_action_leaves_it_to_the_method(compiled: Callable
         ("rate_limit: {rate: 1/s, burst: 1}", "7:17: the key 'per' is missing"),
         ("audit: {durability: safe}", "7:25: 'safe' is not one of async, group, strict"),
         ("audit: {durability: strict+remote}", "7:25: the durability strict+remote is not built yet; use strict"),
-        ("audit: {}", "7:12: the key 'durability' is missing"),
+        ("audit: {}", "7:12: nothing is said; name a key, or remove this one"),
         ("authorization: none", "7:20: 'none' is not one of gateway, portal, drop"),
         ("client_certificate: true", "7:25: expected text, found true; quote it"),
         ("client_certificate: off", "7:25: 'off' is not one of optional, required"),
