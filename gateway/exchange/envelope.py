@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.exchange.subject import SubjectKey
+
 ENVELOPE_FIELD = "X-Gateway-Envelope"
 EVENTS_FIELD = "X-Gateway-Events"
 
@@ -95,6 +97,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Which kind of second factor: a `Method` value."""
     operation: str = ""
     """Of `admin`: what somebody looked at or tried in the console, `view people`, `try`."""
+    subject: SubjectKey | None = None
+    """Under which `user_id` and `user` are sealed in the record; it is no part of the record itself."""
 
 
 def pack_envelope(envelope: Envelope) -> bytes:

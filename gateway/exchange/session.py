@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.exchange.subject import SubjectKey
+
 
 class Owed(StrEnum):
     """What a session still owes before it may reach the portal."""
@@ -75,6 +77,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """SHA-256 of the client certificate the connection must be made with; empty = not bound to one."""
     country: str = ""
     """ISO 3166-1 code of where it began, where the operator has a database of places."""
+    subject: SubjectKey | None = None
+    """Under which the person is sealed in the audit trail; None = whoever writes the record has to look for it."""
 
     def is_expired(self, now: float, seen: float) -> bool:
         """True at the absolute end or after `idle_s` of silence since `seen`."""

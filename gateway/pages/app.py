@@ -18,6 +18,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway.exchange.envelope import Event
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.reason import Reason
@@ -295,6 +296,8 @@ class Dependencies(Generic[ClientT]):
     """Portals that people are signed on to, or whose cookies are kept."""
     console: Console | None = None
     """What administrators see; without it the console is an address like any unknown one."""
+    seal_events: Callable[[list[Event]], Awaitable[list[Event]]] | None = None
+    """Gives the events of an answer the keys under which their people are sealed in the audit record; never fails."""
 
 
 def create_app(dependencies: Dependencies[Any]) -> web.Application:
@@ -322,6 +325,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         resets=dependencies.resets,
         confirmations=dependencies.confirmations,
         portals=dependencies.portals,
+        seal_events=dependencies.seal_events,
         console=dependencies.console,
         passwords=dependencies.passwords,
         password_tenants=dependencies.password_tenants,
@@ -427,7 +431,10 @@ def _admit(desk: Desk) -> Middleware:
             # Neither its text nor its variables: a form is full of secrets.
             _log.error("page.failed", request_id=envelope.request_id, error=type(error).__name__, at=_places(error))
             response = refuse(request, Reason.INTERNAL_ERROR, envelope.request_id)
-        finish(response, visit.events)
+        if visit.events and desk.seal_events is not None:
+            finish(response, await desk.seal_events(visit.events))
+        else:
+            finish(response, visit.events)
         return response
 
     return admit

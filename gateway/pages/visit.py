@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,8 @@ class Desk:
     portals: Portals | None
     console: Console | None
     """What administrators see; None = there is no console."""
+    seal_events: Callable[[list[Event]], Awaitable[list[Event]]] | None
+    """Gives events the keys of their people; None = they are not sealed."""
     passwords: bool
     password_tenants: frozenset[str]
     """On whose hosts passwords are asked for; empty = everybody's."""

@@ -58,6 +58,7 @@ from gateway.store.places import open_places
 from gateway.store.resets import Resets
 from gateway.store.state import Store
 from gateway.store.strays import Strays
+from gateway.store.subject_events import SubjectEvents
 
 _PROBE_S: Final = 2.0
 _UPKEEP_S: Final = 60.0
@@ -333,6 +334,9 @@ class PagesProcess:
                 password_tenants=settings.identity.password_tenants,
                 providers=providers,
                 console=self._console(validated, keyring, store, mailing),
+                seal_events=SubjectEvents(store.subjects, self._storing).seal
+                if settings.audit.privacy.subject_keys
+                else None,
             )
         )
 

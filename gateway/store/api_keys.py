@@ -16,10 +16,12 @@ import msgspec
 from gateway.authn.api_key import ENTROPY_BYTES, HANDLE_BYTES, make_handle, make_key, row_of
 from gateway.authn.name import RESERVED
 from gateway.exchange.session import Session
+from gateway.exchange.subject import SubjectKey
 from gateway.store.records import User
 from gateway.store.rows import Backend, Row, Transaction
 from gateway.store.sealing import Sealer
 from gateway.store.shelf import Shelf
+from gateway.store.subjects import SubjectKeys
 from gateway.store.tables import API_KEY_USE, API_KEYS
 
 SERVICE: Final = RESERVED
@@ -55,6 +57,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What the person holds; None = a service, whose roles are the key's own."""
     owner_rests: bool = False
     """The account is disabled, or belongs to another tenant by now."""
+    subject: SubjectKey | None = None
+    """Under which its owner is sealed in the audit trail."""
 
     @property
     def granted(self) -> tuple[str, ...]:
@@ -85,6 +89,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             credential="api_key",
             provider="",
             scopes=self.scopes,
+            subject=self.subject,
         )
 
 
@@ -101,12 +106,13 @@ class KeptKey(msgspec.Struct, frozen=True, kw_only=True):
 class ApiKeys:
     """The API keys of one gateway. Methods raise `StoreUnavailableError`."""
 
-    __slots__ = ("_random", "_rows", "_shelf")
+    __slots__ = ("_random", "_rows", "_shelf", "_subjects")
 
     def __init__(self, rows: Backend, sealer: Sealer, random: Callable[[int], bytes]) -> None:
         self._rows = rows
         self._shelf = Shelf(API_KEYS, ApiKey, rows, sealer)
         self._random = random
+        self._subjects = SubjectKeys(rows, sealer, random)
 
     def create(
         self, key: ApiKey, *, now: float, owned: Callable[[Transaction, ApiKey], ApiKey] | None = None
@@ -120,8 +126,7 @@ class ApiKeys:
 
         def work(tx: Transaction) -> ApiKey:
             made = named if owned is None else owned(tx, named)
-            self._put_in(tx, row_of(text), made, now=now)
-            return made
+            return self._put_in(tx, row_of(text), made, now=now)
 
         return text, self._rows.transact(work, confirmed=True)
 
@@ -140,9 +145,9 @@ class ApiKeys:
                 lifetime = old.expires - old.created
                 new = msgspec.structs.replace(old, handle=fresh, created=now, expires=now + lifetime)
                 left = msgspec.structs.replace(old, replaced_by=fresh, expires=min(old.expires, now + overlap_s))
-                self._put_in(tx, row_of(text), new, now=now)
+                new = self._put_in(tx, row_of(text), new, now=now)
                 if overlap_s > 0:
-                    self._put_in(tx, row.id, left, now=now)
+                    left = self._put_in(tx, row.id, left, now=now)
                 else:
                     self._delete_in(tx, row.id)
                 return new, left
@@ -222,13 +227,17 @@ class ApiKeys:
             self._delete_in(tx, row.id)
         return len(rows)
 
-    def _put_in(self, tx: Transaction, row: bytes, key: ApiKey, *, now: float) -> None:
+    def _put_in(self, tx: Transaction, row: bytes, key: ApiKey, *, now: float) -> ApiKey:
+        if key.subject is None:
+            subject = self._subjects.of_in(tx, key.user_id, key.tenant, now=now)
+            key = msgspec.structs.replace(key, subject=subject)
         tokens = {
             "handle": self._shelf.token("handle", key.handle),
             "owner": self._owner(key.user_id),
             "tenant": self._shelf.token("tenant", key.tenant),
         }
         self._shelf.put_in(tx, row, key, now=now, tokens=tokens, expires=key.expires)
+        return key
 
     def _delete_in(self, tx: Transaction, row: bytes) -> None:
         tx.delete(API_KEYS, row)

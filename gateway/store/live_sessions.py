@@ -6,8 +6,9 @@ without one fell silent. Whether an account may have a session is not asked here
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from gateway.store.records import StoredSession
 from gateway.store.rows import Backend, Row, Transaction
 from gateway.store.sealing import Sealer
 from gateway.store.shelf import Shelf
+from gateway.store.subjects import SubjectKeys
 from gateway.store.tables import OWNERS, SEEN, SESSIONS, VAULTS
 
 ENDED_S: Final = 12 * 3600
@@ -34,11 +36,12 @@ MOST_ROUNDS: Final = 100
 class LiveSessions:
     """The sessions of one gateway."""
 
-    __slots__ = ("_rows", "_shelf")
+    __slots__ = ("_rows", "_shelf", "_subjects")
 
-    def __init__(self, rows: Backend, sealer: Sealer) -> None:
+    def __init__(self, rows: Backend, sealer: Sealer, random: Callable[[int], bytes] = os.urandom) -> None:
         self._rows = rows
         self._shelf = Shelf(SESSIONS, Session, rows, sealer)
+        self._subjects = SubjectKeys(rows, sealer, random)
 
     def open(self, row: bytes, sealed: bytes) -> Session:
         """Open an envelope. Raises `SealBrokenError`: refuse with 503, never with a sign-in page."""
@@ -117,7 +120,10 @@ class LiveSessions:
     # Inside a transaction
 
     def put_in(self, tx: Transaction, row: bytes, session: Session, *, now: float) -> None:
-        """Store a session, seen now."""
+        """Store a session, seen now, with the key under which the audit trail seals the person."""
+        if session.subject is None:
+            subject = self._subjects.of_in(tx, session.user_id, session.tenant, now=now)
+            session = msgspec.structs.replace(session, subject=subject)
         owner = self.owner(session.user_id)
         token = self._shelf.token
         tokens = {"handle": token("handle", session.handle), "user": owner, "tenant": token("tenant", session.tenant)}

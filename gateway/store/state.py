@@ -35,6 +35,7 @@ from gateway.store.redis_rows import RedisRows
 from gateway.store.rows import Backend, Row, Table, Transaction
 from gateway.store.sealing import SealBrokenError, Sealer
 from gateway.store.sqlite_rows import SQLiteRows
+from gateway.store.subjects import SubjectKeys
 from gateway.store.tables import MARKS, SEEN, SESSIONS, TABLES
 
 RESEAL_ROUND: Final = 500
@@ -99,7 +100,8 @@ class Store:
         self.sealer = sealer = Sealer(keyring, random)
         self.api_keys = api_keys = ApiKeys(rows, sealer, random)
         self.people = people = People(rows, sealer, random, api_keys.follow_in)
-        self.live = live = LiveSessions(rows, sealer)
+        self.subjects = SubjectKeys(rows, sealer, random)
+        self.live = live = LiveSessions(rows, sealer, random)
         self.factors = factors = Factors(rows, sealer)
         self.passkeys = Passkeys(rows, sealer)
         self.devices = Devices(rows, sealer)

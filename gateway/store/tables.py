@@ -53,6 +53,10 @@ VAULTS: Final = Table(name="vaults", indexes=("session", "tenant"), cached=True)
 """Cookies of portals, one row for a session and an upstream."""
 PORTAL_ACCOUNTS: Final = Table(name="portal_accounts", indexes=("person",))
 """Names and passwords of people at portals, and what became of the last attempt to use them."""
+SUBJECT_KEYS: Final = Table(name="subject_keys", indexes=("subject",))
+"""Under which personal fields of the audit trail are sealed, by their tokens; a row that is gone is a person who is erased."""
+ERASURES: Final = Table(name="erasures")
+"""Who was erased, by a look-up token: a state restored from a backup is erased again."""
 
 TABLES: Final = (
     MARKS,
@@ -80,4 +84,6 @@ TABLES: Final = (
     API_KEYS,
     API_KEY_USE,
     ISSUER_KEYS,
+    SUBJECT_KEYS,
+    ERASURES,
 )

@@ -13,6 +13,7 @@ import pytest
 from gateway.authn.throttle import ACCOUNT, FACTOR, Throttle
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.session import Owed, Session
+from gateway.exchange.subject import SubjectKey
 from gateway.session.life import Lifetimes, elevate, start
 from gateway.session.token import make_handle, make_token, row_of
 from gateway.store.keyring import SEAL_LEAD_S, Keyring
@@ -53,8 +54,11 @@ def added(store: Store, name: str = "alice", *, tenant: str = "acme") -> User:
     return user
 
 
+SUBJECT = SubjectKey(b"t" * 16, b"k" * 32)
+
+
 def session_of(user: User, *, now: float = NOW, owes: Owed = Owed.NOTHING) -> Session:
-    return start(
+    begun = start(
         handle=make_handle(os.urandom(16)),
         user_id=user.id,
         user=user.name,
@@ -69,6 +73,7 @@ def session_of(user: User, *, now: float = NOW, owes: Owed = Owed.NOTHING) -> Se
         user_agent="Firefox",
         now=now,
     )
+    return msgspec.structs.replace(begun, subject=SUBJECT)
 
 
 def signed_in(

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from gateway.exchange.route import Durability
 from gateway.exchange.stream import Stream
 from gateway.server.fields import Location, Period
+from gateway.server.sections.privacy import Privacy
 from gateway.server.sections.section import Section, not_yet
 
 AUDIT_KEYS: Final = "config/audit-keys.json"
@@ -57,4 +58,5 @@ class Audit(Section):
     segment_age: Annotated[Period, Field(ge=_SHORTEST_AGE_S, le=_LONGEST_AGE_S)] = 86_400.0
     """Oldest first record of a log file before another is begun: closed files can be sealed, copied and kept."""
     streams: StreamTable = StreamTable()
+    privacy: Privacy = Privacy()
     sinks: Annotated[tuple[str, ...], BeforeValidator(_no_sinks)] = ()

@@ -147,7 +147,9 @@ async def test_a_right_password_makes_a_session_that_owes_the_factor(house: Hous
     assert result.session.expires == NOW + PENDING_S
     assert (result.session.user, result.session.tenant, result.session.roles) == ("alice", "acme", ("client",))
     assert names(result) == ["login.succeeded", "session.created"]
-    assert await house.accounts.identify(result.token, client=CLIENT, now=NOW) == result.session
+    known = await house.accounts.identify(result.token, client=CLIENT, now=NOW)
+    assert known is not None
+    assert msgspec.structs.replace(known, subject=None) == result.session
 
 
 @pytest.mark.parametrize("spelling", ["ALICE", " alice ", "\uff21lice"])

@@ -165,7 +165,7 @@ def test_a_session_is_bound_to_what_the_rules_say(store: Store, alice: User) -> 
     assert session.device == device_id(first.device)
     stored = openings.live(first.token, client, NOW)
     assert stored is not None
-    assert stored.session == session
+    assert msgspec.structs.replace(stored.session, subject=None) == session
 
 
 def test_a_session_that_owes_a_factor_is_bound_to_its_device_once_it_is_whole(store: Store, alice: User) -> None:
