@@ -36,6 +36,7 @@ _VERBS: Final = {
     "keys": ("gateway.cli.keys", "List and rotate keys."),
     "policy": ("gateway.cli.policy", "Check, test and explain policies."),
     "audit": ("gateway.cli.audit", "Verify and query the audit trail."),
+    "witness": ("gateway.cli.witness", "Vouch for the audit logs of other gateways."),
 }
 _NOT_BUILT: Final = {
     "backup": "backups are not built yet; stop the gateway and copy state_dir and config/",

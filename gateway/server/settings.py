@@ -632,13 +632,13 @@ def load_settings(text: str, path: str | Path) -> Settings:
         )
     except ValidationError as error:
         refused = {place for place, _ in errors}
-        found = [_explain(item) for item in error.errors() if not (item["type"] == "too_short" and item["input"])]
+        found = [explain(item) for item in error.errors() if not (item["type"] == "too_short" and item["input"])]
         errors += [(place, sentence) for place, sentence in found if place not in refused]
     else:
         errors += _contradictions(settings)
         if not errors:
             return settings
-    findings = sorted({_finding(document, place, sentence) for place, sentence in errors})
+    findings = sorted({finding_at(document, place, sentence) for place, sentence in errors})
     raise DocumentError(tuple(findings))
 
 
@@ -650,18 +650,18 @@ def dotted(place: Place) -> str:
     return text.lstrip(".")
 
 
-def _finding(document: Document, place: Place, sentence: str) -> Diagnostic:
+def finding_at(document: Document, place: Place, sentence: str) -> Diagnostic:
     """Point at the key where the key is at fault, at the value otherwise."""
     name = dotted(place)
     return document.finding(place, f"{name}: {sentence}" if name else sentence, key=sentence.startswith("unknown key"))
 
 
-def _explain(error: ErrorDetails) -> tuple[Place, str]:
-    """Turn one finding of pydantic into a place and a sentence for an operator."""
+def explain(error: ErrorDetails, root: type[Section] | None = None) -> tuple[Place, str]:
+    """Turn one finding of pydantic into a place and a sentence for an operator; `root` is the file's own section."""
     place: Place = tuple(part for part in error["loc"] if part != "[key]")
     match error["type"]:
         case "extra_forbidden":
-            section = _section_at(place[:-1])
+            section = _section_at(place[:-1], root or Settings)
             fields = section.model_fields.items() if section else ()
             return place, "unknown key" + did_you_mean(str(place[-1]), [item.alias or name for name, item in fields])
         case "missing":
@@ -691,9 +691,9 @@ def _explain(error: ErrorDetails) -> tuple[Place, str]:
             return place, error["msg"][:1].lower() + error["msg"][1:]
 
 
-def _section_at(place: Place) -> type[Section] | None:
-    """Find the section that stands at `place`, to know its keys."""
-    here: Any = Settings
+def _section_at(place: Place, root: type[Section]) -> type[Section] | None:
+    """Find the section that stands at `place` below `root`, to know its keys."""
+    here: Any = root
     for part in place:
         if isinstance(here, type) and issubclass(here, Section):
             field = here.model_fields.get(str(part))
