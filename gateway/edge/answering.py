@@ -13,6 +13,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.audit.protocol import GROUP
+from gateway.audit.resource import read_told
 from gateway.edge import session_state
 from gateway.edge.answers import CONTINUE, plain_answer, refusal_answer
 from gateway.edge.browser import waits_for_page
@@ -528,6 +529,7 @@ class Answering(ABC):
     def refuse(self, x: Exchange, refusal: Refusal) -> None:
         """Answer `x` ourselves."""
         x.stage, x.reason, x.rule, x.allowed = refusal.stage, refusal.reason, refusal.rule, False
+        x.told, x.content_type = None, b""
         if x.outcome == "completed":
             x.outcome = "blocked"
         put = refusing_answer if x.peer.via else refusal_answer
@@ -682,6 +684,9 @@ class Answering(ABC):
         if self.exchange is not x or self._mode == CLOSED:
             return
         x.status = head.status
+        x.content_type = head.content_type
+        if head.audit_resources or head.audit_changes:
+            self._hear(x, head)
         if x.escort is not None:
             head = self._part_with_escort(x, x.escort, head)
         if head.status == 101:
@@ -704,6 +709,25 @@ class Answering(ABC):
         if not head.dated:  # RFC 9110 §6.6.1
             parts += b"date: %b\r\n" % self._worker.outgoing.date()
         x.held = [b"%b%bx-request-id: %b\r\n%b\r\n" % (parts, self._frame(x, head), x.request_id, self._last_fields(x))]
+
+    def _hear(self, x: Exchange, head: ResponseHead) -> None:
+        """Take what a portal says about the data in its answer; our own pages say it by their events."""
+        if _destination(x).internal:
+            return
+        told = x.told = read_told(head.audit_resources, head.audit_changes)
+        for fault in told.faults:
+            self._worker.metrics.resource_faults.inc((x.route.upstream, fault))
+
+    @staticmethod
+    def _is_unnamed(x: Exchange) -> bool:
+        """Whether an answer of the portal would leave without a word about whose data it holds, where it must say so."""
+        return (
+            x.allowed
+            and x.sent_at > 0
+            and 200 <= x.status < 300
+            and x.method != b"OPTIONS"
+            and (x.told is None or not x.told.resources)
+        )
 
     def on_whole(self, x: Exchange, head: ResponseHead, body: bytes) -> None:
         """The whole answer arrived in one read, as most do: one record, nothing to follow."""
@@ -849,6 +873,10 @@ class Answering(ABC):
     def _hold(self, x: Exchange) -> None:
         """Write the opening record (or the only one) and wait for it; what came with the answer is kept before."""
         if x.escort is not None and self._waits_for_keeping(x, x.escort):
+            return
+        if x.route.require_resource and self._is_unnamed(x):
+            self._worker.metrics.upstream_failures.inc((x.route.upstream, Reason.RESOURCE_UNNAMED.value))
+            self._answer_instead(x, Refusal("audit", Reason.RESOURCE_UNNAMED))
             return
         x.phase = Phase.HELD
         x.recorded_single = x.ended

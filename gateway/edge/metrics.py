@@ -64,6 +64,11 @@ class EdgeMetrics:
         self.upstream_failures = registry.counter(
             "gateway_upstream_failures_total", "Requests that an upstream failed.", ("upstream", "reason")
         )
+        self.resource_faults = registry.counter(
+            "gateway_audit_resource_faults_total",
+            "Fields about the data in an answer, X-Audit-Resource and X-Audit-Change, that could not be read.",
+            ("upstream", "fault"),
+        )
         self.upstream_connect_failures = registry.counter(
             "gateway_upstream_connect_failures_total",
             "Connections that could not be made.",

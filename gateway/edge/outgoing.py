@@ -20,6 +20,7 @@ from gateway.edge.identity import identity_fields
 from gateway.edge.interrupted import KEEP, interrupted
 from gateway.edge.snapshot import Upstream
 from gateway.edge.tenancy import tenant_field
+from gateway.edge.trace import trace_fields
 from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, pack_envelope, unpack_events
 from gateway.exchange.reason import Reason
 from gateway.wire.forwarded import forwarding_fields
@@ -110,6 +111,8 @@ class Outgoing:
             and API_KEY_PREFIX not in fields.authorization  # our credential is nobody else's business
         ):
             parts.append(b"authorization: %b\r\n" % fields.authorization)
+        if fields.traceparent or x.snapshot.trace.flags:
+            parts.append(trace_fields(x))
         if fields.websocket:
             parts.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
         if upstream.internal and (fields.chunked or fields.length is not None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from gateway.edge.assertion import Signer
 from gateway.edge.credential_rules import CredentialRules
@@ -185,6 +185,19 @@ class WireLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceRules:
+    """Whose distributed traces count, and whether new ones begin."""
+
+    accept: Literal["any", "trusted", "never"] = "any"
+    """From every client, from the trusted proxies, or from nobody."""
+    flags: bytes = b""
+    """Of a trace that begins here: `00` or `01` (sampled); empty = no upstream is told of one."""
+
+
+PASSING: Final = TraceRules()
+
+
+@dataclass(frozen=True, slots=True)
 class ForwardAuthRules:
     """Who may ask at `/.gateway/check`, and how."""
 
@@ -234,8 +247,11 @@ class Snapshot:
     """Limits of tenants that have their own, for requests about them."""
     login_limits: Mapping[str, Bucket] = field(default_factory=dict)
     """Passwords tried on the hosts of tenants that say how many, beside `login_limit`."""
+    seals_subjects: bool = False
+    """What names a person in a record is sealed under the person's key."""
     escorts: bool = False
     """Some upstream has an escort."""
+    trace: TraceRules = PASSING
     forward_auth: ForwardAuthRules | None = None
     """None = nobody may ask."""
     credentials: CredentialRules = field(default_factory=lambda: CredentialRules(issuers={}, key_field=b"x-api-key"))

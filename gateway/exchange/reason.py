@@ -95,6 +95,7 @@ class Reason(StrEnum):
     UPSTREAM_TIMEOUT = "upstream_timeout"
     UPSTREAM_MALFORMED = "upstream_malformed"
     UPSTREAM_CLOSED = "upstream_closed"
+    RESOURCE_UNNAMED = "resource_unnamed"
     INTERNAL_ERROR = "internal_error"
     # what the portal is told about a person, and how the person is known there
     IDENTITY_UNFIT = "identity_unfit"
@@ -263,6 +264,9 @@ ANSWERS: dict[Reason, Answer] = {
         502, "The portal's answer is invalid", "The portal sent an answer that cannot be passed on."
     ),
     Reason.UPSTREAM_CLOSED: Answer(502, "The portal broke off", "The portal broke off its answer. Please try again."),
+    Reason.RESOURCE_UNNAMED: Answer(
+        502, "The portal's answer is incomplete", "The portal did not say which data its answer holds, as it must here."
+    ),
     Reason.IDENTITY_UNFIT: Answer(
         403, "Too much to tell the portal", "What is known about you does not fit into what the portal can be told."
     ),

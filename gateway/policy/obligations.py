@@ -177,6 +177,8 @@ def _why_not_request(name: str, bound: str) -> str:
         return "it names the tenant of the route, as the request says it"
     if raw in HOP_BY_HOP or _MESSAGE.fullmatch(name):
         return "it belongs to the connection or to the message"
+    if name in {"traceparent", "tracestate"}:
+        return "trace of gateway.yaml says which trace upstreams are told of"
     if is_reserved(raw, frozenset()):
         return "upstreams take it for who asks, where the request came from or what it means; the gateway alone sets it"
     return "only the browser can say it" if _BROWSER.fullmatch(name) else ""

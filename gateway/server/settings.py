@@ -77,6 +77,7 @@ from gateway.server.sections.state import State, read_state
 from gateway.server.sections.tenants import Tenant
 from gateway.server.sections.tenants import contradictions as tenant_contradictions
 from gateway.server.sections.texts import TextRules
+from gateway.server.sections.trace import Trace
 from gateway.server.unbuilt import Place, find_unbuilt
 from gateway.session.rules import NewDevice
 
@@ -576,6 +577,7 @@ class Settings(Section):
     texts: TextRules = TextRules()
     geo: Geo = Geo()
     logging: Logging = Logging()
+    trace: Trace = Trace()
 
     @property
     def hosts(self) -> Mapping[str, str]:

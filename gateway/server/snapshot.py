@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from gateway.edge.assertion import Algorithm, Signer
 from gateway.edge.hardening import HeaderRules
 from gateway.edge.resolve import Resolver
-from gateway.edge.snapshot import ForwardAuthRules, Server, Snapshot, Upstream, WireLimits
+from gateway.edge.snapshot import ForwardAuthRules, Server, Snapshot, TraceRules, Upstream, WireLimits
 from gateway.edge.tls import ListenerTLS
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.route import LimitSpec
@@ -92,6 +92,8 @@ def build_snapshot(
         sign=signer(keyring),
         jwks=key_set(keyring, time.time()),
         log_requests=settings.logging.requests,
+        trace=TraceRules(accept=settings.trace.accept, flags=_TRACE_FLAGS[settings.trace.start]),
+        seals_subjects=settings.audit.privacy.subject_keys,
         credentials=credential_rules(settings),
         background=tuple(b"\n%b" % line.encode("ascii") for line in settings.sessions.background),
         idle_warning_s=settings.sessions.warn,
@@ -116,6 +118,8 @@ def _keep_unchanged(running: Mapping[str, ListenerTLS], built: Mapping[str, List
     }
 
 
+_TRACE_FLAGS: Final = {"never": b"", "unsampled": b"00", "sampled": b"01"}
+"""W3C Trace Context section 3.2.2.5, by `trace.start`."""
 FORMS_PER_SIGN_IN: Final = 4
 """Forms of our own pages for each password that may be tried: the code, the account, the way out."""
 

@@ -15,6 +15,7 @@ from gateway.exchange.reason import Reason
 from gateway.wire.authority import Authority, parse_authority
 from gateway.wire.cookies import split_cookies
 from gateway.wire.names import HOP_BY_HOP, is_reserved
+from gateway.wire.traceparent import MAX_TRACESTATE_BYTES, read_traceparent
 
 _TCHAR: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 
@@ -43,7 +44,7 @@ SAFE_METHODS: Final = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 # Fields that the edge reads itself and writes anew, or never forwards.
 _HANDLED: Final = frozenset(
     (b"host", b"content-length", b"expect", b"cookie", b"authorization", b"max-forwards", b"http2-settings", b"via",
-     b"x-forwarded-for", b"x-forwarded-proto", b"forwarded"),
+     b"x-forwarded-for", b"x-forwarded-proto", b"forwarded", b"traceparent", b"tracestate"),
 )  # fmt: skip
 _SPECIAL: Final = _HANDLED | HOP_BY_HOP
 # One line each: a second copy would let two readers disagree (CVE-2021-32777).
@@ -103,6 +104,10 @@ class Fields:
     """What the client's Via says, with a comma and a space after it; empty when absent."""
     max_forwards: int | None = None
     """As received, 255 at most; one less goes on."""
+    traceparent: bytes = b""
+    """The place in a distributed trace; empty when absent or not valid."""
+    tracestate: bytes = b""
+    """What comes along with it, lines joined by commas; empty without a valid `traceparent`."""
 
 
 RequestLine = tuple[bytes, bytes, int, int]
@@ -145,6 +150,8 @@ def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> 
     forwarded_for: list[bytes] = []
     forwarded: list[bytes] = []
     via: list[bytes] = []
+    traceparents: list[bytes] = []
+    tracestates: list[bytes] = []
     nominated: set[bytes] = set()
     ordinary: list[tuple[bytes, bytes]] = []
     for raw, value in lines:
@@ -167,6 +174,10 @@ def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> 
             forwarded.append(value)
         elif name == b"via":
             via.append(value)
+        elif name == b"traceparent":
+            traceparents.append(value)
+        elif name == b"tracestate":
+            tracestates.append(value)
     fields = Fields(
         close=b"close" in nominated,
         keep_alive=b"keep-alive" in nominated,
@@ -195,6 +206,11 @@ def parse_fields(block: bytes, *, max_fields: int, mapped: frozenset[bytes]) -> 
     kept = [b"%b: %b\r\n" % pair for pair in ordinary if pair[0] not in nominated and not is_reserved(pair[0], mapped)]
     if len(kept) < len(ordinary):
         fields.reserved = tuple(pair for pair in ordinary if pair[0] not in nominated and is_reserved(pair[0], mapped))
+    if traceparents and b"traceparent" not in nominated:
+        fields.traceparent = read_traceparent(traceparents)
+        state = b",".join(tracestates)
+        if fields.traceparent and len(state) <= MAX_TRACESTATE_BYTES and b"tracestate" not in nominated:
+            fields.tracestate = state
     if API_KEY_PREFIX in block:  # our credential is nobody else's business, on no route
         fields.api_keys = tuple(
             pair for pair in ordinary if pair[1].startswith(API_KEY_PREFIX) and pair[0] not in nominated

@@ -62,6 +62,10 @@ class ResponseHead:
     """The upstream said when it made the answer (RFC 9110 §6.6.1)."""
     events: bytes = b""
     """`X-Gateway-Events` of our own pages; ignored from anybody else."""
+    audit_resources: bytes = b""
+    """`X-Audit-Resource`, lines joined by commas: what a portal says about the data in its answer."""
+    audit_changes: bytes = b""
+    """`X-Audit-Change`, the same: the names of the fields that were changed."""
     hardened: dict[Hashable, bytes] = field(default_factory=dict)
     """What the edge made of this head, by the facts it depends on."""
 
@@ -82,7 +86,7 @@ def parse_response_head(block: bytes, max_fields: int = 200) -> ResponseHead | N
     nominated: set[bytes] = set()
     named: list[tuple[bytes, bytes]] = []
     weighed: list[tuple[bytes, bytes]] = []
-    accept = upgrade = content_type = events = b""
+    accept = upgrade = content_type = events = resources = changes = b""
     dated = False
     for raw, value in lines:
         name = raw.lower()
@@ -98,6 +102,10 @@ def parse_response_head(block: bytes, max_fields: int = 200) -> ResponseHead | N
             upgrade = value.lower()
         elif name == b"x-gateway-events":
             events = value
+        elif name == b"x-audit-resource":
+            resources = b"%b,%b" % (resources, value) if resources else value
+        elif name == b"x-audit-change":
+            changes = b"%b,%b" % (changes, value) if changes else value
         elif name in _WEIGHED:
             weighed.append((name, value))
         elif (
@@ -132,4 +140,6 @@ def parse_response_head(block: bytes, max_fields: int = 200) -> ResponseHead | N
         content_type=content_type,
         dated=dated and b"date" not in nominated,
         events=events,
+        audit_resources=resources,
+        audit_changes=changes,
     )

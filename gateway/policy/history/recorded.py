@@ -51,6 +51,7 @@ LATER: Final = frozenset(
         Reason.PORTAL_REFUSED,
         Reason.PORTAL_SIGN_ON,
         Reason.RATE_LIMITED,
+        Reason.RESOURCE_UNNAMED,
         Reason.SERVICE_WORKER,
         Reason.TOO_MANY_OPEN,
         Reason.TOO_MANY_UPLOADS,

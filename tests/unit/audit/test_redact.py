@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.audit.redact import MARK, MAX_TEXT, is_card_number, redact
+from gateway.audit.redact import MARK, MAX_TEXT, is_card_number, may_hold_secret, redact
 
 SECRETS = [
     ("password=hunter2-hunter2", "hunter2"),
@@ -104,3 +104,37 @@ def test_the_check_digit_is_luhns() -> None:
     assert not is_card_number("411111111111")
     assert not is_card_number("1111111111111117")
     assert not is_card_number("४१११११११११११११११")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/cards/4111/1111/1111/1111",
+        "/x/4111--1111--1111--1111/y",
+        "/p/3782.822463.10005",
+        "/a/4111%201111%201111%201111",
+    ],
+)
+def test_a_card_number_that_is_split_over_a_path_does_not_survive(path: str) -> None:
+    text, count = redact(path)
+    assert count == 1
+    assert "1111" not in text
+    assert "822463" not in text
+
+
+@given(st.text(max_size=60) | st.from_regex(r"(?:[0-9 ./-]{4,20}|[a-zA-Z_]{3,8}[=: ]?){1,5}", fullmatch=True))
+def test_what_the_quick_look_passes_has_nothing_to_take_out(text: str) -> None:
+    if not may_hold_secret(text.encode("utf-8", "surrogatepass")):
+        assert redact(text) == (text, 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["BeArEr abcdef123456", "4111111111111111", "a/4111/1111/1111/1111", "gHp_x", "PASSWORD=x"]
+)
+def test_the_quick_look_sees_secrets_in_any_case(text: str) -> None:
+    assert may_hold_secret(text.encode())
+
+
+@pytest.mark.parametrize("path", [b"/invoices/42", b"/orders/018f3c2a-5b7d-7c31-9d3a-0123456789ab/lines/3"])
+def test_the_quick_look_spares_ordinary_paths(path: bytes) -> None:
+    assert not may_hold_secret(path)

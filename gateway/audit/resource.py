@@ -1,0 +1,130 @@
+"""What a portal says about the data in its answer: `X-Audit-Resource` and `X-Audit-Change`.
+
+Strict and bounded: a field that is not exactly as below is not read at all, and that is said. Whose answers may say
+something, and what becomes of an answer that says nothing, is the edge's to decide.
+
+    X-Audit-Resource = resource *( OWS "," OWS resource )        ; 64 at most, 8 KiB
+    resource         = type "/" value *( OWS ";" OWS ( "owner" / "name" ) "=" value )
+    X-Audit-Change   = field *( OWS "," OWS field )              ; 64 at most, 4 KiB
+    type             = ALPHA *63( ALPHA / DIGIT / "." / "_" / "-" )
+    value            = 1*256( ALPHA / DIGIT / "-._~!$&'()*+/:@" / pct-encoded )
+    field            = ( ALPHA / "_" ) *63( ALPHA / DIGIT / "." / "_" / "-" / "[" / "]" )
+
+Values are percent-decoded and must then be UTF-8 without controls: they cannot end a string, a record or a line.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from gateway.audit.redact import redact
+
+MAX_RESOURCES: Final = 64
+MAX_RESOURCE_BYTES: Final = 8192
+MAX_CHANGES: Final = 64
+MAX_CHANGE_BYTES: Final = 4096
+MAX_VALUE: Final = 256
+
+_VALUE: Final = rb"(?:[A-Za-z0-9._~!$&'()*+/:@-]|%[0-9A-Fa-f]{2}){1,256}"
+_RESOURCE: Final = re.compile(
+    rb"([A-Za-z][A-Za-z0-9._-]{0,63})/(" + _VALUE + rb")((?:[ \t]{0,8};[ \t]{0,8}(?:owner|name)=" + _VALUE + rb"){0,2})"
+).fullmatch
+_PARAMETER: Final = re.compile(rb";[ \t]{0,8}(owner|name)=(" + _VALUE + rb")").findall
+_FIELD: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9._\[\]-]{0,63}").fullmatch
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class Named(NamedTuple):
+    """One resource as the portal names it."""
+
+    type: str
+    uid: str
+    owner: str = ""
+    name: str = ""
+
+
+class Told(NamedTuple):
+    """What an answer said about its data."""
+
+    resources: tuple[Named, ...] = ()
+    changes: tuple[str, ...] = ()
+    """Names of the fields that were changed, never their values."""
+    faults: tuple[str, ...] = ()
+    """Why something was not read: `resource_malformed`, `resource_too_many`, `resource_too_large`, `change_…`."""
+    redactions: int = 0
+
+
+class _FaultError(ValueError):
+    pass
+
+
+def read_told(resources: bytes, changes: bytes) -> Told:
+    """Read the two fields, each with its lines joined by commas; empty ones say nothing. Total."""
+    named: tuple[Named, ...] = ()
+    changed: tuple[str, ...] = ()
+    faults: list[str] = []
+    redactions = 0
+    if resources:
+        try:
+            named, redactions = _read_resources(resources)
+        except _FaultError as fault:
+            faults.append(f"resource_{fault}")
+    if changes:
+        try:
+            changed = _read_changes(changes)
+        except _FaultError as fault:
+            faults.append(f"change_{fault}")
+    return Told(named, changed, tuple(faults), redactions)
+
+
+def _read_resources(field: bytes) -> tuple[tuple[Named, ...], int]:
+    found: dict[tuple[str, str], Named] = {}
+    redactions = 0
+    for item in _items(field, MAX_RESOURCE_BYTES, MAX_RESOURCES):
+        match = _RESOURCE(item)
+        if match is None:
+            raise _FaultError("malformed")
+        parameters = _PARAMETER(match[3])
+        said = dict(parameters)
+        if len(said) != len(parameters):
+            raise _FaultError("malformed")
+        texts = [_text(value) for value in (match[2], said.get(b"owner", b""), said.get(b"name", b""))]
+        clean = [redact(text) for text in texts]
+        redactions += sum(count for _, count in clean)
+        uid, owner, name = (text for text, _ in clean)
+        kind = match[1].decode("ascii")
+        before = found.get((kind, uid))
+        if before is not None:  # said twice: what is missing in one may stand in the other
+            owner, name = owner or before.owner, name or before.name
+        found[kind, uid] = Named(kind, uid, owner, name)
+    return tuple(found.values()), redactions
+
+
+def _read_changes(field: bytes) -> tuple[str, ...]:
+    names = _items(field, MAX_CHANGE_BYTES, MAX_CHANGES)
+    if not all(_FIELD(name) for name in names):
+        raise _FaultError("malformed")
+    return tuple(dict.fromkeys(name.decode("ascii") for name in names))
+
+
+def _items(field: bytes, most_bytes: int, most: int) -> list[bytes]:
+    if len(field) > most_bytes:
+        raise _FaultError("too_large")
+    items = [item.strip(b" \t") for item in field.split(b",")]
+    if len(items) > most:
+        raise _FaultError("too_many")
+    return items
+
+
+def _text(value: bytes) -> str:
+    if b"%" not in value:
+        return value.decode("ascii")
+    try:
+        text = unquote_to_bytes(value).decode()
+    except UnicodeDecodeError:
+        raise _FaultError("malformed") from None
+    if _CONTROL.search(text) is not None:  # attack: a line of its own, or what a terminal obeys
+        raise _FaultError("malformed")
+    return text
