@@ -17,6 +17,8 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.audit.checkpoint import Signer, Vkey, is_name
 from gateway.audit.filehead import FileHead, FileHeadError, unwrap_key
@@ -38,6 +40,15 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     key_encryption_key: str
 
 
+class _Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the custodian is given: everything but the seed."""
+
+    origin: str
+    created: str
+    public: str
+    key_encryption_key: str
+
+
 class _Version(msgspec.Struct, frozen=True):
     version: int
 
@@ -45,13 +56,14 @@ class _Version(msgspec.Struct, frozen=True):
 class AuditKeys:
     """Signs heads and tree heads, wraps and unwraps data keys."""
 
-    def __init__(self, *, origin: str, created: str, seed: bytes, kek: bytes) -> None:
+    def __init__(self, *, origin: str, created: str, seed: bytes, kek: bytes, public: bytes = b"") -> None:
+        """`public` is for keys without a seed, which open the log and cannot sign."""
         self.origin = origin
         """Every log under these keys is called `origin/` and a random name of its own."""
         self.created = created
         self._seed = seed
         self._kek = kek
-        self.public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+        self.public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw() if seed else public
         self.kek_id = sha256(b"gateway audit key-encryption key id\n" + kek).digest()[:8]
         self.kek = AESGCM(kek)
 
@@ -59,7 +71,9 @@ class AuditKeys:
         return f"AuditKeys({self.origin!r})"
 
     def signer(self, origin: str) -> Signer:
-        """Return what signs tree heads of the log of this name."""
+        """Return what signs tree heads of the log of this name. Raises `KeyringError` without a seed."""
+        if not self._seed:
+            raise KeyringError("these keys open the audit log and cannot sign it")
         return Signer(origin, self._seed)
 
     def vkey(self, origin: str) -> Vkey:
@@ -71,6 +85,10 @@ class AuditKeys:
         if head.kek_id != self.kek_id:
             raise FileHeadError(f"its data key is wrapped by another key, {head.kek_id.hex()}")
         return AESGCM(unwrap_key(self.kek, head))
+
+    def open_index(self, salt: bytes) -> AESGCM:
+        """Return the cipher of one file of the search index, derived (RFC 5869) from the key-encryption key."""
+        return AESGCM(HKDF(SHA256(), _KEY_BYTES, salt, b"gateway audit search index v1").derive(self._kek))
 
     @classmethod
     def generate(cls, *, origin: str, created: str, random: Callable[[int], bytes]) -> AuditKeys:
@@ -92,6 +110,28 @@ class AuditKeys:
             key_encryption_key=b64encode(self._kek).decode(),
         )
         return msgspec.json.format(msgspec.json.encode(file)) + b"\n"
+
+    def dump_for_reading(self) -> bytes:
+        """Encode without the seed, for a process that opens the log and must not sign it."""
+        return msgspec.json.encode(
+            _Reading(
+                origin=self.origin,
+                created=self.created,
+                public=b64encode(self.public).decode(),
+                key_encryption_key=b64encode(self._kek).decode(),
+            )
+        )
+
+    @classmethod
+    def parse_for_reading(cls, data: bytes) -> AuditKeys:
+        """Read what `dump_for_reading` wrote. Raises `KeyringError`."""
+        try:
+            file = msgspec.json.decode(data, type=_Reading)
+            public = b64decode(file.public, validate=True)
+            kek = b64decode(file.key_encryption_key, validate=True)
+        except (msgspec.MsgspecError, binascii.Error, ValueError) as exc:
+            raise KeyringError("the keys that open the audit log are damaged") from exc
+        return cls(origin=file.origin, created=file.created, seed=b"", kek=kek, public=public)
 
     def create(self, path: Path) -> None:
         """Write the key file, 0600, and never over another one. Raises `KeyringError`."""
