@@ -16,6 +16,7 @@ import orjson
 
 from gateway.exchange.route import DELEGATED, Action, Route
 from gateway.exchange.session import Session
+from gateway.exchange.stream import Stream
 
 _ACTIVITY: Final = {  # OCSF 6003 activity_id
     Action.CREATE: 1,
@@ -111,9 +112,10 @@ def template(
     place: Place,
     node: Node,
     *,
+    stream: Stream,
     asked: Collection[str] = (),
 ) -> bytes:
-    """Build the template of all records of one route and method for one person; fill it with `fill`.
+    """Build the template of all records of one route and method for one person in a stream; fill it with `fill`.
 
     `asked` names what the conditions of the policy ask about: some of it is recorded only where one asks for it.
     """
@@ -165,7 +167,7 @@ def template(
             b'"dst_endpoint":{"hostname":', _baked(place.host), b',"svc_name":', _baked(route.upstream), b"},",
             b'"http_request":{"body_length":%b,"http_method":"%b","uid":"%b","url":{"path":%b},"user_agent":%b,"version":"%b"},',
             b'"http_response":{"code":%b,"latency":%b,"length":%b},',
-            b'"metadata":{"correlation_uid":"%b","log_name":"main","log_version":1,"product":', _baked({"name": "gateway", "vendor_name": "gateway", "version": node.version}),
+            b'"metadata":{"correlation_uid":"%b","log_name":"', stream.value.encode(), b'","log_version":1,"product":', _baked({"name": "gateway", "vendor_name": "gateway", "version": node.version}),
             b',"profiles":["host","security_control"],"sequence":%b,"tenant_uid":', _baked(tenant), b',"uid":"%b","version":"1.8.0"},',
             b'"policy":{"uid":%b,"version":', _baked(place.policy_version), b"},%b",
             b'"severity_id":%b,"src_endpoint":{"ip":"%b","port":%b},',

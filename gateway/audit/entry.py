@@ -13,9 +13,9 @@ import msgspec
 
 from gateway.audit.protocol import MAX_PAYLOAD_BYTES
 from gateway.exchange.errors import GatewayError
+from gateway.exchange.stream import STREAM_NUMBERS, STREAMS_BY_NUMBER, Stream
 
 MAGIC = b"GWA1"
-MAIN_STREAM = 0
 HEAD = Struct("<4sBBHQQ16s")
 SALT_BYTES = 16
 LENGTH = Struct("<H")
@@ -33,21 +33,23 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """When the daemon took it in, unix nanoseconds. Order in the log is by index, never by time."""
     sequence: int
     payload: bytes
+    stream: Stream = Stream.SECURITY
 
 
-def pack_entry(slot: int, time_ns: int, sequence: int, salt: bytes, payload: bytes) -> bytes:
+def pack_entry(stream: Stream, slot: int, time_ns: int, sequence: int, salt: bytes, payload: bytes) -> bytes:
     """Encode one entry."""
-    return HEAD.pack(MAGIC, 0, MAIN_STREAM, slot, time_ns, sequence, salt) + payload
+    return HEAD.pack(MAGIC, 0, STREAM_NUMBERS[stream], slot, time_ns, sequence, salt) + payload
 
 
 def parse_entry(data: bytes) -> Entry:
     """Decode one entry. Raises `EntryError`."""
     if not HEAD.size < len(data) <= HEAD.size + MAX_PAYLOAD_BYTES:
         raise EntryError(f"an entry of {len(data)} bytes")
-    magic, flags, stream, slot, time_ns, sequence, _ = HEAD.unpack_from(data)
-    if magic != MAGIC or flags != 0 or stream != MAIN_STREAM:
+    magic, flags, number, slot, time_ns, sequence, _ = HEAD.unpack_from(data)
+    stream = STREAMS_BY_NUMBER.get(number)
+    if magic != MAGIC or flags != 0 or stream is None:
         raise EntryError("an entry of another version")
-    return Entry(slot, time_ns, sequence, data[HEAD.size :])
+    return Entry(slot, time_ns, sequence, data[HEAD.size :], stream)
 
 
 def split_bundle(bundle: bytes, count: int) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 Little endian throughout. A producer sends HELLO once, waits for WELCOME, then sends RECORDS; the
 daemon answers with ACK and REFUSED, and says FAREWELL when another takes its place. Replies are 16 bytes each (STATS alone carries a body), so that
-a producer can read acknowledgements in bulk. Sequences grow strictly per slot, for ever.
+a producer can read acknowledgements in bulk. Sequences grow strictly per slot, for ever, over all streams together.
 
 This module decides what is well-formed; it does not decide what is stored.
 """
@@ -18,6 +18,7 @@ import msgspec
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Durability
+from gateway.exchange.stream import STREAM_NUMBERS
 
 HELLO = 1
 RECORDS = 2
@@ -28,11 +29,15 @@ ACK = 2
 REFUSED = 3
 FAREWELL = 5
 
+VERSION = 1
+"""In HELLO: who speaks another version is cut off before its records are misread."""
+
 PAGES_SLOT = 1000
 SUPERVISOR_SLOT = 1001
 CLI_SLOT = 1002
 DAEMON_SLOT = 1003
 """The daemon's own records; no producer may claim it."""
+CUSTODIAN_SLOT = 1004
 
 MAX_PAYLOAD_BYTES = 65_535 - 40
 """An entry is at most 65,535 bytes (C2SP tlog-tiles: u16 prefix), 40 of them its head."""
@@ -57,7 +62,13 @@ _SEQUENCE = Struct("<B7xQ")
 _REFUSED = Struct("<BB6xQ")
 _STATS = Struct("<B3xI8x")
 _BODY = Struct("<BBHQ")
-_PREFIX = tuple(_U16.pack(n) for n in range(4096))
+_PREFIX_BYTES = 4096
+_LARGEST_STREAM = max(STREAM_NUMBERS.values())
+_PREFIX = tuple(
+    tuple(bytes([stream]) + _U16.pack(n) for n in range(_PREFIX_BYTES)) for stream in range(_LARGEST_STREAM + 1)
+)
+"""Stream -> length -> the three bytes before a payload."""
+_RECORD_HEAD_BYTES = 3
 _STATS_REQUEST = _LENGTH.pack(1) + bytes([STATS])
 
 
@@ -86,6 +97,8 @@ class Records(msgspec.Struct, frozen=True):
     grade: int
     first_seq: int
     payloads: list[bytes]
+    streams: bytes
+    """One byte for each payload."""
 
 
 class StatsRequest(msgspec.Struct, frozen=True, gc=False):
@@ -137,7 +150,7 @@ def first_sequence(now: float, last_seq: int) -> int:
 
 def pack_hello(slot: int) -> bytes:
     """Encode HELLO."""
-    return _HELLO.pack(4, HELLO, 0, slot)
+    return _HELLO.pack(4, HELLO, VERSION, slot)
 
 
 def pack_stats_request() -> bytes:
@@ -145,39 +158,39 @@ def pack_stats_request() -> bytes:
     return _STATS_REQUEST
 
 
-def pack_records(grade: int, first_seq: int, payloads: Sequence[bytes]) -> list[bytes]:
+def pack_records(grade: int, first_seq: int, payloads: Sequence[bytes], streams: bytes | bytearray) -> list[bytes]:
     """Encode RECORDS as pieces for `writelines`; more than one frame when a limit asks for it.
 
-    Raises `ValueError` for an empty payload or one over `MAX_PAYLOAD_BYTES`: the caller's encoder
+    `streams` has the number of the stream of each payload. Raises `ValueError` for an empty payload or one over `MAX_PAYLOAD_BYTES`: the caller's encoder
     caps records long before that.
     """
     count = len(payloads)
-    total = sum(map(len, payloads)) + 2 * count + 12
+    total = sum(map(len, payloads)) + 3 * count + 12
     if total > MAX_FRAME_BYTES or count > MAX_FRAME_RECORDS:
-        return _pack_split(grade, first_seq, payloads)
+        return _pack_split(grade, first_seq, payloads, streams)
     pieces = [_RECORDS.pack(total, RECORDS, grade, count, first_seq)]
     append = pieces.append
-    for payload in payloads:
+    for stream, payload in zip(streams, payloads, strict=True):
         n = len(payload)
         if not 0 < n <= MAX_PAYLOAD_BYTES:
             raise ValueError(f"an audit payload of {n} bytes: it must have 1 to {MAX_PAYLOAD_BYTES}")
-        append(_PREFIX[n] if n < len(_PREFIX) else _U16.pack(n))
+        append(_PREFIX[stream][n] if n < _PREFIX_BYTES else bytes([stream]) + _U16.pack(n))
         append(payload)
     return pieces
 
 
-def _pack_split(grade: int, first_seq: int, payloads: Sequence[bytes]) -> list[bytes]:
+def _pack_split(grade: int, first_seq: int, payloads: Sequence[bytes], streams: bytes | bytearray) -> list[bytes]:
     pieces: list[bytes] = []
     start = size = 0
     for i, payload in enumerate(payloads):
-        cost = len(payload) + 2
+        cost = len(payload) + 3
         if i > start and (size + cost + 12 > MAX_FRAME_BYTES or i - start == MAX_FRAME_RECORDS):
-            pieces += pack_records(grade, first_seq + start, payloads[start:i])
+            pieces += pack_records(grade, first_seq + start, payloads[start:i], streams[start:i])
             start, size = i, 0
         size += cost
     if start == 0 and size + 12 > MAX_FRAME_BYTES:
         raise ValueError("one audit payload is longer than a frame")
-    return pieces + pack_records(grade, first_seq + start, payloads[start:])
+    return pieces + pack_records(grade, first_seq + start, payloads[start:], streams[start:])
 
 
 class RequestDecoder:
@@ -220,7 +233,7 @@ def _request(buffer: bytes, at: int, stop: int) -> Request:
     kind = buffer[at]
     if kind == RECORDS:
         return _records(buffer, at, stop)
-    if kind == HELLO and stop - at == _HELLO.size - _LENGTH.size and buffer[at + 1] == 0:
+    if kind == HELLO and stop - at == _HELLO.size - _LENGTH.size and buffer[at + 1] == VERSION:
         (slot,) = _U16.unpack_from(buffer, at + 2)
         return Hello(slot)
     if kind == STATS and stop - at == 1:
@@ -235,20 +248,24 @@ def _records(buffer: bytes, at: int, stop: int) -> Records:
     if grade > STRICT or not 0 < count <= MAX_FRAME_RECORDS or not 0 < first_seq <= (1 << 64) - count:
         raise ProtocolError(f"a RECORDS frame with durability {grade}, count {count}, sequence {first_seq}")
     payloads: list[bytes] = []
-    append = payloads.append
+    streams = bytearray()
+    append, note = payloads.append, streams.append
     at += 12
     for _ in range(count):
-        if stop - at < _U16.size:
+        if stop - at < _RECORD_HEAD_BYTES:
             raise ProtocolError("a RECORDS frame with fewer records than it announced")
-        n = buffer[at] | buffer[at + 1] << 8
-        at += 2
+        note(buffer[at])
+        n = buffer[at + 1] | buffer[at + 2] << 8
+        at += 3
         if not 0 < n <= MAX_PAYLOAD_BYTES or n > stop - at:
             raise ProtocolError(f"a record of {n} bytes in a frame that has {stop - at} left")
         append(buffer[at : at + n])
         at += n
     if at != stop:
         raise ProtocolError(f"a RECORDS frame with {stop - at} bytes after its last record")
-    return Records(grade, first_seq, payloads)
+    if not 0 < min(streams) <= max(streams) <= _LARGEST_STREAM:
+        raise ProtocolError("a record for a stream that does not exist")
+    return Records(grade, first_seq, payloads, bytes(streams))
 
 
 # daemon -> producer

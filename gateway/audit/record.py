@@ -14,9 +14,9 @@ import msgspec
 
 from gateway.audit.protocol import SEQUENCE_MASK
 from gateway.audit.redact import redact
+from gateway.exchange.stream import Stream
 
 OCSF_VERSION = "1.8.0"
-LOG_NAME = "main"
 LOG_VERSION = 1
 MAX_DETAIL = 1024
 
@@ -65,6 +65,7 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     version: str
     """Version of the gateway."""
+    stream: Stream = Stream.SECURITY
 
 
 def uuid7(time_ms: int, random: bytes) -> str:
@@ -111,7 +112,7 @@ def _base(
         "device": {"hostname": stamp.node, "uid": stamp.node},
         "metadata": {
             "correlation_uid": correlation_uid or stamp.uid,
-            "log_name": LOG_NAME,
+            "log_name": stamp.stream.value,
             "log_version": LOG_VERSION,
             "product": {"name": "gateway", "vendor_name": "gateway", "version": stamp.version},
             "profiles": ["host", "security_control"],

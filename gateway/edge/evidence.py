@@ -16,6 +16,7 @@ import msgspec
 import orjson
 
 from gateway.audit.access import MAX_USER_AGENT_BYTES, Node, Place, Subject, encode_text, fill, template
+from gateway.audit.placement import place
 from gateway.audit.protocol import ASYNC, GRADE, SEQUENCE_MASK
 from gateway.edge.exchange import Exchange
 from gateway.edge.forward_auth import VIA
@@ -24,6 +25,7 @@ from gateway.edge.recorder import Recorder
 from gateway.exchange.envelope import Event
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Session
+from gateway.exchange.stream import STREAMS_BY_NUMBER
 
 TEMPLATES: Final = 2048
 LINES: Final = 64
@@ -52,7 +54,7 @@ class Evidence:
         self._log = log
         self._report = report
         self._templates: dict[
-            tuple[str, bytes, str, str, str, str, str, str, str, bool], tuple[bytes, Session | None]
+            tuple[int, str, bytes, str, str, str, str, str, str, str, bool], tuple[bytes, Session | None]
         ] = {}
         self._user_agents: dict[bytes, bytes] = {}
         self._rules: dict[str, bytes] = {}
@@ -66,6 +68,11 @@ class Evidence:
         """Hand the record of `x` to the audit daemon; with `waits`, `x.recorded` is called when it is safe."""
         recorder = self.recorder
         grade = max(GRADE[x.durability], at_least) if waits else ASYNC
+        if x.stream == 0:
+            is_known = x.entry is not None
+            x.stream = place(
+                x.route, x.method, x.reason, allowed=x.allowed, is_known=is_known, has_events=bool(x.events)
+            )
         uid = x.request_id
         if phase not in ("single", "opening"):  # ids of requests have 8 for the variant, of which 9 and a are others
             uid = uid[:_VARIANT] + (b"9" if phase == "intent" else b"a") + uid[_VARIANT + 1 :]
@@ -97,7 +104,7 @@ class Evidence:
             phase.encode("ascii"),
             b',"shadow":' + x.shadow if x.shadow else b"",
         )
-        recorder.add(payload, grade, x if waits else None)
+        recorder.add(payload, x.stream, grade, x if waits else None)
 
     def _template(self, x: Exchange) -> bytes:
         session = x.entry.session if x.entry is not None else None
@@ -106,6 +113,7 @@ class Evidence:
         policy = x.snapshot.policy  # what began before a reload records after it
         candidate = x.snapshot.candidate.version if x.snapshot.candidate is not None else ""
         key = (
+            x.stream,
             x.route.name,
             x.method,
             session.handle if session is not None else "",
@@ -120,7 +128,7 @@ class Evidence:
         known, of = self._templates.get(key, (b"", None))
         # A handle outlives the session's rotation: what it may and how it was proven changes with the object.
         if not known or of is not session or x.events:
-            place = Place(
+            where = Place(
                 host=host,
                 tenant=x.tenant,
                 secure=x.peer.secure,
@@ -132,7 +140,15 @@ class Evidence:
                 is_https=x.secure,
             )
             who = session or next((Subject(e.user_id, e.user, e.tenant) for e in x.events if e.user_id), None)
-            known = template(x.route, x.method.decode("ascii"), who, place, self._node, asked=policy.inputs)
+            known = template(
+                x.route,
+                x.method.decode("ascii"),
+                who,
+                where,
+                self._node,
+                stream=STREAMS_BY_NUMBER[x.stream],
+                asked=policy.inputs,
+            )
             if not x.events:
                 if len(self._templates) >= TEMPLATES:
                     self._templates.clear()

@@ -48,14 +48,19 @@ class Recorded(Protocol):
 class Frame:
     """Records of one tick, until they are acknowledged."""
 
-    __slots__ = ("first", "grade", "payloads", "size", "waiting")
+    __slots__ = ("first", "grade", "payloads", "settled", "size", "streams", "waiting")
 
     def __init__(self, first: int) -> None:
         self.first = first
         self.grade = ASYNC
         self.payloads: list[bytes] = []
+        self.streams = bytearray()
+        """The number of each record's stream."""
         self.size = 0
-        self.waiting: list[Recorded] = []
+        self.settled = 0
+        """How many of the records are acknowledged or refused."""
+        self.waiting: list[Recorded | None] = []
+        """Who waits for each record; empty when all were told."""
 
 
 class Recorder:
@@ -104,8 +109,8 @@ class Recorder:
         """True while more unacknowledged records can be kept."""
         return self.unacked < MAX_UNACKED_RECORDS and self.unacked_bytes < MAX_UNACKED_BYTES
 
-    def add(self, payload: bytes, grade: int, waiter: Recorded | None) -> None:
-        """Record `payload`; `waiter` is told when it is safe (grade async: when it is handed over)."""
+    def add(self, payload: bytes, stream: int, grade: int, waiter: Recorded | None) -> None:
+        """Record `payload` in the stream of this number; `waiter` is told when it is safe (grade async: when it is handed over)."""
         frame = self._frame
         if frame is None:
             frame = self._frame = Frame(self.sequence)
@@ -113,10 +118,10 @@ class Recorder:
             self._scheduled = True
             self._loop.call_soon(self._flush)
         frame.payloads.append(payload)
+        frame.streams.append(stream)
         frame.size += len(payload)
         frame.grade = max(frame.grade, grade)
-        if waiter is not None:
-            frame.waiting.append(waiter)
+        frame.waiting.append(waiter)
         self.sequence += 1
         self.unacked += 1
         self.unacked_bytes += len(payload)
@@ -139,17 +144,18 @@ class Recorder:
         self._gathered = 0
         self._frame = None
         self._sent.append(frame)
-        self._transport.writelines(pack_records(frame.grade, frame.first, frame.payloads))
+        self._transport.writelines(pack_records(frame.grade, frame.first, frame.payloads, frame.streams))
         if frame.grade == ASYNC:
-            self._release(frame, safe=True)
+            waiting, frame.waiting = frame.waiting, []
+            self._release(waiting, safe=True)
         else:
             self._awaited += 1
 
     @staticmethod
-    def _release(frame: Frame, *, safe: bool) -> None:
-        waiting = frame.waiting
-        frame.waiting = []
+    def _release(waiting: list[Recorded | None], *, safe: bool) -> None:
         for waiter in waiting:
+            if waiter is None:
+                continue
             try:
                 waiter.recorded(safe=safe)
             except Exception:  # noqa: BLE001 - one that fails must not keep the others of its frame waiting
@@ -172,15 +178,11 @@ class Recorder:
             if self._transport is not None:
                 self._transport.close()
             return
-        sent = self._sent
         for reply in replies:
             if isinstance(reply, Ack):
-                while sent and sent[0].first + len(sent[0].payloads) - 1 <= reply.seq:
-                    self._settle(sent.popleft(), safe=True)
+                self._settle(reply.seq, safe=True)
             elif isinstance(reply, Refused):
-                while sent and sent[0].first <= reply.seq:
-                    self.refused += len(sent[0].payloads)
-                    self._settle(sent.popleft(), safe=False)
+                self._settle(reply.seq, safe=False)
             elif isinstance(reply, Welcome):
                 self._welcome(reply.last_seq)
             elif isinstance(reply, Farewell):
@@ -194,13 +196,25 @@ class Recorder:
     def _judge(self) -> None:
         self.available = self.has_room and (self._welcomed or self._loop.time() < self._waits_until)
 
-    def _settle(self, frame: Frame, *, safe: bool) -> None:
-        if frame.grade != ASYNC:
-            self._awaited -= 1
-        self.unacked -= len(frame.payloads)
-        self.unacked_bytes -= frame.size
-        self._judge()
-        self._release(frame, safe=safe)
+    def _settle(self, through: int, *, safe: bool) -> None:
+        """Take the daemon's word for everything up to this sequence that it has not spoken of."""
+        sent = self._sent
+        while sent and sent[0].first + sent[0].settled <= through:
+            frame = sent[0]
+            start, count = frame.settled, len(frame.payloads)
+            end = min(count, through + 1 - frame.first)
+            frame.settled = end
+            size = frame.size if end - start == count else sum(map(len, frame.payloads[start:end]))
+            if end == count:
+                sent.popleft()
+                if frame.grade != ASYNC:
+                    self._awaited -= 1
+            self.unacked -= end - start
+            self.unacked_bytes -= size
+            if not safe:
+                self.refused += end - start
+            self._judge()
+            self._release(frame.waiting[start:end], safe=safe)
 
     def _welcome(self, last_seq: int) -> None:
         if self.sequence == 0:
@@ -209,7 +223,10 @@ class Recorder:
         self._judge()
         assert self._transport is not None  # noqa: S101 - a welcome comes over a connection
         for frame in self._sent:  # the daemon skips and acknowledges what it has
-            self._transport.writelines(pack_records(frame.grade, frame.first, frame.payloads))
+            at = frame.settled
+            self._transport.writelines(
+                pack_records(frame.grade, frame.first + at, frame.payloads[at:], frame.streams[at:])
+            )
         self._ready.set()
         self._flush()
 

@@ -1,7 +1,7 @@
-"""The audit daemon: one blocking loop between the producers' sockets and the log.
+"""The audit daemon: one blocking loop between the producers' sockets and the logs of all streams.
 
-Each turn reads everything that is waiting on all producers, writes it as one batch, makes it safe
-if any frame asks for it, and acknowledges. While it syncs, the next batch gathers in the sockets:
+Each turn reads everything that is waiting on all producers, writes it as one batch for each stream that it
+has records for, makes that safe if any frame asks for it, and acknowledges. While it syncs, the next batch gathers in the sockets:
 group commit that clocks itself, without threads. It decides what is acknowledged; it does not look
 into records.
 """
@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,10 +46,12 @@ from gateway.audit.protocol import (
 )
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.metrics import Registry
+from gateway.exchange.stream import STREAM_NUMBERS, STREAMS, STREAMS_BY_NUMBER, Stream
 from gateway.ledger.disk import Disk, LocalDisk
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.log import BALLAST_BYTES, FILE_BYTES, Group, Log, LogBusyError, LogUnavailableError, open_log
+from gateway.ledger.log import BALLAST_BYTES, FILE_BYTES, Group, LogBusyError, LogUnavailableError, beyond
+from gateway.ledger.streams import Logs, close_logs, last_sequence, open_logs
 
 READ_BYTES = 256 * 1024
 ASYNC_SYNC_S = 0.1
@@ -64,6 +67,7 @@ LOCK_POLL_S = 0.005
 INHERITANCE_S = 30.0
 """After a restart: the time a producer has to come back before its open intents are closed for it."""
 STALE_CHECKPOINT_S = 60.0
+SEGMENT_AGE_S = 86_400.0
 NEW_PROCESS_JUMP = 1 << 20
 """A new process of a slot begins at unix milliseconds << 20: one that goes on never jumps that far."""
 MAX_CONNECTIONS = 2048
@@ -71,7 +75,8 @@ MAX_UNREAD_REPLY_BYTES = 1 << 20
 COMMIT_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _PEERCRED = struct.Struct("3i")
 _LOST = select.POLLHUP | select.POLLERR | select.POLLNVAL
-
+_OF_STREAM = {stream: bytes(number == chosen for number in range(256)) for stream, chosen in STREAM_NUMBERS.items()}
+"""Tables for `bytes.translate`: which records of a frame are the stream's."""
 
 Build = Callable[[record.Stamp], dict[str, Any]]
 
@@ -113,23 +118,25 @@ class _Producer:
 
 
 class Daemon:
-    """Owns the log, the listening socket and the connections."""
+    """Owns the logs, the listening socket and the connections."""
 
     def __init__(
         self,
-        log: Log,
+        logs: Logs,
         layout: Layout,
         *,
         node: str,
         version: str,
         boot_id: str,
         control: Control | None = None,
+        segment_age_s: float = SEGMENT_AGE_S,
         clock_ns: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
         ballast_bytes: int = BALLAST_BYTES,
     ) -> None:
-        self.log = log
+        self.logs = logs
         self._layout = layout
+        self._segment_age_s = segment_age_s
         self._node = node
         self._version = version
         self._boot_id = boot_id
@@ -141,17 +148,20 @@ class Daemon:
         self._producers: dict[int, _Producer] = {}
         self._slots: dict[int, _Producer] = {}
         self._waiting: dict[int, deque[_Producer]] = {}
-        self._own: list[Build] = []
+        self._own: dict[Stream, list[Build]] = {stream: [] for stream in logs}
         self._inherited_until: float | None = None
-        self._refused: dict[int, tuple[int, int, int]] = {}
+        self._refused: dict[Stream, dict[int, tuple[int, int, int]]] = {stream: {} for stream in logs}
         """Slot -> first, last and count of records refused and not yet told of in the log."""
-        self._refusal: Refusal | None = None
+        self._refusals: dict[Stream, Refusal] = {}
+        """Streams that cannot be written now, and why."""
+        self._files: dict[Stream, tuple[int, float]] = dict.fromkeys(logs, (0, 0.0))
+        """Number of the file that each writes, and since when."""
         self._io_errors = 0
         self._stop_at: float | None = None
         self._sync_at: float | None = None
         self._publish_at = 0.0
         self._published_at = 0.0
-        self._beat_at = 0.0
+        self._beat_at = dict.fromkeys(logs, 0.0)
         self._tick_at = 0.0
         self._ballast = 0
         self._batch: list[tuple[_Producer, Records]] = []
@@ -161,7 +171,7 @@ class Daemon:
     def _declare(self) -> None:
         self.metrics = registry = Registry()
         self._records_total = registry.counter(
-            "gateway_audit_records_total", "Records that were taken into the audit log."
+            "gateway_audit_records_total", "Records that were taken into the audit log.", ("stream",)
         )
         self._batches_total = registry.counter(
             "gateway_audit_batches_total", "Batches that were written to the audit log."
@@ -180,7 +190,7 @@ class Daemon:
         self._errors_total = registry.counter(
             "gateway_audit_fsync_errors_total", "Log files given up after an I/O error."
         )
-        self._entries = registry.gauge("gateway_audit_log_entries", "Records in the audit log.")
+        self._entries = registry.gauge("gateway_audit_log_entries", "Records in the audit log.", ("stream",))
         self._unsafe = registry.gauge("gateway_audit_queue_entries", "Records written and not yet on stable storage.")
         self._intents = registry.gauge(
             "gateway_audit_open_intents", "Requests announced in the log without an outcome."
@@ -193,20 +203,27 @@ class Daemon:
 
     def start(self) -> None:
         """Say in the log that it goes on, close what nobody will close, and listen. Raises `OSError`."""
-        recovery = self.log.recovery
-        self._ballast = self.log.keep_ballast(self._ballast_bytes)
-        self._say("audit.started", more={"log": {"origin": self.log.origin, "size": recovery.size}})
+        self._keep_ballast()
+        self._say("audit.started", more={"logs": self._extents()})
         now = self._monotonic()
-        if not recovery.is_new:
-            self._own.append(recovery.event)
-        if recovery.boot == self._boot_id:  # their producers may still be alive and finish them
-            self._inherited_until = now + INHERITANCE_S
-        else:
-            self._close_intents(self.log.intents)
+        for stream, log in self.logs.items():
+            recovery = log.recovery
+            if not recovery.is_new:
+                self._own[Stream.SECURITY].append(recovery.event)
+            if recovery.boot == self._boot_id:  # their producers may still be alive and finish them
+                self._inherited_until = now + INHERITANCE_S
+            else:
+                self._close_intents(stream, log.intents)
+            self._beat_at[stream] = now + HEARTBEAT_S
         self._commit_own()
         self._listen()
         self._publish_at = self._tick_at = now
-        self._beat_at = now + HEARTBEAT_S
+
+    def _extents(self) -> list[dict[str, Any]]:
+        return [{"origin": log.origin, "size": log.size} for log in self.logs.values()]
+
+    def _keep_ballast(self) -> None:
+        self._ballast = self.logs[Stream.SECURITY].keep_ballast(self._ballast_bytes)
 
     def _listen(self) -> None:
         path = self._layout.socket
@@ -236,8 +253,9 @@ class Daemon:
 
     def hand_over(self, seconds: float) -> None:
         """End with this turn; producers learn that a successor comes within `seconds`, and keep what they have for it."""
-        with suppress(LogUnavailableError):  # the successor reads a longer file
-            self.log.turn_over(now_ns=self._clock_ns())
+        for log in self.logs.values():
+            with suppress(LogUnavailableError):  # the successor reads a longer file
+                log.turn_over(now_ns=self._clock_ns())
         for producer in list(self._slots.values()):
             self._send(producer, pack_farewell(int(seconds * 1000)))
         self._stop_at = self._monotonic()
@@ -252,14 +270,14 @@ class Daemon:
         for producer in list(self._slots.values()):
             self._receive(producer)
         self._commit_batch()
-        self._say("audit.stopped", more={"log": {"origin": self.log.origin, "size": self.log.size}})
+        self._say("audit.stopped", more={"logs": self._extents()})
         self._commit_own()
         for producer in list(self._producers.values()):
             self._drop(producer)
         if self._listener is not None:
             self._listener.close()
             self._layout.socket.unlink(missing_ok=True)
-        self.log.close()
+        close_logs(self.logs)
 
     # one turn
 
@@ -312,32 +330,49 @@ class Daemon:
             self._publish(now)
 
     def _tick(self, now: float) -> None:
-        self.log.check()
-        if self._own or self._refused:
-            self._commit_own()
         if self._ballast < self._ballast_bytes:
-            self._ballast = self.log.keep_ballast(self._ballast_bytes)
-        if self._inherited_until is not None and now >= self._inherited_until:
+            self._keep_ballast()
+        is_inherited = self._inherited_until is not None and now >= self._inherited_until
+        if is_inherited:
             self._inherited_until = None
-            self._close_intents({uid: slot for uid, slot in self.log.intents.items() if slot not in self._slots})
-            self._commit_own()
-        if now >= self._beat_at:
-            self._say("audit.heartbeat", more={"log": {"origin": self.log.origin, "size": self.log.size}})
-            self._commit_own()
+        for stream, log in self.logs.items():
+            log.check()
+            if is_inherited:
+                intents = {uid: slot for uid, slot in log.intents.items() if slot not in self._slots}
+                self._close_intents(stream, intents)
+            if now >= self._beat_at[stream]:
+                self._beat_at[stream] = now + HEARTBEAT_S
+                if log.size or stream is Stream.SECURITY:
+                    self._say("audit.heartbeat", stream, more={"log": {"origin": log.origin, "size": log.size}})
+            self._turn_over(stream, now)
+        self._commit_own()
+
+    def _turn_over(self, stream: Stream, now: float) -> None:
+        """Begin another file when the one that is written is old: what is closed can be sealed and kept elsewhere."""
+        log = self.logs[stream]
+        number, since = self._files[stream]
+        if number != log.file_no:
+            self._files[stream] = log.file_no, now
+        elif number and now - since >= self._segment_age_s and log.file_entries:
+            self._files[stream] = number, now  # a disk that has no room is asked again after as long
+            with suppress(LogUnavailableError):
+                log.turn_over(now_ns=self._clock_ns())
 
     def _publish(self, now: float) -> None:
         try:
-            self.log.publish()
+            for log in self.logs.values():
+                log.publish()
         except OSError:
             return  # its age is a metric and part of the health; the next second tries again
         self._published_at = now
 
     def _settle(self) -> None:
-        try:
-            self.log.settle()
-        except LogUnavailableError as exc:
-            self._refusal = exc.refusal
-            self._sync_at = self._monotonic() + ASYNC_SYNC_S
+        for stream, log in self.logs.items():
+            try:
+                log.settle()
+            except LogUnavailableError as exc:
+                self._refusals[stream] = exc.refusal
+                self._sync_at = self._monotonic() + ASYNC_SYNC_S
         self._notice_io_errors()
 
     # connections
@@ -396,7 +431,7 @@ class Daemon:
     def _welcome(self, producer: _Producer) -> None:
         self._slots[producer.slot] = producer
         producer.is_waiting = False
-        self._send(producer, pack_welcome(self.log.taken.get(producer.slot, 0)))
+        self._send(producer, pack_welcome(last_sequence(self.logs, producer.slot)))
 
     def _drop(self, producer: _Producer) -> None:
         fd = producer.sock.fileno()
@@ -443,124 +478,144 @@ class Daemon:
 
     def _commit_batch(self) -> None:
         batch, self._batch = self._batch, []
-        groups: list[Group] = []
-        is_safe = False
-        last: dict[int, tuple[_Producer, int]] = {}
+        groups: dict[Stream, list[Group]] = {}
+        safe: set[Stream] = set()
+        spans: dict[int, tuple[_Producer, int, int]] = {}
         reached: dict[int, int] = {}
+        """Slot -> last sequence over all streams, of the batch so far."""
+        kept: dict[tuple[Stream, int], int] = {}
+        """The same for each stream."""
         for producer, records in batch:
-            slot, first, payloads = producer.slot, records.first_seq, records.payloads
-            end = first + len(payloads) - 1
-            known = reached.get(slot, self.log.taken.get(slot, 0))
+            slot, first = producer.slot, records.first_seq
+            end = first + len(records.payloads) - 1
+            known = reached.get(slot) or last_sequence(self.logs, slot)
             expected = producer.expected or known + 1
             if not producer.expected and first - expected >= NEW_PROCESS_JUMP:
                 self._orphan(slot)
             elif first > expected:
                 self._jump(slot, expected, first - 1)
             producer.expected = max(producer.expected, end + 1)
-            if first <= known:  # sent again after a restart: it is in the log already
-                payloads = payloads[known - first + 1 :]
-                first = known + 1
-            if payloads:
-                groups.append((slot, first, payloads))
-                reached[slot] = end
-            is_safe = is_safe or records.grade != ASYNC
-            last[id(producer)] = (producer, end)
-        stored = not groups or self._append(groups, is_safe=is_safe)
-        refused = {} if stored else self._refuse(groups)
-        for producer, end in last.values():
-            code = refused.get(producer.slot)
-            self._send(producer, pack_ack(end) if code is None else pack_refused(end, code))
+            reached[slot] = max(known, end)
+            for stream, group in _by_stream(slot, records):
+                last = kept.get((stream, slot)) or self.logs[stream].taken.get(slot, 0)
+                fresh = beyond(group, last) if group[1][0] <= last else group  # sent again: some of it is there already
+                if fresh[2]:
+                    groups.setdefault(stream, []).append(fresh)
+                    kept[stream, slot] = fresh[1][-1]
+                    if records.grade != ASYNC:
+                        safe.add(stream)
+            begun = spans.get(id(producer))
+            spans[id(producer)] = (producer, begun[1] if begun else first, end)
+        refused: dict[int, dict[int, Refusal]] = {}
+        for stream, of_stream in groups.items():
+            if not self._append(stream, of_stream, is_safe=stream in safe):
+                self._refuse(stream, of_stream, refused)
+        for producer, first, end in spans.values():
+            lost = refused.get(producer.slot)
+            self._send(producer, pack_ack(end) if lost is None else _pack_answers(first, end, lost))
 
-    def _append(self, groups: list[Group], *, is_safe: bool) -> bool:
-        """Write groups, the daemon's own waiting records first. False when they could not be stored."""
-        own = self._own_group()
+    def _append(self, stream: Stream, groups: list[Group], *, is_safe: bool) -> bool:
+        """Write groups, the daemon's own waiting records first. False when some could not be stored."""
+        log = self.logs[stream]
+        own = self._own_group(stream)
         before = time.perf_counter()
         try:
-            self.log.append([*own, *groups], is_safe=is_safe or bool(own), now_ns=self._clock_ns())
+            log.append([*own, *groups], is_safe=is_safe or bool(own), now_ns=self._clock_ns())
         except LogUnavailableError as exc:
-            self._refusal = exc.refusal
+            self._refusals[stream] = exc.refusal
+            if own and log.taken.get(DAEMON_SLOT, 0) >= own[0][1][-1]:
+                self._said(stream)
             self._notice_io_errors()
             return False
         self._commit.observe(time.perf_counter() - before)
-        self._stored(groups, own)
-        if not is_safe and self._sync_at is None and self.log.has_unsafe:
+        self._stored(stream, groups)
+        if own:
+            self._said(stream)
+        if not is_safe and self._sync_at is None and log.has_unsafe:
             self._sync_at = self._monotonic() + ASYNC_SYNC_S
         return True
 
-    def _stored(self, groups: list[Group], own: list[Group]) -> None:
-        if own:
-            self._own.clear()
-            self._refused.clear()
-        self._refusal = None
-        self._records_total.values[()] += sum(len(payloads) for _, _, payloads in groups)
+    def _stored(self, stream: Stream, groups: list[Group]) -> None:
+        self._refusals.pop(stream, None)
+        self._count_stored(stream, groups)
         self._batches_total.values[()] += 1
-        self._beat_at = self._monotonic() + HEARTBEAT_S
+        self._beat_at[stream] = self._monotonic() + HEARTBEAT_S
         self._notice_io_errors()
 
-    def _refuse(self, groups: list[Group]) -> dict[int, int]:
-        """Store what may use the ballast by itself; return slot -> code of what is refused."""
-        code = self._refusal or Refusal.IO_ERROR
-        lane = [group for group in groups if group[0] > PAGES_SLOT] if code is Refusal.DISK_FULL else []
+    def _count_stored(self, stream: Stream, groups: list[Group]) -> None:
+        self._records_total.inc((stream.value,), sum(len(payloads) for _, _, payloads in groups))
+
+    def _refuse(self, stream: Stream, groups: list[Group], refused: dict[int, dict[int, Refusal]]) -> None:
+        """Store what may use the ballast by itself; note in `refused`, by slot and sequence, what is refused."""
+        log = self.logs[stream]
+        code = self._refusals.get(stream) or Refusal.IO_ERROR
+        rest = [beyond(group, log.taken.get(group[0], 0)) for group in groups]
+        lane = [group for group in rest if group[0] > PAGES_SLOT and group[2]] if code is Refusal.DISK_FULL else []
         if lane:
             try:
-                self.log.append(lane, is_safe=True, now_ns=self._clock_ns(), reserved=True)
+                log.append(lane, is_safe=True, now_ns=self._clock_ns(), reserved=True)
             except LogUnavailableError:
-                lane = []
+                rest = [beyond(group, log.taken.get(group[0], 0)) for group in rest]
             else:
-                self._records_total.values[()] += sum(len(payloads) for _, _, payloads in lane)
-        kept = {slot for slot, _, _ in lane}
-        refused: dict[int, int] = {}
-        for slot, first, payloads in groups:
-            if slot in kept:
+                rest = [group for group in rest if group[0] <= PAGES_SLOT]
+        lost = 0
+        for slot, sequences, payloads in rest:
+            if not payloads:
                 continue
-            refused[slot] = code
-            self._refused_total.inc((code.name.lower(),), len(payloads))
-            start, _, count = self._refused.get(slot, (first, 0, 0))
-            self._refused[slot] = (start, first + len(payloads) - 1, count + len(payloads))
-        return refused
+            lost += len(payloads)
+            refused.setdefault(slot, {}).update(dict.fromkeys(sequences, code))
+            start, _, count = self._refused[stream].get(slot, (sequences[0], 0, 0))
+            self._refused[stream][slot] = (start, sequences[-1], count + len(payloads))
+        self._refused_total.inc((code.name.lower(),), lost)
+        self._records_total.inc((stream.value,), sum(len(payloads) for _, _, payloads in groups) - lost)
 
     # the daemon's own records
 
-    def _say(self, event: str, **fields: Any) -> None:
-        self._own.append(lambda stamp: record.lifecycle(stamp, event, **fields))
+    def _say(self, event: str, stream: Stream = Stream.SECURITY, **fields: Any) -> None:
+        self._own[stream].append(partial(record.lifecycle, event=event, **fields))
 
     def _jump(self, slot: int, first: int, last: int) -> None:
         """Records that a producer numbered and never sent: said in the log, unless it was told that they were refused."""
-        if slot in self._refused:
+        if any(slot in refused for refused in self._refused.values()):
             return
         self._jumps_total.inc()
         self._gaps_total.inc((), last - first + 1)
-        self._own.append(partial(record.gap, cause="producer_jump", slot=slot, first=first, last=last))
+        gap = partial(record.gap, cause="producer_jump", slot=slot, first=first, last=last)
+        self._own[Stream.SECURITY].append(gap)  # nobody knows of which stream they were
 
     def _orphan(self, slot: int) -> None:
         """A new process has the slot: the intents of the one before will never be closed by it."""
-        self._close_intents({uid: owner for uid, owner in self.log.intents.items() if owner == slot})
+        for stream, log in self.logs.items():
+            self._close_intents(stream, {uid: owner for uid, owner in log.intents.items() if owner == slot})
 
-    def _close_intents(self, intents: Mapping[str, int]) -> None:
+    def _close_intents(self, stream: Stream, intents: Mapping[str, int]) -> None:
         for uid, slot in intents.items():
-            self._own.append(partial(record.unknown_outcome, correlation_uid=uid, slot=slot))
+            self._own[stream].append(partial(record.unknown_outcome, correlation_uid=uid, slot=slot))
 
     def _notice_io_errors(self) -> None:
-        new = self.log.io_errors - self._io_errors
+        errors = sum(log.io_errors for log in self.logs.values())
+        new = errors - self._io_errors
         if new:
-            self._io_errors = self.log.io_errors
+            self._io_errors = errors
             self._errors_total.inc((), new)
             self._say("audit.io_error", success=False, severity=record.CRITICAL, more={"count": new})
 
-    def _own_group(self) -> list[Group]:
-        """Encode the daemon's waiting records, the account of refused ones first."""
-        refused: list[Build] = [
+    def _own_group(self, stream: Stream) -> list[Group]:
+        """Encode the daemon's waiting records of a stream, the account of refused ones first."""
+        builds: list[Build] = [
             partial(record.gap, cause="refused", slot=slot, first=first, last=last, count=count)
-            for slot, (first, last, count) in self._refused.items()
+            for slot, (first, last, count) in self._refused[stream].items()
         ]
-        if not refused and not self._own:
+        builds += self._own[stream]
+        if not builds:
             return []
         now_ns = self._clock_ns()
-        first = first_sequence(now_ns / 1e9, self.log.taken.get(DAEMON_SLOT, 0))
-        payloads = [encode(build(self._stamp(first + i, now_ns))) for i, build in enumerate((*refused, *self._own))]
-        return [(DAEMON_SLOT, first, payloads)]
+        first = first_sequence(now_ns / 1e9, last_sequence(self.logs, DAEMON_SLOT))
+        sequences = range(first, first + len(builds))
+        stamps = (self._stamp(stream, sequence, now_ns) for sequence in sequences)
+        return [(DAEMON_SLOT, sequences, [encode(build(stamp)) for build, stamp in zip(builds, stamps, strict=True)])]
 
-    def _stamp(self, sequence: int, now_ns: int) -> record.Stamp:
+    def _stamp(self, stream: Stream, sequence: int, now_ns: int) -> record.Stamp:
         time_ms = now_ns // 1_000_000
         return record.Stamp(
             uid=record.uuid7(time_ms, os.urandom(10)),
@@ -570,57 +625,94 @@ class Daemon:
             boot_uid=self._boot_id,
             node=self._node,
             version=self._version,
+            stream=stream,
         )
 
     def _commit_own(self) -> None:
         """Write what the daemon has to say by itself; what cannot be stored waits."""
-        own = self._own_group()
-        if not own:
-            return
-        refused = sum(count for _, _, count in self._refused.values())
-        try:
-            self.log.append(own, is_safe=True, now_ns=self._clock_ns(), reserved=self._refusal is Refusal.DISK_FULL)
-        except LogUnavailableError as exc:
-            self._refusal = exc.refusal
-            return
-        self._gaps_total.inc((), refused)
-        self._own.clear()
-        self._refused.clear()
-        if self._refusal is not Refusal.DISK_FULL:
-            self._refusal = None
+        for stream, log in self.logs.items():
+            own = self._own_group(stream)
+            if not own:
+                continue
+            is_full = self._refusals.get(stream) is Refusal.DISK_FULL
+            try:
+                log.append(own, is_safe=True, now_ns=self._clock_ns(), reserved=is_full)
+            except LogUnavailableError as exc:
+                self._refusals[stream] = exc.refusal
+                continue
+            self._said(stream)
+            if not is_full:
+                self._refusals.pop(stream, None)
+
+    def _said(self, stream: Stream) -> None:
+        self._gaps_total.inc((), sum(count for _, _, count in self._refused[stream].values()))
+        self._own[stream].clear()
+        self._refused[stream].clear()
 
     # telemetry
 
     def stats(self) -> dict[str, Any]:
         """Return metrics and health."""
-        now = self._monotonic()
-        log = self.log
-        self._entries.set(log.size)
-        self._unsafe.set(log.unsafe_records)
-        self._intents.set(len(log.intents))
-        self._age.set(now - self._published_at if self._published_at else 0)
-        self._free.set(log.free_bytes())
+        logs = self.logs.values()
+        for stream, log in self.logs.items():
+            self._entries.set(log.size, (stream.value,))
+        self._unsafe.set(sum(log.unsafe_records for log in logs))
+        self._intents.set(sum(len(log.intents) for log in logs))
+        self._age.set(self._monotonic() - self._published_at if self._published_at else 0)
+        self._free.set(self.logs[Stream.SECURITY].free_bytes())
         self._ballast_gauge.set(self._ballast)
         return {"samples": self.metrics.dump(), "health": self.health()}
 
     def health(self) -> dict[str, Any]:
         """Return whether records are taken in, and if not, why."""
         detail = ""
-        if self.log.is_tampered:
-            detail = "the live log file was removed or replaced; nothing is recorded"
-        elif self._refusal is Refusal.DISK_FULL:
+        tampered = [stream.value for stream, log in self.logs.items() if log.is_tampered]
+        if tampered:
+            detail = f"the live log file of {' and '.join(tampered)} was removed or replaced; nothing is recorded there"
+        elif Refusal.DISK_FULL in self._refusals.values():
             detail = "the disk of the audit log is full"
-        elif self._refusal is not None:
+        elif self._refusals:
             detail = "the audit log cannot be written"
         elif self._published_at and self._monotonic() - self._published_at > STALE_CHECKPOINT_S:
             detail = "the checkpoint cannot be written"
         return {
             "ok": not detail,
             "detail": detail,
-            "size": self.log.size,
-            "origin": self.log.origin,
-            "root": b64encode(self.log.root).decode(),
+            "logs": {
+                stream.value: {"size": log.size, "origin": log.origin, "root": b64encode(log.root).decode()}
+                for stream, log in self.logs.items()
+            },
         }
+
+
+def _by_stream(slot: int, records: Records) -> list[tuple[Stream, Group]]:
+    """Part the records of a frame by their streams."""
+    streams, payloads = records.streams, records.payloads
+    sequences = range(records.first_seq, records.first_seq + len(payloads))
+    if streams.count(streams[0]) == len(streams):
+        return [(STREAMS_BY_NUMBER[streams[0]], (slot, sequences, payloads))]
+    found: list[tuple[Stream, Group]] = []
+    for stream in STREAMS:
+        chosen = streams.translate(_OF_STREAM[stream])
+        if any(chosen):
+            found.append((stream, (slot, list(compress(sequences, chosen)), list(compress(payloads, chosen)))))
+    return found
+
+
+def _pack_answers(first: int, end: int, lost: Mapping[int, Refusal]) -> bytes:
+    """Encode the answers to the records `first` to `end`, some of which were refused: one for each run of the same kind."""
+    answers: list[bytes] = []
+    at = first
+    refused = sorted(lost.items())
+    for i, (sequence, code) in enumerate(refused):
+        if sequence > at:
+            answers.append(pack_ack(sequence - 1))
+        at = sequence + 1
+        if i + 1 == len(refused) or refused[i + 1] != (at, code):
+            answers.append(pack_refused(sequence, code))
+    if at <= end:
+        answers.append(pack_ack(end))
+    return b"".join(answers)
 
 
 def serve(
@@ -632,6 +724,7 @@ def serve(
     boot_id: str,
     control: Control | None = None,
     disk: Disk | None = None,
+    segment_age_s: float = SEGMENT_AGE_S,
     capacity: int = FILE_BYTES,
     ballast_bytes: int = BALLAST_BYTES,
     on_ready: Callable[[], None] | None = None,
@@ -639,16 +732,23 @@ def serve(
 ) -> None:
     """Run the daemon in this process's main thread until SIGTERM, or until `control` says stop.
 
-    Waits `wait_s` for another writer of the log to end. Ctrl-C reaches the whole terminal: the supervisor decides when this process may end, so SIGINT
+    Waits `wait_s` for another writer of the logs to end. Ctrl-C reaches the whole terminal: the supervisor decides when this process may end, so SIGINT
     and SIGHUP are ignored. Raises `LogBusyError`, `LogTamperedError`, `LogUnavailableError` or `OSError` when it
     cannot begin.
     """
     layout = Layout(state_dir)
-    log = _open(
-        partial(open_log, state_dir, keys, boot=boot_id, disk=disk or LocalDisk(), capacity=capacity), wait_s=wait_s
+    logs = _open(
+        partial(open_logs, state_dir, keys, boot=boot_id, disk=disk or LocalDisk(), capacity=capacity), wait_s=wait_s
     )
     daemon = Daemon(
-        log, layout, node=node, version=version, boot_id=boot_id, control=control, ballast_bytes=ballast_bytes
+        logs,
+        layout,
+        node=node,
+        version=version,
+        boot_id=boot_id,
+        control=control,
+        segment_age_s=segment_age_s,
+        ballast_bytes=ballast_bytes,
     )
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -665,7 +765,7 @@ def serve(
         daemon.close()
 
 
-def _open(attempt: Callable[[], Log], *, wait_s: float) -> Log:
+def _open(attempt: Callable[[], Logs], *, wait_s: float) -> Logs:
     until = time.monotonic() + wait_s
     while True:
         try:

@@ -5,11 +5,23 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-_FILE = re.compile(r"main-([0-9]{12})\.log")
+from gateway.exchange.stream import Stream
+
+_FILE = re.compile(r"(security|access|traffic)-([0-9]{12})\.(log|seg)")
 UNFINISHED_SUFFIX = ".new"
+
+
+class FileName(NamedTuple):
+    """What the name of a file of the log says."""
+
+    stream: Stream
+    number: int
+    """1 for the first file of a stream; a log file and the segment it became have the same."""
+    is_sealed: bool
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -19,13 +31,17 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def directory(self) -> Path:
-        """The log files."""
+        """The log files and segments of every stream."""
         return self.state_dir / "audit"
 
     @property
-    def checkpoint(self) -> Path:
-        """The latest signed tree head, at most a second old: the last known size."""
-        return self.state_dir / "checkpoint"
+    def checkpoints(self) -> Path:
+        """The directory of the latest signed tree heads."""
+        return self.state_dir / "checkpoints"
+
+    def checkpoint(self, stream: Stream) -> Path:
+        """Return the path of the latest signed tree head of a stream, at most a second old: its last known size."""
+        return self.checkpoints / stream
 
     @property
     def ballast(self) -> Path:
@@ -33,19 +49,43 @@ class Layout(msgspec.Struct, frozen=True):
         return self.state_dir / "ballast"
 
     @property
-    def lock(self) -> Path:
-        """Held by the one writer."""
-        return self.state_dir / "run" / "audit.lock"
+    def run(self) -> Path:
+        """What lives as long as the processes."""
+        return self.state_dir / "run"
+
+    def lock(self, stream: Stream) -> Path:
+        """Return the path of what the one writer of a stream holds."""
+        return self.run / f"audit-{stream}.lock"
 
     @property
     def socket(self) -> Path:
         """Where the daemon listens."""
-        return self.state_dir / "run" / "audit.sock"
+        return self.run / "audit.sock"
+
+    @property
+    def tiles(self) -> Path:
+        """Hashes of the trees, for proofs: `tiles/<stream>/tile/…`; made again from the log where they are lost."""
+        return self.state_dir / "tiles"
+
+    @property
+    def custody(self) -> Path:
+        """What the custodian remembers."""
+        return self.state_dir / "custody"
+
+    @property
+    def custody_lock(self) -> Path:
+        """Held by the one custodian."""
+        return self.run / "custody.lock"
+
+    @property
+    def holds(self) -> Path:
+        """The legal holds."""
+        return self.state_dir / "holds.json"
 
     def create(self) -> None:
         """Make the directories, 0700, owned by whoever owns `state_dir`. Raises `OSError`."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for directory in (self.directory, self.lock.parent):
+        for directory in (self.directory, self.checkpoints, self.run):
             if not directory.exists():
                 directory.mkdir(mode=0o700, exist_ok=True)
                 self.give(directory)
@@ -57,12 +97,19 @@ class Layout(msgspec.Struct, frozen=True):
             os.chown(target, status.st_uid, status.st_gid)
 
 
-def file_name(file_no: int) -> str:
+def file_name(stream: Stream, number: int) -> str:
     """Return the name of a log file."""
-    return f"main-{file_no:012d}.log"
+    return f"{stream}-{number:012d}.log"
 
 
-def file_number(name: str) -> int:
-    """Return the number in the name of a log file, 0 when it is not one's name."""
+def segment_name(stream: Stream, number: int) -> str:
+    """Return the name of the segment that a log file becomes."""
+    return f"{stream}-{number:012d}.seg"
+
+
+def parse_name(name: str) -> FileName | None:
+    """Read the name of a log file or segment; None when it is neither's."""
     match = _FILE.fullmatch(name)
-    return int(match[1]) if match else 0
+    if match is None or not int(match[2]):
+        return None
+    return FileName(Stream(match[1]), int(match[2]), match[3] == "seg")

@@ -1,4 +1,4 @@
-"""The log's files: written by one process, one frame at a time, and never opened again to append.
+"""The files of one stream's log: written by one process, one frame at a time, and never opened again to append.
 
 Decides where a frame goes, when it is safe, and what happens when the disk lies: a file that failed
 once is not written again; what was not yet safe is written anew into another file. What the records
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -21,28 +22,35 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.audit import record
 from gateway.audit.checkpoint import CheckpointError, Signer, verify_checkpoint
-from gateway.audit.entry import HEAD, LENGTH, MAGIC, MAIN_STREAM, SALT_BYTES
+from gateway.audit.entry import HEAD, LENGTH, MAGIC, SALT_BYTES
 from gateway.audit.filehead import NO_HASH, FileHead, FileHeadError, pack_head, parse_head, wrap_key
 from gateway.audit.frame import OVERHEAD_BYTES, TAG_BYTES, FrameError, Header, parse_frame, seal_frame
 from gateway.audit.merkle import Tree
 from gateway.audit.protocol import Refusal
 from gateway.audit.verify import INTENT, PHASE_MARK, Verifier, note_intent
 from gateway.exchange.errors import AuditUnavailableError
+from gateway.exchange.stream import STREAM_NUMBERS, Stream
 from gateway.ledger.disk import Disk, LocalDisk
 from gateway.ledger.keys import AuditKeys
-from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout, file_name, file_number
+from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout, file_name, parse_name
 
-FILE_BYTES = 64 << 20
+FILE_BYTES = 128 << 20
+"""Room for `FILE_ENTRIES` records of the usual length, each in a frame of its own."""
+FILE_ENTRIES = 65_536
+"""No file goes past a multiple of so many: a full one is one whole tile of level 1 (C2SP tlog-tiles)."""
+FREE_SHARE = 8
+"""A file takes at most one part in so many of what is free, so that small disks have room for several."""
 SMALL_FILE_BYTES = 1 << 20
 """For a file that one command line verb makes, or that is made out of the ballast."""
 BALLAST_BYTES = 16 << 20
 FRAME_BUNDLE_BYTES = 512 << 10
 FRAME_RECORDS = 4096
 _NOTE_SLACK_BYTES = 256
+_EARLIER = "main-"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
-Group = tuple[int, int, Sequence[bytes]]
-"""Slot, first sequence, payloads."""
+Group = tuple[int, Sequence[int], Sequence[bytes]]
+"""Slot, ascending sequences, and a payload for each."""
 
 
 class LogBusyError(AuditUnavailableError):
@@ -54,7 +62,7 @@ class LogTamperedError(AuditUnavailableError):
 
 
 class LogUnavailableError(AuditUnavailableError):
-    """Records could not be stored. `refusal` says why; nothing of them will be in the log."""
+    """Records could not be stored. `refusal` says why; nothing of them beyond `Log.taken` will be in the log."""
 
     def __init__(self, message: str, refusal: Refusal) -> None:
         super().__init__(message)
@@ -64,6 +72,7 @@ class LogUnavailableError(AuditUnavailableError):
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     """What opening a log found."""
 
+    stream: Stream
     is_new: bool
     size: int
     discarded_bytes: int = 0
@@ -84,6 +93,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
             "file": self.file,
             "missing_files": list(self.missing_files),
             "size": self.size,
+            "stream": self.stream.value,
         }
         return record.lifecycle(
             stamp,
@@ -105,7 +115,7 @@ class _Chunk:
         self.parts: list[bytes] = []
         """The bundle in pieces."""
         self.leaves: list[bytes] = []
-        self.groups: list[tuple[int, int, Sequence[bytes]]] = []
+        self.groups: list[Group] = []
         self.size = 0
         self.frame = b""
 
@@ -120,6 +130,7 @@ class _File(msgspec.Struct, kw_only=True):
     aead: AESGCM
     key_id: bytes
     offset: int
+    first_index: int
     inode: tuple[int, int]
     is_reserved: bool = False
 
@@ -146,11 +157,12 @@ class _Ended(msgspec.Struct, frozen=True):
 
 
 class Log:
-    """The one writer of a log. Not thread-safe; every method blocks."""
+    """The one writer of a stream's log. Not thread-safe; every method blocks."""
 
     def __init__(
         self,
         layout: Layout,
+        stream: Stream,
         keys: AuditKeys,
         *,
         lock_fd: int,
@@ -164,6 +176,7 @@ class Log:
         recovery: Recovery,
     ) -> None:
         """Take over what `open_log` found."""
+        self.stream = stream
         self.origin = origin
         self.recovery = recovery
         self.sequences: dict[int, int] = dict(verifier.sequences) if verifier else {}
@@ -209,6 +222,16 @@ class Log:
         return self._safe.tree.root()
 
     @property
+    def file_entries(self) -> int:
+        """Entries in the file that is written now."""
+        return self._tree.size - self._file.first_index if self._file is not None else 0
+
+    @property
+    def file_no(self) -> int:
+        """Number of the file that is written now; 0 before the first record."""
+        return self._file.file_no if self._file is not None else 0
+
+    @property
     def has_unsafe(self) -> bool:
         """Records were written that are not on stable storage yet."""
         return bool(self._pending or self._backlog)
@@ -231,16 +254,34 @@ class Log:
         """Write records; with `is_safe`, return only when they are on stable storage.
 
         `reserved` records may use the ballast when the disk is full. Raises `LogUnavailableError`:
-        then none of these records is, or will be, in the log.
+        then those of these records that are not in `taken` are not, and will not be, in the log.
         """
         self._now_ns = now_ns
-        chunks = self._chunks(groups, now_ns)
-        before = {slot: self.taken.get(slot, 0) for chunk in chunks for slot, _, _ in chunk.groups}
-        try:
-            self._store(chunks, is_safe=is_safe, reserved=reserved)
-        except LogUnavailableError:
-            self.taken.update(before)
-            raise
+        for chunks in self._files_of(self._chunks(groups, now_ns)):
+            before = {slot: self.taken.get(slot, 0) for chunk in chunks for slot, _, _ in chunk.groups}
+            try:
+                self._store(chunks, is_safe=is_safe, reserved=reserved)
+            except LogUnavailableError:
+                self.taken.update(before)
+                raise
+
+    def _files_of(self, chunks: list[_Chunk]) -> list[list[_Chunk]]:
+        """Part chunks where a file has to end: each part is stored as a whole or not at all."""
+        at = self._next_index() % FILE_ENTRIES
+        if at + sum(len(chunk.leaves) for chunk in chunks) <= FILE_ENTRIES:
+            return [chunks]
+        parts: list[list[_Chunk]] = [[]]
+        for chunk in chunks:
+            if at == FILE_ENTRIES:
+                parts.append([])
+                at = 0
+            parts[-1].append(chunk)
+            at += len(chunk.leaves)
+        return parts
+
+    def _next_index(self) -> int:
+        """Index of the next new record: what is kept to be written again comes before it."""
+        return self._tree.size + sum(len(chunk.leaves) for chunk in self._backlog)
 
     def settle(self) -> None:
         """Make safe what was written without waiting.
@@ -265,31 +306,34 @@ class Log:
         groups = list(groups)
         salts = self._random(SALT_BYTES * sum(len(payloads) for _, _, payloads in groups))
         pack, prefix, overhead = HEAD.pack, LENGTH.pack, HEAD.size
+        number = STREAM_NUMBERS[self.stream]
+        in_file = FILE_ENTRIES - self._next_index() % FILE_ENTRIES
         chunk = _Chunk()
         chunks = [chunk]
         leaves, parts = chunk.leaves, chunk.parts
-        room, size, at = FRAME_RECORDS, 0, 0
-        for slot, first, payloads in groups:
+        room, size, at = min(FRAME_RECORDS, in_file), 0, 0
+        for slot, sequences, payloads in groups:
             start = 0
-            for i, payload in enumerate(payloads):
+            for i, (sequence, payload) in enumerate(zip(sequences, payloads, strict=True)):
                 cost = len(payload) + overhead
                 if room == 0 or (size + cost > FRAME_BUNDLE_BYTES and size):
                     if i > start:
-                        chunk.groups.append((slot, first + start, payloads[start:i]))
+                        chunk.groups.append((slot, sequences[start:i], payloads[start:i]))
                     start = i
                     chunk.size = size
+                    in_file = (in_file - len(leaves)) or FILE_ENTRIES
                     chunk = _Chunk()
                     chunks.append(chunk)
                     leaves, parts = chunk.leaves, chunk.parts
-                    room, size = FRAME_RECORDS, 0
-                head = pack(MAGIC, 0, MAIN_STREAM, slot, now_ns, first + i, salts[at : at + SALT_BYTES])
+                    room, size = min(FRAME_RECORDS, in_file), 0
+                head = pack(MAGIC, 0, number, slot, now_ns, sequence, salts[at : at + SALT_BYTES])
                 at += SALT_BYTES
                 leaves.append(sha256(b"\0" + head + payload).digest())
                 parts += (prefix(cost), head, payload)
                 room -= 1
                 size += cost + LENGTH.size
             if len(payloads) > start:
-                chunk.groups.append((slot, first + start, payloads[start:]))
+                chunk.groups.append((slot, sequences[start:], payloads[start:]))
         chunk.size = size
         return chunks if chunk.leaves else chunks[:-1]
 
@@ -308,20 +352,32 @@ class Log:
                 raise LogUnavailableError(_sentence(exc), Refusal.IO_ERROR) from exc
 
     def _write(self, chunks: list[_Chunk], *, is_safe: bool, reserved: bool) -> None:
-        """Write what is kept and then `chunks`, all into one file. Raises `OSError` when the file must be given up."""
-        per_frame = OVERHEAD_BYTES + _NOTE_SLACK_BYTES + 2 * len(self.origin)
-        need = sum(chunk.size + per_frame for chunk in (*self._backlog, *chunks))
-        file = self._file
-        if file is None or file.offset + need > file.capacity or (file.is_reserved and not reserved):
-            self._sync()
-            file = self._begin_file(need, reserved=reserved)
+        """Write what is kept and then `chunks`, those into one file. Raises `OSError` when the file must be given up."""
         is_safe = is_safe or bool(self._backlog)
         while self._backlog:
+            file = self._room([self._backlog[0]], reserved=reserved)
             self._put(file, self._backlog.pop(0))
-        for chunk in chunks:
-            self._put(file, chunk)
+        if chunks:
+            file = self._room(chunks, reserved=reserved)
+            for chunk in chunks:
+                self._put(file, chunk)
         if is_safe:
             self._sync()
+
+    def _room(self, chunks: Sequence[_Chunk], *, reserved: bool) -> _File:
+        """Return a file that takes these chunks: the current one, or the next. Raises `LogUnavailableError`, `OSError`."""
+        per_frame = OVERHEAD_BYTES + _NOTE_SLACK_BYTES + 2 * len(self.origin)
+        need = sum(chunk.size + per_frame for chunk in chunks)
+        file = self._file
+        if (
+            file is not None
+            and file.offset + need <= file.capacity
+            and (reserved or not file.is_reserved)
+            and (self._tree.size % FILE_ENTRIES or self._tree.size == file.first_index)
+        ):
+            return file
+        self._sync()
+        return self._begin_file(need, reserved=reserved)
 
     def _put(self, file: _File, chunk: _Chunk) -> None:
         self._pending.append(chunk)
@@ -336,8 +392,8 @@ class Log:
         chunk.frame, self._sha256 = seal_frame(file.aead, header, bundle, note)
         self._next_frame += 1
         self._note = note
-        for slot, first, payloads in chunk.groups:
-            self.sequences[slot] = self.taken[slot] = first + len(payloads) - 1
+        for slot, sequences, _ in chunk.groups:
+            self.sequences[slot] = self.taken[slot] = sequences[-1]
         self._disk.write(file.fd, chunk.frame, file.offset)
         file.offset += len(chunk.frame)
 
@@ -409,7 +465,7 @@ class Log:
         Raises `LogUnavailableError`, and then nothing has changed.
         """
         try:
-            file = self._make_file(self._capacity, need)
+            file = self._make_file(min(self._capacity, max(SMALL_FILE_BYTES, self.free_bytes() // FREE_SHARE)), need)
         except OSError as exc:
             if exc.errno not in _FULL:
                 raise LogUnavailableError(_sentence(exc), Refusal.IO_ERROR) from exc
@@ -472,7 +528,7 @@ class Log:
     def _place_file(self, file_no: int, capacity: int, data: bytes, aead: AESGCM, key_id: bytes) -> _File:
         """Allocate under another name, so that a log file is whole from the moment it has its own."""
         directory = self._layout.directory
-        path = directory / file_name(file_no)
+        path = directory / file_name(self.stream, file_no)
         unfinished = directory / (path.name + UNFINISHED_SUFFIX)
         if path.exists():
             raise FileExistsError(errno.EEXIST, "a log file of this number exists", path.name)
@@ -497,6 +553,7 @@ class Log:
             aead=aead,
             key_id=key_id,
             offset=len(data),
+            first_index=self._tree.size,
             inode=(status.st_dev, status.st_ino),
         )
 
@@ -518,7 +575,7 @@ class Log:
         note = self._safe.note
         if not note or note == self._published:
             return
-        path = self._layout.checkpoint
+        path = self._layout.checkpoint(self.stream)
         unfinished = path.with_name("." + path.name + UNFINISHED_SUFFIX)
         fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -565,34 +622,42 @@ class Log:
             os.close(self._lock_fd)
 
 
+def beyond(group: Group, last: int) -> Group:
+    """Return what of a group has a sequence above `last`."""
+    slot, sequences, payloads = group
+    at = bisect_right(sequences, last)
+    return (slot, sequences[at:], payloads[at:]) if at else group
+
+
 def open_log(
     state_dir: Path,
     keys: AuditKeys,
+    stream: Stream,
     *,
     boot: str,
     disk: Disk | None = None,
     random: Callable[[int], bytes] = os.urandom,
     capacity: int = FILE_BYTES,
 ) -> Log:
-    """Become the writer of the log under `state_dir`; find its end, and never continue what does not verify.
+    """Become the writer of a stream's log under `state_dir`; find its end, and never continue what does not verify.
 
     Reads the newest file only: its signed head carries what came before. Raises `LogBusyError`,
     `LogTamperedError`, `OSError`.
     """
     layout = Layout(state_dir)
     layout.create()
-    lock_fd = _lock(layout)
+    lock_fd = _lock(layout, stream)
     try:
         return _open_locked(
-            layout, keys, lock_fd, boot=boot, disk=disk or LocalDisk(), random=random, capacity=capacity
+            layout, keys, stream, lock_fd, boot=boot, disk=disk or LocalDisk(), random=random, capacity=capacity
         )
     except BaseException:
         os.close(lock_fd)
         raise
 
 
-def _lock(layout: Layout) -> int:
-    fd = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def _lock(layout: Layout, stream: Stream) -> int:
+    fd = os.open(layout.lock(stream), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         layout.give(fd)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -608,6 +673,7 @@ def _lock(layout: Layout) -> int:
 def _open_locked(
     layout: Layout,
     keys: AuditKeys,
+    stream: Stream,
     lock_fd: int,
     *,
     boot: str,
@@ -615,21 +681,24 @@ def _open_locked(
     random: Callable[[int], bytes],
     capacity: int,
 ) -> Log:
-    for leftover in layout.directory.glob("*" + UNFINISHED_SUFFIX):
+    for leftover in layout.directory.glob(f"{stream}-*.log{UNFINISHED_SUFFIX}"):
         leftover.unlink()
-    numbers = sorted(filter(None, (file_number(path.name) for path in layout.directory.iterdir())))
-    known = _read_checkpoint(layout)
+    numbers = _numbers(layout, stream)
+    known = _read_checkpoint(layout, stream)
     verifier: Verifier | None = None
     ended = _Ended(None, 0, 0)
     if numbers:
-        origin, verifier, ended, recovery = _recover(layout, keys, numbers, known)
+        origin, verifier, ended, recovery = _recover(layout, keys, stream, numbers, known)
     elif known:
-        raise LogTamperedError(_mend(layout, "the log files are gone, but a checkpoint says that there were some"))
+        raise LogTamperedError(
+            _mend(layout, stream, "the log files are gone, but a checkpoint says that there were some")
+        )
     else:
-        origin = f"{keys.origin}/{random(4).hex()}"
-        recovery = Recovery(is_new=True, size=0)
+        origin = f"{keys.origin}/{random(4).hex()}/{stream}"
+        recovery = Recovery(stream=stream, is_new=True, size=0)
     return Log(
         layout,
+        stream,
         keys,
         lock_fd=lock_fd,
         boot=boot,
@@ -643,43 +712,63 @@ def _open_locked(
     )
 
 
+def _numbers(layout: Layout, stream: Stream) -> list[int]:
+    """Return the numbers of a stream's files and segments, ascending. Raises `LogTamperedError` for a log of another layout."""
+    numbers: set[int] = set()
+    for path in layout.directory.iterdir():
+        name = parse_name(path.name)
+        if name is not None and name.stream is stream:
+            numbers.add(name.number)
+        elif path.name.startswith(_EARLIER):
+            raise LogTamperedError(
+                f"{path}: is of a log without streams, which an earlier gateway wrote and only that one verifies. Move "
+                f"{layout.directory} and {layout.state_dir / 'checkpoint'} away together, and start again: new logs begin"
+            )
+    return sorted(numbers)
+
+
 def _recover(
-    layout: Layout, keys: AuditKeys, numbers: Sequence[int], known: bytes
+    layout: Layout, keys: AuditKeys, stream: Stream, numbers: Sequence[int], known: bytes
 ) -> tuple[str, Verifier, _Ended, Recovery]:
     """Find the end of the log: the frames of the newest file up to the first that is not intact.
 
     What follows is an interrupted write only beyond the last known size; anything else is tampering.
     """
-    path = layout.directory / file_name(numbers[-1])
+    path = layout.directory / file_name(stream, numbers[-1])
     data = path.read_bytes()
     try:
         head, at = parse_head(data)
     except FileHeadError as exc:
-        raise LogTamperedError(_mend(layout, f"{path.name}: {exc}")) from exc
+        raise LogTamperedError(_mend(layout, stream, f"{path.name}: {exc}")) from exc
     tail = _end_of_frames(data, at, head)
     verifier = Verifier(public=keys.public, base_origin=keys.origin, opener=keys)
     verifier.resume(head)
     verifier.file(path.name, data[:tail])
     broken = [finding for finding in verifier.findings if finding.is_failure]
     if broken or verifier.tree is None:
-        raise LogTamperedError(_mend(layout, str(broken[0]) if broken else f"{path.name}: cannot be followed"))
+        raise LogTamperedError(_mend(layout, stream, str(broken[0]) if broken else f"{path.name}: cannot be followed"))
     if known:
         try:
             checkpoint = verify_checkpoint(known, keys.vkey(head.origin))
         except CheckpointError as exc:
-            raise LogTamperedError(_mend(layout, f"{layout.checkpoint.name}: {exc}")) from exc
+            raise LogTamperedError(_mend(layout, stream, f"checkpoint {stream}: {exc}")) from exc
         if checkpoint.size > verifier.tree.size:
             raise LogTamperedError(
-                _mend(layout, f"the log once had {checkpoint.size} entries, {verifier.tree.size} of them are intact")
+                _mend(
+                    layout,
+                    stream,
+                    f"the log once had {checkpoint.size} entries, {verifier.tree.size} of them are intact",
+                )
             )
     rest = data[tail:].rstrip(b"\0")
     recovery = Recovery(
+        stream=stream,
         is_new=False,
         size=verifier.tree.size,
         discarded_bytes=len(rest),
         discarded_sha256=sha256(rest).hexdigest() if rest else "",
         was_interrupted=not rest or verifier.is_interrupted(rest, head),
-        missing_files=tuple(sorted(set(range(1, numbers[-1])) - set(numbers)))[:100],
+        missing_files=tuple(sorted(set(range(numbers[0], numbers[-1])) - set(numbers)))[:100],
         boot=head.boot,
         file=path.name,
     )
@@ -699,17 +788,18 @@ def _end_of_frames(data: bytes, at: int, head: FileHead) -> int:
         expected, last, at = expected + 1, frame.sha256, frame.end
 
 
-def _read_checkpoint(layout: Layout) -> bytes:
+def _read_checkpoint(layout: Layout, stream: Stream) -> bytes:
     try:
-        return layout.checkpoint.read_bytes()
+        return layout.checkpoint(stream).read_bytes()
     except FileNotFoundError:
         return b""
 
 
-def _mend(layout: Layout, what: str) -> str:
+def _mend(layout: Layout, stream: Stream, what: str) -> str:
     return (
-        f"{layout.directory}: {what}; the audit log is not what was written and is not continued. Run gateway audit verify, "
-        f"keep {layout.directory} and {layout.checkpoint} as evidence by moving both away, and start again: a new log begins"
+        f"{layout.directory}: {what}; the {stream} log is not what was written and is not continued. Run gateway audit verify, "
+        f"keep {layout.directory}/{stream}-* and {layout.checkpoint(stream)} as evidence by moving all of them away, and "
+        "start again: a new log begins"
     )
 
 

@@ -34,9 +34,10 @@ from gateway.audit.protocol import (
     pack_records,
 )
 from gateway.exchange.errors import AuditUnavailableError
+from gateway.exchange.stream import STREAM_NUMBERS, Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.log import SMALL_FILE_BYTES, LogBusyError, open_log
+from gateway.ledger.log import SMALL_FILE_BYTES, Group, LogBusyError, open_log
 
 Build = Callable[[record.Stamp], Mapping[str, Any]]
 """A builder of `gateway.audit.record` with everything but its stamp: `partial(administration, operation=…)`."""
@@ -55,7 +56,7 @@ def append(
     boot_uid: str = "",
     timeout_s: float = TIMEOUT_S,
 ) -> None:
-    """Write records and return when they are on stable storage.
+    """Write records of what people do to the gateway, and return when they are on stable storage.
 
     Raises `AuditUnavailableError`, `KeyringError`.
     """
@@ -131,7 +132,8 @@ def _through_daemon(path: Path, builds: Sequence[Build], slot: int, stamps: _Sta
         if not isinstance(welcome, Welcome):
             raise ProtocolError("no welcome")
         first = first_sequence(time.time(), welcome.last_seq)
-        connection.sendall(b"".join(pack_records(STRICT, first, stamps.encode(builds, first))))
+        streams = bytes([STREAM_NUMBERS[Stream.SECURITY]]) * len(builds)
+        connection.sendall(b"".join(pack_records(STRICT, first, stamps.encode(builds, first), streams)))
         last = first + len(builds) - 1
         while True:
             reply = replies.next()
@@ -163,15 +165,15 @@ class _Replies:
 
 
 def _directly(state_dir: Path, keys: AuditKeys, builds: Sequence[Build], slot: int, stamps: _Stamps) -> None:
-    log = open_log(state_dir, keys, boot="", capacity=SMALL_FILE_BYTES)
+    log = open_log(state_dir, keys, Stream.SECURITY, boot="", capacity=SMALL_FILE_BYTES)
     try:
         now_ns = time.time_ns()
-        groups = []
+        groups: list[Group] = []
         if log.recovery.discarded_bytes or log.recovery.missing_files:
             first = first_sequence(now_ns / 1e9, log.taken.get(DAEMON_SLOT, 0))
-            groups.append((DAEMON_SLOT, first, stamps.encode([log.recovery.event], first)))
+            groups.append((DAEMON_SLOT, range(first, first + 1), stamps.encode([log.recovery.event], first)))
         first = first_sequence(now_ns / 1e9, log.taken.get(slot, 0))
-        groups.append((slot, first, stamps.encode(builds, first)))
+        groups.append((slot, range(first, first + len(builds)), stamps.encode(builds, first)))
         log.append(groups, is_safe=True, now_ns=now_ns, reserved=True)
     finally:
         log.close()

@@ -1,10 +1,11 @@
-"""Reads a log that somebody else may be writing: for verification, queries and `tail`.
+"""Reads logs that somebody else may be writing: for verification, queries and `tail`.
 
 Never writes and takes no lock. A frame that is only half there is read again before it is judged.
 """
 
 from __future__ import annotations
 
+import heapq
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +20,9 @@ from gateway.audit.filehead import MAX_HEAD_BYTES, FileHead, FileHeadError, head
 from gateway.audit.frame import FrameError, open_frame, parse_frame
 from gateway.audit.verify import Kind, Verdict, Verifier, is_zero
 from gateway.exchange.errors import AuditUnavailableError
+from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.keys import AuditKeys
-from gateway.ledger.layout import UNFINISHED_SUFFIX, file_number
+from gateway.ledger.layout import UNFINISHED_SUFFIX, parse_name
 
 _BLOCK_BYTES = 1 << 20
 _SETTLE_TRIES = 20
@@ -39,8 +41,9 @@ class LogFile(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """An entry and where it stands in the log."""
+    """An entry and where it stands in the log of its stream."""
 
+    stream: Stream
     index: int
     entry: Entry
 
@@ -49,23 +52,29 @@ class UnreadableLogError(AuditUnavailableError):
     """The directory or a file in it cannot be read."""
 
 
-def list_files(directory: Path) -> tuple[list[LogFile], list[str]]:
-    """Return the log files of a directory by name, and the names of whatever else is there.
+def list_files(directory: Path, stream: Stream) -> tuple[list[LogFile], list[str]]:
+    """Return the log files of a stream by name, and the names of whatever else is there and is its to explain.
 
-    Raises `UnreadableLogError`.
+    What no stream explains is named with the first. Raises `UnreadableLogError`.
     """
     try:
         names = sorted(path.name for path in directory.iterdir())
+        found = [(path, parse_name(path)) for path in names]
         files = [
-            LogFile(directory / name, file_number(name), _read_head(directory / name))
-            for name in names
-            if file_number(name)
+            LogFile(directory / path, name.number, _read_head(directory / path))
+            for path, name in found
+            if name is not None and name.stream is stream and not name.is_sealed
         ]
     except OSError as exc:
         raise UnreadableLogError(
             f"{exc.filename or directory}: cannot be read: {os.strerror(exc.errno or 0).lower()}"
         ) from exc
-    return files, [name for name in names if not file_number(name)]
+    strangers = [path for path, name in found if (name is None or name.is_sealed) and _explains(path) is stream]
+    return files, strangers
+
+
+def _explains(name: str) -> Stream:
+    return next((stream for stream in STREAMS if name.startswith(f"{stream}-")), STREAMS[0])
 
 
 def _read_head(path: Path) -> FileHead | None:
@@ -119,13 +128,14 @@ def _end_of_frames(data: bytes) -> int:
 
 def verify_directory(
     directory: Path,
+    stream: Stream,
     *,
     keys: AuditKeys | None = None,
     vkey: Vkey | None = None,
     checkpoints: Sequence[tuple[str, bytes]] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Verdict:
-    """Verify all files of a log. `progress` is told bytes done and bytes in all.
+    """Verify all files of a stream's log. `progress` is told bytes done and bytes in all.
 
     `checkpoints` must have been read before: a live log only grows. Raises `UnreadableLogError`.
     """
@@ -137,9 +147,9 @@ def verify_directory(
         checkpoints=checkpoints,
     )
     gone = (keys is not None or checkpoints) and not directory.exists()  # not begun, or a finding; not a wrong argument
-    files, strangers = ([], []) if gone else list_files(directory)
+    files, strangers = ([], []) if gone else list_files(directory, stream)
     for name in strangers:
-        if name.endswith(UNFINISHED_SUFFIX) and file_number(name.removesuffix(UNFINISHED_SUFFIX)):
+        if name.endswith(UNFINISHED_SUFFIX) and parse_name(name.removesuffix(UNFINISHED_SUFFIX)) is not None:
             verifier.note(Kind.INTERRUPTED, name, "a file that was being made; it holds no records yet")
         else:
             verifier.note(Kind.INSERTED, name, "is not a file of this log")
@@ -180,13 +190,26 @@ def _in_order(files: list[LogFile], verifier: Verifier) -> list[LogFile]:
 
 
 def entries(
-    directory: Path, keys: AuditKeys, *, since_ns: int = 0, on_damage: Callable[[str], None]
+    directory: Path,
+    keys: AuditKeys,
+    *,
+    streams: Sequence[Stream] = STREAMS,
+    since_ns: int = 0,
+    on_damage: Callable[[str], None],
 ) -> Iterator[Stored]:
-    """Yield entries in order; files that ended before `since_ns` are skipped. Raises `UnreadableLogError`.
+    """Yield entries, those of a stream in its order and the streams merged by the time an entry was taken in.
 
-    What cannot be read is told to `on_damage` and left out: `verify` is there to judge it.
+    Files that ended before `since_ns` are skipped. What cannot be read is told to `on_damage` and left out: `verify`
+    is there to judge it. Raises `UnreadableLogError`.
     """
-    files, _ = list_files(directory)
+    found = [_entries(directory, keys, stream, since_ns, on_damage) for stream in streams]
+    return heapq.merge(*found, key=lambda stored: stored.entry.time_ns) if len(found) > 1 else iter(found[0])
+
+
+def _entries(
+    directory: Path, keys: AuditKeys, stream: Stream, since_ns: int, on_damage: Callable[[str], None]
+) -> Iterator[Stored]:
+    files, _ = list_files(directory, stream)
     for i, file in enumerate(files):
         following = files[i + 1].head if i + 1 < len(files) else None
         if following is not None and following.created_ns < since_ns:
@@ -233,24 +256,43 @@ class FileReader:
                     continue
                 bundle = open_frame(self._cipher, frame)
                 for i, raw in enumerate(split_bundle(bundle, frame.header.count)):
-                    yield Stored(frame.header.first_index + i, parse_entry(raw))
+                    entry = parse_entry(raw)
+                    yield Stored(entry.stream, frame.header.first_index + i, entry)
                 self.offset += frame.end - at
                 at = frame.end
 
 
 class Follower:
-    """Yields new entries of a log that is being written, from its present end on."""
+    """Yields new entries of logs that are being written, from their present end on."""
 
-    def __init__(self, directory: Path, keys: AuditKeys) -> None:
+    def __init__(self, directory: Path, keys: AuditKeys, streams: Sequence[Stream] = STREAMS) -> None:
+        self._streams = [_StreamFollower(directory, keys, stream) for stream in streams]
+
+    def last(self, count: int) -> list[Stored]:
+        """Return the last entries there are, and remember where they end. Raises `UnreadableLogError`."""
+        found = _by_time([follower.last(count) for follower in self._streams])
+        return found[-count:] if count else []
+
+    def poll(self) -> list[Stored]:
+        """Return what was written since. Raises `UnreadableLogError`."""
+        return _by_time([follower.poll() for follower in self._streams])
+
+
+def _by_time(found: list[list[Stored]]) -> list[Stored]:
+    return list(heapq.merge(*found, key=lambda stored: stored.entry.time_ns))
+
+
+class _StreamFollower:
+    def __init__(self, directory: Path, keys: AuditKeys, stream: Stream) -> None:
         self._directory = directory
         self._keys = keys
+        self._stream = stream
         self._number = 0
         self._reader: FileReader | None = None
 
     def last(self, count: int) -> list[Stored]:
-        """Return the last entries there are, and remember where they end. Raises `UnreadableLogError`."""
         found: list[Stored] = []
-        files, _ = list_files(self._directory)
+        files, _ = list_files(self._directory, self._stream)
         for file in reversed(files):
             reader = FileReader(file.path, self._keys)
             fresh = self._read(reader)
@@ -262,11 +304,10 @@ class Follower:
         return found[-count:] if count else []
 
     def poll(self) -> list[Stored]:
-        """Return what was written since. Raises `UnreadableLogError`."""
         found: list[Stored] = []
         if self._reader is not None:
             found += self._read(self._reader)
-        files, _ = list_files(self._directory)
+        files, _ = list_files(self._directory, self._stream)
         for file in files:
             if file.number > self._number and file.head is not None:
                 self._reader, self._number = FileReader(file.path, self._keys), file.number

@@ -50,6 +50,7 @@ class AuditProcess:
         self._inbox = Inbox()
         self._is_ready = False
         self._separated = False
+        self._segment_age_s = 0.0
         self.hands_over_s = 0.0
 
     def run(self) -> int:
@@ -68,6 +69,7 @@ class AuditProcess:
                 version=boot.version,
                 boot_id=boot.boot_id,
                 control=self,
+                segment_age_s=self._segment_age_s,
                 on_ready=self._say_ready,
                 wait_s=_PREDECESSOR_WAIT_S if boot.is_reserve else 0.0,
             )
@@ -130,6 +132,7 @@ class AuditProcess:
         """Leave the daemon its state alone: it needs no key but its own."""
         boot = self._boot
         settings = load_settings(boot.bundle.settings, boot.bundle.path)
+        self._segment_age_s = settings.audit.segment_age
         try:
             separated = confine(writable=[Path(boot.state_dir)], unreadable=[settings.keyring])
         except OSError as error:

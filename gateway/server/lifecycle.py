@@ -21,6 +21,7 @@ from gateway.audit.protocol import GROUP, SUPERVISOR_SLOT
 from gateway.audit.record import INFORMATIONAL, MEDIUM, Stamp, lifecycle, uuid7
 from gateway.edge.recorder import Recorder
 from gateway.exchange.errors import AuditUnavailableError
+from gateway.exchange.stream import STREAM_NUMBERS, Stream
 from gateway.server.run_directory import AUDIT_SOCKET_NAME
 
 _WELCOME_WAIT_S: Final = 20.0
@@ -85,7 +86,7 @@ class LifecycleTrail:
         waiter = _Waiter()
         severity = INFORMATIONAL if success else MEDIUM
         entry = lifecycle(stamp, event, success=success, detail=detail, severity=severity, more=more)
-        self._recorder.add(encode(entry), GROUP, waiter)
+        self._recorder.add(encode(entry), STREAM_NUMBERS[Stream.SECURITY], GROUP, waiter)
         try:
             async with asyncio.timeout(_WAIT_S):
                 is_safe = await waiter.outcome

@@ -69,7 +69,7 @@ class Producer:
                     return replies[-1]
 
     async def send(self, first: int, count: int) -> int:
-        self.writer.writelines(pack_records(GROUP, first, [PAYLOAD] * count))
+        self.writer.writelines(pack_records(GROUP, first, [PAYLOAD] * count, b"\2" * count))
         while True:
             ack = await self.reply()
             assert isinstance(ack, Ack)

@@ -13,6 +13,7 @@ from gateway.exchange.decision import Decision
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.exchange.route import Route
 from gateway.exchange.session import Session
+from gateway.exchange.stream import Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.log import FILE_BYTES, open_log
 from gateway.policy import Facts, PolicyTable
@@ -94,22 +95,26 @@ class Recorder:
                 certificate=past.certificate,
                 is_https=facts.secure,
             )
-            known = template(met, facts.method, session, place, NODE, asked=self.table.inputs)
+            known = template(met, facts.method, session, place, NODE, stream=Stream.ACCESS, asked=self.table.inputs)
             self._templates[key] = known, session
         return known
 
 
 def write_log(state_dir: Path, keys: AuditKeys, payloads: Iterable[bytes], *, capacity: int = FILE_BYTES) -> None:
     """Write records as the audit daemon does, in batches."""
-    log = open_log(state_dir, keys, boot="boot", capacity=capacity)
+    log = open_log(state_dir, keys, Stream.SECURITY, boot="boot", capacity=capacity)
     sequence, batch = 1, []
     for payload in payloads:
         batch.append(payload)
         if len(batch) == BATCH:
-            log.append([(0, sequence, batch)], is_safe=False, now_ns=1_800_000_000_000_000_000)
+            log.append(
+                [(0, range(sequence, sequence + len(batch)), batch)], is_safe=False, now_ns=1_800_000_000_000_000_000
+            )
             sequence, batch = sequence + len(batch), []
     if batch:
-        log.append([(0, sequence, batch)], is_safe=False, now_ns=1_800_000_000_000_000_000)
+        log.append(
+            [(0, range(sequence, sequence + len(batch)), batch)], is_safe=False, now_ns=1_800_000_000_000_000_000
+        )
     log.settle()
     log.close()
 

@@ -34,7 +34,12 @@ def member_of(read: Mapping[str, Any], *path: str) -> Any:
 def show(stored: Stored, read: Mapping[str, Any]) -> None:
     """Print a record, with where it stands in the log."""
     if current().json:
-        place = {"index": stored.index, "ingest_time_ns": stored.entry.time_ns, "slot": stored.entry.slot}
+        place = {
+            "stream": stored.stream.value,
+            "index": stored.index,
+            "ingest_time_ns": stored.entry.time_ns,
+            "slot": stored.entry.slot,
+        }
         click.echo(json.dumps({"log": place, "record": read}, ensure_ascii=True))
     else:
         click.echo(plain(line(stored, read)))
@@ -53,7 +58,7 @@ def line(stored: Stored, read: Mapping[str, Any]) -> str:
     who = member_of(read, "actor", "user", "name") or member_of(read, "user", "name") or "-"
     tenant = member_of(read, "metadata", "tenant_uid")
     words = [
-        str(stored.index),
+        f"{stored.stream}/{stored.index}",
         moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z",
         f"{who}@{tenant}" if tenant else str(who),
     ]

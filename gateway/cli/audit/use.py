@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from gateway.audit import record
+from gateway.exchange.stream import STREAMS
 from gateway.ledger import producer
 from gateway.server.settings import Settings
 
@@ -17,7 +18,7 @@ def record_use(settings: Settings, operation: str, filters: Mapping[str, str], p
         operation=operation,
         actor=producer.operator(),
         action="view",
-        resources=[("audit_log", record.LOG_NAME)],
+        resources=[("audit_log", stream.value) for stream in STREAMS],
         detail=purpose,
         more={"query": dict(filters)},
     )

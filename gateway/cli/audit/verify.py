@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +16,15 @@ from gateway.audit.verify import Finding, Kind, Verdict
 from gateway.cli.administration import read_settings
 from gateway.cli.audit.showing import plain
 from gateway.cli.invocation import DEFAULT_CONFIG, current
+from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.reader import verify_directory
+from gateway.ledger.reader import list_files, verify_directory
 from gateway.server.progress import Progress
 
 MAX_SHOWN_INTENTS: Final = 20
+SEVERITY: Final = (0, 3, 1)
+"""Exit codes, the worst last."""
 
 
 @click.command("verify", short_help="Prove that the log is what was written.")
@@ -41,25 +45,44 @@ def verify_verb(directory: Path | None, trusted: tuple[Path, ...], vkey_text: st
     wrong, but the end or the contents cannot be proven with what was given.
     """
     vkey = _vkey(vkey_text)
-    checkpoints = [(path.name, path.read_bytes()) for path in trusted]
+    checkpoints: dict[Stream, list[tuple[str, bytes]]] = {stream: [] for stream in STREAMS}
     keys = None
     if directory is None or current().config is not DEFAULT_CONFIG:
         settings = read_settings()
         keys = AuditKeys.load(settings.audit.keys)
         layout = Layout(settings.state_dir)
         directory = directory or layout.directory
-        if layout.checkpoint.exists():
-            checkpoints.insert(0, ("checkpoint", layout.checkpoint.read_bytes()))
+        for stream in STREAMS:
+            if layout.checkpoint(stream).exists():
+                checkpoints[stream].append(("checkpoint", layout.checkpoint(stream).read_bytes()))
+    for path in trusted:
+        note = path.read_bytes()
+        checkpoints[_stream_of(note.partition(b"\n")[0].decode("utf-8", "replace"))].append((path.name, note))
+    chosen = (
+        [_stream_of(vkey.name)] if vkey is not None else [s for s in STREAMS if checkpoints[s] or _has(directory, s)]
+    )
+    verdicts: dict[Stream, Verdict] = {}
     with Progress("reading the audit log") as progress:
-        verdict = verify_directory(
-            directory,
-            keys=keys,
-            vkey=vkey,
-            checkpoints=checkpoints,
-            progress=lambda done, total: progress(f"verifying the audit log: {100 * done // max(total, 1)} %"),
-        )
-    _answer(verdict)
-    click.get_current_context().exit(verdict.exit_code)
+        for stream in chosen or STREAMS[:1]:
+            watch = partial(_watch, progress, stream)
+            verdicts[stream] = verify_directory(
+                directory, stream, keys=keys, vkey=vkey, checkpoints=checkpoints[stream], progress=watch
+            )
+    click.get_current_context().exit(_answer(verdicts))
+
+
+def _watch(progress: Progress, stream: Stream, done: int, total: int) -> None:
+    progress(f"verifying the {stream} log: {100 * done // max(total, 1)} %")
+
+
+def _stream_of(origin: str) -> Stream:
+    """Return the stream that the origin of a log names; what names none is judged with the first."""
+    return next((stream for stream in STREAMS if origin.endswith(f"/{stream}")), STREAMS[0])
+
+
+def _has(directory: Path, stream: Stream) -> bool:
+    """Tell whether there is anything of a stream, or to be explained by it."""
+    return directory.exists() and any(list_files(directory, stream))
 
 
 def _vkey(text: str | None) -> Vkey | None:
@@ -69,12 +92,25 @@ def _vkey(text: str | None) -> Vkey | None:
         raise click.BadParameter(str(exc), param_hint="--vkey") from exc
 
 
-def _answer(verdict: Verdict) -> None:
-    sentence = judge(verdict)
+def _answer(verdicts: Mapping[Stream, Verdict]) -> int:
+    """Show what is proven of each stream; return the exit code of the worst."""
+    worst = max((verdict.exit_code for verdict in verdicts.values()), key=SEVERITY.index)
+    lines: list[str] = []
+    for stream, verdict in verdicts.items():
+        lines += [*_lines(verdict.findings), f"{stream}: {judge(verdict)}"]
     value = {
-        "ok": verdict.exit_code == 0,
+        "ok": worst == 0,
+        "exit_code": worst,
+        "streams": {stream.value: _value(verdict) for stream, verdict in verdicts.items()},
+    }
+    current().answer(value, "\n".join(lines))
+    return worst
+
+
+def _value(verdict: Verdict) -> dict[str, Any]:
+    return {
         "exit_code": verdict.exit_code,
-        "verdict": sentence,
+        "verdict": judge(verdict),
         "origin": verdict.origin,
         "vkey": verdict.vkey,
         "size": verdict.size,
@@ -86,7 +122,6 @@ def _answer(verdict: Verdict) -> None:
         "findings": [_finding(finding) for finding in verdict.findings if finding.is_failure],
         "declared": [_finding(finding) for finding in verdict.findings if not finding.is_failure],
     }
-    current().answer(value, "\n".join([*_lines(verdict.findings), sentence]))
 
 
 def _lines(findings: Iterable[Finding]) -> list[str]:

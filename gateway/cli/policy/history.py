@@ -24,6 +24,7 @@ from gateway.audit.filehead import FileHeadError
 from gateway.audit.frame import FrameError
 from gateway.cli.audit.span import when
 from gateway.cli.audit.use import record_use
+from gateway.exchange.stream import STREAMS
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.reader import FileReader, list_files
@@ -194,13 +195,15 @@ def _files(span: Span) -> list[_File]:
     """List the files that may hold the span; a log that was not begun holds nothing."""
     if not span.directory.exists():
         return []
-    files, _ = list_files(span.directory)
     found = []
-    for index, file in enumerate(files):
-        following = files[index + 1].head if index + 1 < len(files) else None
-        ended = following is not None and following.created_ns // 1_000_000 < span.since_ms
-        if not ended:
-            found.append(_File(file.path, file.path.stat().st_size, following.prev_tail if following else sys.maxsize))
+    for stream in STREAMS:
+        files, _ = list_files(span.directory, stream)
+        for index, file in enumerate(files):
+            following = files[index + 1].head if index + 1 < len(files) else None
+            ended = following is not None and following.created_ns // 1_000_000 < span.since_ms
+            if not ended:
+                tail = following.prev_tail if following else sys.maxsize
+                found.append(_File(file.path, file.path.stat().st_size, tail))
     return found
 
 

@@ -13,6 +13,7 @@ from gateway.audit.checkpoint import Signer
 from gateway.audit.entry import pack_entry
 from gateway.audit.filehead import NO_HASH, FileHead, pack_head, unwrap_key, wrap_key
 from gateway.audit.frame import TAG_BYTES, Header, seal_frame
+from gateway.exchange.stream import Stream
 from gateway.audit.merkle import Tree, hash_leaf
 from gateway.audit.verify import Verdict, Verifier
 
@@ -84,7 +85,7 @@ class Forge:
                 bundle = b""
                 for payload in payloads:
                     time_ns = times_ns[tree.size] if times_ns else 10**18 + sequence
-                    entry = pack_entry(slot, time_ns, sequence, bytes(16), payload)
+                    entry = pack_entry(Stream.SECURITY, slot, time_ns, sequence, bytes(16), payload)
                     sequence += 1
                     bundle += len(entry).to_bytes(2, "little") + entry
                     tree.append(hash_leaf(entry))

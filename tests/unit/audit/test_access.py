@@ -14,6 +14,7 @@ from gateway.audit.access import Node, Place, Subject, encode_resources, encode_
 from gateway.audit.canonical import encode
 from gateway.exchange.route import Action, Resource, Route
 from gateway.exchange.session import Owed, Session
+from gateway.exchange.stream import Stream
 from gateway.exchange.tenancy import TenantBinding
 
 NODE = Node("node-a", "boot", "0.1.0")
@@ -56,7 +57,7 @@ def filled(
 @pytest.mark.parametrize("place", [PLACE, Place("a", "", secure=False, tls="", policy_version="")])
 def test_a_record_is_canonical_json(who: Session | Subject | None, place: Place) -> None:
     payload = filled(
-        template(route(), "GET", who, place, NODE),
+        template(route(), "GET", who, place, NODE, stream=Stream.ACCESS),
         resources=encode_resources(route(), "42"),
         events=b'"events":[{"name":"x"}],',
     )
@@ -66,7 +67,7 @@ def test_a_record_is_canonical_json(who: Session | Subject | None, place: Place)
 @given(st.binary(max_size=400), st.integers(1, 300))
 def test_no_byte_of_a_request_suppresses_or_breaks_a_record(value: bytes, limit: int) -> None:
     payload = filled(
-        template(route(), "GET", session(), PLACE, NODE),
+        template(route(), "GET", session(), PLACE, NODE, stream=Stream.ACCESS),
         path=encode_text(value, limit),
         user_agent=encode_text(value, limit),
     )
@@ -76,13 +77,19 @@ def test_no_byte_of_a_request_suppresses_or_breaks_a_record(value: bytes, limit:
 
 
 def test_what_a_request_does_is_told_by_class_and_activity() -> None:
-    read = orjson.loads(filled(template(route(), "GET", None, PLACE, NODE)))
+    read = orjson.loads(filled(template(route(), "GET", None, PLACE, NODE, stream=Stream.ACCESS)))
     assert (read["class_uid"], read["activity_id"], read["unmapped"]["gw"]["action"]) == (6003, 2, "view")
-    deleted = orjson.loads(filled(template(route(methods=("DELETE",)), "DELETE", None, PLACE, NODE)))
+    deleted = orjson.loads(
+        filled(template(route(methods=("DELETE",)), "DELETE", None, PLACE, NODE, stream=Stream.ACCESS))
+    )
     assert (deleted["activity_id"], deleted["type_uid"]) == (4, 600304)
-    exported = orjson.loads(filled(template(route(action=Action.EXPORT), "GET", None, PLACE, NODE)))
+    exported = orjson.loads(
+        filled(template(route(action=Action.EXPORT), "GET", None, PLACE, NODE, stream=Stream.ACCESS))
+    )
     assert exported["unmapped"]["gw"]["action"] == "export"
-    sign_in = orjson.loads(filled(template(route(name="gateway.login"), "POST", None, PLACE, NODE)))
+    sign_in = orjson.loads(
+        filled(template(route(name="gateway.login"), "POST", None, PLACE, NODE, stream=Stream.ACCESS))
+    )
     assert (sign_in["class_uid"], sign_in["activity_id"], sign_in["unmapped"]["gw"]["action"]) == (3002, 1, "login")
     assert sign_in["metadata"]["tenant_uid"] == "acme", "nobody is signed in, but the host has a tenant"
 
@@ -105,24 +112,40 @@ def test_a_record_holds_what_it_was_decided_from() -> None:
         country="DE",
     )
     whole = orjson.loads(
-        filled(template(route(), "GET", who, PLACE, NODE, asked=("user.email", "session.provider", "session.country")))
+        filled(
+            template(
+                route(),
+                "GET",
+                who,
+                PLACE,
+                NODE,
+                stream=Stream.ACCESS,
+                asked=("user.email", "session.provider", "session.country"),
+            )
+        )
     )["unmapped"]["gw"]["decision_inputs"]
     assert {name: whole[name] for name in ("owes", "owes_next", "known_device", "email", "provider", "country", "secure")} == {
         "owes": "device", "owes_next": "enrolment", "known_device": True, "email": "a@b.example", "provider": "okta", "country": "DE",
         "secure": True,
     }  # fmt: skip
-    least = orjson.loads(filled(template(route(), "GET", who, PLACE, NODE)))["unmapped"]["gw"]["decision_inputs"]
+    least = orjson.loads(filled(template(route(), "GET", who, PLACE, NODE, stream=Stream.ACCESS)))["unmapped"]["gw"][
+        "decision_inputs"
+    ]
     assert {"email", "provider", "country"}.isdisjoint(least), "what nobody asks about is not kept"
 
 
 def test_what_a_route_looked_at_is_recorded_where_it_is_unusual() -> None:
     bound = TenantBinding(by="header", value="x-tenant")
     asked = route(credentials=("api_key",), tenant=bound)
-    inputs = orjson.loads(filled(template(asked, "GET", None, PLACE, NODE)))["unmapped"]["gw"]["decision_inputs"]
+    inputs = orjson.loads(filled(template(asked, "GET", None, PLACE, NODE, stream=Stream.ACCESS)))["unmapped"]["gw"][
+        "decision_inputs"
+    ]
     assert (inputs["credentials"], inputs["tenant_field"], inputs["request_tenant"]) == (
         ["api_key"],
         "x-tenant",
         "acme",
     )
-    plain = orjson.loads(filled(template(route(), "GET", None, PLACE, NODE)))["unmapped"]["gw"]["decision_inputs"]
+    plain = orjson.loads(filled(template(route(), "GET", None, PLACE, NODE, stream=Stream.ACCESS)))["unmapped"]["gw"][
+        "decision_inputs"
+    ]
     assert {"credentials", "tenant_field"}.isdisjoint(plain)

@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 
 from gateway.audit.entry import Entry, EntryError, pack_entry, parse_entry, split_bundle
+from gateway.exchange.stream import Stream
 
-ENTRY = pack_entry(0x0102, 3, 4, b"s" * 16, b"payload")
+ENTRY = pack_entry(Stream.ACCESS, 0x0102, 3, 4, b"s" * 16, b"payload")
 
 
 def test_the_bytes_are_the_documented_ones() -> None:
-    assert b"GWA1" + bytes.fromhex("00 00 0201 0300000000000000 0400000000000000") + b"s" * 16 + b"payload" == ENTRY
-    assert parse_entry(ENTRY) == Entry(0x0102, 3, 4, b"payload")
+    assert b"GWA1" + bytes.fromhex("00 02 0201 0300000000000000 0400000000000000") + b"s" * 16 + b"payload" == ENTRY
+    assert parse_entry(ENTRY) == Entry(0x0102, 3, 4, b"payload", Stream.ACCESS)
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,8 @@ def test_the_bytes_are_the_documented_ones() -> None:
         ENTRY[:40],
         b"GWA2" + ENTRY[4:],
         ENTRY[:4] + b"\1" + ENTRY[5:],
-        ENTRY[:5] + b"\1" + ENTRY[6:],
+        ENTRY[:5] + b"\0" + ENTRY[6:],
+        ENTRY[:5] + b"\4" + ENTRY[6:],
         ENTRY + b"x" * 65535,
     ],
 )

@@ -24,7 +24,11 @@ from gateway.audit.protocol import (
 )
 from gateway.exchange.route import Durability
 
-PAYLOADS = st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=20)
+PAYLOADS = st.lists(st.tuples(st.integers(1, 3), st.binary(min_size=1, max_size=300)), min_size=1, max_size=20)
+
+
+def in_traffic(count: int) -> bytes:
+    return bytes([3]) * count
 
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
@@ -35,14 +39,14 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
 @settings(max_examples=60)
 @given(PAYLOADS, st.integers(0, 2), st.integers(1, 1 << 62), st.lists(st.integers(0, 10_000), max_size=8))
 def test_requests_survive_any_cutting_of_the_stream(
-    payloads: list[bytes], grade: int, seq: int, cuts: list[int]
+    numbered: list[tuple[int, bytes]], grade: int, seq: int, cuts: list[int]
 ) -> None:
-    data = (
-        protocol.pack_hello(7) + b"".join(protocol.pack_records(grade, seq, payloads)) + protocol.pack_stats_request()
-    )
+    payloads, streams = [payload for _, payload in numbered], bytes(stream for stream, _ in numbered)
+    frames = b"".join(protocol.pack_records(grade, seq, payloads, streams))
+    data = protocol.pack_hello(7) + frames + protocol.pack_stats_request()
     decoder = RequestDecoder()
     got: list[Request] = [request for piece in cut(data, cuts) for request in decoder.feed(piece)]
-    assert got == [Hello(7), Records(grade, seq, payloads), StatsRequest()]
+    assert got == [Hello(7), Records(grade, seq, payloads, streams), StatsRequest()]
     assert decoder.pending == 0
 
 
@@ -62,9 +66,9 @@ def test_replies_survive_any_cutting_of_the_stream(cuts: list[int]) -> None:
 
 
 def test_the_wire_form_is_the_documented_one() -> None:
-    assert protocol.pack_hello(0x0102) == bytes.fromhex("04000000 01 00 0201")
-    records = b"".join(protocol.pack_records(protocol.GROUP, 5, [b"ab", b"c"]))
-    assert records == bytes.fromhex("13000000 02 01 0200 0500000000000000 0200 6162 0100 63")
+    assert protocol.pack_hello(0x0102) == bytes.fromhex("04000000 01 01 0201")
+    records = b"".join(protocol.pack_records(protocol.GROUP, 5, [b"ab", b"c"], b"\1\2"))
+    assert records == bytes.fromhex("15000000 02 01 0200 0500000000000000 01 0200 6162 02 0100 63")
     assert protocol.pack_ack(5) == bytes.fromhex("0200000000000000 0500000000000000")
     assert protocol.pack_welcome(5) == bytes.fromhex("0100000000000000 0500000000000000")
     assert protocol.pack_refused(5, 1) == bytes.fromhex("0301000000000000 0500000000000000")
@@ -84,7 +88,7 @@ def test_a_producer_counts_from_above_everything_it_ever_sent() -> None:
 def test_many_payloads_become_several_frames_with_contiguous_sequences() -> None:
     payloads = [bytes([i % 256]) * 30_000 for i in range(100)]
     decoder = RequestDecoder()
-    got = decoder.feed(b"".join(protocol.pack_records(protocol.ASYNC, 10, payloads)))
+    got = decoder.feed(b"".join(protocol.pack_records(protocol.ASYNC, 10, payloads, in_traffic(100))))
     assert len(got) > 1
     seq = 10
     for request in got:
@@ -92,23 +96,24 @@ def test_many_payloads_become_several_frames_with_contiguous_sequences() -> None
         assert request.first_seq == seq
         seq += len(request.payloads)
     assert [p for r in got if isinstance(r, Records) for p in r.payloads] == payloads
+    assert b"".join(r.streams for r in got if isinstance(r, Records)) == in_traffic(100)
 
 
 def test_more_records_than_a_frame_holds_become_several_frames() -> None:
     payloads = [b"x"] * (protocol.MAX_FRAME_RECORDS + 1)
-    got = RequestDecoder().feed(b"".join(protocol.pack_records(protocol.GROUP, 1, payloads)))
+    got = RequestDecoder().feed(b"".join(protocol.pack_records(protocol.GROUP, 1, payloads, in_traffic(len(payloads)))))
     assert [len(r.payloads) for r in got if isinstance(r, Records)] == [protocol.MAX_FRAME_RECORDS, 1]
 
 
 @pytest.mark.parametrize("size", [0, protocol.MAX_PAYLOAD_BYTES + 1])
 def test_an_impossible_payload_is_refused_before_it_is_sent(size: int) -> None:
     with pytest.raises(ValueError, match="audit payload"):
-        protocol.pack_records(protocol.GROUP, 1, [b"x" * size])
+        protocol.pack_records(protocol.GROUP, 1, [b"x" * size], in_traffic(1))
 
 
 def test_a_payload_longer_than_a_frame_is_refused_before_it_is_sent() -> None:
     with pytest.raises(ValueError, match="longer than a frame"):
-        protocol.pack_records(protocol.GROUP, 1, [b"x" * (protocol.MAX_FRAME_BYTES + 1)])
+        protocol.pack_records(protocol.GROUP, 1, [b"x" * (protocol.MAX_FRAME_BYTES + 1)], in_traffic(1))
 
 
 def records(body: bytes) -> bytes:
@@ -122,22 +127,25 @@ def records(body: bytes) -> bytes:
         pytest.param(struct.pack("<I", 0), id="empty frame"),
         pytest.param(struct.pack("<I", protocol.MAX_FRAME_BYTES + 1), id="one byte too long"),
         pytest.param(records(b"\x09"), id="unknown type"),
-        pytest.param(records(b"\x01\x01\x00\x00"), id="HELLO with a flag"),
-        pytest.param(records(b"\x01\x00\x00\x00\x00"), id="long HELLO"),
+        pytest.param(records(b"\x01\x00\x00\x00"), id="HELLO of another version"),
+        pytest.param(records(b"\x01\x01\x00\x00\x00"), id="long HELLO"),
         pytest.param(records(b"\x04\x00"), id="long STATS request"),
         pytest.param(records(struct.pack("<BBH", 2, 1, 1)), id="head cut short"),
-        pytest.param(records(struct.pack("<BBHQ", 2, 3, 1, 1) + b"\x01\x00x"), id="unknown durability"),
+        pytest.param(records(struct.pack("<BBHQ", 2, 3, 1, 1) + b"\x01\x01\x00x"), id="unknown durability"),
         pytest.param(records(struct.pack("<BBHQ", 2, 1, 0, 1)), id="no records"),
-        pytest.param(records(struct.pack("<BBHQ", 2, 1, 1, 0) + b"\x01\x00x"), id="sequence zero"),
+        pytest.param(records(struct.pack("<BBHQ", 2, 1, 1, 0) + b"\x01\x01\x00x"), id="sequence zero"),
         pytest.param(
-            records(struct.pack("<BBHQ", 2, 1, 2, (1 << 64) - 1) + b"\x01\x00x\x01\x00x"), id="sequence overflow"
+            records(struct.pack("<BBHQ", 2, 1, 2, (1 << 64) - 1) + b"\x01\x01\x00x\x01\x01\x00x"),
+            id="sequence overflow",
         ),
-        pytest.param(records(struct.pack("<BBHQ", 2, 1, 2, 1) + b"\x01\x00x"), id="fewer records than announced"),
-        pytest.param(records(struct.pack("<BBHQ", 2, 1, 1, 1) + b"\x05\x00x"), id="record longer than the frame"),
-        pytest.param(records(struct.pack("<BBHQ", 2, 1, 1, 1) + b"\x00\x00"), id="empty record"),
-        pytest.param(records(struct.pack("<BBHQ", 2, 1, 1, 1) + b"\x01\x00xy"), id="bytes after the last record"),
+        pytest.param(records(struct.pack("<BBHQ", 2, 1, 2, 1) + b"\x01\x01\x00x"), id="fewer records than announced"),
+        pytest.param(records(struct.pack("<BBHQ", 2, 1, 1, 1) + b"\x00\x01\x00x"), id="no stream"),
+        pytest.param(records(struct.pack("<BBHQ", 2, 1, 1, 1) + b"\x04\x01\x00x"), id="unknown stream"),
+        pytest.param(records(struct.pack("<BBHQ", 2, 1, 1, 1) + b"\x01\x05\x00x"), id="record longer than the frame"),
+        pytest.param(records(struct.pack("<BBHQ", 2, 1, 1, 1) + b"\x01\x00\x00"), id="empty record"),
+        pytest.param(records(struct.pack("<BBHQ", 2, 1, 1, 1) + b"\x01\x01\x00xy"), id="bytes after the last record"),
         pytest.param(
-            records(struct.pack("<BBHQ", 2, 1, 1, 1) + b"\xff\xff" + b"x" * 65535), id="record over the entry limit"
+            records(struct.pack("<BBHQ", 2, 1, 1, 1) + b"\x01\xff\xff" + b"x" * 65535), id="record over the entry limit"
         ),
     ],
 )

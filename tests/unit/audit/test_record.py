@@ -31,7 +31,7 @@ def test_every_record_has_the_fields_that_all_must_have(made: dict[str, Any]) ->
     assert decoded["type_uid"] == decoded["class_uid"] * 100 + decoded["activity_id"]
     assert decoded["category_uid"] == decoded["class_uid"] // 1000
     assert decoded["metadata"]["sequence"] == 7
-    assert decoded["metadata"]["log_name"] == "main"
+    assert decoded["metadata"]["log_name"] == "security"
     assert decoded["metadata"]["correlation_uid"]
     assert decoded["metadata"]["product"] == {"name": "gateway", "vendor_name": "gateway", "version": "1.2"}
     assert decoded["device"]["hostname"] == "node-a"

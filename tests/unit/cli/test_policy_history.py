@@ -233,9 +233,9 @@ def test_a_damaged_file_is_named_and_the_rest_is_read(run: Run, site: Path, reco
     first.write_bytes(bytes(data))
     copy = site / "copy"
     (site / "state" / "audit").rename(copy)
-    (site / "state" / "checkpoint").unlink()
+    (site / "state" / "checkpoints" / "security").unlink()
     result = run("replay", "--log", str(copy))
-    assert "warning: main-000000000001.log: not readable from byte" in result.stderr
+    assert "warning: security-000000000001.log: not readable from byte" in result.stderr
     assert "6 the same" in result.stdout
 
 

@@ -14,6 +14,7 @@ from gateway.audit.access import Place, encode_text, fill, template
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.exchange.route import Route
 from gateway.exchange.session import Session
+from gateway.exchange.stream import Stream
 from gateway.ledger.keys import AuditKeys
 from tests.fakes.past import NOBODYS, NODE, signed_in, write_log
 from tests.unit.cli.conftest import House
@@ -51,7 +52,7 @@ class Days:
         if otherwise is not None:
             shadow = b',"shadow":' + orjson.dumps({**otherwise, "version": candidate}, option=orjson.OPT_SORT_KEYS)
         return fill(
-            template(route, "GET", who, place, NODE), allowed, 0, b"GET", b"r%03d" % self._count, encode_text(route.template.encode() or b"/x", 2048),
+            template(route, "GET", who, place, NODE, stream=Stream.ACCESS), allowed, 0, b"GET", b"r%03d" % self._count, encode_text(route.template.encode() or b"/x", 2048),
             b'""', b"1.1", 200 if allowed else ANSWERS[reason].status, 1, 1, self._count, b"u%03d" % self._count, b'"policies/live.yaml:9:5"', b"",
             b"203.0.113.9", 1, reason.value.encode(), int(now * 1000), b"", 1, b"completed" if allowed else b"blocked", phase, shadow,
         )  # fmt: skip

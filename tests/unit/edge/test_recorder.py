@@ -53,7 +53,7 @@ async def test_a_waiter_is_told_once_and_only_after_the_acknowledgement(
 ) -> None:
     daemon.acknowledges = False
     waiter = Waiter()
-    recorder.add(b'{"a":1}', GROUP, waiter)
+    recorder.add(b'{"a":1}', 2, GROUP, waiter)
     await until(lambda: daemon.payloads)
     assert waiter.verdicts == []
     daemon.acknowledge_all()
@@ -67,7 +67,7 @@ async def test_an_async_waiter_is_told_when_the_record_was_handed_over(
 ) -> None:
     daemon.acknowledges = False
     waiter = Waiter()
-    recorder.add(b'{"a":1}', ASYNC, waiter)
+    recorder.add(b'{"a":1}', 2, ASYNC, waiter)
     assert waiter.verdicts == []
     await until(lambda: waiter.verdicts)
     assert waiter.verdicts == [True]
@@ -76,7 +76,7 @@ async def test_an_async_waiter_is_told_when_the_record_was_handed_over(
 async def test_a_refused_record_is_told_as_unsafe(recorder: Recorder, daemon: FakeAuditDaemon) -> None:
     daemon.refuses = True
     waiter = Waiter()
-    recorder.add(b'{"a":1}', GROUP, waiter)
+    recorder.add(b'{"a":1}', 2, GROUP, waiter)
     await until(lambda: waiter.verdicts)
     assert waiter.verdicts == [False]
     assert recorder.refused == 1
@@ -88,11 +88,11 @@ async def test_what_was_not_acknowledged_is_sent_again_and_kept_once(
     daemon.acknowledges = False
     waiters = [Waiter() for _ in range(50)]
     for number, waiter in enumerate(waiters):
-        recorder.add(b'{"n":%d}' % number, GROUP, waiter)
+        recorder.add(b'{"n":%d}' % number, 2, GROUP, waiter)
     await until(lambda: len(daemon.payloads) == 50)
     daemon.acknowledges = True
     daemon.hang_up()
-    recorder.add(b'{"n":50}', GROUP, None)
+    recorder.add(b'{"n":50}', 2, GROUP, None)
     await until(lambda: all(waiter.verdicts for waiter in waiters) and len(daemon.payloads) == 51)
     assert [record["n"] for record in daemon.records] == list(range(51))
 
@@ -102,7 +102,7 @@ async def test_the_edge_stops_taking_requests_when_too_much_is_unacknowledged(
 ) -> None:
     daemon.acknowledges = False
     for _ in range(MAX_UNACKED_RECORDS):
-        recorder.add(b"{}", GROUP, None)
+        recorder.add(b"{}", 2, GROUP, None)
     assert not recorder.available
     await until(lambda: len(daemon.payloads) == MAX_UNACKED_RECORDS)
     daemon.acknowledge_all()
@@ -117,7 +117,7 @@ async def test_a_daemon_that_speaks_nonsense_is_left_and_found_again(
         connection.transport.write(b"\xff" * 16)
     await until(lambda: daemon._connections and not first & daemon._connections and recorder.available)
     waiter = Waiter()
-    recorder.add(b"{}", GROUP, waiter)
+    recorder.add(b"{}", 2, GROUP, waiter)
     await until(lambda: waiter.verdicts)
     assert waiter.verdicts == [True]
 
@@ -127,12 +127,12 @@ async def test_records_wait_for_the_successor_of_a_daemon_that_said_farewell(
 ) -> None:
     daemon.acknowledges = False
     before, meanwhile = Waiter(), Waiter()
-    recorder.add(b"{}", GROUP, before)
+    recorder.add(b"{}", 2, GROUP, before)
     await until(lambda: daemon.payloads)
     daemon.say_farewell(60_000)
     await until(lambda: recorder._transport is None)
     assert recorder.available, "requests go on"
-    recorder.add(b"{}", GROUP, meanwhile)
+    recorder.add(b"{}", 2, GROUP, meanwhile)
     await asyncio.sleep(0)
     assert (before.verdicts, meanwhile.verdicts) == ([], []), "and no answer leaves"
     successor = FakeAuditDaemon()

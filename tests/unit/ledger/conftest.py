@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.verify import Verdict
+from gateway.exchange.stream import Stream
 from gateway.ledger.disk import LocalDisk
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
@@ -71,26 +72,25 @@ class Bench:
         self.sockets: list[socket.socket] = []
         """Closed after the test."""
 
-    def open(self, capacity: int = CAPACITY, boot: str = "boot-1") -> Log:
-        return open_log(self.state_dir, self.keys, boot=boot, disk=self.disk, capacity=capacity)
+    def open(self, capacity: int = CAPACITY, boot: str = "boot-1", stream: Stream = Stream.SECURITY) -> Log:
+        return open_log(self.state_dir, self.keys, stream, boot=boot, disk=self.disk, capacity=capacity)
 
     def append(self, log: Log, count: int = 1, *, slot: int = 1, is_safe: bool = True, size: int = 20) -> None:
         self.now_ns += 10**6
         first = log.taken.get(slot, 0) + 1
         payloads = [b'{"n":%d,"pad":"%b"}' % (first + i, b"x" * size) for i in range(count)]
-        log.append([(slot, first, payloads)], is_safe=is_safe, now_ns=self.now_ns)
+        log.append([(slot, range(first, first + count), payloads)], is_safe=is_safe, now_ns=self.now_ns)
 
-    def verify(self, *, checkpoint: bool = True) -> Verdict:
-        notes = (
-            [("checkpoint", self.layout.checkpoint.read_bytes())]
-            if checkpoint and self.layout.checkpoint.exists()
-            else []
-        )
-        return verify_directory(self.layout.directory, keys=self.keys, checkpoints=notes)
+    def verify(self, *, checkpoint: bool = True, stream: Stream = Stream.SECURITY) -> Verdict:
+        path = self.layout.checkpoint(stream)
+        notes = [("checkpoint", path.read_bytes())] if checkpoint and path.exists() else []
+        return verify_directory(self.layout.directory, stream, keys=self.keys, checkpoints=notes)
 
-    def stored(self) -> list[Stored]:
+    def stored(self, *streams: Stream) -> list[Stored]:
         damages: list[str] = []
-        found = list(entries(self.layout.directory, self.keys, on_damage=damages.append))
+        found = list(
+            entries(self.layout.directory, self.keys, streams=streams or tuple(Stream), on_damage=damages.append)
+        )
         assert damages == []
         return found
 

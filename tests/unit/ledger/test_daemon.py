@@ -8,6 +8,7 @@ import struct
 import subprocess
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,8 +32,10 @@ from gateway.audit.protocol import (
 )
 from gateway.audit.verify import Kind
 from gateway.exchange.metrics import Sample
+from gateway.exchange.stream import Stream
 from gateway.ledger.daemon import INHERITANCE_S, NEW_PROCESS_JUMP, Daemon
 from gateway.ledger.log import LogBusyError
+from gateway.ledger.streams import open_logs
 
 Bench = Any
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -59,8 +62,9 @@ class Producer:
         assert isinstance(reply, Welcome)
         return reply.last_seq
 
-    def send(self, first: int, payloads: list[bytes], grade: int = GROUP) -> None:
-        self.sock.sendall(b"".join(protocol.pack_records(grade, first, payloads)))
+    def send(self, first: int, payloads: list[bytes], grade: int = GROUP, streams: bytes = b"") -> None:
+        """Without `streams`, all of them are for the first."""
+        self.sock.sendall(b"".join(protocol.pack_records(grade, first, payloads, streams or b"\1" * len(payloads))))
 
     def next(self) -> Reply:
         while not self.ready:
@@ -88,9 +92,10 @@ class Running:
 
     def __init__(self, bench: Bench, *, boot: str = "boot-1", control: Any = None, capacity: int = 1 << 20) -> None:
         self.clock = Clock()
-        self.log = bench.open(capacity=capacity, boot=boot)
+        self.logs = open_logs(bench.state_dir, bench.keys, boot=boot, disk=bench.disk, capacity=capacity)
+        self.log = self.logs[Stream.SECURITY]
         self.daemon = Daemon(
-            self.log,
+            self.logs,
             bench.layout,
             node="node",
             version="0",
@@ -237,7 +242,7 @@ def test_a_slot_belongs_to_one_connection_at_a_time_first_come_first_served(benc
     [
         struct.pack("<I", 0xFFFFFFFF),
         protocol.pack_hello(0) + struct.pack("<I", 0xFFFFFFFF),
-        b"".join(protocol.pack_records(GROUP, 1, [b"x"])),
+        b"".join(protocol.pack_records(GROUP, 1, [b"x"], b"\1")),
         protocol.pack_hello(0) + protocol.pack_hello(0),
         protocol.pack_hello(protocol.DAEMON_SLOT),
         b"GET / HTTP/1.1\r\n\r\n",
@@ -296,15 +301,12 @@ def test_stats_hold_samples_and_health(bench: Bench) -> None:
     answer = msgspec.msgpack.decode(reply.body)
     samples = msgspec.convert(answer["samples"], list[Sample])
     names = {sample.name: sample for sample in samples}
-    assert names["gateway_audit_records_total"].values == [((), 2)]
-    assert names["gateway_audit_log_entries"].values == [((), 3)]
-    assert answer["health"] == {
-        "ok": True,
-        "detail": "",
-        "size": 3,
-        "origin": running.log.origin,
-        "root": answer["health"]["root"],
-    }
+    assert names["gateway_audit_records_total"].values == [(("security",), 2)]
+    assert names["gateway_audit_log_entries"].values == [(("security",), 3), (("access",), 0), (("traffic",), 0)]
+    health = answer["health"]
+    assert (health["ok"], health["detail"]) == (True, "")
+    assert health["logs"]["security"] == {"size": 3, "origin": running.log.origin, "root": b64encode(running.log.root).decode()}
+    assert {name: log["size"] for name, log in health["logs"].items()} == {"security": 3, "access": 0, "traffic": 0}
     running.daemon.close()
 
 
@@ -394,7 +396,7 @@ def test_the_checkpoint_follows_within_a_second(bench: Bench) -> None:
     running.store(edge, 1, [b"a"])
     running.clock.now += 1.1
     running.turn()
-    assert bench.layout.checkpoint.read_bytes().split(b"\n")[1] == b"2"
+    assert bench.layout.checkpoint(Stream.SECURITY).read_bytes().split(b"\n")[1] == b"2"
     bench.disk.fail_write = 1
     bench.disk.error = 28
     running.store(edge, 2, [b"a"])
@@ -595,7 +597,7 @@ def test_a_log_verifies_again_and_again_while_the_daemon_writes(bench: Bench, da
         while time.monotonic() < deadline or len(sizes) < 3:
             verdict = bench.verify()
             assert [str(f) for f in verdict.failures] == []
-            if bench.layout.checkpoint.exists():
+            if bench.layout.checkpoint(Stream.SECURITY).exists():
                 sizes.append(verdict.size)
     finally:
         ended.set()

@@ -14,6 +14,7 @@ import pytest
 from gateway.audit.protocol import CLI_SLOT, Refusal
 from gateway.audit.verify import Kind
 from gateway.exchange.errors import AuditUnavailableError
+from gateway.exchange.stream import Stream
 from gateway.ledger.log import BALLAST_BYTES, SMALL_FILE_BYTES, LogBusyError, LogTamperedError, LogUnavailableError
 
 Bench = Any
@@ -67,7 +68,7 @@ def test_a_batch_larger_than_a_frame_and_than_a_file_is_cut_into_frames(bench: B
     log = bench.open()
     bench.append(log, 60, size=30_000)
     bench.append(log, 5000, size=1)
-    log.append([(2, 7, [b"a"]), (3, 9, [b"b", b"c"])], is_safe=True, now_ns=bench.now_ns)
+    log.append([(2, range(7, 8), [b"a"]), (3, range(9, 11), [b"b", b"c"])], is_safe=True, now_ns=bench.now_ns)
     log.close()
     assert numbers(bench)[-4:] == [(1, 5060), (2, 7), (3, 9), (3, 10)]
     assert log.sequences == {1: 5060, 2: 7, 3: 10}
@@ -192,7 +193,7 @@ def test_a_tampered_log_is_not_continued(bench: Bench, attack: str, tmp_path: Pa
             for file in bench.files():
                 file.unlink()
         case "checkpoint":
-            bench.layout.checkpoint.write_bytes(b"junk\n")
+            bench.layout.checkpoint(Stream.SECURITY).write_bytes(b"junk\n")
         case "head":
             path.write_bytes(b"\0" + data[1:])
         case _:
@@ -207,7 +208,7 @@ def test_a_tampered_log_is_not_continued(bench: Bench, attack: str, tmp_path: Pa
     assert bench.verify().exit_code == 1
     bench.layout.directory.rename(tmp_path / "evidence")
     if attack != "nothing":
-        bench.layout.checkpoint.rename(tmp_path / "evidence-checkpoint")
+        bench.layout.checkpoint(Stream.SECURITY).rename(tmp_path / "evidence-checkpoint")
     log = bench.open()
     assert log.recovery.is_new
     bench.append(log, 1)
@@ -232,7 +233,7 @@ def test_a_leftover_of_an_unfinished_file_is_removed(bench: Bench) -> None:
     log = bench.open()
     bench.append(log, 1)
     log.close()
-    leftover = bench.layout.directory / "main-000000000002.log.new"
+    leftover = bench.layout.directory / "security-000000000002.log.new"
     leftover.write_bytes(b"half a head")
     assert bench.verify().exit_code == 0
     log = bench.open()
@@ -331,7 +332,7 @@ def test_administrators_records_go_into_the_ballast_when_the_disk_is_full(bench:
     bench.disk.fail_allocate = 2
     with pytest.raises(LogUnavailableError):
         bench.append(log, 3, size=2000)
-    log.append([(CLI_SLOT, 1, [b"x" * 4000])], is_safe=True, now_ns=bench.now_ns, reserved=True)
+    log.append([(CLI_SLOT, [1], [b"x" * 4000])], is_safe=True, now_ns=bench.now_ns, reserved=True)
     assert bench.layout.ballast.stat().st_size == BALLAST_BYTES - 2 * SMALL_FILE_BYTES
     bench.disk.fail_allocate = 1
     with pytest.raises(LogUnavailableError):
@@ -346,7 +347,7 @@ def test_without_ballast_a_full_disk_refuses_everyone(bench: Bench) -> None:
     log = bench.open()
     bench.disk.fail_allocate = 1
     with pytest.raises(LogUnavailableError):
-        log.append([(CLI_SLOT, 1, [b"{}"])], is_safe=True, now_ns=1, reserved=True)
+        log.append([(CLI_SLOT, [1], [b"{}"])], is_safe=True, now_ns=1, reserved=True)
     log.close()
 
 
@@ -385,16 +386,17 @@ def test_a_file_size_limit_of_the_system_is_a_full_disk(bench: Bench) -> None:
     program = """
 import resource, sys
 from pathlib import Path
+from gateway.exchange.stream import Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.log import LogUnavailableError, open_log
-log = open_log(Path(sys.argv[1]), AuditKeys.load(Path(sys.argv[2])), boot="b", capacity=1 << 20)
+log = open_log(Path(sys.argv[1]), AuditKeys.load(Path(sys.argv[2])), Stream.SECURITY, boot="b", capacity=1 << 20)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 try:
-    log.append([(1, 1, [b"{}"])], is_safe=True, now_ns=1)
+    log.append([(1, [1], [b"{}"])], is_safe=True, now_ns=1)
 except LogUnavailableError as exc:
     print(exc.refusal.name)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
-log.append([(1, 1, [b"{}"])], is_safe=True, now_ns=1)
+log.append([(1, [1], [b"{}"])], is_safe=True, now_ns=1)
 log.close()
 """
     bench.layout.state_dir.mkdir()
@@ -452,14 +454,14 @@ def test_open_intents_survive_rotation_and_restart(bench: Bench) -> None:
         return b'{"metadata":{"correlation_uid":"r%d"},"unmapped":{"gw":{"phase":"%b"}}}' % (n, phase)
 
     log = bench.open(capacity=4096)
-    log.append([(1, 1, [intent(1, b"intent"), intent(2, b"intent")])], is_safe=True, now_ns=1)
+    log.append([(1, [1, 2], [intent(1, b"intent"), intent(2, b"intent")])], is_safe=True, now_ns=1)
     for _ in range(10):
         bench.append(log, 2, size=500)
-    log.append([(1, 100, [intent(1, b"outcome")])], is_safe=True, now_ns=2)
+    log.append([(1, [100], [intent(1, b"outcome")])], is_safe=True, now_ns=2)
     bench.crash(log)
     log = bench.open()
     assert log.intents == {"r2": 1}
-    log.append([(1, 101, [intent(2, b"outcome")])], is_safe=True, now_ns=2)
+    log.append([(1, [101], [intent(2, b"outcome")])], is_safe=True, now_ns=2)
     assert log.intents == {}
     log.close()
 

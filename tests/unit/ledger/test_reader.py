@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.audit.verify import Kind
+from gateway.exchange.stream import Stream
 from gateway.ledger import reader
 from gateway.ledger.reader import FileReader, Follower, UnreadableLogError, entries, read_newest, verify_directory
 
@@ -29,17 +30,27 @@ def test_a_copied_directory_verifies_like_the_original(bench: Bench, tmp_path: P
     grow(bench)
     copy = tmp_path / "copy"
     shutil.copytree(bench.layout.directory, copy)
-    verdict = verify_directory(copy, keys=bench.keys, checkpoints=[("kept", bench.layout.checkpoint.read_bytes())])
+    verdict = verify_directory(
+        copy,
+        Stream.SECURITY,
+        keys=bench.keys,
+        checkpoints=[("kept", bench.layout.checkpoint(Stream.SECURITY).read_bytes())],
+    )
     assert (verdict.exit_code, verdict.size) == (0, 6)
-    assert verify_directory(copy).exit_code == 3
-    pinned = verify_directory(copy, vkey=bench.keys.vkey(verdict.origin))
+    assert verify_directory(copy, Stream.SECURITY).exit_code == 3
+    pinned = verify_directory(copy, Stream.SECURITY, vkey=bench.keys.vkey(verdict.origin))
     assert (pinned.exit_code, pinned.failures) == (3, [])
 
 
 def test_progress_is_told_in_bytes(bench: Bench) -> None:
     grow(bench)
     told: list[tuple[int, int]] = []
-    verify_directory(bench.layout.directory, keys=bench.keys, progress=lambda done, total: told.append((done, total)))
+    verify_directory(
+        bench.layout.directory,
+        Stream.SECURITY,
+        keys=bench.keys,
+        progress=lambda done, total: told.append((done, total)),
+    )
     assert len(told) == 3
     assert told[-1][0] == told[-1][1]
 
@@ -56,9 +67,9 @@ def test_swapped_copied_and_strange_files_have_names(bench: Bench) -> None:
     second.rename(first)
     spare.rename(second)
     assert kinds(bench) == set()
-    shutil.copy(first, first.with_name("main-000000000009.log"))
+    shutil.copy(first, first.with_name("security-000000000009.log"))
     assert Kind.DUPLICATE in kinds(bench)
-    first.with_name("main-000000000009.log").unlink()
+    first.with_name("security-000000000009.log").unlink()
     third.with_name("notes.txt").write_text("hello")
     assert kinds(bench) == {Kind.INSERTED}
 
@@ -71,7 +82,7 @@ def test_a_damaged_head_does_not_hide_the_rest(bench: Bench) -> None:
     verdict = bench.verify()
     assert verdict.exit_code == 1
     assert verdict.size == 6
-    assert all(finding.file == "main-000000000002.log" for finding in verdict.failures)
+    assert all(finding.file == "security-000000000002.log" for finding in verdict.failures)
 
 
 def test_a_log_that_is_gone_is_a_finding_and_one_that_never_was_is_not(bench: Bench, tmp_path: Path) -> None:
@@ -80,7 +91,7 @@ def test_a_log_that_is_gone_is_a_finding_and_one_that_never_was_is_not(bench: Be
     shutil.rmtree(bench.layout.directory)
     assert kinds(bench) == {Kind.TRUNCATED}
     with pytest.raises(UnreadableLogError, match="no such file"):
-        verify_directory(tmp_path / "nowhere")
+        verify_directory(tmp_path / "nowhere", Stream.SECURITY)
 
 
 def test_a_frame_that_is_half_there_is_read_again_until_it_is_whole(
