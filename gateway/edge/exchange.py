@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.audit.resource import Told
 from gateway.edge.escort import Escort
 from gateway.edge.peer import Peer
 from gateway.edge.sessions import SessionEntry
@@ -70,6 +71,7 @@ class Exchange:
         "client",
         "client_ip",
         "close",
+        "content_type",
         "counted",
         "destination",
         "durability",
@@ -106,6 +108,7 @@ class Exchange:
         "status",
         "stream",
         "tenant",
+        "told",
         "tunnel",
         "upstream",
         "version",
@@ -186,6 +189,10 @@ class Exchange:
         self.attempts: int = 0
         # answer
         self.status: int = 0
+        self.content_type: bytes = b""
+        """As the answer says it."""
+        self.told: Told | None = None
+        """What a portal said about the data in its answer; None = nothing."""
         self.held: list[bytes] | tuple[bytes, ...] = ()
         """What waits for a record."""
         self.held_bytes: int = 0
