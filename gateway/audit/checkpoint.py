@@ -7,6 +7,7 @@ right one is the verifier's question.
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode, b64encode
 from hashlib import sha256
 
@@ -23,6 +24,8 @@ MAX_SIGNATURES = 100
 """signed-note: verifiers may limit the number, and accept at least 16."""
 MAX_NOTE_BYTES = 65_535
 _DASH = "— "
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f]")
+_SPACE = re.compile(r"\s")
 _KEY_ID_BYTES = 4
 _PUBLIC_BYTES = 32
 _LINES = 3
@@ -97,7 +100,7 @@ class Signer:
 
 def is_name(name: str) -> bool:
     """Tell whether a key may have this name: not empty, no spaces, no plus, printable."""
-    return bool(name) and name.isprintable() and not any(c.isspace() or c == "+" for c in name)
+    return bool(name) and name.isprintable() and "+" not in name and not _SPACE.search(name)
 
 
 def split_note(data: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
@@ -111,7 +114,7 @@ def split_note(data: bytes) -> tuple[bytes, list[tuple[str, bytes, bytes]]]:
         note = data.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise CheckpointError("the note is not UTF-8") from exc
-    if any(c < " " and c != "\n" for c in note):
+    if _CONTROL.search(note):
         raise CheckpointError("the note holds control characters")
     text, separator, tail = note.rpartition("\n\n")
     if not separator or not tail.endswith("\n"):

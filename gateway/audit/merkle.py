@@ -61,9 +61,8 @@ class Tree:
                 nodes = [frontier.pop(), *nodes]
             if len(nodes) & 1:
                 lone.append(nodes[-1])
-            nodes = [
-                sha256(b"\1" + left + right).digest() for left, right in zip(nodes[::2], nodes[1::2], strict=False)
-            ]
+            pairs = iter(nodes)
+            nodes = [sha256(b"\1" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)]
             size >>= 1
         frontier += reversed(lone)
         self.size += len(leaf_hashes)

@@ -13,11 +13,11 @@ from gateway.audit.checkpoint import Signer
 from gateway.audit.entry import pack_entry
 from gateway.audit.filehead import NO_HASH, FileHead, pack_head, unwrap_key, wrap_key
 from gateway.audit.frame import TAG_BYTES, Header, seal_frame
-from gateway.exchange.stream import Stream
 from gateway.audit.merkle import Tree, hash_leaf
 from gateway.audit.verify import Verdict, Verifier
+from gateway.exchange.stream import Stream
 
-ORIGIN = "gateway/node/0a0b0c0d"
+ORIGIN = "gateway/node/0a0b0c0d/security"
 CAPACITY = 6000
 
 
@@ -99,7 +99,7 @@ class Forge:
                 data += frame
                 self.frames[-1].append(frame)
             tail = len(data)
-            out.append((f"main-{number:012d}.log", data))
+            out.append((f"security-{number:012d}.log", data))
         name, data = out[-1]
         out[-1] = (name, data + bytes(CAPACITY - len(data)))
         return out

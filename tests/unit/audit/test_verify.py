@@ -212,7 +212,7 @@ def test_a_checkpoint_that_is_damaged_or_of_another_log_is_a_finding(forge: Forg
 def test_an_older_kept_checkpoint_beyond_the_log_is_a_rollback(forge: Forge) -> None:
     files = forge.build(FILES)
     verifier = Verifier(vkey=forge.signer.vkey, opener=forge.opener, checkpoints=[("kept.txt", forge.checkpoints[-1])])
-    verifier.file("main-000000000001.log", files[0][1])
+    verifier.file("security-000000000001.log", files[0][1])
     assert Kind.ROLLBACK in kinds(verifier.finish())
 
 
@@ -322,14 +322,14 @@ def test_open_intents_and_gaps_are_declared(forge: Forge) -> None:
     outcome = b'{"metadata":{"correlation_uid":"r1"},"unmapped":{"gw":{"phase":"outcome"}}}'
     gap = b'{"unmapped":{"gw":{"event":"audit.gap","gap":{"count":7,"first":1,"last":7,"slot":3},"reason":"refused"}}}'
     odd = b'{"unmapped":{"gw":{"event":"audit.gap"}}}'
-    files = forge.build([[[intent, other, outcome, gap, odd]]])
+    files = forge.build([[[intent, other, outcome, gap, odd]]], slot=1003)
     verdict = forge.verify(files, checkpoint=forge.checkpoints[-1])
     assert verdict.exit_code == 0
     assert next(str(f) for f in verdict.findings if f.kind is Kind.GAP_DECLARED).endswith(
         "7 records of producer 3 were not stored (refused)"
     )
     assert [f.message for f in verdict.findings if f.kind is Kind.OPEN_INTENT] == [
-        "request r2 of producer 1 has no outcome yet"
+        "request r2 of producer 1003 has no outcome yet"
     ]
 
 

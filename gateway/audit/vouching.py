@@ -1,0 +1,47 @@
+"""Who stands for a log beside its own key: applies a trust policy to the tree heads that the log agrees with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gateway.audit.checkpoint import CheckpointError, Vkey
+from gateway.audit.finding import Finding, Kind
+from gateway.audit.trust import TrustPolicy, choose
+from gateway.audit.verdict import Verdict, Vouched
+
+
+def apply_policy(verdict: Verdict, notes: Mapping[str, bytes], policies: Sequence[TrustPolicy]) -> Verdict:
+    """Return the verdict with the witnesses of its tree heads, and with what the policy still lacks.
+
+    `notes` are the signed tree heads by the names that `verdict.vouched` has. A signature that says it is
+    of a witness of the policy and is not is a finding.
+    """
+    policy = choose(policies, verdict.origin)
+    if policy is None:
+        return msgspec.structs.replace(verdict, lacks=f"no policy names the log {verdict.origin}")
+    vouched: list[Vouched] = []
+    findings: list[Finding] = []
+    lacks = "no tree head was given that the log agrees with"
+    for one in verdict.vouched:
+        if one.size == 0 and verdict.size:
+            continue
+        try:
+            judged = policy.judge(notes[one.name], log=Vkey.parse(verdict.vkey))
+        except CheckpointError as exc:
+            findings.append(Finding(kind=Kind.BAD_SIGNATURE, file=one.name, message=str(exc)))
+            continue
+        if judged.is_met:
+            names = tuple(name for name, _ in judged.cosigned)
+            vouched.append(Vouched(one.size, one.name, names, judged.time_s))
+        else:
+            vouched.append(one)
+            lacks = judged.missing
+    is_met = any(one.witnesses for one in vouched) or (policy.quorum == "none" and bool(vouched))
+    return msgspec.structs.replace(
+        verdict,
+        vouched=tuple(sorted(vouched)),
+        findings=(*verdict.findings, *findings),
+        lacks="" if is_met else lacks,
+    )
