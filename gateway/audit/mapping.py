@@ -314,7 +314,7 @@ def to_row(record: Record, position: Position | None = None) -> tuple[str, ...]:
             value = _DECISIONS.get(find(record, path) or 0, "")
         else:
             value = shown(find(record, path))
-        cells.append(_cell(value))
+        cells.append(cell(value))
     return tuple(cells)
 
 
@@ -353,7 +353,7 @@ def _cef_value(text: str) -> str:
     return _LINE_BREAKS.sub(lambda found: "\\r" if found[0] == "\r" else "\\n", escaped)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Make a text safe in a cell: one line, and never a formula."""
     plain = _LINE_BREAKS.sub(" ", _visible(text))
     return f"'{plain}" if plain.lstrip(" ").startswith(_FORMULA) else plain

@@ -10,6 +10,8 @@ from typing import Final
 
 import click
 
+from gateway.cli.audit.gaps import gaps_verb
+from gateway.cli.audit.open_intents import open_intents_verb
 from gateway.cli.audit.query import query_verb
 from gateway.cli.audit.tail import tail_verb
 from gateway.cli.audit.verify import verify_verb
@@ -30,6 +32,8 @@ for _verb in (
     verify_verb,
     query_verb,
     tail_verb,
+    gaps_verb,
+    open_intents_verb,
 ):
     audit.add_command(_verb)
 for _name, _sentence in _NOT_BUILT.items():

@@ -1,101 +1,162 @@
-"""`gateway audit query`: search the log."""
+"""`gateway audit query`: search the log, by filters or by a SELECT."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
+from gateway.audit import mapping
 from gateway.cli.administration import read_settings
-from gateway.cli.audit.showing import member_of, parse, show, time_ms
-from gateway.cli.audit.span import when
+from gateway.cli.audit.answering import Answering, as_cell, as_json
+from gateway.cli.audit.asked import filters_of, search_options, told, watch
+from gateway.cli.audit.showing import entry_json, line, plain
+from gateway.cli.audit.sight import Sight
 from gateway.cli.audit.use import record_use
-from gateway.exchange.route import Action
+from gateway.cli.invocation import current
+from gateway.document.quantity import size
 from gateway.ledger.keys import AuditKeys
-from gateway.ledger.layout import Layout
-from gateway.ledger.reader import Stored, entries
+from gateway.ledger.search import Filters, Found, Search
+from gateway.ledger.sql import MEMORY_BYTES, Sql
 from gateway.server.progress import Progress
+
+LIMIT: Final = 100
+EVERYTHING: Final = "SELECT * EXCLUDE (record) FROM records ORDER BY time"
+
+
+def _bytes(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    try:
+        return size(value)
+    except ValueError as exc:
+        raise click.BadParameter("write a size such as 2GiB") from exc
 
 
 @click.command("query", short_help="Search the log.")
-@click.option("--user", help="Name or id of a person.")
-@click.option("--tenant")
-@click.option("--route", help="Name of a route.")
-@click.option("--action", type=click.Choice([*(action.value for action in Action), "login", "logout"]))
-@click.option("--decision", type=click.Choice(["allow", "deny"]))
-@click.option("--status", type=click.IntRange(100, 599), help="HTTP status of the answer.")
-@click.option("--since", callback=when, help="A time, or a length of time before now: 15m, 2d.")
-@click.option("--until", callback=when)
-@click.option("--resource", help="TYPE or TYPE/ID of what was accessed.")
-@click.option("--request-id", "request_id")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Show the newest so many.")
-@click.option("--reason", "purpose", default="", help="Why you look; it is recorded.")
-def query_verb(limit: int, purpose: str, **asked: Any) -> None:
-    """Show records, oldest first. The query itself is recorded before anything is shown."""
-    filters = {name: value for name, value in asked.items() if value is not None}
+@search_options
+@click.option("--sql", "question", help="One SELECT about the view `records`; needs DuckDB.")
+@click.option(
+    "--memory",
+    callback=_bytes,
+    default=f"{MEMORY_BYTES >> 20}MiB",
+    show_default=True,
+    help="At most so much for --sql.",
+)
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv", "parquet"]), help="[default: table]")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A new file to write to.")
+@click.option(
+    "--limit", type=click.IntRange(1), help=f"Show the newest so many, of --sql the first.  [default: {LIMIT}]"
+)
+def query_verb(
+    *,
+    question: str | None,
+    memory: int,
+    form: str | None,
+    output: Path | None,
+    limit: int | None,
+    purpose: str,
+    **asked: Any,
+) -> None:
+    """Show records, oldest first. The query itself is recorded before anything is shown.
+
+    With --sql, the filters choose which records the view holds. docs/audit.md lists its columns.
+    """
+    form = form or ("json" if current().json else "table")
+    if form == "parquet" and output is None:
+        raise click.UsageError("--format parquet needs -o FILE")
+    if form == "parquet" and limit is not None:
+        raise click.UsageError("--format parquet takes no --limit; write LIMIT into --sql")
+    if form == "parquet" and question is None:
+        question = EVERYTHING
     settings = read_settings()
     keys = AuditKeys.load(settings.audit.keys)
-    record_use(settings, "audit query", {name: str(value) for name, value in filters.items()}, purpose)
-    damages: list[str] = []
-    since_ns = int(filters.get("since", 0) * 1e9)
-    found: deque[tuple[Stored, dict[str, Any]]] = deque(maxlen=limit)
-    with Progress("searching the audit log"):
-        for stored in entries(Layout(settings.state_dir).directory, keys, since_ns=since_ns, on_damage=damages.append):
-            read = parse(stored)
-            if matches(read, filters):
-                found.append((stored, read))
-    for stored, read in found:
-        show(stored, read)
+    sql = Sql(question, memory_bytes=memory) if question is not None else None  # what makes no sense is told before
+    with Answering(output, is_written_by_us=form != "parquet") as answering, Sight(settings) as sight:
+        more = {"sql": question[:1024]} if question is not None else {}
+        more |= {"output": str(output), "format": form} if output is not None else {}
+        record_use(settings, "audit query", {**told(asked), **more}, purpose)
+        damages: list[str] = []
+        search = Search(settings.state_dir, keys, subject_keys=sight.keys, on_damage=damages.append)
+        filters = filters_of(asked, sight)
+        if sql is not None:
+            _ask(sql, search, filters, sight, answering, form, limit, output)
+        else:
+            _show(search, filters, answering, form, limit or LIMIT)
     for damage in damages:
-        click.echo(f"warning: {damage}; run gateway audit verify", err=True)
+        click.echo(f"warning: {plain(damage)}; run gateway audit verify", err=True)
 
 
-def _people(read: Mapping[str, Any]) -> set[Any]:
-    return {
-        member_of(read, *path)
-        for path in (("actor", "user", "uid"), ("actor", "user", "name"), ("user", "uid"), ("user", "name"))
-    } | {
-        event.get(name) for event in _list(member_of(read, "unmapped", "gw", "events")) for name in ("user", "user_id")
-    }
+def _show(search: Search, filters: Filters, answering: Answering, form: str, limit: int) -> None:
+    with Progress("searching the audit log") as progress:
+        found = list(
+            search.find(filters, limit=limit, newest_first=True, progress=watch(progress, "searching the audit log"))
+        )
+    found.reverse()
+    for text in _lines(search, found, form):
+        answering.write(text)
 
 
-def _list(value: Any) -> list[dict[str, Any]]:
-    return [member for member in value if isinstance(member, dict)] if isinstance(value, list) else []
+def _lines(search: Search, found: Iterable[Found], form: str) -> Iterable[str]:
+    if form == "json":
+        return (entry_json(each.stored, each.record) + "\n" for each in found)
+    if form == "csv":
+        return csv_lines(search, found)
+    return (plain(line(each.stored, each.record)) + "\n" for each in found)
 
 
-def matches(read: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
-    """Tell whether a record is asked for; every filter must fit."""
-    for name, wanted in filters.items():
-        match name:
-            case "user":
-                fits = wanted in _people(read)
-            case "tenant":
-                fits = member_of(read, "metadata", "tenant_uid") == wanted
-            case "route":
-                fits = member_of(read, "unmapped", "gw", "route") == wanted
-            case "action":
-                fits = member_of(read, "unmapped", "gw", "action") == wanted
-            case "decision":
-                fits = member_of(read, "action_id") == (1 if wanted == "allow" else 2)
-            case "status":
-                fits = member_of(read, "http_response", "code") == wanted
-            case "since":
-                fits = time_ms(read) >= wanted * 1000
-            case "until":
-                fits = time_ms(read) < wanted * 1000
-            case "resource":
-                kind, _, uid = wanted.partition("/")
-                fits = any(
-                    member.get("type") == kind and (not uid or member.get("uid") == uid)
-                    for member in _list(read.get("resources"))
-                )
-            case _:
-                fits = wanted in (
-                    member_of(read, "metadata", "correlation_uid"),
-                    member_of(read, "http_request", "uid"),
-                )
-        if not fits:
-            return False
-    return True
+def csv_lines(search: Search, found: Iterable[Found]) -> Iterable[str]:
+    """Yield the header and a line for each record."""
+    origins = search.origins()
+    yield mapping.csv_header()
+    for each in found:
+        position = mapping.Position(origins.get(each.stream, ""), each.index, each.stored.entry.time_ns)
+        yield mapping.csv_line(mapping.to_row(each.record, position))
+
+
+def _ask(  # noqa: PLR0917 - what one verb was asked for
+    sql: Sql,
+    search: Search,
+    filters: Filters,
+    sight: Sight,
+    answering: Answering,
+    form: str,
+    limit: int | None,
+    output: Path | None,
+) -> None:
+    with sql:
+        with Progress("reading the audit log") as progress:
+            tables = search.tables(filters, sql.names, progress=watch(progress, "reading the audit log"))
+            sql.load(tables, keys=sight.keys, output=output if form == "parquet" else None)
+            progress("asking")
+            if form == "parquet" and output is not None:
+                sql.write_parquet(output)
+                return
+            names, rows = sql.rows()
+        if form == "table":
+            _table(names, rows, answering, limit or LIMIT)
+            return
+        if form == "csv":
+            answering.write(mapping.csv_line(tuple(map(as_cell, names))))
+        for count, row in enumerate(rows):
+            if limit is not None and count >= limit:
+                break
+            if form == "csv":
+                answering.write(mapping.csv_line(tuple(map(as_cell, row))))
+            else:
+                answering.write(as_json(names, row) + "\n")
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[Any]], answering: Answering, limit: int) -> None:
+    shown: list[list[str]] = [[plain(name) for name in names]]
+    more = 0
+    for row in rows:
+        if len(shown) > limit:
+            more += 1
+        else:
+            shown.append([plain(as_cell(value)) for value in row])
+    widths = [max(len(row[column]) for row in shown) for column in range(len(names))]
+    for row in shown:
+        answering.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+    if more:
+        click.echo(f"{more:,} more rows; see them with --limit, or --format csv", err=True)

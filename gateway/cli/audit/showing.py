@@ -33,16 +33,18 @@ def member_of(read: Mapping[str, Any], *path: str) -> Any:
 
 def show(stored: Stored, read: Mapping[str, Any]) -> None:
     """Print a record, with where it stands in the log."""
-    if current().json:
-        place = {
-            "stream": stored.stream.value,
-            "index": stored.index,
-            "ingest_time_ns": stored.entry.time_ns,
-            "slot": stored.entry.slot,
-        }
-        click.echo(json.dumps({"log": place, "record": read}, ensure_ascii=True))
-    else:
-        click.echo(plain(line(stored, read)))
+    click.echo(entry_json(stored, read) if current().json else plain(line(stored, read)))
+
+
+def entry_json(stored: Stored, read: Mapping[str, Any]) -> str:
+    """Return a record and where it stands as one line of JSON; no terminal obeys anything in it."""
+    place = {
+        "stream": stored.stream.value,
+        "index": stored.index,
+        "ingest_time_ns": stored.entry.time_ns,
+        "slot": stored.entry.slot,
+    }
+    return json.dumps({"log": place, "record": read}, ensure_ascii=True)
 
 
 def time_ms(read: Mapping[str, Any]) -> int:

@@ -1,0 +1,91 @@
+"""Opens what is sealed in records for whoever may see it, and knows under which names a person stands in them.
+
+The state is opened only when a record needs it: a log without sealed fields is read without it. Where
+the state cannot be opened, sealed values are shown as such and the reader is told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+import click
+
+from gateway.authn.name import InvalidNameError, canonical_name
+from gateway.exchange.errors import GatewayError
+from gateway.exchange.subject import SubjectKey
+from gateway.ledger.search import Somebody
+from gateway.server.settings import Settings
+from gateway.server.state import open_state, read_redis_options
+from gateway.store.keyring import Keyring
+from gateway.store.sqlite_rows import STATE_NAME
+from gateway.store.state import Store
+
+SEALED: Final = "(sealed)"
+"""What stands for a value that could be opened if the state could."""
+
+
+class Sight:
+    """What one verb may see. A context manager: the state is closed at its end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store: Store | None = None
+        self._is_blind = False
+        self._find: Callable[[str], SubjectKey | str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._store is not None:
+            self._store.close()
+
+    def keys(self, token: str) -> SubjectKey | str:
+        """Return the key of a token, or what to show in place of the value."""
+        store = self._open()
+        if store is None:
+            return SEALED
+        if self._find is None:
+            self._find = store.subjects.finder(now=time.time())
+        return self._find(token)
+
+    def somebody(self, name: str) -> Somebody:
+        """Return under which names and pseudonyms records know a person, who is given by name or id."""
+        names = {name}
+        tokens: set[str] = set()
+        store = self._open()
+        if store is not None:
+            user = _account(store, name)
+            if user is not None:
+                names |= user
+            for each in names:
+                tokens.update(stored.token.hex() for stored in store.subjects.of_person(each))
+        return Somebody(names=frozenset(names), tokens=frozenset(tokens))
+
+    def _open(self) -> Store | None:
+        settings = self._settings
+        if not settings.state.is_remote and not (settings.state_dir / STATE_NAME).exists():
+            return None  # nobody was ever known here
+        if self._store is None and not self._is_blind:
+            try:
+                keyring = Keyring.load(settings.keyring)
+                self._store = open_state(settings, keyring, read_redis_options(settings), create=True)
+            except GatewayError as error:
+                self._is_blind = True
+                click.echo(f"warning: what is sealed stays sealed, the state cannot be opened: {error}", err=True)
+        return self._store
+
+
+def _account(store: Store, name: str) -> set[str] | None:
+    user = store.user(name)
+    if user is None:
+        try:
+            user = store.user_named(canonical_name(name))
+        except InvalidNameError:
+            return None
+    return {user.id, user.name} if user is not None else None
