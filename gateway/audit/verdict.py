@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.audit.finding import Finding
 from gateway.audit.tally import Hold, Prune
+from gateway.exchange.stream import Stream
 
 INTACT = 0
 TAMPERED = 1
@@ -62,6 +63,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[Hold, ...] = ()
 
     @property
+    def stream(self) -> str:
+        """Return the stream that the origin names; empty when it names none."""
+        name = self.origin.rpartition("/")[2]
+        return name if name in set(Stream) else ""
+
+    @property
     def failures(self) -> list[Finding]:
         """Findings that contradict an intact log."""
         return [finding for finding in self.findings if finding.is_failure]
@@ -107,9 +114,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         if self.lacks:
             lacking.append(f"the trust policy is not met: {self.lacks}")
         if not self.has_contents:
-            lacking.append(
-                "the records were not decrypted and hashed again (give -c gateway.yaml, without --structural)"
-            )
+            lacking.append("the records were not decrypted and hashed (give -c gateway.yaml, without --structural)")
         if not self.tail:
             lacking.append(
                 "nothing says how long the log should be, so its end may have been cut off (give -c or --trusted-checkpoint)"
@@ -164,7 +169,7 @@ def _strongest(vouched: Sequence[Vouched]) -> list[Vouched]:
 def _who(vouched: Vouched) -> str:
     if vouched.witnesses:
         return f"{', '.join(vouched.witnesses)} at {moment(vouched.time_s * 1_000_000_000)}"
-    return f"the {vouched.name} of {vouched.size} entries (signed by the node)"
+    return f"the {vouched.name} of {vouched.size} entries (signed by the node, no witness)"
 
 
 def _span(first: int, stop: int) -> str:

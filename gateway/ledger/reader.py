@@ -14,15 +14,14 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.audit.checkpoint import Vkey
 from gateway.audit.entry import Entry, EntryError, parse_entry, split_bundle
 from gateway.audit.filehead import MAX_HEAD_BYTES, FileHead, FileHeadError, head_length, parse_head
 from gateway.audit.frame import FrameError, open_frame, parse_frame
-from gateway.audit.verify import Kind, Verdict, Verifier, is_zero
+from gateway.audit.walk import is_zero
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.keys import AuditKeys
-from gateway.ledger.layout import UNFINISHED_SUFFIX, parse_name
+from gateway.ledger.layout import parse_name
 
 _BLOCK_BYTES = 1 << 20
 _SETTLE_TRIES = 20
@@ -124,69 +123,6 @@ def _end_of_frames(data: bytes) -> int:
             at = parse_frame(view, at).end
         except FrameError:
             return at
-
-
-def verify_directory(
-    directory: Path,
-    stream: Stream,
-    *,
-    keys: AuditKeys | None = None,
-    vkey: Vkey | None = None,
-    checkpoints: Sequence[tuple[str, bytes]] = (),
-    progress: Callable[[int, int], None] | None = None,
-) -> Verdict:
-    """Verify all files of a stream's log. `progress` is told bytes done and bytes in all.
-
-    `checkpoints` must have been read before: a live log only grows. Raises `UnreadableLogError`.
-    """
-    verifier = Verifier(
-        vkey=vkey,
-        base_origin=keys.origin if keys else "",
-        public=keys.public if keys else b"",
-        opener=keys,
-        checkpoints=checkpoints,
-    )
-    gone = (keys is not None or checkpoints) and not directory.exists()  # not begun, or a finding; not a wrong argument
-    files, strangers = ([], []) if gone else list_files(directory, stream)
-    for name in strangers:
-        if name.endswith(UNFINISHED_SUFFIX) and parse_name(name.removesuffix(UNFINISHED_SUFFIX)) is not None:
-            verifier.note(Kind.INTERRUPTED, name, "a file that was being made; it holds no records yet")
-        else:
-            verifier.note(Kind.INSERTED, name, "is not a file of this log")
-    files = _in_order(files, verifier)
-    try:
-        total = sum(file.path.stat().st_size for file in files)
-        done = 0
-        for i, file in enumerate(files):
-            following = files[i + 1].head if i + 1 < len(files) else None
-            if following is not None and file.head is not None and following.file_no != file.head.file_no + 1:
-                following = None
-            data = file.path.read_bytes() if i + 1 < len(files) else read_newest(file.path)
-            verifier.file(file.path.name, data, following)
-            done += len(data)
-            if progress is not None:
-                progress(done, total)
-    except OSError as exc:
-        raise UnreadableLogError(
-            f"{exc.filename or directory}: cannot be read: {os.strerror(exc.errno or 0).lower()}"
-        ) from exc
-    return verifier.finish()
-
-
-def _in_order(files: list[LogFile], verifier: Verifier) -> list[LogFile]:
-    """Order files by what their heads say, not by their names (attack: mv, cp)."""
-    ordered: dict[int, LogFile] = {}
-    for file in files:
-        number = file.head.file_no if file.head is not None else file.number
-        if file.head is not None and file.head.file_no != file.number:
-            verifier.note(
-                Kind.REORDERED, file.path.name, f"the file is number {file.head.file_no} of the log by its head"
-            )
-        if number in ordered:
-            verifier.note(Kind.DUPLICATE, file.path.name, f"is file {number} again, beside {ordered[number].path.name}")
-            continue
-        ordered[number] = file
-    return [ordered[number] for number in sorted(ordered)]
 
 
 def entries(

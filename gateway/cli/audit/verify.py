@@ -3,122 +3,187 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 
 from gateway.audit.checkpoint import CheckpointError, Vkey
-from gateway.audit.verify import Finding, Kind, Verdict
+from gateway.audit.finding import Finding, Kind
+from gateway.audit.fleet import FleetError, parse_fleet
+from gateway.audit.trust import TrustError, TrustPolicy
+from gateway.audit.verdict import Verdict, moment
 from gateway.cli.administration import read_settings
 from gateway.cli.audit.showing import plain
 from gateway.cli.invocation import DEFAULT_CONFIG, current
+from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.stream import STREAMS, Stream
+from gateway.ledger.copy import opened
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.reader import list_files, verify_directory
+from gateway.ledger.verification import Question, Report, verify_trees
 from gateway.server.progress import Progress
 
 MAX_SHOWN_INTENTS: Final = 20
-SEVERITY: Final = (0, 3, 1)
-"""Exit codes, the worst last."""
+_File = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command("verify", short_help="Prove that the log is what was written.")
-@click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
+@click.argument("copies", metavar="[COPY]...", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--trusted-checkpoint",
     "trusted",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=_File,
     help="A checkpoint that was kept elsewhere; the log must continue it.",
 )
-@click.option("--vkey", "vkey_text", help="The verifier key that must have signed the log.")
-def verify_verb(directory: Path | None, trusted: tuple[Path, ...], vkey_text: str | None) -> None:
-    """Prove that the log in DIRECTORY, or of the gateway of -c, is what was written.
+@click.option("--vkey", "vkeys", multiple=True, help="The verifier key that must have signed the log.")
+@click.option("--policy", "policies", multiple=True, type=_File, help="Logs, witnesses and quorum that are believed.")
+@click.option("--fleet", type=_File, help="Logs that there must be: a line `log VKEY` for each.")
+@click.option(
+    "--stream",
+    "streams",
+    multiple=True,
+    type=click.Choice([stream.value for stream in STREAMS]),
+    help="Only this log of each node.",
+)
+@click.option("--from", "first", type=click.IntRange(0), default=0, help="First entry to prove.")
+@click.option("--to", "last", type=click.IntRange(0), help="Last entry to prove.")
+@click.option("--structural", is_flag=True, help="Decrypt nothing: frames, chains, signatures and trees only.")
+@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to work with.")
+def verify_verb(copies: tuple[Path, ...], fleet: Path | None, **given: Any) -> None:
+    """Prove that the log of the gateway of -c, or in each COPY, is what was written.
 
-    With -c the keys decrypt every record and the last published checkpoint says how long the log is; a bare
-    DIRECTORY is checked without keys. Exit 0 intact, also while the gateway writes; 1 a finding; 3 nothing
-    wrong, but the end or the contents cannot be proven with what was given.
+    A COPY is a directory, a tarball (.tar, .tar.gz, .tar.zst), or records that a sink kept (.ndjson). With -c
+    the keys decrypt every record and the last published checkpoint says how long the log is; a bare COPY is
+    checked without keys. Exit 0 intact, also while the gateway writes; 1 a finding; 3 nothing wrong, but the end
+    or the contents cannot be proven with what was given; 4 intact, but not vouched for as --policy asks.
     """
-    vkey = _vkey(vkey_text)
-    checkpoints: dict[Stream, list[tuple[str, bytes]]] = {stream: [] for stream in STREAMS}
-    keys = None
-    if directory is None or current().config is not DEFAULT_CONFIG:
-        settings = read_settings()
-        keys = AuditKeys.load(settings.audit.keys)
-        layout = Layout(settings.state_dir)
-        directory = directory or layout.directory
-        for stream in STREAMS:
-            if layout.checkpoint(stream).exists():
-                checkpoints[stream].append(("checkpoint", layout.checkpoint(stream).read_bytes()))
-    for path in trusted:
-        note = path.read_bytes()
-        checkpoints[_stream_of(note.partition(b"\n")[0].decode("utf-8", "replace"))].append((path.name, note))
-    chosen = (
-        [_stream_of(vkey.name)] if vkey is not None else [s for s in STREAMS if checkpoints[s] or _has(directory, s)]
+    if given["last"] is not None and given["last"] < given["first"]:
+        raise click.BadParameter("the last entry comes before the first", param_hint="--to")
+    question = Question(
+        vkeys=tuple(map(_vkey, given["vkeys"])),
+        trusted=tuple((path.name, path.read_bytes()) for path in given["trusted"]),
+        policies=tuple(map(_policy, given["policies"])),
+        fleet=() if fleet is None else _fleet(fleet),
+        streams=tuple(map(Stream, given["streams"])) or STREAMS,
+        first=given["first"],
+        last=given["last"],
+        structural=given["structural"],
+        jobs=given["jobs"],
     )
-    verdicts: dict[Stream, Verdict] = {}
-    with Progress("reading the audit log") as progress:
-        for stream in chosen or STREAMS[:1]:
-            watch = partial(_watch, progress, stream)
-            verdicts[stream] = verify_directory(
-                directory, stream, keys=keys, vkey=vkey, checkpoints=checkpoints[stream], progress=watch
-            )
-    click.get_current_context().exit(_answer(verdicts))
+    if not copies or current().config is not DEFAULT_CONFIG:
+        settings = read_settings()
+        layout = Layout(settings.state_dir)
+        question = msgspec.structs.replace(
+            question,
+            keys=AuditKeys.load(settings.audit.keys),
+            published=tuple(_published(layout)),
+            is_live=not copies,
+        )
+        copies = copies or (layout.directory,)
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress("reading the audit log"))
+        roots = [copy if question.is_live else stack.enter_context(opened(copy)) for copy in copies]
+        report = verify_trees(roots, question, _watch(progress))
+    _answer(report)
+    click.get_current_context().exit(report.exit_code)
 
 
-def _watch(progress: Progress, stream: Stream, done: int, total: int) -> None:
-    progress(f"verifying the {stream} log: {100 * done // max(total, 1)} %")
+def _published(layout: Layout) -> Iterable[tuple[Stream, bytes]]:
+    """Read what the gateway published last, before the log: a live log only grows."""
+    for stream in STREAMS:
+        if layout.checkpoint(stream).exists():
+            yield stream, layout.checkpoint(stream).read_bytes()
 
 
-def _stream_of(origin: str) -> Stream:
-    """Return the stream that the origin of a log names; what names none is judged with the first."""
-    return next((stream for stream in STREAMS if origin.endswith(f"/{stream}")), STREAMS[0])
+def _watch(progress: Progress) -> Callable[[str, int, int], None]:
+    def told(name: str, done: int, total: int) -> None:
+        progress(f"verifying the audit log: {100 * done // max(total, 1)} % ({name})")
+
+    return told
 
 
-def _has(directory: Path, stream: Stream) -> bool:
-    """Tell whether there is anything of a stream, or to be explained by it."""
-    return directory.exists() and any(list_files(directory, stream))
-
-
-def _vkey(text: str | None) -> Vkey | None:
+def _vkey(text: str) -> Vkey:
     try:
-        return Vkey.parse(text) if text else None
+        return Vkey.parse(text)
     except CheckpointError as exc:
         raise click.BadParameter(str(exc), param_hint="--vkey") from exc
 
 
-def _answer(verdicts: Mapping[Stream, Verdict]) -> int:
-    """Show what is proven of each stream; return the exit code of the worst."""
-    worst = max((verdict.exit_code for verdict in verdicts.values()), key=SEVERITY.index)
-    lines: list[str] = []
-    for stream, verdict in verdicts.items():
-        lines += [*_lines(verdict.findings), f"{stream}: {judge(verdict)}"]
+def _policy(path: Path) -> TrustPolicy:
+    try:
+        return TrustPolicy.parse(path.read_bytes())
+    except TrustError as exc:
+        raise ConfigurationError((f"{path}: {exc}",)) from exc
+
+
+def _fleet(path: Path) -> tuple[Vkey, ...]:
+    try:
+        return parse_fleet(path.read_bytes())
+    except FleetError as exc:
+        raise ConfigurationError((f"{path}: {exc}",)) from exc
+
+
+def _answer(report: Report) -> None:
+    """Show what is proven of each log."""
+    lines = [plain(str(finding)) for finding in report.findings]
+    for place, verdict in report.verdicts:
+        lines += [*_lines(verdict.findings), plain(f"{_shown_place(place)}{verdict.sentence()}")]
     value = {
-        "ok": worst == 0,
-        "exit_code": worst,
-        "streams": {stream.value: _value(verdict) for stream, verdict in verdicts.items()},
+        "ok": report.exit_code == 0,
+        "exit_code": report.exit_code,
+        "findings": [_finding(finding) for finding in report.findings],
+        "streams": dict(zip(_names(report.verdicts), map(_value, report.verdicts), strict=True)),
     }
     current().answer(value, "\n".join(lines))
-    return worst
 
 
-def _value(verdict: Verdict) -> dict[str, Any]:
+def _shown_place(place: str) -> str:
+    return "" if place in {"", ".", "audit"} else f"{place}: "
+
+
+def _names(verdicts: Sequence[tuple[str, Verdict]]) -> list[str]:
+    """Return the stream of each log; where several nodes have it, the origin, and the place where that is there twice."""
+    streams = [verdict.stream or verdict.origin or place for place, verdict in verdicts]
+    origins = [verdict.origin or place for place, verdict in verdicts]
+    of_streams, of_origins = Counter(streams), Counter(origins)
+    return [
+        stream if of_streams[stream] == 1 else origin if of_origins[origin] == 1 else f"{place}/{stream}"
+        for stream, origin, (place, _) in zip(streams, origins, verdicts, strict=True)
+    ]
+
+
+def _value(found: tuple[str, Verdict]) -> dict[str, Any]:
+    place, verdict = found
     return {
         "exit_code": verdict.exit_code,
-        "verdict": judge(verdict),
+        "verdict": verdict.sentence(),
+        "place": place,
         "origin": verdict.origin,
         "vkey": verdict.vkey,
+        "first": verdict.first,
         "size": verdict.size,
         "proven": verdict.proven,
         "root": b64encode(verdict.root).decode(),
         "files": verdict.files,
-        "first_time": _moment(verdict.first_ns),
-        "last_time": _moment(verdict.last_ns),
+        "segments": verdict.segments,
+        "first_time": moment(verdict.first_ns),
+        "last_time": moment(verdict.last_ns),
+        "vouched": [
+            {
+                "size": one.size,
+                "name": one.name,
+                "witnesses": list(one.witnesses),
+                "time": moment(one.time_s * 1_000_000_000),
+            }
+            for one in verdict.vouched
+        ],
+        "policy_lacks": verdict.lacks,
         "findings": [_finding(finding) for finding in verdict.findings if finding.is_failure],
         "declared": [_finding(finding) for finding in verdict.findings if not finding.is_failure],
     }
@@ -149,33 +214,3 @@ def _finding(finding: Finding) -> dict[str, Any]:
         place["first_index"] = finding.first_index
         place["last_index"] = max(finding.first_index, finding.last_index)
     return place
-
-
-def judge(verdict: Verdict) -> str:
-    """Return the sentence that says what is proven, and by whom."""
-    proven = f"entries 0 to {verdict.proven - 1}" if verdict.proven else "no entry"
-    if verdict.exit_code == 1:
-        count = len(verdict.failures)
-        return f"NOT INTACT: {count} finding{'s' * (count > 1)}; {proven} before the first of them proven"
-    span = f", taken in from {_moment(verdict.first_ns)} to {_moment(verdict.last_ns)}" if verdict.first_ns else ""
-    if verdict.exit_code == 0:
-        return (
-            f"intact: {proven} of {verdict.origin} are what the log's key signed{span}; the end is proven by the "
-            f"{verdict.tail}; signed by this node alone, no witness"
-        )
-    if not verdict.files:
-        return "there is no log yet, and nothing says that there should be one: nothing is proven"
-    lacking = []
-    if not verdict.has_contents:
-        lacking.append("the records could not be decrypted and hashed (give -c gateway.yaml)")
-    if not verdict.tail:
-        lacking.append(
-            "nothing says how long the log should be, so its end may have been cut off (give -c or --trusted-checkpoint)"
-        )
-    return f"nothing wrong in {verdict.size} entries of {verdict.origin or 'no log'}{span}, but: " + "; ".join(lacking)
-
-
-def _moment(time_ns: int) -> str:
-    if not time_ns:
-        return ""
-    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -86,8 +86,8 @@ def files(site: Path) -> list[Path]:
 def test_an_intact_log_exits_0_and_says_what_is_proven_and_by_whom(site: Path) -> None:
     result = run("verify", "-c", str(site))
     assert result.exit_code == 0, result.output
-    assert "intact: entries 0 to 4 of gateway/node/" in result.output
-    assert "proven by the checkpoint at 5 entries" in result.output
+    assert "/security: intact: entries 0 to 4 are what the log's key signed" in result.output
+    assert "entries 0 to 4 proven by the checkpoint of 5 entries" in result.output
     assert "no witness" in result.output
 
 
@@ -122,7 +122,7 @@ def test_a_bare_directory_exits_3_and_says_what_is_lacking(site: Path, tmp_path:
     shutil.copytree(site.parent / "state" / "audit", copy)
     result = run("verify", str(copy))
     assert result.exit_code == 3
-    assert "could not be decrypted" in result.output
+    assert "were not decrypted" in result.output
     assert "may have been cut off" in result.output
     damaged = bytearray((copy / "security-000000000001.log").read_bytes())
     damaged[-300] ^= 1

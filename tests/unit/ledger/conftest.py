@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.verify import Verdict
+from gateway.audit.verdict import Verdict
 from gateway.exchange.stream import Stream
 from gateway.ledger.disk import LocalDisk
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.log import Log, open_log
-from gateway.ledger.reader import Stored, entries, verify_directory
+from gateway.ledger.reader import Stored, entries
+from gateway.ledger.verification import verify_directory
 
 CAPACITY = 64 * 1024
 

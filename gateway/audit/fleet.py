@@ -1,0 +1,42 @@
+"""The logs of all nodes, as whoever verifies them expects to find them.
+
+A file with a line `log VKEY` for each log of each node, as a trust policy has them (C2SP tlog-policy): its
+other lines are not looked at, so that a trust policy can be the list. A node that was left out of a copy shows.
+"""
+
+from __future__ import annotations
+
+from gateway.audit.checkpoint import CheckpointError, Vkey
+from gateway.exchange.errors import GatewayError
+
+MAX_FLEET_BYTES = 1 << 20
+_OTHER_LINES = frozenset({"witness", "group", "quorum"})
+
+
+class FleetError(GatewayError):
+    """A list of logs that is not one; the text names the line."""
+
+
+def parse_fleet(data: bytes) -> tuple[Vkey, ...]:
+    """Read the list. Raises `FleetError`, naming the line."""
+    if len(data) > MAX_FLEET_BYTES:
+        raise FleetError("the list of logs is larger than 1 MiB")
+    if not data.endswith(b"\n"):  # attack: a list that was cut off, so that a node is not missed
+        raise FleetError("the list of logs does not end with a line end; the rest of it may be missing")
+    found: dict[str, Vkey] = {}
+    for number, line in enumerate(data.decode("utf-8", "surrogateescape").splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#") or words[0] in _OTHER_LINES:
+            continue
+        if words[0] != "log" or len(words) not in {2, 3}:
+            raise FleetError(f"line {number}: write: log VKEY")
+        try:
+            vkey = Vkey.parse(words[1])
+        except CheckpointError as exc:
+            raise FleetError(f"line {number}: {exc}") from exc
+        if vkey.name in found:
+            raise FleetError(f"line {number}: the log {vkey.name} stands in the list twice")
+        found[vkey.name] = vkey
+    if not found:
+        raise FleetError("the list names no log")
+    return tuple(found.values())

@@ -1,0 +1,213 @@
+"""Finds the logs in a directory or an archive: of a running gateway, of a copy, of what a sink kept.
+
+Says what is there and where it belongs, by name and head; judges nothing. A directory that holds log
+files may hold nothing else, so the rest of it is named too.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import msgspec
+from backports.zstd import ZstdError, ZstdFile
+
+from gateway.audit.checkpoint import MAX_NOTE_BYTES, CheckpointError, parse_checkpoint, split_note
+from gateway.audit.file_check import read_head
+from gateway.audit.filehead import MAGIC as LOG_MAGIC
+from gateway.audit.filehead import FileHead
+from gateway.audit.segment import FIXED, MAX_FRONT_BYTES, SegmentError, front_length
+from gateway.audit.segment import MAGIC as SEGMENT_MAGIC
+from gateway.exchange.stream import STREAMS, Stream
+from gateway.ledger.layout import UNFINISHED_SUFFIX, parse_name
+from gateway.ledger.reader import UnreadableLogError
+
+ARCHIVES: Final = (".tar", ".tar.gz", ".tgz", ".tar.zst")
+LINES: Final = (".ndjson", ".jsonl")
+_TILES: Final = "tile"
+_HEAD_GUESS_BYTES: Final = 4096
+
+
+class CopyFile(msgspec.Struct, frozen=True):
+    """A log file or a segment."""
+
+    path: Path
+    number: int
+    """From its head; from its name where the head is damaged."""
+    named: int
+    """From its name; 0 = its name is not one that the gateway gives."""
+    is_sealed: bool
+    head: FileHead | None
+    """None when it is damaged."""
+    size: int
+    """Bytes."""
+
+
+class LogCopy(msgspec.Struct, kw_only=True):
+    """One log, as far as it is there."""
+
+    place: str
+    """Where it was found, for messages."""
+    stream: Stream | None
+    files: list[CopyFile] = []
+    strangers: list[str] = []
+    """Names of what stands beside its files and is none."""
+    leftovers: list[str] = []
+    """Names of files that were being made."""
+
+    @property
+    def origin(self) -> str:
+        """Origin of the log, by the first head that can be read; empty where none can."""
+        return next((file.head.origin for file in self.files if file.head is not None), "")
+
+
+class Note(msgspec.Struct, frozen=True):
+    """A signed tree head that was found beside the logs."""
+
+    name: str
+    origin: str
+    data: bytes
+    is_published: bool
+    """It stands where a gateway publishes its own."""
+
+
+class Copy(msgspec.Struct, kw_only=True):
+    """All that was found."""
+
+    logs: list[LogCopy]
+    notes: list[Note]
+    lines: list[Path]
+    """Files of delivered records."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Path]:
+    """Give a directory that holds what `path` holds: itself, or an archive unpacked for as long as the context lasts.
+
+    Raises `UnreadableLogError`.
+    """
+    if path.is_dir() or not path.name.endswith(ARCHIVES):
+        yield path
+        return
+    with TemporaryDirectory(prefix="gateway-audit-", ignore_cleanup_errors=True) as directory:
+        try:
+            _unpack(path, directory)
+        except (OSError, EOFError, tarfile.TarError, ZstdError, ValueError) as exc:
+            raise UnreadableLogError(f"{path}: cannot be unpacked: {exc}") from exc
+        yield Path(directory)
+
+
+def _unpack(path: Path, directory: str) -> None:
+    if path.name.endswith(".zst"):
+        with ZstdFile(path) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
+            archive.extractall(directory, filter="data")  # attack: names that lead out of it, links, devices
+    else:
+        with tarfile.open(path, mode="r:gz" if path.name.endswith("gz") else "r:") as archive:
+            archive.extractall(directory, filter="data")
+
+
+def find_logs(root: Path, *, is_live: bool = False) -> Copy:
+    """Find everything under a directory; `is_live` = it is a gateway's own, which holds log files or nothing.
+
+    Raises `UnreadableLogError`.
+    """
+    copy = Copy(logs=[], notes=[], lines=[])
+    if root.is_file():
+        copy.lines.append(root)
+        return copy
+    try:
+        for folder, below, names in os.walk(root, onerror=_refuse):
+            below[:] = sorted(name for name in below if name != _TILES)
+            _find_in(Path(folder), sorted(names), root, copy, is_strict=is_live and Path(folder) == root, below=below)
+    except OSError as exc:
+        raise UnreadableLogError(
+            f"{exc.filename or root}: cannot be read: {os.strerror(exc.errno or 0).lower()}"
+        ) from exc
+    for log in copy.logs:
+        log.files.sort(key=lambda file: (file.number, not file.is_sealed, file.path.name))
+    copy.logs.sort(key=lambda log: (log.place, STREAMS.index(log.stream) if log.stream else len(STREAMS)))
+    return copy
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _find_in(folder: Path, names: list[str], root: Path, copy: Copy, *, is_strict: bool, below: list[str]) -> None:
+    named: dict[Stream, LogCopy] = {}
+    others: list[str] = []
+    place = str(folder.relative_to(root))
+    for name in names:
+        parsed = parse_name(name)
+        if parsed is not None:
+            log = named.setdefault(parsed.stream, LogCopy(place=place, stream=parsed.stream))
+            log.files.append(_read(folder / name, parsed.number, is_sealed=parsed.is_sealed))
+        elif not _place_other(folder / name, root, copy):
+            others.append(name)
+    if named or is_strict:
+        for name in [*others, *(f"{name}/" for name in below)]:
+            stream = _explains(name, list(named))
+            log = named.setdefault(stream, LogCopy(place=place, stream=stream))
+            unfinished = parse_name(name.removesuffix(UNFINISHED_SUFFIX)) if name.endswith(UNFINISHED_SUFFIX) else None
+            (log.leftovers if unfinished else log.strangers).append(name)
+    copy.logs += named.values()
+
+
+def _explains(name: str, there: list[Stream]) -> Stream:
+    """Return the log that has to explain a file which is none of any."""
+    return next((stream for stream in STREAMS if name.startswith(f"{stream}-")), (there or STREAMS)[0])
+
+
+def _place_other(path: Path, root: Path, copy: Copy) -> bool:
+    """Place a file by what is in it, not by its name; tell whether it was understood."""
+    if path.name.endswith(LINES):
+        copy.lines.append(path)
+        return True
+    with path.open("rb") as file:
+        begin = file.read(len(LOG_MAGIC))
+        if begin in {LOG_MAGIC, SEGMENT_MAGIC}:
+            found = _read(path, 0, is_sealed=begin == SEGMENT_MAGIC)
+            if found.head is None:
+                return False
+            origin = found.head.origin
+            log = next((log for log in copy.logs if log.place == origin), None)
+            if log is None:
+                log = LogCopy(place=origin, stream=_stream_of(origin))
+                copy.logs.append(log)
+            log.files.append(found)
+            return True
+        data = begin + file.read(MAX_NOTE_BYTES)
+    try:
+        origin = parse_checkpoint(split_note(data)[0]).origin
+    except CheckpointError:
+        return False
+    name = str(path.relative_to(root))
+    copy.notes.append(Note(name, origin, data, is_published=path.parent.name == "checkpoints"))
+    return True
+
+
+def _stream_of(origin: str) -> Stream | None:
+    return next((stream for stream in STREAMS if origin.endswith(f"/{stream}")), None)
+
+
+def _read(path: Path, named: int, *, is_sealed: bool) -> CopyFile:
+    with path.open("rb") as file:
+        data = file.read(_HEAD_GUESS_BYTES)
+        head = read_head(data + file.read(max(0, min(_front_bytes(data), MAX_FRONT_BYTES) - len(data))))
+        size = os.fstat(file.fileno()).st_size
+    return CopyFile(path, head.file_no if head is not None else named, named, is_sealed, head, size)
+
+
+def _front_bytes(data: bytes) -> int:
+    """Return how many bytes hold the head, as far as the first ones say."""
+    if data[: len(SEGMENT_MAGIC)] == SEGMENT_MAGIC:
+        try:
+            return front_length(data[: FIXED.size])
+        except SegmentError:
+            return 0
+    return int.from_bytes(data[4:8], "little")
