@@ -81,6 +81,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     """Everything before the blob: the additional data of the cipher."""
     blob: bytes | memoryview = b""
     """Empty when only the front was read."""
+    sha256: bytes = b""
+    """Of everything before it; empty when only the front was read."""
 
     @property
     def next_index(self) -> int:
@@ -241,9 +243,10 @@ def parse_segment(data: bytes | memoryview) -> Segment:
     if len(data) > segment.size:
         raise SegmentError("bytes after the end of the segment")
     end = segment.size - HASH_BYTES
-    if sha256(memoryview(data)[:end]).digest() != data[end:]:
+    digest = sha256(memoryview(data)[:end]).digest()
+    if digest != data[end:]:
         raise SegmentError("the segment does not have its SHA-256")
-    return msgspec.structs.replace(segment, blob=memoryview(data)[length:end])
+    return msgspec.structs.replace(segment, blob=memoryview(data)[length:end], sha256=digest)
 
 
 def entries_of(segment: Segment, cipher: AESGCM) -> Iterator[bytes]:

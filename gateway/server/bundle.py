@@ -15,12 +15,13 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from gateway.exchange.errors import ConfigurationError, KeyringError
+from gateway.ledger.keys import AuditKeys
 from gateway.pages.branding import Branding as Brand
 from gateway.server.sections.secret import SecretFile, SecretSource, secret_files
 from gateway.server.settings import TLS, ClientCertificates, Settings, load_settings
 from gateway.store.keyring import read_keyring_bytes
 
-Kind = Literal["edge", "pages", "audit"]
+Kind = Literal["edge", "pages", "audit", "custodian"]
 """What a child process does."""
 _LARGEST_FILE: Final = 4 * 1024 * 1024
 _OWNER_ONLY: Final = 0o077
@@ -114,15 +115,20 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     authorities=_only(self.authorities, self.signs_on),
                     upstream_certificates=_only(self.upstream_certificates, self.signs_on),
                 )
-            case "audit":
+            case "audit" | "custodian":
+                keys, secrets = self.audit_keys, {}
+                if kind == "custodian":  # it talks to receivers of the log: it opens the log and cannot sign
+                    keys = AuditKeys.parse(keys).dump_for_reading() if keys is not None else None
+                    secrets = {key: secret for key, secret in self.secrets.items() if key.startswith("audit.")}
                 return msgspec.structs.replace(
                     self,
+                    audit_keys=keys,
                     cases={},
                     candidate={},
                     candidate_cases={},
                     policies={},
                     keyring=None,
-                    secrets={},
+                    secrets=secrets,
                     mail_authority=None,
                     provider_authorities={},
                     issuer_keys={},

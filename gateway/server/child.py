@@ -18,6 +18,7 @@ import structlog
 import uvloop
 
 from gateway import __version__
+from gateway.custody.places import writable_places
 from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.server import logs
 from gateway.server.bundle import Bundle
@@ -118,6 +119,10 @@ def _worker(boot: Boot) -> Worker:
         from gateway.server.edge_process import EdgeProcess  # noqa: PLC0415 - a child loads only its own kind
 
         return EdgeProcess(boot)
+    if boot.kind == "custodian":
+        from gateway.server.custody_process import CustodyProcess  # noqa: PLC0415 - a child loads only its own kind
+
+        return CustodyProcess(boot)
     from gateway.server.pages_process import PagesProcess  # noqa: PLC0415 - a child loads only its own kind
 
     return PagesProcess(boot)
@@ -202,13 +207,14 @@ def _diagnostics(error: GatewayError) -> tuple[str, ...]:
 def _confine(boot: Boot, settings: Settings) -> bool:
     """Keep a process that parses hostile bytes away from the audit trail: its files and its signing key.
 
-    Before the first thread starts: Landlock binds the calling thread and those it makes.
+    The custodian changes the files, and has no key but the one that opens them. Before the first thread starts: Landlock binds the calling thread and those it makes.
     """
     state_dir = Path(boot.state_dir)
+    writable, unreadable = [*state_dir.glob("state.sqlite3*"), state_dir / "generations"], [settings.audit.keys]
+    if boot.kind == "custodian":
+        writable, unreadable = writable_places(state_dir), [settings.audit.keys, settings.keyring]
     try:
-        separated = confine(
-            writable=[*state_dir.glob("state.sqlite3*"), state_dir / "generations"], unreadable=[settings.audit.keys]
-        )
+        separated = confine(writable=writable, unreadable=unreadable)
     except OSError as error:
         _log.warning("process.not_separated", reason=error.strerror)
         return False

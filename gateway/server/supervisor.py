@@ -21,7 +21,7 @@ from typing import Any, Final
 import structlog
 
 from gateway import __version__
-from gateway.audit.protocol import DAEMON_SLOT, PAGES_SLOT
+from gateway.audit.protocol import CUSTODIAN_SLOT, DAEMON_SLOT, PAGES_SLOT
 from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.exchange.metrics import Sample
 from gateway.server import commands
@@ -71,8 +71,9 @@ _UPGRADE: Final = "gateway upgrade applies it without dropping a request"
 _AUDIT_CLOSE_S: Final = 3.0
 """For the last record, its sync and the last checkpoint; bounded by `_STOP_S` too."""
 _MANY_FILES: Final = 1 << 20
-_BUILDS_NOTHING: Final[Kind] = "audit"
-"""Its keys never change while it runs, so that no bundle can end it."""
+_BUILDS_NOTHING: Final[frozenset[Kind]] = frozenset({"audit", "custodian"})
+"""A bundle cannot end the first: its keys never change while it runs. Nobody waits for the second."""
+_CUSTODY_DRAIN_S: Final = 0.3
 _RELOAD: Final = "reload"
 """Name of every task that reloads or waits for it."""
 _log = structlog.get_logger()
@@ -167,6 +168,7 @@ class Supervisor:
             self._held = held.pop_all()
         self._trail = LifecycleTrail(self._directory.path, node=self._node, boot_id=self._boot_id)
         self._audit = self._child("audit", "audit", DAEMON_SLOT)
+        self._custodian = self._child("custodian", "custodian", CUSTODIAN_SLOT)
         self._pages = self._child("pages", "pages", PAGES_SLOT)
         first = self._generation % 2 * MAX_WORKERS  # those of the predecessor still write with theirs
         self._edges = [self._child(f"edge-{worker}", "edge", first + worker, worker) for worker in range(self._workers)]
@@ -179,7 +181,7 @@ class Supervisor:
     @property
     def children(self) -> list[ChildProcess]:
         """Every child, in the order in which they start."""
-        return [self._audit, self._pages, *self._edges]
+        return [self._audit, self._custodian, self._pages, *self._edges]
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, or until a successor serves; then drain and end every process.
@@ -330,6 +332,8 @@ class Supervisor:
             return {"gateway": "is starting"}
         found = {}
         for child in self.children:
+            if child is self._custodian:
+                continue  # no request waits for it
             if not child.is_ready:
                 found[child.name] = "is not running; it is being restarted"
             elif child.running != self.validated.bundle.digest:
@@ -344,6 +348,8 @@ class Supervisor:
     def degraded(self) -> dict[str, str]:
         """Say what is out and keeps the gateway from nothing but that, by subject, as each process sees it."""
         found: dict[str, list[str]] = {}
+        if self.is_started and not self._custodian.is_ready:
+            found["custody"] = ["the custodian is not running; it is being restarted"]
         for child in self.children:
             for subject, sentence in child.degraded.items():
                 found.setdefault(subject, []).append(f"{child.name}: {sentence}")
@@ -404,7 +410,7 @@ class Supervisor:
             group.create_task(self._start_child(self._pages))
         self._progress(f"starting {self._workers} edge processes")
         async with asyncio.TaskGroup() as group:
-            for child in self._edges:
+            for child in (self._custodian, *self._edges):
                 group.create_task(self._start_child(child))
         await self._listen_for_commands()
         self.is_started = True
@@ -438,8 +444,9 @@ class Supervisor:
         until = time.monotonic() + _HEALTH_WAIT_S
         while True:
             await asyncio.gather(*(child.dump() for child in self.children))
-            ill = {child.name: "is not running" for child in self.children if not child.is_ready}
-            for child in self.children:
+            needed = [child for child in self.children if child is not self._custodian]
+            ill = {child.name: "is not running" for child in needed if not child.is_ready}
+            for child in needed:
                 ill |= {subject: sentence for subject, sentence in child.health.items() if sentence}
             if not ill:
                 return
@@ -575,7 +582,7 @@ class Supervisor:
         if refusals:
             raise refusals[0]
         prepared = [child for child, answer in zip(asked, answers, strict=True) if answer is None]
-        lost = {child.kind for child in asked} - {child.kind for child in prepared} - {_BUILDS_NOTHING}
+        lost = {child.kind for child in asked} - {child.kind for child in prepared} - _BUILDS_NOTHING
         if lost:
             sentences = [
                 f"{child.name}: {answer}; nothing was reloaded"
@@ -615,6 +622,7 @@ class Supervisor:
             self._commands.close()
         self._listeners.close()
         await self._admin.stop()
+        await self._custodian.drain(_CUSTODY_DRAIN_S)  # the successor's waits for its place
         drains = asyncio.ensure_future(self._drain_edges(self.settings.upgrade.drain_timeout, keeps_idle=True))
         heeding = asyncio.ensure_future(self._heed(successor))
         hurry = asyncio.ensure_future(self._hurry.wait())
@@ -661,6 +669,7 @@ class Supervisor:
             async with asyncio.timeout(_STOP_S):
                 await self._drain_edges(self.settings.http.drain_timeout, keeps_idle=False)
                 await self._pages.drain(_PAGES_DRAIN_S)
+                await self._custodian.drain(_CUSTODY_DRAIN_S)
                 if self._audit.is_ready and self._is_serving:
                     await self._trail.record("gateway.stopped", more=self._facts())
                 await self._trail.stop()

@@ -1,0 +1,106 @@
+"""The custodian as a child process: which duties gateway.yaml asks for, and orders from the supervisor.
+
+It opens the log and changes files that are closed; it does not have the seed that signs. No request
+waits for it, and what fails in it keeps nobody from being served.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from gateway.custody.custodian import Custodian
+from gateway.custody.duty import Duty
+from gateway.custody.sealing import SealingDuty
+from gateway.custody.station import Station
+from gateway.custody.tail import Watch
+from gateway.custody.trail import Trail
+from gateway.exchange.errors import ConfigurationError
+from gateway.exchange.metrics import Registry
+from gateway.ledger.keys import AuditKeys
+from gateway.ledger.layout import Layout
+from gateway.server.bundle import Bundle
+from gateway.server.control import Boot, Dumped
+from gateway.server.settings import Settings, load_settings
+from gateway.server.witnesses import NodeMetrics, witness_duties
+
+_NICENESS: Final = 5
+"""Requests come first."""
+
+
+class CustodyProcess:
+    """The custodian among the processes of a gateway."""
+
+    def __init__(self, boot: Boot) -> None:
+        self._boot = boot
+        self._custodian: Custodian | None = None
+        self._station: Station | None = None
+        self._constant: list[Duty] = []
+        """Duties that no reload changes."""
+        self._prepared: Callable[[], Sequence[Duty]] | None = None
+        self._witness_metrics: NodeMetrics | None = None
+
+    async def start(self) -> None:
+        """Begin, as soon as no other custodian does. Raises GatewayError."""
+        boot = self._boot
+        with suppress(OSError):
+            os.nice(_NICENESS)
+        layout = Layout(Path(boot.state_dir))
+        trail = Trail(layout, node=boot.node, boot_uid=boot.boot_id, version=boot.version)
+        keys = AuditKeys.parse_for_reading(boot.bundle.audit_keys or b"")
+        registry = Registry()
+        self._witness_metrics = NodeMetrics(registry)
+        self._station = Station.open(layout, keys, trail, registry)
+        self._constant = [Watch(self._station.tails.values()), SealingDuty(self._station)]
+        self._custodian = Custodian(self._station)
+        self._custodian.begin(self._plan(boot.bundle))
+
+    def prepare(self, bundle: Bundle) -> None:
+        """Read what the bundle asks for. Raises ConfigurationError."""
+        self._prepared = self._plan(bundle)
+
+    def commit(self) -> None:
+        """Do what was prepared last. Raises ConfigurationError when nothing was."""
+        if self._prepared is None or self._custodian is None:
+            raise ConfigurationError(("nothing was prepared",))
+        plan, self._prepared = self._prepared, None
+        self._custodian.change(plan)
+
+    def dump(self) -> Dumped:
+        """Tell all counters, and which duties fail: none of them keeps the gateway from being ready."""
+        if self._custodian is None or self._station is None:
+            return Dumped(samples=[], health={})
+        roster = self._custodian.roster
+        roster.measure()
+        degraded = {f"custody {duty}": reason for duty, reason in roster.faults.items()}
+        return Dumped(samples=self._station.metrics.dump(), health={}, degraded=degraded)
+
+    async def serve(self) -> None:
+        """Nothing: the lock says whose turn it is."""
+
+    def share_limits(self, *, is_shared: bool) -> None:
+        """Nothing: it counts no limits."""
+
+    def last_requests(self) -> None:
+        """Nothing: it has no clients."""
+
+    async def drain(self, seconds: float, *, keeps_idle: bool) -> None:  # noqa: ARG002 - both say how long to wait
+        """End every duty: each can be interrupted anywhere and goes on at the next start."""
+        if self._custodian is not None:
+            await self._custodian.end()
+
+    def hurry(self, seconds: float) -> None:
+        """Nothing: a drain ends at once."""
+
+    def _plan(self, bundle: Bundle) -> Callable[[], Sequence[Duty]]:
+        settings = load_settings(bundle.settings, bundle.path)
+        return lambda: [*self._constant, *self._asked(settings, bundle)]
+
+    def _asked(self, settings: Settings, bundle: Bundle) -> Sequence[Duty]:
+        """Return the duties that a bundle asks for."""
+        if self._station is None or self._witness_metrics is None:
+            return ()
+        return witness_duties(settings, bundle, self._station, self._witness_metrics)
