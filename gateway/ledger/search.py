@@ -9,6 +9,7 @@ search itself is recorded, is the caller's part. A file that cannot be read is t
 from __future__ import annotations
 
 import heapq
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -20,16 +21,18 @@ import msgspec
 import orjson
 
 from gateway.audit.columns import Builder, Columns
-from gateway.audit.entry import EntryError
-from gateway.audit.filehead import FileHead, FileHeadError
+from gateway.audit.entry import EntryError, parse_entry
+from gateway.audit.filehead import FileHead, FileHeadError, head_length, parse_head
 from gateway.audit.flat import AND, BY_NAME, NAMES, flatten, opened, token_of, visible
 from gateway.audit.frame import FrameError
+from gateway.audit.segment import SegmentError, entries_of, parse_segment
 from gateway.audit.subject import Keys, may_be_sealed, reveal
 from gateway.exchange.stream import Stream
 from gateway.ledger.keys import AuditKeys
-from gateway.ledger.layout import Layout
-from gateway.ledger.reader import FileReader, LogFile, Stored, list_files
+from gateway.ledger.layout import Layout, file_name, segment_name
+from gateway.ledger.reader import FileReader, Stored
 from gateway.ledger.search_index import SearchIndex
+from gateway.ledger.spool import numbers, open_file, read_front
 
 Progress = Callable[[int, int], None]
 """Is told how many bytes of the log were looked at, and how many there are."""
@@ -41,7 +44,8 @@ WORTH_AN_INDEX: Final = 1024
 _PLACED: Final = frozenset({"stream", "index", RECORD})
 """Columns that stand in no index."""
 _TIME: Final = NAMES.index("time")
-_UNREADABLE: Final = (OSError, FileHeadError, FrameError, EntryError)
+_HEAD_GUESS_BYTES: Final = 4096
+_UNREADABLE: Final = (OSError, FileHeadError, FrameError, EntryError, SegmentError)
 
 
 class Somebody(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,16 +124,21 @@ class _Test(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A file of a stream."""
+    """A file of a stream, as a log file or the segment it became."""
 
-    file: LogFile
+    stream: Stream
+    number: int
     head: FileHead
-    stem: str
     bytes: int
     end: int
     """Index after its last entry, -1 = not known: it may still grow."""
     tail: int
-    """Where it ends by what the next one says, -1 = not known."""
+    """Where a log file ends by what the next one says, -1 = not known."""
+
+    @property
+    def stem(self) -> str:
+        """Its name, whether sealed or not."""
+        return Path(file_name(self.stream, self.number)).stem
 
     @property
     def is_indexed(self) -> bool:
@@ -244,24 +253,19 @@ class Search:
         return found
 
     def _of_directory(self, stream: Stream) -> list[_Part]:
-        files, _ = list_files(self._directory, stream)
         parts: list[_Part] = []
-        for i, file in enumerate(files):
-            if file.head is None:
-                self._on_damage(f"{file.path.name}: its head cannot be read")
+        for number in numbers(self._directory, stream):
+            try:
+                head, size, end = _front(self._directory, stream, number)
+            except FileNotFoundError:
+                continue  # it was pruned meanwhile
+            except _UNREADABLE as exc:
+                self._on_damage(f"{file_name(stream, number)}: {exc}")
                 continue
-            following = files[i + 1].head if i + 1 < len(files) else None
-            is_next = following is not None and following.file_no == file.head.file_no + 1
-            parts.append(
-                _Part(
-                    file=file,
-                    head=file.head,
-                    stem=file.path.stem,
-                    bytes=file.path.stat().st_size,
-                    end=following.first_index if is_next and following is not None else -1,
-                    tail=following.prev_tail if is_next and following is not None else -1,
-                )
-            )
+            before = parts[-1] if parts else None
+            if before is not None and before.number + 1 == number:
+                parts[-1] = before._replace(end=head.first_index, tail=head.prev_tail)
+            parts.append(_Part(stream, number, head, size, end, -1))
         return parts
 
     def _of_stream(
@@ -320,14 +324,41 @@ class Search:
         return columns
 
     def _read(self, part: _Part) -> Iterator[Stored]:
-        reader = FileReader(part.file.path, self._keys)
+        reader = FileReader(self._directory / file_name(part.stream, part.number), self._keys)
         try:
             yield from reader.poll()
+        except FileNotFoundError:
+            yield from self._read_sealed(part)
+            return
         except _UNREADABLE as exc:
-            self._on_damage(f"{part.file.path.name}: {exc}")
+            self._on_damage(f"{reader.path.name}: {exc}")
             return
         if reader.is_damaged and (part.tail < 0 or reader.offset < part.tail):
-            self._on_damage(f"{part.file.path.name}: not readable from byte {reader.offset} on")
+            self._on_damage(f"{reader.path.name}: not readable from byte {reader.offset} on")
+
+    def _read_sealed(self, part: _Part) -> Iterator[Stored]:
+        path = self._directory / segment_name(part.stream, part.number)
+        try:
+            segment = parse_segment(path.read_bytes())
+            for i, raw in enumerate(entries_of(segment, self._keys.open(segment.head))):
+                entry = parse_entry(raw)
+                yield Stored(entry.stream, segment.head.first_index + i, entry)
+        except _UNREADABLE as exc:
+            self._on_damage(f"{path.name}: {exc}")
+
+
+def _front(directory: Path, stream: Stream, number: int) -> tuple[FileHead, int, int]:
+    """Return the head of a file, its bytes, and the index after its last entry, -1 for a log file that may grow."""
+    fd, is_sealed = open_file(directory, stream, number)
+    try:
+        size = os.fstat(fd).st_size
+        if is_sealed:
+            front = read_front(fd)
+            return front.head, size, front.next_index
+        data = os.pread(fd, _HEAD_GUESS_BYTES, 0)
+        return parse_head(data + os.pread(fd, max(0, head_length(data) - len(data)), len(data)))[0], size, -1
+    finally:
+        os.close(fd)
 
 
 class _Watch:

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from gateway.audit import subject
+from gateway.audit.filehead import parse_head
+from gateway.audit.segment import seal
 from gateway.audit.subject import ERASED, Sealing
 from gateway.exchange.stream import Stream
 from gateway.exchange.subject import SubjectKey
 from gateway.ledger import search as search_module
 from gateway.ledger.keys import AuditKeys
+from gateway.ledger.layout import file_name, segment_name
 from gateway.ledger.reader import FileReader
 from gateway.ledger.search import Filters, Found, Search, Somebody
 from gateway.ledger.search_index import SearchIndex
@@ -202,7 +205,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_found(log: Log) -> None:
 def test_a_damaged_head_is_told(log: Log) -> None:
     (log.state_dir / "audit" / "traffic-000000000003.log").write_bytes(b"junk")
     assert log.seconds(Filters(request_id="req-500")) == []
-    assert log.damages == ["traffic-000000000003.log: its head cannot be read"]
+    assert log.damages[0].startswith("traffic-000000000003.log: the file does not begin")
     log.damages.clear()
 
 
@@ -265,3 +268,40 @@ def test_text_that_looks_like_what_is_asked_for_does_not_count(tmp_path: Path) -
     assert list(search.find(Filters(request_id="req-77"))) == []
     assert [found.record for found in search.find(Filters())][1] == {"raw": 'no JSON "req-77"'}
     assert [found.index for found in search.find(Filters(since=BEGIN_S))] == [0], "what has no time is in no span"
+
+
+def sealed(log: Log) -> None:
+    """Make segments of all closed files, as the custodian does."""
+    directory = log.state_dir / "audit"
+    for stream in Stream:
+        for number in (1, 2):
+            path = directory / file_name(stream, number)
+            head = parse_head(path.read_bytes())[0]
+            following = parse_head((directory / file_name(stream, number + 1)).read_bytes())[0]
+            data = seal(path.read_bytes(), following, log.keys.open(head), log.keys.public, salt=os.urandom(6))
+            (directory / segment_name(stream, number)).write_bytes(data)
+            path.unlink()
+
+
+def test_segments_are_searched_like_the_files_they_were(log: Log) -> None:
+    assert log.seconds(Filters(person=person("u-4"))) == [n for n in ALL if n % 7 == 4]
+    made = {path: path.read_bytes() for path in log.index.iterdir()}
+    sealed(log)
+    assert log.seconds(Filters(person=person("u-4"))) == [n for n in ALL if n % 7 == 4]
+    assert {path: path.read_bytes() for path in log.index.iterdir()} == made, "the index is that of the same entries"
+    for path in made:
+        path.unlink()
+    assert log.search().index() == 6
+    assert log.seconds(Filters(request_id="req-190")) == [190]
+    assert log.seconds(Filters()) == list(ALL)
+
+
+def test_a_damaged_segment_is_told(log: Log) -> None:
+    sealed(log)
+    path = log.state_dir / "audit" / segment_name(Stream.ACCESS, 1)
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    assert 190 not in log.seconds(Filters())
+    assert log.damages[0].startswith(path.name)
+    log.damages.clear()
