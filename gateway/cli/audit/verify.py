@@ -137,6 +137,7 @@ def _answer(report: Report) -> None:
     value = {
         "ok": report.exit_code == 0,
         "exit_code": report.exit_code,
+        "size": sum(verdict.size for _, verdict in report.verdicts),
         "findings": [_finding(finding) for finding in report.findings],
         "streams": dict(zip(_names(report.verdicts), map(_value, report.verdicts), strict=True)),
     }
