@@ -35,13 +35,13 @@ _VERBS: Final = {
     "session": ("gateway.cli.session", "List and revoke sessions."),
     "keys": ("gateway.cli.keys", "List and rotate keys."),
     "policy": ("gateway.cli.policy", "Check, test and explain policies."),
+    "privacy": ("gateway.cli.privacy", "Tell people what is recorded about them, restrict it, erase it."),
     "audit": ("gateway.cli.audit", "Verify and query the audit trail."),
     "witness": ("gateway.cli.witness", "Vouch for the audit logs of other gateways."),
 }
 _NOT_BUILT: Final = {
     "backup": "backups are not built yet; stop the gateway and copy state_dir and config/",
     "incident": "incident verbs are not built yet; `gateway session revoke --all` ends every session",
-    "privacy": "privacy verbs are not built yet",
     "compliance": "compliance verbs are not built yet",
     "probe": "probing another server is not built yet",
 }

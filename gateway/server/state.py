@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+
+import structlog
 
 from gateway.exchange.errors import ConfigurationError
 from gateway.server.bundle import read_secret
 from gateway.server.sections.secret import SecretFile, SecretSource, secret_files
 from gateway.server.settings import Settings
+from gateway.store.erasures import Erasures
 from gateway.store.keyring import Keyring
 from gateway.store.measured import Observe
 from gateway.store.redis_client import Credentials, RedisOptions, RedisPlace, TLSFiles
 from gateway.store.redis_probe import probe
 from gateway.store.state import Store, open_store
+from gateway.store.subject_data import SubjectData
 
+_log = structlog.get_logger()
 _PASSWORD, _SENTINEL = "state.password", "state.sentinel.password"
 
 
@@ -76,6 +82,19 @@ def open_state(
 
     """
     return open_store(settings.state_dir, keyring, redis=redis, create=create, observe=observe)
+
+
+def erase_again(settings: Settings, keyring: Keyring, store: Store) -> int:
+    """Erase whom the journal says and the state still has, because it was restored; before anything is served.
+
+    Returns: how many entries of the journal were gone through; 0 = the state knew them all.
+    Raises `StoreUnavailableError`: then nothing may be served.
+    """
+    data = SubjectData(store, keyring, Erasures(store.rows, store.sealer, settings.state_dir))
+    applied = data.apply_journal(now=time.time())
+    if applied:
+        _log.warning("privacy.erased_again", entries=len(applied), left=store.rows.scrub())
+    return len(applied)
 
 
 def try_redis(redis: RedisOptions) -> list[str]:

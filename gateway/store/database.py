@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from gateway.exchange.errors import StoreUnavailableError
 from gateway.store.ownership import hand_over, make_directory
 
 BUSY_WAIT_S: Final = 0.25
+SCRUB_WAIT_S: Final = 10.0
 NO_ADDITIONS: Final[Mapping[str, str]] = MappingProxyType({})
 _PRIMARY_CODE: Final = 0xFF
 _TEXTS: Final = {
@@ -108,6 +110,29 @@ class Database:
             except sqlite3.Error as exc:
                 raise self._failed(exc) from exc
 
+    def scrub(self) -> str:
+        """Write the file anew without what was removed, and empty its log; returns what could not be done, or nothing.
+
+        Other processes may use the file meanwhile: it is tried for a few seconds. Raises `StoreUnavailableError`.
+        """
+        until = time.monotonic() + SCRUB_WAIT_S
+        with self._lock:
+            while True:
+                try:
+                    connection = self._connected()
+                    connection.execute("VACUUM")
+                    (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                except sqlite3.Error as exc:
+                    failed = self._failed(exc)
+                    if getattr(exc, "sqlite_errorcode", 0) & _PRIMARY_CODE not in _KEEPS_CONNECTION:
+                        raise failed from exc
+                    busy = 1
+                if not busy:
+                    return ""
+                if time.monotonic() >= until:
+                    return f"{self._path}-wal: is in use by another process: what was removed stands in it until it is emptied"
+                time.sleep(BUSY_WAIT_S)
+
     def twin(self, *, durable: bool) -> Database:
         """Open another connection to the same file, for another thread."""
         return Database(self._path, schema=self._schema, version=self._version, durable=durable)
@@ -151,6 +176,7 @@ class Database:
             connection.execute("PRAGMA trusted_schema=OFF")
             connection.execute("PRAGMA cell_size_check=ON")
             connection.execute("PRAGMA temp_store=MEMORY")
+            connection.execute("PRAGMA secure_delete=ON")  # a key that was destroyed must not stand in a free page
         except BaseException:
             connection.close()
             raise

@@ -76,6 +76,11 @@ class MeasuredRows:
         with self._timed("upkeep"):
             return self._rows.heal()
 
+    def scrub(self) -> str:
+        """Overwrite what was removed."""
+        with self._timed("upkeep"):
+            return self._rows.scrub()
+
     def close(self) -> None:
         """Let go of the rows."""
         self._rows.close()

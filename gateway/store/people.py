@@ -95,6 +95,8 @@ class People:
             return None
         stamp = self._random(STAMP_BYTES).hex()
         stored = msgspec.structs.replace(new, id=current.id, name=current.name, stamp=stamp)
+        if stored.restricted and not stored.disabled:  # whoever asks: only lifting the restriction enables it
+            stored = msgspec.structs.replace(stored, disabled=True)
         self.put_in(tx, stored, now=now)
         return stored
 

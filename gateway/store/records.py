@@ -6,6 +6,8 @@ seconds. The values hold hashes and secrets; they stay inside `store`.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from gateway.exchange.session import Session
@@ -41,6 +43,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The tenant that `gateway.tenant-admin` was given for: it counts while the person still belongs to it."""
     earlier_passwords: tuple[str, ...] = ()
     """Hashes of earlier passwords, the latest first, only where a profile asks for a history."""
+    restricted: Literal["", "enabled", "disabled"] = ""
+    """What it was before its data might only be stored (Art. 18 GDPR): as long as this says something it is disabled."""
 
 
 class Factor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

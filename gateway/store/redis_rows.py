@@ -179,6 +179,18 @@ class RedisRows:
         """Do nothing: a script is never half done."""
         return 0
 
+    def scrub(self) -> str:
+        """Have Redis write its files anew, which still hold what was removed; where it may not be asked that, say so."""
+        refused = []
+        for command in (("BGREWRITEAOF",), ("BGSAVE", "SCHEDULE")):
+            try:
+                self.redis.run(command)
+            except StoreUnavailableError:
+                refused.append(command[0])
+        if not refused:
+            return ""
+        return f"{self.place}: {' and '.join(refused)} refused: its files hold what was removed until they are written anew"
+
     def close(self) -> None:
         """Let go of the connections."""
         self.redis.close()

@@ -138,6 +138,10 @@ class Backend(Rows, Protocol):
         """Put right what a killed process left half done beside the rows; returns how much that was."""
         ...
 
+    def scrub(self) -> str:
+        """Overwrite what was removed, wherever the place itself still has it; returns what it could not, or nothing."""
+        ...
+
     def close(self) -> None:
         """Let go of files and connections."""
         ...

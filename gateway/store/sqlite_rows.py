@@ -153,6 +153,10 @@ class SQLiteRows:
         """Give numbers to generation slots that a killed writer left closed."""
         return self.generations.heal()
 
+    def scrub(self) -> str:
+        """Overwrite what was removed, in the file and its log."""
+        return self.database.scrub()
+
     def close(self) -> None:
         """Let go of the files."""
         self.database.close()

@@ -293,10 +293,7 @@ class Store:
         def work(tx: Transaction) -> int | None:
             if not self.people.delete_in(tx, user_id):
                 return None
-            self._forget_in(tx, user_id)
-            self.portal_accounts.drop_person_in(tx, user_id)
-            self.api_keys.end_owner_in(tx, user_id)
-            return self.live.end_owner_in(tx, user_id)
+            return self.forget_person_in(tx, user_id)["sessions"]
 
         return self.rows.transact(work, confirmed=True)
 
@@ -426,6 +423,35 @@ class Store:
 
         return self.rows.transact(work, confirmed=True)
 
+    # Privacy
+
+    def restrict(self, user_id: str, *, restricted: bool, now: float) -> int | None:
+        """Restrict the processing of a person's data, or lift that (Art. 18 GDPR); returns how many sessions ended.
+
+        Nothing is deleted. None when there was nothing to change.
+        """
+
+        def work(tx: Transaction) -> int | None:
+            changed = self.subjects.restrict_in(tx, user_id, restricted=restricted)
+            user = self.people.get_in(tx, user_id)
+            if user is not None and bool(user.restricted) is not restricted:
+                changed += 1
+                was = "disabled" if user.disabled else "enabled"
+                self.people.replace_in(
+                    tx,
+                    user,
+                    msgspec.structs.replace(
+                        user,
+                        restricted=was if restricted else "",
+                        disabled=restricted or user.restricted == "disabled",
+                    ),
+                    now=now,
+                )
+            ended = self.live.end_owner_in(tx, user_id) if restricted else 0
+            return ended if changed else None
+
+        return self.rows.transact(work, confirmed=True)
+
     # Upkeep
 
     def maintain(self, *, now: float) -> Upkeep:
@@ -482,6 +508,17 @@ class Store:
         if user is None or user.disabled:
             return None
         return self.live.rotate_in(tx, old, new, session, keep=keep, now=now)
+
+    def forget_person_in(self, tx: Transaction, user_id: str) -> dict[str, int]:
+        """Remove everything that look-up tokens find of a person beside the account itself; returns how much by kind."""
+        factors = int(self.factors.has_in(tx, user_id)) + len(self.passkeys.of_in(tx, user_id))
+        self._forget_in(tx, user_id)
+        self.portal_accounts.drop_person_in(tx, user_id)
+        return {
+            "factors": factors,
+            "api_keys": self.api_keys.end_owner_in(tx, user_id),
+            "sessions": self.live.end_owner_in(tx, user_id),
+        }
 
     def _forget_in(self, tx: Transaction, user_id: str) -> None:
         """Remove what a person leaves behind beside the account and its sessions."""

@@ -15,7 +15,7 @@ import msgspec
 from gateway.audit.subject import ERASED, RESTRICTED
 from gateway.exchange.subject import SUBJECT_KEY_BYTES, TOKEN_BYTES, SubjectKey
 from gateway.store.rows import Rows, Transaction
-from gateway.store.sealing import Sealer
+from gateway.store.sealing import SealBrokenError, Sealer
 from gateway.store.shelf import Shelf
 from gateway.store.tables import SUBJECT_KEYS
 
@@ -135,12 +135,17 @@ class SubjectKeys:
                 changed += 1
         return changed
 
-    def destroy_in(self, tx: Transaction, user_id: str) -> list[bytes]:
-        """Remove every key of a person, unopened: a damaged one must be erasable too. Returns their tokens."""
-        tokens = [row.id for row in tx.find(SUBJECT_KEYS, "subject", self._token(user_id))]
-        for token in tokens:
-            tx.delete(SUBJECT_KEYS, token)
-        return tokens
+    def destroy_in(self, tx: Transaction, user_id: str, *, tenant: str, until: float) -> int:
+        """Remove the keys of a person at a tenant that were made until then, damaged ones too; returns how many."""
+        gone = 0
+        for row in tx.find(SUBJECT_KEYS, "subject", self._token(user_id)):
+            try:
+                stored = self._shelf.open(row)
+            except SealBrokenError:
+                stored = None
+            if stored is None or (stored.tenant == tenant and stored.created <= until):
+                gone += tx.delete(SUBJECT_KEYS, row.id)
+        return gone
 
     def _put_in(self, tx: Transaction, kept: Kept, *, now: float) -> None:
         stored = StoredSubject(

@@ -1,0 +1,98 @@
+"""`gateway privacy erase`: decide on a request for erasure (Art. 17) and, where nothing stands against it, do it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from gateway.audit.subject import fingerprint
+from gateway.cli.administration import answer, refuse
+from gateway.cli.invocation import current
+from gateway.cli.privacy.holding import holds_on
+from gateway.cli.privacy.subject import Request, names_somebody, request
+from gateway.server.progress import Progress
+
+_GROUNDS: Final = {
+    "legal-claims": "Art. 17(3)(e): needed for the establishment, exercise or defence of legal claims",
+    "legal-obligation": "Art. 17(3)(b): processing is required by Union or Member State law",
+}
+
+
+@click.command()
+@names_somebody
+@click.option(
+    "--ground",
+    type=click.Choice(list(_GROUNDS)),
+    help="Refuse the request on this ground; nothing is erased. HIPAA and PCI DSS are no law of the Union or a Member State.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def erase(*, subject: str, tenant: str, reason: str, ground: str | None, yes: bool) -> None:
+    """Destroy the key of a person and delete everything about them. This cannot be undone.
+
+    The log stays whole and verifies: what it says of the person cannot be read any more, by anybody.
+    """
+    with request(subject, tenant, reason) as asked:
+        asked.record("privacy.erasure_requested", "delete")
+        if ground is not None:
+            asked.record("privacy.erasure_refused", "delete", success=False, reason="ground", ground=_GROUNDS[ground])
+            answer(
+                {"ok": True, "erased": False, "ground": ground},
+                [
+                    f"Recorded: nothing is erased. {_GROUNDS[ground]}.",
+                    "Tell the person so within a month (Art. 12(4)).",
+                ],
+            )
+            return
+        held = holds_on(asked)
+        if held:
+            asked.record("privacy.erasure_refused", "delete", success=False, reason="held", holds=held)
+            refuse(
+                f"a legal hold keeps what is to be erased: {', '.join(held)}; "
+                "release it with gateway audit hold release, or refuse the request with --ground legal-claims"
+            )
+        if not yes:
+            _confirm(asked)
+        _erase(asked)
+
+
+def _confirm(asked: Request) -> None:
+    if current().json:
+        refuse("this cannot be undone: say --yes")
+    person = asked.person
+    account = f"the account {person.user.name}" if person.user is not None else "no account"
+    click.echo(
+        f"Erases {person.id} at {person.tenant}: {account}, {len(asked.keys)} keys of the log, and all that the state "
+        "holds about them. This cannot be undone.",
+        err=True,
+    )
+    if not click.confirm("Erase?", err=True):
+        refuse("nothing was erased")
+
+
+def _erase(asked: Request) -> None:
+    data, act = asked.data, asked.act
+    destroyed = [{"token": stored.token.hex(), "fingerprint": fingerprint(stored.subject)} for stored in asked.keys]
+    erasure = data.erasure(asked.person, now=act.now)
+    with Progress("erasing"):
+        data.erasures.note(erasure)  # from here on a restart goes on where this ends
+        counts = data.forget(asked.person, erasure, now=act.now)
+        data.mark()
+        left = act.store.rows.scrub()
+    asked.record_each("privacy.key_destroyed", [*destroyed, {"removed": counts}])
+    elsewhere = (
+        "Copies elsewhere are not reached from here: backups of the state until they expire, and whoever was sent "
+        "records in clear (docs/privacy.md)."
+    )
+    lines = [
+        f"Erased. {len(destroyed)} keys of the log destroyed; removed: {_listed(counts)}.",
+        elsewhere,
+        *([f"warning: {left}"] if left else []),
+    ]
+    answer({"ok": True, "erased": True, "keys": destroyed, "removed": counts, "left": left}, lines)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return (
+        ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items()) if count) or "nothing"
+    )

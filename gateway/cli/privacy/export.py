@@ -1,0 +1,120 @@
+"""`gateway privacy export`: everything that is recorded about a person, for that person (Art. 15 and 20).
+
+What others did stands in it with date, purpose and legal basis; staff by their roles, and by name only where somebody approved
+that (C-579/21). What belongs to other people is left out (Art. 15(4)).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from gateway.audit.subject import reveal
+from gateway.cli.administration import answer, refuse
+from gateway.cli.privacy.disclosure import COLUMNS, disclosed
+from gateway.cli.privacy.subject import Request, names_somebody, request
+from gateway.exchange.subject import SubjectKey
+from gateway.ledger.keys import AuditKeys
+from gateway.ledger.search import Filters, Search, Somebody
+from gateway.server.progress import Progress
+
+_OTHERS: Final = "(another person)"
+
+
+@click.command()
+@names_somebody
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write; never one that exists."
+)
+@click.option("--format", "form", type=click.Choice(["json", "csv"]), default="json", show_default=True)
+@click.option("--with-names", is_flag=True, help="Name members of staff; needs --approver.")
+@click.option("--approver", default="", help="Who weighed the rights of the staff against those of the person.")
+def export(
+    *, subject: str, tenant: str, reason: str, output: Path, form: str, with_names: bool, approver: str
+) -> None:
+    """Write what the state holds about a person, what they did, and who looked at their data when, why and on what ground."""
+    if with_names and not approver.strip():
+        refuse("--with-names needs --approver: whoever weighed the rights of the members of staff (C-579/21)")
+    with request(subject, tenant, reason) as asked:
+        asked.record("privacy.exported", "export", format=form, with_names=with_names, approver=approver)
+        damages: list[str] = []
+        with Progress("searching the audit log"):
+            records = list(_records(asked, with_names=with_names, damages=damages))
+        held = asked.data.tell(asked.person, now=asked.act.now)
+        if form == "json":
+            value = {
+                "subject": {"id": asked.person.id, "tenant": tenant},
+                "made": asked.act.now,
+                "held": held,
+                "records": records,
+                "incomplete": damages,
+            }
+            text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+        else:
+            text = _csv(held, records)
+    _write(output, text)
+    own = sum(record["kind"] == "own" for record in records)
+    answer(
+        {"ok": True, "file": str(output), "records": len(records), "own": own, "damages": damages},
+        [
+            f"Wrote {output}: {own} acts of the person, {len(records) - own} of others that concern them.",
+            "It is readable by its owner alone; give it to nobody but the person.",
+            *(f"warning: {damage}; run gateway audit verify" for damage in damages),
+        ],
+    )
+
+
+def _records(asked: Request, *, with_names: bool, damages: list[str]) -> Iterator[dict[str, Any]]:
+    settings, person = asked.act.settings, asked.person
+    own = {stored.token.hex(): stored.subject for stored in asked.keys}
+    everybody = asked.act.store.subjects.finder(now=asked.act.now)
+
+    def keys(token: str) -> SubjectKey | str:
+        return own.get(token, _OTHERS)
+
+    search = Search(settings.state_dir, AuditKeys.load(settings.audit.keys), on_damage=damages.append)
+    somebody = Somebody(names=person.names, tokens=frozenset(own))
+    for found in search.find(Filters(person=somebody)):
+        shown = reveal(found.record, keys)
+        staff = reveal(found.record, everybody) if with_names else {}
+        place = {"stream": found.stream.value, "index": found.index}
+        yield place | disclosed(shown, staff, names=person.names, others=_OTHERS)
+
+
+def _csv(held: Mapping[str, Any], records: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["kind", *COLUMNS])
+    for name, value in held.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one:
+                writer.writerow(["held", "", name, _plain(json.dumps(one, ensure_ascii=False))])
+    for record in records:
+        writer.writerow([record["kind"], *(_plain(record.get(column, "")) for column in COLUMNS)])
+    return text.getvalue()
+
+
+def _plain(value: object) -> str:
+    """Return a cell that no spreadsheet takes for a formula (attack: CSV injection by whoever names themselves)."""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        refuse(f"{path}: exists already")
+    except OSError as error:
+        refuse(f"{path}: cannot be written: {error.strerror}")
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)

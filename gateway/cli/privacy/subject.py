@@ -1,0 +1,107 @@
+"""Whom a privacy verb is about, and what all of them share: the state, the journal of erasures, records that name nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import click
+
+from gateway.audit import record
+from gateway.authn.name import InvalidNameError, canonical_name
+from gateway.cli.administration import Administration, administration, refuse
+from gateway.ledger.producer import operator
+from gateway.store.erasures import Erasures
+from gateway.store.subject_data import Person, SubjectData
+
+CONTROLLER: Final = "gateway.privacy"
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+def names_somebody(command: _Command) -> _Command:
+    """Take the options that every privacy verb needs."""
+    for option in (
+        click.option("--reason", required=True, help="Why; it is recorded. Write a case number, not a name."),
+        click.option("--tenant", required=True, help="Organisation of the person."),
+        click.option("--subject", "subject", required=True, help="Name or id of the person."),
+    ):
+        command = option(command)
+    return command
+
+
+class Request:
+    """One request about one person."""
+
+    def __init__(self, act: Administration, person: Person, data: SubjectData, reason: str) -> None:
+        self.act = act
+        self.person = person
+        self.data = data
+        self.keys = data.subject_keys(person)
+        self._reason = reason
+
+    @property
+    def tokens(self) -> list[str]:
+        """The pseudonyms under which records know the person."""
+        return [stored.token.hex() for stored in self.keys]
+
+    def record(self, event: str, action: str, *, success: bool = True, **more: Any) -> None:
+        """Put a record of the request on stable storage; the person stands in it by their pseudonyms alone."""
+        self.act.record(
+            partial(
+                record.administration,
+                operation=event.replace(".", " ").replace("_", " "),
+                actor=operator(),
+                action=action,
+                resources=[("data_subject", token) for token in self.tokens],
+                tenant=self.person.tenant,
+                success=success,
+                detail=self._reason,
+                more={"event": event, "subject_tokens": self.tokens, **more},
+            )
+        )
+
+    def record_each(self, event: str, each: list[Mapping[str, Any]]) -> None:
+        """Put a record for each of some things on stable storage, in one go."""
+        self.act.record(
+            *(
+                partial(
+                    record.administration,
+                    operation=event.replace(".", " ").replace("_", " "),
+                    actor=operator(),
+                    action="delete",
+                    tenant=self.person.tenant,
+                    detail=self._reason,
+                    more={"event": event, **one},
+                )
+                for one in each
+            )
+        )
+
+
+@contextmanager
+def request(subject: str, tenant: str, reason: str) -> Iterator[Request]:
+    """Open the state and find the person; ends the verb with exit 1 where nobody is known by that name."""
+    with administration() as act:
+        data = subject_data(act)
+        person = data.find(_canonical(subject), tenant) or data.find(subject, tenant)
+        if person is None:
+            refuse(
+                f"neither an account nor a record knows {subject!r} at tenant {tenant!r}; "
+                "it may be erased already: look with gateway privacy status"
+            )
+        yield Request(act, person, data, reason)
+
+
+def subject_data(act: Administration) -> SubjectData:
+    """Return what the state knows of people."""
+    erasures = Erasures(act.store.rows, act.store.sealer, act.settings.state_dir)
+    return SubjectData(act.store, act.keyring, erasures)
+
+
+def _canonical(name: str) -> str:
+    try:
+        return canonical_name(name)
+    except InvalidNameError:
+        return name
