@@ -48,7 +48,7 @@ from gateway.server.reload_note import drop_reload_note, write_reload_note
 from gateway.server.reloading import AskedBy, Reloads, content, policy_facts, policy_samples, reload_facts
 from gateway.server.run_directory import COMMANDS_NAME, PAGES_SOCKET_NAMES, RunDirectory, is_trusted_peer
 from gateway.server.settings import MAX_WORKERS, Settings
-from gateway.server.state import open_state, redis_options, try_redis
+from gateway.server.state import erase_again, open_state, redis_options, try_redis
 from gateway.server.successor import LOG_WAIT_S, Program, Successor
 from gateway.server.takeover import Counted, Descriptors, Estate, Finish, Ready, TakeOverError
 from gateway.server.telemetry import Outcomes, Retired, process_samples
@@ -165,6 +165,7 @@ class Supervisor:
             self._state_warnings = [f"state: {warning}" for warning in try_redis(redis)] if redis else []
             store = open_state(settings, validated.keyring, redis, create=True)
             held.callback(store.close)
+            erase_again(settings, validated.keyring, store)
             self._held = held.pop_all()
         self._trail = LifecycleTrail(self._directory.path, node=self._node, boot_id=self._boot_id)
         self._audit = self._child("audit", "audit", DAEMON_SLOT)
