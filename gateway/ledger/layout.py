@@ -43,6 +43,10 @@ class Layout(msgspec.Struct, frozen=True):
         """Return the path of the latest signed tree head of a stream, at most a second old: its last known size."""
         return self.checkpoints / stream
 
+    def cosigned(self, stream: Stream) -> Path:
+        """Return the path of the latest tree head of a stream that the quorum of witnesses has cosigned."""
+        return self.state_dir / "cosigned" / stream
+
     @property
     def ballast(self) -> Path:
         """Space kept for the records of administrators when the disk is full."""

@@ -86,6 +86,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """Name of a tenant with a logo of its own -> the same."""
     keyring: bytes | None = None
     audit_keys: bytes | None = None
+    witness_files: dict[str, bytes] = {}
+    """Dotted key below `audit.witness` that names a file -> its content."""
     digest: str
     """SHA-256 over everything above, hexadecimal."""
 
@@ -98,6 +100,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     cases={},
                     candidate_cases={},
                     audit_keys=None,
+                    witness_files={},
                     mail_authority=None,
                     secrets=self._secrets_but("mail.", "identity."),
                     provider_authorities={},
@@ -110,6 +113,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     cases={},
                     candidate_cases={},
                     audit_keys=None,
+                    witness_files={},
                     certificates={},
                     client_authorities={},
                     authorities=_only(self.authorities, self.signs_on),
@@ -123,6 +127,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                 return msgspec.structs.replace(
                     self,
                     audit_keys=keys,
+                    witness_files=self.witness_files if kind == "custodian" else {},
                     cases={},
                     candidate={},
                     candidate_cases={},
@@ -254,6 +259,11 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
     except KeyringError as error:
         errors.append(str(error))
     audit_keys = _read(settings.audit.keys, display_name(settings.audit.keys, base), errors, forbidden=_OWNER_ONLY)
+    witness_files = {}
+    for place, location, is_secret in settings.audit.witness.files():
+        found = _read(location, display_name(location, base), errors, forbidden=_OWNER_ONLY if is_secret else 0)
+        if found is not None:
+            witness_files[place] = found
     bundle = Bundle(
         path=str(path),
         settings=text,
@@ -277,6 +287,7 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         catalogues=catalogues,
         keyring=keyring,
         audit_keys=audit_keys,
+        witness_files=witness_files,
         digest="",
     )
     digest = hashlib.sha256(msgspec.msgpack.encode(bundle, order="sorted")).hexdigest()

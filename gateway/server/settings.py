@@ -716,6 +716,10 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
             yield ("listen", index, "unsafe_plaintext"), f"{listener.address} sends passwords and sessions in the clear"
     if settings.admin.unsafe_remote:
         yield ("admin", "unsafe_remote"), f"everybody who reaches {settings.admin.address} reads metrics and probes"
+    if settings.audit.witness.unsafe_plaintext:
+        yield ("audit", "witness", "unsafe_plaintext"), "checkpoints on the way to witnesses can be watched and held back"
+    if settings.audit.witness.serve is not None and settings.audit.witness.serve.unsafe_plaintext:
+        yield ("audit", "witness", "serve", "unsafe_plaintext"), "checkpoints on the way here can be watched and held back"
     for name, upstream in settings.upstreams.items():
         if upstream.tls.unsafe_skip_verify:
             yield ("upstreams", name, "tls", "unsafe_skip_verify"), "anybody on the way can pose as this upstream"

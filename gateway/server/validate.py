@@ -36,6 +36,7 @@ from gateway.server.session_rules import unknown_roles
 from gateway.server.settings import Settings, dotted, load_settings
 from gateway.server.tenancy import field_conflicts
 from gateway.server.tls import Certificate, build_tls, certificate_warnings
+from gateway.server.witnesses import witness_problems
 from gateway.store.keyring import Keyring
 
 _READINGS: Final = 5
@@ -117,6 +118,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
         errors.append(f"texts.catalogues: {error}")
     errors += provider_problems(settings, bundle)
     errors += issuer_problems(settings, bundle)
+    errors += witness_problems(settings, bundle)
     keyring = audit_keys = None
     if bundle.keyring is not None:
         try:

@@ -69,11 +69,15 @@ def load(path: Path) -> Cosigner:
         if status.st_mode & _OTHERS:
             mode = stat.S_IMODE(status.st_mode)
             raise KeyringError(f"{path}: is readable by others (mode {mode:04o}); run: chmod 600 {path}")
-        data = opened.read(_LARGEST_FILE)
+        return parse(opened.read(_LARGEST_FILE), str(path))
+
+
+def parse(data: bytes, place: str) -> Cosigner:
+    """Read the contents of a key file. Raises `KeyringError`, naming `place`, never a value."""
     try:
         file = msgspec.json.decode(data, type=_File)
         if file.version != VERSION:
-            raise KeyringError(f"{path}: has version {file.version}, this gateway reads {VERSION}")
+            raise KeyringError(f"{place}: has version {file.version}, this gateway reads {VERSION}")
         return Cosigner(file.name, KINDS[file.algorithm], b64decode(file.seed, validate=True))
     except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error, ValueError) as exc:
-        raise KeyringError(f"{path}: is not the key of a witness, or is damaged") from exc
+        raise KeyringError(f"{place}: is not the key of a witness, or is damaged") from exc

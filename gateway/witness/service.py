@@ -17,7 +17,7 @@ import structlog
 from gateway.audit.checkpoint import CheckpointError, Vkey, split_note
 from gateway.audit.cosignature import Cosigner
 from gateway.audit.witness import SIZE_TYPE, Refusal, Submission, SubmissionError, judge_submission, origin_hash
-from gateway.exchange.metrics import Registry, Sample
+from gateway.exchange.metrics import Registry
 from gateway.witness.store import Kept, WitnessStore
 
 TEXT: Final = "text/plain; charset=utf-8"
@@ -34,6 +34,29 @@ class Answer(msgspec.Struct, frozen=True):
     retry_after_s: int = 0
 
 
+class ServiceMetrics:
+    """What a witness counts."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Declare the metrics."""
+        self.requests = registry.counter(
+            "gateway_witness_requests_total",
+            "Checkpoints put before the witness, by the status of its answer.",
+            ("status",),
+        )
+        self.conflicts = registry.counter(
+            "gateway_witness_conflicts_total",
+            "Checkpoints that a log signed and that do not continue what was cosigned: the log was rewritten.",
+            ("log",),
+        )
+        self.sizes = registry.gauge(
+            "gateway_witness_log_entries", "Entries of a log when it was cosigned last.", ("log",)
+        )
+        self.ages = registry.gauge(
+            "gateway_witness_cosigned_age_seconds", "Time since a checkpoint of a log was cosigned.", ("log",)
+        )
+
+
 class Witness:
     """The logs it knows, and what it saw last of each."""
 
@@ -43,6 +66,7 @@ class Witness:
         logs: Sequence[Vkey],
         store: WitnessStore,
         clock: Callable[[], float],
+        metrics: ServiceMetrics,
     ) -> None:
         self.key = cosigner.key
         self._cosigner = cosigner
@@ -54,26 +78,9 @@ class Witness:
         self._store = store
         self._clock = clock
         self._kept: dict[str, Kept] = {}
-        registry = Registry()
-        self._registry = registry
-        self._requests = registry.counter(
-            "gateway_witness_requests_total",
-            "Checkpoints put before the witness, by the status of its answer.",
-            ("status",),
-        )
-        self._conflicts = registry.counter(
-            "gateway_witness_conflicts_total",
-            "Checkpoints that a log signed and that do not continue what was cosigned: the log was rewritten.",
-            ("log",),
-        )
-        self._sizes = registry.gauge(
-            "gateway_witness_log_entries", "Entries of a log when it was cosigned last.", ("log",)
-        )
-        self._ages = registry.gauge(
-            "gateway_witness_cosigned_age_seconds", "Time since a checkpoint of a log was cosigned.", ("log",)
-        )
+        self._metrics = metrics
         for origin in self._logs:
-            self._conflicts.inc((origin,), 0)
+            metrics.conflicts.inc((origin,), 0)
 
     def start(self) -> None:
         """Take the state. Raises `WitnessStateError`."""
@@ -85,18 +92,19 @@ class Witness:
         """Let the state go."""
         self._store.close()
 
-    def samples(self) -> list[Sample]:
-        """Return everything counted so far."""
-        now = self._clock()
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        now, metrics = self._clock(), self._metrics
+        metrics.sizes.values.clear()
+        metrics.ages.values.clear()
         for origin, kept in self._kept.items():
             if origin in self._logs:
-                self._sizes.set(kept.checkpoint.size, (origin,))
-                self._ages.set(max(0.0, now - kept.time_s), (origin,))
-        return self._registry.dump()
+                metrics.sizes.set(kept.checkpoint.size, (origin,))
+                metrics.ages.set(max(0.0, now - kept.time_s), (origin,))
 
     def count(self, status: int) -> None:
         """Count an answer that was given before anything was judged: too many requests, too long a body."""
-        self._requests.inc((str(status),))
+        self._metrics.requests.inc((str(status),))
 
     def add(self, body: bytes) -> Answer:
         """Judge a request to cosign, keep what is sound and answer (C2SP tlog-witness, add-checkpoint); may wait for the disk."""
@@ -135,7 +143,7 @@ class Witness:
         judged = judge_submission(submission, self._logs, seen)
         if isinstance(judged, Refusal):
             if judged.is_conflict:
-                self._conflicts.inc((origin,))
+                self._metrics.conflicts.inc((origin,))
                 text = submission.note[:_LONGEST_EVIDENCE].decode("utf-8", "replace")
                 _log.error("witness.conflict", log=origin, reason=judged.sentence, checkpoint=text)
             elif judged.status != 409:  # noqa: PLR2004 - a log that was restarted asks for the size this way

@@ -10,16 +10,18 @@ from typing import Final
 
 import click
 
+from gateway.cli.audit.check_proof import check_proof_verb
 from gateway.cli.audit.gaps import gaps_verb
 from gateway.cli.audit.open_intents import open_intents_verb
+from gateway.cli.audit.prove import prove_verb
 from gateway.cli.audit.query import query_verb
 from gateway.cli.audit.tail import tail_verb
+from gateway.cli.audit.trust import trust_verb
 from gateway.cli.audit.verify import verify_verb
 from gateway.cli.unbuilt import unbuilt
 
 _NOT_BUILT: Final = {
     "export": "`audit export` is not built yet; use gateway audit query --json",
-    "prove": "`audit prove` is not built yet; use gateway audit verify",
 }
 
 
@@ -34,6 +36,9 @@ for _verb in (
     tail_verb,
     gaps_verb,
     open_intents_verb,
+    prove_verb,
+    check_proof_verb,
+    trust_verb,
 ):
     audit.add_command(_verb)
 for _name, _sentence in _NOT_BUILT.items():

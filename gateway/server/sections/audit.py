@@ -12,6 +12,7 @@ from gateway.exchange.stream import Stream
 from gateway.server.fields import Location, Period
 from gateway.server.sections.privacy import Privacy
 from gateway.server.sections.section import Section, not_yet
+from gateway.server.sections.witness import WitnessClient
 
 AUDIT_KEYS: Final = "config/audit-keys.json"
 """Where the keys of the audit trail are unless `audit.keys` says otherwise."""
@@ -59,4 +60,6 @@ class Audit(Section):
     """Oldest first record of a log file before another is begun: closed files can be sealed, copied and kept."""
     streams: StreamTable = StreamTable()
     privacy: Privacy = Privacy()
+    witness: WitnessClient = WitnessClient()
+    """Who vouches for these logs, and for whose logs this node vouches."""
     sinks: Annotated[tuple[str, ...], BeforeValidator(_no_sinks)] = ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, PlainValidator, StrictBool, model_validator
@@ -77,3 +79,15 @@ class WitnessClient(Section):
     """Speak plain HTTP to witnesses beyond loopback."""
     serve: WitnessServer | None = None
     """Be a witness for other nodes: a ring of peers needs no further machine."""
+
+    def files(self) -> Iterator[tuple[str, Path, bool]]:
+        """List the files that are named here: key below `audit.witness`, place, and whether only the owner may read it."""
+        if self.policy is not None:
+            yield "policy", self.policy, False
+        if self.ca is not None:
+            yield "ca", self.ca, False
+        if self.serve is not None:
+            yield "serve.key", self.serve.key, True
+            if self.serve.tls is not None:
+                yield "serve.tls.certificate", self.serve.tls.certificate, False
+                yield "serve.tls.key", self.serve.tls.key, True

@@ -10,7 +10,8 @@ from gateway.audit.cosignature import Cosigner
 from gateway.audit.merkle import hash_leaf
 from gateway.audit.proof import LeafHashes, prove_consistency, tree_root
 from gateway.audit.witness import Submission
-from gateway.witness.service import Witness
+from gateway.exchange.metrics import Registry
+from gateway.witness.service import ServiceMetrics, Witness
 from gateway.witness.store import WitnessStore
 
 
@@ -30,6 +31,11 @@ class GrowingLog:
 
 
 @pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
 def log() -> GrowingLog:
     return GrowingLog()
 
@@ -45,8 +51,8 @@ def store(tmp_path: Path, cosigner: Cosigner) -> WitnessStore:
 
 
 @pytest.fixture
-def witness(log: GrowingLog, cosigner: Cosigner, store: WitnessStore) -> Iterator[Witness]:
-    made = Witness(cosigner, [log.vkey], store, lambda: 1_790_000_000.5)
+def witness(log: GrowingLog, cosigner: Cosigner, store: WitnessStore, registry: Registry) -> Iterator[Witness]:
+    made = Witness(cosigner, [log.vkey], store, lambda: 1_790_000_000.5, ServiceMetrics(registry))
     made.start()
     yield made
     made.stop()

@@ -11,8 +11,8 @@ from gateway.audit.checkpoint import Vkey, split_note
 from gateway.audit.cosignature import Cosigner, cosignatures
 from gateway.audit.merkle import EMPTY_ROOT
 from gateway.audit.witness import Submission
-from gateway.exchange.metrics import Sample
-from gateway.witness.service import Witness, describe
+from gateway.exchange.metrics import Registry, Sample
+from gateway.witness.service import ServiceMetrics, Witness, describe
 from gateway.witness.store import WitnessStore
 from tests.unit.witness.conftest import GrowingLog
 
@@ -51,13 +51,14 @@ def test_an_older_size_is_answered_with_the_size_that_was_seen(witness: Witness,
     assert (answer.status, answer.body, answer.content_type) == (409, b"7\n", "text/x.tlog.size")
 
 
-def test_a_rewritten_log_is_refused_counted_and_said(witness: Witness, log: GrowingLog) -> None:
+def test_a_rewritten_log_is_refused_counted_and_said(witness: Witness, log: GrowingLog, registry: Registry) -> None:
     witness.add(log.submit(0, 7))
     with structlog.testing.capture_logs() as lines:
         assert witness.add(log.submit(7, 9, forked=True)).status == 422
     assert [(line["event"], line["log"]) for line in lines] == [("witness.conflict", log.vkey.name)]
     assert "gateway/node/security\n9\n" in lines[0]["checkpoint"]
-    samples = witness.samples()
+    witness.measure()
+    samples = registry.dump()
     assert value(samples, "gateway_witness_conflicts_total", log.vkey.name) == 1
     assert value(samples, "gateway_witness_requests_total", "422") == 1
     assert value(samples, "gateway_witness_log_entries", log.vkey.name) == 7
@@ -97,7 +98,9 @@ def test_a_checkpoint_of_an_empty_log_can_be_cosigned(witness: Witness, log: Gro
 
 def test_a_log_may_sign_with_an_old_key_or_a_new_one(tmp_path: Path, log: GrowingLog, cosigner: Cosigner) -> None:
     new = Vkey(log.vkey.name, b"n" * 32)
-    made = Witness(cosigner, [new, log.vkey], WitnessStore(tmp_path / "s", cosigner.key), lambda: 1.0)
+    made = Witness(
+        cosigner, [new, log.vkey], WitnessStore(tmp_path / "s", cosigner.key), lambda: 1.0, ServiceMetrics(Registry())
+    )
     made.start()
     assert made.add(log.submit(0, 3)).status == 200
     made.stop()
@@ -108,7 +111,9 @@ def test_an_origin_that_the_kind_of_signature_cannot_hold_is_refused_and_not_kep
 
     cosigner = Cosigner("w", 6, b"w" * 32)
     signer = Signer("o" * 300, b"s" * 32)
-    made = Witness(cosigner, [signer.vkey], WitnessStore(tmp_path / "s", cosigner.key), lambda: 1.0)
+    made = Witness(
+        cosigner, [signer.vkey], WitnessStore(tmp_path / "s", cosigner.key), lambda: 1.0, ServiceMetrics(Registry())
+    )
     made.start()
     assert made.add(Submission(0, (), signer.checkpoint(1, b"r" * 32)).dump()).status == 400
     made.stop()
@@ -119,7 +124,7 @@ def test_a_log_that_is_no_longer_known_is_said_and_not_served(
 ) -> None:
     witness.add(log.submit(0, 3))
     witness.stop()
-    again = Witness(cosigner, [], WitnessStore(store.directory, cosigner.key), lambda: 1.0)
+    again = Witness(cosigner, [], WitnessStore(store.directory, cosigner.key), lambda: 1.0, ServiceMetrics(Registry()))
     with structlog.testing.capture_logs() as lines:
         again.start()
     assert [line["event"] for line in lines] == ["witness.log_unknown"]

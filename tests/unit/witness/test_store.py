@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.cosignature import Cosigner
-from gateway.witness.service import Witness
+from gateway.exchange.metrics import Registry
+from gateway.witness.service import ServiceMetrics, Witness
 from gateway.witness.store import WitnessStateError, WitnessStore
 from tests.unit.witness.conftest import GrowingLog
 
@@ -16,7 +17,13 @@ def test_what_was_kept_is_there_after_a_restart(
 ) -> None:
     assert witness.add(log.submit(0, 7)).status == 200
     witness.stop()
-    again = Witness(cosigner, [log.vkey], WitnessStore(store.directory, cosigner.key), lambda: 1_790_000_001.0)
+    again = Witness(
+        cosigner,
+        [log.vkey],
+        WitnessStore(store.directory, cosigner.key),
+        lambda: 1_790_000_001.0,
+        ServiceMetrics(Registry()),
+    )
     again.start()
     assert again.add(log.submit(0, 9)).body == b"7\n"
     assert again.add(log.submit(7, 9)).status == 200
