@@ -242,7 +242,7 @@ def test_t14_a_segment_that_differs_from_the_log_file_beside_it_is_a_fork(forge:
                 name, data, beside.trust, opener=forge.opener, before=Position(), next_head=read_head(files[1][1])
             )
         )
-        verifier.file(*files[1], read_head(files[2][1]))
+        verifier.file(files[1][0], files[1][1], read_head(files[2][1]))
         verifier.file(*files[2])
         assert (Kind.FORK not in kinds(verifier.finish())) is is_same
 
@@ -329,7 +329,8 @@ def pruned(forge: Forge, slot: int = 1004, **changes: Any) -> list[tuple[str, by
     again = type(forge)()
     files = again.build([*RECORDS[:2], [*RECORDS[2], [record]]], slot=slot)
     forge.checkpoints = again.checkpoints
-    return files[1:]
+    left: list[tuple[str, bytes]] = files[1:]
+    return left
 
 
 def test_t71_a_beginning_that_the_log_says_was_pruned_is_declared(forge: Forge) -> None:
@@ -382,7 +383,7 @@ def test_t71_another_stream_is_excused_by_what_security_says(forge: Forge) -> No
         (Prune("traffic", 0, 3, root), {Kind.MISSING}),
     ):
         verifier = Verifier(vkey=forge.signer.vkey, opener=forge.opener)
-        verifier.file(*files[1], read_head(files[2][1]))
+        verifier.file(files[1][0], files[1][1], read_head(files[2][1]))
         verifier.file(*files[2])
         assert kinds(verifier.finish([prune])) == expected
 
