@@ -18,7 +18,9 @@ IDENTITY_REASONS: Final = frozenset(
     reason for reason in Reason if ANSWERS[reason].status in (_UNAUTHORIZED, _FORBIDDEN)
 ) | {Reason.STEP_UP_REQUIRED, Reason.SIGN_IN_REQUIRED, Reason.TOO_MANY_ATTEMPTS, Reason.TOO_MANY_SESSIONS}
 """Refusals that say something about somebody: want of identity or of permission, and guessing."""
-SIGN_ON_PAGES: Final = frozenset(("gateway.login", "gateway.mfa", "gateway.recovery", "gateway.logout"))
+_READING: Final = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+_UNATTENDED: Final = frozenset(("gateway.csp-report", "gateway.session", "gateway.static", "gateway.jwks.json"))
+"""Pages of ours that browsers and programs ask for by themselves."""
 
 _SECURITY: Final = STREAM_NUMBERS[Stream.SECURITY]
 _ACCESS: Final = STREAM_NUMBERS[Stream.ACCESS]
@@ -32,12 +34,10 @@ def place(route: Route, method: bytes, reason: Reason, *, allowed: bool, is_know
     """
     if has_events:
         return _SECURITY
-    if route.name in SIGN_ON_PAGES and method == b"POST":
-        return _SECURITY
     if not allowed:
         return _SECURITY if reason in IDENTITY_REASONS and (is_known or not route.public) else _TRAFFIC
+    if route.template.startswith(OWN_PAGES):  # what is sent to our own pages changes an account, or is about to
+        return _SECURITY if method not in _READING and route.name not in _UNATTENDED else _TRAFFIC
     if route.stream is not None:
         return STREAM_NUMBERS[route.stream]
-    if route.public:
-        return _TRAFFIC
-    return _SECURITY if route.template.startswith(OWN_PAGES) else _ACCESS
+    return _TRAFFIC if route.public else _ACCESS

@@ -168,6 +168,8 @@ def _place_other(path: Path, root: Path, copy: Copy) -> bool:
     if path.name.endswith(LINES):
         copy.lines.append(path)
         return True
+    if path.name.endswith(UNFINISHED_SUFFIX):  # of a log that is being written: it may have its own name by now
+        return False
     with path.open("rb") as file:
         begin = file.read(len(LOG_MAGIC))
         if begin in {LOG_MAGIC, SEGMENT_MAGIC}:

@@ -49,6 +49,11 @@ class FakeAuditDaemon:
             connection.transport.write(pack_farewell(wait_ms))
             connection.transport.close()
 
+    def reply(self, data: bytes) -> None:
+        """Say this to everybody."""
+        for connection in self._connections:
+            connection.transport.write(data)
+
     def acknowledge_all(self) -> None:
         self.acknowledges = True
         for connection in self._connections:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.protocol import ASYNC, GROUP
+from gateway.audit.protocol import ASYNC, GROUP, pack_ack, pack_refused
 from gateway.edge.recorder import MAX_UNACKED_RECORDS, Recorder
 from tests.fakes.audit_daemon import FakeAuditDaemon
 from tests.unit.edge.conftest import until
@@ -148,3 +148,25 @@ async def test_a_successor_that_does_not_come_is_no_daemon(recorder: Recorder, d
     daemon.say_farewell(1)
     await until(lambda: recorder._transport is None)
     await until(lambda: not recorder.available)
+
+
+async def test_one_record_of_a_frame_can_be_refused_and_is_not_sent_again(
+    recorder: Recorder, daemon: FakeAuditDaemon
+) -> None:
+    daemon.acknowledges = False
+    waiters = [Waiter() for _ in range(3)]
+    first = recorder.sequence
+    for number, waiter in enumerate(waiters):
+        recorder.add(b'{"n":%d}' % number, 1 + number, GROUP, waiter)
+    await until(lambda: len(daemon.payloads) == 3)
+    daemon.reply(pack_ack(first) + pack_refused(first + 1, 1))
+    await until(lambda: waiters[1].verdicts)
+    assert [waiter.verdicts for waiter in waiters] == [[True], [False], []]
+    assert (recorder.unacked, recorder.unacked_bytes, recorder.refused) == (1, len(b'{"n":2}'), 1)
+    daemon.payloads.clear()
+    daemon.last.clear()
+    daemon.acknowledges = True
+    daemon.hang_up()
+    await until(lambda: waiters[2].verdicts)
+    assert daemon.payloads == [b'{"n":2}']
+    assert (recorder.unacked, recorder.unacked_bytes) == (0, 0)

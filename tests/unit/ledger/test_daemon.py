@@ -33,7 +33,7 @@ from gateway.audit.protocol import (
 from gateway.audit.verify import Kind
 from gateway.exchange.metrics import Sample
 from gateway.exchange.stream import Stream
-from gateway.ledger.daemon import INHERITANCE_S, NEW_PROCESS_JUMP, Daemon
+from gateway.ledger.daemon import INHERITANCE_S, NEW_PROCESS_JUMP, SEGMENT_AGE_S, Daemon
 from gateway.ledger.log import LogBusyError
 from gateway.ledger.streams import open_logs
 
@@ -305,7 +305,11 @@ def test_stats_hold_samples_and_health(bench: Bench) -> None:
     assert names["gateway_audit_log_entries"].values == [(("security",), 3), (("access",), 0), (("traffic",), 0)]
     health = answer["health"]
     assert (health["ok"], health["detail"]) == (True, "")
-    assert health["logs"]["security"] == {"size": 3, "origin": running.log.origin, "root": b64encode(running.log.root).decode()}
+    assert health["logs"]["security"] == {
+        "size": 3,
+        "origin": running.log.origin,
+        "root": b64encode(running.log.root).decode(),
+    }
     assert {name: log["size"] for name, log in health["logs"].items()} == {"security": 3, "access": 0, "traffic": 0}
     running.daemon.close()
 
@@ -640,3 +644,101 @@ def test_a_hand_over_writes_everything_and_tells_producers_that_somebody_comes(b
     os.close(line.read_fd)
     assert [stored.entry.sequence for stored in bench.stored() if stored.entry.slot == 0] == [1, 2, 3], "nothing twice"
     assert bench.verify().findings == ()
+
+
+MIXED = bytes([1, 3, 1, 2])
+
+
+def placed(bench: Bench, slot: int) -> dict[str, list[int]]:
+    return {stream.value: [s.entry.sequence for s in bench.stored(stream) if s.entry.slot == slot] for stream in Stream}
+
+
+def test_the_records_of_a_frame_go_to_their_streams_under_one_series_of_sequences(bench: Bench) -> None:
+    running = Running(bench)
+    producer = running.producer(0)
+    producer.send(1, [b"a", b"b", b"c", b"d"], streams=MIXED)
+    running.turn()
+    assert producer.next() == Ack(4)
+    running.daemon.close()
+    assert placed(bench, 0) == {"security": [1, 3], "access": [4], "traffic": [2]}
+    for stream in Stream:
+        assert bench.verify(stream=stream).exit_code == 0
+
+
+def test_what_a_stream_has_is_dropped_when_it_comes_again_and_the_rest_is_stored(bench: Bench) -> None:
+    running = Running(bench)
+    producer = running.producer(0)
+    producer.send(1, [b"a", b"b"], streams=bytes([1, 3]))
+    running.turn()
+    assert producer.next() == Ack(2)
+    producer.sock.close()
+    running.turn(2)
+    again = running.producer(0)
+    again.send(1, [b"a", b"b", b"c", b"d"], streams=MIXED)
+    running.turn()
+    assert again.next() == Ack(4)
+    running.daemon.close()
+    assert placed(bench, 0) == {"security": [1, 3], "access": [4], "traffic": [2]}
+
+
+def test_a_frame_that_is_replayed_in_one_turn_is_stored_once(bench: Bench) -> None:
+    """T-81: a process that was taken over sends old bytes again."""
+    running = Running(bench)
+    producer = running.producer(0)
+    for _ in range(2):
+        producer.send(1, [b"a", b"b", b"c", b"d"], streams=MIXED)
+    running.turn()
+    assert producer.next() == Ack(4)
+    running.daemon.close()
+    assert placed(bench, 0) == {"security": [1, 3], "access": [4], "traffic": [2]}
+
+
+def test_a_stream_without_room_is_refused_alone_and_says_so_in_itself(bench: Bench) -> None:
+    running = Running(bench)
+    producer = running.producer(0)
+    bench.disk.fail_allocate = 1  # the file of the stream that comes next
+    producer.send(1, [b"a", b"b", b"c"], streams=bytes([1, 3, 1]))
+    running.turn()
+    replies = [producer.next() for _ in range(3)]
+    assert replies == [Ack(1), Refused(2, Refusal.DISK_FULL), Ack(3)]
+    producer.send(4, [b"d", b"e"], streams=bytes([3, 2]))
+    running.turn()
+    assert producer.next() == Ack(5)
+    running.daemon.close()
+    assert placed(bench, 0) == {"security": [1, 3], "access": [5], "traffic": [4]}
+    gaps = [
+        (stored.stream, orjson.loads(stored.entry.payload)["unmapped"]["gw"]["gap"])
+        for stored in bench.stored()
+        if b"audit.gap" in stored.entry.payload
+    ]
+    assert gaps == [(Stream.TRAFFIC, {"count": 1, "first": "2", "last": "2", "slot": 0})]
+
+
+def test_an_intent_is_closed_in_its_own_stream(bench: Bench) -> None:
+    running = Running(bench, boot="boot-1")
+    producer = running.producer(0)
+    intent = b'{"metadata":{"correlation_uid":"r0"},"unmapped":{"gw":{"phase":"intent"}}}'
+    producer.send(1, [intent], streams=b"\2")
+    running.turn()
+    assert producer.next() == Ack(1)
+    running.daemon.close()
+    after = Running(bench, boot="boot-2")
+    after.daemon.close()
+    closed = [s.stream for s in bench.stored() if b"audit.intent_closed" in s.entry.payload]
+    assert closed == [Stream.ACCESS]
+    assert not [f for f in bench.verify(stream=Stream.ACCESS).findings if f.kind is Kind.OPEN_INTENT]
+
+
+def test_a_file_that_is_old_enough_is_followed_by_another_when_it_has_entries(bench: Bench) -> None:
+    running = Running(bench)
+    producer = running.producer(0)
+    running.store(producer, 1, [b"a"])
+    running.turn()
+    for _ in range(3):
+        running.clock.now += SEGMENT_AGE_S + 2
+        running.turn(2)
+    running.daemon.close()
+    names = [path.name for path in bench.files()]
+    assert [name for name in names if name.startswith("security-")][1:], "the heartbeats of an idle day are entries"
+    assert not [name for name in names if name.startswith(("access-", "traffic-"))], "nothing was ever recorded there"
+    assert bench.verify().exit_code == 0

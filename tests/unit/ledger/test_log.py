@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.audit.filehead import parse_head
 from gateway.audit.protocol import CLI_SLOT, Refusal
 from gateway.audit.verify import Kind
 from gateway.exchange.errors import AuditUnavailableError
@@ -473,3 +474,55 @@ def test_a_new_log_has_a_name_of_its_own(bench: Bench, tmp_path: Path) -> None:
     assert first.origin.startswith("gateway/node/")
     for log in (first, other):
         log.close()
+
+
+def test_no_file_goes_past_a_multiple_of_a_tile(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ledger.log.FILE_ENTRIES", 16)
+    log = bench.open()
+    for count in (3, 40, 13, 8, 1):
+        bench.append(log, count)
+    log.close()
+    log = bench.open()
+    bench.append(log, 20)
+    log.close()
+    heads = [parse_head(path.read_bytes())[0] for path in bench.files()]
+    assert [head.first_index for head in heads] == [0, 16, 32, 48, 64, 65, 80]
+    assert_intact(bench, 85)
+
+
+def test_what_was_stored_before_the_next_file_had_no_room_is_known(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.ledger.log.FILE_ENTRIES", 16)
+    log = bench.open()
+    bench.append(log, 10)
+    bench.disk.fail_allocate = 1
+    with pytest.raises(LogUnavailableError):
+        bench.append(log, 10)
+    assert log.taken == {1: 16}
+    bench.append(log, 4)
+    log.close()
+    assert numbers(bench) == [(1, n) for n in range(1, 21)]
+    assert_intact(bench, 20)
+
+
+def test_records_kept_after_an_error_end_with_their_file_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ledger.log.FILE_ENTRIES", 16)
+    log = bench.open()
+    bench.append(log, 14)
+    bench.append(log, 2, is_safe=False)
+    bench.disk.fail_sync = 1
+    bench.append(log, 5)
+    log.close()
+    heads = [parse_head(path.read_bytes())[0] for path in bench.files()]
+    assert [head.first_index for head in heads] == [0, 14, 16]
+    assert numbers(bench) == [(1, n) for n in range(1, 22)]
+    assert_intact(bench, 21)
+
+
+def test_a_file_leaves_a_small_disk_room_for_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.disk, "free_bytes", lambda _: 32 << 20)
+    log = bench.open(capacity=128 << 20)
+    bench.append(log)
+    assert bench.files()[0].stat().st_size == 4 << 20
+    log.close()
