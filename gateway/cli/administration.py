@@ -20,6 +20,7 @@ from gateway.authn.address import canonical_address
 from gateway.authn.name import InvalidNameError, canonical_name
 from gateway.authn.throttle import ACCOUNT, FACTOR
 from gateway.cli.invocation import current
+from gateway.cli.people import Discretion
 from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.notice import Circumstances, Notice
@@ -48,6 +49,7 @@ class Administration:
         self.keyring = keyring
         self.store = store
         self.now = now
+        self._discretion = Discretion(store, now) if settings.audit.privacy.subject_keys else None
 
     def record(self, *builds: Build) -> None:
         """Put records on stable storage. Raises `AuditUnavailableError`: then the verb must do nothing."""
@@ -55,32 +57,37 @@ class Administration:
 
     def record_account_change(self, event: str, user: User, **more: Any) -> None:
         """Record a change to an account, before it is made."""
-        self.record(
-            partial(
-                record.account_change,
-                event=event,
-                actor=operator(),
-                user_uid=user.id,
-                user_name=user.name,
-                tenant=user.tenant,
-                **more,
-            )
+        build: Build = partial(
+            record.account_change,
+            event=event,
+            actor=operator(),
+            user_uid=user.id,
+            user_name=user.name,
+            tenant=user.tenant,
+            **more,
         )
+        self.record(build if self._discretion is None else self._discretion.account(build, user.id, user.tenant))
 
     def record_administration(
-        self, operation: str, *, action: str, resources: Sequence[tuple[str, str]] = (), tenant: str = ""
+        self,
+        operation: str,
+        *,
+        action: str,
+        resources: Sequence[tuple[str, str]] = (),
+        tenant: str = "",
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         """Record another act, before it is done."""
-        self.record(
-            partial(
-                record.administration,
-                operation=operation,
-                actor=operator(),
-                action=action,
-                resources=resources,
-                tenant=tenant,
-            )
+        build: Build = partial(
+            record.administration,
+            operation=operation,
+            actor=operator(),
+            action=action,
+            resources=resources,
+            tenant=tenant,
+            more=more,
         )
+        self.record(build if self._discretion is None else self._discretion.resources(build, resources, tenant))
 
     def locked_s(self, user: User) -> float:
         """Return the seconds for which failed attempts keep the account or its factor locked; 0 = not locked."""

@@ -9,19 +9,16 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import click
 
-from gateway.audit import record
 from gateway.cli.administration import Administration, administration, answer, moment, refuse, table
 from gateway.document.quantity import duration
 from gateway.exchange.built_in import is_reserved
 from gateway.exchange.notice import Notice
 from gateway.exchange.session import Owed
-from gateway.ledger.producer import operator
 from gateway.pages.device import describe_device
 from gateway.session.binding import is_bound
 from gateway.session.selection import Selection
@@ -128,15 +125,12 @@ def revoke(*, handle: str | None, everybody: bool, dry_run: bool, **given: Any) 
             ended = act.store.end_chosen(selection, now=act.now)
         if handle is not None and not ended:
             refuse(f"there is no session {handle}")
-        act.record(
-            partial(
-                record.administration,
-                operation="session revoke",
-                actor=operator(),
-                resources=resources,
-                tenant=selection.tenant or "",
-                more={"events": [{"name": "session.revoked", "count": ended}]},
-            )
+        act.record_administration(
+            "session revoke",
+            action="admin",
+            resources=resources,
+            tenant=selection.tenant or "",
+            more={"events": [{"name": "session.revoked", "count": ended}]},
         )
         if ended and owner is not None:  # a letter to everybody would be a flood, and says less than the operator does
             act.tell(owner, Notice.SESSIONS_REVOKED)

@@ -174,6 +174,9 @@ def enable(*, name: str) -> None:
     """Let NAME sign in again, and forget failed attempts that locked the account or its factor."""
     with administration() as act:
         account = act.require_user(name)
+        if account.restricted:
+            act.record_account_change("user.enabled", account, success=False, reason="restricted")
+            refuse(f"the data of {account.name} are restricted; lift that first: gateway privacy lift")
         act.record_account_change("user.enabled", account)
         changed = act.store.change_user(account, msgspec.structs.replace(account, disabled=False), now=act.now)
         if changed is None:

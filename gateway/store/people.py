@@ -89,14 +89,17 @@ class People:
         return True
 
     def replace_in(self, tx: Transaction, old: User, new: User, *, now: float) -> User | None:
-        """Store a changed account if it is still `old`; name and id stay. Returns it with its new stamp."""
+        """Store a changed account if it is still `old`; name and id stay. Returns it with its new stamp.
+
+        None as well where one that is restricted would be enabled.
+        """
         current = self.get_in(tx, old.id)
         if current is None or current.stamp != old.stamp:
             return None
         stamp = self._random(STAMP_BYTES).hex()
         stored = msgspec.structs.replace(new, id=current.id, name=current.name, stamp=stamp)
-        if stored.restricted and not stored.disabled:  # whoever asks: only lifting the restriction enables it
-            stored = msgspec.structs.replace(stored, disabled=True)
+        if stored.restricted and not stored.disabled:  # only lifting the restriction enables it
+            return None
         self.put_in(tx, stored, now=now)
         return stored
 

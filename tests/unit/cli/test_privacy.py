@@ -1,0 +1,301 @@
+"""`gateway privacy`: a person is told everything, restricted, and erased so that nothing of them is left anywhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.audit import record
+from gateway.audit.subject import (
+    ADDRESS,
+    ERASED,
+    OWNER_UID,
+    RESOURCE_UID,
+    RESTRICTED,
+    USER_AGENT,
+    USER_NAME,
+    USER_UID,
+    Sealing,
+    fingerprint,
+    seal_fields,
+)
+from gateway.cli.privacy.disclosure import disclosed
+from gateway.ledger import producer
+from gateway.store.state import Store
+from tests.unit.cli.conftest import House
+
+ALICE = ("--subject", "alice", "--tenant", "main", "--reason", "case 7")
+STAFF_ROLE = "clerk"
+
+
+@pytest.fixture
+def store(house: House) -> Iterator[Store]:
+    for name in ("alice", "bob", "staff"):
+        house.add(name, "--email", f"{name}@example.org", "--self-enrol")
+    opened = house.store()
+    yield opened
+    opened.close()
+
+
+def act(house: House, store: Store, actor: str, *, owner: str, count: int = 1, address: str = "192.0.2.77") -> None:
+    """Have somebody look at data of somebody, as the gateway records it."""
+    people = {name: store.user_named(name) for name in (actor, owner)}
+    who, whose = people[actor], people[owner]
+    assert who is not None
+    assert whose is not None
+    by = Sealing(store.subjects.of(who.id, who.tenant, now=time.time()), os.urandom)
+    of = Sealing(store.subjects.of(whose.id, whose.tenant, now=time.time()), os.urandom)
+
+    def build(stamp: record.Stamp) -> dict[str, Any]:
+        made = record.administration(
+            stamp,
+            "GET /records/{id}",
+            actor={"user": {"name": who.name, "type_id": 1, "uid": who.id}},
+            action="view",
+            tenant="main",
+            more={
+                "purpose": "treatment",
+                "legal_basis": "contract",
+                "decision_inputs": {"roles": [STAFF_ROLE]},
+            },
+        )
+        made["resources"] = [{"owner": {"uid": whose.id}, "type": "record", "uid": f"record of {whose.name}"}]
+        made["src_endpoint"] = {"ip": address}
+        made["http_request"] = {"user_agent": f"browser of {who.name}"}
+        return seal_fields(
+            made, {USER_UID: by, USER_NAME: by, ADDRESS: by, USER_AGENT: by, OWNER_UID: of, RESOURCE_UID: of}
+        )
+
+    keys = house.directory / "config" / "audit-keys.json"
+    producer.append(house.state_dir, keys, [build] * count)
+
+
+def everything_under(directory: Path) -> bytes:
+    return b"\n".join(path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file())
+
+
+def shown(house: House) -> str:
+    result = house.run("audit", "query", "--json", "--limit", "1000")
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def events(house: House) -> list[str]:
+    return [record["unmapped"]["gw"]["event"] for _, record in house.records()]
+
+
+# Told
+
+
+def test_a_person_is_told_of_five_consultations_with_date_purpose_and_role_and_of_nobody_else(
+    house: House, store: Store, tmp_path: Path
+) -> None:
+    """T-62."""
+    act(house, store, "staff", owner="alice", count=5)
+    act(house, store, "staff", owner="bob", count=3)
+    act(house, store, "alice", owner="alice")
+    path = tmp_path / "alice.json"
+    told = house.value("privacy", "export", *ALICE, "-o", str(path))
+    assert told["own"] == 1
+    written = json.loads(path.read_text())
+    looked = [one for one in written["records"] if one["kind"] == "of_others" and one["what"] == "view"]
+    assert len(looked) == 5
+    for one in looked:
+        assert (one["purpose"], one["legal_basis"], one["by"]) == ("treatment", "contract", [f"role {STAFF_ROLE}"])
+        assert one["time"].endswith("Z")
+        assert one["resources"] == ["record/record of alice"]
+    (own,) = [one for one in written["records"] if one["kind"] == "own"]
+    assert (own["by"], own["client_ip"], own["user_agent"]) == ("the person", "192.0.2.77", "browser of alice")
+    assert written["held"]["account"]["email"] == "alice@example.org"
+    text = path.read_text()
+    for word in ("bob", "browser of staff", "argon2", '"staff"'):
+        assert word not in text
+    assert path.stat().st_mode & 0o077 == 0
+    assert "privacy.exported" in events(house)
+
+
+def test_members_of_staff_are_named_only_where_somebody_approved_it(house: House, store: Store, tmp_path: Path) -> None:
+    act(house, store, "staff", owner="alice")
+    path = tmp_path / "alice.json"
+    refused = house.run("privacy", "export", *ALICE, "-o", str(path), "--with-names")
+    assert refused.exit_code == 1
+    assert "--approver" in refused.stderr
+    assert not path.exists()
+    house.value("privacy", "export", *ALICE, "-o", str(path), "--with-names", "--approver", "the DPO")
+    looked = [one for one in json.loads(path.read_text())["records"] if one["what"] == "view"]
+    assert looked[0]["by"] == ["staff", f"role {STAFF_ROLE}"]
+    exported = [record for _, record in house.records() if record["unmapped"]["gw"]["event"] == "privacy.exported"]
+    assert exported[-1]["unmapped"]["gw"]["approver"] == "the DPO"
+
+
+def test_the_same_is_written_as_a_table_that_no_spreadsheet_runs(house: House, store: Store, tmp_path: Path) -> None:
+    """Attack: a user agent that is a formula."""
+    act(house, store, "alice", owner="alice", address="=cmd()")
+    path = tmp_path / "alice.csv"
+    house.value("privacy", "export", *ALICE, "-o", str(path), "--format", "csv")
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert {row["kind"] for row in rows} >= {"held", "own"}
+    (own,) = [row for row in rows if row["kind"] == "own"]
+    assert own["client_ip"] == "'=cmd()"
+
+
+def test_an_export_writes_over_nothing(house: House, store: Store, tmp_path: Path) -> None:
+    del store
+    path = tmp_path / "there"
+    path.write_text("mine")
+    refused = house.run("privacy", "export", *ALICE, "-o", str(path))
+    assert refused.exit_code == 1
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("verb", ["export", "erase", "restrict", "lift"])
+def test_somebody_whom_nobody_knows_is_refused_by_name_and_tenant(house: House, tmp_path: Path, verb: str) -> None:
+    house.add("alice", "--self-enrol")
+    more = ("-o", str(tmp_path / "x")) if verb == "export" else ()
+    for whom in (("carol", "main"), ("alice", "elsewhere")):
+        refused = house.run("privacy", verb, "--subject", whom[0], "--tenant", whom[1], "--reason", "case", *more)
+        assert refused.exit_code == 1
+        assert "neither an account nor a record" in refused.stderr
+
+
+# Restricted
+
+
+def test_restricted_data_are_kept_and_not_shown_until_that_is_lifted(house: House, store: Store) -> None:
+    act(house, store, "alice", owner="alice")
+    house.value("privacy", "restrict", *ALICE)
+    assert "192.0.2.77" not in shown(house)
+    assert RESTRICTED in shown(house)
+    refused = house.run("user", "enable", "alice")
+    alice = store.user_named("alice")
+    assert alice is not None
+    assert alice.disabled
+    assert refused.exit_code == 1
+    assert "privacy lift" in refused.stderr
+    assert house.run("privacy", "restrict", *ALICE).exit_code == 1
+    house.value("privacy", "lift", *ALICE)
+    assert "192.0.2.77" in shown(house)
+    assert house.run("privacy", "lift", *ALICE).exit_code == 1
+    assert {"privacy.restricted", "privacy.restriction_lifted"} <= set(events(house))
+
+
+# Erased
+
+
+def test_nothing_of_an_erased_person_is_left_and_the_log_verifies(house: House, store: Store) -> None:
+    """T-60."""
+    act(house, store, "alice", owner="alice", count=3)
+    act(house, store, "bob", owner="bob")
+    alice = store.user_named("alice")
+    assert alice is not None
+    (kept,) = store.subjects.of_person(alice.id)
+    size = house.value("audit", "verify")["size"]
+    told = house.value("privacy", "erase", *ALICE, "--yes")
+    assert told["erased"]
+    assert told["keys"] == [{"token": kept.token.hex(), "fingerprint": fingerprint(kept.subject)}]
+    files = everything_under(house.state_dir)
+    for word in (b"alice", b"192.0.2.77", alice.id.encode(), kept.key, kept.key.hex().encode()):
+        assert word not in files
+    verdict = house.value("audit", "verify")
+    assert verdict["ok"]
+    assert verdict["size"] > size
+    output = shown(house)
+    assert "alice" not in output
+    assert ERASED in output
+    assert "browser of bob" in output
+    assert events(house).count("privacy.key_destroyed") == 2
+    assert house.run("privacy", "erase", *ALICE, "--yes").exit_code == 1
+    assert kept.token.hex() in house.run("privacy", "status").stdout
+
+
+def test_a_ground_to_keep_is_recorded_and_nothing_is_erased(house: House, store: Store) -> None:
+    for ground, article in (("legal-claims", "17(3)(e)"), ("legal-obligation", "17(3)(b)")):
+        told = house.run("privacy", "erase", *ALICE, "--ground", ground, "--yes")
+        assert told.exit_code == 0
+        assert article in told.stdout
+    assert store.user_named("alice") is not None
+    refused = [
+        record for _, record in house.records() if record["unmapped"]["gw"]["event"] == "privacy.erasure_refused"
+    ]
+    assert [record["status_id"] for record in refused] == [2, 2]
+
+
+def test_an_erasure_is_not_done_unasked(house: House, store: Store) -> None:
+    assert house.run("privacy", "erase", *ALICE, given="n\n").exit_code == 1
+    assert house.run("privacy", "erase", *ALICE, "--json").exit_code == 1
+    assert house.run("privacy", "erase", "--subject", "alice", "--tenant", "main").exit_code == 2, "no reason"
+    assert store.user_named("alice") is not None
+
+
+def test_an_erasure_that_cannot_be_recorded_is_not_begun(house: House, store: Store) -> None:
+    (house.directory / "config" / "audit-keys.json").unlink()
+    assert house.run("privacy", "erase", *ALICE, "--yes").exit_code == 2
+    assert store.user_named("alice") is not None
+
+
+def test_the_record_of_an_act_on_an_account_names_nobody_in_clear(house: House, store: Store) -> None:
+    house.value("user", "disable", "alice")
+    house.value("session", "revoke", "--user", "alice")
+    assert b"alice" not in _payloads(house)
+    named = [record for name, record in house.records() if name == "user.disabled"]
+    assert [record["user"]["name"] for record in named] == ["alice"], "and a reader sees who it was"
+    del store
+
+
+def test_without_subject_keys_records_name_people_and_status_says_so(house: House, store: Store) -> None:
+    path = house.directory / "gateway.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("audit: {", "audit: {privacy: {subject_keys: false}, "))
+    house.value("user", "disable", "alice")
+    assert b"alice" in _payloads(house)
+    assert "in clear" in house.run("privacy", "status").stdout
+    del store
+
+
+def test_status_tells_what_is_known_of_one_person_and_that_it_was_asked(house: House, store: Store) -> None:
+    del store
+    told = house.value("privacy", "status", "--subject", "alice", "--tenant", "main")
+    assert told["held"]["account"] == 1
+    assert "privacy.status_shown" in events(house)
+    assert house.run("privacy", "status", "--subject", "alice").exit_code == 1
+
+
+def _payloads(house: House) -> bytes:
+    from gateway.ledger.keys import AuditKeys
+    from gateway.ledger.layout import Layout
+    from gateway.ledger.reader import entries
+
+    keys = AuditKeys.load(house.directory / "config" / "audit-keys.json")
+    return b"\n".join(
+        stored.entry.payload for stored in entries(Layout(house.state_dir).directory, keys, on_damage=pytest.fail)
+    )
+
+
+# What is told of a record
+
+
+def test_a_record_of_an_operator_says_that_it_was_one() -> None:
+    told = disclosed(
+        {
+            "actor": {"user": {"type_id": 3, "name": "root", "uid": "0"}},
+            "time": 1,
+            "unmapped": {"gw": {"event": "user.disabled"}},
+        },
+        {},
+        names=("alice",),
+        others="(another person)",
+    )
+    assert told["by"] == ["an operator of the gateway"]
+    assert told["detail"] == "user.disabled"
+
+
+def test_a_record_of_a_broken_shape_tells_nothing_and_raises_nothing() -> None:
+    for broken in ({}, {"actor": 5, "resources": [7], "unmapped": {"gw": {"events": "x"}}, "time": "soon"}):
+        assert disclosed(broken, {}, names=(), others="-")["kind"] == "of_others"
