@@ -1,0 +1,394 @@
+"""Ships one stream to one sink: at least once, in order, from the log itself by a cursor.
+
+The log is the queue: nothing else is kept. A batch that was not taken is offered again, the same bytes, after
+a pause with full jitter; a record that the receiver will never take is found by halving the batch, listed as
+a dead letter, and passed. It decides neither what a receiver is nor how long the log is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from gateway.audit import record as records
+from gateway.audit.delivery import Batch, Delivery, Format, Reveal, deliver_entry
+from gateway.custody.sinks.cursor import Cursor, CursorError, CursorFile, DeadLetter
+from gateway.custody.sinks.sink import Fault, NotDeliveredError, RefusedRecordsError, Sink
+from gateway.custody.tail import Extent
+from gateway.exchange.errors import GatewayError
+from gateway.exchange.metrics import Registry
+
+TELL_AFTER: Final = 3
+"""Failures in a row after which the log says that a sink failed; a hiccup is a line in the journal."""
+LONELY_TRIES: Final = 5
+"""Refusals of a record that has no other beside it, before it counts as the record's fault and not the receiver's."""
+LONGEST_WISH_S: Final = 300.0
+"""A receiver that asks us to wait longer is asked again all the same."""
+_RECORD_WAIT_S: Final = 10.0
+_WISH_EVERY_S: Final = 1.0
+"""How often an idle shipper looks whether an operator wants something."""
+_LONGEST_DETAIL: Final = 256
+_log = structlog.get_logger("gateway.audit")
+
+Recorder = Callable[[Callable[[records.Stamp], Mapping[str, Any]]], Awaitable[None]]
+"""Puts a record into the log, through the daemon. Raises GatewayErrors."""
+Threads = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs work that blocks."""
+
+
+class Source(Protocol):
+    """One stream of the log, as it grows: a `Tail`."""
+
+    def extent(self) -> Extent | None:
+        """Return what is known to be there without asking the disk; None before the log has begun."""
+        ...
+
+    async def read(self, first: int, most: int) -> Sequence[bytes]:
+        """Return entries from `first` on, whole, at least one of those within the extent. Raises GatewayErrors."""
+        ...
+
+    async def grown(self, size: int, origin: str = "") -> None:
+        """Return when there is more than `size`, or, with `origin`, another log."""
+        ...
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a batch is, and how long it waits for company."""
+
+    records: int = 500
+    bytes: int = 1 << 20
+    linger_s: float = 0.0
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to wait after a failure: anything between nothing and a bound that doubles (full jitter)."""
+
+    first_s: float = 1.0
+    longest_s: float = 60.0
+
+    def pause(self, failures: int, random: float) -> float:
+        """Return the pause after so many failures in a row; `random` is between 0 and 1."""
+        return random * min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 32))
+
+
+class ShippingMetrics:
+    """What sinks did, counted once a process."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Declare the metrics."""
+        where = ("sink", "stream")
+        self.delivered = registry.counter(
+            "gateway_audit_sink_delivered_records_total", "Records that a receiver acknowledged.", where
+        )
+        self.failures = registry.counter(
+            "gateway_audit_sink_failures_total", "Batches that were not taken, by why.", ("sink", "fault")
+        )
+        self.skipped = registry.counter(
+            "gateway_audit_sink_skipped_records_total", "Records that were pruned before a sink had them.", where
+        )
+        self.lag_records = registry.gauge(
+            "gateway_audit_sink_lag_records", "Records that a receiver does not have yet.", where
+        )
+        self.lag_seconds = registry.gauge(
+            "gateway_audit_sink_lag_seconds", "Age of the oldest record that a receiver does not have yet.", where
+        )
+        self.dead = registry.gauge(
+            "gateway_audit_dead_letter", "Records that a receiver refused for good and does not have.", where
+        )
+        self.up = registry.gauge("gateway_audit_sink_up", "1 while the last batch was taken, 0 after a failure.", where)
+
+
+class Shipper:
+    """One sink and one stream. Cancel `run` to stop; what was not acknowledged is delivered by the next."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        source: Source,
+        cursors: CursorFile,
+        *,
+        form: Format = Format.OCSF,
+        reveal: Reveal | None = None,
+        limits: Limits,
+        retry: Retry,
+        timeout_s: float,
+        recorder: Recorder,
+        threads: Threads,
+        metrics: ShippingMetrics,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self.name = f"sink {cursors.sink} {cursors.stream}"
+        """As a duty of the custodian."""
+        self.sink_name = cursors.sink
+        self.stream = cursors.stream
+        self._sink = sink
+        self._source = source
+        self._cursors = cursors
+        self._form = form
+        self._reveal = reveal
+        self._limits = limits
+        self._retry = retry
+        self._timeout_s = timeout_s
+        self._recorder = recorder
+        self._threads = threads
+        self._metrics = metrics
+        self._clock = clock
+        self._random = random
+        self._cursor: Cursor | None = None
+        self._batch: Batch | None = None
+        """Offered and not taken yet; offered again as it is."""
+        self._failures = 0
+        self._refused_alone = 0
+        self._failed_at = 0.0
+        self._is_told = False
+        self._buried = 0
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Its metrics' labels."""
+        return self.sink_name, self.stream
+
+    def acknowledged(self) -> int:
+        """Return how many records from the beginning of the present log the receiver has: local copies may go."""
+        extent = self._source.extent()
+        if extent is None or self._cursor is None or self._cursor.origin != extent.origin:
+            return 0
+        return self._cursor.next_index
+
+    async def run(self) -> None:
+        """Ship for ever."""
+        self._metrics.up.set(1, self.labels)
+        while True:
+            try:
+                await self.step()
+            except NotDeliveredError as error:
+                await self._fail(error)
+            except CursorError as error:
+                await self._fail(NotDeliveredError(Fault.DISK, str(error)))
+            except GatewayError as error:
+                await self._fail(NotDeliveredError(Fault.LOG, str(error)))
+            except Exception as error:  # noqa: BLE001 - a task root: no fault of one sink may end the others
+                _log.exception("sink.broken", sink=self.sink_name, stream=self.stream)
+                await self._fail(NotDeliveredError(Fault.INTERNAL, type(error).__name__))
+
+    async def step(self) -> None:
+        """Deliver one batch, or wait until there is one. Raises NotDeliveredError and errors of the log."""
+        cursor = await self._position()
+        if cursor is None:
+            return
+        batch = self._batch or await self._next(cursor)
+        if batch is None:
+            return
+        self._batch = batch
+        dead = await self._offer(batch)
+        if dead:
+            await self._threads(partial(self._cursors.bury, dead))
+            self._buried += len(dead)
+        await self._advance(Cursor(origin=batch.origin, next_index=batch.last + 1))
+        self._batch, self._refused_alone = None, 0
+        self._metrics.delivered.inc(self.labels, len(batch.deliveries) - len(dead))
+        await self._recover(dead)
+
+    def measure(self) -> None:
+        """Bring the gauges up to date, for a scrape."""
+        extent, cursor = self._source.extent(), self._cursor
+        at = cursor.next_index if extent and cursor and cursor.origin == extent.origin else 0
+        self._metrics.lag_records.set(max(0, extent.size - max(at, extent.first)) if extent else 0, self.labels)
+        oldest_ns = self._batch.deliveries[0].time_ns if self._batch else 0
+        self._metrics.lag_seconds.set(max(0.0, self._clock() - oldest_ns / 1e9) if oldest_ns else 0.0, self.labels)
+        self._metrics.dead.set(self._buried, self.labels)
+
+    async def _position(self) -> Cursor | None:
+        """Return where to go on; None when there is nothing to deliver, after waiting for it."""
+        if self._cursor is None:
+            self._cursor = await self._threads(self._cursors.load)
+            self._buried = len(await self._threads(self._cursors.dead_letters))
+            if self._cursors.is_damaged:
+                _log.warning("sink.cursor_damaged", sink=self.sink_name, stream=self.stream)
+        extent = self._source.extent()
+        if extent is None:
+            await self._wait(0, "")
+            return None
+        await self._obey(extent)
+        cursor = self._cursor
+        if cursor is None or cursor.origin != extent.origin:  # the first time, or the log was begun anew
+            cursor, self._batch = Cursor(origin=extent.origin, next_index=extent.first), None
+        if cursor.next_index > extent.size:
+            raise NotDeliveredError(
+                Fault.LOG, f"it has {extent.size} records, and the receiver has {cursor.next_index} of them"
+            )
+        if cursor.next_index < extent.first:
+            self._metrics.skipped.inc(self.labels, extent.first - cursor.next_index)
+            await self._say(
+                "audit.sink_failed",
+                reason="pruned",
+                severity=records.HIGH,
+                more={"first": cursor.next_index, "last": extent.first - 1},
+            )
+            cursor, self._batch = Cursor(origin=extent.origin, next_index=extent.first), None
+        self._cursor = cursor
+        if cursor.next_index == extent.size:
+            await self._wait(extent.size, extent.origin)
+            return None
+        return cursor
+
+    async def _wait(self, size: int, origin: str) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WISH_EVERY_S):
+                await self._source.grown(size, origin)
+
+    async def _obey(self, extent: Extent) -> None:
+        """Do what an operator asked for: deliver again from an index on, or the dead letters."""
+        wish = await self._threads(self._cursors.asked)
+        if wish is None:
+            return
+        if wish.dead_letters:
+            await self._revive(extent)
+        if wish.start is not None:
+            await self._advance(
+                Cursor(origin=extent.origin, next_index=max(extent.first, min(wish.start, extent.size)))
+            )
+            self._batch = None
+        await self._threads(self._cursors.answered)
+
+    async def _revive(self, extent: Extent) -> None:
+        """Offer each dead letter once more, alone; those that are still refused stay."""
+        kept = []
+        for letter in await self._threads(self._cursors.dead_letters):
+            if letter.origin != extent.origin or not extent.first <= letter.index < extent.size:
+                kept.append(letter)
+                continue
+            found = self._compose(extent.origin, letter.index, await self._source.read(letter.index, 1))
+            try:
+                await self._hand_over(found.part(0, 1))
+            except RefusedRecordsError as error:
+                kept.append(msgspec.structs.replace(letter, detail=error.detail[:_LONGEST_DETAIL]))
+        await self._threads(partial(self._cursors.keep_dead, kept))
+        self._buried = len(kept)
+
+    async def _next(self, cursor: Cursor) -> Batch | None:
+        limits = self._limits
+        extent = self._source.extent()
+        if limits.linger_s and extent and extent.size - cursor.next_index < limits.records:
+            await asyncio.sleep(limits.linger_s)
+        found = await self._source.read(cursor.next_index, limits.records)
+        return self._compose(cursor.origin, cursor.next_index, found) if found else None
+
+    def _compose(self, origin: str, first: int, entries: Sequence[bytes]) -> Batch:
+        deliveries: list[Delivery] = []
+        room = self._limits.bytes
+        for index, raw in enumerate(entries, first):
+            delivery = deliver_entry(raw, origin=origin, index=index, form=self._form, reveal=self._reveal)
+            room -= len(delivery.line) + 1
+            if room < 0 and deliveries:
+                break
+            deliveries.append(delivery)
+        return Batch(origin, self.stream, deliveries)
+
+    async def _offer(self, batch: Batch) -> list[DeadLetter]:
+        """Deliver a batch; returns the records that the receiver will never take. Raises NotDeliveredError."""
+        refused = await self._halve(batch)
+        if len(refused) < len(batch.deliveries):
+            return self._letters(batch, refused)
+        detail = next(iter(refused.values()))
+        self._refused_alone += 1
+        if len(refused) == 1 and self._refused_alone >= LONELY_TRIES:
+            return self._letters(batch, refused)
+        self._batch = None  # what came in since may show whose fault it is
+        raise NotDeliveredError(Fault.REFUSED, detail)
+
+    async def _halve(self, batch: Batch) -> dict[int, str]:
+        """Deliver a batch, or its halves where something in it is refused; returns what is refused, and why."""
+        try:
+            await self._hand_over(batch)
+        except RefusedRecordsError as error:
+            if error.indexes is not None:
+                return dict.fromkeys(error.indexes, error.detail)
+            count = len(batch.deliveries)
+            if count == 1:
+                return {batch.first: error.detail}
+            middle = count // 2
+            return await self._halve(batch.part(0, middle)) | await self._halve(batch.part(middle, count))
+        return {}
+
+    async def _hand_over(self, batch: Batch) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._sink.deliver(batch)
+        except TimeoutError:
+            raise NotDeliveredError(Fault.TIMED_OUT, f"after {self._timeout_s:g} s") from None
+
+    def _letters(self, batch: Batch, refused: Mapping[int, str]) -> list[DeadLetter]:
+        now = int(self._clock())
+        return [
+            DeadLetter(origin=batch.origin, index=index, time=now, detail=detail[:_LONGEST_DETAIL])
+            for index, detail in sorted(refused.items())
+        ]
+
+    async def _advance(self, cursor: Cursor) -> None:
+        await self._threads(partial(self._cursors.store, cursor))
+        self._cursor = cursor
+
+    async def _fail(self, error: NotDeliveredError) -> None:
+        self._failures += 1
+        self._failed_at = self._failed_at or self._clock()
+        self._metrics.failures.inc((self.sink_name, error.fault.value))
+        self._metrics.up.set(0, self.labels)
+        if self._failures == 1:
+            _log.warning(
+                "sink.failed", sink=self.sink_name, stream=self.stream, fault=error.fault.value, reason=str(error)
+            )
+        if self._failures >= TELL_AFTER and not self._is_told:
+            self._is_told = True
+            await self._say(
+                "audit.sink_failed", reason=error.fault.value, severity=records.HIGH, detail=str(error), more={}
+            )
+        pause = max(self._retry.pause(self._failures, self._random()), min(error.retry_after_s, LONGEST_WISH_S))
+        await asyncio.sleep(pause)
+
+    async def _recover(self, dead: Sequence[DeadLetter]) -> None:
+        """Say what changed with this batch."""
+        self._metrics.up.set(1, self.labels)
+        if dead:
+            _log.warning(
+                "sink.refused", sink=self.sink_name, stream=self.stream, records=len(dead), reason=dead[0].detail
+            )
+            await self._say(
+                "audit.sink_failed",
+                reason="dead_letter",
+                severity=records.HIGH,
+                detail=dead[0].detail,
+                more={"indexes": [letter.index for letter in dead[:100]], "count": len(dead)},
+            )
+        if self._failures:
+            _log.info("sink.recovered", sink=self.sink_name, stream=self.stream, failures=self._failures)
+        if self._is_told:
+            seconds = int(self._clock() - self._failed_at)
+            await self._say("audit.sink_recovered", severity=records.INFORMATIONAL, more={"after_s": max(0, seconds)})
+        self._failures, self._failed_at, self._is_told = 0, 0.0, False
+
+    async def _say(
+        self, event: str, *, severity: int, more: Mapping[str, Any], reason: str = "", detail: str = ""
+    ) -> None:
+        """Record what happened; a log that takes no records now keeps no sink from working."""
+        build = partial(
+            records.lifecycle,
+            event=event,
+            success=event == "audit.sink_recovered",
+            reason=reason,
+            detail=detail,
+            severity=severity,
+            more={"sink": {"name": self.sink_name, "stream": self.stream, **more}},
+        )
+        try:
+            async with asyncio.timeout(_RECORD_WAIT_S):
+                await self._recorder(build)
+        except (GatewayError, TimeoutError) as error:
+            _log.warning("sink.not_recorded", sink=self.sink_name, audit_event=event, reason=str(error))
