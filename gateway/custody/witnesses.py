@@ -29,7 +29,7 @@ from gateway.custody.witness_client import WitnessAnswer, WitnessClient, Witness
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.stream import Stream
-from gateway.ledger.hashes import proven_hashes
+from gateway.ledger.hashes import leaf_hashes, proven_hashes
 from gateway.ledger.log import sync_directory
 from gateway.ledger.spool import SpoolError
 
@@ -286,8 +286,18 @@ class Witnesses:
         if cached is None or cached[0] != checkpoint:
             store = proven_hashes(self._layout, self._keys, self._tail.stream, checkpoint, most_hashed=most_hashed)
             self._hashes = cached = (checkpoint, store)
-        proof = prove_consistency(cached[1], old, checkpoint.size)
-        verify_consistency(old, checkpoint.size, tree_root(cached[1], old), checkpoint.root, proof)
+        try:
+            return self._checked(cached[1], old, checkpoint)
+        except ProofError:
+            self._hashes = None
+            if checkpoint.size > most_hashed:
+                raise
+        # tiles that are damaged below what their root shows
+        return self._checked(leaf_hashes(self._layout, self._keys, self._tail.stream, checkpoint.size), old, checkpoint)
+
+    def _checked(self, store: HashStore, old: int, checkpoint: Checkpoint) -> Sequence[bytes]:
+        proof = prove_consistency(store, old, checkpoint.size)
+        verify_consistency(old, checkpoint.size, tree_root(store, old), checkpoint.root, proof)
         return proof
 
     async def _ahead(self, standing: _Standing, checkpoint: Checkpoint) -> None:

@@ -5,16 +5,17 @@ The file holds the record itself, as it is stored: what is sealed for a person s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 import orjson
 
 from gateway.audit.checkpoint import Checkpoint, CheckpointError, parse_checkpoint, split_note, verify_checkpoint
 from gateway.audit.entry import EntryError, parse_entry
-from gateway.audit.merkle import ProofError
+from gateway.audit.merkle import ProofError, hash_leaf, verify_inclusion
 from gateway.audit.proof import prove_inclusion
 from gateway.audit.tlog_proof import SUFFIX, TlogProof, verify_proof
 from gateway.audit.trust import Judged, TrustPolicy
@@ -25,13 +26,21 @@ from gateway.cli.audit.use import record_use
 from gateway.cli.invocation import current
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.stream import STREAMS, Stream
-from gateway.ledger.hashes import proven_hashes
+from gateway.ledger.hashes import leaf_hashes, proven_hashes
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.spool import PrunedError, SpoolReader
 from gateway.server.progress import Progress
 
 _BATCH: Final = 2048
+
+
+class _Found(NamedTuple):
+    """The record that is asked for."""
+
+    stream: Stream
+    at: int
+    raw: bytes
 
 
 @click.command(name="prove", short_help="Prove one record to somebody who has nothing but the proof.")
@@ -64,10 +73,7 @@ def prove_verb(index: int | None, stream: str | None, uid: str | None, output: P
             refuse(f"record {at} of {where} is not covered by a checkpoint yet; try again in a second")
         note, checkpoint = head
         try:
-            hashes = proven_hashes(
-                layout, keys, where, checkpoint, progress=lambda done, total: progress(_share("hashing", done, total))
-            )
-            proof = TlogProof(at, tuple(prove_inclusion(hashes, at, checkpoint.size)), note, raw)
+            proof = TlogProof(at, _path(layout, keys, found, checkpoint, progress), note, raw)
         except ProofError as error:
             refuse(f"cannot be proven: {error}")
     policy = policy_of(keys.vkey(checkpoint.origin), running_policy(settings))
@@ -83,22 +89,44 @@ def prove_verb(index: int | None, stream: str | None, uid: str | None, output: P
     current().answer(value, f"Wrote {output}: {proven_by(at, judged, raw)}")
 
 
+def _path(
+    layout: Layout,
+    keys: AuditKeys,
+    found: _Found,
+    checkpoint: Checkpoint,
+    progress: Callable[[str], None],
+) -> tuple[bytes, ...]:
+    """Return the hashes from the record to the root: by the tiles, or by every entry where the tiles are damaged. Raises `ProofError`."""
+
+    def tell(done: int, total: int) -> None:
+        progress(_share("hashing", done, total))
+
+    path = tuple(
+        prove_inclusion(proven_hashes(layout, keys, found.stream, checkpoint, progress=tell), found.at, checkpoint.size)
+    )
+    try:
+        verify_inclusion(found.at, checkpoint.size, hash_leaf(found.raw), path, checkpoint.root)
+    except ProofError:
+        leaves = leaf_hashes(layout, keys, found.stream, checkpoint.size, progress=tell)
+        path = tuple(prove_inclusion(leaves, found.at, checkpoint.size))
+        verify_inclusion(found.at, checkpoint.size, hash_leaf(found.raw), path, checkpoint.root)
+    return path
+
+
 def _check(proof: TlogProof, policy: TrustPolicy) -> Judged:
     """Check what was made as whoever receives it will."""
     return verify_proof(TlogProof.parse(proof.dump()), policy).judged
 
 
-def _find(
-    layout: Layout, keys: AuditKeys, stream: str | None, index: int | None, uid: str | None
-) -> tuple[Stream, int, bytes] | None:
+def _find(layout: Layout, keys: AuditKeys, stream: str | None, index: int | None, uid: str | None) -> _Found | None:
     """Return stream, index and bytes of the record that is asked for. Raises `SpoolError`."""
     for where in [Stream(stream)] if stream is not None else STREAMS:
         if index is not None:
             raw = _at(layout, keys, where, index)
             if raw is not None:
-                return where, index, raw
+                return _Found(where, index, raw)
         elif uid is not None and (found := _named(layout, keys, where, uid)) is not None:
-            return where, *found
+            return _Found(where, *found)
     return None
 
 

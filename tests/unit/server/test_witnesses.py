@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trustme
+
+from gateway.audit.cosignature import Cosigner
+from gateway.exchange.errors import ConfigurationError
+from gateway.server.bundle import read_bundle
+from gateway.server.settings import load_settings
+from gateway.server.witnesses import witness_problems
+from gateway.witness.keys import generate
+
+YAML = """version: 1
+public_url: http://localhost:8000
+listen:
+  - {address: 127.0.0.1:8000, unsafe_plaintext: true}
+state_dir: state
+upstreams:
+  portal: {servers: ["http://127.0.0.1:3000"]}
+audit: {witness: %s}
+"""
+W1 = f"witness w1 {Cosigner('witness.example/w1', 4, b'w' * 32).key}"
+
+
+def problems(directory: Path, witness: str) -> list[str]:
+    path = directory / "gateway.yaml"
+    path.write_text(YAML % witness)
+    bundle, errors = read_bundle(path)
+    found = [error for error in errors if not any(name in error for name in ("keyring", "audit-keys", "policies"))]
+    return found + witness_problems(load_settings(path.read_text(), path), bundle)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "p").write_text(f"{W1} https://w1.example/\nquorum w1\n")
+    generate(tmp_path / "witness-key.json", "peer", "ed25519", lambda n: b"k" * n)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    leaf = authority.issue_cert("w1.example")
+    leaf.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    (tmp_path / "both.pem").chmod(0o600)
+    return tmp_path
+
+
+def test_a_policy_and_a_witness_of_its_own_are_accepted(directory: Path) -> None:
+    serve = "{listen: 127.0.0.1:7380, key: witness-key.json, tls: {certificate: both.pem, key: both.pem}}"
+    assert problems(directory, f"{{policy: p, ca: ca.pem, serve: {serve}}}") == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "sentence"),
+    [
+        ("quorum none\n", "its quorum is none"),
+        (f"{W1}\nquorum w1\n", "even if all witnesses with an address cosign, the witness w1 has not cosigned"),
+        (f"{W1} http://w1.example/\nquorum w1\n", "w1 is reached without TLS"),
+        (f"{W1} ftp://w1.example/\nquorum w1\n", "w1 is reached without TLS"),
+        ("quorum w1\n", "p: line 1: 'w1' is not defined above"),
+        ("", "does not end with a line end"),
+    ],
+)
+def test_a_policy_that_nobody_could_meet_is_an_error(directory: Path, policy: str, sentence: str) -> None:
+    (directory / "p").write_text(policy)
+    found = problems(directory, "{policy: p}")
+    assert len(found) == 1, found
+    assert found[0].startswith("audit.witness.policy: ")
+    assert sentence in found[0]
+
+
+def test_plain_http_beyond_loopback_can_be_allowed(directory: Path) -> None:
+    (directory / "p").write_text(f"{W1} http://w1.example/\nquorum w1\n")
+    assert problems(directory, "{policy: p, unsafe_plaintext: true}") == []
+    settings = load_settings(YAML % "{policy: p, unsafe_plaintext: true}", directory / "gateway.yaml")
+    assert any("audit.witness.unsafe_plaintext" in warning for warning in settings.warnings())
+
+
+def test_plain_http_on_loopback_needs_no_leave(directory: Path) -> None:
+    (directory / "p").write_text(f"{W1} http://127.0.0.1:7380/\nquorum w1\n")
+    assert problems(directory, "{policy: p}") == []
+
+
+@pytest.mark.parametrize(
+    ("witness", "sentence"),
+    [
+        ("{policy: missing}", "missing: "),
+        ("{policy: p, ca: p}", "audit.witness.ca: holds no certificate"),
+        ("{serve: {listen: 127.0.0.1:7380, key: p}}", "p: is readable by others"),
+        (
+            "{serve: {listen: 127.0.0.1:7380, key: witness-key.json, tls: {certificate: ca.pem, key: both.pem}}}",
+            "audit.witness.serve.tls: not a certificate with its key",
+        ),
+        ("{serve: {listen: 127.0.0.1:7380, key: both.pem}}", "audit.witness.serve.key: both.pem: is not the key"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_named(directory: Path, witness: str, sentence: str) -> None:
+    found = problems(directory, witness)
+    assert len(found) == 1, found
+    assert sentence in found[0]
+
+
+@pytest.mark.parametrize(
+    ("witness", "sentence"),
+    [
+        ("{interval: 10ms}", "audit.witness.interval: must be at least"),
+        ("{timeout: 2m}", "audit.witness.timeout: must be at most"),
+        ("{polcy: p}", "audit.witness.polcy: unknown key; did you mean 'policy'?"),
+        ("{serve: {listen: 0.0.0.0:7380, key: k}}", "audit.witness.serve: beyond loopback a witness needs tls"),
+    ],
+)
+def test_what_is_wrong_in_gateway_yaml_is_said_with_its_place(directory: Path, witness: str, sentence: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(YAML % witness, directory / "gateway.yaml")
+    assert sentence in str(caught.value)
+    assert "gateway.yaml:8:" in str(caught.value)
