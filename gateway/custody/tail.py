@@ -61,6 +61,8 @@ class Tail:
         """Number of the oldest file when it was last looked at."""
         self._readers: dict[int, SpoolReader] = {}
         """By the index of what each returns next."""
+        self._told: Extent | None = None
+        """What waiting duties were woken for last."""
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -68,17 +70,17 @@ class Tail:
         """Return what is known to be there without asking the disk; None before the log has begun."""
         return self._extent
 
-    def look(self) -> bool:
-        """Read the checkpoint if there is another one; True = there is. Blocking. Raises `OSError`, `CheckpointError`."""
+    def look(self) -> None:
+        """Read the checkpoint if there is another one. Blocking. Raises `OSError`, `CheckpointError`."""
         path = self._layout.checkpoint(self.stream)
         try:
             status = path.stat()
             directory = self._layout.directory.stat()
         except FileNotFoundError:
-            return False
+            return
         seen = ((status.st_ino, status.st_mtime_ns), directory.st_mtime_ns)
         if seen == self._seen:
-            return False
+            return
         with suppress(FileHeadError, SegmentError):  # verify says what is wrong with it
             self._find_oldest()
         note = path.read_bytes()
@@ -86,7 +88,6 @@ class Tail:
         checkpoint = verify_checkpoint(note, self._keys.vkey(origin))
         self._extent = Extent(origin=origin, first=self._first, size=checkpoint.size, note=note)
         self._seen = seen
-        return True
 
     def _find_oldest(self) -> None:
         known = numbers(self._layout.directory, self.stream)
@@ -95,7 +96,10 @@ class Tail:
             self._oldest = known[0]
 
     def wake(self) -> None:
-        """Tell whoever waits that there is more."""
+        """Tell whoever waits, if there is more."""
+        if self._extent is self._told:
+            return
+        self._told = self._extent
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -162,12 +166,14 @@ class Watch:
     async def run(self) -> None:
         """Look five times a second. Raises `OSError`, `CheckpointError`."""
         while True:
-            for tail in await asyncio.to_thread(self._look):
+            await asyncio.to_thread(self._look)
+            for tail in self._tails:
                 tail.wake()
             await asyncio.sleep(POLL_S)
 
-    def _look(self) -> list[Tail]:
-        return [tail for tail in self._tails if tail.look()]
+    def _look(self) -> None:
+        for tail in self._tails:
+            tail.look()
 
     def measure(self) -> None:
         """Nothing of its own."""

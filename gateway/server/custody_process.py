@@ -17,6 +17,7 @@ from gateway.custody.duty import Duty
 from gateway.custody.sealing import SealingDuty
 from gateway.custody.station import Station
 from gateway.custody.tail import Watch
+from gateway.custody.tiling import TilingDuty, TilingGauges
 from gateway.custody.trail import Trail
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.metrics import Registry
@@ -54,7 +55,9 @@ class CustodyProcess:
         registry = Registry()
         self._witness_metrics = NodeMetrics(registry)
         self._station = Station.open(layout, keys, trail, registry)
-        self._constant = [Watch(self._station.tails.values()), SealingDuty(self._station)]
+        gauges = TilingGauges(self._station)
+        tiling = [TilingDuty(self._station, tail, gauges) for tail in self._station.tails.values()]
+        self._constant = [Watch(self._station.tails.values()), SealingDuty(self._station), *tiling]
         self._custodian = Custodian(self._station)
         self._custodian.begin(self._plan(boot.bundle))
 

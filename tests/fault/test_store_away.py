@@ -138,7 +138,7 @@ def test_a_read_only_state_refuses_sign_in_and_signs_nobody_out(gateway: Any, br
         for victim in gateway.children("pages") + gateway.children("edge"):
             os.kill(victim, signal.SIGKILL)  # what was opened before stays writable
         gateway.wait_until(lambda: gateway.ready()[0] == 503)
-        gateway.wait_until(lambda: gateway.ready() != (503, {}) and len(gateway.children()) == 4)
+        gateway.wait_until(lambda: gateway.ready() != (503, {}) and len(gateway.children()) == 5)
         gateway.wait_until(lambda: visitor.get("/.gateway/login").status == 200)
         assert_refused_for_now(submit_wrong_password(visitor))
         assert browser.get("/invoices/1").status in {200, 503}

@@ -54,7 +54,7 @@ def test_the_process_that_was_started_stays_and_sessions_limits_and_trail_go_on(
     assert now != was
     assert children(gateway.process.pid) == [now], "the first process keeps the new supervisor, and nothing else"
     assert b"gateway.server.keeper" in Path(f"/proc/{was}/cmdline").read_bytes()
-    assert len(children(now)) == 4
+    assert len(children(now)) == 5
     assert browser.get("/").status == 200, "sessions survive"
     again = attempts(stranger)
     assert again <= 1 + (time.monotonic() - began) / 6, "limits go on counting"
