@@ -190,8 +190,9 @@ def _read(
     tree = Tree(begin.next_index, begin.frontier) if begin.frontier is not None else None
     tally = Tally(stream=trust.stream, file=name, sequences=head.sequences, intents=head.intents)
     first, last = head.first_index, segment.next_index - 1
+    roots: list[tuple[int, bytes]] = []
     try:
-        _follow(segment, cipher, tally, tree)
+        roots = _follow(segment, cipher, tally, tree, trust.sizes)
     except (SegmentError, EntryError) as exc:
         findings.append(Finding(kind=Kind.BITFLIP, message=str(exc), file=name, first_index=first, last_index=last))
         tree = None
@@ -212,7 +213,7 @@ def _read(
         end=_after(segment, tree, tally),
         tail=segment.tail,
         proven=segment.next_index if is_whole else 0,
-        signed=() if signed is None else (signed,),
+        signed=(*(roots if is_whole else ()), *(() if signed is None else (signed,))),
         first_ns=tally.first_ns,
         last_ns=tally.last_ns,
         prunes=tuple(tally.prunes),
@@ -220,19 +221,34 @@ def _read(
     )
 
 
-def _follow(segment: Segment, cipher: AESGCM, tally: Tally, tree: Tree | None) -> None:
-    """Take every entry of a segment, slice by slice. Raises `SegmentError`, `EntryError`."""
+def _follow(
+    segment: Segment, cipher: AESGCM, tally: Tally, tree: Tree | None, sizes: frozenset[int]
+) -> list[tuple[int, bytes]]:
+    """Take every entry of a segment, slice by slice; return the roots at sizes inside it that were asked for.
+
+    Raises `SegmentError`, `EntryError`.
+    """
     index = segment.head.first_index
+    inside = sorted(size for size in sizes if index < size < segment.next_index)
+    roots: list[tuple[int, bytes]] = []
     rest = b""
     for fresh in bundle_slices(segment, cipher):
         bundle = rest + fresh
         leaves, end = tally.take(bundle, index)
         rest = bundle[end:]
         index += len(leaves)
-        if tree is not None:
-            tree.extend(leaves)
+        if tree is None:
+            continue
+        while inside and inside[0] <= index:
+            size = inside.pop(0)
+            cut = size - tree.size
+            tree.extend(leaves[:cut])
+            leaves = leaves[cut:]
+            roots.append((size, tree.root()))
+        tree.extend(leaves)
     if rest or index != segment.next_index:
         raise SegmentError(f"{index - segment.head.first_index} entries where the segment says {segment.count}")
+    return roots
 
 
 def _after(segment: Segment, tree: Tree | None, tally: Tally | None) -> Position:

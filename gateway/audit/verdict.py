@@ -54,8 +54,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The records were decrypted and hashed again, not only counted."""
     vouched: tuple[Vouched, ...] = ()
     """Tree heads kept elsewhere that the log agrees with, smallest first."""
-    is_partial: bool = False
-    """Only a part of the log was asked about."""
+    doubts: tuple[str, ...] = ()
+    """What else keeps it from being proven, in words."""
     lacks: str = ""
     """What the trust policy asks for and this log does not have; empty when it is met, or was not given."""
     prunes: tuple[Prune, ...] = ()
@@ -85,7 +85,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             return TAMPERED
         if self.lacks:
             return POLICY_NOT_MET
-        return INTACT if self.tail and self.has_contents and not self.is_partial else INCOMPLETE
+        return INTACT if self.tail and self.has_contents and not self.doubts else INCOMPLETE
 
     def sentence(self) -> str:
         """Return what is proven, and by whom."""
@@ -119,9 +119,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             lacking.append(
                 "nothing says how long the log should be, so its end may have been cut off (give -c or --trusted-checkpoint)"
             )
-        if self.is_partial:
-            lacking.append("only a part of the log was looked at")
-        return lacking
+        return [*lacking, *self.doubts]
 
     def by_whom(self) -> str:
         """Return which range who stands for: witnesses, tree heads kept elsewhere, the node alone."""

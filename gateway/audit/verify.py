@@ -86,6 +86,8 @@ class Verifier:
         self._files = self._segments = 0
         self._first_ns = self._last_ns = 0
         self._failed = False
+        self._closed: list[tuple[int, int]] = []
+        """Ranges of sealed files that were not decrypted: no tree head inside them can be computed."""
         self._prunes: list[Prune] = []
         self._holds: list[Hold] = []
         self.is_partial = False
@@ -187,6 +189,8 @@ class Verifier:
         if passage.signed:
             self._last_signed = passage.signed[-1]
         self._unread = self._unread or passage.is_unread
+        if passage.is_sealed and passage.is_unread:
+            self._closed.append((passage.begin.next_index, passage.end.next_index))
         self._prunes += passage.prunes
         self._holds += passage.holds
         self.position = passage.end
@@ -288,6 +292,7 @@ class Verifier:
             self.findings.append(
                 Finding(kind=Kind.OPEN_INTENT, message=f"request {uid} of producer {slot} has no outcome yet")
             )
+        self._name_holds()
         tree = self.tree if self._files else None
         first = self._first or 0
         return Verdict(
@@ -304,10 +309,21 @@ class Verifier:
             last_ns=self._last_ns,
             has_contents=self._files > 0 and not self._unread,
             vouched=tuple(sorted(self._vouched)),
-            is_partial=self.is_partial,
+            doubts=("only a part of the log was looked at",) if self.is_partial else (),
             prunes=tuple(self._prunes),
             holds=tuple(self._holds),
         )
+
+    def _name_holds(self) -> None:
+        """Say which legal holds are in force."""
+        active: dict[str, int] = {}
+        for hold in self._holds:
+            if hold.is_released:
+                active.pop(hold.name, None)
+            else:
+                active[hold.name] = hold.index
+        for name, index in active.items():
+            self._find(Kind.HELD, "", f"the legal hold {name} is in force", first=index)
 
     def _check_beginning(self, prunes: Sequence[Prune]) -> None:
         """Say whether a missing beginning was pruned; only the log itself can say that it was."""
@@ -357,6 +373,9 @@ class Verifier:
                         self._beyond(name, size)
                 elif self._absent is not None and size == self._absent.first_index and _fits(self._absent):
                     self._compare(size, Tree(size, self._absent.frontier).root())
+                elif any(begin < size < end for begin, end in self._closed):
+                    message = f"whether {name} fits, inside a sealed file, can be seen with the keys only"
+                    self._find(Kind.UNDECRYPTABLE, "", message, first=size - 1)
                 elif size > first:
                     self.findings.append(
                         Finding(

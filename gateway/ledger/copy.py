@@ -30,6 +30,8 @@ from gateway.ledger.reader import UnreadableLogError
 ARCHIVES: Final = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 LINES: Final = (".ndjson", ".jsonl")
 _TILES: Final = "tile"
+_PUBLISHED: Final = frozenset({"checkpoints", "cosigned"})
+"""Directories of a gateway's own tree heads."""
 _HEAD_GUESS_BYTES: Final = 4096
 
 
@@ -74,6 +76,11 @@ class Note(msgspec.Struct, frozen=True):
     data: bytes
     is_published: bool
     """It stands where a gateway publishes its own."""
+
+    def belongs_beside(self, log: LogCopy) -> bool:
+        """Tell whether it stands where the gateway that wrote this log publishes the log's tree head."""
+        path = Path(self.name)
+        return path.name == log.stream and path.parent.parent == Path(log.place).parent
 
 
 class Copy(msgspec.Struct, kw_only=True):
@@ -184,12 +191,14 @@ def _place_other(path: Path, root: Path, copy: Copy) -> bool:
             log.files.append(found)
             return True
         data = begin + file.read(MAX_NOTE_BYTES)
+    is_published = path.parent.name in _PUBLISHED
     try:
         origin = parse_checkpoint(split_note(data)[0]).origin
     except CheckpointError:
-        return False
-    name = str(path.relative_to(root))
-    copy.notes.append(Note(name, origin, data, is_published=path.parent.name == "checkpoints"))
+        if not is_published:
+            return False
+        origin = ""
+    copy.notes.append(Note(str(path.relative_to(root)), origin, data, is_published=is_published))
     return True
 
 

@@ -6,23 +6,26 @@ what a log proves is `gateway.audit.verify`'s. Never writes and takes no lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from gateway.audit.checkpoint import CheckpointError, Vkey, parse_checkpoint, split_note
+from gateway.audit.delivered import DeliveredLog, UnreadableLineError, read_line
 from gateway.audit.finding import Finding, Kind
 from gateway.audit.tally import Prune
 from gateway.audit.trust import TrustPolicy
-from gateway.audit.verdict import TAMPERED, Verdict, exit_code_of
+from gateway.audit.verdict import INCOMPLETE, INTACT, TAMPERED, Verdict, exit_code_of
 from gateway.audit.verify import Verifier
 from gateway.audit.vouching import apply_policy
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.checking import Checker, Task, check, checker, tasks_of
 from gateway.ledger.copy import Copy, CopyFile, LogCopy, Note, find_logs
 from gateway.ledger.keys import AuditKeys
+from gateway.ledger.reader import UnreadableLogError
 
 OWN_CHECKPOINT: Final = "checkpoint"
 """What messages call the tree head that a gateway published last; `Verifier` knows by it that it is its own."""
@@ -39,11 +42,14 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """Decrypt nothing, even with keys."""
     vkeys: tuple[Vkey, ...] = ()
     """Pinned: the logs must be signed by these."""
-    published: tuple[tuple[Stream, bytes], ...] = ()
-    """The last tree head of each stream, from the gateway's own state."""
+    published: tuple[tuple[Stream, str, bytes], ...] = ()
+    """The last tree heads of each stream from the gateway's own state, with their names, which begin `checkpoint`."""
     trusted: tuple[tuple[str, bytes], ...] = ()
     """Tree heads that were kept elsewhere, with their names."""
     policies: tuple[TrustPolicy, ...] = ()
+    """Must be met."""
+    own_policies: tuple[TrustPolicy, ...] = ()
+    """Say who the witnesses are, and demand nothing."""
     fleet: tuple[Vkey, ...] = ()
     """Logs that there must be."""
     streams: tuple[Stream, ...] = STREAMS
@@ -62,13 +68,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Each log, with where it was found."""
     findings: tuple[Finding, ...] = ()
     """What belongs to no log that is there."""
+    silent: tuple[str, ...] = ()
+    """Who was to be asked and gave no answer, in words."""
 
     @property
     def exit_code(self) -> int:
         """Return the worst of all."""
         if any(finding.is_failure for finding in self.findings):
             return TAMPERED
-        return exit_code_of(verdict for _, verdict in self.verdicts)
+        code = exit_code_of(verdict for _, verdict in self.verdicts)
+        return INCOMPLETE if code == INTACT and self.silent else code
 
 
 def verify_trees(roots: Sequence[Path], question: Question, told: Told | None = None) -> Report:
@@ -82,6 +91,7 @@ def verify_trees(roots: Sequence[Path], question: Question, told: Told | None = 
         if len(roots) > 1:
             for log in found.logs:
                 log.place = root.name if log.place == "." else f"{root.name}/{log.place}"
+            found.notes = [msgspec.structs.replace(note, name=f"{root.name}/{note.name}") for note in found.notes]
         copy.logs += found.logs
         copy.notes += found.notes
         copy.lines += found.lines
@@ -106,7 +116,7 @@ def verify_directory(
     question = Question(
         keys=keys,
         vkeys=() if vkey is None else (vkey,),
-        published=tuple((stream, note) for name, note in checkpoints if name == OWN_CHECKPOINT),
+        published=tuple((stream, name, note) for name, note in checkpoints if name == OWN_CHECKPOINT),
         trusted=tuple((name, note) for name, note in checkpoints if name != OWN_CHECKPOINT),
         streams=(stream,),
         is_live=keys is not None or bool(checkpoints),
@@ -130,6 +140,7 @@ class _Session:
         self._used: set[str] = set()
         """Names of tree heads that a log was held against."""
         self._notes: dict[str, bytes] = {}
+        self._origins = frozenset(log.origin for log in copy.logs)
         self._total = sum(file.size for log in copy.logs for file in log.files)
         self._done = 0
 
@@ -137,17 +148,16 @@ class _Session:
         logs = self._logs()
         verdicts = [(log, self._verify(log)) for log in logs]
         shown = [(log.place, verdict) for log, verdict in verdicts if log.stream in {None, *self._question.streams}]
-        return Report(verdicts=tuple(shown), findings=tuple(self._absent([verdict for _, verdict in verdicts])))
+        shown += [("", verdict) for verdict in self._verify_lines()]
+        return Report(verdicts=tuple(shown), findings=tuple(self._absent([verdict for _, verdict in shown])))
 
     def _logs(self) -> list[LogCopy]:
         """Return the logs to judge, security first: it says what was pruned from the others."""
         question = self._question
         logs = list(self._copy.logs)
-        for stream, note in question.published:
-            is_there = any(
-                log.stream is stream and (question.is_live or log.origin == _origin_of(note)) for log in logs
-            )
-            if not is_there and not self._copy.lines:
+        for stream, _, note in question.published:
+            is_there = any(log.stream is stream and (question.is_live or log.origin == origin_of(note)) for log in logs)
+            if not is_there and not self._copy.lines and all(log.files or log.stream is not stream for log in logs):
                 logs.append(LogCopy(place=".", stream=stream))
         if question.is_live and not logs:
             logs.append(LogCopy(place=".", stream=question.streams[0]))
@@ -178,17 +188,48 @@ class _Session:
         self._check_files(log, verifier)
         public = verifier.trust.public.hex()
         verdict = verifier.finish(self._prunes.get(public, []))
-        if verdict.is_partial and question.last is not None and question.last < self._vouched_to(verdict):
-            verdict = msgspec.structs.replace(verdict, is_partial=False)
+        if verifier.is_partial and question.last is not None and question.last < self._vouched_to(verdict):
+            verdict = msgspec.structs.replace(verdict, doubts=())
         self._prunes.setdefault(public, []).extend(verdict.prunes)
-        if question.policies:
-            verdict = apply_policy(verdict, self._notes, question.policies)
-        return verdict
+        return self._apply_policy(verdict)
 
     @staticmethod
     def _vouched_to(verdict: Verdict) -> int:
         """Return how many entries somebody else vouches for."""
         return max((one.size for one in verdict.vouched), default=0)
+
+    def _apply_policy(self, verdict: Verdict) -> Verdict:
+        if self._question.policies:
+            return apply_policy(verdict, self._notes, self._question.policies)
+        if self._question.own_policies and verdict.files:
+            verdict = apply_policy(verdict, self._notes, self._question.own_policies)
+            return msgspec.structs.replace(verdict, lacks="")
+        return verdict
+
+    def _verify_lines(self) -> list[Verdict]:
+        """Judge delivered records, of as many logs as the files hold."""
+        logs: dict[str, DeliveredLog] = {}
+        unread = DeliveredLog("")
+        for path in self._copy.lines:
+            for place, line in _lines_of(path):
+                try:
+                    origin, index, entry = read_line(line)
+                except UnreadableLineError as exc:
+                    unread.refuse(str(exc), place)
+                    continue
+                logs.setdefault(origin, DeliveredLog(origin)).take(index, entry, place)
+        verdicts = [self._verify_delivered(log) for _, log in sorted(logs.items())]
+        return [*verdicts, unread.finish(None, ())] if unread.findings else verdicts
+
+    def _verify_delivered(self, log: DeliveredLog) -> Verdict:
+        stream = next((stream for stream in STREAMS if log.origin.endswith(f"/{stream}")), None)
+        vkey = self._pinned(log.origin, None)
+        keys = self._question.keys
+        if vkey is None and keys is not None and log.origin.startswith(keys.origin + "/"):
+            vkey = keys.vkey(log.origin)
+        notes = self._checkpoints(LogCopy(place="", stream=stream), log.origin)
+        verdict = log.finish(vkey, [(name, note) for name, note in notes if origin_of(note) == log.origin])
+        return self._apply_policy(verdict)
 
     def _pinned(self, origin: str, stream: Stream | None) -> Vkey | None:
         """Return the key that was given for a log, by its name; one of another name if its stream is the same."""
@@ -202,16 +243,18 @@ class _Session:
         found: list[tuple[str, bytes]] = []
         question = self._question
         found += [
-            (OWN_CHECKPOINT, note)
-            for stream, note in question.published
-            if stream is log.stream and (question.is_live or not log.files or _origin_of(note) == origin)
+            (name, note)
+            for stream, name, note in question.published
+            if stream is log.stream and (question.is_live or not log.files or origin_of(note) == origin)
         ]
         for note in self._copy.notes:
-            if note.origin == origin or (note.is_published and Path(note.name).name == log.stream):
+            # a damaged one is of no log that is known; it counts for the log that stands beside it
+            is_beside = note.origin not in self._origins and note.is_published and note.belongs_beside(log)
+            if note.origin == origin or is_beside:
                 found.append((f"{OWN_CHECKPOINT} {note.name}" if note.is_published else note.name, note.data))
                 self._used.add(note.name)
         for name, data in question.trusted:
-            about = _origin_of(data)
+            about = origin_of(data)
             is_gone = not log.files and about.endswith(f"/{log.stream}")
             if about == origin or is_gone or (not about and log.stream is question.streams[0]):
                 found.append((name, data))
@@ -295,7 +338,7 @@ class _Session:
             for vkey in self._question.fleet
             if vkey.name not in there
         ]
-        kept = [Note(name, _origin_of(data), data, is_published=True) for name, data in self._question.trusted]
+        kept = [Note(name, origin_of(data), data, is_published=True) for name, data in self._question.trusted]
         findings += [
             Finding(
                 kind=Kind.MISSING_ORIGIN,
@@ -308,7 +351,19 @@ class _Session:
         return findings
 
 
-def _origin_of(note: bytes) -> str:
+def _lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield each line with its place. Raises `UnreadableLogError`."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path.name}:{number}", line
+    except OSError as exc:
+        raise UnreadableLogError(f"{path}: cannot be read: {os.strerror(exc.errno or 0).lower()}") from exc
+
+
+def origin_of(note: bytes) -> str:
+    """Return the log that a tree head is of; empty when it is no tree head."""
     try:
         return parse_checkpoint(split_note(note)[0]).origin
     except CheckpointError:

@@ -19,14 +19,16 @@ from gateway.audit.trust import TrustError, TrustPolicy
 from gateway.audit.verdict import Verdict, moment
 from gateway.cli.administration import read_settings
 from gateway.cli.audit.showing import plain
+from gateway.cli.audit.witnessed import ask_witnesses
 from gateway.cli.invocation import DEFAULT_CONFIG, current
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.copy import opened
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.verification import Question, Report, verify_trees
+from gateway.ledger.verification import OWN_CHECKPOINT, Question, Report, origin_of, verify_trees
 from gateway.server.progress import Progress
+from gateway.server.settings import Settings
 
 MAX_SHOWN_INTENTS: Final = 20
 _File = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -43,6 +45,7 @@ _File = click.Path(path_type=Path, exists=True, dir_okay=False)
 )
 @click.option("--vkey", "vkeys", multiple=True, help="The verifier key that must have signed the log.")
 @click.option("--policy", "policies", multiple=True, type=_File, help="Logs, witnesses and quorum that are believed.")
+@click.option("--against-witness", is_flag=True, help="Ask the witnesses of the policy what they saw last.")
 @click.option("--fleet", type=_File, help="Logs that there must be: a line `log VKEY` for each.")
 @click.option(
     "--stream",
@@ -55,7 +58,7 @@ _File = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--to", "last", type=click.IntRange(0), help="Last entry to prove.")
 @click.option("--structural", is_flag=True, help="Decrypt nothing: frames, chains, signatures and trees only.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to work with.")
-def verify_verb(copies: tuple[Path, ...], fleet: Path | None, **given: Any) -> None:
+def verify_verb(copies: tuple[Path, ...], fleet: Path | None, *, against_witness: bool, **given: Any) -> None:
     """Prove that the log of the gateway of -c, or in each COPY, is what was written.
 
     A COPY is a directory, a tarball (.tar, .tar.gz, .tar.zst), or records that a sink kept (.ndjson). With -c
@@ -76,6 +79,7 @@ def verify_verb(copies: tuple[Path, ...], fleet: Path | None, **given: Any) -> N
         structural=given["structural"],
         jobs=given["jobs"],
     )
+    ca: bytes | None = None
     if not copies or current().config is not DEFAULT_CONFIG:
         settings = read_settings()
         layout = Layout(settings.state_dir)
@@ -83,22 +87,33 @@ def verify_verb(copies: tuple[Path, ...], fleet: Path | None, **given: Any) -> N
             question,
             keys=AuditKeys.load(settings.audit.keys),
             published=tuple(_published(layout)),
+            own_policies=_own_policies(settings),
             is_live=not copies,
         )
+        ca = settings.audit.witness.ca.read_bytes() if settings.audit.witness.ca else None
         copies = copies or (layout.directory,)
+    silent: tuple[str, ...] = ()
+    if against_witness:
+        named = [*question.vkeys, *question.fleet]
+        origins = {*(vkey.name for vkey in named), *(origin_of(note) for _, _, note in question.published)} - {""}
+        notes, silent = ask_witnesses(question.policies or question.own_policies, origins, ca=ca)
+        question = msgspec.structs.replace(question, trusted=(*question.trusted, *notes))
     with ExitStack() as stack:
         progress = stack.enter_context(Progress("reading the audit log"))
         roots = [copy if question.is_live else stack.enter_context(opened(copy)) for copy in copies]
         report = verify_trees(roots, question, _watch(progress))
+    report = msgspec.structs.replace(report, silent=silent)
     _answer(report)
     click.get_current_context().exit(report.exit_code)
 
 
-def _published(layout: Layout) -> Iterable[tuple[Stream, bytes]]:
+def _published(layout: Layout) -> Iterable[tuple[Stream, str, bytes]]:
     """Read what the gateway published last, before the log: a live log only grows."""
     for stream in STREAMS:
         if layout.checkpoint(stream).exists():
-            yield stream, layout.checkpoint(stream).read_bytes()
+            yield stream, OWN_CHECKPOINT, layout.checkpoint(stream).read_bytes()
+        if layout.cosigned(stream).exists():
+            yield stream, f"{OWN_CHECKPOINT} that witnesses cosigned", layout.cosigned(stream).read_bytes()
 
 
 def _watch(progress: Progress) -> Callable[[str, int, int], None]:
@@ -106,6 +121,12 @@ def _watch(progress: Progress) -> Callable[[str, int, int], None]:
         progress(f"verifying the audit log: {100 * done // max(total, 1)} % ({name})")
 
     return told
+
+
+def _own_policies(settings: Settings) -> tuple[TrustPolicy, ...]:
+    """Return the policy that the gateway itself asks witnesses by: it says who cosigned, and demands nothing."""
+    path = settings.audit.witness.policy
+    return () if path is None else (_policy(path),)
 
 
 def _vkey(text: str) -> Vkey:
@@ -134,11 +155,13 @@ def _answer(report: Report) -> None:
     lines = [plain(str(finding)) for finding in report.findings]
     for place, verdict in report.verdicts:
         lines += [*_lines(verdict.findings), plain(f"{_shown_place(place)}{verdict.sentence()}")]
+    lines += [plain(sentence) for sentence in report.silent]
     value = {
         "ok": report.exit_code == 0,
         "exit_code": report.exit_code,
         "size": sum(verdict.size for _, verdict in report.verdicts),
         "findings": [_finding(finding) for finding in report.findings],
+        "not_heard": list(report.silent),
         "streams": dict(zip(_names(report.verdicts), map(_value, report.verdicts), strict=True)),
     }
     current().answer(value, "\n".join(lines))

@@ -1,0 +1,166 @@
+"""Checks what a sink kept: records as they were delivered, against tree heads of the log that they came from.
+
+A delivered record holds everything its entry had, so that the leaf can be hashed again. It holds no
+signature: only a tree head that was kept beside the copy, signed by the log's key, proves how many of
+them are the log's. Records come at least once; the same one twice is no finding, another one under its number is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import orjson
+
+from gateway.audit.checkpoint import Checkpoint, CheckpointError, Vkey, verify_checkpoint
+from gateway.audit.delivery import DeliveryError, restore_entry
+from gateway.audit.finding import Finding, Kind
+from gateway.audit.merkle import HASH_BYTES, Tree
+from gateway.audit.verdict import Verdict, Vouched
+from gateway.exchange.errors import GatewayError
+
+MAX_AHEAD = 1 << 22
+"""A record may come so many places before the one that is next: beyond, its number is not believed."""
+_TREE_STEP = 4096
+_TIME_AT = 8
+_TIME_END = 16
+
+
+class UnreadableLineError(GatewayError):
+    """A line that no record can be restored from."""
+
+
+def read_line(line: bytes) -> tuple[str, int, bytes]:
+    """Return origin, index and entry of a delivered record. Raises `UnreadableLineError`."""
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError as exc:
+        raise UnreadableLineError("the line is no JSON") from exc
+    if not isinstance(record, dict):
+        raise UnreadableLineError("the line is no record")
+    try:
+        return restore_entry(record)
+    except DeliveryError as exc:
+        raise UnreadableLineError(str(exc)) from exc
+
+
+class DeliveredLog:
+    """The records of one log."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.findings: list[Finding] = []
+        self._leaves = bytearray()
+        self._there = bytearray()
+        self._first_ns = self._last_ns = 0
+
+    def take(self, index: int, entry: bytes, place: str) -> None:
+        """Add one record; `place` says where it stood."""
+        if not 0 <= index <= len(self._there) + MAX_AHEAD:
+            self._find(Kind.INSERTED, f"its number {index} is far beyond every other", place, index)
+            return
+        leaf = sha256(b"\0" + entry).digest()
+        if index >= len(self._there):
+            grown = index + 1 - len(self._there)
+            self._there += bytes(grown)
+            self._leaves += bytes(grown * HASH_BYTES)
+        at = index * HASH_BYTES
+        if self._there[index]:
+            if self._leaves[at : at + HASH_BYTES] != leaf:
+                self._find(Kind.FORK, "another record of this number came before", place, index)
+            return
+        self._there[index] = 1
+        self._leaves[at : at + HASH_BYTES] = leaf
+        time_ns = int.from_bytes(entry[_TIME_AT:_TIME_END], "little")
+        self._first_ns = min(self._first_ns or time_ns, time_ns)
+        self._last_ns = max(self._last_ns, time_ns)
+
+    def refuse(self, sentence: str, place: str) -> None:
+        """Note a line that says it is of this log and is not."""
+        self._find(Kind.BITFLIP, sentence, place, -1)
+
+    def finish(self, vkey: Vkey | None, notes: Sequence[tuple[str, bytes]]) -> Verdict:
+        """Hold the records against tree heads and say what is proven."""
+        size = len(self._there)
+        begin = self._there.find(1)
+        self._holes(max(begin, 0))
+        vouched: list[Vouched] = []
+        doubts: list[str] = []
+        if vkey is None:
+            doubts.append("no key of the log was given (--vkey, --policy or -c)")
+        elif begin > 0:
+            doubts.append(f"the copy begins at entry {begin}; without those before it no tree head can be computed")
+        else:
+            vouched = self._compare(self._heads(vkey, notes))
+        proven = vouched[-1].size if vouched else 0
+        if vouched and proven < size:
+            doubts.append(f"entries {proven} to {size - 1} stand behind no tree head that was given")
+        return Verdict(
+            findings=tuple(self.findings),
+            origin=self.origin,
+            vkey=str(vkey) if vkey is not None else "",
+            first=max(begin, 0),
+            size=size,
+            root=b"",
+            proven=proven,
+            files=1,
+            first_ns=self._first_ns,
+            last_ns=self._last_ns,
+            has_contents=True,
+            vouched=tuple(vouched),
+            doubts=tuple(doubts),
+        )
+
+    def _holes(self, begin: int) -> None:
+        at = self._there.find(0, begin)
+        while at >= 0:
+            stop = self._there.find(1, at)
+            stop = len(self._there) if stop < 0 else stop
+            self.findings.append(
+                Finding(kind=Kind.MISSING, message="the copy lacks these records", first_index=at, last_index=stop - 1)
+            )
+            at = self._there.find(0, stop)
+
+    def _heads(self, vkey: Vkey, notes: Sequence[tuple[str, bytes]]) -> dict[int, list[tuple[str, Checkpoint]]]:
+        wanted: dict[int, list[tuple[str, Checkpoint]]] = {}
+        for name, note in notes:
+            try:
+                checkpoint = verify_checkpoint(note, vkey)
+            except CheckpointError as exc:
+                self.findings.append(Finding(kind=Kind.BAD_SIGNATURE, file=name, message=str(exc)))
+                continue
+            wanted.setdefault(checkpoint.size, []).append((name, checkpoint))
+        return wanted
+
+    def _compare(self, wanted: dict[int, list[tuple[str, Checkpoint]]]) -> list[Vouched]:
+        whole = self._there.find(0)
+        whole = len(self._there) if whole < 0 else whole
+        tree = Tree()
+        vouched: list[Vouched] = []
+        for size, heads in sorted(wanted.items()):
+            for name, checkpoint in heads:
+                if size > len(self._there):
+                    message = f"{name} is signed for {size} entries, the copy has {len(self._there)}"
+                    first, last = len(self._there), size - 1
+                    self.findings.append(
+                        Finding(kind=Kind.TRUNCATED, message=message, first_index=first, last_index=last)
+                    )
+                elif size <= whole:
+                    self._grow(tree, size)
+                    if tree.root() == checkpoint.root:
+                        vouched.append(Vouched(size, name))
+                    else:
+                        message = f"{name} has another root for {size} entries"
+                        self.findings.append(
+                            Finding(kind=Kind.FORK, message=message, first_index=0, last_index=size - 1)
+                        )
+        return vouched
+
+    def _grow(self, tree: Tree, size: int) -> None:
+        while tree.size < size:
+            stop = min(size, tree.size + _TREE_STEP)
+            view = self._leaves[tree.size * HASH_BYTES : stop * HASH_BYTES]
+            tree.extend([bytes(view[at : at + HASH_BYTES]) for at in range(0, len(view), HASH_BYTES)])
+
+    def _find(self, kind: Kind, message: str, place: str, index: int) -> None:
+        self.findings.append(Finding(kind=kind, message=message, file=place, first_index=index))
