@@ -6,11 +6,10 @@ records each use of itself before anything is shown.
 
 from __future__ import annotations
 
-from typing import Final
-
 import click
 
 from gateway.cli.audit.check_proof import check_proof_verb
+from gateway.cli.audit.export import export_verb
 from gateway.cli.audit.gaps import gaps_verb
 from gateway.cli.audit.open_intents import open_intents_verb
 from gateway.cli.audit.prove import prove_verb
@@ -18,11 +17,6 @@ from gateway.cli.audit.query import query_verb
 from gateway.cli.audit.tail import tail_verb
 from gateway.cli.audit.trust import trust_verb
 from gateway.cli.audit.verify import verify_verb
-from gateway.cli.unbuilt import unbuilt
-
-_NOT_BUILT: Final = {
-    "export": "`audit export` is not built yet; use gateway audit query --json",
-}
 
 
 @click.group(short_help="Verify and query the audit trail.")
@@ -36,10 +30,9 @@ for _verb in (
     tail_verb,
     gaps_verb,
     open_intents_verb,
+    export_verb,
     prove_verb,
     check_proof_verb,
     trust_verb,
 ):
     audit.add_command(_verb)
-for _name, _sentence in _NOT_BUILT.items():
-    audit.add_command(unbuilt(_name, _sentence))

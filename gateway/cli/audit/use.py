@@ -11,13 +11,15 @@ from gateway.ledger import producer
 from gateway.server.settings import Settings
 
 
-def record_use(settings: Settings, operation: str, filters: Mapping[str, str], purpose: str) -> None:
+def record_use(
+    settings: Settings, operation: str, filters: Mapping[str, str], purpose: str, *, action: str = "view"
+) -> None:
     """Record that somebody looks at the log, before anything is shown. Raises `AuditUnavailableError`: then nothing may be."""
     build = partial(
         record.administration,
         operation=operation,
         actor=producer.operator(),
-        action="view",
+        action=action,
         resources=[("audit_log", stream.value) for stream in STREAMS],
         detail=purpose,
         more={"query": dict(filters)},

@@ -307,13 +307,6 @@ def test_tail_follows_until_ctrl_c(site: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "/invoices/77" in result.output
 
 
-@pytest.mark.parametrize("verb", ["export", "prove"])
-def test_verbs_that_are_not_built_say_so(verb: str) -> None:
-    result = run(verb, "--anything", "x")
-    assert result.exit_code == 2
-    assert "not built yet" in result.output
-
-
 def test_any_record_has_a_line() -> None:
     for payload in (b"{}", b"[]", b'{"unmapped":5}', b'{"actor":[],"http_request":{}}', b'{"time":"x"}'):
         stored = Stored(Stream.TRAFFIC, 0, Entry(1, 10**18, 1, payload))
