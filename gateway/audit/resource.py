@@ -16,10 +16,14 @@ Values are percent-decoded and must then be UTF-8 without controls: they cannot 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from gateway.audit.redact import redact
+import orjson
+
+from gateway.audit.redact import may_hold_secret, redact
+from gateway.exchange.route import Classification, Route
 
 MAX_RESOURCES: Final = 64
 MAX_RESOURCE_BYTES: Final = 8192
@@ -128,3 +132,79 @@ def _text(value: bytes) -> str:
     if _CONTROL.search(text) is not None:  # attack: a line of its own, or what a terminal obeys
         raise _FaultError("malformed")
     return text
+
+
+_CLASSES: Final = {
+    Classification.PUBLIC: {"confidentiality_id": 1},
+    Classification.INTERNAL: {"category_id": 4, "confidentiality_id": 2},
+    Classification.PII: {"category_id": 1, "confidentiality_id": 5},
+    Classification.PHI: {"category_id": 1, "confidentiality_id": 6},
+    Classification.CHD: {"category_id": 3, "confidentiality_id": 6},
+}
+"""OCSF `data_classification`: categories 1 Personal, 3 Financial, 4 Business; 1 Not Confidential, 2 Confidential, 5 Private, 6 Restricted."""
+
+
+def names_people(route: Route) -> bool:
+    """Tell whether what a route says about its data names somebody: then it is sealed for each."""
+    return route.resource is not None and bool(route.resource.owner or route.resource.is_person)
+
+
+def own_resource(route: Route, uid: str, owner: str = "") -> tuple[Named | None, int]:
+    """Return the resource that the route itself names, and how many secrets were taken out of it; None where it names none."""
+    if route.resource is None:
+        return None, 0
+    redactions = 0
+    if may_hold_secret(uid.encode()):
+        uid, redactions = redact(uid)
+    return Named(route.resource.type, uid[:MAX_VALUE], owner[:MAX_VALUE]), redactions
+
+
+def together(own: Named | None, told: Told | None) -> tuple[Named, ...]:
+    """Put what the portal named beside what the route names, or in its place where it names the same more closely."""
+    if told is None or not told.resources:
+        return () if own is None else (own,)
+    if own is None:
+        return told.resources
+    same = [named for named in told.resources if named.type == own.type and (not own.uid or named.uid == own.uid)]
+    if not same:
+        return own, *told.resources
+    if not own.owner:
+        return told.resources
+    return tuple(
+        named._replace(owner=own.owner) if named in same and not named.owner else named for named in told.resources
+    )
+
+
+def encode_resources(
+    route: Route,
+    resources: Sequence[Named],
+    *,
+    seal_owner: Callable[[str], object] | None = None,
+    seal_uid: Callable[[str], object] | None = None,
+) -> bytes:
+    """Return the `resources` member with its trailing comma; nothing where none is named.
+
+    `seal_owner` seals a person whose data it are, `seal_uid` an id that is a person's; None = they stand in clear.
+    """
+    if not resources:
+        return b""
+    kind = None if route.classification is None else _CLASSES[route.classification]
+    found: list[dict[str, object]] = []
+    for named in resources:
+        said: dict[str, object] = {"type": named.type}
+        if named.uid:
+            is_person = (
+                seal_uid is not None
+                and route.resource is not None
+                and route.resource.is_person
+                and route.resource.type == named.type
+            )
+            said["uid"] = seal_uid(named.uid) if is_person and seal_uid is not None else named.uid
+        if named.owner:
+            said["owner"] = {"uid": seal_owner(named.owner) if seal_owner is not None else named.owner}
+        if named.name:
+            said["name"] = named.name
+        if kind is not None:
+            said["data_classification"] = kind
+        found.append(said)
+    return b'"resources":' + orjson.dumps(found, option=orjson.OPT_SORT_KEYS) + b","

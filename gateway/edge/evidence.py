@@ -6,24 +6,42 @@ the recorder.
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Final
 
-import msgspec
 import orjson
 
-from gateway.audit.access import MAX_USER_AGENT_BYTES, Node, Place, Subject, encode_text, fill, template
+from gateway.audit.access import (
+    COURSES,
+    MAX_PATH_BYTES,
+    MAX_USER_AGENT_BYTES,
+    Blemish,
+    Node,
+    Place,
+    Subject,
+    encode_text,
+    fill,
+    remark,
+    template,
+)
 from gateway.audit.placement import place
 from gateway.audit.protocol import ASYNC, GRADE, SEQUENCE_MASK
+from gateway.audit.resource import encode_resources, own_resource, together
+from gateway.audit.subject import OWNER_UID, RESOURCE_UID, Sealing
 from gateway.edge.exchange import Exchange
 from gateway.edge.forward_auth import VIA
 from gateway.edge.metrics import EdgeMetrics, Finished
 from gateway.edge.recorder import Recorder
-from gateway.exchange.envelope import Event
+from gateway.edge.resolve import Resolution
+from gateway.edge.subjects import SubjectKeys, SubjectSeals
+from gateway.edge.trace import SPAN_AT, trace_ids
 from gateway.exchange.reason import Reason
+from gateway.exchange.route import SELF
 from gateway.exchange.session import Session
 from gateway.exchange.stream import STREAMS_BY_NUMBER
 
@@ -32,8 +50,16 @@ LINES: Final = 64
 _VIA: Final = {"": "", VIA: f',"via":"{VIA}"'}
 _VARIANT: Final = len("01234567-0123-7123-")
 """Where a UUID has its variant: 8, 9, a or b (RFC 9562 §4.1)."""
-_REASONS: Final = {reason: reason.value.encode("ascii") for reason in Reason}
-_NO_USER_AGENT: Final = b'""'
+_ENDED: Final = {
+    Reason.SESSION_EXPIRED: "expired",
+    Reason.SESSION_REVOKED: "revoked",
+    Reason.IDENTITY_CHANGED: "rights changed",
+}
+"""OCSF `actor.session.expiration_reason`."""
+_MEDIA_TYPE: Final = re.compile(rb"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}").fullmatch
+NO_BLEMISH: Final = Blemish()
+_CHAIN: Final = 16
+"""Proxies that a record names."""
 
 
 class Evidence:
@@ -47,17 +73,19 @@ class Evidence:
         node: Node,
         log: Callable[[bytes], None],
         report: Callable[[str, str], None],
+        subjects: SubjectKeys | None = None,
     ) -> None:
         self.recorder = recorder
+        self.seals = SubjectSeals(subjects)
         self._metrics = metrics
         self._node = node
         self._log = log
         self._report = report
         self._templates: dict[
-            tuple[int, str, bytes, str, str, str, str, str, str, str, bool], tuple[bytes, Session | None]
+            tuple[int, Reason, bool, str, bytes, str, str, str, str, str, str, str, bool], tuple[bytes, Session | None]
         ] = {}
-        self._user_agents: dict[bytes, bytes] = {}
         self._rules: dict[str, bytes] = {}
+        self._types: dict[bytes, bytes] = {b"": b""}
         self._lines: list[str] = []
 
     def forget(self) -> None:
@@ -78,35 +106,106 @@ class Evidence:
             uid = uid[:_VARIANT] + (b"9" if phase == "intent" else b"a") + uid[_VARIANT + 1 :]
         resolution = x.resolution
         mono = monotonic()
+        sealing = self.seals.of(x)
+        peer = x.peer
+        if sealing is None and x.client_ip == peer.ip:
+            client = peer.client
+            user_agent, blemish = self.seals.agent(x.fields.user_agent)
+        else:
+            client, user_agent, blemish = self.seals.client(sealing, x.client_ip, x.fields.user_agent)
+        if x.chain:
+            client = _intermediates(x.chain) + client
+        if resolution is not None:
+            path, resources = resolution.path_json, resolution.resources
+            if resolution.blemish is not None or resolution.names_people or x.told is not None:
+                resources, blemish = self._about(x, resolution, sealing, blemish or NO_BLEMISH)
+        else:
+            path, resources = encode_text(x.raw_target.partition(b"?")[0], MAX_PATH_BYTES), b""
+        if x.fields.traceparent:
+            span, trace = trace_ids(x)
+        else:
+            trace = x.request_id.replace(b"-", b"")
+            span = trace[SPAN_AT:]
         payload = fill(
-            self._template(x),
-            x.allowed,
+            self._template(x, sealing),
             x.received,
-            x.method,
             x.request_id,
-            resolution.path_json if resolution is not None else encode_text(x.raw_target.partition(b"?")[0], 256),
-            self._user_agent(x.fields.user_agent),
+            path,
+            user_agent,
             x.version,
             x.status,
+            self._types.get(x.content_type) or self._content_type(x.content_type),
             int((mono - x.started_mono) * 1000),
             x.sent,
             recorder.sequence & SEQUENCE_MASK,
             uid,
-            self._rule(x.rule),
-            resolution.resources if resolution is not None else b"",
-            x.client_ip.encode("ascii"),
-            x.peer.port,
-            _REASONS[x.reason],
+            self._rules.get(x.rule) or self._rule(x.rule),
+            resources,
+            client,
+            peer.port,
             int(x.started * 1000),
-            _encode_events(x.events) if x.events else b"",
+            span,
+            trace,
+            self.seals.events(x.events, sealing) if x.events else b"",
             int(mono * 1e9),
-            b"pending" if phase == "intent" else x.outcome.encode("ascii"),
-            phase.encode("ascii"),
+            COURSES[phase][x.outcome],
             b',"shadow":' + x.shadow if x.shadow else b"",
         )
+        if blemish is not None or x.outcome != "completed":
+            payload = _remarked(x, payload, blemish or NO_BLEMISH)
         recorder.add(payload, x.stream, grade, x if waits else None)
 
-    def _template(self, x: Exchange) -> bytes:
+    def _about(
+        self, x: Exchange, resolution: Resolution, sealing: Sealing | None, blemish: Blemish
+    ) -> tuple[bytes, Blemish]:
+        """Say which data the request is about, and what is to be said of its text."""
+        redactions, cut = blemish
+        resources = resolution.resources
+        if resolution.blemish is not None:
+            redactions, cut = redactions + resolution.blemish.redactions, cut + resolution.blemish.cut
+        if resolution.names_people or x.told is not None:
+            resources, taken = self._resources(x, resolution, sealing)
+            redactions += taken
+        return resources, Blemish(redactions, cut)
+
+    def _resources(self, x: Exchange, resolution: Resolution, sealing: Sealing | None) -> tuple[bytes, int]:
+        """Say which data this request is about and whose they are; each person under their own key."""
+        match, session = resolution.match, x.entry.session if x.entry is not None else None
+        own, redactions = None, 0
+        if match is not None:
+            spec = x.route.resource
+            owner = match.owner_id()
+            if spec is not None and spec.owner == SELF:
+                owner = session.user_id if session is not None else ""
+            own, redactions = own_resource(x.route, match.resource_id(), owner)
+        named = together(own, x.told)
+        tenant = session.tenant if session is not None else x.tenant
+        if sealing is None:
+            return encode_resources(x.route, named), redactions
+        seals, asking = self.seals, sealing
+
+        def seal(field: str, person: str) -> object:
+            if session is not None and person == session.user_id:
+                return asking.value(field, person)
+            owners = seals.of_person(person, tenant)
+            return person if owners is None else owners.value(field, person)
+
+        return encode_resources(
+            x.route, named, seal_owner=partial(seal, OWNER_UID), seal_uid=partial(seal, RESOURCE_UID)
+        ), redactions
+
+    def _content_type(self, value: bytes) -> bytes:
+        """Write a media type without its parameters; what is none is left out."""
+        known = self._types.get(value)
+        if known is None:
+            name = value.partition(b";")[0].strip(b" \t").lower()
+            known = b'"content_type":"%b",' % name if _MEDIA_TYPE(name) is not None else b""
+            if len(self._types) >= TEMPLATES:
+                self._types = {b"": b""}
+            self._types[value[:MAX_USER_AGENT_BYTES]] = known
+        return known
+
+    def _template(self, x: Exchange, sealing: Sealing | None) -> bytes:
         session = x.entry.session if x.entry is not None else None
         authority = x.fields.authority
         host = authority.host if authority is not None else ""
@@ -114,13 +213,15 @@ class Evidence:
         candidate = x.snapshot.candidate.version if x.snapshot.candidate is not None else ""
         key = (
             x.stream,
+            x.reason,
+            x.allowed,
             x.route.name,
             x.method,
             session.handle if session is not None else "",
-            host,
+            sealing.token if sealing is not None else "",
+            authority.text if authority is not None else "",
             x.tenant,
-            x.peer.tls or x.peer.via,
-            x.peer.fingerprint,
+            x.peer.aspect,
             policy.version,
             candidate,
             x.secure,
@@ -138,6 +239,8 @@ class Evidence:
                 policy_version=policy.version,
                 candidate_version=candidate,
                 is_https=x.secure,
+                port=(authority.port or 0) if authority is not None else 0,
+                sni=x.peer.sni,
             )
             who = session or next((Subject(e.user_id, e.user, e.tenant) for e in x.events if e.user_id), None)
             known = template(
@@ -148,6 +251,10 @@ class Evidence:
                 self._node,
                 stream=STREAMS_BY_NUMBER[x.stream],
                 asked=policy.inputs,
+                sealing=sealing,
+                events=x.events,
+                allowed=x.allowed,
+                reason=x.reason,
             )
             if not x.events:
                 if len(self._templates) >= TEMPLATES:
@@ -155,24 +262,10 @@ class Evidence:
                 self._templates[key] = known, session
         return known
 
-    def _user_agent(self, value: bytes) -> bytes:
-        if not value:
-            return _NO_USER_AGENT
-        known = self._user_agents.get(value)
-        if known is None:
-            if len(value) > MAX_USER_AGENT_BYTES:  # attack: kilobytes, different ones each time
-                return encode_text(value, MAX_USER_AGENT_BYTES)
-            if len(self._user_agents) >= TEMPLATES:
-                self._user_agents.clear()
-            known = self._user_agents[value] = encode_text(value, MAX_USER_AGENT_BYTES)
-        return known
-
     def _rule(self, place: str) -> bytes:
-        known = self._rules.get(place)
-        if known is None:
-            if len(self._rules) >= TEMPLATES:
-                self._rules.clear()
-            known = self._rules[place] = encode_text(place.encode(), 256)
+        if len(self._rules) >= TEMPLATES:
+            self._rules.clear()
+        known = self._rules[place] = encode_text(place.encode(), 256)
         return known
 
     def completed(self, x: Exchange) -> None:
@@ -208,5 +301,23 @@ class Evidence:
         )
 
 
-def _encode_events(events: Sequence[Event]) -> bytes:
-    return b'"events":' + orjson.dumps(msgspec.to_builtins(list(events)), option=orjson.OPT_SORT_KEYS) + b","
+def _intermediates(chain: str) -> bytes:
+    """The proxies between the client and us, whose word about each other was believed."""
+    return b'"intermediate_ips":%b,' % orjson.dumps(chain.replace(" ", "").split(",")[1 : _CHAIN + 1])
+
+
+def _remarked(x: Exchange, payload: bytes, blemish: Blemish) -> bytes:
+    """Say what is rarely to be said of a request."""
+    redactions, cut = blemish
+    more: dict[str, object] = {}
+    told = x.told
+    if told is not None:
+        redactions += told.redactions
+        if told.changes:
+            more["change"] = {"fields": list(told.changes)}
+        if told.faults:
+            more["resource_faults"] = list(told.faults)
+    ended = _ENDED.get(x.reason, "") if x.entry is not None and x.outcome != "completed" else ""
+    if not redactions and not cut and not more and not ended:
+        return payload
+    return remark(payload, redactions=redactions, size=len(payload) + cut if cut else 0, more=more, ended=ended)

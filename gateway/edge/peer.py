@@ -48,6 +48,15 @@ class Peer:
     """`ip` is where it comes from: False behind a proxy whose PROXY header does not name its client."""
     via: str = ""
     """How this was heard of, when not by a connection of its own: `forward_auth`."""
+    aspect: str = ""
+    """All of it that a record says, but the address: equal where records say the same."""
+
+    client: bytes = b""
+    """Its address as records write it."""
+
+    def __post_init__(self) -> None:
+        self.client = b'"ip":"%b"' % self.ip.encode("ascii")
+        self.aspect = f"{self.via} {self.tls} {self.sni} {self.fingerprint}"
 
     def serves(self, host: str) -> bool:
         """Whether a connection that was opened for `sni` is one for `host` too."""

@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.audit.access import MAX_PATH_BYTES, encode_resources, encode_text
+import orjson
+
+from gateway.audit.access import MAX_PATH_BYTES, Blemish, encode_text, readable
+from gateway.audit.resource import encode_resources, names_people, own_resource
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import OWN_PAGES, Route
 from gateway.policy import Match, PolicyTable
@@ -75,6 +78,10 @@ class Resolution:
     """How paths of the upstream are named in public; None = as they are."""
     forwarded: bytes = b""
     """Target as the upstream gets it; empty = `text`."""
+    blemish: Blemish | None = None
+    """What was taken out of `path_json` and `resources`, or is not shown; None = nothing."""
+    names_people: bool = False
+    """What the route says about its data names somebody: `resources` is made for each request."""
 
 
 class Resolver:
@@ -116,31 +123,49 @@ class Resolver:
         path, host = target.path, authority.host
         if self._table.is_ambiguous(host, path):
             return self._refused(raw, Reason.AMBIGUOUS_PATH)
-        path_json = encode_text(path.encode("ascii"), MAX_PATH_BYTES)
+        shown, redactions = readable(path.encode("ascii"), MAX_PATH_BYTES)
+        path_json = orjson.dumps(shown)
         if path.startswith(OWN_PAGES + "/") or path == OWN_PAGES:
             page = path[len(OWN_PAGES) + 1 :].partition("/")[0]
             page = page if page in INTERNAL_PAGES else "other"
             methods = _LOCAL_METHODS.get(page, ())
             route = self._internal[page]
             demands_tls = target.demands_tls
-            return Resolution(target, route, None, None, page, target.text, path_json, b"", methods, demands_tls)
+            return Resolution(
+                target,
+                route,
+                None,
+                None,
+                page,
+                target.text,
+                path_json,
+                b"",
+                methods,
+                demands_tls,
+                blemish=_blemish(redactions, len(path)),
+            )
         found = self._table.resolve(host, path, method.decode("ascii"))
         if isinstance(found, Reason):
-            refused = self._refused(raw, found, path_json)
+            refused = self._refused(raw, found, path)
             if found is Reason.METHOD_NOT_ALLOWED and (node := self._table.match(host, path)) is not None:
                 refused.methods = node.methods
             return refused
         if target.escapes_slash and not found.route.allow_encoded_slash:
-            return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
+            return self._refused(raw, Reason.AMBIGUOUS_PATH, path)
         if not found.is_clear(path) or self._table.is_disguised(host, path, method.decode("ascii"), found):
-            return self._refused(raw, Reason.AMBIGUOUS_PATH, path_json)
+            return self._refused(raw, Reason.AMBIGUOUS_PATH, path)
         mapping, forwarded = found.rule.mapping, b""
         if mapping is not None:
             rewritten = self._table.rewrite(host, path, mapping)
             if isinstance(rewritten, Reason):
-                return self._refused(raw, rewritten, path_json)
+                return self._refused(raw, rewritten, path)
             forwarded = Target(rewritten, target.query, target.has_query, target.escapes_slash).text
-        resources = encode_resources(found.route, found.resource_id())
+        is_about_people = names_people(found.route)
+        resources = b""
+        if found.route.resource is not None and not is_about_people:
+            own, taken = own_resource(found.route, found.resource_id())
+            redactions += taken
+            resources = encode_resources(found.route, (own,) if own is not None else ())
         methods = node.methods if method == b"OPTIONS" and (node := self._table.match(host, path)) is not None else ()
         return Resolution(
             target,
@@ -155,6 +180,8 @@ class Resolver:
             target.demands_tls,
             mapping=mapping,
             forwarded=forwarded,
+            blemish=_blemish(redactions, len(path)),
+            names_people=is_about_people,
         )
 
     def _server_wide(self, raw: bytes) -> Resolution:
@@ -164,6 +191,22 @@ class Resolver:
         return Resolution(None, route, None, None, SERVER_WIDE, raw, path_json, b"", methods)
 
     @staticmethod
-    def _refused(raw: bytes, reason: Reason, path_json: bytes = b"") -> Resolution:
-        shown = path_json or encode_text(raw.partition(b"?")[0], MAX_PATH_BYTES)
-        return Resolution(None, NO_ROUTE, None, reason, "", b"", shown, b"")
+    def _refused(raw: bytes, reason: Reason, canonical: str = "") -> Resolution:
+        path = canonical.encode("ascii") or raw.partition(b"?")[0]
+        shown, redactions = readable(path, MAX_PATH_BYTES)
+        return Resolution(
+            None,
+            NO_ROUTE,
+            None,
+            reason,
+            "",
+            b"",
+            orjson.dumps(shown),
+            b"",
+            blemish=_blemish(redactions, len(path)),
+        )
+
+
+def _blemish(redactions: int, length: int) -> Blemish | None:
+    cut = max(0, length - MAX_PATH_BYTES)
+    return Blemish(redactions, cut) if redactions or cut else None

@@ -12,7 +12,7 @@ from typing import Final
 from gateway.edge.exchange import Exchange
 from gateway.wire.traceparent import span_id, trace_id
 
-_SPAN_AT: Final = 16
+SPAN_AT: Final = 16
 
 
 def accepted(x: Exchange) -> bytes:
@@ -30,7 +30,7 @@ def trace_ids(x: Exchange) -> tuple[bytes, bytes]:
         if traceparent:
             return trace_id(traceparent), span_id(traceparent)
     own = x.request_id.replace(b"-", b"")
-    return own, own[_SPAN_AT:]
+    return own, own[SPAN_AT:]
 
 
 def trace_fields(x: Exchange) -> bytes:
@@ -46,4 +46,4 @@ def trace_fields(x: Exchange) -> bytes:
     if not flags:
         return b""
     own = x.request_id.replace(b"-", b"")
-    return b"traceparent: 00-%b-%b-%b\r\n" % (own, own[_SPAN_AT:], flags)
+    return b"traceparent: 00-%b-%b-%b\r\n" % (own, own[SPAN_AT:], flags)

@@ -36,6 +36,7 @@ from gateway.edge.remote import RemoteState
 from gateway.edge.sessions import Sessions
 from gateway.edge.shadow import Shadow
 from gateway.edge.snapshot import Snapshot
+from gateway.edge.subjects import SubjectKeys
 from gateway.edge.tls import ListenerTLS
 from gateway.edge.uploads import Uploads
 from gateway.exchange.reason import Reason
@@ -102,6 +103,7 @@ class Worker:
         report: Callable[[str, str], None],
         occupancy: Occupancy | None = None,
         metrics: EdgeMetrics | None = None,
+        subjects: SubjectKeys | None = None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.sessions = sessions
@@ -125,7 +127,9 @@ class Worker:
         """When what is still open is cut; 0 while nothing is drained. Monotonic."""
         self.drain_s = 0.0
         self.recorder = recorder
-        self.evidence = Evidence(recorder=recorder, metrics=self.metrics, node=node, log=log, report=report)
+        self.evidence = Evidence(
+            recorder=recorder, metrics=self.metrics, node=node, log=log, report=report, subjects=subjects
+        )
         self.outgoing = Outgoing(report)
         self.http2 = Http2Shared(report)
         self._report = report

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.audit.access import Node, Place, encode_text, fill, template
+from gateway.audit.access import COURSES, MAX_USER_AGENT_BYTES, Node, Place, encode_text, fill, remark, template
 from gateway.exchange.decision import Decision
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.exchange.route import Route
@@ -73,17 +73,21 @@ class Recorder:
             tenant = verdict.match.tenant(tenant, facts.host, facts.fields) or tenant
         self._sequence += 1
         request_id = b"%032x" % self._sequence
-        return fill(
-            self._template(met, past, session, tenant), allowed, 0, facts.method.encode(), request_id, encode_text(facts.path.encode(), 2048),
-            encode_text(facts.user_agent.encode("latin-1"), 256), b"1.1", 200 if allowed else ANSWERS[said].status, 12, 2048,
-            self._sequence, request_id, encode_text(rule.encode(), 256), b"", facts.client_ip.encode(), 50_000,
-            said.value.encode(), int(past.now * 1000), b"", int(past.now * 1e6), b"completed" if allowed else b"blocked", phase,
+        payload = fill(
+            self._template(met, past, session, tenant, said, allowed=allowed), 0, request_id, encode_text(facts.path.encode(), 2048),
+            encode_text(facts.user_agent.encode("latin-1"), 256), b"1.1", 200 if allowed else ANSWERS[said].status, b"", 12, 2048,
+            self._sequence, request_id, encode_text(rule.encode(), 256), b"", b'"ip":"%b"' % facts.client_ip.encode(), 50_000,
+            int(past.now * 1000), b"0" * 16, b"0" * 32, b"", int(past.now * 1e6), COURSES[phase.decode()]["completed" if allowed else "blocked"],
         )  # fmt: skip
+        cut = max(0, len(facts.user_agent) - MAX_USER_AGENT_BYTES)
+        return remark(payload, size=len(payload) + cut) if cut else payload
 
-    def _template(self, met: Route, past: Past, session: Session | None, tenant: str) -> bytes:
+    def _template(
+        self, met: Route, past: Past, session: Session | None, tenant: str, said: Reason, *, allowed: bool
+    ) -> bytes:
         facts = past.facts
         handle = session.handle if session is not None else ""
-        key = met.name, facts.method, handle, facts.host, tenant, facts.secure, past.certificate
+        key = met.name, facts.method, handle, facts.host, tenant, facts.secure, past.certificate, said, allowed
         known, of = self._templates.get(key, (b"", None))
         if not known or of is not session:
             place = Place(
@@ -95,7 +99,17 @@ class Recorder:
                 certificate=past.certificate,
                 is_https=facts.secure,
             )
-            known = template(met, facts.method, session, place, NODE, stream=Stream.ACCESS, asked=self.table.inputs)
+            known = template(
+                met,
+                facts.method,
+                session,
+                place,
+                NODE,
+                stream=Stream.ACCESS,
+                asked=self.table.inputs,
+                allowed=allowed,
+                reason=said,
+            )
             self._templates[key] = known, session
         return known
 

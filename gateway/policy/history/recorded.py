@@ -137,6 +137,7 @@ class _Policy(msgspec.Struct):
 
 class _Metadata(msgspec.Struct):
     correlation_uid: str = ""
+    is_truncated: bool = False
 
 
 class Otherwise(msgspec.Struct, frozen=True):
@@ -154,6 +155,7 @@ class _Gateway(msgspec.Struct):
     decision_inputs: msgspec.Raw = msgspec.Raw(b"")
     phase: str = ""
     reason: str = ""
+    redactions: int = 0
     route: str = ""
     shadow: Otherwise | None = None
 
@@ -333,6 +335,7 @@ class Recall:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return "unreadable"
         agent = request.user_agent
+        is_whole = not (record.metadata.is_truncated or gw.redactions)
         return Recorded(
             record.metadata.correlation_uid,
             record.time / 1000,
@@ -340,7 +343,7 @@ class Recall:
             witness.host,
             path,
             record.src_endpoint.ip,
-            UNRECORDED if len(agent) >= MAX_USER_AGENT_BYTES or "%" in agent else agent,
+            UNRECORDED if not is_whole or len(agent) >= MAX_USER_AGENT_BYTES or "%" in agent else agent,
             witness,
             allowed,
             reason,
@@ -348,7 +351,7 @@ class Recall:
             gw.route,
             record.policy.version,
             is_later,
-            len(path) < MAX_PATH_BYTES and (gw.route != "none" or is_canonical(path)),
+            is_whole and len(path) < MAX_PATH_BYTES and (gw.route != "none" or is_canonical(path)),
             gw.candidate,
             gw.shadow,
         )

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.audit.access import Node, Place, Subject, encode_resources, encode_text, fill, template
+from gateway.audit.access import COURSES, Node, Place, Subject, encode_text, fill, template
 from gateway.audit.canonical import encode
+from gateway.audit.resource import Named, encode_resources, own_resource
 from gateway.exchange.route import Action, Resource, Route
 from gateway.exchange.session import Owed, Session
 from gateway.exchange.stream import Stream
@@ -48,8 +49,8 @@ def filled(
     events: bytes = b"",
 ) -> bytes:
     return fill(
-        baked, True, 0, b"GET", b"r-1", path, user_agent, b"1.1", 200, 3, 12, 7, b"u-1", b'"policies/a.yaml:1:2"', resources,
-        b"192.0.2.1", 555, b"allowed", 1, events, 5, b"completed", b"single",
+        baked, 0, b"r-1", path, user_agent, b"1.1", 200, b'"content_type":"text/html",', 3, 12, 7, b"u-1", b'"policies/a.yaml:1:2"', resources,
+        b'"ip":"192.0.2.1"', 555, 1, b"b" * 16, b"a" * 32, events, 5, COURSES["single"]["completed"],
     )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def filled(
 def test_a_record_is_canonical_json(who: Session | Subject | None, place: Place) -> None:
     payload = filled(
         template(route(), "GET", who, place, NODE, stream=Stream.ACCESS),
-        resources=encode_resources(route(), "42"),
+        resources=encode_resources(route(), [Named("invoice", "42")]),
         events=b'"events":[{"name":"x"}],',
     )
     assert encode(orjson.loads(payload)) == payload
@@ -88,17 +89,27 @@ def test_what_a_request_does_is_told_by_class_and_activity() -> None:
     )
     assert exported["unmapped"]["gw"]["action"] == "export"
     sign_in = orjson.loads(
-        filled(template(route(name="gateway.login"), "POST", None, PLACE, NODE, stream=Stream.ACCESS))
+        filled(
+            template(
+                route(name="gateway.login", template="/.gateway/login", public=True),
+                "POST",
+                None,
+                PLACE,
+                NODE,
+                stream=Stream.ACCESS,
+            )
+        )
     )
     assert (sign_in["class_uid"], sign_in["activity_id"], sign_in["unmapped"]["gw"]["action"]) == (3002, 1, "login")
     assert sign_in["metadata"]["tenant_uid"] == "acme", "nobody is signed in, but the host has a tenant"
 
 
 def test_a_resource_carries_the_id_of_the_path() -> None:
-    assert orjson.loads(b"{" + encode_resources(route(), 'a"b')[:-1] + b"}") == {
+    assert orjson.loads(b"{" + encode_resources(route(), [Named("invoice", 'a"b')])[:-1] + b"}") == {
         "resources": [{"type": "invoice", "uid": 'a"b'}]
     }
-    assert encode_resources(route(resource=None), "") == b""
+    assert encode_resources(route(), []) == b""
+    assert own_resource(route(resource=None), "") == (None, 0)
 
 
 def test_a_record_holds_what_it_was_decided_from() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.audit.access import Place, encode_text, fill, template
+from gateway.audit.access import COURSES, Place, encode_text, fill, template
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.exchange.route import Route
 from gateway.exchange.session import Session
@@ -52,9 +52,9 @@ class Days:
         if otherwise is not None:
             shadow = b',"shadow":' + orjson.dumps({**otherwise, "version": candidate}, option=orjson.OPT_SORT_KEYS)
         return fill(
-            template(route, "GET", who, place, NODE, stream=Stream.ACCESS), allowed, 0, b"GET", b"r%03d" % self._count, encode_text(route.template.encode() or b"/x", 2048),
-            b'""', b"1.1", 200 if allowed else ANSWERS[reason].status, 1, 1, self._count, b"u%03d" % self._count, b'"policies/live.yaml:9:5"', b"",
-            b"203.0.113.9", 1, reason.value.encode(), int(now * 1000), b"", 1, b"completed" if allowed else b"blocked", phase, shadow,
+            template(route, "GET", who, place, NODE, stream=Stream.ACCESS, allowed=allowed, reason=reason), 0, b"r%03d" % self._count, encode_text(route.template.encode() or b"/x", 2048),
+            b'""', b"1.1", 200 if allowed else ANSWERS[reason].status, b"", 1, 1, self._count, b"u%03d" % self._count, b'"policies/live.yaml:9:5"', b"",
+            b'"ip":"203.0.113.9"', 1, int(now * 1000), b"0" * 16, b"0" * 32, b"", 1, COURSES[phase.decode()]["completed" if allowed else "blocked"], shadow,
         )  # fmt: skip
 
 
