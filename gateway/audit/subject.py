@@ -9,24 +9,24 @@ destroyed changes no hash and no proof. Where keys are kept, and who may see wha
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.exchange.subject import SubjectKey
+from gateway.exchange.subject import ERASED, UNREADABLE, SubjectKey
 
-ERASED: Final = "(erased)"
-"""What stands for a value whose key is destroyed."""
-RESTRICTED: Final = "(restricted)"
-"""What stands for a value that may only be stored (Art. 18 GDPR)."""
 NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _FORM: Final = 1
 _MEMBERS: Final = frozenset(("c", "e", "t"))
 _MARK: Final = b'"e":1,"t":"'
+_SEALED: Final = re.compile(rb'(\{"c":"[A-Za-z0-9+/=]{0,8192}","e":1,"t":"[0-9a-f]{32}"\})')
+REMEMBERED: Final = 65_536
 
 USER_UID: Final = "actor.user.uid"
 USER_NAME: Final = "actor.user.name"
@@ -42,7 +42,7 @@ CHANGED_UID: Final = "user.uid"
 CHANGED_NAME: Final = "user.name"
 
 Keys = Callable[[str], SubjectKey | str]
-"""Finds the key of a token (hexadecimal), or says what to show where there is none: `ERASED`, `RESTRICTED`."""
+"""Finds the key of a token (hexadecimal), or says what to show in place of the value: one of `UNREADABLE`."""
 
 
 class Sealing:
@@ -99,6 +99,53 @@ def reveal(record: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
     `gateway audit verify` is what tells that from an erasure.
     """
     return {name: _revealed(name, value, keys) for name, value in record.items()}
+
+
+class Revealer:
+    """Opens what is sealed in stored records, which are many and repeat what was sealed once for a session."""
+
+    __slots__ = ("_keys", "_known")
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._known: dict[bytes, bytes] = {}
+
+    def payload(self, payload: bytes) -> bytes:
+        """Return a stored record with every sealed value opened, as `reveal` does; what is no record stays as it is."""
+        if _MARK not in payload:
+            return payload
+        known = self._known
+        pieces = _SEALED.split(payload)
+        for place in range(1, len(pieces), 2):
+            opened = known.get(pieces[place])
+            if opened is None:
+                return self._whole(payload)
+            pieces[place] = opened
+        return b"".join(pieces)
+
+    def _whole(self, payload: bytes) -> bytes:
+        try:
+            record = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            return payload
+        if not isinstance(record, dict):
+            return payload
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        return orjson.dumps({name: self._opened(name, value) for name, value in record.items()})
+
+    def _opened(self, path: str, value: Any) -> Any:
+        """Open a part of a record; one that somebody moved to another field is for `gateway audit verify` to find."""
+        if isinstance(value, dict):
+            if not is_sealed(value):
+                return {name: self._opened(f"{path}.{name}", member) for name, member in value.items()}
+            opened = _opened(path, value, self._keys)
+            if opened not in UNREADABLE:
+                self._known[orjson.dumps(value, option=orjson.OPT_SORT_KEYS)] = orjson.dumps(opened)
+            return opened
+        if isinstance(value, list):
+            return [self._opened(path, member) for member in value]
+        return value
 
 
 def seal_fields(record: Mapping[str, Any], fields: Mapping[str, Sealing]) -> dict[str, Any]:

@@ -12,6 +12,13 @@ import msgspec
 
 TOKEN_BYTES: Final = 16
 SUBJECT_KEY_BYTES: Final = 32
+ERASED: Final = "(erased)"
+"""What stands for a value whose key is destroyed."""
+RESTRICTED: Final = "(restricted)"
+"""What stands for a value that may only be stored (Art. 18 GDPR)."""
+SEALED: Final = "(sealed)"
+"""What stands for a value whose key could not be looked for."""
+UNREADABLE: Final = frozenset((ERASED, RESTRICTED, SEALED))
 
 
 class SubjectKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):

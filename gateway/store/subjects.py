@@ -12,8 +12,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.audit.subject import ERASED, RESTRICTED
-from gateway.exchange.subject import SUBJECT_KEY_BYTES, TOKEN_BYTES, SubjectKey
+from gateway.exchange.subject import ERASED, RESTRICTED, SUBJECT_KEY_BYTES, TOKEN_BYTES, SubjectKey
 from gateway.store.rows import Rows, Transaction
 from gateway.store.sealing import SealBrokenError, Sealer
 from gateway.store.shelf import Shelf

@@ -13,13 +13,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.audit.subject import ERASED, RESTRICTED
 from gateway.authn.mailed_code import Purpose
 from gateway.authn.throttle import ACCOUNT, FACTOR
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.letter import Letter, Matter
 from gateway.exchange.session import Owed, Session
-from gateway.exchange.subject import SubjectKey
+from gateway.exchange.subject import ERASED, RESTRICTED, SubjectKey
 from gateway.session.binding import Bond
 from gateway.session.life import Lifetimes, start
 from gateway.session.token import make_handle, make_token, row_of

@@ -42,6 +42,10 @@ class Sight:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the state, where a record needed it."""
         if self._store is not None:
             self._store.close()
 

@@ -22,6 +22,8 @@ import click
 from gateway.audit.entry import EntryError
 from gateway.audit.filehead import FileHeadError
 from gateway.audit.frame import FrameError
+from gateway.audit.subject import Revealer
+from gateway.cli.audit.sight import Sight
 from gateway.cli.audit.span import when
 from gateway.cli.audit.use import record_use
 from gateway.exchange.stream import STREAMS
@@ -114,6 +116,7 @@ class Span:
     """Which part of which log."""
 
     directory: Path
+    settings: Settings
     keys: Path
     since_ms: int
     until_ms: int
@@ -165,6 +168,7 @@ def span_of(
     record_use(settings, verb, asked, purpose)
     return Span(
         directory=directory or Layout(settings.state_dir).directory,
+        settings=settings,
         keys=settings.audit.keys,
         since_ms=int(since * 1000),
         until_ms=int(until * 1000) if until is not None else sys.maxsize,
@@ -211,9 +215,12 @@ def _alone(
     span: Span, job: Job[Found], files: list[_File], progress: Progress, what: str
 ) -> Iterator[tuple[_File, Found, Tally]]:
     worker = _Worker(span, job)
-    for file in files:
-        found, tally = worker.read(file, lambda count: progress(f"{bar(0)}  {what}: {count:,} records"))
-        yield file, found, tally
+    try:
+        for file in files:
+            found, tally = worker.read(file, lambda count: progress(f"{bar(0)}  {what}: {count:,} records"))
+            yield file, found, tally
+    finally:
+        worker.close()
 
 
 def _together(span: Span, job: Job[Found], files: list[_File], workers: int) -> Iterator[tuple[_File, Found, Tally]]:
@@ -231,8 +238,14 @@ class _Worker:
     def __init__(self, span: Span, job: Job[Any]) -> None:
         self._span = span
         self._keys = AuditKeys.load(span.keys)
+        self._sight = Sight(span.settings)
+        self._revealer = Revealer(self._sight.keys)
         self._recall = Recall(is_of_candidates=span.is_of_candidates)
         self._collector = job.begin()
+
+    def close(self) -> None:
+        """Let go of the state, where a record needed it."""
+        self._sight.close()
 
     def read(self, file: _File, watch: Callable[[int], None]) -> tuple[Any, Tally]:
         """Look at every request of one file."""
@@ -243,7 +256,7 @@ class _Worker:
             for count, stored in enumerate(reader.poll()):
                 if not count % _EVERY:
                     watch(count)
-                recorded = recall.read(stored.entry.payload, since_ms, until_ms)
+                recorded = recall.read(self._revealer.payload(stored.entry.payload), since_ms, until_ms)
                 if isinstance(recorded, str):
                     tally.passed[recorded] = tally.passed.get(recorded, 0) + 1
                 elif recorded is not None:

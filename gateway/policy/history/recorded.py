@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed, Session
+from gateway.exchange.subject import UNREADABLE
 from gateway.wire.target import is_canonical
 
 MAX_PATH_BYTES: Final = 2048
@@ -178,7 +179,7 @@ class _Record(msgspec.Struct):
 class Witness:
     """Who asked, as far as a record says; one object for all records that say the same. Compare by identity."""
 
-    __slots__ = ("certificate", "credentials", "host", "kind", "lacking", "secure", "session", "tenant", "tenant_field")
+    __slots__ = ("certificate", "credentials", "host", "kind", "lacking", "name", "secure", "session", "tenant", "tenant_field")
 
     def __init__(self, inputs: _Inputs, actor: _Actor | None, kinds: dict[_Inputs, int]) -> None:
         self.host = inputs.host
@@ -193,9 +194,12 @@ class Witness:
         self.credentials = frozenset(inputs.credentials)
         """What the route asked for."""
         provider = inputs.issuer if inputs.credential == "bearer" else inputs.provider
-        unsaid = (("user.email", inputs.email), ("session.provider", provider), ("session.country", inputs.country))
+        email = None if inputs.email in UNREADABLE else inputs.email
+        unsaid = (("user.email", email), ("session.provider", provider), ("session.country", inputs.country))
         self.lacking = frozenset(name for name, value in unsaid if value is None)
         """Names of conditions that the record does not answer."""
+        self.name = ""
+        """The person, `alice@acme`; empty for nobody."""
         self.session: Session | None = None
         """None = nobody was signed in. Its times are whole seconds, cut off."""
         nameless = msgspec.structs.replace(
@@ -212,13 +216,17 @@ class Witness:
         self.kind = 2 * kinds.setdefault(nameless, len(kinds)) + is_signed_in
         """The same number for all who differ in what names them and in times alone."""
         if actor is not None and actor.session is not None:
+            is_erased = actor.user.uid in UNREADABLE or actor.user.name in UNREADABLE
+            if is_erased:
+                self.lacking |= {"user.id", "user.name"}
+            self.name = f"{actor.user.name}@{inputs.tenant}" if inputs.tenant else actor.user.name
             self.session = Session(
                 handle=actor.session.uid,
-                user_id=actor.user.uid,
-                user=actor.user.name,
+                user_id=UNRECORDED if is_erased else actor.user.uid,
+                user=UNRECORDED if is_erased else actor.user.name,
                 tenant=inputs.tenant,
                 roles=inputs.roles,
-                email=UNRECORDED if inputs.email is None else inputs.email,
+                email=UNRECORDED if email is None else email,
                 provider=UNRECORDED if provider is None else provider,
                 country=UNRECORDED if inputs.country is None else inputs.country,
                 amr=inputs.amr,
@@ -245,13 +253,6 @@ class Witness:
         return other
 
     @property
-    def name(self) -> str:
-        """The person, `alice@acme`; empty for nobody."""
-        if self.session is None:
-            return ""
-        return f"{self.session.user}@{self.session.tenant}" if self.session.tenant else self.session.user
-
-    @property
     def roles(self) -> tuple[str, ...]:
         """The roles of the person, without what they include."""
         return self.session.roles if self.session is not None else ()
@@ -267,6 +268,7 @@ class Recorded(NamedTuple):
     host: str
     path: str
     client_ip: str
+    """`UNRECORDED` where it cannot be read any more."""
     user_agent: str
     """`UNRECORDED` where the record may hold a part of it only."""
     witness: Witness
@@ -334,7 +336,7 @@ class Recall:
             witness = self._witness(bytes(record.actor), bytes(gw.decision_inputs))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return "unreadable"
-        agent = request.user_agent
+        agent, address = request.user_agent, record.src_endpoint.ip
         is_whole = not (record.metadata.is_truncated or gw.redactions)
         return Recorded(
             record.metadata.correlation_uid,
@@ -342,8 +344,8 @@ class Recall:
             request.http_method,
             witness.host,
             path,
-            record.src_endpoint.ip,
-            UNRECORDED if not is_whole or len(agent) >= MAX_USER_AGENT_BYTES or "%" in agent else agent,
+            UNRECORDED if address in UNREADABLE else address,
+            UNRECORDED if not is_whole or agent in UNREADABLE or len(agent) >= MAX_USER_AGENT_BYTES or "%" in agent else agent,
             witness,
             allowed,
             reason,

@@ -153,6 +153,9 @@ class Replayer:
             return Redecision(None, f"the header {tenancy.field} was not looked at then")
         if match.route.client_certificate == "required" and not _had_certificate(recorded):
             return Redecision(Verdict(match, Decision(allowed=False, reason=Reason.CERTIFICATE_REQUIRED)))
+        requirement = match.route.requirement
+        if recorded.client_ip is UNRECORDED and requirement is not None and requirement.networks:
+            return Redecision(None, "the address cannot be read any more")
         if not match.route.public:
             why = _unasked(match.rule, recorded)
             if why:
@@ -196,6 +199,8 @@ class Replayer:
         lacking = UNSAID | recorded.witness.lacking
         if recorded.witness.secure is None:
             lacking |= {"request.secure", "request.scheme"}
+        if recorded.client_ip is UNRECORDED:
+            lacking |= {"request.client_ip"}
         if recorded.user_agent is UNRECORDED:
             lacking |= {"request.user_agent"}
         return sorted(asked.names & lacking)

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from gateway.audit.canonical import encode
 from gateway.audit.subject import (
     ADDRESS,
-    ERASED,
-    RESTRICTED,
     USER_NAME,
     USER_UID,
+    Revealer,
     Sealing,
     fingerprint,
     is_sealed,
@@ -24,7 +23,7 @@ from gateway.audit.subject import (
     seal_fields,
     tokens_in,
 )
-from gateway.exchange.subject import SubjectKey
+from gateway.exchange.subject import ERASED, RESTRICTED, SubjectKey
 
 ALICE = SubjectKey(b"a" * 16, b"A" * 32)
 BOB = SubjectKey(b"b" * 16, b"B" * 32)
@@ -128,3 +127,33 @@ def test_every_text_comes_back_and_its_json_is_canonical(text: str, field: str) 
         assert isinstance(revealed, dict)
         revealed = revealed[name]
     assert revealed == text
+
+
+def test_what_was_opened_once_is_opened_in_every_record_that_repeats_it() -> None:
+    asked: list[str] = []
+
+    def find(token: str) -> SubjectKey | str:
+        asked.append(token)
+        return keys(ALICE, BOB)[token]
+
+    revealer = Revealer(find)
+    first = sealed()
+    second = first | {"time": 2}
+    assert orjson.loads(revealer.payload(encode(first))) == RECORD
+    count = len(asked)
+    assert orjson.loads(revealer.payload(encode(second))) == RECORD | {"time": 2}
+    assert len(asked) == count
+
+
+def test_an_erased_value_is_looked_for_again_and_shows_as_erased() -> None:
+    known: list[SubjectKey] = []
+    revealer = Revealer(lambda token: keys(*known).get(token, ERASED))
+    payload = encode(sealed())
+    assert orjson.loads(revealer.payload(payload))["src_endpoint"]["ip"] == ERASED
+    known += [ALICE, BOB]
+    assert orjson.loads(revealer.payload(payload)) == RECORD
+
+
+@pytest.mark.parametrize("payload", [b"", b"junk", b'"e":1,"t":"', b'["e",{"c":"","e":1,"t":""}]', encode(RECORD)])
+def test_what_holds_nothing_sealed_or_is_no_record_stays_as_it_is(payload: bytes) -> None:
+    assert Revealer(finder(ALICE)).payload(payload) == payload

@@ -15,10 +15,8 @@ import pytest
 from gateway.audit import record
 from gateway.audit.subject import (
     ADDRESS,
-    ERASED,
     OWNER_UID,
     RESOURCE_UID,
-    RESTRICTED,
     USER_AGENT,
     USER_NAME,
     USER_UID,
@@ -27,6 +25,7 @@ from gateway.audit.subject import (
     seal_fields,
 )
 from gateway.cli.privacy.disclosure import disclosed
+from gateway.exchange.subject import ERASED, RESTRICTED
 from gateway.ledger import producer
 from gateway.store.state import Store
 from tests.unit.cli.conftest import House

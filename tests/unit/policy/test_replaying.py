@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.exchange.reason import Reason
 from gateway.exchange.session import Owed, Session
+from gateway.exchange.subject import ERASED
 from gateway.policy import Facts, PolicyTable, compile_policy
 from gateway.policy.condition import NAMES
 from gateway.policy.history.recorded import LATER, REFUSALS, Recall, Recorded
@@ -223,6 +224,20 @@ def test_an_address_is_recorded_where_a_condition_asks_for_it_and_unknown_elsewh
 def test_a_user_agent_that_may_be_cut_or_escaped_is_unknown(agent: str) -> None:
     past = Past(facts=ask("/invoices/alice", user_agent=agent), session=signed_in("alice", ("client",), NOW), now=NOW)
     assert again(past, POLICY)[0] == "unknown"
+
+
+@pytest.mark.parametrize(("path", "why"), [("/inner", "address"), ("/invoices/alice", "user.name"), ("/", "allowed")])
+def test_what_was_erased_is_unknown_where_it_decides_and_does_not_matter_elsewhere(path: str, why: str) -> None:
+    person = signed_in("alice", ("client",), NOW, known_device=True)
+    past = Past(facts=ask(path), session=person, now=NOW)
+    record = orjson.loads(Recorder(TABLE, HOSTS).record(past))
+    record["src_endpoint"]["ip"] = record["http_request"]["user_agent"] = ERASED
+    record["actor"]["user"] |= {"name": ERASED, "uid": ERASED}
+    read = Recall().read(orjson.dumps(record), 0, 1 << 62)
+    assert isinstance(read, Recorded)
+    redecision = Replayer(TABLE, HOSTS).decide(read)
+    said = redecision.why if redecision.verdict is None else redecision.verdict.decision.reason.value
+    assert why in said
 
 
 @pytest.mark.parametrize(
