@@ -158,6 +158,10 @@ class EdgeMetrics:
             "Requests whose session is bound to another device, network, country or certificate.",
             ("bond",),
         )
+        self.subject_keys_unstored = registry.gauge(
+            "gateway_audit_subject_keys_unstored",
+            "Keys that records about people are sealed under and that the store does not have yet.",
+        )
         self.csp_reports = registry.counter(
             "gateway_csp_reports_total", "Reports of browsers about content the report-only policy would block."
         )

@@ -48,6 +48,7 @@ from gateway.store.sqlite_rows import SQLiteRows
 from gateway.store.sqlite_sessions import SQLiteSessions
 from gateway.store.state import Store
 from gateway.store.strays import Strays
+from gateway.store.subject_pool import SubjectPool
 from gateway.store.worker_state import WorkerState
 
 AUDIT_WAIT_S: Final = 8.0
@@ -65,6 +66,7 @@ class EdgeProcess:
         self._worker: Worker | None = None
         self._store: Store | None = None
         self._strays: Strays | None = None
+        self._subjects: SubjectPool | None = None
         self._issuers: IssuerReader | None = None
         self._redis: RedisState | None = None
         self._recorder: Recorder | None = None
@@ -87,6 +89,11 @@ class EdgeProcess:
         rows = SQLiteRows(state_dir) if redis is None else RedisRows(RedisPlace(redis))
         store = self._store = Store(rows, keyring, is_known=redis is not None)
         strays = self._strays = Strays(rows, store.sealer)
+        subjects = self._subjects = SubjectPool(
+            store.subjects, recalls=redis is None, anonymous_s=validated.settings.audit.privacy.anonymous
+        )
+        with suppress(StoreUnavailableError):  # kept as soon as the store is there
+            await asyncio.to_thread(subjects.flush, time.time())
         if isinstance(rows, RedisRows):
             self._redis = RedisState(rows, store.sealer, report=_report, strayed=strays.note)
             sessions: WorkerState | Answers = self._redis.sessions.unread()
@@ -119,6 +126,7 @@ class EdgeProcess:
             node=Node(hostname=boot.node, boot_uid=boot.boot_id, version=boot.version),
             log=partial(_write, 1 if validated.settings.logging.output == "stdout" else 2),
             report=_report,
+            subjects=subjects,
         )
         issuers = self._issuers = IssuerReader(IssuerKeyStore(rows, store.sealer), worker.bearers)
         issuers.adopt(validated)
@@ -187,6 +195,8 @@ class EdgeProcess:
         if self._issuers is not None:
             self._issuers.adopt(validated)
             self._issuers.hand_over_fixed()
+        if self._subjects is not None:
+            self._subjects.anonymous_s = validated.settings.audit.privacy.anonymous
         self._worker.swap(snapshot)
 
     def dump(self) -> Dumped:
@@ -201,6 +211,8 @@ class EdgeProcess:
         if self._strays is not None:
             worker.metrics.sessions_elsewhere.values |= {(bond,): count for bond, count in self._strays.counts.items()}
         degraded = {f"upstream {name}": sentence for name, sentence in worker.degraded().items()}
+        if self._subjects is not None:
+            worker.metrics.subject_keys_unstored.values[()] = self._subjects.unstored
         return Dumped(samples=worker.metrics.dump(), health=health, degraded=degraded)
 
     async def drain(self, seconds: float, *, keeps_idle: bool) -> None:
@@ -209,6 +221,9 @@ class EdgeProcess:
             _log.warning("requests.cut", count=cut, seconds=seconds)
         if self._flusher is not None:
             self._flusher.cancel()
+        if self._subjects is not None:
+            with suppress(StoreUnavailableError):
+                await asyncio.to_thread(self._subjects.flush, time.time())
         if self._redis is not None:
             await self._redis.close()
 
@@ -230,6 +245,8 @@ class EdgeProcess:
                     issuers.hand_over(await asyncio.to_thread(issuers.read))
                 if self._strays is not None:
                     await asyncio.to_thread(self._strays.flush, time.time())
+                if self._subjects is not None:
+                    await asyncio.to_thread(self._subjects.flush, time.time())
             except StoreUnavailableError as error:
                 if not self._store_problem:
                     _log.warning("store.degraded", reason=str(error))
