@@ -22,6 +22,7 @@ from gateway.cli.audit.asked import filters_of, search_options, told, watch
 from gateway.cli.audit.query import EVERYTHING, csv_lines
 from gateway.cli.audit.showing import plain
 from gateway.cli.audit.sight import Sight
+from gateway.cli.audit.tiles import export_tiles
 from gateway.cli.audit.trust import policy_of, running_policy
 from gateway.cli.audit.use import record_use
 from gateway.cli.invocation import current
@@ -35,7 +36,7 @@ from gateway.ledger.sql import Sql
 from gateway.server.progress import Progress
 from gateway.server.settings import Settings
 
-_FORMATS: Final = ("ocsf-jsonl", "ecs", "cef", "csv", "parquet")
+_FORMATS: Final = ("ocsf-jsonl", "ecs", "cef", "csv", "parquet", "tlog-tiles")
 
 
 @click.command("export", short_help="Give records to others, with what proves them.")
@@ -56,6 +57,9 @@ def export_verb(*, form: str | None, sign: bool, sealed: bool, output: Path | No
         raise click.UsageError("--format parquet needs -o FILE")
     settings = read_settings()
     keys = AuditKeys.load(settings.audit.keys)
+    if form == "tlog-tiles":
+        export_tiles(settings, keys, asked, output, purpose)
+        return
     sql = Sql(EVERYTHING) if form == "parquet" else None  # what is not installed is told before
     with Answering(output, is_written_by_us=not sign and sql is None) as answering, Sight(settings) as sight:
         more = {"format": "case" if sign else form or "ocsf-jsonl"} | ({"output": str(output)} if output else {})
