@@ -88,6 +88,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     audit_keys: bytes | None = None
     witness_files: dict[str, bytes] = {}
     """Dotted key below `audit.witness` that names a file -> its content."""
+    sink_files: dict[str, bytes] = {}
+    """Dotted key below `audit.sinks` that names a file -> its content."""
     digest: str
     """SHA-256 over everything above, hexadecimal."""
 
@@ -102,7 +104,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     audit_keys=None,
                     witness_files={},
                     mail_authority=None,
-                    secrets=self._secrets_but("mail.", "identity."),
+                    sink_files={},
+                    secrets=self._secrets_but("mail.", "identity.", "audit."),
                     provider_authorities={},
                     issuer_authorities={},
                     passkey_roots=None,
@@ -114,6 +117,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     candidate_cases={},
                     audit_keys=None,
                     witness_files={},
+                    sink_files={},
+                    secrets=self._secrets_but("audit."),
                     certificates={},
                     client_authorities={},
                     authorities=_only(self.authorities, self.signs_on),
@@ -128,6 +133,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                     self,
                     audit_keys=keys,
                     witness_files=self.witness_files if kind == "custodian" else {},
+                    sink_files=self.sink_files if kind == "custodian" else {},
                     cases={},
                     candidate={},
                     candidate_cases={},
@@ -264,6 +270,12 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         found = _read(location, display_name(location, base), errors, forbidden=_OWNER_ONLY if is_secret else 0)
         if found is not None:
             witness_files[place] = found
+    sink_files = {}
+    for number, sink in enumerate(settings.audit.sinks):
+        for member, location, is_secret in sink.files():
+            found = _read(location, display_name(location, base), errors, forbidden=_NOT_THE_WORLD if is_secret else 0)
+            if found is not None:
+                sink_files[f"audit.sinks[{number}].{member}"] = found
     bundle = Bundle(
         path=str(path),
         settings=text,
@@ -288,6 +300,7 @@ def read_bundle(path: Path) -> tuple[Bundle, list[str]]:
         keyring=keyring,
         audit_keys=audit_keys,
         witness_files=witness_files,
+        sink_files=sink_files,
         digest="",
     )
     digest = hashlib.sha256(msgspec.msgpack.encode(bundle, order="sorted")).hexdigest()

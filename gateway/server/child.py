@@ -212,7 +212,8 @@ def _confine(boot: Boot, settings: Settings) -> bool:
     state_dir = Path(boot.state_dir)
     writable, unreadable = [*state_dir.glob("state.sqlite3*"), state_dir / "generations"], [settings.audit.keys]
     if boot.kind == "custodian":
-        writable, unreadable = writable_places(state_dir), [settings.audit.keys, settings.keyring]
+        files = [sink.path.parent for sink in settings.audit.sinks if sink.path is not None]
+        writable, unreadable = [*writable_places(state_dir), *files], [settings.audit.keys, settings.keyring]
     try:
         separated = confine(writable=writable, unreadable=unreadable)
     except OSError as error:

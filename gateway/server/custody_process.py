@@ -15,6 +15,7 @@ from typing import Final
 from gateway.custody.custodian import Custodian
 from gateway.custody.duty import Duty
 from gateway.custody.sealing import SealingDuty
+from gateway.custody.sinks.standing import ShippingMetrics
 from gateway.custody.station import Station
 from gateway.custody.tail import Watch
 from gateway.custody.tiling import TilingDuty, TilingGauges
@@ -26,6 +27,7 @@ from gateway.ledger.layout import Layout
 from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
 from gateway.server.settings import Settings, load_settings
+from gateway.server.sinks import sink_duties
 from gateway.server.witnesses import NodeMetrics, witness_duties
 
 _NICENESS: Final = 5
@@ -43,6 +45,7 @@ class CustodyProcess:
         """Duties that no reload changes."""
         self._prepared: Callable[[], Sequence[Duty]] | None = None
         self._witness_metrics: NodeMetrics | None = None
+        self._shipping_metrics: ShippingMetrics | None = None
 
     async def start(self) -> None:
         """Begin, as soon as no other custodian does. Raises GatewayError."""
@@ -54,6 +57,7 @@ class CustodyProcess:
         keys = AuditKeys.parse_for_reading(boot.bundle.audit_keys or b"")
         registry = Registry()
         self._witness_metrics = NodeMetrics(registry)
+        self._shipping_metrics = ShippingMetrics(registry)
         self._station = Station.open(layout, keys, trail, registry)
         gauges = TilingGauges(self._station)
         tiling = [TilingDuty(self._station, tail, gauges) for tail in self._station.tails.values()]
@@ -104,6 +108,9 @@ class CustodyProcess:
 
     def _asked(self, settings: Settings, bundle: Bundle) -> Sequence[Duty]:
         """Return the duties that a bundle asks for."""
-        if self._station is None or self._witness_metrics is None:
+        if self._station is None or self._witness_metrics is None or self._shipping_metrics is None:
             return ()
-        return witness_duties(settings, bundle, self._station, self._witness_metrics)
+        return [
+            *witness_duties(settings, bundle, self._station, self._witness_metrics),
+            *sink_duties(settings, bundle, self._station, self._shipping_metrics),
+        ]

@@ -73,6 +73,8 @@ from gateway.server.sections.programs import contradictions as program_contradic
 from gateway.server.sections.reload import ReloadRules
 from gateway.server.sections.section import Section
 from gateway.server.sections.sessions import SessionRules, TenantSessions
+from gateway.server.sections.sinks import contradictions as sink_contradictions
+from gateway.server.sections.sinks import weakened as weakened_sinks
 from gateway.server.sections.state import State, read_state
 from gateway.server.sections.tenants import Tenant
 from gateway.server.sections.tenants import contradictions as tenant_contradictions
@@ -716,6 +718,7 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
             yield ("listen", index, "unsafe_plaintext"), f"{listener.address} sends passwords and sessions in the clear"
     if settings.admin.unsafe_remote:
         yield ("admin", "unsafe_remote"), f"everybody who reaches {settings.admin.address} reads metrics and probes"
+    yield from weakened_sinks(settings.audit.sinks)
     if settings.audit.witness.unsafe_plaintext:
         yield ("audit", "witness", "unsafe_plaintext"), "checkpoints on the way to witnesses can be watched and held back"
     if settings.audit.witness.serve is not None and settings.audit.witness.serve.unsafe_plaintext:
@@ -744,6 +747,7 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     yield from _tenant_conflicts(settings)
     if settings.candidate is not None and settings.candidate == settings.policies:
         yield ("candidate",), "is the directory of the live policies; name another one, or write mode: shadow in them"
+    yield from sink_contradictions(settings.audit.sinks, settings.state_dir)
     yield from tenant_contradictions(settings.tenants, mfa_required=settings.mfa.required)
     yield from _session_conflicts(settings)
     yield from factor_contradictions(settings.mfa, host=settings.public_url.host)

@@ -180,7 +180,7 @@ def client_context(
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if certificate is not None:
-        _install(context, certificate)
+        install_certificate(context, certificate)
     return context
 
 
@@ -197,7 +197,8 @@ def certificate_warnings(certificates: Mapping[str, CertificateBytes], now: floa
     return warnings
 
 
-def _install(context: ssl.SSLContext, files: CertificateBytes) -> None:
+def install_certificate(context: ssl.SSLContext, files: CertificateBytes) -> None:
+    """Have a context show a certificate. Raises ValueError with the key that is wrong and a sentence without key material."""
     try:
         private = load_pem_private_key(files.key, password=None)
     except TypeError:

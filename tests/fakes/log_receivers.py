@@ -86,9 +86,9 @@ class Authority:
 class WebReceiver:
     """An aiohttp application that stores bodies, and answers what it is told to."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, *, port: int = 0) -> None:
         self._tls = tls
-        self.port = 0
+        self.port = port
         self.requests: list[tuple[dict[str, str], bytes]] = []
         """Fields and body of everything that was stored."""
         self.status = 200
@@ -103,7 +103,7 @@ class WebReceiver:
         application.router.add_route("*", "/{path:.*}", self._take)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

@@ -12,8 +12,9 @@ from gateway.audit.canonical import encode
 from gateway.audit.delivery import Batch, Format, deliver_entry
 from gateway.audit.entry import pack_entry
 from gateway.custody.sinks.cursor import CursorFile
-from gateway.custody.sinks.shipping import Limits, Retry, Shipper, ShippingMetrics
+from gateway.custody.sinks.shipping import Limits, Shipper
 from gateway.custody.sinks.sink import Sink
+from gateway.custody.sinks.standing import Retry, ShippingMetrics
 from gateway.custody.tail import Extent
 from gateway.exchange.metrics import Registry
 from gateway.exchange.stream import Stream

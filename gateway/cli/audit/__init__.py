@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from gateway.cli.audit.check_proof import check_proof_verb
+from gateway.cli.audit.cursors import cursors_verb, replay_verb
 from gateway.cli.audit.export import export_verb
 from gateway.cli.audit.gaps import gaps_verb
 from gateway.cli.audit.open_intents import open_intents_verb
@@ -34,5 +35,7 @@ for _verb in (
     prove_verb,
     check_proof_verb,
     trust_verb,
+    cursors_verb,
+    replay_verb,
 ):
     audit.add_command(_verb)

@@ -8,7 +8,7 @@ a dead letter, and passed. It decides neither what a receiver is nor how long th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
@@ -20,24 +20,18 @@ from gateway.audit import record as records
 from gateway.audit.delivery import Batch, Delivery, Format, Reveal, deliver_entry
 from gateway.custody.sinks.cursor import Cursor, CursorError, CursorFile, DeadLetter
 from gateway.custody.sinks.sink import Fault, NotDeliveredError, RefusedRecordsError, Sink
+from gateway.custody.sinks.standing import Recorder, Retry, ShippingMetrics, Standing
 from gateway.custody.tail import Extent
 from gateway.exchange.errors import GatewayError
-from gateway.exchange.metrics import Registry
 
-TELL_AFTER: Final = 3
-"""Failures in a row after which the log says that a sink failed; a hiccup is a line in the journal."""
 LONELY_TRIES: Final = 5
 """Refusals of a record that has no other beside it, before it counts as the record's fault and not the receiver's."""
-LONGEST_WISH_S: Final = 300.0
-"""A receiver that asks us to wait longer is asked again all the same."""
-_RECORD_WAIT_S: Final = 10.0
 _WISH_EVERY_S: Final = 1.0
 """How often an idle shipper looks whether an operator wants something."""
 _LONGEST_DETAIL: Final = 256
+_MOST_TOLD: Final = 100
 _log = structlog.get_logger("gateway.audit")
 
-Recorder = Callable[[Callable[[records.Stamp], Mapping[str, Any]]], Awaitable[None]]
-"""Puts a record into the log, through the daemon. Raises GatewayErrors."""
 Threads = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs work that blocks."""
 
@@ -66,44 +60,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     linger_s: float = 0.0
 
 
-class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to wait after a failure: anything between nothing and a bound that doubles (full jitter)."""
-
-    first_s: float = 1.0
-    longest_s: float = 60.0
-
-    def pause(self, failures: int, random: float) -> float:
-        """Return the pause after so many failures in a row; `random` is between 0 and 1."""
-        return random * min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 32))
-
-
-class ShippingMetrics:
-    """What sinks did, counted once a process."""
-
-    def __init__(self, registry: Registry) -> None:
-        """Declare the metrics."""
-        where = ("sink", "stream")
-        self.delivered = registry.counter(
-            "gateway_audit_sink_delivered_records_total", "Records that a receiver acknowledged.", where
-        )
-        self.failures = registry.counter(
-            "gateway_audit_sink_failures_total", "Batches that were not taken, by why.", ("sink", "fault")
-        )
-        self.skipped = registry.counter(
-            "gateway_audit_sink_skipped_records_total", "Records that were pruned before a sink had them.", where
-        )
-        self.lag_records = registry.gauge(
-            "gateway_audit_sink_lag_records", "Records that a receiver does not have yet.", where
-        )
-        self.lag_seconds = registry.gauge(
-            "gateway_audit_sink_lag_seconds", "Age of the oldest record that a receiver does not have yet.", where
-        )
-        self.dead = registry.gauge(
-            "gateway_audit_dead_letter", "Records that a receiver refused for good and does not have.", where
-        )
-        self.up = registry.gauge("gateway_audit_sink_up", "1 while the last batch was taken, 0 after a failure.", where)
-
-
 class Shipper:
     """One sink and one stream. Cancel `run` to stop; what was not acknowledged is delivered by the next."""
 
@@ -113,6 +69,7 @@ class Shipper:
         source: Source,
         cursors: CursorFile,
         *,
+        is_required: bool = False,
         form: Format = Format.OCSF,
         reveal: Reveal | None = None,
         limits: Limits,
@@ -128,26 +85,25 @@ class Shipper:
         """As a duty of the custodian."""
         self.sink_name = cursors.sink
         self.stream = cursors.stream
+        self.is_required = is_required
+        """Local records wait for it."""
         self._sink = sink
         self._source = source
         self._cursors = cursors
         self._form = form
         self._reveal = reveal
         self._limits = limits
-        self._retry = retry
         self._timeout_s = timeout_s
-        self._recorder = recorder
         self._threads = threads
         self._metrics = metrics
         self._clock = clock
-        self._random = random
+        self._standing = Standing(
+            cursors.sink, cursors.stream, retry=retry, recorder=recorder, metrics=metrics, clock=clock, random=random
+        )
         self._cursor: Cursor | None = None
         self._batch: Batch | None = None
         """Offered and not taken yet; offered again as it is."""
-        self._failures = 0
         self._refused_alone = 0
-        self._failed_at = 0.0
-        self._is_told = False
         self._buried = 0
 
     @property
@@ -163,20 +119,26 @@ class Shipper:
         return self._cursor.next_index
 
     async def run(self) -> None:
-        """Ship for ever."""
+        """Ship for ever; let go of the receiver at the end."""
         self._metrics.up.set(1, self.labels)
-        while True:
-            try:
-                await self.step()
-            except NotDeliveredError as error:
-                await self._fail(error)
-            except CursorError as error:
-                await self._fail(NotDeliveredError(Fault.DISK, str(error)))
-            except GatewayError as error:
-                await self._fail(NotDeliveredError(Fault.LOG, str(error)))
-            except Exception as error:  # noqa: BLE001 - a task root: no fault of one sink may end the others
-                _log.exception("sink.broken", sink=self.sink_name, stream=self.stream)
-                await self._fail(NotDeliveredError(Fault.INTERNAL, type(error).__name__))
+        try:
+            while True:
+                await self._try()
+        finally:
+            await self._sink.close()
+
+    async def _try(self) -> None:
+        try:
+            await self.step()
+        except NotDeliveredError as error:
+            await self._standing.failed(error)
+        except CursorError as error:
+            await self._standing.failed(NotDeliveredError(Fault.DISK, str(error)))
+        except GatewayError as error:
+            await self._standing.failed(NotDeliveredError(Fault.LOG, str(error)))
+        except Exception as error:  # noqa: BLE001 - a task root: no fault of one sink may end the others
+            _log.exception("sink.broken", sink=self.sink_name, stream=self.stream)
+            await self._standing.failed(NotDeliveredError(Fault.INTERNAL, type(error).__name__))
 
     async def step(self) -> None:
         """Deliver one batch, or wait until there is one. Raises NotDeliveredError and errors of the log."""
@@ -194,7 +156,9 @@ class Shipper:
         await self._advance(Cursor(origin=batch.origin, next_index=batch.last + 1))
         self._batch, self._refused_alone = None, 0
         self._metrics.delivered.inc(self.labels, len(batch.deliveries) - len(dead))
-        await self._recover(dead)
+        if dead:
+            await self._tell_of(dead)
+        await self._standing.well()
 
     def measure(self) -> None:
         """Bring the gauges up to date, for a scrape."""
@@ -226,7 +190,7 @@ class Shipper:
             )
         if cursor.next_index < extent.first:
             self._metrics.skipped.inc(self.labels, extent.first - cursor.next_index)
-            await self._say(
+            await self._standing.say(
                 "audit.sink_failed",
                 reason="pruned",
                 severity=records.HIGH,
@@ -336,59 +300,19 @@ class Shipper:
         await self._threads(partial(self._cursors.store, cursor))
         self._cursor = cursor
 
-    async def _fail(self, error: NotDeliveredError) -> None:
-        self._failures += 1
-        self._failed_at = self._failed_at or self._clock()
-        self._metrics.failures.inc((self.sink_name, error.fault.value))
-        self._metrics.up.set(0, self.labels)
-        if self._failures == 1:
-            _log.warning(
-                "sink.failed", sink=self.sink_name, stream=self.stream, fault=error.fault.value, reason=str(error)
-            )
-        if self._failures >= TELL_AFTER and not self._is_told:
-            self._is_told = True
-            await self._say(
-                "audit.sink_failed", reason=error.fault.value, severity=records.HIGH, detail=str(error), more={}
-            )
-        pause = max(self._retry.pause(self._failures, self._random()), min(error.retry_after_s, LONGEST_WISH_S))
-        await asyncio.sleep(pause)
-
-    async def _recover(self, dead: Sequence[DeadLetter]) -> None:
-        """Say what changed with this batch."""
-        self._metrics.up.set(1, self.labels)
-        if dead:
-            _log.warning(
-                "sink.refused", sink=self.sink_name, stream=self.stream, records=len(dead), reason=dead[0].detail
-            )
-            await self._say(
-                "audit.sink_failed",
-                reason="dead_letter",
-                severity=records.HIGH,
-                detail=dead[0].detail,
-                more={"indexes": [letter.index for letter in dead[:100]], "count": len(dead)},
-            )
-        if self._failures:
-            _log.info("sink.recovered", sink=self.sink_name, stream=self.stream, failures=self._failures)
-        if self._is_told:
-            seconds = int(self._clock() - self._failed_at)
-            await self._say("audit.sink_recovered", severity=records.INFORMATIONAL, more={"after_s": max(0, seconds)})
-        self._failures, self._failed_at, self._is_told = 0, 0.0, False
-
-    async def _say(
-        self, event: str, *, severity: int, more: Mapping[str, Any], reason: str = "", detail: str = ""
-    ) -> None:
-        """Record what happened; a log that takes no records now keeps no sink from working."""
-        build = partial(
-            records.lifecycle,
-            event=event,
-            success=event == "audit.sink_recovered",
-            reason=reason,
+    async def _tell_of(self, dead: Sequence[DeadLetter]) -> None:
+        detail = dead[0].detail
+        _log.warning("sink.refused", sink=self.sink_name, stream=self.stream, records=len(dead), reason=detail)
+        await self._standing.say(
+            "audit.sink_failed",
+            reason="dead_letter",
+            severity=records.HIGH,
             detail=detail,
-            severity=severity,
-            more={"sink": {"name": self.sink_name, "stream": self.stream, **more}},
+            more={"indexes": [letter.index for letter in dead[:_MOST_TOLD]], "count": len(dead)},
         )
-        try:
-            async with asyncio.timeout(_RECORD_WAIT_S):
-                await self._recorder(build)
-        except (GatewayError, TimeoutError) as error:
-            _log.warning("sink.not_recorded", sink=self.sink_name, audit_event=event, reason=str(error))
+
+
+def acknowledged(shippers: Iterable[Shipper], stream: str) -> int | None:
+    """Return how many records of a stream every required sink has; None when no sink is required: nothing waits."""
+    counts = [shipper.acknowledged() for shipper in shippers if shipper.is_required and shipper.stream == stream]
+    return min(counts, default=None)

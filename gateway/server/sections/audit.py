@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from gateway.exchange.route import Durability
 from gateway.exchange.stream import Stream
 from gateway.server.fields import Location, Period
 from gateway.server.sections.privacy import Privacy
 from gateway.server.sections.section import Section, not_yet
+from gateway.server.sections.sinks import Sink
 from gateway.server.sections.witness import WitnessClient
 
 AUDIT_KEYS: Final = "config/audit-keys.json"
 """Where the keys of the audit trail are unless `audit.keys` says otherwise."""
 _SHORTEST_AGE_S: Final = 60.0
 _LONGEST_AGE_S: Final = 31 * 86_400.0
-
-
-def _no_sinks(value: Any) -> tuple[str, ...]:
-    if value != []:
-        raise ValueError("audit sinks are not built yet; leave the list empty")
-    return ()
 
 
 class StreamRules(Section):
@@ -62,4 +57,5 @@ class Audit(Section):
     privacy: Privacy = Privacy()
     witness: WitnessClient = WitnessClient()
     """Who vouches for these logs, and for whose logs this node vouches."""
-    sinks: Annotated[tuple[str, ...], BeforeValidator(_no_sinks)] = ()
+    sinks: tuple[Sink, ...] = ()
+    """Who is sent the records."""

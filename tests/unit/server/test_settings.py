@@ -164,7 +164,7 @@ def test_all_errors_of_a_file_come_in_one_run_each_with_its_place() -> None:
         ),
         ("mfa: {passkeys: {rp_id: other.example}}", "mfa.passkeys.rp_id: other.example is neither portal.example.com, the host of public_url, nor a domain above it"),
         ("mfa: {passkeys: {rp_id: com}}", "mfa.passkeys.rp_id: com is neither portal.example.com, the host of public_url, nor a domain above it"),
-        ("audit: {sinks: [syslog]}", "audit.sinks: audit sinks are not built yet; leave the list empty"),
+        ("audit: {sinks: [syslog]}", "audit.sinks[0]: write a mapping of keys to values"),
         ("audit: {durability: strict+remote}", "audit.durability: durability strict+remote is not built yet"),
         ("identity: {providers: []}", "identity.providers: must not be empty"),
         ("workers: 0", "workers: write auto or a number from 1 to 256"),

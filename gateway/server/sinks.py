@@ -1,0 +1,246 @@
+"""`audit.sinks` put together: receivers out of settings and files, a shipper for each of their streams.
+
+Says what is wrong with the files before anything runs on them. It opens no connection: the custodian's duties do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, cast
+
+from gateway.audit.delivery import NDJSON, Format
+from gateway.audit.webhook import read_secret
+from gateway.custody.duty import Duty
+from gateway.custody.sinks.archive import ArchiveDuty
+from gateway.custody.sinks.cursor import CursorFile
+from gateway.custody.sinks.elasticsearch import ElasticsearchSink
+from gateway.custody.sinks.file import FileSink, StandardOutputSink
+from gateway.custody.sinks.http import Endpoint
+from gateway.custody.sinks.register import Register
+from gateway.custody.sinks.shipping import Limits, Shipper
+from gateway.custody.sinks.sink import Sink
+from gateway.custody.sinks.standing import Retry, ShippingMetrics
+from gateway.custody.sinks.syslog import Collector, SyslogSink
+from gateway.custody.sinks.webhook import WebhookSink
+from gateway.custody.station import Station
+from gateway.server.bundle import Bundle, CertificateBytes
+from gateway.server.sections.sinks import Sink as Asked
+from gateway.server.settings import Settings
+from gateway.server.upstream import install_certificate
+
+CURSORS: Final = "cursors"
+"""Below `state_dir`."""
+_EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
+    "kafka": ("aiokafka", "gateway[kafka]"),
+    "s3": ("boto3", "gateway[s3]"),
+}
+_PLAIN_TEXT: Final = "text/plain; charset=utf-8"
+_TRANSFER_SHARE: Final = 1.25
+"""Of `timeout`, after which a delivery is given up even by a sink that does not keep to it."""
+
+
+def sink_problems(settings: Settings, bundle: Bundle) -> list[str]:
+    """Say what is wrong with the files of `audit.sinks`, and what this installation lacks for them."""
+    found = []
+    for number, asked in enumerate(settings.audit.sinks):
+        place = f"audit.sinks[{number}]"
+        module, extra = _EXTRAS.get(asked.type, ("", ""))
+        if module and find_spec(module) is None:
+            found.append(
+                f"{place}.type: {asked.type} needs a library that is not installed; run: pip install '{extra}'"
+            )
+            continue
+        if {key for key, _, _ in asked.files()} - {
+            key.rpartition(".")[2] for key in bundle.sink_files if key.startswith(place + ".")
+        }:
+            continue  # narrowed away, or a file could not be read, which `bundle` has said
+        try:
+            build_sink(asked, place, bundle)
+        except ValueError as error:
+            found.append(f"{place}.{error}")
+    return found
+
+
+def build_sink(asked: Asked, place: str, bundle: Bundle) -> Sink:
+    """Make what speaks to a receiver. Raises ValueError with the key that is wrong and a sentence without a secret."""
+    match asked.type:
+        case "file":
+            return FileSink(asked.path or Path())
+        case "stdout":
+            return StandardOutputSink()
+        case "webhook":
+            content_type = _PLAIN_TEXT if asked.format_in_use == "cef" else NDJSON
+            try:
+                secret = read_secret(bundle.secrets.get(f"{place}.secret", b"-" * 32))
+            except ValueError as error:
+                raise ValueError(f"secret: {error}") from None
+            return WebhookSink(
+                _endpoint(asked, place, bundle), secret=secret, content_type=content_type, clock=time.time
+            )
+        case "elasticsearch":
+            return ElasticsearchSink(_endpoint(asked, place, bundle), index=asked.index or "")
+        case "syslog":
+            host, port = asked.server or ("", 0)
+            return SyslogSink(
+                Collector(
+                    host=host,
+                    port=port,
+                    tls=_context(asked, place, bundle),
+                    facility=asked.facility,
+                    enterprise=asked.enterprise,
+                    timeout_s=asked.timeout,
+                )
+            )
+        case "kafka":
+            return _kafka(asked, place, bundle)
+        case "s3":
+            return _s3(asked, place, bundle)
+
+
+def _kafka(asked: Asked, place: str, bundle: Bundle) -> Sink:
+    from gateway.custody.sinks.kafka import Cluster, KafkaSink  # noqa: PLC0415 - an extra
+
+    return KafkaSink(
+        Cluster(
+            servers=tuple(map(str, asked.servers)),
+            topic=asked.topic or "",
+            tls=_context(asked, place, bundle),
+            mechanism=asked.sasl.mechanism if asked.sasl else "",
+            username=asked.sasl.username if asked.sasl else "",
+            password=_text(bundle, f"{place}.sasl.password") if asked.sasl else "",
+            timeout_s=asked.timeout,
+        )
+    )
+
+
+def _s3(asked: Asked, place: str, bundle: Bundle) -> Sink:
+    from gateway.custody.sinks.s3 import Bucket, Lock, S3Sink  # noqa: PLC0415 - an extra
+
+    lock = asked.object_lock
+    _context(asked, place, bundle)  # says what is wrong with `ca`
+    return S3Sink(
+        Bucket(
+            bucket=asked.bucket or "",
+            prefix=asked.prefix,
+            endpoint=asked.endpoint,
+            region=asked.region,
+            access_key=asked.access_key,
+            secret_key=_text(bundle, f"{place}.secret_key") if asked.secret_key else None,
+            path_style=asked.path_style,
+            authorities=str(asked.ca) if asked.ca else None,
+            lock=Lock(mode="COMPLIANCE" if lock.mode == "compliance" else "GOVERNANCE", retain_s=lock.retain)
+            if lock
+            else None,
+            timeout_s=asked.timeout,
+        ),
+        clock=time.time,
+    )
+
+
+def sink_duties(settings: Settings, bundle: Bundle, station: Station, metrics: ShippingMetrics) -> list[Duty]:
+    """Make every duty of `audit.sinks`."""
+    directory = station.layout.state_dir / CURSORS
+    shared: dict[str, Any] = {"recorder": station.trail.record, "threads": in_thread}
+    duties: list[Duty] = [Register(directory, _described(settings.audit.sinks), **shared)]
+    for number, asked in enumerate(settings.audit.sinks):
+        sink = build_sink(asked, f"audit.sinks[{number}]", bundle)
+        retry = Retry(first_s=asked.retry.first, longest_s=asked.retry.longest)
+        for stream in asked.streams:
+            duties.append(
+                Shipper(
+                    sink,
+                    station.tails[stream],
+                    CursorFile(directory, asked.name, stream),
+                    is_required=asked.required,
+                    form=Format(asked.format_in_use),
+                    limits=Limits(records=asked.batch.records, bytes=asked.batch.size, linger_s=asked.linger_s),
+                    retry=retry,
+                    timeout_s=asked.timeout * _TRANSFER_SHARE,
+                    metrics=metrics,
+                    clock=time.time,
+                    random=random.SystemRandom().random,
+                    **shared,
+                )
+            )
+            if asked.type == "s3":
+                duties.append(
+                    ArchiveDuty(
+                        cast("Any", sink),  # only S3's is asked for objects
+                        station.tails[stream],
+                        station.layout.directory,
+                        CursorFile(directory, asked.name, f"{stream}.archive"),
+                        stream=stream,
+                        retry=retry,
+                        metrics=metrics,
+                        clock=time.time,
+                        random=random.SystemRandom().random,
+                        **shared,
+                    )
+                )
+    return duties
+
+
+async def in_thread(work: Callable[[], Any]) -> Any:
+    """Run what blocks on the local disk alone."""
+    return await asyncio.to_thread(work)
+
+
+def _described(sinks: Sequence[Asked]) -> dict[str, dict[str, Any]]:
+    """Return what the log says of each sink: where, what and to whom; paths of secrets, never secrets."""
+    described = {}
+    for asked in sinks:
+        given = asked.model_dump(mode="json", include=asked.model_fields_set)
+        described[asked.name] = {key: _plain(value) for key, value in given.items()}
+    return described
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    return value if isinstance(value, str | int | bool) and not isinstance(value, float) else str(value)
+
+
+def _endpoint(asked: Asked, place: str, bundle: Bundle) -> Endpoint:
+    authorization = _text(bundle, f"{place}.authorization") if asked.authorization else ""
+    if not authorization.isprintable() or not authorization.isascii():
+        raise ValueError("authorization: is not one line of printable ASCII")
+    return Endpoint(
+        url=(asked.url or "").rstrip("/") if asked.type == "elasticsearch" else asked.url or "",
+        tls=_context(asked, place, bundle),
+        authorization=authorization,
+        timeout_s=asked.timeout,
+    )
+
+
+def _text(bundle: Bundle, place: str) -> str:
+    try:
+        return bundle.secrets.get(place, b"").decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{place.rpartition('.')[2]}: the file is not UTF-8") from None
+
+
+def _context(asked: Asked, place: str, bundle: Bundle) -> ssl.SSLContext | None:
+    """Build the client side of TLS, 1.2 or later; None where there is none."""
+    if asked.is_plaintext:
+        return None
+    authorities = bundle.sink_files.get(f"{place}.ca")
+    try:
+        context = ssl.create_default_context(cadata=authorities.decode("ascii") if authorities else None)
+    except (ValueError, ssl.SSLError):
+        raise ValueError("ca: holds no certificate that can be read (PEM)") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    chain, key = bundle.sink_files.get(f"{place}.certificate"), bundle.sink_files.get(f"{place}.key")
+    if chain is not None and key is not None:
+        try:
+            install_certificate(context, CertificateBytes(name=f"{place}.certificate", chain=chain, key=key))
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix("tls.")) from None
+    return context

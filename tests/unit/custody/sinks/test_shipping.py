@@ -1,0 +1,236 @@
+"""Poison, pauses, replays and logs that change under a shipper."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.audit.delivery import Batch
+from gateway.audit.entry import EntryError
+from gateway.custody.sinks.cursor import Cursor, Replay
+from gateway.custody.sinks.shipping import LONELY_TRIES, Limits, acknowledged
+from gateway.custody.sinks.sink import Fault, NotDeliveredError, RefusedRecordsError
+from gateway.custody.sinks.standing import Retry
+from tests.fakes.log_source import ORIGIN, MemorySource, Shipment, entry
+
+
+class Shelf:
+    """A sink that stores in memory and refuses what it is told to, in one of the two ways there are."""
+
+    def __init__(self, *, names_the_records: bool = False) -> None:
+        self.got: list[tuple[int, bytes]] = []
+        self.batches: list[tuple[int, int]] = []
+        self.refuses: Callable[[int], bool] = lambda _index: False
+        self.fails: Callable[[], Exception | None] = lambda: None
+        self._names_the_records = names_the_records
+        self.closed = 0
+
+    async def deliver(self, batch: Batch) -> None:
+        error = self.fails()
+        if error is not None:
+            raise error
+        refused = [d.index for d in batch.deliveries if self.refuses(d.index)]
+        if refused and not self._names_the_records:
+            raise RefusedRecordsError("it answered 400")
+        self.batches.append((batch.first, batch.last))
+        self.got += [(d.index, d.line) for d in batch.deliveries if d.index not in refused]
+        if refused:
+            raise RefusedRecordsError("it answered 400", refused)
+
+    async def probe(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    def indexes(self) -> list[int]:
+        return [index for index, _ in self.got]
+
+
+def log(count: int) -> MemorySource:
+    return MemorySource([entry(index) for index in range(count)])
+
+
+@pytest.mark.parametrize("names_the_records", [True, False])
+async def test_one_record_that_is_always_refused_is_listed_and_all_others_arrive(
+    tmp_path: Path, *, names_the_records: bool
+) -> None:
+    shelf = Shelf(names_the_records=names_the_records)
+    shelf.refuses = lambda index: index == 13
+    async with Shipment(shelf, log(40), tmp_path) as shipment:
+        await shipment.until_acknowledged(40)
+        await shipment.until(lambda: bool(shipment.recorded.records), "the record")
+        assert sorted(set(shelf.indexes())) == [index for index in range(40) if index != 13]
+        assert [(dead.origin, dead.index) for dead in shipment.cursors.dead_letters()] == [(ORIGIN, 13)]
+        assert shipment.recorded.events() == [("audit.sink_failed", "dead_letter")]
+        assert shipment.recorded.records[0]["unmapped"]["gw"]["sink"]["indexes"] == [13]
+        assert shipment.value("gateway_audit_dead_letter") == 1
+        assert shipment.value("gateway_audit_sink_delivered_records_total") == 39
+        assert shipment.value("gateway_audit_sink_lag_records") == 0
+
+
+async def test_a_receiver_that_refuses_everything_is_at_fault_itself_and_nothing_is_buried(tmp_path: Path) -> None:
+    shelf = Shelf()
+    shelf.refuses = lambda _index: True
+    async with Shipment(shelf, log(20), tmp_path) as shipment:
+        await shipment.until(lambda: ("audit.sink_failed", "refused") in shipment.recorded.events(), "the failure")
+        assert shipment.cursors.dead_letters() == []
+        shelf.refuses = lambda _index: False
+        await shipment.until_acknowledged(20)
+    assert sorted(set(shelf.indexes())) == list(range(20))
+
+
+async def test_a_refused_record_that_is_alone_is_buried_after_some_tries(tmp_path: Path) -> None:
+    shelf = Shelf()
+    shelf.refuses = lambda _index: True
+    async with Shipment(shelf, log(1), tmp_path) as shipment:
+        await shipment.until_acknowledged(1)
+        assert [dead.index for dead in shipment.cursors.dead_letters()] == [0]
+        assert shipment.value("gateway_audit_sink_failures_total", ("siem", "refused")) == LONELY_TRIES - 1
+
+
+async def test_dead_letters_are_offered_again_when_an_operator_asks(tmp_path: Path) -> None:
+    shelf = Shelf()
+    shelf.refuses = lambda index: index in {2, 5}
+    async with Shipment(shelf, log(10), tmp_path) as shipment:
+        await shipment.until_acknowledged(10)
+        shelf.refuses = lambda index: index == 5
+        shipment.cursors.ask(Replay(dead_letters=True))
+        await shipment.until(lambda: shipment.cursors.asked() is None, "the answer")
+        assert 2 in shelf.indexes()
+        assert [dead.index for dead in shipment.cursors.dead_letters()] == [5]
+
+
+async def test_a_replay_delivers_the_same_bytes_from_an_index_on(tmp_path: Path) -> None:
+    shelf = Shelf()
+    async with Shipment(shelf, log(30), tmp_path) as shipment:
+        await shipment.until_acknowledged(30)
+        shipment.cursors.ask(Replay(start=25))
+        await shipment.until(lambda: shelf.indexes().count(29) == 2, "the replay")
+        await shipment.until(lambda: shipment.cursors.asked() is None, "the answer")
+        assert shelf.indexes() == [*range(30), *range(25, 30)]
+        assert len(set(shelf.got)) == 30
+        shipment.cursors.ask(Replay(start=1000))
+        await shipment.until(lambda: shipment.cursors.asked() is None, "a replay from beyond the end")
+        assert shipment.shipper.acknowledged() == 30
+
+
+async def test_the_same_batch_is_offered_again_after_a_failure(tmp_path: Path) -> None:
+    shelf, offered = Shelf(), []
+    source = log(5)
+
+    def fail() -> Exception | None:
+        offered.append(len(source.entries))
+        if len(offered) < 4:
+            source.add(entry(len(source.entries)))
+            return NotDeliveredError(Fault.BUSY, "it answered 429")
+        return None
+
+    shelf.fails = fail
+    async with Shipment(shelf, source, tmp_path) as shipment:
+        await shipment.until_acknowledged(8)
+    assert shelf.batches == [(0, 4), (5, 7)]
+
+
+async def test_a_cursor_of_another_log_begins_at_the_beginning(tmp_path: Path) -> None:
+    shelf, source = Shelf(), log(5)
+    async with Shipment(shelf, source, tmp_path) as shipment:
+        await shipment.until_acknowledged(5)
+        source.origin, source.entries = "gateway/node-a/11111111/access", []
+        source.add(entry(0), entry(1))
+        await shipment.until(lambda: len(shelf.got) == 7, "the new log")
+        assert shipment.shipper.acknowledged() == 2
+
+
+async def test_a_log_that_is_shorter_than_what_was_delivered_is_said_and_not_papered_over(tmp_path: Path) -> None:
+    source = log(5)
+    shelf = Shelf()
+    shipment = Shipment(shelf, source, tmp_path)
+    shipment.cursors.store(Cursor(origin=ORIGIN, next_index=9))
+    async with shipment:
+        await shipment.until(lambda: ("audit.sink_failed", "log") in shipment.recorded.events(), "the failure")
+        assert shelf.got == []
+
+
+async def test_what_was_pruned_before_it_was_delivered_is_counted(tmp_path: Path) -> None:
+    source = log(10)
+    source.first = 4
+    shipment = Shipment(Shelf(), source, tmp_path)
+    shipment.cursors.store(Cursor(origin=ORIGIN, next_index=1))
+    async with shipment:
+        await shipment.until_acknowledged(10)
+        assert shipment.value("gateway_audit_sink_skipped_records_total") == 3
+        assert ("audit.sink_failed", "pruned") in shipment.recorded.events()
+
+
+async def test_a_sink_with_a_fault_in_it_stops_nothing_but_itself(tmp_path: Path) -> None:
+    shelf = Shelf()
+    faults = iter([KeyError("bug"), KeyError("bug"), KeyError("bug")])
+    shelf.fails = lambda: next(faults, None)
+    async with Shipment(shelf, log(3), tmp_path) as shipment:
+        await shipment.until_acknowledged(3)
+        assert shipment.value("gateway_audit_sink_failures_total", ("siem", "internal")) == 3
+    assert shelf.closed >= 1
+
+
+async def test_a_damaged_cursor_costs_copies_and_no_record(tmp_path: Path) -> None:
+    shelf = Shelf()
+    async with Shipment(shelf, log(25), tmp_path) as shipment:
+        await shipment.until_acknowledged(25)
+    shipment.cursors.path.write_bytes(b"junk")
+    async with Shipment(shelf, log(40), tmp_path) as again:
+        await again.until_acknowledged(40)
+    assert set(shelf.indexes()) == set(range(40))
+    assert len(set(shelf.got)) == 40
+
+
+async def test_batches_keep_to_their_size_but_for_a_record_that_is_larger(tmp_path: Path) -> None:
+    shelf = Shelf()
+    source = MemorySource([entry(0), entry(1), entry(2, "x" * 1000), entry(3)])
+    async with Shipment(shelf, source, tmp_path, limits=Limits(records=10, bytes=900)) as shipment:
+        await shipment.until_acknowledged(4)
+    assert all(first == last for first, last in shelf.batches)
+
+
+async def test_a_record_waits_for_company_when_it_may(tmp_path: Path) -> None:
+    shelf, source = Shelf(), log(1)
+    async with Shipment(shelf, source, tmp_path, limits=Limits(records=3, linger_s=30.0)) as shipment:
+        await asyncio.sleep(0)
+        assert shelf.got == []
+        source.add(entry(1), entry(2))
+    assert shipment.task is not None
+    assert shipment.task.cancelled()
+
+
+async def test_required_sinks_say_how_much_all_of_them_have(tmp_path: Path) -> None:
+    source = log(8)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one = Shipment(Shelf(), source, tmp_path / "one", is_required=True)
+    two = Shipment(Shelf(), source, tmp_path / "two", is_required=True)
+    optional = Shipment(Shelf(), source, tmp_path)
+    shippers = [one.shipper, two.shipper, optional.shipper]
+    async with one:
+        await one.until_acknowledged(8)
+        assert acknowledged(shippers, "access") == 0
+        async with two:
+            await two.until_acknowledged(8)
+            assert acknowledged(shippers, "access") == 8
+    assert acknowledged([optional.shipper], "access") is None
+    assert acknowledged(shippers, "security") is None
+
+
+def test_pauses_double_up_to_their_bound_and_are_anything_below_it() -> None:
+    retry = Retry()
+    assert [retry.pause(n, 1.0) for n in (1, 2, 3, 6, 7, 50)] == [1.0, 2.0, 4.0, 32.0, 60.0, 60.0]
+    assert retry.pause(9, 0.0) == 0.0
+
+
+async def test_bytes_that_are_no_entry_are_a_fault_of_the_log(tmp_path: Path) -> None:
+    source = MemorySource([b"junk"])
+    async with Shipment(Shelf(), source, tmp_path) as shipment:
+        await shipment.until(lambda: ("audit.sink_failed", "log") in shipment.recorded.events(), "the failure")
+    assert issubclass(EntryError, Exception)
