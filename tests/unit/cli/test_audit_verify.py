@@ -1,0 +1,263 @@
+"""`gateway audit verify` as an auditor uses it: on archives, with policies, fleets and witnesses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.audit.cosignature import Cosigner
+from gateway.audit.witness import Submission
+from gateway.cli import program
+from gateway.exchange.metrics import Registry
+from gateway.exchange.stream import STREAMS, Stream
+from gateway.ledger.keys import AuditKeys
+from gateway.ledger.layout import Layout
+from gateway.ledger.log import open_log
+from gateway.server.fields import Address
+from gateway.server.listeners import bind
+from gateway.witness.listener import WitnessListener
+from gateway.witness.service import ServiceMetrics, Witness
+from gateway.witness.store import WitnessStore
+
+YAML = """version: 1
+public_url: http://localhost:8000
+listen:
+  - {address: 127.0.0.1:8000, unsafe_plaintext: true}
+state_dir: state
+upstreams:
+  portal: {servers: ["http://127.0.0.1:3000"]}
+"""
+
+
+class Site:
+    """A gateway's directory with two logs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.layout = Layout(directory / "state")
+        self.config = directory / "gateway.yaml"
+        self.config.write_text(YAML)
+        (directory / "config").mkdir()
+        self.keys = AuditKeys.generate(origin="gateway/node", created="x", random=os.urandom)
+        self.keys.create(directory / "config" / "audit-keys.json")
+        for stream in STREAMS[:2]:
+            self.append(stream, 1, 5)
+
+    def append(self, stream: Stream, first: int, count: int) -> None:
+        log = open_log(self.layout.state_dir, self.keys, stream, boot="b", capacity=1 << 16)
+        log.append([(1, range(first, first + count), [b"{}"] * count)], is_safe=True, now_ns=10**18 + first)
+        log.close()
+
+    def note(self, stream: Stream) -> bytes:
+        return self.layout.checkpoint(stream).read_bytes()
+
+    def vkey(self, stream: Stream) -> str:
+        return str(self.keys.vkey(self.note(stream).partition(b"\n")[0].decode()))
+
+    def file(self, name: str, text: str) -> str:
+        path = self.directory / name
+        path.write_text(text)
+        return str(path)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+class RunningWitness:
+    """A witness that listens, in a thread of its own."""
+
+    def __init__(self, directory: Path, site: Site, *streams: Stream) -> None:
+        cosigner = Cosigner("witness.example/w1", 4, b"w" * 32)
+        self.key = cosigner.key
+        vkeys = [site.keys.vkey(site.note(stream).partition(b"\n")[0].decode()) for stream in streams]
+        store = WitnessStore(directory / "witness", cosigner.key)
+        self._witness = Witness(cosigner, vkeys, store, lambda: 1_790_000_000.5, ServiceMetrics(Registry()))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._over = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def _serve(self) -> None:
+        self._witness.start()
+        sock = bind("listen", Address("127.0.0.1", self.port))
+        sock.setblocking(False)
+        listener = WitnessListener(self._witness, sock, None, rate_per_s=100.0, burst=100, clock=lambda: 1.0)
+        await listener.start()
+        self._ready.set()
+        await self._over.wait()
+        await listener.stop()
+        self._witness.stop()
+
+    def see(self, note: bytes) -> None:
+        from http.client import HTTPConnection
+
+        connection = HTTPConnection("127.0.0.1", self.port)
+        connection.request("POST", "/add-checkpoint", Submission(0, (), note).dump())
+        assert connection.getresponse().status == 200
+        connection.close()
+
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def witness(tmp_path: Path, site: Site) -> Iterator[RunningWitness]:
+    made = RunningWitness(tmp_path, site, *STREAMS[:2])
+    yield made
+    made.end()
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(program, ["audit", "verify", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_each_stream_has_a_sentence_and_the_worst_decides(site: Site) -> None:
+    result = run("-c", str(site.config))
+    assert (result.exit_code, result.output.count(": intact: entries 0 to 4")) == (0, 2)
+    path = next(site.layout.directory.glob("access-*"))
+    path.write_bytes(path.read_bytes()[:-1])
+    result = run("-c", str(site.config), "--json")
+    answer = json.loads(result.output)
+    assert (result.exit_code, answer["exit_code"], answer["size"]) == (1, 1, 5)
+    assert {name: value["exit_code"] for name, value in answer["streams"].items()} == {"security": 0, "access": 1}
+    assert run("-c", str(site.config), "--stream", "security").exit_code == 0
+
+
+def test_a_tarball_is_verified_like_the_directory(site: Site) -> None:
+    path = site.directory / "copy.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(site.layout.state_dir, "state")
+    assert run(str(path), "-c", str(site.config), "--jobs", "2").exit_code == 0
+    bare = run(str(path))
+    assert (bare.exit_code, bare.output.count("covered by the checkpoint state/checkpoints/")) == (3, 2)
+    bad = site.directory / "bad.tar"
+    bad.write_bytes(b"x")
+    result = run(str(bad))
+    assert (result.exit_code, "cannot be unpacked" in result.output) == (2, True)
+
+
+def test_parts_structure_and_nonsense(site: Site) -> None:
+    assert run("-c", str(site.config), "--from", "1", "--to", "2").exit_code == 0
+    assert run("-c", str(site.config), "--from", "3", "--to", "2").exit_code == 2
+    structural = run("-c", str(site.config), "--structural")
+    assert (structural.exit_code, "not decrypted" in structural.output) == (3, True)
+
+
+def test_a_fleet_lists_the_logs_that_there_must_be(site: Site) -> None:
+    lines = "# node\n" + "".join(f"log {site.vkey(stream)}\n" for stream in STREAMS[:2])
+    copy = str(site.layout.directory)
+    assert run(copy, "--fleet", site.file("fleet", lines + "quorum none\n")).exit_code == 3
+    lost = run(copy, "--fleet", site.file("fleet", lines + f"log {site.keys.vkey('gateway/other/1/access')}\n"))
+    assert (lost.exit_code, "MISSING_ORIGIN" in lost.output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "does not end with a line end"),
+        ("# nothing\n", "names no log"),
+        ("log\n", "line 1: write: log VKEY"),
+        ("\nlogs x\n", "line 2: write: log VKEY"),
+        ("log junk\n", "line 1: a verifier key"),
+        ("log {0}\nlog {0}\n", "line 2: the log"),
+    ],
+)
+def test_a_fleet_that_is_none_names_its_line(site: Site, text: str, sentence: str) -> None:
+    result = run(str(site.layout.directory), "--fleet", site.file("fleet", text.format(site.vkey(Stream.ACCESS))))
+    assert (result.exit_code, sentence in result.output) == (2, True)
+
+
+def test_a_policy_that_is_not_met_exits_4_and_one_that_is_none_2(site: Site) -> None:
+    cosigner = Cosigner("witness.example/w1", 4, b"w" * 32)
+    policy = site.file("trust.policy", f"witness w1 {cosigner.key}\nquorum w1\n")
+    result = run("-c", str(site.config), "--policy", policy)
+    assert (result.exit_code, "the witness w1 has not cosigned" in result.output) == (4, True)
+    kept = []
+    for stream in STREAMS[:2]:
+        note = site.note(stream)
+        line = cosigner.cosign(note.rpartition(b"\n\n")[0] + b"\n", 1_790_000_000)
+        (site.directory / f"{stream}.note").write_bytes(note + line)
+        kept += ["--trusted-checkpoint", str(site.directory / f"{stream}.note")]
+    result = run("-c", str(site.config), "--policy", policy, *kept)
+    assert (result.exit_code, result.output.count("proven by w1 at 2026-09-21T14:13:20Z")) == (0, 2), result.output
+    assert run("-c", str(site.config), "--policy", site.file("bad", "quorum\n")).exit_code == 2
+
+
+def test_a_witness_is_asked_what_it_saw_last(site: Site, witness: RunningWitness) -> None:
+    policy = site.file("trust.policy", f"witness w1 {witness.key} {witness.url}\nquorum w1\n")
+    unseen = run("-c", str(site.config), "--policy", policy, "--against-witness")
+    assert (unseen.exit_code, "has never seen" in unseen.output) == (4, True)
+    for stream in STREAMS[:2]:
+        witness.see(site.note(stream))
+    result = run("-c", str(site.config), "--policy", policy, "--against-witness")
+    assert (result.exit_code, result.output.count("entries 0 to 4 proven by w1")) == (0, 2), result.output
+
+
+def test_t12_a_log_that_was_rolled_back_with_its_checkpoint_is_shown_by_the_witness(
+    site: Site, witness: RunningWitness, tmp_path: Path
+) -> None:
+    """Root can put an older log and its older checkpoint back; only the witness remembers."""
+    import shutil
+
+    shutil.copytree(site.layout.state_dir, tmp_path / "older")
+    site.append(Stream.ACCESS, 6, 3)
+    witness.see(site.note(Stream.ACCESS))
+    witness.see(site.note(Stream.SECURITY))
+    shutil.rmtree(site.layout.state_dir)
+    shutil.copytree(tmp_path / "older", site.layout.state_dir)
+    policy = site.file("trust.policy", f"witness w1 {witness.key} {witness.url}\nquorum w1\n")
+    assert run("-c", str(site.config)).exit_code == 0, "nothing on this machine can tell"
+    result = run("-c", str(site.config), "--policy", policy, "--against-witness")
+    assert (result.exit_code, "ROLLBACK(5-7) witness w1" in result.output) == (1, True), result.output
+
+
+def test_a_witness_that_is_away_leaves_the_evidence_incomplete(site: Site) -> None:
+    cosigner = Cosigner("witness.example/w1", 4, b"w" * 32)
+    policy = site.file("trust.policy", f"witness w1 {cosigner.key} http://127.0.0.1:1\nquorum none\n")
+    result = run("-c", str(site.config), "--policy", policy, "--against-witness")
+    assert (result.exit_code, "was not heard" in result.output) == (3, True)
+    assert json.loads(run("-c", str(site.config), "--policy", policy, "--against-witness", "--json").output)[
+        "not_heard"
+    ]
+
+
+def test_nobody_to_ask_is_said(site: Site) -> None:
+    result = run("-c", str(site.config), "--against-witness")
+    assert (result.exit_code, "no policy has a witness" in result.output) == (2, True)
+
+
+def test_the_policy_of_the_gateway_names_the_witnesses_and_demands_nothing(site: Site) -> None:
+    cosigner = Cosigner("witness.example/w1", 4, b"w" * 32)
+    site.file("trust.policy", f"witness w1 {cosigner.key} https://w1.example\nquorum w1\n")
+    site.config.write_text(YAML + "audit:\n  witness: {policy: trust.policy}\n")
+    assert run("-c", str(site.config)).exit_code == 0
+    path = site.layout.cosigned(Stream.ACCESS)
+    path.parent.mkdir()
+    note = site.note(Stream.ACCESS)
+    path.write_bytes(note + cosigner.cosign(note.rpartition(b"\n\n")[0] + b"\n", 1_790_000_000))
+    result = run("-c", str(site.config))
+    assert (result.exit_code, "entries 0 to 4 proven by w1" in result.output) == (0, True), result.output
