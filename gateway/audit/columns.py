@@ -13,7 +13,7 @@ data: what was changed, cut or swapped does not open, and the searcher then read
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from struct import Struct
 from typing import Final
 
@@ -35,7 +35,7 @@ SALT_BYTES: Final = 16
 _LENGTH: Final = Struct("<I")
 _LEVEL: Final = 3
 _CHUNK_ROWS: Final = 1024
-_MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_HEAD_BYTES: Final = 16 * 1024
 _TAG_BYTES: Final = 16
 _NO_COLUMN: Final = 0xFFFF
 """The number that stands for the head."""
@@ -144,7 +144,7 @@ def read_head(data: bytes) -> Head:
         raise ColumnsError("the file does not begin as an index does")
     (length,) = _LENGTH.unpack_from(data, len(MAGIC))
     at = len(MAGIC) + _LENGTH.size
-    if length > _MAX_HEAD_BYTES or len(data) < at + length:
+    if length > MAX_HEAD_BYTES or len(data) < at + length:
         raise ColumnsError("the head of the index is not whole")
     try:
         head = msgspec.json.decode(data[at : at + length], type=Head)
@@ -157,18 +157,26 @@ def read_head(data: bytes) -> Head:
 
 def decode(data: bytes, key: AESGCM, names: Iterable[str]) -> Columns:
     """Open the columns that are asked for. Raises `ColumnsError` when a bit of them or of the head is wrong."""
-    head = read_head(data)
+    return decode_parts(lambda offset, size: data[offset : offset + size], data, key, names)
+
+
+def decode_parts(read: Callable[[int, int], bytes], begin: bytes, key: AESGCM, names: Iterable[str]) -> Columns:
+    """Open the columns that are asked for and read nothing else: `read` is given offset and length.
+
+    `begin` is the beginning of the file, with the whole head. Raises `ColumnsError`.
+    """
+    head = read_head(begin)
     at = len(MAGIC) + _LENGTH.size
-    (length,) = _LENGTH.unpack_from(data, len(MAGIC))
-    additional = data[at : at + length]
+    (length,) = _LENGTH.unpack_from(begin, len(MAGIC))
+    additional = begin[at : at + length]
     at += length
-    _open(key, _NO_COLUMN, data[at : at + _TAG_BYTES], additional, "head")  # attack: times that hide a file
+    _open(key, _NO_COLUMN, read(at, _TAG_BYTES), additional, "head")  # attack: times that hide a file
     at += _TAG_BYTES
     wanted = frozenset(names)
     texts: dict[str, str] = {}
     for number, (name, size) in enumerate(head.columns.items()):
         if name in wanted:
-            packed = _open(key, number, data[at : at + size], additional, name)
+            packed = _open(key, number, read(at, size), additional, name)
             try:
                 text = zstd.decompress(packed).decode()
             except (zstd.ZstdError, UnicodeDecodeError) as exc:

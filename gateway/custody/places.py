@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-DIRECTORIES: Final = ("audit", "tiles", "custody", "cursors", "cosigned", "witness", "run")
+DIRECTORIES: Final = ("audit", "tiles", "index", "custody", "cursors", "cosigned", "witness", "run")
 
 
 def writable_places(state_dir: Path) -> list[Path]:

@@ -171,8 +171,11 @@ class FileReader:
         self._keys = keys
         self._cipher: AESGCM | None = None
 
-    def poll(self) -> Iterator[Stored]:
-        """Yield what is complete. Raises `OSError`, `FileHeadError`, `FrameError`, `EntryError`."""
+    def poll(self, holds: Callable[[int, int], bool] | None = None) -> Iterator[Stored]:
+        """Yield what is complete, without frames of whose first index and count `holds` says no: they are not decrypted.
+
+        Raises `OSError`, `FileHeadError`, `FrameError`, `EntryError`.
+        """
         with self.path.open("rb", buffering=0) as file:
             fd = file.fileno()
             if self._cipher is None:
@@ -190,10 +193,11 @@ class FileReader:
                         return
                     buffer, at = fresh, 0
                     continue
-                bundle = open_frame(self._cipher, frame)
-                for i, raw in enumerate(split_bundle(bundle, frame.header.count)):
-                    entry = parse_entry(raw)
-                    yield Stored(entry.stream, frame.header.first_index + i, entry)
+                if holds is None or holds(frame.header.first_index, frame.header.count):
+                    bundle = open_frame(self._cipher, frame)
+                    for i, raw in enumerate(split_bundle(bundle, frame.header.count)):
+                        entry = parse_entry(raw)
+                        yield Stored(entry.stream, frame.header.first_index + i, entry)
                 self.offset += frame.end - at
                 at = frame.end
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import os
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -121,6 +122,8 @@ class _Test(NamedTuple):
     fits: Callable[[str], bool]
     traces: tuple[bytes, ...] = ()
     """One of these bytes is in every record that fits; nothing is known where there are none."""
+    parts: tuple[str, ...] = ()
+    """One of these is in every value that fits; nothing is known where there are none."""
 
 
 class _Part(NamedTuple):
@@ -200,16 +203,26 @@ class Search:
                     yield Table(stream, columns, rows, map(self._record_text, self._pick(part, indexes)))
                 watch.done(part.bytes)
 
-    def index(self, *, progress: Progress | None = None) -> int:
-        """Make the index of every closed file that has none; return how many were made."""
+    def index(self, *, given_up: set[str] | None = None) -> int:
+        """Make the index of every closed file that has none; return how many were made.
+
+        `given_up` names files that are left alone, and is told of those whose index could not be kept.
+        """
         made = 0
-        watch = _Watch(progress)
-        for _, parts in self._parts(Filters(), watch):
+        hopeless = given_up if given_up is not None else set()
+        for _, parts in self._parts(Filters(), _Watch(None)):
             for part in parts:
-                if part.is_indexed and self._index.load(part.stem, part.head, ()) is None:
-                    self._read_columns(part)
+                if (
+                    not part.is_indexed
+                    or part.stem in hopeless
+                    or self._index.load(part.stem, part.head, ()) is not None
+                ):
+                    continue
+                self._read_columns(part)
+                if self._index.has(part.stem):
                     made += 1
-                watch.done(part.bytes)
+                else:
+                    hopeless.add(part.stem)
         return made
 
     def record_of(self, payload: bytes) -> dict[str, Any]:
@@ -301,7 +314,13 @@ class Search:
         if not wanted:
             return
         last = max(wanted)
-        for stored in self._read(part):
+        order = sorted(wanted)
+
+        def holds(first: int, count: int) -> bool:
+            at = bisect_left(order, first)
+            return at < len(order) and order[at] < first + count
+
+        for stored in self._read(part, holds):
             if stored.index in wanted:
                 yield stored
             if stored.index >= last:
@@ -323,10 +342,11 @@ class Search:
             self._index.save(part.stem, part.head, columns)
         return columns
 
-    def _read(self, part: _Part) -> Iterator[Stored]:
+    def _read(self, part: _Part, holds: Callable[[int, int], bool] | None = None) -> Iterator[Stored]:
+        """Yield the entries of a file; with `holds`, at least those of spans of indexes that it says yes to."""
         reader = FileReader(self._directory / file_name(part.stream, part.number), self._keys)
         try:
-            yield from reader.poll()
+            yield from reader.poll(holds)
         except FileNotFoundError:
             yield from self._read_sealed(part)
             return
@@ -399,13 +419,14 @@ def compile_filters(filters: Filters, keys: Keys | None) -> list[_Test]:
     ):
         if wanted is not None:
             traces = _traces(wanted) if column != "event" else ()  # `request` stands in no record
-            tests.append(_Test(column, visible(wanted).__eq__, traces))
+            tests.append(_Test(column, visible(wanted).__eq__, traces, (visible(wanted),)))
     for column, somebody in (("people", filters.person), ("actors", filters.actor), ("owners", filters.subject)):
         if somebody is not None:
             tests.append(_person(column, somebody))
     if filters.resource is not None:
         kind, _, uid = filters.resource.partition("/")
-        tests.append(_Test("resources", partial(_is_resource, visible(kind), visible(uid), keys), _traces(kind)))
+        parts = (f"{visible(kind)}/",)
+        tests.append(_Test("resources", partial(_is_resource, visible(kind), visible(uid), keys), _traces(kind), parts))
     if filters.ip is not None:
         tests.append(_Test("ip", partial(_is_text, "ip", filters.ip, keys)))
     if filters.status is not None:
@@ -425,6 +446,7 @@ def _person(column: str, somebody: Somebody) -> _Test:
         column,
         partial(_is_person, names, somebody.tokens),
         _traces(*sorted(somebody.names), *sorted(somebody.tokens)),
+        (*sorted(names), *sorted(somebody.tokens)),
     )
 
 
@@ -451,6 +473,8 @@ def rows_of(columns: Columns, filters: Filters, tests: Sequence[_Test]) -> Seque
     since_ms, until_ms = filters.since * 1000, filters.until * 1000
     rows: Sequence[int] = range(columns.rows)
     for test in tests:
+        if test.parts and not any(part in columns.text(test.column) for part in test.parts):
+            return ()
         values = columns.values(test.column)
         fitting = {value for value in set(values) if test.fits(value)}
         if not fitting:

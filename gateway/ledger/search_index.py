@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from gateway.audit.columns import SALT_BYTES, Columns, ColumnsError, decode, read_head
+from gateway.audit.columns import MAX_HEAD_BYTES, SALT_BYTES, Columns, ColumnsError, decode_parts, read_head
 from gateway.audit.filehead import FileHead
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
@@ -45,13 +45,20 @@ class SearchIndex:
     def load(self, stem: str, head: FileHead, names: Iterable[str]) -> Columns | None:
         """Return columns of the log file that is called `stem`, None when there are none to be trusted."""
         try:
-            data = self._path(stem).read_bytes()
-            found = read_head(data)
+            fd = os.open(self._path(stem), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            begin = os.pread(fd, MAX_HEAD_BYTES, 0)
+            found = read_head(begin)
             if found.file != identity(head):
                 return None
-            return decode(data, self._keys.open_index(bytes.fromhex(found.salt)), names)
+            key = self._keys.open_index(bytes.fromhex(found.salt))
+            return decode_parts(lambda offset, size: os.pread(fd, size, offset), begin, key, names)
         except (OSError, ColumnsError, ValueError):
             return None
+        finally:
+            os.close(fd)
 
     def has(self, stem: str) -> bool:
         """Tell whether something is kept for a log file; whether it can be trusted is seen when it is read."""

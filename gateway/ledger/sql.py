@@ -12,13 +12,15 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
 
 from gateway.audit.flat import BY_NAME, COLUMNS, SEALED, opened
-from gateway.audit.subject import ERASED, Keys
+from gateway.audit.subject import Keys
 from gateway.exchange.errors import GatewayError
+from gateway.exchange.subject import ERASED
 from gateway.ledger.search import RECORD, Table
 
 MEMORY_BYTES: Final = 1 << 30
@@ -188,7 +190,8 @@ class Sql:
     def _open_values(self, name: str, values: list[str]) -> list[str]:
         column = BY_NAME[name]
         if column.kind != "VARCHAR":
-            return [value if value.lstrip("-").isdecimal() else "" for value in values]
+            strange = {value for value in set(values) if value and not value.removeprefix("-").isdecimal()}
+            return ["" if value in strange else value for value in values] if strange else values
         if not column.personal or not any(value.startswith(SEALED) for value in values):
             return values
         known = self._kept.setdefault(name, {})
@@ -231,8 +234,9 @@ class _Feeder:
         try:
             with os.fdopen(self._descriptor, "w", encoding="utf-8", newline="", buffering=1 << 18) as pipe:
                 for table in self._tables:
-                    for text in self._texts(table):
-                        pipe.write(text + "\n")
+                    texts = self._texts(table)
+                    while batch := list(islice(texts, _BATCH)):
+                        pipe.write("\n".join(batch) + "\n")
         except BrokenPipeError:
             pass  # the reader says itself why it stopped
         except BaseException as exc:  # noqa: BLE001 - raised again by whoever waits

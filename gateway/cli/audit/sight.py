@@ -9,22 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import click
 
 from gateway.authn.name import InvalidNameError, canonical_name
 from gateway.exchange.errors import GatewayError
-from gateway.exchange.subject import SubjectKey
+from gateway.exchange.subject import SEALED, SubjectKey
 from gateway.ledger.search import Somebody
 from gateway.server.settings import Settings
 from gateway.server.state import open_state, read_redis_options
 from gateway.store.keyring import Keyring
 from gateway.store.sqlite_rows import STATE_NAME
 from gateway.store.state import Store
-
-SEALED: Final = "(sealed)"
-"""What stands for a value that could be opened if the state could."""
 
 
 class Sight:

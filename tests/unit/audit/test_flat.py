@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.audit import subject
 from gateway.audit.flat import AND, BY_NAME, COLUMNS, NAMES, SEALED, flatten, is_number, opened, token_of
-from gateway.audit.subject import ERASED, Sealing
-from gateway.exchange.subject import SubjectKey
+from gateway.audit.subject import Sealing
+from gateway.exchange.subject import ERASED, SubjectKey
 
 RECORD: dict[str, Any] = {
     "action_id": 2,

@@ -10,9 +10,9 @@ import pytest
 from gateway.audit import subject
 from gateway.audit.filehead import parse_head
 from gateway.audit.segment import seal
-from gateway.audit.subject import ERASED, Sealing
+from gateway.audit.subject import Sealing
 from gateway.exchange.stream import Stream
-from gateway.exchange.subject import SubjectKey
+from gateway.exchange.subject import ERASED, SubjectKey
 from gateway.ledger import search as search_module
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import file_name, segment_name
