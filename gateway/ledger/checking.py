@@ -17,7 +17,7 @@ from typing import Protocol
 from gateway.audit.file_check import check_file
 from gateway.audit.filehead import FileHead
 from gateway.audit.passage import Passage, Position, Trust
-from gateway.ledger.copy import CopyFile
+from gateway.ledger.copy import CopyFile, VanishedError
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.reader import UnreadableLogError, read_newest
 
@@ -102,6 +102,8 @@ def check(task: Task, keys: AuditKeys | None) -> Passage:
     path, trust, before, next_head, is_newest = task
     try:
         data = read_newest(path) if is_newest else _read(path)
+    except FileNotFoundError as exc:
+        raise VanishedError(f"{path}: went away while the log was read") from exc
     except OSError as exc:
         raise UnreadableLogError(
             f"{exc.filename or path}: cannot be read: {os.strerror(exc.errno or 0).lower()}"

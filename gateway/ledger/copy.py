@@ -35,6 +35,10 @@ _PUBLISHED: Final = frozenset({"checkpoints", "cosigned"})
 _HEAD_GUESS_BYTES: Final = 4096
 
 
+class VanishedError(UnreadableLogError):
+    """A file went away while it was looked at: sealed or pruned. Looking again shows where it went."""
+
+
 class CopyFile(msgspec.Struct, frozen=True):
     """A log file or a segment."""
 
@@ -131,6 +135,9 @@ def find_logs(root: Path, *, is_live: bool = False) -> Copy:
         for folder, below, names in os.walk(root, onerror=_refuse):
             below[:] = sorted(name for name in below if name != _TILES)
             _find_in(Path(folder), sorted(names), root, copy, is_strict=is_live and Path(folder) == root, below=below)
+    except FileNotFoundError as exc:
+        kind = VanishedError if root.exists() else UnreadableLogError
+        raise kind(f"{exc.filename or root}: cannot be read: no such file or directory") from exc
     except OSError as exc:
         raise UnreadableLogError(
             f"{exc.filename or root}: cannot be read: {os.strerror(exc.errno or 0).lower()}"

@@ -23,12 +23,14 @@ from gateway.audit.verify import Verifier
 from gateway.audit.vouching import apply_policy
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.checking import Checker, Task, check, checker, tasks_of
-from gateway.ledger.copy import Copy, CopyFile, LogCopy, Note, find_logs
+from gateway.ledger.copy import Copy, CopyFile, LogCopy, Note, VanishedError, find_logs
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.reader import UnreadableLogError
 
 OWN_CHECKPOINT: Final = "checkpoint"
 """What messages call the tree head that a gateway published last; `Verifier` knows by it that it is its own."""
+
+_TRIES: Final = 5
 
 Told = Callable[[str, int, int], None]
 """Is told what is read, bytes done and bytes in all."""
@@ -82,6 +84,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def verify_trees(roots: Sequence[Path], question: Question, told: Told | None = None) -> Report:
     """Verify every log under some directories, and delivered records in files. Raises `UnreadableLogError`."""
+    for _ in range(_TRIES - 1):
+        try:
+            return _verify_trees(roots, question, told)
+        except VanishedError:  # a custodian sealed or pruned meanwhile
+            continue
+    return _verify_trees(roots, question, told)
+
+
+def _verify_trees(roots: Sequence[Path], question: Question, told: Told | None) -> Report:
     copy = Copy(logs=[], notes=[], lines=[])
     for root in roots:
         # a gateway that has not begun, or whose log is gone: that is a finding and no wrong argument

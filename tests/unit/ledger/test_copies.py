@@ -283,6 +283,29 @@ def test_t14_segments_that_two_nodes_exchanged_are_found_in_both(node: Node, tmp
     assert bare.exit_code == 1
 
 
+def test_a_file_that_is_sealed_while_the_log_is_read_is_found_where_it_went(node: Node) -> None:
+    log = open_log(node.layout.state_dir, node.keys, Stream.SECURITY, boot="b4", capacity=1 << 16)
+    log.append([(1, [13], [_payload(13)])], is_safe=True, now_ns=NOW_NS + 20)
+    log.close()
+    question = node.question(is_live=True, streams=(Stream.SECURITY,))
+
+    def told(_name: str, _done: int, _total: int) -> None:
+        if (node.layout.directory / "security-000000000003.log").exists():
+            node.seal(Stream.SECURITY, 3)
+
+    report = verify_trees([node.layout.directory], question, told)
+    assert (report.exit_code, kinds(report)) == (0, set())
+    assert node.layout.directory.joinpath("security-000000000003.seg").exists()
+
+
+def test_a_file_that_is_pruned_while_the_log_is_read_makes_it_look_again(node: Node) -> None:
+    def told(_name: str, _done: int, _total: int) -> None:
+        (node.layout.directory / "security-000000000002.seg").unlink(missing_ok=True)
+
+    report = verify_trees([node.layout.directory], node.question(is_live=True), told)
+    assert (report.exit_code, kinds(report)) == (1, {Kind.MISSING}), "nobody recorded that"
+
+
 # parts
 
 
