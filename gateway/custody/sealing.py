@@ -53,6 +53,7 @@ class SealError(AuditUnavailableError):
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
     """A log file that became a segment."""
 
+    origin: str
     stream: Stream
     number: int
     first: int
@@ -67,7 +68,7 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def mark(self) -> Mark:
         """What its record says was done."""
-        return Mark(sealed_matter(self.stream), self.number)
+        return Mark(sealed_matter(self.origin), self.number)
 
     def event(self, stamp: record.Stamp) -> dict[str, object]:
         """Return the record `audit.segment_sealed`."""
@@ -84,9 +85,9 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
         return record.lifecycle(stamp, "audit.segment_sealed", more={"segment": details})
 
 
-def sealed_matter(stream: Stream) -> str:
-    """Name the matter of a stream's segments in the custodian's journal."""
-    return f"sealed/{stream}"
+def sealed_matter(origin: str) -> str:
+    """Name the matter of a log's segments in the custodian's journal."""
+    return f"sealed/{origin}"
 
 
 def closed_files(layout: Layout, stream: Stream) -> list[int]:
@@ -169,6 +170,7 @@ class Sealing:
         ):
             raise SealError(f"{path.name}: does not end as {self._log.name} ended")
         return Sealed(
+            origin=segment.head.origin,
             stream=self._stream,
             number=self._number,
             first=segment.head.first_index,

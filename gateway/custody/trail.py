@@ -11,8 +11,10 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 
@@ -33,8 +35,9 @@ from gateway.audit.protocol import (
 from gateway.audit.record import Stamp, uuid7
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAM_NUMBERS, Stream
+from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.log import sync_directory
+from gateway.ledger.log import SMALL_FILE_BYTES, open_log, sync_directory
 
 TIMEOUT_S: Final = 5.0
 _READ_BYTES: Final = 4096
@@ -48,7 +51,7 @@ class Mark(msgspec.Struct, frozen=True):
     """What a record says was done: how far, in which matter."""
 
     matter: str
-    """`sealed/access`, `pruned/access`."""
+    """Of which log: `sealed/<origin>`, `pruned/<origin>`."""
     number: int
 
 
@@ -62,11 +65,28 @@ class Journal(msgspec.Struct, kw_only=True, omit_defaults=True):
     mark: Mark | None = None
 
 
+class Connection(Protocol):
+    """Somebody who takes records of the custodian."""
+
+    last_sequence: int
+    """Of the custodian's slot, that is in the log."""
+
+    def send(self, sequence: int, payload: bytes, stream: Stream) -> None:
+        """Return when the record is on stable storage. Raises `OSError`, `ProtocolError`, `AuditUnavailableError`."""
+        ...
+
+
+Connect = Callable[[], AbstractContextManager[Connection]]
+
+
 class Trail:
     """Writes records as the custodian. One at a time."""
 
-    def __init__(self, layout: Layout, *, node: str, boot_uid: str, version: str) -> None:
-        self._layout = layout
+    def __init__(
+        self, layout: Layout, *, node: str, boot_uid: str, version: str, connect: Connect | None = None
+    ) -> None:
+        """`connect` is for a log that no daemon has: see `DirectLog`."""
+        self._connect = connect or partial(_Connection, layout.socket)
         self._node = node
         self._boot_uid = boot_uid
         self._version = version
@@ -92,14 +112,14 @@ class Trail:
         journal = self._load()
         if journal.pending:
             try:
-                with _Connection(self._layout.socket) as connection:
+                with self._connect() as connection:
                     self._settle(journal, connection)
             except (OSError, ProtocolError) as exc:
                 raise AuditUnavailableError(f"the audit daemon does not answer: {exc}") from exc
         return journal.marks.get(matter, 0)
 
     def _write(self, build: Build, stream: Stream, mark: Mark | None) -> None:
-        with _Connection(self._layout.socket) as connection:
+        with self._connect() as connection:
             journal = self._load()
             if journal.pending:
                 self._settle(journal, connection)
@@ -112,7 +132,7 @@ class Trail:
             self._save(journal)
             self._settle(journal, connection)
 
-    def _settle(self, journal: Journal, connection: _Connection) -> None:
+    def _settle(self, journal: Journal, connection: Connection) -> None:
         """Put the pending record into the log unless it is there, and then its mark."""
         if connection.last_sequence < journal.sequence:
             connection.send(journal.sequence, journal.pending, journal.stream)
@@ -158,6 +178,31 @@ class Trail:
         except OSError:
             self._journal = None  # what is on disk counts
             raise
+
+
+class DirectLog:
+    """Takes the custodian's records where no gateway runs, as the log's writer for as long as it is open."""
+
+    def __init__(self, layout: Layout, keys: AuditKeys) -> None:
+        """Become the writer. Raises `LogBusyError`, `LogTamperedError`, `OSError`."""
+        self._log = open_log(layout.state_dir, keys, Stream.SECURITY, boot="", capacity=SMALL_FILE_BYTES)
+        self.last_sequence = self._log.taken.get(CUSTODIAN_SLOT, 0)
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """Return it for one record; it stays open."""
+        return nullcontext(self)
+
+    def send(self, sequence: int, payload: bytes, stream: Stream) -> None:
+        """Store one record of the security stream. Raises `AuditUnavailableError`."""
+        if stream is not Stream.SECURITY:
+            raise ValueError("the custodian records in the security stream")
+        group = (CUSTODIAN_SLOT, range(sequence, sequence + 1), [payload])
+        self._log.append([group], is_safe=True, now_ns=time.time_ns(), reserved=True)
+        self.last_sequence = sequence
+
+    def close(self) -> None:
+        """Let the log go. Raises `OSError`, `AuditUnavailableError`."""
+        self._log.close()
 
 
 class _Connection:

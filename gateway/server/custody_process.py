@@ -14,6 +14,7 @@ from typing import Final
 
 from gateway.custody.custodian import Custodian
 from gateway.custody.duty import Duty
+from gateway.custody.pruning import RetentionCounters, RetentionDuty
 from gateway.custody.sealing import SealingDuty
 from gateway.custody.sinks.standing import ShippingMetrics
 from gateway.custody.station import Station
@@ -22,10 +23,12 @@ from gateway.custody.tiling import TilingDuty, TilingGauges
 from gateway.custody.trail import Trail
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.metrics import Registry
+from gateway.exchange.stream import Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
+from gateway.server.retention import undelivered, wanted_retention
 from gateway.server.settings import Settings, load_settings
 from gateway.server.sinks import sink_duties
 from gateway.server.witnesses import NodeMetrics, witness_duties
@@ -46,6 +49,8 @@ class CustodyProcess:
         self._prepared: Callable[[], Sequence[Duty]] | None = None
         self._witness_metrics: NodeMetrics | None = None
         self._shipping_metrics: ShippingMetrics | None = None
+        self._retention_counters: RetentionCounters | None = None
+        self._tiling: dict[Stream, TilingDuty] = {}
 
     async def start(self) -> None:
         """Begin, as soon as no other custodian does. Raises GatewayError."""
@@ -60,8 +65,13 @@ class CustodyProcess:
         self._shipping_metrics = ShippingMetrics(registry)
         self._station = Station.open(layout, keys, trail, registry)
         gauges = TilingGauges(self._station)
-        tiling = [TilingDuty(self._station, tail, gauges) for tail in self._station.tails.values()]
-        self._constant = [Watch(self._station.tails.values()), SealingDuty(self._station), *tiling]
+        self._tiling = {stream: TilingDuty(self._station, tail, gauges) for stream, tail in self._station.tails.items()}
+        self._retention_counters = RetentionCounters(self._station)
+        self._constant = [
+            Watch(self._station.tails.values()),
+            SealingDuty(self._station),
+            *self._tiling.values(),
+        ]
         self._custodian = Custodian(self._station)
         self._custodian.begin(self._plan(boot.bundle))
 
@@ -108,9 +118,22 @@ class CustodyProcess:
 
     def _asked(self, settings: Settings, bundle: Bundle) -> Sequence[Duty]:
         """Return the duties that a bundle asks for."""
-        if self._station is None or self._witness_metrics is None or self._shipping_metrics is None:
+        if (
+            self._station is None
+            or self._witness_metrics is None
+            or self._shipping_metrics is None
+            or self._retention_counters is None
+        ):
             return ()
         return [
+            RetentionDuty(
+                self._station,
+                self._tiling,
+                wanted_retention(settings),
+                blocks=undelivered(settings, self._station.layout),
+                segment_age_s=settings.audit.segment_age,
+                counters=self._retention_counters,
+            ),
             *witness_duties(settings, bundle, self._station, self._witness_metrics),
             *sink_duties(settings, bundle, self._station, self._shipping_metrics),
         ]

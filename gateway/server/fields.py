@@ -37,6 +37,7 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_HOST = 253  # RFC 1035 section 2.3.4
 _LAST_PORT = 65535
+_SHORTEST_KEEPING_S = 86_400.0
 _LONGEST_SOCKET_PATH = 107  # unix(7): sun_path, without the NUL
 _WHOLE = 100
 
@@ -95,6 +96,15 @@ def _text(value: Any, what: str) -> str:
 
 def _seconds(value: Any) -> float:
     return duration(_text(value, "a length of time with its unit, such as 30s, 15m, 8h or 2y"))
+
+
+def _keeping(value: Any) -> float | None:
+    if value is None or value == "none":
+        return None
+    seconds = _seconds(value)
+    if seconds < _SHORTEST_KEEPING_S:
+        raise ValueError("at least 1d, or none to keep everything")
+    return seconds
 
 
 def _bytes(value: Any) -> int:
@@ -294,6 +304,8 @@ Duration = Annotated[float, PlainValidator(_seconds)]
 """Seconds, from `15m`; zero is allowed."""
 Period = Annotated[float, PlainValidator(lambda value: _positive(_seconds(value)))]
 """Seconds, from `15m`; more than zero."""
+Keeping = Annotated[float | None, PlainValidator(_keeping)]
+"""Seconds, from `365d`; None, from `none`, is for ever."""
 Allowance = Annotated[int, PlainValidator(_bytes)]
 """Bytes, as `Size`; zero allows nothing."""
 Size = Annotated[int, PlainValidator(lambda value: int(_positive(_bytes(value))))]

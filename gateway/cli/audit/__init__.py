@@ -12,9 +12,12 @@ from gateway.cli.audit.check_proof import check_proof_verb
 from gateway.cli.audit.cursors import cursors_verb, replay_verb
 from gateway.cli.audit.export import export_verb
 from gateway.cli.audit.gaps import gaps_verb
+from gateway.cli.audit.hold import hold_group
 from gateway.cli.audit.open_intents import open_intents_verb
 from gateway.cli.audit.prove import prove_verb
 from gateway.cli.audit.query import query_verb
+from gateway.cli.audit.retention import retention_group
+from gateway.cli.audit.seal import seal_verb
 from gateway.cli.audit.tail import tail_verb
 from gateway.cli.audit.trust import trust_verb
 from gateway.cli.audit.verify import verify_verb
@@ -37,5 +40,8 @@ for _verb in (
     trust_verb,
     cursors_verb,
     replay_verb,
+    seal_verb,
+    retention_group,
+    hold_group,
 ):
     audit.add_command(_verb)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from gateway.exchange.route import Durability
 from gateway.exchange.stream import Stream
-from gateway.server.fields import Location, Period
+from gateway.server.fields import Keeping, Location, Period
 from gateway.server.sections.privacy import Privacy
 from gateway.server.sections.section import Section, not_yet
 from gateway.server.sections.sinks import Sink
@@ -26,6 +26,8 @@ class StreamRules(Section):
 
     when_full: Annotated[Literal["refuse", "gap"], not_yet("gap", what="when_full:")] = "refuse"
     """What happens to requests whose record has no room: they are refused, or they go on and are counted."""
+    retention: Keeping = None
+    """How long records are kept; a shorter one counts a week after two people agreed to it."""
 
 
 class StreamTable(Section):

@@ -1,0 +1,288 @@
+"""What is over its time goes, after the log says so; a kill in between neither loses nor doubles anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from gateway.audit.filehead import parse_head
+from gateway.audit.segment import seal
+from gateway.custody.pruning import Pruning, RetentionCounters, make_plans, settle_rules
+from gateway.exchange.stream import STREAMS, Stream
+from gateway.ledger import retention
+from gateway.ledger.holds import Hold, Holds
+from gateway.ledger.layout import file_name, segment_name
+from gateway.ledger.retention import Change, Plan, Rule, Rules, Timeline
+from gateway.ledger.spool import read_head
+from tests.unit.custody.conftest import Custody, Start
+from tests.unit.custody.test_sealing import published
+from tests.unit.ledger.test_spool import seal_file as seal_security
+
+DAY_NS = 86_400 * 10**9
+NOW = 10**18 + 30 * DAY_NS
+WANTED: dict[Stream, float | None] = {Stream.SECURITY: None, Stream.ACCESS: 10 * 86_400.0, Stream.TRAFFIC: None}
+STEPS = ["finished", "proven", "recorded", "removed"]
+
+
+def fill(custody: Custody, stream: Stream = Stream.ACCESS, days: int = 6) -> None:
+    """Write and seal one file a day, from a month ago on."""
+    bench = custody.bench
+    for day in range(days):
+        bench.now_ns = 10**18 + day * DAY_NS
+        log = bench.open(stream=stream)
+        bench.append(log, 4)
+        log.close()
+    for number in range(1, days):
+        path = custody.directory / file_name(stream, number)
+        data = path.read_bytes()
+        cipher = bench.keys.open(parse_head(data)[0])
+        following = read_head(custody.directory, stream, number + 1)
+        segment = seal(data, following, cipher, bench.keys.public, salt=os.urandom(6))
+        (custody.directory / segment_name(stream, number)).write_bytes(segment)
+        path.unlink()
+
+
+def plans(custody: Custody, *, rules: Rules | None = None, holds: Holds | None = None) -> list[Plan]:
+    layout = custody.bench.layout
+    created = [head.created_ns for head in retention.heads(layout, Stream.ACCESS)]
+    rules = rules or Rules(streams={stream: Rule(seconds=WANTED[stream], approved_by="os:2") for stream in STREAMS})
+    return make_plans(
+        layout,
+        rules,
+        WANTED,
+        holds=holds or Holds(),
+        blocks=lambda _stream, _last: "",
+        timeline=Timeline(created, 40 * 86_400),
+        now_ns=NOW,
+    )
+
+
+def prune(custody: Custody, made: Sequence[Plan], holds: Holds | None = None) -> Pruning:
+    pruning = Pruning(custody.bench.layout, made, holds or Holds(), custody.trail(), lambda _stream, _first: None)
+    assert list(pruning.steps())
+    return pruning
+
+
+def test_the_beginning_goes_and_the_log_says_so(custody: Custody, daemon: Start) -> None:
+    """T-71."""
+    fill(custody)
+    daemon()
+    made = plans(custody)
+    following = retention.heads(custody.bench.layout, Stream.ACCESS)[5]
+    assert prune(custody, made).removed == {Stream.ACCESS: 5}
+    assert [name for name in custody.names() if name.startswith("access")] == [file_name(Stream.ACCESS, 6)]
+    published(custody, "retention.prune", 1)
+    [gw] = custody.events("retention.prune")
+    assert gw["prune"] == {
+        "approver": "os:2",
+        "files": 5,
+        "first_file": 1,
+        "from": 0,
+        "last_file": 5,
+        "newly_from": 0,
+        "policy": "retention 10d",
+        "root": b64encode(retention.root_after(following)).decode(),
+        "stream": "access",
+        "to": 19,
+    }
+    assert retention.heads(custody.bench.layout, Stream.ACCESS)[0].first_index == 20
+
+
+DYING = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[4])
+from pathlib import Path
+from tests.unit.custody.test_pruning import plans
+from tests.unit.custody.conftest import Custody
+from tests.unit.ledger.conftest import Bench
+from gateway.custody.pruning import Pruning
+from gateway.ledger.holds import Holds
+
+custody = Custody(Bench(Path(sys.argv[1])))
+place = sys.argv[3]
+unlink = Path.unlink
+removed = 0
+
+def dying(path, missing_ok=False):
+    global removed
+    unlink(path, missing_ok=missing_ok)
+    removed += path.name.endswith(".seg")
+    if place == "third" and removed == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Path.unlink = dying
+trail = custody.trail()
+for step in Pruning(custody.bench.layout, plans(custody), Holds(), trail, lambda *_: None).steps():
+    if step == place:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("place", [*STEPS, "third"])
+def test_a_kill_between_any_two_steps_neither_loses_nor_doubles(custody: Custody, daemon: Start, place: str) -> None:
+    fill(custody)
+    daemon()
+    root = str(Path(__file__).resolve().parents[3])
+    script = [sys.executable, "-c", DYING, str(custody.bench.state_dir), "", place, root]
+    assert subprocess.run(script, check=False, timeout=60, cwd=root).returncode == -signal.SIGKILL
+    prune(custody, plans(custody))
+    assert [name for name in custody.names() if name.startswith("access")] == [file_name(Stream.ACCESS, 6)]
+    published(custody, "retention.prune", 1)
+    custody.trail().write(lambda stamp: {"uid": stamp.uid, "unmapped": {"gw": {"event": "last"}}})
+    published(custody, "last", 1)
+    assert len(custody.events("retention.prune")) == 1
+
+
+def test_what_was_said_to_be_removed_of_one_log_stays_in_another(custody: Custody, daemon: Start) -> None:
+    """The directory was moved away and a new log begun: its files have the same numbers."""
+    fill(custody)
+    process = daemon()
+    prune(custody, plans(custody))
+    process.kill()
+    process.wait()
+    for path in custody.directory.glob("access-*"):
+        path.unlink()
+    custody.bench.layout.checkpoint(Stream.ACCESS).unlink()
+    fill(custody, days=3)
+    daemon()
+    prune(custody, [])
+    assert [name for name in custody.names() if name.startswith("access")] == [
+        segment_name(Stream.ACCESS, 1),
+        segment_name(Stream.ACCESS, 2),
+        file_name(Stream.ACCESS, 3),
+    ]
+
+
+def test_a_held_file_and_all_after_it_stay(custody: Custody, daemon: Start) -> None:
+    """T-61, in part."""
+    fill(custody)
+    daemon()
+    hold = Hold(
+        case="c",
+        reason="r",
+        since_ns=10**18 + 2 * DAY_NS + 10**9,
+        until_ns=10**18 + 2 * DAY_NS + 2 * 10**9,
+        created_by="os:1",
+        created_ns=1,
+    )
+    prune(custody, plans(custody, holds=Holds([hold])))
+    assert [name for name in custody.names() if name.startswith("access")] == [
+        segment_name(Stream.ACCESS, 3),
+        segment_name(Stream.ACCESS, 4),
+        segment_name(Stream.ACCESS, 5),
+        file_name(Stream.ACCESS, 6),
+    ]
+
+
+def test_nothing_due_is_no_record(custody: Custody, daemon: Start) -> None:
+    fill(custody)
+    daemon()
+    assert prune(custody, plans(custody, rules=Rules())).removed == {}
+    assert len([name for name in custody.names() if name.startswith("access")]) == 6
+
+
+def test_a_file_without_entries_alone_is_not_worth_a_record(custody: Custody, daemon: Start) -> None:
+    bench = custody.bench
+    log = bench.open(stream=Stream.ACCESS)
+    bench.append(log, 1)
+    log.turn_over(now_ns=bench.now_ns)
+    log.close()
+    daemon()
+    assert prune(custody, plans(custody)).removed == {}
+
+
+def test_the_security_stream_says_again_what_its_beginning_said(custody: Custody, daemon: Start) -> None:
+    fill(custody)
+    bench = custody.bench
+    for day in range(3):
+        bench.now_ns = 10**18 + day * DAY_NS
+        log = bench.open()
+        bench.append(log, 2)
+        log.close()
+    for number in (1, 2):
+        seal_security(bench, number)
+    daemon()
+    prune(custody, plans(custody))
+    rules = Rules(streams={Stream.SECURITY: Rule(seconds=86_400.0)})
+    holds = Holds([Hold(case="c", reason="r", streams=(Stream.TRAFFIC,), created_by="os:1", created_ns=1)])
+    prune(custody, plans(custody, rules=rules, holds=holds), holds)
+    published(custody, "hold.created", 1)
+    published(custody, "retention.prune", 3)
+    said = [gw["prune"] for gw in custody.events("retention.prune")]
+    assert [(prune["stream"], prune["from"], prune["to"]) for prune in said] == [
+        ("access", 0, 19),
+        ("access", 0, 19),
+        ("security", 0, 3),
+    ]
+    assert said[0]["root"] == said[1]["root"]
+
+
+def settled(custody: Custody, wanted: dict[Stream, float | None], now_ns: int) -> Rules:
+    layout = custody.bench.layout
+    created = [head.created_ns for head in retention.heads(layout, Stream.ACCESS)]
+    return settle_rules(layout, wanted, Timeline(created, 2 * 86_400), custody.trail(), now_ns)
+
+
+def test_a_shorter_retention_waits_for_two_people_and_seven_days(custody: Custody, daemon: Start) -> None:
+    """T-72."""
+    fill(custody, days=12)
+    daemon()
+    layout = custody.bench.layout
+    now = 10**18 + 12 * DAY_NS
+    assert settled(custody, WANTED, now) == Rules()
+    change = Change(seconds=10 * 86_400.0, proposed_by="os:1", proposed_ns=10**18)
+    retention.save(layout, Rules().with_rule(Stream.ACCESS, Rule(change=change)))
+    assert settled(custody, WANTED, now).of(Stream.ACCESS).seconds is None
+    approved = Change(
+        seconds=10 * 86_400.0,
+        proposed_by="os:1",
+        proposed_ns=10**18,
+        approved_by="os:2",
+        approved_ns=10**18 + 4 * DAY_NS,
+    )
+    retention.save(layout, Rules().with_rule(Stream.ACCESS, Rule(change=approved)))
+    assert settled(custody, WANTED, 10**18 + 10 * DAY_NS).of(Stream.ACCESS).seconds is None
+    assert settled(custody, WANTED, 10**18 + 4 * DAY_NS + 3650 * DAY_NS).of(Stream.ACCESS).seconds == 10 * 86_400.0
+    published(custody, "retention.changed", 1)
+    [gw] = custody.events("retention.changed")
+    assert gw["retention"] == {
+        "approver": "os:2",
+        "before": "none",
+        "now": "10d",
+        "proposer": "os:1",
+        "stream": "access",
+    }
+    assert settled(custody, dict.fromkeys(STREAMS), now).of(Stream.ACCESS) == Rule()
+
+
+def test_a_clock_that_jumps_does_not_shorten_the_seven_days(custody: Custody, daemon: Start) -> None:
+    """T-20 and T-72: the second person agreed today, and the clock says next year."""
+    fill(custody, days=3)
+    daemon()
+    agreed = 10**18 + 2 * DAY_NS + 10**10
+    change = Change(
+        seconds=10 * 86_400.0, proposed_by="os:1", proposed_ns=agreed, approved_by="os:2", approved_ns=agreed
+    )
+    retention.save(custody.bench.layout, Rules().with_rule(Stream.ACCESS, Rule(change=change)))
+    assert settled(custody, WANTED, agreed + 400 * DAY_NS).of(Stream.ACCESS).seconds is None
+
+
+def test_files_that_were_removed_and_kept_are_counted(custody: Custody) -> None:
+    fill(custody)
+    station = custody.station()
+    counters = RetentionCounters(station)
+    for plan in plans(custody, rules=Rules()):
+        counters.note(plan, 0)
+    hold = Hold(case="c", reason="r", created_by="os:1", created_ns=1)
+    for plan in plans(custody, holds=Holds([hold])):
+        counters.note(plan, 2 if plan.stream is Stream.ACCESS else 0)
+    found = {sample.name: dict(sample.values) for sample in station.metrics.dump()}
+    assert found["gateway_audit_pruned_files_total"] == {("access",): 2.0}
+    assert found["gateway_audit_overdue_files"]["access",] == 5.0
