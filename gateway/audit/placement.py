@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.audit.protocol import RESERVED
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.exchange.route import OWN_PAGES, Route
 from gateway.exchange.stream import STREAM_NUMBERS, Stream
@@ -41,3 +42,8 @@ def place(route: Route, method: bytes, reason: Reason, *, allowed: bool, is_know
     if route.stream is not None:
         return STREAM_NUMBERS[route.stream]
     return _TRAFFIC if route.public else _ACCESS
+
+
+def lane(route: Route, stream: int) -> int:
+    """Return `RESERVED` for who signs in or administers: with a full disk the gateway can still be put in order."""
+    return RESERVED if stream == _SECURITY and route.template.startswith(OWN_PAGES) else 0

@@ -39,6 +39,10 @@ DAEMON_SLOT = 1003
 """The daemon's own records; no producer may claim it."""
 CUSTODIAN_SLOT = 1004
 
+RESERVED = 0x80
+"""In the byte that names a record's stream: it may use the space that is kept for when the disk is full."""
+STREAM_MASK = 0x7F
+
 MAX_PAYLOAD_BYTES = 65_535 - 40
 """An entry is at most 65,535 bytes (C2SP tlog-tiles: u16 prefix), 40 of them its head."""
 MAX_FRAME_BYTES = 1 << 20
@@ -68,6 +72,7 @@ _PREFIX = tuple(
     tuple(bytes([stream]) + _U16.pack(n) for n in range(_PREFIX_BYTES)) for stream in range(_LARGEST_STREAM + 1)
 )
 """Stream -> length -> the three bytes before a payload."""
+_STREAMS = bytes(sorted((*STREAM_NUMBERS.values(), *(number | RESERVED for number in STREAM_NUMBERS.values()))))
 _RECORD_HEAD_BYTES = 3
 _STATS_REQUEST = _LENGTH.pack(1) + bytes([STATS])
 
@@ -98,7 +103,7 @@ class Records(msgspec.Struct, frozen=True):
     first_seq: int
     payloads: list[bytes]
     streams: bytes
-    """One byte for each payload."""
+    """One byte for each payload: the number of its stream, and `RESERVED`."""
 
 
 class StatsRequest(msgspec.Struct, frozen=True, gc=False):
@@ -174,7 +179,7 @@ def pack_records(grade: int, first_seq: int, payloads: Sequence[bytes], streams:
         n = len(payload)
         if not 0 < n <= MAX_PAYLOAD_BYTES:
             raise ValueError(f"an audit payload of {n} bytes: it must have 1 to {MAX_PAYLOAD_BYTES}")
-        append(_PREFIX[stream][n] if n < _PREFIX_BYTES else bytes([stream]) + _U16.pack(n))
+        append(_PREFIX[stream][n] if n < _PREFIX_BYTES and stream < RESERVED else bytes([stream]) + _U16.pack(n))
         append(payload)
     return pieces
 
@@ -263,7 +268,7 @@ def _records(buffer: bytes, at: int, stop: int) -> Records:
         at += n
     if at != stop:
         raise ProtocolError(f"a RECORDS frame with {stop - at} bytes after its last record")
-    if not 0 < min(streams) <= max(streams) <= _LARGEST_STREAM:
+    if streams.strip(_STREAMS):
         raise ProtocolError("a record for a stream that does not exist")
     return Records(grade, first_seq, payloads, bytes(streams))
 

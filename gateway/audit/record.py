@@ -53,6 +53,10 @@ ADMINISTRATION_ACTIVITIES: Mapping[str, int] = {
 """OCSF 6003 activity_id for our actions."""
 
 
+GapCause = Literal["producer_jump", "refused", "when_full"]
+"""A process lost the records, their requests were refused, or they were left out while their requests went on."""
+
+
 class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     """When and by what a record is made."""
 
@@ -162,7 +166,7 @@ def lifecycle(
 def gap(
     stamp: Stamp,
     *,
-    cause: Literal["producer_jump", "refused"],
+    cause: GapCause,
     slot: int,
     first: int,
     last: int,

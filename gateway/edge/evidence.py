@@ -29,7 +29,7 @@ from gateway.audit.access import (
     remark,
     template,
 )
-from gateway.audit.placement import place
+from gateway.audit.placement import lane, place
 from gateway.audit.protocol import ASYNC, GRADE, SEQUENCE_MASK
 from gateway.audit.resource import encode_resources, own_resource, together
 from gateway.audit.subject import OWNER_UID, RESOURCE_UID, Sealing
@@ -101,6 +101,7 @@ class Evidence:
             x.stream = place(
                 x.route, x.method, x.reason, allowed=x.allowed, is_known=is_known, has_events=bool(x.events)
             )
+            x.lane = lane(x.route, x.stream)
         uid = x.request_id
         if phase not in ("single", "opening"):  # ids of requests have 8 for the variant, of which 9 and a are others
             uid = uid[:_VARIANT] + (b"9" if phase == "intent" else b"a") + uid[_VARIANT + 1 :]
@@ -153,7 +154,7 @@ class Evidence:
         )
         if blemish is not None or x.outcome != "completed":
             payload = _remarked(x, payload, blemish or NO_BLEMISH)
-        recorder.add(payload, x.stream, grade, x if waits else None)
+        recorder.add(payload, x.stream | x.lane, grade, x if waits else None)
 
     def _about(
         self, x: Exchange, resolution: Resolution, sealing: Sealing | None, blemish: Blemish

@@ -85,6 +85,7 @@ class Exchange:
         "held",
         "held_bytes",
         "is_torn",
+        "lane",
         "method",
         "outcome",
         "peer",
@@ -164,6 +165,8 @@ class Exchange:
         self.durability: Durability = Durability.GROUP
         self.stream: int = 0
         """Number of the stream of its records; 0 before the first."""
+        self.lane: int = 0
+        """`RESERVED` when its records may use the space that is kept for when the disk is full."""
         self.phase: Phase = Phase.DECIDING
         # what was decided
         self.stage: str = ""

@@ -16,7 +16,7 @@ import struct
 import time
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import compress
@@ -27,6 +27,7 @@ import msgspec
 
 from gateway.audit import record
 from gateway.audit.canonical import encode
+from gateway.audit.pressure import Level, Watermarks
 from gateway.audit.protocol import (
     ASYNC,
     DAEMON_SLOT,
@@ -40,14 +41,16 @@ from gateway.audit.protocol import (
     first_sequence,
     pack_ack,
     pack_farewell,
-    pack_refused,
     pack_stats,
     pack_welcome,
 )
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.metrics import Registry
-from gateway.exchange.stream import STREAM_NUMBERS, STREAMS, STREAMS_BY_NUMBER, Stream
+from gateway.exchange.stream import Stream
+from gateway.ledger.batch import by_stream, pack_answers, reserved
+from gateway.ledger.clock import Clock
 from gateway.ledger.disk import Disk, LocalDisk
+from gateway.ledger.disk_watch import DiskWatch
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.log import BALLAST_BYTES, FILE_BYTES, Group, LogBusyError, LogUnavailableError, beyond
@@ -68,15 +71,24 @@ INHERITANCE_S = 30.0
 """After a restart: the time a producer has to come back before its open intents are closed for it."""
 STALE_CHECKPOINT_S = 60.0
 SEGMENT_AGE_S = 86_400.0
+NO_MARKS = Watermarks(warn=0.0, high=0.0, critical=0.0)
+BALLAST_LOW = 4
+"""With less than one part in so many of the ballast left, it is for the log's own records and the command line alone."""
 NEW_PROCESS_JUMP = 1 << 20
 """A new process of a slot begins at unix milliseconds << 20: one that goes on never jumps that far."""
 MAX_CONNECTIONS = 2048
 MAX_UNREAD_REPLY_BYTES = 1 << 20
 COMMIT_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _PEERCRED = struct.Struct("3i")
+_SEVERITIES: Mapping[Level, int] = {
+    Level.NORMAL: record.INFORMATIONAL,
+    Level.WARN: record.MEDIUM,
+    Level.HIGH: record.HIGH,
+    Level.CRITICAL: record.CRITICAL,
+    Level.FULL: record.CRITICAL,
+}
 _LOST = select.POLLHUP | select.POLLERR | select.POLLNVAL
-_OF_STREAM = {stream: bytes(number == chosen for number in range(256)) for stream, chosen in STREAM_NUMBERS.items()}
-"""Tables for `bytes.translate`: which records of a frame are the stream's."""
+
 
 Build = Callable[[record.Stamp], dict[str, Any]]
 
@@ -130,6 +142,8 @@ class Daemon:
         boot_id: str,
         control: Control | None = None,
         segment_age_s: float = SEGMENT_AGE_S,
+        marks: Watermarks = NO_MARKS,
+        may_gap: Collection[Stream] = (),
         clock_ns: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
         ballast_bytes: int = BALLAST_BYTES,
@@ -137,6 +151,9 @@ class Daemon:
         self.logs = logs
         self._layout = layout
         self._segment_age_s = segment_age_s
+        self._may_gap = frozenset(may_gap)
+        self._disk_watch = DiskWatch(marks)
+        self._clock = Clock(clock_ns(), monotonic())
         self._node = node
         self._version = version
         self._boot_id = boot_id
@@ -152,7 +169,11 @@ class Daemon:
         self._inherited_until: float | None = None
         self._refused: dict[Stream, dict[int, tuple[int, int, int]]] = {stream: {} for stream in logs}
         """Slot -> first, last and count of records refused and not yet told of in the log."""
-        self._refusals: dict[Stream, Refusal] = {}
+        self._dropped: dict[Stream, dict[int, tuple[int, int, int]]] = {stream: {} for stream in logs}
+        """The same of records that were left out while their requests went on."""
+        self._answered: dict[int, int] = {}
+        """Slot -> last sequence that was answered: what was refused is no jump when its producer comes back."""
+        self._refusals: dict[Stream, LogUnavailableError] = {}
         """Streams that cannot be written now, and why."""
         self._files: dict[Stream, tuple[int, float]] = dict.fromkeys(logs, (0, 0.0))
         """Number of the file that each writes, and since when."""
@@ -183,6 +204,20 @@ class Daemon:
             "gateway_audit_refused_total", "Records that could not be stored, by reason.", ("reason",)
         )
         self._gaps_total = registry.counter("gateway_audit_gap_records_total", "Records that the log says it lacks.")
+        self._dropped_total = registry.counter(
+            "gateway_audit_dropped_records_total",
+            "Records left out for want of room while their requests went on, by stream.",
+            ("stream",),
+        )
+        self._level_gauge = registry.gauge(
+            "gateway_audit_disk_level", "How short the disk is: 0 normal, 1 warn, 2 high, 3 critical, 4 full."
+        )
+        self._clock_jumps_total = registry.counter(
+            "gateway_audit_clock_jumps_total", "How often the clock was set while the daemon ran."
+        )
+        self._clock_offset = registry.gauge(
+            "gateway_audit_clock_offset_seconds", "How far the clock was set since the daemon started, in all."
+        )
         self._jumps_total = registry.counter("gateway_audit_producer_jump_total", "Jumps in a producer's sequence.")
         self._rejected_total = registry.counter(
             "gateway_audit_producers_rejected_total", "Connections closed because they did not speak the protocol."
@@ -332,6 +367,7 @@ class Daemon:
     def _tick(self, now: float) -> None:
         if self._ballast < self._ballast_bytes:
             self._keep_ballast()
+        self._watch(now)
         is_inherited = self._inherited_until is not None and now >= self._inherited_until
         if is_inherited:
             self._inherited_until = None
@@ -346,6 +382,24 @@ class Daemon:
                     self._say("audit.heartbeat", stream, more={"log": {"origin": log.origin, "size": log.size}})
             self._turn_over(stream, now)
         self._commit_own()
+
+    def _watch(self, now: float) -> None:
+        """Say when the disk gets short or has room again, and when somebody set the clock."""
+        logs = self.logs.values()
+        is_full = any(fault.refusal is Refusal.DISK_FULL for fault in self._refusals.values())
+        written = sum(log.written_bytes for log in logs)
+        space = self.logs[Stream.SECURITY].space()
+        found = self._disk_watch.look(space, written_bytes=written, now=now, is_full=is_full)
+        if found is not None:
+            level = self._disk_watch.level
+            is_worse = level.name.lower() == found["level"] and level > Level[found["before"].upper()]
+            self._say("audit.disk_level", success=not is_worse, severity=_SEVERITIES[level], more={"disk": found})
+        wall_ns = self._clock_ns()
+        jump_ns = self._clock.jump_ns(wall_ns, now)
+        if jump_ns:
+            self._clock_jumps_total.inc()
+            change = {"after_ms": wall_ns // 1_000_000, "by_ms": jump_ns // 1_000_000}
+            self._say("audit.time_changed", severity=record.MEDIUM, more={"clock": change})
 
     def _turn_over(self, stream: Stream, now: float) -> None:
         """Begin another file when the one that is written is old: what is closed can be sealed and kept elsewhere."""
@@ -371,7 +425,7 @@ class Daemon:
             try:
                 log.settle()
             except LogUnavailableError as exc:
-                self._refusals[stream] = exc.refusal
+                self._refusals[stream] = exc
                 self._sync_at = self._monotonic() + ASYNC_SYNC_S
         self._notice_io_errors()
 
@@ -488,15 +542,15 @@ class Daemon:
         for producer, records in batch:
             slot, first = producer.slot, records.first_seq
             end = first + len(records.payloads) - 1
-            known = reached.get(slot) or last_sequence(self.logs, slot)
+            known = reached.get(slot) or max(last_sequence(self.logs, slot), self._answered.get(slot, 0))
             expected = producer.expected or known + 1
             if not producer.expected and first - expected >= NEW_PROCESS_JUMP:
                 self._orphan(slot)
             elif first > expected:
                 self._jump(slot, expected, first - 1)
             producer.expected = max(producer.expected, end + 1)
-            reached[slot] = max(known, end)
-            for stream, group in _by_stream(slot, records):
+            reached[slot] = self._answered[slot] = max(known, end)
+            for stream, group in by_stream(slot, records):
                 last = kept.get((stream, slot)) or self.logs[stream].taken.get(slot, 0)
                 fresh = beyond(group, last) if group[1][0] <= last else group  # sent again: some of it is there already
                 if fresh[2]:
@@ -508,11 +562,13 @@ class Daemon:
             spans[id(producer)] = (producer, begun[1] if begun else first, end)
         refused: dict[int, dict[int, Refusal]] = {}
         for stream, of_stream in groups.items():
-            if not self._append(stream, of_stream, is_safe=stream in safe):
-                self._refuse(stream, of_stream, refused)
+            if stream in self._may_gap and self._disk_watch.level >= Level.CRITICAL:
+                self._leave_out(stream, of_stream)
+            elif not self._append(stream, of_stream, is_safe=stream in safe):
+                self._refuse(stream, of_stream, refused, batch)
         for producer, first, end in spans.values():
             lost = refused.get(producer.slot)
-            self._send(producer, pack_ack(end) if lost is None else _pack_answers(first, end, lost))
+            self._send(producer, pack_ack(end) if lost is None else pack_answers(first, end, lost))
 
     def _append(self, stream: Stream, groups: list[Group], *, is_safe: bool) -> bool:
         """Write groups, the daemon's own waiting records first. False when some could not be stored."""
@@ -522,7 +578,7 @@ class Daemon:
         try:
             log.append([*own, *groups], is_safe=is_safe or bool(own), now_ns=self._clock_ns())
         except LogUnavailableError as exc:
-            self._refusals[stream] = exc.refusal
+            self._refusals[stream] = exc
             if own and log.taken.get(DAEMON_SLOT, 0) >= own[0][1][-1]:
                 self._said(stream)
             self._notice_io_errors()
@@ -545,29 +601,62 @@ class Daemon:
     def _count_stored(self, stream: Stream, groups: list[Group]) -> None:
         self._records_total.inc((stream.value,), sum(len(payloads) for _, _, payloads in groups))
 
-    def _refuse(self, stream: Stream, groups: list[Group], refused: dict[int, dict[int, Refusal]]) -> None:
+    def _refuse(
+        self,
+        stream: Stream,
+        groups: list[Group],
+        refused: dict[int, dict[int, Refusal]],
+        batch: list[tuple[_Producer, Records]],
+    ) -> None:
         """Store what may use the ballast by itself; note in `refused`, by slot and sequence, what is refused."""
         log = self.logs[stream]
-        code = self._refusals.get(stream) or Refusal.IO_ERROR
+        fault = self._refusals.get(stream)
+        code = fault.refusal if fault is not None else Refusal.IO_ERROR
         rest = [beyond(group, log.taken.get(group[0], 0)) for group in groups]
-        lane = [group for group in rest if group[0] > PAGES_SLOT and group[2]] if code is Refusal.DISK_FULL else []
-        if lane:
-            try:
-                log.append(lane, is_safe=True, now_ns=self._clock_ns(), reserved=True)
-            except LogUnavailableError:
-                rest = [beyond(group, log.taken.get(group[0], 0)) for group in rest]
-            else:
-                rest = [group for group in rest if group[0] <= PAGES_SLOT]
-        lost = 0
-        for slot, sequences, payloads in rest:
-            if not payloads:
-                continue
-            lost += len(payloads)
-            refused.setdefault(slot, {}).update(dict.fromkeys(sequences, code))
-            start, _, count = self._refused[stream].get(slot, (sequences[0], 0, 0))
-            self._refused[stream][slot] = (start, sequences[-1], count + len(payloads))
-        self._refused_total.inc((code.name.lower(),), lost)
+        if code is Refusal.DISK_FULL:
+            lane, others = self._lanes(rest, batch)
+            if lane:
+                with suppress(LogUnavailableError):
+                    log.append(lane, is_safe=True, now_ns=self._clock_ns(), reserved=True)
+                    rest = others
+                rest = [beyond(group, log.taken.get(group[0], 0)) for group in rest] if rest is not others else others
+        lost = sum(len(payloads) for _, _, payloads in rest)
         self._records_total.inc((stream.value,), sum(len(payloads) for _, _, payloads in groups) - lost)
+        if stream in self._may_gap:
+            self._leave_out(stream, rest)
+            return
+        for slot, sequences, _ in rest:
+            if sequences:
+                refused.setdefault(slot, {}).update(dict.fromkeys(sequences, code))
+                _account(self._refused[stream], slot, sequences)
+        self._refused_total.inc((code.name.lower(),), lost)
+
+    def _lanes(self, groups: list[Group], batch: list[tuple[_Producer, Records]]) -> tuple[list[Group], list[Group]]:
+        """Part groups into what may use the ballast and what may not."""
+        is_low = self._ballast < self._ballast_bytes // BALLAST_LOW
+        marked: Collection[tuple[int, int]] = (
+            () if is_low else {(p.slot, sequence) for p, records in batch for sequence in reserved(records)}
+        )
+        lane: list[Group] = []
+        others: list[Group] = []
+        for group in groups:
+            slot, sequences, payloads = group
+            if slot > PAGES_SLOT:
+                lane.append(group)
+                continue
+            chosen = [(slot, sequence) in marked for sequence in sequences]
+            for into, wanted in ((lane, True), (others, False)):
+                if wanted in chosen:
+                    mask = [choice is wanted for choice in chosen]
+                    into.append((slot, list(compress(sequences, mask)), list(compress(payloads, mask))))
+        return lane, others
+
+    def _leave_out(self, stream: Stream, groups: list[Group]) -> None:
+        """Count records that are not stored although their requests go on; the log says how many."""
+        for slot, sequences, _ in groups:
+            if sequences:
+                self._dropped_total.inc((stream.value,), len(sequences))
+                _account(self._dropped[stream], slot, sequences)
 
     # the daemon's own records
 
@@ -576,8 +665,6 @@ class Daemon:
 
     def _jump(self, slot: int, first: int, last: int) -> None:
         """Records that a producer numbered and never sent: said in the log, unless it was told that they were refused."""
-        if any(slot in refused for refused in self._refused.values()):
-            return
         self._jumps_total.inc()
         self._gaps_total.inc((), last - first + 1)
         gap = partial(record.gap, cause="producer_jump", slot=slot, first=first, last=last)
@@ -603,8 +690,9 @@ class Daemon:
     def _own_group(self, stream: Stream) -> list[Group]:
         """Encode the daemon's waiting records of a stream, the account of refused ones first."""
         builds: list[Build] = [
-            partial(record.gap, cause="refused", slot=slot, first=first, last=last, count=count)
-            for slot, (first, last, count) in self._refused[stream].items()
+            partial(record.gap, cause=cause, slot=slot, first=first, last=last, count=count)
+            for cause, told in self._untold(stream)
+            for slot, (first, last, count) in told.items()
         ]
         builds += self._own[stream]
         if not builds:
@@ -614,6 +702,9 @@ class Daemon:
         sequences = range(first, first + len(builds))
         stamps = (self._stamp(stream, sequence, now_ns) for sequence in sequences)
         return [(DAEMON_SLOT, sequences, [encode(build(stamp)) for build, stamp in zip(builds, stamps, strict=True)])]
+
+    def _untold(self, stream: Stream) -> list[tuple[record.GapCause, dict[int, tuple[int, int, int]]]]:
+        return [("refused", self._refused[stream]), ("when_full", self._dropped[stream])]
 
     def _stamp(self, stream: Stream, sequence: int, now_ns: int) -> record.Stamp:
         time_ms = now_ns // 1_000_000
@@ -634,20 +725,22 @@ class Daemon:
             own = self._own_group(stream)
             if not own:
                 continue
-            is_full = self._refusals.get(stream) is Refusal.DISK_FULL
+            fault = self._refusals.get(stream)
+            is_full = fault is not None and fault.refusal is Refusal.DISK_FULL
             try:
                 log.append(own, is_safe=True, now_ns=self._clock_ns(), reserved=is_full)
             except LogUnavailableError as exc:
-                self._refusals[stream] = exc.refusal
+                self._refusals[stream] = exc
                 continue
             self._said(stream)
             if not is_full:
                 self._refusals.pop(stream, None)
 
     def _said(self, stream: Stream) -> None:
-        self._gaps_total.inc((), sum(count for _, _, count in self._refused[stream].values()))
+        for _, told in self._untold(stream):
+            self._gaps_total.inc((), sum(count for _, _, count in told.values()))
+            told.clear()
         self._own[stream].clear()
-        self._refused[stream].clear()
 
     # telemetry
 
@@ -658,8 +751,10 @@ class Daemon:
             self._entries.set(log.size, (stream.value,))
         self._unsafe.set(sum(log.unsafe_records for log in logs))
         self._intents.set(sum(len(log.intents) for log in logs))
+        self._level_gauge.set(self._disk_watch.level)
+        self._clock_offset.set(self._clock.offset_s)
         self._age.set(self._monotonic() - self._published_at if self._published_at else 0)
-        self._free.set(self.logs[Stream.SECURITY].free_bytes())
+        self._free.set(self.logs[Stream.SECURITY].space().free_bytes)
         self._ballast_gauge.set(self._ballast)
         return {"samples": self.metrics.dump(), "health": self.health()}
 
@@ -669,10 +764,10 @@ class Daemon:
         tampered = [stream.value for stream, log in self.logs.items() if log.is_tampered]
         if tampered:
             detail = f"the live log file of {' and '.join(tampered)} was removed or replaced; nothing is recorded there"
-        elif Refusal.DISK_FULL in self._refusals.values():
-            detail = "the disk of the audit log is full"
         elif self._refusals:
-            detail = "the audit log cannot be written"
+            detail = str(next(iter(self._refusals.values())))
+        elif self._disk_watch.level >= Level.CRITICAL:
+            detail = "the disk of the audit log is nearly full"
         elif self._published_at and self._monotonic() - self._published_at > STALE_CHECKPOINT_S:
             detail = "the checkpoint cannot be written"
         return {
@@ -685,34 +780,9 @@ class Daemon:
         }
 
 
-def _by_stream(slot: int, records: Records) -> list[tuple[Stream, Group]]:
-    """Part the records of a frame by their streams."""
-    streams, payloads = records.streams, records.payloads
-    sequences = range(records.first_seq, records.first_seq + len(payloads))
-    if streams.count(streams[0]) == len(streams):
-        return [(STREAMS_BY_NUMBER[streams[0]], (slot, sequences, payloads))]
-    found: list[tuple[Stream, Group]] = []
-    for stream in STREAMS:
-        chosen = streams.translate(_OF_STREAM[stream])
-        if any(chosen):
-            found.append((stream, (slot, list(compress(sequences, chosen)), list(compress(payloads, chosen)))))
-    return found
-
-
-def _pack_answers(first: int, end: int, lost: Mapping[int, Refusal]) -> bytes:
-    """Encode the answers to the records `first` to `end`, some of which were refused: one for each run of the same kind."""
-    answers: list[bytes] = []
-    at = first
-    refused = sorted(lost.items())
-    for i, (sequence, code) in enumerate(refused):
-        if sequence > at:
-            answers.append(pack_ack(sequence - 1))
-        at = sequence + 1
-        if i + 1 == len(refused) or refused[i + 1] != (at, code):
-            answers.append(pack_refused(sequence, code))
-    if at <= end:
-        answers.append(pack_ack(end))
-    return b"".join(answers)
+def _account(told: dict[int, tuple[int, int, int]], slot: int, sequences: Sequence[int]) -> None:
+    first, _, count = told.get(slot, (sequences[0], 0, 0))
+    told[slot] = (first, sequences[-1], count + len(sequences))
 
 
 def serve(
@@ -725,6 +795,8 @@ def serve(
     control: Control | None = None,
     disk: Disk | None = None,
     segment_age_s: float = SEGMENT_AGE_S,
+    marks: Watermarks = NO_MARKS,
+    may_gap: Collection[Stream] = (),
     capacity: int = FILE_BYTES,
     ballast_bytes: int = BALLAST_BYTES,
     on_ready: Callable[[], None] | None = None,
@@ -748,6 +820,8 @@ def serve(
         boot_id=boot_id,
         control=control,
         segment_age_s=segment_age_s,
+        marks=marks,
+        may_gap=may_gap,
         ballast_bytes=ballast_bytes,
     )
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from gateway.audit.pressure import Space
+
 
 class Disk(Protocol):
     """Raises `OSError` from every method. A sync that failed says nothing about later ones (it may lie)."""
@@ -22,8 +24,8 @@ class Disk(Protocol):
         """Return when what was written is on stable storage."""
         ...
 
-    def free_bytes(self, path: Path) -> int:
-        """Return the bytes that are left for us on the file system of `path`."""
+    def space(self, path: Path) -> Space:
+        """Return what is left for us on the file system of `path`."""
         ...
 
 
@@ -44,7 +46,9 @@ class LocalDisk:
         """Fdatasync: the size was fixed when the file was made."""
         os.fdatasync(fd)
 
-    def free_bytes(self, path: Path) -> int:
+    def space(self, path: Path) -> Space:
         """Statvfs, without what is kept for root."""
         status = os.statvfs(path)
-        return status.f_bavail * status.f_frsize
+        return Space(
+            status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize, status.f_files, status.f_favail
+        )

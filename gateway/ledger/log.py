@@ -26,6 +26,7 @@ from gateway.audit.entry import HEAD, LENGTH, MAGIC, SALT_BYTES
 from gateway.audit.filehead import NO_HASH, FileHead, FileHeadError, pack_head, parse_head, wrap_key
 from gateway.audit.frame import OVERHEAD_BYTES, TAG_BYTES, FrameError, Header, parse_frame, seal_frame
 from gateway.audit.merkle import Tree
+from gateway.audit.pressure import Space
 from gateway.audit.protocol import Refusal
 from gateway.audit.verify import INTENT, PHASE_MARK, Verifier, note_intent
 from gateway.exchange.errors import AuditUnavailableError
@@ -47,7 +48,8 @@ FRAME_BUNDLE_BYTES = 512 << 10
 FRAME_RECORDS = 4096
 _NOTE_SLACK_BYTES = 256
 _EARLIER = "main-"
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE})
+"""No file can be made now, and one can be later: bytes, quota, files, descriptors, or a file system that lets nobody write."""
 
 Group = tuple[int, Sequence[int], Sequence[bytes]]
 """Slot, ascending sequences, and a payload for each."""
@@ -185,6 +187,8 @@ class Log:
         """Slot -> last sequence that was written or is kept to be written again: what a resend is compared with."""
         self.intents: dict[str, int] = dict(verifier.intents) if verifier else {}
         """Correlation uid -> slot of intents that are safe and have no outcome yet."""
+        self.written_bytes = 0
+        """Since it was opened."""
         self.io_errors = 0
         """How often a file had to be given up."""
         self.is_tampered = False
@@ -241,12 +245,12 @@ class Log:
         """How many records that are."""
         return sum(len(chunk.leaves) for chunk in (*self._backlog, *self._pending))
 
-    def free_bytes(self) -> int:
-        """Return what is left on the log's file system; 0 when it cannot be asked."""
+    def space(self) -> Space:
+        """Return what is left on the log's file system; nothing when it cannot be asked."""
         try:
-            return self._disk.free_bytes(self._layout.directory)
+            return self._disk.space(self._layout.directory)
         except OSError:
-            return 0
+            return Space(0, 0, 0, 0)
 
     # appending
 
@@ -396,6 +400,7 @@ class Log:
             self.sequences[slot] = self.taken[slot] = sequences[-1]
         self._disk.write(file.fd, chunk.frame, file.offset)
         file.offset += len(chunk.frame)
+        self.written_bytes += len(chunk.frame)
 
     def _sync(self) -> None:
         if self._file is None or not self._pending:
@@ -465,7 +470,7 @@ class Log:
         Raises `LogUnavailableError`, and then nothing has changed.
         """
         try:
-            file = self._make_file(min(self._capacity, max(SMALL_FILE_BYTES, self.free_bytes() // FREE_SHARE)), need)
+            file = self._make_file(self._capacity_now(), need)
         except OSError as exc:
             if exc.errno not in _FULL:
                 raise LogUnavailableError(_sentence(exc), Refusal.IO_ERROR) from exc
@@ -476,6 +481,14 @@ class Log:
         self._file = file
         self._safe = self._mark(file.offset)
         return file
+
+    def _capacity_now(self) -> int:
+        """Return how large an ordinary file may be. Raises `OSError`: the last of a disk is not for ordinary records."""
+        free = self.space().free_bytes
+        capacity = min(self._capacity, max(SMALL_FILE_BYTES, free // FREE_SHARE))
+        if free < 2 * capacity:  # what was taken out of the ballast and is not used yet
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return capacity
 
     def _make_reserved(self, need: int, cause: OSError) -> _File:
         """Make a small file out of the ballast."""
@@ -597,7 +610,7 @@ class Log:
         try:
             self._layout.give(fd)
             have = os.fstat(fd).st_size
-            if have < size and self.free_bytes() > 2 * size:
+            if have < size and self.space().free_bytes > 2 * size:
                 with suppress(OSError):
                     os.posix_fallocate(fd, 0, size)
             return os.fstat(fd).st_size
@@ -688,7 +701,7 @@ def _open_locked(
     verifier: Verifier | None = None
     ended = _Ended(None, 0, 0)
     if numbers:
-        origin, verifier, ended, recovery = _recover(layout, keys, stream, numbers, known)
+        origin, verifier, ended, recovery = _recover(layout, keys, stream, numbers, known=known, disk=disk)
     elif known:
         raise LogTamperedError(
             _mend(layout, stream, "the log files are gone, but a checkpoint says that there were some")
@@ -728,14 +741,14 @@ def _numbers(layout: Layout, stream: Stream) -> list[int]:
 
 
 def _recover(
-    layout: Layout, keys: AuditKeys, stream: Stream, numbers: Sequence[int], known: bytes
+    layout: Layout, keys: AuditKeys, stream: Stream, numbers: Sequence[int], *, known: bytes, disk: Disk
 ) -> tuple[str, Verifier, _Ended, Recovery]:
     """Find the end of the log: the frames of the newest file up to the first that is not intact.
 
     What follows is an interrupted write only beyond the last known size; anything else is tampering.
     """
     path = layout.directory / file_name(stream, numbers[-1])
-    data = path.read_bytes()
+    data = _read_durably(path, disk)
     try:
         head, at = parse_head(data)
     except FileHeadError as exc:
@@ -774,6 +787,16 @@ def _recover(
     )
     ended = _Ended(path, head.file_no, tail, len(rest), sha256(rest).digest() if rest else NO_HASH)
     return head.origin, verifier, ended, recovery
+
+
+def _read_durably(path: Path, disk: Disk) -> bytes:
+    """Read a file whose writer was killed: what is believed of it must still be there after the power fails."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+    return path.read_bytes()
 
 
 def _end_of_frames(data: bytes, at: int, head: FileHead) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from gateway.exchange.errors import GatewayError
+from gateway.exchange.stream import STREAMS
 from gateway.ledger.daemon import serve
 from gateway.ledger.keys import AuditKeys
 from gateway.server.confine import confine, separation
@@ -33,7 +34,7 @@ from gateway.server.control import (
     pack,
     receive,
 )
-from gateway.server.settings import load_settings
+from gateway.server.settings import Settings, load_settings
 
 _READ_BYTES = 256 * 1024
 _PREDECESSOR_WAIT_S = 9.0
@@ -50,7 +51,6 @@ class AuditProcess:
         self._inbox = Inbox()
         self._is_ready = False
         self._separated = False
-        self._segment_age_s = 0.0
         self.hands_over_s = 0.0
 
     def run(self) -> int:
@@ -59,7 +59,9 @@ class AuditProcess:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         boot = self._boot
         try:
-            self._separated = self._confine()
+            settings = load_settings(boot.bundle.settings, boot.bundle.path)
+            rules = settings.audit
+            self._separated = self._confine(settings)
             if boot.is_reserve and not self._await_turn():
                 return 1
             serve(
@@ -69,7 +71,10 @@ class AuditProcess:
                 version=boot.version,
                 boot_id=boot.boot_id,
                 control=self,
-                segment_age_s=self._segment_age_s,
+                segment_age_s=rules.segment_age,
+                marks=rules.disk.marks,
+                may_gap=[stream for stream in STREAMS if rules.streams.of(stream).when_full == "gap"],
+                ballast_bytes=rules.disk.ballast,
                 on_ready=self._say_ready,
                 wait_s=_PREDECESSOR_WAIT_S if boot.is_reserve else 0.0,
             )
@@ -128,13 +133,10 @@ class AuditProcess:
         except OSError:  # the supervisor is gone; the next read says so
             _log.warning("audit.supervisor_gone")
 
-    def _confine(self) -> bool:
+    def _confine(self, settings: Settings) -> bool:
         """Leave the daemon its state alone: it needs no key but its own."""
-        boot = self._boot
-        settings = load_settings(boot.bundle.settings, boot.bundle.path)
-        self._segment_age_s = settings.audit.segment_age
         try:
-            separated = confine(writable=[Path(boot.state_dir)], unreadable=[settings.keyring])
+            separated = confine(writable=[Path(self._boot.state_dir)], unreadable=[settings.keyring])
         except OSError as error:
             _log.warning("process.not_separated", reason=error.strerror)
             return False

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
+from gateway.audit.pressure import Watermarks
 from gateway.exchange.route import Durability
 from gateway.exchange.stream import Stream
-from gateway.server.fields import Keeping, Location, Period
+from gateway.server.fields import Allowance, Keeping, Location, Period, Share
 from gateway.server.sections.privacy import Privacy
 from gateway.server.sections.section import Section, not_yet
 from gateway.server.sections.sinks import Sink
@@ -24,17 +25,23 @@ _LONGEST_AGE_S: Final = 31 * 86_400.0
 class StreamRules(Section):
     """How one stream is kept."""
 
-    when_full: Annotated[Literal["refuse", "gap"], not_yet("gap", what="when_full:")] = "refuse"
+    when_full: Literal["refuse", "gap"] = "refuse"
     """What happens to requests whose record has no room: they are refused, or they go on and are counted."""
     retention: Keeping = None
     """How long records are kept; a shorter one counts a week after two people agreed to it."""
 
 
+def _lacks_nothing(rules: StreamRules) -> StreamRules:
+    if rules.when_full == "gap":
+        raise ValueError("when_full: gap is for traffic alone: who got in and who saw which data is never left out")
+    return rules
+
+
 class StreamTable(Section):
     """The streams by name."""
 
-    security: StreamRules = StreamRules()
-    access: StreamRules = StreamRules()
+    security: Annotated[StreamRules, AfterValidator(_lacks_nothing)] = StreamRules()
+    access: Annotated[StreamRules, AfterValidator(_lacks_nothing)] = StreamRules()
     traffic: StreamRules = StreamRules()
 
     def of(self, stream: Stream) -> StreamRules:
@@ -48,6 +55,28 @@ class StreamTable(Section):
                 return self.traffic
 
 
+class DiskRules(Section):
+    """What happens while the disk of the log fills: shares that are free, and space that is kept."""
+
+    warn: Share = 0.30
+    high: Share = 0.15
+    critical: Share = 0.05
+    """With less, the gateway is not ready and the records of streams that may lack some are left out."""
+    ballast: Allowance = 64 << 20
+    """Bytes kept for signing in, administration and the log's own records when the disk is full."""
+
+    @model_validator(mode="after")
+    def _descend(self) -> DiskRules:
+        if not self.warn >= self.high >= self.critical:
+            raise ValueError("warn, high and critical are shares that are still free: each must be at least the next")
+        return self
+
+    @property
+    def marks(self) -> Watermarks:
+        """As the audit daemon judges by them."""
+        return Watermarks(warn=self.warn, high=self.high, critical=self.critical)
+
+
 class Audit(Section):
     """The audit trail of this node."""
 
@@ -56,6 +85,7 @@ class Audit(Section):
     segment_age: Annotated[Period, Field(ge=_SHORTEST_AGE_S, le=_LONGEST_AGE_S)] = 86_400.0
     """Oldest first record of a log file before another is begun: closed files can be sealed, copied and kept."""
     streams: StreamTable = StreamTable()
+    disk: DiskRules = DiskRules()
     privacy: Privacy = Privacy()
     witness: WitnessClient = WitnessClient()
     """Who vouches for these logs, and for whose logs this node vouches."""

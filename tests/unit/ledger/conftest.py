@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.pressure import Space
 from gateway.audit.verdict import Verdict
 from gateway.exchange.stream import Stream
 from gateway.ledger.disk import LocalDisk
@@ -33,12 +34,15 @@ class FaultyDisk(LocalDisk):
         self.fail_write = 0
         self.fail_sync = 0
         self.error = errno.EIO
+        self.no_room = errno.ENOSPC
+        self.free: Space = Space(1 << 40, 1 << 39, 0, 0)
+        """What the file system is said to have."""
         self.syncs = 0
 
     def allocate(self, fd: int, size: int) -> None:
         if self.fail_allocate:
             self.fail_allocate -= 1
-            raise OSError(errno.ENOSPC, "armed")
+            raise OSError(self.no_room, "armed")
         super().allocate(fd, size)
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
@@ -47,6 +51,9 @@ class FaultyDisk(LocalDisk):
             super().write(fd, data[: len(data) // 2], offset)
             raise OSError(self.error, "armed")
         super().write(fd, data, offset)
+
+    def space(self, path: Path) -> Space:
+        return self.free
 
     def sync(self, fd: int) -> None:
         self.syncs += 1

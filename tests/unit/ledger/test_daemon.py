@@ -80,8 +80,14 @@ class Producer:
 
 
 class Clock:
+    """The time that only runs; the wall clock follows it, and can be set."""
+
     def __init__(self) -> None:
         self.now = 1000.0
+        self.set_by_s = 1_800_000_000.0
+
+    def wall_ns(self) -> int:
+        return int((self.now + self.set_by_s) * 1e9)
 
     def __call__(self) -> float:
         return self.now
@@ -90,7 +96,9 @@ class Clock:
 class Running:
     """The daemon in this process, turned by hand."""
 
-    def __init__(self, bench: Bench, *, boot: str = "boot-1", control: Any = None, capacity: int = 1 << 20) -> None:
+    def __init__(
+        self, bench: Bench, *, boot: str = "boot-1", control: Any = None, capacity: int = 1 << 20, **more: Any
+    ) -> None:
         self.clock = Clock()
         self.logs = open_logs(bench.state_dir, bench.keys, boot=boot, disk=bench.disk, capacity=capacity)
         self.log = self.logs[Stream.SECURITY]
@@ -101,8 +109,9 @@ class Running:
             version="0",
             boot_id=boot,
             control=control,
+            clock_ns=self.clock.wall_ns,
             monotonic=self.clock,
-            ballast_bytes=4 << 20,
+            **{"ballast_bytes": 4 << 20, **more},
         )
         self.daemon.start()
         self.bench = bench
@@ -249,6 +258,7 @@ def test_a_slot_belongs_to_one_connection_at_a_time_first_come_first_served(benc
     ],
 )
 def test_junk_costs_its_producer_the_connection_and_nobody_else(bench: Bench, junk: bytes) -> None:
+    """T-81: junk, a forged slot, a length of 4 GiB; the others go on."""
     running = Running(bench)
     good = running.producer(7)
     bad = running.producer(0, hello=False)
@@ -328,7 +338,7 @@ def test_a_full_disk_refuses_edges_keeps_administrators_and_recovers(bench: Benc
     running.turn()
     assert edge.next() == Refused(3, Refusal.DISK_FULL)
     assert cli.next() == Ack(1)
-    assert running.daemon.health()["detail"] == "the disk of the audit log is full"
+    assert running.daemon.health()["detail"] == "the audit log cannot be written: no space left on device"
     assert running.samples()["gateway_audit_refused_total"].values == [(("disk_full",), 2)]
     assert running.store(edge, 4, big) == Ack(4)
     assert running.daemon.health()["ok"]
@@ -382,6 +392,7 @@ def test_a_failing_disk_keeps_asynchronous_records_until_it_works(bench: Bench) 
 
 
 def test_a_removed_live_file_refuses_everything_within_a_second(bench: Bench) -> None:
+    """T-16: within a second."""
     running = Running(bench)
     edge = running.producer(0)
     bench.files()[0].unlink()

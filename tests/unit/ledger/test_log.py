@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from gateway.audit.filehead import parse_head
+from gateway.audit.pressure import Space
 from gateway.audit.protocol import CLI_SLOT, Refusal
 from gateway.audit.verify import Kind
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import Stream
+from gateway.ledger.disk import LocalDisk
 from gateway.ledger.log import BALLAST_BYTES, SMALL_FILE_BYTES, LogBusyError, LogTamperedError, LogUnavailableError
 
 Bench = Any
@@ -248,6 +250,7 @@ def test_a_leftover_of_an_unfinished_file_is_removed(bench: Bench) -> None:
 
 
 def test_an_fsync_error_moves_what_was_not_safe_into_another_file(bench: Bench) -> None:
+    """T-05: the file is never written again, and nothing is acknowledged before another one is safe."""
     log = bench.open()
     bench.append(log, 3)
     bench.append(log, 2, is_safe=False)
@@ -366,7 +369,7 @@ def test_a_full_tmpfs_refuses_and_recovers(tmp_path: Path, bench: Bench) -> None
         filler = mount / "filler"
         small.append(log, 3, size=30_000)
         with filler.open("wb") as file:
-            free = log.free_bytes()
+            free = LocalDisk().space(mount).free_bytes
             os.posix_fallocate(file.fileno(), 0, free // 4096 * 4096)
         while log._file.capacity - log._file.offset > 3 * 30_000 + 5000:
             small.append(log, 3, size=30_000)
@@ -412,6 +415,7 @@ log.close()
 
 @pytest.mark.parametrize("attack", ["remove", "move", "replace", "truncate", "open"])
 def test_a_live_file_that_is_removed_or_replaced_stops_the_intake(bench: Bench, attack: str) -> None:
+    """T-16: rm, mv, a copy put in its place, truncation, chmod."""
     log = bench.open()
     bench.append(log, 1)
     log.check()
@@ -521,7 +525,7 @@ def test_records_kept_after_an_error_end_with_their_file_too(bench: Bench, monke
 
 
 def test_a_file_leaves_a_small_disk_room_for_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.disk, "free_bytes", lambda _: 32 << 20)
+    bench.disk.free = Space(64 << 20, 32 << 20, 0, 0)
     log = bench.open(capacity=128 << 20)
     bench.append(log)
     assert bench.files()[0].stat().st_size == 4 << 20
