@@ -14,6 +14,7 @@ from typing import Final
 
 from gateway.custody.custodian import Custodian
 from gateway.custody.duty import Duty
+from gateway.custody.indexing import IndexingDuty
 from gateway.custody.pruning import RetentionCounters, RetentionDuty
 from gateway.custody.sealing import SealingDuty
 from gateway.custody.sinks.standing import ShippingMetrics
@@ -71,6 +72,7 @@ class CustodyProcess:
             Watch(self._station.tails.values()),
             SealingDuty(self._station),
             *self._tiling.values(),
+            IndexingDuty(self._station),
         ]
         self._custodian = Custodian(self._station)
         self._custodian.begin(self._plan(boot.bundle))
