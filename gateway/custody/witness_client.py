@@ -97,6 +97,8 @@ class WitnessClient:
 
 def client_context(ca: bytes | None) -> ssl.SSLContext:
     """Build the TLS towards witnesses; `ca` are the certificates that vouch for theirs, PEM. Raises `ValueError`."""
+    if ca is not None and not ca.strip():  # ssl takes an empty text for none at all, and trusts the whole system
+        raise ValueError("holds no certificate in PEM, or a broken one")
     try:
         return ssl.create_default_context(cadata=ca.decode("ascii") if ca is not None else None)
     except (OSError, ssl.SSLError, UnicodeDecodeError) as exc:

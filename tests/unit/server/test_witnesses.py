@@ -1,16 +1,27 @@
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
+import aiohttp
 import pytest
 import trustme
 
+from gateway.audit.checkpoint import Signer
 from gateway.audit.cosignature import Cosigner
+from gateway.audit.witness import Submission
+from gateway.custody.station import Station
+from gateway.custody.trail import Trail
 from gateway.exchange.errors import ConfigurationError
-from gateway.server.bundle import read_bundle
+from gateway.exchange.metrics import Registry
+from gateway.ledger.keys import AuditKeys
+from gateway.ledger.layout import Layout
+from gateway.server.bundle import Kind, read_bundle
 from gateway.server.settings import load_settings
-from gateway.server.witnesses import witness_problems
+from gateway.server.witnesses import NodeMetrics, witness_duties, witness_problems
 from gateway.witness.keys import generate
+from tests.machine import free_port
 
 YAML = """version: 1
 public_url: http://localhost:8000
@@ -113,3 +124,56 @@ def test_what_is_wrong_in_gateway_yaml_is_said_with_its_place(directory: Path, w
         load_settings(YAML % witness, directory / "gateway.yaml")
     assert sentence in str(caught.value)
     assert "gateway.yaml:8:" in str(caught.value)
+
+
+async def test_a_node_asks_for_each_stream_and_is_the_witness_of_others(directory: Path) -> None:
+    log = Signer("gateway/node-b/security", b"s" * 32)
+    port = free_port()
+    text = YAML % f"{{policy: p, serve: {{listen: 127.0.0.1:{port}, key: witness-key.json, logs: ['{log.vkey}']}}}}"
+    path = directory / "gateway.yaml"
+    path.write_text(text)
+    bundle, _ = read_bundle(path)
+    keys = AuditKeys.generate(origin="gateway/node", created="2026-11-23T00:00:00Z", random=os.urandom)
+    layout, registry = Layout(directory / "state"), Registry()
+    layout.state_dir.mkdir()
+    station = Station.open(layout, keys, Trail(layout, node="n", boot_uid="b", version="1"), registry)
+    duties = witness_duties(load_settings(text, path), bundle, station, NodeMetrics(registry))
+    assert [duty.name for duty in duties] == ["witness-security", "witness-access", "witness-traffic", "peer-witness"]
+    running = asyncio.create_task(duties[-1].run())
+    body = Submission(0, (), log.checkpoint(4, b"r" * 32)).dump()
+    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.post(f"http://127.0.0.1:{port}/add-checkpoint", data=body) as answer:
+                    assert answer.status == 200
+                    break
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.02)
+    duties[-1].measure()
+    sizes = next(sample for sample in registry.dump() if sample.name == "gateway_witness_log_entries")
+    assert dict(sizes.values) == {("gateway/node-b/security",): 4}
+    assert len(list((directory / "state" / "witness").glob("*.checkpoint"))) == 1
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+def test_without_the_section_nothing_is_done(directory: Path) -> None:
+    path = directory / "gateway.yaml"
+    path.write_text(YAML % "{}")
+    bundle, _ = read_bundle(path)
+    keys = AuditKeys.generate(origin="gateway/node", created="2026-11-23T00:00:00Z", random=os.urandom)
+    layout = Layout(directory / "state")
+    station = Station.open(layout, keys, Trail(layout, node="n", boot_uid="b", version="1"), Registry())
+    assert witness_duties(load_settings(YAML % "{}", path), bundle, station, NodeMetrics(Registry())) == []
+
+
+def test_only_the_custodian_gets_the_files_of_witnesses(directory: Path) -> None:
+    path = directory / "gateway.yaml"
+    path.write_text(YAML % "{policy: p, serve: {listen: 127.0.0.1:7380, key: witness-key.json}}")
+    bundle, _ = read_bundle(path)
+    assert set(bundle.witness_files) == {"policy", "serve.key"}
+    assert set(bundle.narrow("custodian").witness_files) == {"policy", "serve.key"}
+    kinds: tuple[Kind, ...] = ("edge", "pages", "audit")
+    for kind in kinds:
+        assert bundle.narrow(kind).witness_files == {}
