@@ -2,7 +2,7 @@
 
 A sealed value is `{"c": base64(nonce ‖ ciphertext ‖ tag), "e": 1, "t": token}`: AES-256-GCM (SP 800-38D) with a random
 96-bit nonce. The additional data is the path of the field, so that a value opens in no other field; what is sealed once for a
-session and a route serves all their records (docs/decisions/0023). The leaf of the log covers the ciphertext: a key that is
+session and a route serves all their records (docs/decisions/0024). The leaf of the log covers the ciphertext: a key that is
 destroyed changes no hash and no proof. Where keys are kept, and who may see what they open, is not decided here.
 """
 

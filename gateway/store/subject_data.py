@@ -234,7 +234,11 @@ class SubjectData:
     def erasure(self, person: Person, *, now: float) -> Erasure:
         """Return the entry of the journal for erasing the person now."""
         tokens = tuple(stored.token.hex() for stored in self.subject_keys(person))
-        return Erasure(at=now, person=self._reference(person.id, person.tenant), tokens=tokens)
+        return Erasure(at=now, person=self.reference(person), tokens=tokens)
+
+    def reference(self, person: Person) -> str:
+        """Return what stands for the person where no name and no pseudonym may: a look-up token, hexadecimal."""
+        return self._reference(person.id, person.tenant)
 
     def forget(self, person: Person, erasure: Erasure, *, now: float) -> dict[str, int]:
         """Remove everything of the person, keys first; returns how much of each kind. Repeating it does no harm.

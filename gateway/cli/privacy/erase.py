@@ -9,7 +9,7 @@ import click
 from gateway.audit.subject import fingerprint
 from gateway.cli.administration import answer, refuse
 from gateway.cli.invocation import current
-from gateway.cli.privacy.holding import holds_on
+from gateway.cli.privacy.holding import hold_on
 from gateway.cli.privacy.subject import Request, names_somebody, request
 from gateway.server.progress import Progress
 
@@ -44,12 +44,12 @@ def erase(*, subject: str, tenant: str, reason: str, ground: str | None, yes: bo
                 ],
             )
             return
-        held = holds_on(asked)
+        held = hold_on(asked)
         if held:
-            asked.record("privacy.erasure_refused", "delete", success=False, reason="held", holds=held)
+            asked.record("privacy.erasure_refused", "delete", success=False, reason="held", hold=held)
             refuse(
-                f"a legal hold keeps what is to be erased: {', '.join(held)}; "
-                "release it with gateway audit hold release, or refuse the request with --ground legal-claims"
+                f"the hold of the case {held} keeps what is to be erased; it ends with gateway audit hold release, "
+                "or refuse the request with --ground legal-claims"
             )
         if not yes:
             _confirm(asked)

@@ -47,18 +47,18 @@ class Request:
         return [stored.token.hex() for stored in self.keys]
 
     def record(self, event: str, action: str, *, success: bool = True, **more: Any) -> None:
-        """Put a record of the request on stable storage; the person stands in it by their pseudonyms alone."""
+        """Put a record of the request on stable storage. It is no record of the person's data, and names no pseudonym."""
         self.act.record(
             partial(
                 record.administration,
                 operation=event.replace(".", " ").replace("_", " "),
                 actor=operator(),
                 action=action,
-                resources=[("data_subject", token) for token in self.tokens],
+                resources=[("data_subject", self.data.reference(self.person))],
                 tenant=self.person.tenant,
                 success=success,
                 detail=self._reason,
-                more={"event": event, "subject_tokens": self.tokens, **more},
+                more={"event": event, **more},
             )
         )
 

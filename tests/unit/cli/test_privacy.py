@@ -27,6 +27,10 @@ from gateway.audit.subject import (
 from gateway.cli.privacy.disclosure import disclosed
 from gateway.exchange.subject import ERASED, RESTRICTED
 from gateway.ledger import producer
+from gateway.ledger.holds import Hold, Holds
+from gateway.ledger.keys import AuditKeys
+from gateway.ledger.layout import Layout
+from gateway.ledger.reader import entries
 from gateway.store.state import Store
 from tests.unit.cli.conftest import House
 
@@ -226,6 +230,31 @@ def test_a_ground_to_keep_is_recorded_and_nothing_is_erased(house: House, store:
     assert [record["status_id"] for record in refused] == [2, 2]
 
 
+@pytest.mark.parametrize("named", [(), ("alice",), ("bob",)])
+def test_a_hold_keeps_the_key_of_whom_it_names_or_whose_records_it_keeps(
+    house: House, store: Store, named: tuple[str, ...]
+) -> None:
+    """T-61: of a hold that names nobody, everybody in its records."""
+    act(house, store, "alice", owner="alice")
+    hold = Hold(case="7-2026", reason="suit", subjects=named, created_by="root", created_ns=time.time_ns())
+    Holds([hold]).save(Layout(house.state_dir))
+    done = house.run("privacy", "erase", *ALICE, "--yes")
+    if "bob" in named:
+        assert done.exit_code == 0, done.output
+        assert store.user_named("alice") is None
+        return
+    assert done.exit_code == 1
+    assert "7-2026" in done.stderr
+    assert store.user_named("alice") is not None
+    assert "192.0.2.77" in shown(house)
+
+
+def test_holds_that_cannot_be_read_hold_everybody(house: House, store: Store) -> None:
+    (house.state_dir / "holds.json").write_text("junk")
+    assert house.run("privacy", "erase", *ALICE, "--yes").exit_code == 2
+    assert store.user_named("alice") is not None
+
+
 def test_an_erasure_is_not_done_unasked(house: House, store: Store) -> None:
     assert house.run("privacy", "erase", *ALICE, given="n\n").exit_code == 1
     assert house.run("privacy", "erase", *ALICE, "--json").exit_code == 1
@@ -267,9 +296,7 @@ def test_status_tells_what_is_known_of_one_person_and_that_it_was_asked(house: H
 
 
 def _payloads(house: House) -> bytes:
-    from gateway.ledger.keys import AuditKeys
     from gateway.ledger.layout import Layout
-    from gateway.ledger.reader import entries
 
     keys = AuditKeys.load(house.directory / "config" / "audit-keys.json")
     return b"\n".join(
