@@ -89,6 +89,12 @@ def _configuration(validated: Validated) -> Iterator[Finding]:
         yield Finding(
             "weak", "audit.durability", "answers leave before their record is on disk; a power cut can lose records"
         )
+    if settings.audit.witness.policy is None:
+        yield Finding(
+            "weak",
+            "audit.witness",
+            "nobody else vouches for the log: whoever has its key can rewrite it; see docs/witness.md",
+        )
     if not settings.headers.hsts and settings.public_url.scheme == "https":
         yield Finding("weak", "headers.hsts", "browsers may ask over plain HTTP; set 2y once every host has TLS")
     console = settings.admin.console

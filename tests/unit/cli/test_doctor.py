@@ -41,6 +41,7 @@ def test_what_is_weak_is_said_and_is_no_failure(directory: Path) -> None:
         "mfa",
         "trusted_proxies",
         "audit.durability",
+        "audit.witness",
         "headers.hsts",
         "limits",
         "certificate of",
