@@ -1,4 +1,4 @@
-"""How fast a log is verified: `python -m tests.bench.verify [--records 1000000] [--jobs 1 2]`.
+"""How fast a log is verified: `python -m tests.bench.verify [--records 1000000] [--jobs 1 2] [--rounds 3]`.
 
 Writes a log of one stream as the audit daemon does under load, 64 records of about 1,300 bytes to a frame, and verifies
 it twice with its keys: as log files, as a gateway leaves them that was stopped, and sealed into segments, as almost all of
@@ -105,8 +105,19 @@ def cpu_s() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def verify(state: Path, keys: AuditKeys, jobs: int, name: str) -> None:
-    """Verify the log once and say how fast that was."""
+def verify(state: Path, keys: AuditKeys, jobs: int, name: str, rounds: int) -> None:
+    """Verify the log several times and say how fast the fastest was: what others do to a machine only adds."""
+    times = [_verify(state, keys, jobs) for _ in range(rounds)]
+    size = times[0][2]
+    used, wall = min(each[0] for each in times), min(each[1] for each in times)
+    print(
+        f"{name}, {jobs} {'process' if jobs == 1 else 'processes'}: {1e6 * used / size:.2f} us of CPU a record "
+        f"({size / used:,.0f}/s), {wall:.1f} s ({size / wall:,.0f}/s)"
+    )
+
+
+def _verify(state: Path, keys: AuditKeys, jobs: int) -> tuple[float, float, int]:
+    """Return CPU time, time and records of one verification."""
     layout = Layout(state)
     question = Question(
         keys=keys,
@@ -119,11 +130,7 @@ def verify(state: Path, keys: AuditKeys, jobs: int, name: str) -> None:
     wall, used = time.perf_counter() - began, cpu_s() - used
     if report.exit_code:
         raise SystemExit([str(finding) for _, verdict in report.verdicts for finding in verdict.failures[:3]])
-    size = sum(verdict.size for _, verdict in report.verdicts)
-    print(
-        f"{name}, {jobs} {'process' if jobs == 1 else 'processes'}: {1e6 * used / size:.2f} us of CPU a record "
-        f"({size / used:,.0f}/s), {wall:.1f} s ({size / wall:,.0f}/s)"
-    )
+    return used, wall, sum(verdict.size for _, verdict in report.verdicts)
 
 
 def main() -> None:
@@ -131,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=3, help="The fastest counts.")
     asked = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="audit-verify-"))
     try:
@@ -139,12 +147,12 @@ def main() -> None:
         size = write(place, keys, asked.records)
         print(f"{asked.records:,} records, {size / asked.records:,.0f} bytes each, {IN_A_FRAME} to a frame")
         for jobs in asked.jobs:
-            verify(place, keys, jobs, "log files")
+            verify(place, keys, jobs, "log files", asked.rounds)
         seal_all(place, keys)
         kept = sum(file.size for file in files_of(place))
         print(f"sealed: {kept / asked.records:,.0f} bytes a record on disk")
         for jobs in asked.jobs:
-            verify(place, keys, jobs, "segments")
+            verify(place, keys, jobs, "segments", asked.rounds)
     finally:
         shutil.rmtree(place)
 
