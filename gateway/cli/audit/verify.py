@@ -18,11 +18,13 @@ from gateway.audit.fleet import FleetError, parse_fleet
 from gateway.audit.trust import TrustError, TrustPolicy
 from gateway.audit.verdict import Verdict, moment
 from gateway.cli.administration import read_settings
+from gateway.cli.audit.cases import judge_cases
 from gateway.cli.audit.showing import plain
 from gateway.cli.audit.witnessed import ask_witnesses
 from gateway.cli.invocation import DEFAULT_CONFIG, current
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.stream import STREAMS, Stream
+from gateway.ledger.case_file import is_case
 from gateway.ledger.copy import opened
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
@@ -61,7 +63,8 @@ _File = click.Path(path_type=Path, exists=True, dir_okay=False)
 def verify_verb(copies: tuple[Path, ...], fleet: Path | None, *, against_witness: bool, **given: Any) -> None:
     """Prove that the log of the gateway of -c, or in each COPY, is what was written.
 
-    A COPY is a directory, a tarball (.tar, .tar.gz, .tar.zst), or records that a sink kept (.ndjson). With -c
+    A COPY is a directory, a tarball (.tar, .tar.gz, .tar.zst), records that a sink kept (.ndjson), or a case that
+    `gateway audit export --sign` made. With -c
     the keys decrypt every record and the last published checkpoint says how long the log is; a bare COPY is
     checked without keys. Exit 0 intact, also while the gateway writes; 1 a finding; 3 nothing wrong, but the end
     or the contents cannot be proven with what was given; 4 intact, but not vouched for as --policy asks.
@@ -92,6 +95,12 @@ def verify_verb(copies: tuple[Path, ...], fleet: Path | None, *, against_witness
         )
         ca = settings.audit.witness.ca.read_bytes() if settings.audit.witness.ca else None
         copies = copies or (layout.directory,)
+    if cases := [copy for copy in copies if is_case(copy)]:
+        if len(cases) < len(copies):
+            raise click.UsageError("a case proves itself; verify it apart from copies of the log")
+        own = () if question.keys is None else (question.keys.vkey(question.keys.origin),)
+        code = judge_cases(cases, vkeys=(*question.vkeys, *own), policies=question.policies)
+        click.get_current_context().exit(code)
     silent: tuple[str, ...] = ()
     if against_witness:
         named = [*question.vkeys, *question.fleet]
