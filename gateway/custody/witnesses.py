@@ -149,7 +149,7 @@ class Witnesses:
         return self._clock() - self._since >= REFRESH_S
 
     async def _round(self, client: WitnessClient, extent: Extent) -> None:
-        """Ask every witness that is not still being asked, until the quorum has answered."""
+        """Ask every witness that is not still being asked, until the quorum has answered or everybody has."""
         checkpoint = parse_checkpoint(split_note(extent.note)[0])
         if self._published is not None and self._published.origin == checkpoint.origin:
             await self._compare(self._published, checkpoint)
@@ -162,11 +162,7 @@ class Witnesses:
                 waiting.add(standing.task)
         lines: list[bytes] = []
         while waiting:
-            done, waiting = await asyncio.wait(
-                waiting, timeout=max(self._interval_s, 1.0), return_when=asyncio.FIRST_COMPLETED
-            )
-            if not done:
-                return
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             lines += [line for task in done if (line := task.result())]
             note = extent.note + b"".join(lines)
             if lines and self._policy.judge(note, log=self._keys.vkey(checkpoint.origin)).is_met:
@@ -185,8 +181,8 @@ class Witnesses:
             os.fsync(descriptor)
         fresh.replace(path)
         sync_directory(path.parent)
-        self._published = checkpoint
         self._since = self._clock()
+        self._published = checkpoint
 
     def _resume(self) -> None:
         """Read what was published before; what cannot be believed is as if it were not there."""

@@ -252,7 +252,7 @@ async def test_a_witness_that_comes_back_ends_the_alarm(site: Site) -> None:
 async def test_an_idle_log_is_cosigned_again_so_that_a_lost_witness_is_noticed(site: Site) -> None:
     service = await site.witness("w1")
     site.begin("quorum w1")
-    await site.until(lambda: site.cosigned() == 3)
+    await site.until(lambda: site.gauge("gateway_audit_cosigned_entries", "security") == 3)
     await service.stop()
     site.services.remove(service)
     site.clock.now += REFRESH_S + LOST_S
