@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from gateway.audit.access import MAX_USER_AGENT_BYTES, Blemish, readable
-from gateway.audit.subject import ADDRESS, EVENT_USER, EVENT_USER_ID, USER_AGENT, Sealing
+from gateway.audit.subject import ADDRESS, CHANGED_NAME, CHANGED_UID, EVENT_USER, EVENT_USER_ID, USER_AGENT, Sealing
 from gateway.exchange.envelope import Event
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ class SubjectSeals:
         key = (sealing.token, address, user_agent)
         found = self._clients.get(key)
         if found is None:
-            text, blemish = _readable(user_agent)
+            shown, blemish = self.agent(user_agent)  # to look for secrets in it costs more than to seal it
             found = (
                 b'"ip":' + sealing.encoded(ADDRESS, address),
-                sealing.encoded(USER_AGENT, text) if text else _NO_USER_AGENT,
+                shown if shown == _NO_USER_AGENT else sealing.encoded(USER_AGENT, orjson.loads(shown)),
                 blemish,
             )
             if len(user_agent) <= MAX_USER_AGENT_BYTES:  # attack: kilobytes, different ones each time
@@ -110,6 +110,16 @@ class SubjectSeals:
         """Return the member `events` of a record with its trailing comma; `sealing` is the record's own."""
         told = [self._event(event, sealing) for event in events]
         return b'"events":' + orjson.dumps(told, option=orjson.OPT_SORT_KEYS) + b","
+
+    def changed(self, event: Event, *, is_sealed: bool) -> dict[str, object] | None:
+        """Return the person of an event as the `user` of a record of its own; None where it names nobody."""
+        if not event.user_id:
+            return None
+        sealing = self._of_event(event) if is_sealed else None
+        names = (("name", CHANGED_NAME, event.user), ("uid", CHANGED_UID, event.user_id))
+        return {"type_id": 1} | {
+            member: text if sealing is None else sealing.value(field, text) for member, field, text in names if text
+        }
 
     def _event(self, event: Event, sealing: Sealing | None) -> dict[str, object]:
         told: dict[str, object] = msgspec.to_builtins(event, builtin_types=(bytes,))
