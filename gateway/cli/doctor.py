@@ -19,6 +19,7 @@ from typing import Final, Literal, NamedTuple
 import click
 
 from gateway.cli.invocation import current
+from gateway.custody.sinks.cursor import CursorFile
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.route import Durability
 from gateway.post.smtp import NotTakenError
@@ -28,6 +29,7 @@ from gateway.server.mailing import build_submission
 from gateway.server.provider_check import ask_provider
 from gateway.server.run_directory import running_process
 from gateway.server.settings import LOGIN_LIMIT, Settings
+from gateway.server.sinks import CURSORS, probe_sinks
 from gateway.server.state import redis_options, try_redis
 from gateway.server.validate import Validated, read_and_validate
 
@@ -66,6 +68,7 @@ def doctor() -> None:
         *_machine(settings),
         *_state(validated),
         *_mail(validated),
+        *_sinks(validated),
         *_running(settings),
     ]
     findings += _providers(validated)
@@ -150,6 +153,30 @@ def _mail(validated: Validated) -> Iterator[Finding]:
         asyncio.run(build_submission(mail, validated.bundle).verify())
     except NotTakenError as error:
         yield Finding("wrong", "mail", f"{mail.smtp.host}:{mail.smtp.port_in_use}: {error}")
+
+
+def _sinks(validated: Validated) -> Iterator[Finding]:
+    """Connect to each receiver of the audit log, without delivering anything, and look how far it is."""
+    settings = validated.settings
+    answers = asyncio.run(probe_sinks(settings, validated.bundle))
+    for sink in settings.audit.sinks:
+        subject = f"audit sink {sink.name}"
+        if sink.name in answers:
+            yield Finding("wrong", subject, answers[sink.name])
+        for stream in sink.streams:
+            letters = CursorFile(settings.state_dir / CURSORS, sink.name, stream).dead_letters()
+            if letters:
+                yield Finding(
+                    "wrong",
+                    subject,
+                    f"it refused {len(letters)} records of {stream} for good; run gateway audit cursors --dead-letters",
+                )
+    if settings.audit.sinks and not any(sink.required for sink in settings.audit.sinks):
+        yield Finding(
+            "weak", "audit.sinks", "no sink is required, so records may be pruned here before anybody has them"
+        )
+    if not settings.audit.sinks:
+        yield Finding("weak", "audit.sinks", "the log is on this machine alone; send it elsewhere (docs/sinks.md)")
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:

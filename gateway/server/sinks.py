@@ -9,7 +9,7 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 from gateway.audit.delivery import NDJSON, Format
 from gateway.audit.webhook import read_secret
 from gateway.custody.duty import Duty
+from gateway.custody.elsewhere import ElsewhereDuty
 from gateway.custody.sinks.archive import ArchiveDuty
 from gateway.custody.sinks.cursor import CursorFile
 from gateway.custody.sinks.elasticsearch import ElasticsearchSink
@@ -24,16 +25,19 @@ from gateway.custody.sinks.file import FileSink, StandardOutputSink
 from gateway.custody.sinks.http import Endpoint
 from gateway.custody.sinks.register import Register
 from gateway.custody.sinks.shipping import Limits, Shipper
-from gateway.custody.sinks.sink import Sink
+from gateway.custody.sinks.sink import NotDeliveredError, Sink
 from gateway.custody.sinks.standing import Retry, ShippingMetrics
 from gateway.custody.sinks.syslog import Collector, SyslogSink
 from gateway.custody.sinks.webhook import WebhookSink
 from gateway.custody.station import Station
+from gateway.exchange.route import Durability
+from gateway.exchange.stream import STREAMS
 from gateway.server.bundle import Bundle, CertificateBytes
 from gateway.server.sections.sinks import Sink as Asked
 from gateway.server.settings import Settings
 from gateway.server.upstream import install_certificate
 
+_PROBE_S: Final = 10.0
 CURSORS: Final = "cursors"
 """Below `state_dir`."""
 _EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
@@ -183,7 +187,46 @@ def sink_duties(settings: Settings, bundle: Bundle, station: Station, metrics: S
                         **shared,
                     )
                 )
+    shippers = [duty for duty in duties if isinstance(duty, Shipper)]
+    if any(shipper.is_required for shipper in shippers):
+        duties.append(ElsewhereDuty(station.layout.socket, shippers))
     return duties
+
+
+def remote_problems(settings: Settings, durabilities: Collection[Durability]) -> list[str]:
+    """Say which streams no required sink takes, where some record has to be elsewhere before its answer leaves."""
+    if Durability.REMOTE not in {settings.audit.durability, *durabilities}:
+        return []
+    taken = {
+        stream for sink in settings.audit.sinks if sink.required and sink.is_acknowledging for stream in sink.streams
+    }
+    lacking = [stream.value for stream in STREAMS if stream not in taken]
+    if not lacking:
+        return []
+    streams = " and ".join(lacking)
+    return [
+        f"audit.sinks: the durability strict+remote needs a sink with required: true for each stream; none takes {streams}"
+    ]
+
+
+async def probe_sinks(settings: Settings, bundle: Bundle) -> dict[str, str]:
+    """Ask each receiver whether it could be delivered to now; returns the names of those that could not, and why."""
+
+    async def probe(number: int, asked: Asked) -> tuple[str, str]:
+        sink = build_sink(asked, f"audit.sinks[{number}]", bundle)
+        try:
+            async with asyncio.timeout(min(asked.timeout, _PROBE_S)):
+                await sink.probe()
+        except NotDeliveredError as error:
+            return asked.name, str(error)
+        except TimeoutError:
+            return asked.name, "the receiver did not answer in time"
+        finally:
+            await sink.close()
+        return asked.name, ""
+
+    answers = await asyncio.gather(*(probe(number, asked) for number, asked in enumerate(settings.audit.sinks)))
+    return {name: sentence for name, sentence in answers if sentence}
 
 
 async def in_thread(work: Callable[[], Any]) -> Any:

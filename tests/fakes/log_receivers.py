@@ -6,6 +6,7 @@ rsyslog (Debian), Apache Kafka in KRaft mode (Maven Central), moto's S3 server, 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -97,6 +98,7 @@ class WebReceiver:
         self.headers: dict[str, str] = {}
         self.asked = 0
         self._runner: web.AppRunner | None = None
+        self._lines: set[Any] = set()
 
     async def __aenter__(self) -> Self:
         application = web.Application(client_max_size=64 << 20)
@@ -111,12 +113,19 @@ class WebReceiver:
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
         await self._runner.cleanup()
+        for line in self._lines:
+            line.abort()  # to close is to wait for the client's end of TLS
+        while any(not line.is_closing() for line in self._lines):
+            await asyncio.sleep(0.01)
+        self._lines.clear()
+        await asyncio.sleep(0)
 
     def copies(self) -> list[Copy]:
         """Return every record it has, as often as it has it."""
         return [copy_of(line) for _, body in self.requests for line in body.splitlines()]
 
     async def _take(self, request: web.Request) -> web.Response:
+        self._lines.add(request.transport)
         body = await request.read()
         if request.method != "POST":
             return self._show(request)
@@ -387,8 +396,6 @@ def started(server: Rsyslog | KafkaBroker) -> Iterator[Any]:
 
 async def eventually(found: Callable[[], Awaitable[bool]], what: str) -> None:
     """Wait until something is so, and fail when it does not become so."""
-    import asyncio
-
     deadline = time.monotonic() + WAIT_S
     while not await found():
         assert time.monotonic() < deadline, f"never: {what}"

@@ -43,9 +43,9 @@ class FileSink:
             await self._threads(partial(self._append, batch.body()))
 
     async def probe(self) -> None:
-        """Open the file, or find out why it cannot be. Raises NotDeliveredError."""
+        """Find out whether the file can be written. It is not made: who asks may be another user. Raises NotDeliveredError."""
         async with self._turn:
-            await self._threads(self._open)
+            await self._threads(self._look)
 
     async def close(self) -> None:
         """Close the file, unless a write hangs in it."""
@@ -64,6 +64,21 @@ class FileSink:
                 raise
         except OSError as exc:
             self._let_go()
+            raise NotDeliveredError(Fault.DISK, f"{self._path}: {os.strerror(exc.errno or 0).lower()}") from exc
+
+    def _look(self) -> None:
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                _require_file(descriptor)
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            if not os.access(self._path.parent, os.W_OK | os.X_OK):
+                raise NotDeliveredError(
+                    Fault.DISK, f"{self._path.parent} is not a directory that can be written"
+                ) from None
+        except OSError as exc:
             raise NotDeliveredError(Fault.DISK, f"{self._path}: {os.strerror(exc.errno or 0).lower()}") from exc
 
     def _open(self) -> None:
