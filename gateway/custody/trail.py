@@ -21,6 +21,7 @@ import msgspec
 from gateway.audit.canonical import encode
 from gateway.audit.protocol import (
     CUSTODIAN_SLOT,
+    RESERVED,
     STRICT,
     Ack,
     ProtocolError,
@@ -236,7 +237,8 @@ class _Connection:
         self._socket.close()
 
     def send(self, sequence: int, payload: bytes, stream: Stream) -> None:
-        self._socket.sendall(b"".join(pack_records(STRICT, sequence, [payload], bytes([STREAM_NUMBERS[stream]]))))
+        number = STREAM_NUMBERS[stream] | RESERVED  # when the disk is full, what is done about it must be recorded
+        self._socket.sendall(b"".join(pack_records(STRICT, sequence, [payload], bytes([number]))))
         while True:
             reply = self._next()
             if isinstance(reply, Refused):
