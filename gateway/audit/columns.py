@@ -155,12 +155,7 @@ def read_head(data: bytes) -> Head:
     return head
 
 
-def decode(data: bytes, key: AESGCM, names: Iterable[str]) -> Columns:
-    """Open the columns that are asked for. Raises `ColumnsError` when a bit of them or of the head is wrong."""
-    return decode_parts(lambda offset, size: data[offset : offset + size], data, key, names)
-
-
-def decode_parts(read: Callable[[int, int], bytes], begin: bytes, key: AESGCM, names: Iterable[str]) -> Columns:
+def decode(read: Callable[[int, int], bytes], begin: bytes, key: AESGCM, names: Iterable[str]) -> Columns:
     """Open the columns that are asked for and read nothing else: `read` is given offset and length.
 
     `begin` is the beginning of the file, with the whole head. Raises `ColumnsError`.

@@ -204,8 +204,3 @@ def opened(path: str, value: str, keys: subject.Keys) -> str:
         return value
     token, _, cipher = value[1:].partition(CIPHER)
     return visible(str(subject.reveal({path: {"c": cipher, "e": 1, "t": token}}, keys)[path]))
-
-
-def is_number(name: str) -> bool:
-    """Tell whether a column holds numbers."""
-    return BY_NAME[name].kind != "VARCHAR"

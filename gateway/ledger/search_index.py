@@ -8,19 +8,22 @@ log comes first.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from gateway.audit.columns import MAX_HEAD_BYTES, SALT_BYTES, Columns, ColumnsError, decode_parts, read_head
+from gateway.audit.columns import MAX_HEAD_BYTES, SALT_BYTES, Columns, ColumnsError, decode, read_head
 from gateway.audit.filehead import FileHead
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 
 SUFFIX: Final = ".index"
 _UNFINISHED: Final = ".new"
+_UNFINISHED_S: Final = 3600.0
+"""Nobody writes one file for so long."""
 _FREE: Final = 0.15
 """Share of the disk that must be free; below it the log's own files are already being cleared away."""
 
@@ -54,7 +57,7 @@ class SearchIndex:
             if found.file != identity(head):
                 return None
             key = self._keys.open_index(bytes.fromhex(found.salt))
-            return decode_parts(lambda offset, size: os.pread(fd, size, offset), begin, key, names)
+            return decode(lambda offset, size: os.pread(fd, size, offset), begin, key, names)
         except (OSError, ColumnsError, ValueError):
             return None
         finally:
@@ -86,10 +89,11 @@ class SearchIndex:
         return True
 
     def sweep(self, stems: Collection[str]) -> None:
-        """Remove what belongs to no file of the log any more: what was pruned must not live on here."""
+        """Remove what belongs to no file of the log any more: what was pruned must not live on here. And what was never finished."""
         with suppress(OSError):
             for path in self.directory.iterdir():
-                if path.suffix == SUFFIX and path.stem not in stems:
+                is_gone = path.suffix == SUFFIX and path.stem not in stems
+                if is_gone or (path.suffix == _UNFINISHED and time.time() - path.stat().st_mtime > _UNFINISHED_S):
                     path.unlink(missing_ok=True)
 
     def _path(self, stem: str) -> Path:

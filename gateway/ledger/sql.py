@@ -139,7 +139,7 @@ class Sql:
         except self._duckdb.OutOfMemoryException as exc:
             raise SqlError(
                 f"the question needs more than {self._memory_bytes >> 20} MiB of memory: narrow it with --since, --user or another filter, "
-                "ask for fewer columns, or give --memory"
+                "ask for fewer columns, or give more with query --memory"
             ) from exc
         except self._duckdb.Error as exc:
             raise SqlError(_said(exc)) from exc

@@ -29,6 +29,7 @@ _OPTIONS: Final = (
     click.option("--until", callback=when, help="A time, or a length of time before now."),
     click.option("--resource", help="TYPE or TYPE/ID of what was accessed."),
     click.option("--request-id", "request_id", help="All records of one request."),
+    click.option("--uid", help="metadata.uid of one record."),
     click.option("--ip", help="Address of the client."),
     click.option(
         "--stream",
@@ -40,6 +41,8 @@ _OPTIONS: Final = (
     click.option("--case", help="The case that you look for; it is recorded."),
     click.option("--reason", "purpose", default="", help="Why you look; it is recorded."),
 )
+_PEOPLE: Final = frozenset(("user", "actor", "subject"))
+"""Filters that name a person."""
 
 
 def search_options(verb: Callable[..., None]) -> Callable[..., None]:
@@ -53,6 +56,14 @@ def told(asked: Mapping[str, Any]) -> dict[str, str]:
     """Return what was asked for, as it is recorded."""
     given = {name: value for name, value in asked.items() if value not in {None, ()}}
     return {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in given.items()}
+
+
+def discreet(asked: Mapping[str, Any], sight: Sight) -> dict[str, Any]:
+    """Return the same as `told`, with people sealed under their keys: who was looked for is theirs to have erased."""
+    return {
+        name: sight.sealed(f"unmapped.gw.query.{name}", value) if name in _PEOPLE else value
+        for name, value in told(asked).items()
+    }
 
 
 def filters_of(asked: Mapping[str, Any], sight: Sight) -> Filters:

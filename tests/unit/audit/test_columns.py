@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.audit.columns import Builder, Columns, ColumnsError, decode, read_head
+from gateway.audit.columns import Builder, Columns, ColumnsError, read_head
+from gateway.audit.columns import decode as decode_parts
 from gateway.audit.flat import NAMES, flatten
 
 KEY = AESGCM(bytes(range(32)))
 SALT = bytes(16)
+
+
+def decode(data: bytes, key: AESGCM, names: Iterable[str]) -> Columns:
+    return decode_parts(lambda offset, size: data[offset : offset + size], data, key, names)
 
 
 def built(count: int, first_index: int = 100) -> Columns:

@@ -166,6 +166,16 @@ def test_what_was_pruned_does_not_live_on_in_the_index(log: Log) -> None:
     assert not (log.index / "access-000000000001.index").exists()
 
 
+def test_what_was_never_finished_is_cleared_away(log: Log) -> None:
+    log.search().index()
+    old, fresh = log.index / ".x.index.1.new", log.index / ".x.index.2.new"
+    old.touch()
+    os.utime(old, (1, 1))
+    fresh.touch()
+    log.seconds(Filters(request_id="req-190"))
+    assert (old.exists(), fresh.exists()) == (False, True)
+
+
 def test_without_room_or_permission_a_search_works_and_keeps_nothing(log: Log) -> None:
     index = SearchIndex(log.state_dir, log.keys, free=1.1)
     assert [second(found) for found in log.search(index=index).find(Filters(request_id="req-190"))] == [190]
