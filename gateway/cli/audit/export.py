@@ -18,7 +18,7 @@ from gateway.audit.merkle import ProofError
 from gateway.audit.subject import may_be_sealed
 from gateway.cli.administration import read_settings, refuse
 from gateway.cli.audit.answering import Answering
-from gateway.cli.audit.asked import filters_of, search_options, told, watch
+from gateway.cli.audit.asked import discreet, filters_of, search_options, told, watch
 from gateway.cli.audit.query import EVERYTHING, csv_lines
 from gateway.cli.audit.showing import plain
 from gateway.cli.audit.sight import Sight
@@ -63,7 +63,7 @@ def export_verb(*, form: str | None, sign: bool, sealed: bool, output: Path | No
     sql = Sql(EVERYTHING) if form == "parquet" else None  # what is not installed is told before
     with Answering(output, is_written_by_us=not sign and sql is None) as answering, Sight(settings) as sight:
         more = {"format": "case" if sign else form or "ocsf-jsonl"} | ({"output": str(output)} if output else {})
-        record_use(settings, "audit export", {**told(asked), **more}, purpose, action="export")
+        record_use(settings, "audit export", {**discreet(asked, sight), **more}, purpose, action="export")
         damages: list[str] = []
         search = Search(settings.state_dir, keys, subject_keys=None if sealed else sight.keys, on_damage=damages.append)
         filters = filters_of(asked, sight)

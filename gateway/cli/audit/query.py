@@ -11,7 +11,7 @@ import click
 from gateway.audit import mapping
 from gateway.cli.administration import read_settings
 from gateway.cli.audit.answering import Answering, as_cell, as_json
-from gateway.cli.audit.asked import filters_of, search_options, told, watch
+from gateway.cli.audit.asked import discreet, filters_of, search_options, watch
 from gateway.cli.audit.showing import entry_json, line, plain
 from gateway.cli.audit.sight import Sight
 from gateway.cli.audit.use import record_use
@@ -75,7 +75,7 @@ def query_verb(
     with Answering(output, is_written_by_us=form != "parquet") as answering, Sight(settings) as sight:
         more = {"sql": question[:1024]} if question is not None else {}
         more |= {"output": str(output), "format": form} if output is not None else {}
-        record_use(settings, "audit query", {**told(asked), **more}, purpose)
+        record_use(settings, "audit query", {**discreet(asked, sight), **more}, purpose)
         damages: list[str] = []
         search = Search(settings.state_dir, keys, subject_keys=sight.keys, on_damage=damages.append)
         filters = filters_of(asked, sight)

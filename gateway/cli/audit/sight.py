@@ -6,13 +6,15 @@ the state cannot be opened, sealed values are shown as such and the reader is to
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import click
 
+from gateway.audit.subject import Sealing
 from gateway.authn.name import InvalidNameError, canonical_name
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.subject import SEALED, SubjectKey
@@ -20,6 +22,7 @@ from gateway.ledger.search import Somebody
 from gateway.server.settings import Settings
 from gateway.server.state import open_state, read_redis_options
 from gateway.store.keyring import Keyring
+from gateway.store.records import User
 from gateway.store.sqlite_rows import STATE_NAME
 from gateway.store.state import Store
 
@@ -55,6 +58,21 @@ class Sight:
             self._find = store.subjects.finder(now=time.time())
         return self._find(token)
 
+    def sealed(self, path: str, name: str) -> dict[str, Any] | str:
+        """Return what stands for a person, given by name or id, in a member of a record; nobody's name stands as it is."""
+        store = self._open() if self._settings.audit.privacy.subject_keys else None
+        if store is None:
+            return name
+        user = _account(store, name)
+        if user is not None:
+            subject = store.subjects.of(user.id, user.tenant, now=time.time())
+        else:
+            known = store.subjects.of_person(name)
+            if not known:
+                return name
+            subject = known[0].subject
+        return Sealing(subject, os.urandom).value(path, name)
+
     def somebody(self, name: str) -> Somebody:
         """Return under which names and pseudonyms records know a person, who is given by name or id."""
         names = {name}
@@ -63,7 +81,7 @@ class Sight:
         if store is not None:
             user = _account(store, name)
             if user is not None:
-                names |= user
+                names |= {user.id, user.name}
             for each in names:
                 tokens.update(stored.token.hex() for stored in store.subjects.of_person(each))
         return Somebody(names=frozenset(names), tokens=frozenset(tokens))
@@ -82,11 +100,11 @@ class Sight:
         return self._store
 
 
-def _account(store: Store, name: str) -> set[str] | None:
+def _account(store: Store, name: str) -> User | None:
     user = store.user(name)
     if user is None:
         try:
             user = store.user_named(canonical_name(name))
         except InvalidNameError:
             return None
-    return {user.id, user.name} if user is not None else None
+    return user

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from gateway.audit import record
 from gateway.exchange.stream import STREAMS
@@ -12,7 +13,7 @@ from gateway.server.settings import Settings
 
 
 def record_use(
-    settings: Settings, operation: str, filters: Mapping[str, str], purpose: str, *, action: str = "view"
+    settings: Settings, operation: str, filters: Mapping[str, Any], purpose: str, *, action: str = "view"
 ) -> None:
     """Record that somebody looks at the log, before anything is shown. Raises `AuditUnavailableError`: then nothing may be."""
     build = partial(

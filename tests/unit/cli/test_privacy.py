@@ -277,6 +277,14 @@ def test_the_record_of_an_act_on_an_account_names_nobody_in_clear(house: House, 
     del store
 
 
+def test_who_was_looked_for_in_the_log_is_sealed_too(house: House, store: Store) -> None:
+    del store
+    for asked in (("--user", "alice"), ("--actor", "alice"), ("--subject", "alice")):
+        assert house.run("audit", "query", *asked).exit_code == 0
+    assert b"alice" not in _payloads(house)
+    assert shown(house).count('"alice"') >= 3, "and is read by whoever may"
+
+
 def test_without_subject_keys_records_name_people_and_status_says_so(house: House, store: Store) -> None:
     path = house.directory / "gateway.yaml"
     text = path.read_text()
