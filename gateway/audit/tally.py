@@ -18,14 +18,14 @@ import orjson
 from gateway.audit.entry import HEAD, MAGIC, EntryError
 from gateway.audit.finding import DECLARED, Finding, Kind
 from gateway.audit.intent import CORRELATION_MARK, INTENT, PHASE_MARK
-from gateway.audit.protocol import MAX_PAYLOAD_BYTES
+from gateway.audit.protocol import MAX_PAYLOAD_BYTES, SUPERVISOR_SLOT
 
 CLOCK_SLACK_NS = 1_000_000_000
 """Intake times may go back this far before it is called a jump."""
 SILENCE_NS = 45 * 60 * 1_000_000_000
 """Three heartbeats: within one run of the gateway the log is never silent for longer."""
-FIRST_OWN_SLOT = 1000
-"""Slots from here on are of the gateway's own processes; what a worker says about the log itself is not believed."""
+FIRST_OWN_SLOT = SUPERVISOR_SLOT
+"""From here on, producers do not parse what strangers send; what the others say about the log itself is not believed."""
 SHORTEST_ENTRY = HEAD.size + 1
 LONGEST_ENTRY = HEAD.size + MAX_PAYLOAD_BYTES
 _ENTRY = Struct("<H6sHQQ")

@@ -367,9 +367,10 @@ def test_t71_without_a_record_the_beginning_is_missing_and_without_keys_unproven
     assert (verdict.exit_code, kinds(verdict)) == (3, {Kind.UNDECRYPTABLE})
 
 
-def test_t71_a_worker_cannot_excuse_a_missing_beginning(forge: Forge) -> None:
+@pytest.mark.parametrize("slot", [7, 1000])
+def test_t71_a_worker_cannot_excuse_a_missing_beginning(forge: Forge, slot: int) -> None:
     """A process that parses hostile input is not believed about what was pruned."""
-    files = pruned(forge, slot=7)
+    files = pruned(forge, slot=slot)
     assert kinds(forge.verify(files, checkpoint=forge.checkpoints[-1])) == {Kind.MISSING}
 
 
@@ -394,6 +395,19 @@ def test_a_hole_in_the_middle_is_missing_whatever_a_record_says(forge: Forge) ->
     verifier.file(*files[0])
     verifier.file(*files[2])
     assert Kind.MISSING in kinds(verifier.finish([Prune("security", 0, 11, "")]))
+
+
+def test_a_hold_in_force_is_declared_until_it_is_released(forge: Forge) -> None:
+    def event(name: str, case: str) -> bytes:
+        return orjson.dumps({"unmapped": {"gw": {"event": name, "hold": {"case": case}}}}, option=orjson.OPT_SORT_KEYS)
+
+    records = [event("hold.created", "A-1"), event("hold.created", "B-2"), event("hold.released", "A-1")]
+    files = forge.build([[records]], slot=1002)
+    verdict = forge.verify(files, checkpoint=forge.checkpoints[-1])
+    assert [(f.kind, f.message, f.first_index) for f in verdict.findings] == [
+        (Kind.HELD, "the legal hold B-2 is in force", 1)
+    ]
+    assert verdict.exit_code == 0
 
 
 # the clock and the silence
