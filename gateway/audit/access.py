@@ -33,8 +33,9 @@ _SIGN_ON_ACTION: Final = {
 _ASKED_AS: Final = {"email": "user.email", "provider": "session.provider", "country": "session.country"}
 """What is recorded of a person only where a condition asks, and what conditions call it: the less is known, the better."""
 _CONTROL: Final = re.compile(rb"[\x80-\xff]")
-_BROKEN_END: Final = re.compile(rb"[ +._%-]*(?:[0-9][ +._/%-]{0,3}){1,64}\Z|[^ ]{1,64}\Z")
-"""Where a text was cut: the number or the word that may go on."""
+LONGEST_WORD: Final = 64
+_OF_NUMBERS: Final = b"0123456789 +._/%-"
+"""Where a text was cut, the word and the number that may go on are not shown either."""
 _CHALLENGES: Final = frozenset(
     (
         Reason.SIGN_IN_REQUIRED,
@@ -111,7 +112,8 @@ def readable(value: bytes, limit: int) -> tuple[str, int]:
     shown = value
     if len(value) > limit:
         # attack: a secret that is cut in two is none that anybody would recognise
-        shown = _BROKEN_END.sub(b"", value[:limit])
+        beginning = value[:limit]
+        shown = beginning[: max(beginning.rfind(b" "), limit - LONGEST_WORD)].rstrip(_OF_NUMBERS)
     if not shown.isascii():
         shown = _CONTROL.sub(lambda found: b"%%%02X" % found[0][0], shown)
     text = shown.decode("ascii")

@@ -17,7 +17,7 @@ from gateway.audit.redact import redact
 from gateway.exchange.stream import Stream
 
 OCSF_VERSION = "1.8.0"
-LOG_VERSION = 1
+LOG_VERSION = 2
 MAX_DETAIL = 1024
 
 INFORMATIONAL, LOW, MEDIUM, HIGH, CRITICAL = 1, 2, 3, 4, 5
@@ -55,6 +55,14 @@ ADMINISTRATION_ACTIVITIES: Mapping[str, int] = {
 
 GapCause = Literal["producer_jump", "refused", "when_full"]
 """A process lost the records, their requests were refused, or they were left out while their requests went on."""
+
+DETECTIONS: Mapping[str, tuple[str, str, int]] = {
+    "session.bound_elsewhere": ("A session was used from elsewhere than where it is bound to", "T1539", HIGH),
+    "login.locked": ("An account was locked after failed sign-ins", "T1110", MEDIUM),
+    "login.looped": ("A browser signs in again and again without being signed in", "T1110", LOW),
+    "factor.copied": ("A passkey's counter went back: it may have been copied", "T1606", HIGH),
+}
+"""Title, MITRE ATT&CK technique and severity of what is found, by event."""
 
 
 class Stamp(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +127,7 @@ def _base(
             "log_name": stamp.stream.value,
             "log_version": LOG_VERSION,
             "product": {"name": "gateway", "vendor_name": "gateway", "version": stamp.version},
-            "profiles": ["host", "security_control"],
+            "profiles": ["host", "security_control", "trace"],
             "sequence": stamp.sequence & SEQUENCE_MASK,
             "tenant_uid": tenant,
             "uid": stamp.uid,
@@ -128,6 +136,7 @@ def _base(
         "severity_id": severity,
         "status_id": 1 if success else 2,
         "time": stamp.time_ms,
+        "trace": {"span": {"uid": stamp.uid.replace("-", "")[16:]}, "uid": stamp.uid.replace("-", "")},
         "type_uid": class_uid * 100 + activity,
         "unmapped": {"gw": gw},
     }
@@ -265,9 +274,35 @@ def administration(
     )
     record["actor"] = dict(actor)
     record["api"] = {"operation": redact(operation[:MAX_DETAIL])[0], "service": {"name": "gateway.admin"}}
-    record["action_id"] = 1 if success else 2
+    record["action_id"] = record["disposition_id"] = 1 if success else 2
+    record["src_endpoint"] = {"hostname": stamp.node}
     if resources:
         record["resources"] = [{"type": kind, "uid": redact(uid[:256])[0]} for kind, uid in resources]
+    return record
+
+
+def detection(
+    stamp: Stamp, event: str, *, correlation_uid: str, user: Mapping[str, Any] | None = None, tenant: str = ""
+) -> dict[str, Any]:
+    """Return the finding (2004) that goes with an event which somebody should look at: one of `DETECTIONS`."""
+    title, technique, severity = DETECTIONS[event]
+    record = _base(
+        stamp,
+        2004,
+        1,
+        event=event,
+        action="login",
+        success=False,
+        severity=severity,
+        tenant=tenant,
+        correlation_uid=correlation_uid,
+    )
+    record["action_id"] = 3
+    record["disposition_id"] = 17
+    record["finding_info"] = {"title": title, "uid": stamp.uid}
+    record["attacks"] = [{"technique": {"uid": technique}}]
+    if user is not None:
+        record["user"] = dict(user)
     return record
 
 

@@ -156,6 +156,9 @@ def own_resource(route: Route, uid: str, owner: str = "") -> tuple[Named | None,
     redactions = 0
     if may_hold_secret(uid.encode()):
         uid, redactions = redact(uid)
+    if may_hold_secret(owner.encode()):
+        owner, taken = redact(owner)
+        redactions += taken
     return Named(route.resource.type, uid[:MAX_VALUE], owner[:MAX_VALUE]), redactions
 
 

@@ -6,6 +6,7 @@ the recorder.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import traceback
@@ -29,8 +30,10 @@ from gateway.audit.access import (
     remark,
     template,
 )
+from gateway.audit.canonical import encode
 from gateway.audit.placement import lane, place
 from gateway.audit.protocol import ASYNC, GRADE, SEQUENCE_MASK
+from gateway.audit.record import DETECTIONS, Stamp, detection, uuid7
 from gateway.audit.resource import encode_resources, own_resource, together
 from gateway.audit.subject import OWNER_UID, RESOURCE_UID, Sealing
 from gateway.edge.exchange import Exchange
@@ -43,7 +46,7 @@ from gateway.edge.trace import SPAN_AT, trace_ids
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import SELF
 from gateway.exchange.session import Session
-from gateway.exchange.stream import STREAMS_BY_NUMBER
+from gateway.exchange.stream import STREAM_NUMBERS, STREAMS_BY_NUMBER
 
 TEMPLATES: Final = 2048
 LINES: Final = 64
@@ -57,6 +60,8 @@ _ENDED: Final = {
 }
 """OCSF `actor.session.expiration_reason`."""
 _MEDIA_TYPE: Final = re.compile(rb"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}").fullmatch
+_SPEAKING: Final = frozenset(("single", "opening"))
+"""Phases whose record tells the events of a request first."""
 NO_BLEMISH: Final = Blemish()
 _CHAIN: Final = 16
 """Proxies that a record names."""
@@ -123,7 +128,7 @@ class Evidence:
         else:
             path, resources = encode_text(x.raw_target.partition(b"?")[0], MAX_PATH_BYTES), b""
         if x.fields.traceparent:
-            span, trace = trace_ids(x)
+            trace, span = trace_ids(x)
         else:
             trace = x.request_id.replace(b"-", b"")
             span = trace[SPAN_AT:]
@@ -155,6 +160,33 @@ class Evidence:
         if blemish is not None or x.outcome != "completed":
             payload = _remarked(x, payload, blemish or NO_BLEMISH)
         recorder.add(payload, x.stream | x.lane, grade, x if waits else None)
+        if x.events and phase in _SPEAKING:
+            self._detect(x)
+
+    def _detect(self, x: Exchange) -> None:
+        """Write a finding of its own for what somebody should look at."""
+        for event in x.events:
+            if event.name not in DETECTIONS:
+                continue
+            time_ms = int(x.started * 1000)
+            stamp = Stamp(
+                uid=uuid7(time_ms, os.urandom(10)),
+                sequence=self.recorder.sequence,
+                time_ms=time_ms,
+                mono_ns=int(monotonic() * 1e9),
+                boot_uid=self._node.boot_uid,
+                node=self._node.hostname,
+                version=self._node.version,
+            )
+            user = self.seals.changed(event, is_sealed=x.snapshot.seals_subjects)
+            found = detection(
+                stamp,
+                event.name,
+                correlation_uid=x.request_id.decode("ascii"),
+                user=user,
+                tenant=event.tenant or x.tenant,
+            )
+            self.recorder.add(encode(found), STREAM_NUMBERS[stamp.stream], ASYNC, None)
 
     def _about(
         self, x: Exchange, resolution: Resolution, sealing: Sealing | None, blemish: Blemish

@@ -17,6 +17,7 @@ from gateway.cli.audit.open_intents import open_intents_verb
 from gateway.cli.audit.prove import prove_verb
 from gateway.cli.audit.query import query_verb
 from gateway.cli.audit.retention import retention_group
+from gateway.cli.audit.schema import schema_verb
 from gateway.cli.audit.seal import seal_verb
 from gateway.cli.audit.tail import tail_verb
 from gateway.cli.audit.trust import trust_verb
@@ -37,6 +38,7 @@ for _verb in (
     export_verb,
     prove_verb,
     check_proof_verb,
+    schema_verb,
     trust_verb,
     cursors_verb,
     replay_verb,
