@@ -132,3 +132,13 @@ GOOD = proof(4).dump()
 def test_malformed_proofs_are_refused(data: bytes) -> None:
     with pytest.raises(ProofError):
         TlogProof.parse(data)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_are_more_than_refused(data: bytes) -> None:
+    for candidate in (data, GOOD[: len(data)] + data, data + GOOD):
+        try:
+            verify_proof(TlogProof.parse(candidate), POLICY)
+        except (ProofError, CheckpointError):
+            continue
+        assert candidate == GOOD

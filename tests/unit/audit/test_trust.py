@@ -3,6 +3,8 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.audit.checkpoint import CheckpointError, Signer, split_note
 from gateway.audit.cosignature import Cosigner
@@ -208,3 +210,21 @@ def test_thirty_two_of_everything_are_accepted() -> None:
     lines += [f"witness w{i} {Cosigner(f'w{i}', 4, bytes([100 + i]) * 32).key}" for i in range(32)]
     lines += [f"group g{i} any w{i}" for i in range(32)]
     assert policy("\n".join([*lines, "quorum g31\n"])).quorum == "g31"
+
+
+@given(
+    st.one_of(st.binary(max_size=200), st.text(alphabet="loggroupquwitnes \t\n#any12", max_size=200).map(str.encode))
+)
+def test_no_bytes_are_more_than_refused_and_what_is_read_is_written_back(data: bytes) -> None:
+    try:
+        read = TrustPolicy.parse(data)
+    except TrustError:
+        return
+    assert TrustPolicy.parse(read.dump()) == read
+
+
+@given(st.sets(st.sampled_from(sorted(COSIGNERS))), st.sampled_from(sorted(COSIGNERS)))
+def test_one_more_witness_never_breaks_a_quorum(names: set[str], more: str) -> None:
+    asked = policy(TWO_LEVELS)
+    if asked.is_met_by(names)[0]:
+        assert asked.is_met_by(names | {more})[0]

@@ -4,6 +4,8 @@ from base64 import b64encode
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from gateway.audit.checkpoint import Signer
 from gateway.audit.cosignature import Cosigner
@@ -185,3 +187,26 @@ def test_what_is_no_checkpoint_is_400(note: bytes) -> None:
 
 def test_the_address_of_a_log_is_the_hash_of_its_origin() -> None:
     assert origin_hash("example.com/log") == "4d3203c8f35cdf600e475f55fede6081a703d3d322f208865fca2ec4f0e030f8"
+
+
+@given(st.binary(max_size=400))
+@example(b"old 5\n\n\n\n")
+@example(b"old 0\n\ngateway/node/security\n0\n\n\n")
+def test_no_bytes_from_the_network_make_more_than_a_refusal(data: bytes) -> None:
+    try:
+        answer = judge_submission(Submission.parse(data), LOGS, FIVE)
+    except SubmissionError:
+        return
+    assert isinstance(answer, Refusal)
+
+
+@given(st.integers(0, 400), st.binary(max_size=3))
+def test_a_request_that_was_changed_anywhere_is_never_cosigned_as_another_log(at: int, change: bytes) -> None:
+    body = ask(9).dump()
+    changed = body[:at] + change + body[at + len(change) :]
+    try:
+        answer = judge_submission(Submission.parse(changed), LOGS, FIVE)
+    except SubmissionError:
+        return
+    if isinstance(answer, Sound):
+        assert (answer.checkpoint.size, answer.checkpoint.root) == (9, tree_root(STORE, 9))
