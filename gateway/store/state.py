@@ -511,11 +511,11 @@ class Store:
 
     def forget_person_in(self, tx: Transaction, user_id: str) -> dict[str, int]:
         """Remove everything that look-up tokens find of a person beside the account itself; returns how much by kind."""
-        factors = int(self.factors.has_in(tx, user_id)) + len(self.passkeys.of_in(tx, user_id))
+        passkeys = self.passkeys.remove_all_in(tx, user_id)
         self._forget_in(tx, user_id)
         self.portal_accounts.drop_person_in(tx, user_id)
         return {
-            "factors": factors,
+            "passkeys": passkeys,
             "api_keys": self.api_keys.end_owner_in(tx, user_id),
             "sessions": self.live.end_owner_in(tx, user_id),
         }
