@@ -33,6 +33,8 @@ from gateway.custody.station import Station
 from gateway.exchange.route import Durability
 from gateway.exchange.stream import STREAMS
 from gateway.server.bundle import Bundle, CertificateBytes
+from gateway.server.sections.section import Section
+from gateway.server.sections.sinks import Server
 from gateway.server.sections.sinks import Sink as Asked
 from gateway.server.settings import Settings
 from gateway.server.upstream import install_certificate
@@ -236,19 +238,16 @@ async def in_thread(work: Callable[[], Any]) -> Any:
 
 def _described(sinks: Sequence[Asked]) -> dict[str, dict[str, Any]]:
     """Return what the log says of each sink: where, what and to whom; paths of secrets, never secrets."""
-    described = {}
-    for asked in sinks:
-        given = asked.model_dump(mode="json", include=asked.model_fields_set)
-        described[asked.name] = {key: _plain(value) for key, value in given.items()}
-    return described
+    return {asked.name: _plain(asked) for asked in sinks}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
+    """Turn what was given in a section into JSON."""
+    if isinstance(value, Section):
+        return {name: _plain(getattr(value, name)) for name in sorted(value.model_fields_set)}
+    if isinstance(value, list | tuple) and not isinstance(value, Server):
         return [_plain(member) for member in value]
-    return value if isinstance(value, str | int | bool) and not isinstance(value, float) else str(value)
+    return value if isinstance(value, bool | int) else str(value)
 
 
 def _endpoint(asked: Asked, place: str, bundle: Bundle) -> Endpoint:
