@@ -269,8 +269,8 @@ def test_while_the_gateway_has_the_custody_the_verbs_ask_it(house: House, monkey
 
 
 def test_two_verbs_never_have_the_custody_at_once(house: House) -> None:
-    from gateway.cli.administration import load_settings
     from gateway.custody.custodian import CustodyBusyError
+    from gateway.server.settings import load_settings
 
     path = Path(house.directory / "gateway.yaml")
     settings = load_settings(path.read_text(), path)

@@ -99,3 +99,17 @@ def test_damage_is_refused_without_a_value_in_the_message() -> None:
     for data in (b"", b"{", b"[]", b"\xff", b"{}"):
         with pytest.raises(KeyringError, match="is not a file of audit keys"):
             AuditKeys.parse(data, "keys.json")
+
+
+def test_keys_for_reading_open_the_log_and_cannot_sign() -> None:
+    keys = make()
+    data = keys.dump_for_reading()
+    assert json.loads(keys.dump())["log_seed"].encode() not in data
+    reading = AuditKeys.parse_for_reading(data)
+    assert (reading.origin, reading.public, reading.kek_id) == (keys.origin, keys.public, keys.kek_id)
+    assert reading.vkey("o") == keys.vkey("o")
+    with pytest.raises(KeyringError, match="cannot sign"):
+        reading.signer("o")
+    for damaged in (b"", b"{}", data.replace(b'"public"', b'"log_seed"'), keys.dump()):
+        with pytest.raises(KeyringError, match="damaged"):
+            AuditKeys.parse_for_reading(damaged)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.exchange.errors import ConfigurationError
+from gateway.exchange.errors import ConfigurationError, KeyringError
+from gateway.ledger.keys import AuditKeys
 from gateway.server.bundle import read_bundle
 
 
@@ -37,6 +38,20 @@ def test_no_child_gets_what_it_has_no_business_with(directory: Path) -> None:
     assert audit.keyring is None
     assert audit.certificates == {}
     assert {edge.digest, pages.digest, audit.digest} == {bundle.digest}
+
+
+def test_the_custodian_opens_the_log_and_cannot_sign_it(directory: Path) -> None:
+    """It talks to receivers of the log and to witnesses."""
+    bundle, _ = read_bundle(directory / "gateway.yaml")
+    custodian = bundle.narrow("custodian")
+    assert (custodian.keyring, custodian.policies, custodian.certificates) == (None, {}, {})
+    with pytest.raises(KeyringError):
+        AuditKeys.parse(custodian.audit_keys or b"")
+    whole = AuditKeys.parse(bundle.audit_keys or b"")
+    reading = AuditKeys.parse_for_reading(custodian.audit_keys or b"")
+    assert reading.kek_id == whole.kek_id
+    with pytest.raises(KeyringError):
+        reading.signer("o")
 
 
 def test_a_missing_gateway_yaml_is_told_in_one_sentence(tmp_path: Path) -> None:
