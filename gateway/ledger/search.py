@@ -192,13 +192,17 @@ class Search:
     def tables(self, filters: Filters, names: Sequence[str], *, progress: Progress | None = None) -> Iterator[Table]:
         """Yield the columns of `names`, file by file and stream by stream, with the rows that are asked for."""
         tests = compile_filters(filters, self._subject_keys)
-        wanted = {*names, *(test.column for test in tests), *_time_column(filters)} - _PLACED
+        deciding = {*(test.column for test in tests), *_time_column(filters)}
+        wanted = {*names, *deciding} - _PLACED
         watch = _Watch(progress)
         for stream, parts in self._parts(filters, watch):
             for part in parts:
-                columns = self._columns(part, wanted)
+                is_known = bool(deciding) and part.is_indexed
+                columns = self._columns(part, deciding if is_known else wanted)
                 rows = rows_of(columns, filters, tests)
                 if rows:
+                    if is_known:  # only now: most files hold nothing that is asked for
+                        columns = self._columns(part, wanted)
                     indexes = {columns.first_index + row for row in rows} if RECORD in names else set()
                     yield Table(stream, columns, rows, map(self._record_text, self._pick(part, indexes)))
                 watch.done(part.bytes)
