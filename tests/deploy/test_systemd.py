@@ -15,12 +15,13 @@ EXPOSURE = 2.0
 """Of 10; systemd itself calls anything below 4 OK. The network, which the gateway is for, is most of the rest."""
 
 
-@pytest.fixture
-def unit(deploy: Path, tmp_path: Path) -> Path:
-    """The unit with the program of this environment in the place where it will be installed."""
-    text = (deploy / "systemd" / "gateway.service").read_text(encoding="utf-8")
+@pytest.fixture(params=["gateway", "gateway-witness"])
+def unit(request: pytest.FixtureRequest, deploy: Path, tmp_path: Path) -> Path:
+    """A unit with the program of this environment in the place where it will be installed."""
+    name = f"{request.param}.service"
+    text = (deploy / "systemd" / name).read_text(encoding="utf-8")
     assert INSTALLED in text
-    copy = tmp_path / "gateway.service"
+    copy = tmp_path / name
     copy.write_text(text.replace(INSTALLED, str(Path(sys.executable).with_name("gateway"))))
     return copy
 
@@ -32,7 +33,7 @@ def test_systemd_accepts_the_unit_without_a_word(unit: Path, tool: Tool) -> None
 
 def test_the_unit_is_hardly_exposed(unit: Path, tool: Tool) -> None:
     done = tool("systemd-analyze", "security", "--offline=yes", "--no-pager", unit)
-    level = re.search(r"Overall exposure level for gateway.service: ([0-9.]+)", done.stdout)
+    level = re.search(r"Overall exposure level for gateway(?:-witness)?\.service: ([0-9.]+)", done.stdout)
     assert level, done.stderr
     assert float(level.group(1)) <= EXPOSURE, done.stdout
 
@@ -43,4 +44,6 @@ def test_the_user_of_the_unit_is_made_by_sysusers(deploy: Path, tool: Tool, tmp_
     done = tool("systemd-sysusers", f"--root={tmp_path}", target, deploy / "systemd" / "gateway.sysusers.conf")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "etc" / "passwd").read_text().startswith("gateway:x:")
+    assert "\ngateway-witness:x:" in (tmp_path / "etc" / "passwd").read_text()
+    assert "\nUser=gateway-witness\n" in (deploy / "systemd" / "gateway-witness.service").read_text(encoding="utf-8")
     assert "\nUser=gateway\n" in (deploy / "systemd" / "gateway.service").read_text(encoding="utf-8")
