@@ -169,7 +169,7 @@ def _sinks(validated: Validated) -> Iterator[Finding]:
                 yield Finding(
                     "wrong",
                     subject,
-                    f"it refused {len(letters)} records of {stream} for good; run gateway audit cursors --dead-letters",
+                    f"records of {stream} that it refused for good: {len(letters)}; run gateway audit cursors --dead-letters",
                 )
     if settings.audit.sinks and not any(sink.required for sink in settings.audit.sinks):
         yield Finding(
