@@ -23,11 +23,13 @@ from gateway.exchange.stream import STREAM_NUMBERS
 HELLO = 1
 RECORDS = 2
 STATS = 4
+ELSEWHERE = 5
 
 WELCOME = 1
 ACK = 2
 REFUSED = 3
 FAREWELL = 5
+SHIPPED = 6
 
 VERSION = 1
 """In HELLO: who speaks another version is cut off before its records are misread."""
@@ -51,9 +53,9 @@ MAX_FRAME_RECORDS = 4096
 
 REPLY_BYTES = 16
 
-GRADE: Mapping[Durability, int] = {Durability.ASYNC: 0, Durability.GROUP: 1, Durability.STRICT: 2}
+GRADE: Mapping[Durability, int] = {Durability.ASYNC: 0, Durability.GROUP: 1, Durability.STRICT: 2, Durability.REMOTE: 3}
 """The durability byte of a RECORDS frame."""
-ASYNC, GROUP, STRICT = 0, 1, 2
+ASYNC, GROUP, STRICT, REMOTE = 0, 1, 2, 3
 
 SEQUENCE_MASK = (1 << 53) - 1
 """A record repeats the low 53 bits of its sequence in `metadata.sequence`: JSON has no larger integers (RFC 8785)."""
@@ -106,6 +108,13 @@ class Records(msgspec.Struct, frozen=True):
     """One byte for each payload: the number of its stream, and `RESERVED`."""
 
 
+class Elsewhere(msgspec.Struct, frozen=True, gc=False):
+    """The custodian says that a sink that is required has the first `size` records of a stream."""
+
+    stream: int
+    size: int
+
+
 class StatsRequest(msgspec.Struct, frozen=True, gc=False):
     """Somebody asks for metrics and health."""
 
@@ -135,14 +144,20 @@ class Farewell(msgspec.Struct, frozen=True, gc=False):
     wait_ms: int
 
 
+class Shipped(msgspec.Struct, frozen=True, gc=False):
+    """Every acknowledged record up to `seq` that was to be elsewhere too is."""
+
+    seq: int
+
+
 class Stats(msgspec.Struct, frozen=True):
     """MessagePack of `{"samples": [Sample], "health": {...}}`."""
 
     body: bytes
 
 
-Request = Hello | Records | StatsRequest
-Reply = Welcome | Ack | Refused | Farewell | Stats
+Request = Hello | Records | StatsRequest | Elsewhere
+Reply = Welcome | Ack | Refused | Farewell | Shipped | Stats
 
 
 def first_sequence(now: float, last_seq: int) -> int:
@@ -161,6 +176,11 @@ def pack_hello(slot: int) -> bytes:
 def pack_stats_request() -> bytes:
     """Encode the request for STATS."""
     return _STATS_REQUEST
+
+
+def pack_elsewhere(stream: int, size: int) -> bytes:
+    """Encode ELSEWHERE."""
+    return _RECORDS.pack(12, ELSEWHERE, stream, 0, size)
 
 
 def pack_records(grade: int, first_seq: int, payloads: Sequence[bytes], streams: bytes | bytearray) -> list[bytes]:
@@ -241,6 +261,10 @@ def _request(buffer: bytes, at: int, stop: int) -> Request:
     if kind == HELLO and stop - at == _HELLO.size - _LENGTH.size and buffer[at + 1] == VERSION:
         (slot,) = _U16.unpack_from(buffer, at + 2)
         return Hello(slot)
+    if kind == ELSEWHERE and stop - at == _BODY.size:
+        _, stream, zero, size = _BODY.unpack_from(buffer, at)
+        if 0 < stream <= _LARGEST_STREAM and zero == 0:
+            return Elsewhere(stream, size)
     if kind == STATS and stop - at == 1:
         return StatsRequest()
     raise ProtocolError(f"a frame of unknown type {kind} or wrong size {stop - at}")
@@ -250,7 +274,7 @@ def _records(buffer: bytes, at: int, stop: int) -> Records:
     if stop - at < _BODY.size:
         raise ProtocolError("a RECORDS frame that is shorter than its head")
     _, grade, count, first_seq = _BODY.unpack_from(buffer, at)
-    if grade > STRICT or not 0 < count <= MAX_FRAME_RECORDS or not 0 < first_seq <= (1 << 64) - count:
+    if grade > REMOTE or not 0 < count <= MAX_FRAME_RECORDS or not 0 < first_seq <= (1 << 64) - count:
         raise ProtocolError(f"a RECORDS frame with durability {grade}, count {count}, sequence {first_seq}")
     payloads: list[bytes] = []
     streams = bytearray()
@@ -296,6 +320,11 @@ def pack_farewell(wait_ms: int) -> bytes:
     return _SEQUENCE.pack(FAREWELL, wait_ms)
 
 
+def pack_shipped(seq: int) -> bytes:
+    """Encode SHIPPED."""
+    return _SEQUENCE.pack(SHIPPED, seq)
+
+
 def pack_stats(body: bytes) -> bytes:
     """Encode STATS with its body."""
     return _STATS.pack(STATS, len(body)) + body
@@ -327,6 +356,8 @@ class ReplyDecoder:
                 replies.append(Refused(seq, code))
             elif kind == FAREWELL:
                 replies.append(Farewell(_SEQUENCE.unpack_from(buffer, at)[1]))
+            elif kind == SHIPPED:
+                replies.append(Shipped(_SEQUENCE.unpack_from(buffer, at)[1]))
             elif kind == STATS:
                 _, n = _STATS.unpack_from(buffer, at)
                 if n > MAX_FRAME_BYTES:

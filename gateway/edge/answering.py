@@ -59,6 +59,8 @@ READING, BODY, BUSY, TUNNEL, DISCARD, CLOSED = range(6)
 
 MAX_HELD_BYTES: Final = 64 * 1024
 RECORD_WAIT_S: Final = 2.0
+HELD_TO_THE_END: Final = (Durability.STRICT, Durability.REMOTE)
+"""What keeps the last piece of an answer back until the closing record is safe."""
 """How long an answer waits for its record before it becomes a 503."""
 SEARCHED_BYTES: Final = 16 * 1024
 SEARCH_WAIT_S: Final = 2.0
@@ -800,7 +802,7 @@ class Answering(ABC):
 
     def _write(self, x: Exchange, piece: bytes) -> None:
         """Write to the client; `strict` keeps the newest piece back until the closing record is safe."""
-        if x.durability is Durability.STRICT and not x.tunnel:
+        if x.durability in HELD_TO_THE_END and not x.tunnel:
             piece, self._tail = self._tail, piece
         if piece:
             self._emit_more(piece)
@@ -949,13 +951,13 @@ class Answering(ABC):
                 self._open_tunnel(x)
             return
         if x.ended:
-            if x.durability is Durability.STRICT and not x.recorded_single and len(held) > 1:
+            if x.durability in HELD_TO_THE_END and not x.recorded_single and len(held) > 1:
                 self._tail = held.pop()
             self._emit(x, held)
             self._close_exchange(x)
             return
         self._begin_to_last(x)
-        if x.durability is Durability.STRICT and len(held) > 1:
+        if x.durability in HELD_TO_THE_END and len(held) > 1:
             self._tail = held.pop()
         self._emit(x, held)
         if x.upstream is not None:
@@ -966,7 +968,7 @@ class Answering(ABC):
 
     def _close_exchange(self, x: Exchange) -> None:
         """Everything was passed on: the closing record, where one is due, then the next request."""
-        if not x.recorded_single and x.durability is Durability.STRICT and not x.tunnel and x.allowed:
+        if not x.recorded_single and x.durability in HELD_TO_THE_END and not x.tunnel and x.allowed:
             x.phase = Phase.CLOSING
             self.deadline = monotonic() + RECORD_WAIT_S
             x.recorded_single = True

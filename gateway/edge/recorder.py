@@ -16,11 +16,13 @@ from typing import Final, Protocol, cast
 
 from gateway.audit.protocol import (
     ASYNC,
+    REMOTE,
     Ack,
     Farewell,
     ProtocolError,
     Refused,
     ReplyDecoder,
+    Shipped,
     Welcome,
     first_sequence,
     pack_hello,
@@ -48,7 +50,7 @@ class Recorded(Protocol):
 class Frame:
     """Records of one tick, until they are acknowledged."""
 
-    __slots__ = ("first", "grade", "payloads", "settled", "size", "streams", "waiting")
+    __slots__ = ("first", "grade", "payloads", "remote", "settled", "size", "streams", "waiting")
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -61,6 +63,8 @@ class Frame:
         """How many of the records are acknowledged or refused."""
         self.waiting: list[Recorded | None] = []
         """Who waits for each record; empty when all were told."""
+        self.remote: list[tuple[int, Recorded]] = []
+        """Who waits, by sequence, for a record to be elsewhere too."""
 
 
 class Recorder:
@@ -95,6 +99,8 @@ class Recorder:
         self._stopped = False
         self._reconnecting: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self._remote: deque[tuple[int, Recorded]] = deque()
+        """Who waits for records that are safe here and not elsewhere yet, by sequence."""
         self.unacked = 0
         self.unacked_bytes = 0
         self.refused = 0
@@ -121,6 +127,9 @@ class Recorder:
         frame.streams.append(stream)
         frame.size += len(payload)
         frame.grade = max(frame.grade, grade)
+        if grade == REMOTE and waiter is not None:
+            frame.remote.append((self.sequence, waiter))
+            waiter = None
         frame.waiting.append(waiter)
         self.sequence += 1
         self.unacked += 1
@@ -183,6 +192,8 @@ class Recorder:
                 self._settle(reply.seq, safe=True)
             elif isinstance(reply, Refused):
                 self._settle(reply.seq, safe=False)
+            elif isinstance(reply, Shipped):
+                self._forget_remote(reply.seq, safe=True)
             elif isinstance(reply, Welcome):
                 self._welcome(reply.last_seq)
             elif isinstance(reply, Farewell):
@@ -215,6 +226,17 @@ class Recorder:
                 self.refused += end - start
             self._judge()
             self._release(frame.waiting[start:end], safe=safe)
+            while frame.remote and frame.remote[0][0] < frame.first + end:
+                self._remote.append(frame.remote.pop(0))
+                if not safe:
+                    self._release([self._remote.pop()[1]], safe=False)
+            if len(self._remote) > MAX_UNACKED_RECORDS:
+                self._forget_remote(self._remote[len(self._remote) - MAX_UNACKED_RECORDS - 1][0], safe=False)
+
+    def _forget_remote(self, through: int, *, safe: bool) -> None:
+        remote = self._remote
+        while remote and remote[0][0] <= through:
+            self._release([remote.popleft()[1]], safe=safe)
 
     def _welcome(self, last_seq: int) -> None:
         if self.sequence == 0:
@@ -244,6 +266,7 @@ class Recorder:
         """Keep what is not acknowledged and come back."""
         self._transport = None
         self._welcomed = False
+        self._forget_remote(self.sequence, safe=False)  # the next daemon was not asked
         self._judge()
         if not self._stopped:
             self._reconnecting = self._loop.create_task(self._reconnect(), name="audit reconnect")

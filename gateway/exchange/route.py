@@ -35,6 +35,8 @@ class Durability(StrEnum):
     ASYNC = "async"
     GROUP = "group"
     STRICT = "strict"
+    REMOTE = "strict+remote"
+    """As `strict`, and a sink that is required has it."""
 
 
 class Classification(StrEnum):

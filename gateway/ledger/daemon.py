@@ -32,6 +32,8 @@ from gateway.audit.protocol import (
     ASYNC,
     DAEMON_SLOT,
     PAGES_SLOT,
+    REMOTE,
+    Elsewhere,
     Hello,
     ProtocolError,
     Records,
@@ -41,12 +43,13 @@ from gateway.audit.protocol import (
     first_sequence,
     pack_ack,
     pack_farewell,
+    pack_shipped,
     pack_stats,
     pack_welcome,
 )
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.metrics import Registry
-from gateway.exchange.stream import Stream
+from gateway.exchange.stream import STREAMS_BY_NUMBER, Stream
 from gateway.ledger.batch import by_stream, pack_answers, reserved
 from gateway.ledger.clock import Clock
 from gateway.ledger.disk import Disk, LocalDisk
@@ -78,6 +81,8 @@ NEW_PROCESS_JUMP = 1 << 20
 """A new process of a slot begins at unix milliseconds << 20: one that goes on never jumps that far."""
 MAX_CONNECTIONS = 2048
 MAX_UNREAD_REPLY_BYTES = 1 << 20
+MAX_REMOTE = 8192
+"""Frames of one producer that wait for a sink: who waited longer gave up long ago."""
 COMMIT_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _PEERCRED = struct.Struct("3i")
 _SEVERITIES: Mapping[Level, int] = {
@@ -116,7 +121,7 @@ class Control(Protocol):
 class _Producer:
     """One connection."""
 
-    __slots__ = ("decoder", "expected", "is_waiting", "out", "slot", "sock")
+    __slots__ = ("decoder", "expected", "is_waiting", "out", "remote", "slot", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -127,6 +132,8 @@ class _Producer:
         self.is_waiting = False
         """Said HELLO while another connection still has the slot."""
         self.out = bytearray()
+        self.remote: deque[tuple[int, dict[Stream, int]]] = deque(maxlen=MAX_REMOTE)
+        """Last sequence of each frame that has to be elsewhere too, and the size that each stream has with it."""
 
 
 class Daemon:
@@ -171,6 +178,8 @@ class Daemon:
         """Slot -> first, last and count of records refused and not yet told of in the log."""
         self._dropped: dict[Stream, dict[int, tuple[int, int, int]]] = {stream: {} for stream in logs}
         """The same of records that were left out while their requests went on."""
+        self._elsewhere: dict[Stream, int] = {}
+        """How many records of each stream a required sink has."""
         self._answered: dict[int, int] = {}
         """Slot -> last sequence that was answered: what was refused is no jump when its producer comes back."""
         self._refusals: dict[Stream, LogUnavailableError] = {}
@@ -479,8 +488,20 @@ class Daemon:
                 self._waiting.setdefault(request.slot, deque()).append(producer)
             else:
                 self._welcome(producer)
+        elif isinstance(request, Elsewhere):
+            self._elsewhere[STREAMS_BY_NUMBER[request.stream]] = request.size
+            for waiting in list(self._slots.values()):
+                self._release(waiting)
         else:
             self._send(producer, pack_stats(msgspec.msgpack.encode(self.stats())))
+
+    def _release(self, producer: _Producer) -> None:
+        """Say which of a producer's records are elsewhere by now."""
+        reached, remote = 0, producer.remote
+        while remote and all(self._elsewhere.get(stream, 0) >= size for stream, size in remote[0][1].items()):
+            reached = remote.popleft()[0]
+        if reached:
+            self._send(producer, pack_shipped(reached))
 
     def _welcome(self, producer: _Producer) -> None:
         self._slots[producer.slot] = producer
@@ -569,6 +590,11 @@ class Daemon:
         for producer, first, end in spans.values():
             lost = refused.get(producer.slot)
             self._send(producer, pack_ack(end) if lost is None else pack_answers(first, end, lost))
+        for producer, records in batch:
+            if records.grade == REMOTE:
+                sizes = {stream: self.logs[stream].size for stream, _ in by_stream(producer.slot, records)}
+                producer.remote.append((records.first_seq + len(records.payloads) - 1, sizes))
+                self._release(producer)
 
     def _append(self, stream: Stream, groups: list[Group], *, is_safe: bool) -> bool:
         """Write groups, the daemon's own waiting records first. False when some could not be stored."""

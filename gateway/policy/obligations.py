@@ -25,7 +25,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,63}")
 _VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,1022}[\x21-\x7e])?")
 """RFC 9110 section 5.5, visible ASCII only: what is beyond it, servers read differently."""
 _SIDES: Final = ("request", "response")
-_STRENGTH: Final = {Durability.ASYNC: 0, Durability.GROUP: 1, Durability.STRICT: 2}
+_STRENGTH: Final = {Durability.ASYNC: 0, Durability.GROUP: 1, Durability.STRICT: 2, Durability.REMOTE: 3}
 _MESSAGE: Final = re.compile(
     r"content(?:-.*)?|if-.*|range|accept-ranges|date|age|server-timing-allow-origin|max-forwards"
 )
@@ -89,9 +89,6 @@ def read_durability(place: Place) -> Durability | None:
 
 def read_grade(place: Place) -> Durability | None:
     """Read how safe a record is."""
-    if place.value == "strict+remote":
-        place.fail("the durability strict+remote is not built yet; use strict", name="not-built")
-        return None
     word = place.one_of([durability.value for durability in Durability])
     return None if word is None else Durability(word)
 

@@ -500,6 +500,15 @@ class PolicyTable:
         obligations = [
             grant.obligation for rule in self.rules.values() for grant in rule.grants if grant.obligation is not None
         ]
+        self.durabilities = frozenset(
+            durability
+            for durability in (
+                *(rule.route.durability for rule in self.rules.values()),
+                *(obligation.durability for obligation in obligations),
+            )
+            if durability is not None
+        )
+        """What routes and entries ask of their records, beyond the default."""
         self.entry_limits = tuple(obligation.limit for obligation in obligations if obligation.limit is not None)
         """The limits of single entries, beside those of routes."""
         self.set_fields = frozenset(fold(name) for rule in self.rules.values() for _, name in rule.set_fields)

@@ -34,7 +34,7 @@ from gateway.server.sections.programs import unknown_roles as unknown_roles_of_i
 from gateway.server.sections.tenants import unknown_roles as unknown_roles_of_tenants
 from gateway.server.session_rules import unknown_roles
 from gateway.server.settings import Settings, dotted, load_settings
-from gateway.server.sinks import sink_problems
+from gateway.server.sinks import remote_problems, sink_problems
 from gateway.server.tenancy import field_conflicts
 from gateway.server.tls import Certificate, build_tls, certificate_warnings
 from gateway.server.witnesses import witness_problems
@@ -121,6 +121,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
     errors += issuer_problems(settings, bundle)
     errors += witness_problems(settings, bundle)
     errors += sink_problems(settings, bundle)
+    errors += remote_problems(settings, table.durabilities)
     keyring = audit_keys = None
     if bundle.keyring is not None:
         try:

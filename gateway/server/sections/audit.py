@@ -12,7 +12,7 @@ from gateway.exchange.route import Durability
 from gateway.exchange.stream import Stream
 from gateway.server.fields import Allowance, Keeping, Location, Period, Share
 from gateway.server.sections.privacy import Privacy
-from gateway.server.sections.section import Section, not_yet
+from gateway.server.sections.section import Section
 from gateway.server.sections.sinks import Sink
 from gateway.server.sections.witness import WitnessClient
 
@@ -80,7 +80,7 @@ class DiskRules(Section):
 class Audit(Section):
     """The audit trail of this node."""
 
-    durability: Annotated[Durability, not_yet("strict+remote", what="durability")] = Durability.GROUP
+    durability: Durability = Durability.GROUP
     keys: Annotated[Location, Field(validate_default=True)] = Path(AUDIT_KEYS)
     segment_age: Annotated[Period, Field(ge=_SHORTEST_AGE_S, le=_LONGEST_AGE_S)] = 86_400.0
     """Oldest first record of a log file before another is begun: closed files can be sealed, copied and kept."""

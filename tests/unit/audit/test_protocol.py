@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.audit import protocol
 from gateway.audit.protocol import (
     Ack,
+    Elsewhere,
     Hello,
     ProtocolError,
     Records,
@@ -18,6 +19,7 @@ from gateway.audit.protocol import (
     ReplyDecoder,
     Request,
     RequestDecoder,
+    Shipped,
     Stats,
     StatsRequest,
     Welcome,
@@ -37,16 +39,16 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
 
 
 @settings(max_examples=60)
-@given(PAYLOADS, st.integers(0, 2), st.integers(1, 1 << 62), st.lists(st.integers(0, 10_000), max_size=8))
+@given(PAYLOADS, st.integers(0, 3), st.integers(1, 1 << 62), st.lists(st.integers(0, 10_000), max_size=8))
 def test_requests_survive_any_cutting_of_the_stream(
     numbered: list[tuple[int, bytes]], grade: int, seq: int, cuts: list[int]
 ) -> None:
     payloads, streams = [payload for _, payload in numbered], bytes(stream for stream, _ in numbered)
     frames = b"".join(protocol.pack_records(grade, seq, payloads, streams))
-    data = protocol.pack_hello(7) + frames + protocol.pack_stats_request()
+    data = protocol.pack_hello(7) + frames + protocol.pack_elsewhere(2, seq) + protocol.pack_stats_request()
     decoder = RequestDecoder()
     got: list[Request] = [request for piece in cut(data, cuts) for request in decoder.feed(piece)]
-    assert got == [Hello(7), Records(grade, seq, payloads, streams), StatsRequest()]
+    assert got == [Hello(7), Records(grade, seq, payloads, streams), Elsewhere(2, seq), StatsRequest()]
     assert decoder.pending == 0
 
 
@@ -58,11 +60,12 @@ def test_replies_survive_any_cutting_of_the_stream(cuts: list[int]) -> None:
         + protocol.pack_ack(10)
         + protocol.pack_stats(b"body")
         + protocol.pack_refused(11, Refusal.DISK_FULL)
+        + protocol.pack_shipped(12)
         + protocol.pack_ack(1 << 63)
     )
     decoder = ReplyDecoder()
     got = [reply for piece in cut(data, cuts) for reply in decoder.feed(piece)]
-    assert got == [Welcome(9), Ack(10), Stats(b"body"), Refused(11, Refusal.DISK_FULL), Ack(1 << 63)]
+    assert got == [Welcome(9), Ack(10), Stats(b"body"), Refused(11, Refusal.DISK_FULL), Shipped(12), Ack(1 << 63)]
 
 
 def test_the_wire_form_is_the_documented_one() -> None:
@@ -130,8 +133,10 @@ def records(body: bytes) -> bytes:
         pytest.param(records(b"\x01\x00\x00\x00"), id="HELLO of another version"),
         pytest.param(records(b"\x01\x01\x00\x00\x00"), id="long HELLO"),
         pytest.param(records(b"\x04\x00"), id="long STATS request"),
+        pytest.param(records(struct.pack("<BBHQ", 5, 4, 0, 1)), id="ELSEWHERE of no stream"),
+        pytest.param(records(struct.pack("<BBHQ", 5, 1, 1, 1)), id="ELSEWHERE with a flag"),
         pytest.param(records(struct.pack("<BBH", 2, 1, 1)), id="head cut short"),
-        pytest.param(records(struct.pack("<BBHQ", 2, 3, 1, 1) + b"\x01\x01\x00x"), id="unknown durability"),
+        pytest.param(records(struct.pack("<BBHQ", 2, 4, 1, 1) + b"\x01\x01\x00x"), id="unknown durability"),
         pytest.param(records(struct.pack("<BBHQ", 2, 1, 0, 1)), id="no records"),
         pytest.param(records(struct.pack("<BBHQ", 2, 1, 1, 0) + b"\x01\x01\x00x"), id="sequence zero"),
         pytest.param(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.protocol import ASYNC, GROUP, pack_ack, pack_refused
+from gateway.audit.protocol import ASYNC, GROUP, REMOTE, pack_ack, pack_refused, pack_shipped
 from gateway.edge.recorder import MAX_UNACKED_RECORDS, Recorder
 from tests.fakes.audit_daemon import FakeAuditDaemon
 from tests.unit.edge.conftest import until
@@ -170,3 +170,33 @@ async def test_one_record_of_a_frame_can_be_refused_and_is_not_sent_again(
     await until(lambda: waiters[2].verdicts)
     assert daemon.payloads == [b'{"n":2}']
     assert (recorder.unacked, recorder.unacked_bytes) == (0, 0)
+
+
+async def test_strict_and_remote_is_told_when_a_sink_has_the_record_and_others_before(
+    recorder: Recorder, daemon: FakeAuditDaemon
+) -> None:
+    remote, plain = Waiter(), Waiter()
+    first = recorder.sequence
+    recorder.add(b'{"r":1}', 2, REMOTE, remote)
+    recorder.add(b'{"p":1}', 2, GROUP, plain)
+    await until(lambda: plain.verdicts)
+    assert (remote.verdicts, recorder.unacked) == ([], 0)
+    daemon.reply(pack_shipped(first))
+    await until(lambda: remote.verdicts)
+    assert (plain.verdicts, remote.verdicts) == ([True], [True])
+
+
+async def test_what_no_sink_has_when_the_daemon_goes_is_not_called_safe(
+    recorder: Recorder, daemon: FakeAuditDaemon
+) -> None:
+    waiter, refused = Waiter(), Waiter()
+    recorder.add(b'{"r":1}', 2, REMOTE, waiter)
+    await until(lambda: daemon.payloads and not recorder.unacked)
+    daemon.hang_up()
+    await until(lambda: waiter.verdicts)
+    assert waiter.verdicts == [False]
+    await until(lambda: recorder.available)
+    daemon.refuses = True
+    recorder.add(b'{"r":2}', 2, REMOTE, refused)
+    await until(lambda: refused.verdicts)
+    assert refused.verdicts == [False]

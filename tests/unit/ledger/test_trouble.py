@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from gateway.audit import protocol
 from gateway.audit.frame import MAGIC, parse_header
 from gateway.audit.pressure import Space, Watermarks
-from gateway.audit.protocol import CLI_SLOT, RESERVED, Ack, Refusal, Refused
+from gateway.audit.protocol import CLI_SLOT, RESERVED, Ack, Refusal, Refused, Shipped
 from gateway.audit.verify import Kind
 from gateway.exchange.stream import Stream
 from gateway.ledger.disk import LocalDisk
@@ -425,3 +425,32 @@ def details(stored: Any) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = orjson.loads(stored.entry.payload)["unmapped"]["gw"]
     return found
+
+
+def elsewhere(running: Running, stream: int, size: int) -> None:
+    """As the custodian says it, without a slot of its own."""
+    custodian = Producer(running.bench, -1)
+    custodian.sock.sendall(protocol.pack_elsewhere(stream, size))
+    running.turn(2)
+
+
+def test_strict_and_remote_waits_for_a_required_sink_and_nobody_else_does(bench: Any) -> None:
+    running = Running(bench)
+    edge, other = running.producer(0), running.producer(1)
+    edge.send(1, [b"a", b"b"], protocol.REMOTE, streams=bytes([2, 3]))
+    running.turn()
+    assert edge.next() == Ack(2)
+    assert running.store(other, 1, [b"c"]) == Ack(1)
+    edge.send(3, [b"d"], protocol.REMOTE, streams=bytes([2]))
+    running.turn()
+    assert edge.next() == Ack(3)
+    elsewhere(running, 2, 2)
+    assert not edge.ready, "the record in traffic is nowhere else yet"
+    elsewhere(running, 3, 1)
+    assert edge.next() == Shipped(3)
+    edge.send(4, [b"e"], protocol.REMOTE, streams=bytes([2]))
+    running.turn()
+    assert edge.next() == Ack(4)
+    elsewhere(running, 2, 3)
+    assert edge.next() == Shipped(4)
+    running.daemon.close()

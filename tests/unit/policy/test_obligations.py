@@ -128,7 +128,7 @@ def test_a_value_cannot_begin_another_line(value: str, complaint: str) -> None:
         ("headers: {request: {X-A: b}}\n    deny: true", "p.yaml:7:5: headers has no effect on a route that refuses everybody"),
         ("allow: [{roles: [client], rate_limit: {rate: 1/s, burst: 0, per: user}}]", "p.yaml:7:62: "),
         ("allow: [{roles: [client], rate_limit: {rate: 1/s, burst: 1, per: moon}}]", "'moon' is not one of"),
-        ("allow: [{roles: [client], audit: {durability: strict+remote}}]", "is not built yet"),
+        ("audit: {durability: strict+remote}\n    allow: [{roles: [client], audit: {durability: strict}}]", "p.yaml:8:38: the records of the route are as safe as strict+remote says"),
         ("audit: {durability: strict}\n    allow: [{roles: [client], audit: {durability: group}}]", "p.yaml:8:38: the records of the route are as safe as strict says"),
         ("audit: {durability: strict}\n    allow: [{roles: [client], audit: {durability: strict}}]", "an entry can only ask for more"),
         ("allow: [{roles: [client], inspection: strict}]", "unknown key 'inspection'"),

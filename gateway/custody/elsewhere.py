@@ -1,0 +1,64 @@
+"""Tells the audit daemon how much of each stream a required sink has: answers under `strict+remote` wait for it.
+
+Without a sink that works they wait in vain and are refused; no other request waits for anything here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from gateway.audit.protocol import pack_elsewhere
+from gateway.custody.sinks.shipping import Shipper
+from gateway.exchange.stream import STREAM_NUMBERS, Stream
+
+LOOK_S: Final = 0.02
+RECONNECT_S: Final = 0.2
+
+
+class ElsewhereDuty:
+    """A duty of the custodian. Cancel `run` to stop."""
+
+    name = "elsewhere"
+
+    def __init__(self, socket: Path, shippers: Sequence[Shipper]) -> None:
+        self._socket = socket
+        self._shippers = [shipper for shipper in shippers if shipper.is_required]
+
+    async def run(self) -> None:
+        """Tell for ever; a daemon that is away is looked for again."""
+        while True:
+            with suppress(OSError):
+                await self._tell()
+            await asyncio.sleep(RECONNECT_S)
+
+    def measure(self) -> None:
+        """Nothing: each shipper tells its own."""
+
+    async def _tell(self) -> None:
+        _, writer = await asyncio.open_unix_connection(str(self._socket))
+        told: dict[Stream, int] = {}
+        try:
+            while True:
+                sizes = self._sizes()
+                news = [(stream, size) for stream, size in sizes.items() if told.get(stream) != size]
+                if news:
+                    writer.write(b"".join(pack_elsewhere(STREAM_NUMBERS[stream], size) for stream, size in news))
+                    await writer.drain()
+                    told |= news
+                if writer.is_closing():
+                    return
+                await asyncio.sleep(LOOK_S)
+        finally:
+            writer.close()
+
+    def _sizes(self) -> dict[Stream, int]:
+        """Return what at least one required sink has."""
+        found: dict[Stream, int] = {}
+        for shipper in self._shippers:
+            stream = Stream(shipper.stream)
+            found[stream] = max(found.get(stream, 0), shipper.acknowledged())
+        return found
