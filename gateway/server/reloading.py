@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.metrics import Sample
 from gateway.policy.changes import changes
-from gateway.server.bundle import read_bundle
+from gateway.server.bundle import Bundle, read_bundle
 from gateway.server.telemetry import Outcomes
 from gateway.server.validate import Validated
 
@@ -118,8 +118,37 @@ def reload_facts(before: Validated, after: Validated, asked_by: AskedBy, began: 
         "duration_ms": int((time.monotonic() - began) * 1000),
         "configuration_before": before.bundle.digest,
         "policy_before": before.table.version,
+        "files_changed": _files_changed(before.bundle, after.bundle)[:_NAMED],
+        "keys_changed": keys_changed(before.settings.model_dump(), after.settings.model_dump())[:_NAMED],
         "routes_changed": {word: {"count": len(names), "names": list(names[:_NAMED])} for word, names in named.items()},
     }
+
+
+def _files_changed(before: Bundle, after: Bundle) -> list[str]:
+    """Name the files of policies, cases and secrets that are not what they were; never what they hold."""
+    found: set[str] = {"gateway.yaml"} if before.settings != after.settings else set()
+    for old, new in (
+        (before.policies, after.policies),
+        (before.cases, after.cases),
+        (before.candidate, after.candidate),
+        (before.candidate_cases, after.candidate_cases),
+    ):
+        found |= {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    secrets = before.secrets.keys() | after.secrets.keys()
+    found |= {f"the file of {key}" for key in secrets if before.secrets.get(key) != after.secrets.get(key)}
+    return sorted(found)
+
+
+def keys_changed(before: object, after: object, place: str = "") -> list[str]:
+    """Name the keys of gateway.yaml whose values differ, dotted; never a value."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        names = sorted({*before, *after}, key=str)
+        return [
+            key
+            for name in names
+            for key in keys_changed(before.get(name), after.get(name), f"{place}.{name}" if place else str(name))
+        ]
+    return [] if before == after else [place]
 
 
 def content(path: Path) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.server.reloading import Reloads, content
+from gateway.server.reloading import Reloads, content, keys_changed
 
 
 def values(reloads: Reloads) -> dict[str, list[tuple[tuple[str, ...], float]]]:
@@ -47,3 +47,9 @@ def test_one_content_has_one_name_whether_it_is_sound_or_not(tmp_path: Path) -> 
     path.write_text("{ ")
     path.touch()
     assert content(path) != ()
+
+
+def test_a_reload_names_the_keys_that_changed_and_no_value() -> None:
+    before = {"http": {"max_body": 1}, "tenants": {"a": {"hosts": ["x"]}}, "candidate": None, "same": [1]}
+    after = {"http": {"max_body": 2}, "tenants": {"b": {"hosts": ["secret"]}}, "candidate": None, "same": [1]}
+    assert keys_changed(before, after) == ["http.max_body", "tenants.a", "tenants.b"]
