@@ -30,7 +30,7 @@ def test_keys_are_listed_without_their_secrets(house: Any) -> None:
         ["assertion", "active"],
     ]
     (seal, assertion) = house.value("keys", "list")["keys"]
-    assert seal["values"] == 2
+    assert seal["values"] == 3
     assert "values" not in assertion
     assert "keys list" in [operation for operation, _ in house.records()]
     text = (house.directory / "config" / "keyring.json").read_text()
@@ -58,7 +58,7 @@ def test_rotation_reads_back_what_was_sealed_before(house: Any) -> None:
 
 def test_an_old_key_is_dropped_only_when_nothing_needs_it(aged: Any) -> None:
     aged.add("alice")
-    assert aged.store().key_use() == {2: 2}
+    assert aged.store().key_use() == {2: 3}
     assert "Dropped sealing keys 1." in aged.run("keys", "rotate", "--retire").stdout
     assert "No key can be dropped yet." in aged.run("keys", "rotate", "--retire").stdout
     assert [user["name"] for user in aged.value("user", "list")["users"]] == ["alice"]
