@@ -74,7 +74,7 @@ def test_every_verb_of_the_contract_exists() -> None:
         assert set(CONTRACT_VERBS) <= set(program.list_commands(context))
 
 
-@pytest.mark.parametrize("verb", ["backup", "incident", "privacy", "compliance", "probe"])
+@pytest.mark.parametrize("verb", ["backup", "incident", "compliance", "probe"])
 def test_a_verb_that_is_not_built_exits_2_with_a_sentence(verb: str) -> None:
     done = CliRunner().invoke(program, [verb, "create", "--whatever", "x"])
     assert done.exit_code == 2
