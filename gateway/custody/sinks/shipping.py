@@ -8,7 +8,7 @@ a dead letter, and passed. It decides neither what a receiver is nor how long th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
@@ -310,9 +310,3 @@ class Shipper:
             detail=detail,
             more={"indexes": [letter.index for letter in dead[:_MOST_TOLD]], "count": len(dead)},
         )
-
-
-def acknowledged(shippers: Iterable[Shipper], stream: str) -> int | None:
-    """Return how many records of a stream every required sink has; None when no sink is required: nothing waits."""
-    counts = [shipper.acknowledged() for shipper in shippers if shipper.is_required and shipper.stream == stream]
-    return min(counts, default=None)

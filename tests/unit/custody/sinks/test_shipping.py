@@ -11,7 +11,7 @@ import pytest
 from gateway.audit.delivery import Batch
 from gateway.audit.entry import EntryError
 from gateway.custody.sinks.cursor import Cursor, Replay
-from gateway.custody.sinks.shipping import LONELY_TRIES, Limits, acknowledged
+from gateway.custody.sinks.shipping import LONELY_TRIES, Limits
 from gateway.custody.sinks.sink import Fault, NotDeliveredError, RefusedRecordsError
 from gateway.custody.sinks.standing import Retry
 from tests.fakes.log_source import ORIGIN, MemorySource, Shipment, entry
@@ -205,22 +205,14 @@ async def test_a_record_waits_for_company_when_it_may(tmp_path: Path) -> None:
     assert shipment.task.cancelled()
 
 
-async def test_required_sinks_say_how_much_all_of_them_have(tmp_path: Path) -> None:
+async def test_what_a_receiver_has_is_known_of_the_present_log_alone(tmp_path: Path) -> None:
     source = log(8)
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    one = Shipment(Shelf(), source, tmp_path / "one", is_required=True)
-    two = Shipment(Shelf(), source, tmp_path / "two", is_required=True)
-    optional = Shipment(Shelf(), source, tmp_path)
-    shippers = [one.shipper, two.shipper, optional.shipper]
-    async with one:
-        await one.until_acknowledged(8)
-        assert acknowledged(shippers, "access") == 0
-        async with two:
-            await two.until_acknowledged(8)
-            assert acknowledged(shippers, "access") == 8
-    assert acknowledged([optional.shipper], "access") is None
-    assert acknowledged(shippers, "security") is None
+    async with Shipment(Shelf(), source, tmp_path, is_required=True) as shipment:
+        assert shipment.shipper.acknowledged() == 0
+        await shipment.until_acknowledged(8)
+        assert shipment.shipper.is_required
+        source.origin = "gateway/node-a/11111111/access"
+        assert shipment.shipper.acknowledged() == 0
 
 
 def test_pauses_double_up_to_their_bound_and_are_anything_below_it() -> None:
