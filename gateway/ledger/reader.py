@@ -17,16 +17,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.audit.entry import Entry, EntryError, parse_entry, split_bundle
 from gateway.audit.filehead import MAX_HEAD_BYTES, FileHead, FileHeadError, head_length, parse_head
 from gateway.audit.frame import FrameError, open_frame, parse_frame
+from gateway.audit.segment import SegmentError, entries_of, parse_segment
 from gateway.audit.walk import is_zero
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import parse_name
+from gateway.ledger.spool import read_front, read_whole
 
 _BLOCK_BYTES = 1 << 20
 _SETTLE_TRIES = 20
 _SETTLE_S = 0.05
 _HEAD_GUESS_BYTES = 4096
+_SEALED = ".seg"
 
 
 class LogFile(msgspec.Struct, frozen=True):
@@ -52,23 +55,20 @@ class UnreadableLogError(AuditUnavailableError):
 
 
 def list_files(directory: Path, stream: Stream) -> tuple[list[LogFile], list[str]]:
-    """Return the log files of a stream by name, and the names of whatever else is there and is its to explain.
+    """Return the log files and segments of a stream in order, and the names of whatever else is there and is its to explain.
 
     What no stream explains is named with the first. Raises `UnreadableLogError`.
     """
     try:
         names = sorted(path.name for path in directory.iterdir())
         found = [(path, parse_name(path)) for path in names]
-        files = [
-            LogFile(directory / path, name.number, _read_head(directory / path))
-            for path, name in found
-            if name is not None and name.stream is stream and not name.is_sealed
-        ]
+        mine = {name.number: path for path, name in reversed(found) if name is not None and name.stream is stream}
+        files = [_log_file(directory / path, number) for number, path in sorted(mine.items())]
     except OSError as exc:
         raise UnreadableLogError(
             f"{exc.filename or directory}: cannot be read: {os.strerror(exc.errno or 0).lower()}"
         ) from exc
-    strangers = [path for path, name in found if (name is None or name.is_sealed) and _explains(path) is stream]
+    strangers = [path for path, name in found if name is None and _explains(path) is stream]
     return files, strangers
 
 
@@ -76,8 +76,21 @@ def _explains(name: str) -> Stream:
     return next((stream for stream in STREAMS if name.startswith(f"{stream}-")), STREAMS[0])
 
 
+def _log_file(path: Path, number: int) -> LogFile:
+    try:
+        return LogFile(path, number, _read_head(path))
+    except FileNotFoundError:  # sealed since the directory was read
+        sealed = path.with_suffix(_SEALED)
+        return LogFile(sealed, number, _read_head(sealed))
+
+
 def _read_head(path: Path) -> FileHead | None:
     with path.open("rb") as file:
+        if path.suffix == _SEALED:
+            try:
+                return read_front(file.fileno()).head
+            except SegmentError:
+                return None
         data = file.read(_HEAD_GUESS_BYTES)
         try:
             length = min(head_length(data), MAX_HEAD_BYTES)
@@ -160,7 +173,7 @@ def _entries(
 
 
 class FileReader:
-    """Yields the entries of one file as they come."""
+    """Yields the entries of one file as they come; a log file that was sealed meanwhile goes on as its segment."""
 
     def __init__(self, path: Path, keys: AuditKeys) -> None:
         self.path = path
@@ -170,14 +183,26 @@ class FileReader:
         """Something other than zeros follows."""
         self._keys = keys
         self._cipher: AESGCM | None = None
+        self._next_index = 0
+        """After the last entry of a frame that was read."""
 
     def poll(self, holds: Callable[[int, int], bool] | None = None) -> Iterator[Stored]:
         """Yield what is complete, without frames of whose first index and count `holds` says no: they are not decrypted.
 
         Raises `OSError`, `FileHeadError`, `FrameError`, `EntryError`.
         """
-        with self.path.open("rb", buffering=0) as file:
+        try:
+            file = self.path.open("rb", buffering=0)
+        except FileNotFoundError:
+            if self.path.suffix == _SEALED or not self.path.with_suffix(_SEALED).exists():
+                raise
+            self.path = self.path.with_suffix(_SEALED)
+            file = self.path.open("rb", buffering=0)
+        with file:
             fd = file.fileno()
+            if self.path.suffix == _SEALED:
+                yield from self._poll_sealed(fd, holds)
+                return
             if self._cipher is None:
                 head, self.offset = parse_head(os.pread(fd, MAX_HEAD_BYTES, 0))
                 self._cipher = self._keys.open(head)
@@ -199,7 +224,23 @@ class FileReader:
                         entry = parse_entry(raw)
                         yield Stored(entry.stream, frame.header.first_index + i, entry)
                 self.offset += frame.end - at
+                self._next_index = frame.header.first_index + frame.header.count
                 at = frame.end
+
+    def _poll_sealed(self, fd: int, holds: Callable[[int, int], bool] | None) -> Iterator[Stored]:
+        """Yield what was not yielded yet; a segment grows no more."""
+        try:
+            if read_front(fd).next_index <= self._next_index:
+                return
+            segment = parse_segment(read_whole(fd))
+            for index, raw in enumerate(entries_of(segment, self._keys.open(segment.head)), segment.head.first_index):
+                if index < self._next_index or (holds is not None and not holds(index, 1)):
+                    continue
+                entry = parse_entry(raw)
+                yield Stored(entry.stream, index, entry)
+        except SegmentError as exc:
+            raise FrameError(str(exc)) from exc
+        self._next_index = segment.next_index
 
 
 class Follower:

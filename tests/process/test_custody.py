@@ -34,6 +34,11 @@ def test_what_an_earlier_run_wrote_is_sealed_and_still_verifies(make_gateway: Ca
     assert gateway.metric('gateway_process_up{process="custodian"}') == 1
     assert gateway.cli("audit", "verify").returncode == 0
     gateway.wait_until((gateway.directory / "state" / "tiles" / "security" / "state.json").exists)
+    applied = gateway.cli("audit", "retention", "apply")
+    assert applied.returncode == 0, applied.stderr
+    assert "the gateway has applied the rules" in applied.stdout
+    held = gateway.cli("audit", "hold", "create", "--case", "2026/17", "--reason", "letter of counsel")
+    assert held.returncode == 0, held.stderr
     [custodian] = gateway.children("custodian")
     os.kill(custodian, signal.SIGKILL)
     assert gateway.ready()[0] == 200, "nobody waits for it"

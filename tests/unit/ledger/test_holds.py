@@ -14,6 +14,7 @@ from gateway.ledger import holds as module
 from gateway.ledger.holds import Hold, Holds, HoldsError, find_token
 from gateway.ledger.layout import Layout
 from tests.unit.ledger.conftest import Bench
+from tests.unit.ledger.test_spool import seal_file
 
 
 def hold(case: str = "2026/17", **more: Any) -> Hold:
@@ -66,6 +67,17 @@ def test_a_token_is_found_in_the_records_that_a_hold_covers(bench: Bench) -> Non
     for other in ("tok-early", "tok-late", "tok-nobody"):
         assert not find_token(bench.layout, bench.keys, held, other)
     assert not find_token(bench.layout, bench.keys, hold(streams=(Stream.SECURITY,)), "tok-inside")
+
+
+def test_a_token_is_found_in_a_segment_too(bench: Bench) -> None:
+    for number in (1, 2):
+        log = bench.open()
+        log.append([(1, [number], [b'{"t":"tok-%d"}' % number])], is_safe=True, now_ns=1000 * number)
+        log.close()
+    seal_file(bench, 1)
+    assert find_token(bench.layout, bench.keys, hold(), "tok-1")
+    assert find_token(bench.layout, bench.keys, hold(), "tok-2")
+    assert not find_token(bench.layout, bench.keys, hold(), "tok-3")
 
 
 def test_damaged_records_may_hold_anybody(bench: Bench) -> None:

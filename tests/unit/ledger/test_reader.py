@@ -8,6 +8,7 @@ import pytest
 
 from gateway.ledger import reader
 from gateway.ledger.reader import FileReader, Follower, UnreadableLogError, entries, read_newest
+from tests.unit.ledger.test_spool import seal_file
 
 Bench = Any
 
@@ -123,3 +124,59 @@ def test_other_peoples_files_cannot_be_read(bench: Bench) -> None:
     with pytest.raises(UnreadableLogError, match="permission denied"):
         bench.verify()
     bench.layout.directory.chmod(0o700)
+
+
+# segments
+
+
+def test_entries_of_segments_are_read_with_those_of_log_files(bench: Bench) -> None:
+    for _ in range(3):
+        log = bench.open()
+        bench.append(log, 4)
+        log.close()
+    before = bench.stored()
+    for number in (1, 2):
+        seal_file(bench, number)
+    assert bench.stored() == before
+    assert [path.suffix for path in bench.files()] == [".seg", ".seg", ".log"]
+
+
+def test_a_follower_goes_on_where_it_was_when_its_file_is_sealed(bench: Bench) -> None:
+    log = bench.open()
+    bench.append(log, 4)
+    follower = Follower(bench.layout.directory, bench.keys)
+    assert len(follower.last(2)) == 2
+    bench.append(log, 3)
+    log.turn_over(now_ns=bench.now_ns)
+    bench.append(log, 2)
+    log.close()
+    seal_file(bench, 1)
+    assert [stored.index for stored in follower.poll()] == [4, 5, 6, 7, 8]
+    assert follower.poll() == []
+
+
+def test_the_last_entries_are_found_in_segments(bench: Bench) -> None:
+    for _ in range(3):
+        log = bench.open()
+        bench.append(log, 4)
+        log.close()
+    for number in (1, 2):
+        seal_file(bench, number)
+    follower = Follower(bench.layout.directory, bench.keys)
+    assert [stored.index for stored in follower.last(10)] == list(range(2, 12))
+
+
+def test_a_damaged_segment_is_told_and_left_out(bench: Bench) -> None:
+    for _ in range(2):
+        log = bench.open()
+        bench.append(log, 4)
+        log.close()
+    seal_file(bench, 1)
+    path = bench.files()[0]
+    data = bytearray(path.read_bytes())
+    data[-40] ^= 1
+    path.write_bytes(data)
+    damages: list[str] = []
+    found = list(entries(bench.layout.directory, bench.keys, on_damage=damages.append))
+    assert [stored.index for stored in found] == [4, 5, 6, 7]
+    assert damages == [f"{path.name}: the segment does not have its SHA-256"]
