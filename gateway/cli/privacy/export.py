@@ -36,9 +36,7 @@ _OTHERS: Final = "(another person)"
 @click.option("--format", "form", type=click.Choice(["json", "csv"]), default="json", show_default=True)
 @click.option("--with-names", is_flag=True, help="Name members of staff; needs --approver.")
 @click.option("--approver", default="", help="Who weighed the rights of the staff against those of the person.")
-def export(
-    *, subject: str, tenant: str, reason: str, output: Path, form: str, with_names: bool, approver: str
-) -> None:
+def export(*, subject: str, tenant: str, reason: str, output: Path, form: str, with_names: bool, approver: str) -> None:
     """Write what the state holds about a person, what they did, and who looked at their data when, why and on what ground."""
     if with_names and not approver.strip():
         refuse("--with-names needs --approver: whoever weighed the rights of the members of staff (C-579/21)")
