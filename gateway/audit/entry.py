@@ -36,7 +36,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     stream: Stream = Stream.SECURITY
 
 
-def pack_entry(stream: Stream, slot: int, time_ns: int, sequence: int, salt: bytes, payload: bytes) -> bytes:
+def pack_entry(  # noqa: PLR0917 - the fields in the order of the bytes
+    stream: Stream, slot: int, time_ns: int, sequence: int, salt: bytes, payload: bytes
+) -> bytes:
     """Encode one entry."""
     return HEAD.pack(MAGIC, 0, STREAM_NUMBERS[stream], slot, time_ns, sequence, salt) + payload
 
