@@ -207,7 +207,7 @@ async def _open(
             def make_s3(timeout_s: float) -> Sink:
                 return S3Sink(
                     Bucket(
-                        bucket=store.BUCKET,
+                        bucket=store.bucket,
                         prefix=f"{unique}/",
                         endpoint=f"http://127.0.0.1:{proxy.port}",
                         region="eu-central-1",

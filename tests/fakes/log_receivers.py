@@ -342,14 +342,13 @@ def kafka_jars() -> Path | None:
 
 
 class S3Store:
-    """moto's S3 server, with one bucket that locks objects."""
-
-    BUCKET = "evidence"
+    """moto's S3 server, with one bucket that locks objects. Its buckets are those of the process: each has its own."""
 
     def __init__(self) -> None:
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._server.start()
         self.port = self._server.get_host_and_port()[1]
+        self.bucket = f"evidence-{self.port}"
         self.client = boto3.client(
             "s3",
             endpoint_url=f"http://127.0.0.1:{self.port}",
@@ -358,19 +357,19 @@ class S3Store:
             region_name="eu-central-1",
         )
         self.client.create_bucket(
-            Bucket=self.BUCKET,
+            Bucket=self.bucket,
             ObjectLockEnabledForBucket=True,
             CreateBucketConfiguration={"LocationConstraint": "eu-central-1"},
         )
 
     def names(self, prefix: str = "") -> list[str]:
         """Return the names of all objects."""
-        found = self.client.list_objects_v2(Bucket=self.BUCKET, Prefix=prefix)
+        found = self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
         return [entry["Key"] for entry in found.get("Contents", ())]
 
     def body(self, name: str) -> bytes:
         """Return an object."""
-        content: bytes = self.client.get_object(Bucket=self.BUCKET, Key=name)["Body"].read()
+        content: bytes = self.client.get_object(Bucket=self.bucket, Key=name)["Body"].read()
         return content
 
     def copies(self, prefix: str = "") -> list[Copy]:

@@ -134,12 +134,17 @@ class KafkaSink:
                 sasl_plain_password=cluster.password or None,
                 **sasl,
             )
+            start = asyncio.create_task(producer.start(), name="kafka start")
             try:
-                async with asyncio.timeout(cluster.timeout_s):
-                    await producer.start()
-            except TimeoutError:
-                self._discard(producer, [])
-                raise NotDeliveredError(Fault.TIMED_OUT, f"after {cluster.timeout_s:g} s") from None
+                ended, _ = await asyncio.wait({start}, timeout=cluster.timeout_s)
+            except BaseException:
+                self._discard(producer, [], start)
+                raise
+            if not ended:
+                self._discard(producer, [], start)
+                raise NotDeliveredError(Fault.TIMED_OUT, f"after {cluster.timeout_s:g} s")
+            try:
+                start.result()
             except kafka.KafkaError as exc:
                 self._discard(producer, [])
                 raise _fault_of(exc) from exc
@@ -152,19 +157,26 @@ class KafkaSink:
             self._producer = producer
             return producer
 
-    def _discard(self, producer: Any, sent: list[asyncio.Future[Any]]) -> None:
+    def _discard(self, producer: Any, sent: list[asyncio.Future[Any]], start: asyncio.Task[None] | None = None) -> None:
         """Throw a producer away, in the background: it would wait for what it has not sent."""
         if producer is self._producer:
             self._producer = None
         for acknowledgement in sent:
             acknowledgement.add_done_callback(_look_at)
-        task = asyncio.create_task(_stop(producer), name="kafka leave")
+        task = asyncio.create_task(_stop(producer, start), name="kafka leave")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
 
-async def _stop(producer: Any) -> None:
-    """Give everything up that a producer still wants to send, and stop it."""
+async def _stop(producer: Any, start: asyncio.Task[None] | None) -> None:
+    """Give everything up that a producer still wants to send, and stop it.
+
+    One that has not started ends by its own time limits: cancelled, it would forget a connection.
+    """
+    if start is not None:
+        await asyncio.wait({start})
+        if not start.cancelled():
+            start.exception()  # it came too late to be told
     try:
         async with asyncio.timeout(_LEAVE_S):
             await producer.client.close()

@@ -53,7 +53,7 @@ async def sink(store: S3Store, tmp_path: Path) -> AsyncIterator[S3Sink]:
 def bucket(store: S3Store, **changes: Any) -> Bucket:
     return Bucket(
         **{
-            "bucket": store.BUCKET,
+            "bucket": store.bucket,
             "endpoint": f"http://127.0.0.1:{store.port}",
             "region": "eu-central-1",
             "access_key": "testing",
@@ -100,7 +100,7 @@ async def test_each_segment_is_put_once_locked_and_whole(custody: Any, store: S3
         assert name.endswith(
             f"{segment.head.first_index:020d}-{segment.next_index - 1:020d}-{segment.sha256.hex()}.seg"
         )
-        found = store.client.head_object(Bucket=store.BUCKET, Key=name)
+        found = store.client.head_object(Bucket=store.bucket, Key=name)
         assert found["ObjectLockMode"] == "COMPLIANCE"
         kept_s = found["ObjectLockRetainUntilDate"].timestamp() - segment.last_ns / 1e9
         assert 0 < kept_s - 30 * DAY_S <= 2
@@ -155,7 +155,7 @@ async def test_a_record_whose_time_is_over_is_put_without_a_lock(store: S3Store,
     made = S3Sink(bucket(store, prefix=f"{tmp_path.name}/"), clock=time.time)
     old_ns = int((time.time() - 40 * DAY_S) * 1e9)
     assert await made.put("old", b"x", content_type="text/plain", newest_ns=old_ns)
-    assert "ObjectLockMode" not in store.client.head_object(Bucket=store.BUCKET, Key=f"{tmp_path.name}/old")
+    assert "ObjectLockMode" not in store.client.head_object(Bucket=store.bucket, Key=f"{tmp_path.name}/old")
     assert not await made.put("old", b"y", content_type="text/plain", newest_ns=old_ns), "nobody writes it twice"
     assert await made.fetch("old") == b"x"
     await made.close()
@@ -175,8 +175,10 @@ async def test_a_bucket_that_cannot_be_used_is_said(store: S3Store, changes: dic
 
 
 async def test_a_bucket_without_object_lock_is_said_when_locks_are_asked_for(store: S3Store) -> None:
-    store.client.create_bucket(Bucket="unlocked", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    made = S3Sink(bucket(store, bucket="unlocked"), clock=time.time)
+    store.client.create_bucket(
+        Bucket=f"unlocked-{store.port}", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+    )
+    made = S3Sink(bucket(store, bucket=f"unlocked-{store.port}"), clock=time.time)
     with pytest.raises(NotDeliveredError) as refused:
         await made.probe()
     await made.close()
