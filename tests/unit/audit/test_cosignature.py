@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from gateway.audit.checkpoint import CheckpointError, Signer, Vkey, split_note, verify_note
+from gateway.audit.checkpoint import CheckpointError, Signer, split_note
 from gateway.audit.cosignature import (
     ED25519_COSIGNATURE,
     ML_DSA_44_COSIGNATURE,
