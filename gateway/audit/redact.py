@@ -119,15 +119,24 @@ def redact(text: str) -> tuple[str, int]:
 
 
 def _hides_more(text: str) -> bool:
-    """Tell whether percent-decoding shows a card number or a token that the plain reading does not."""
-    decoded = unquote(text)
-    if decoded == text:
-        return False
-    return bool(_KNOWN.search(decoded)) or any(
-        is_card_number(_SEPARATORS.sub("", match[0]))
-        for pattern in (_DIGITS, _GROUPED)
-        for match in pattern.finditer(decoded)
-    )
+    """Tell whether percent-decoding, up to three times, shows a secret that the plain reading does not."""
+    for _ in range(3):
+        decoded = unquote(text)
+        if decoded == text:
+            return False
+        if (
+            _KNOWN.search(decoded)
+            or _SCHEME.search(decoded)
+            or any(match[2] != MARK for match in _NAMED.finditer(decoded))
+            or any(
+                is_card_number(_SEPARATORS.sub("", match[0]))
+                for pattern in (_DIGITS, _GROUPED)
+                for match in pattern.finditer(decoded)
+            )
+        ):
+            return True
+        text = decoded
+    return False
 
 
 def is_card_number(digits: str) -> bool:
