@@ -11,7 +11,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import msgspec
 import orjson
@@ -117,6 +117,8 @@ def deliver_entry(
             line = orjson.dumps(to_ecs(record, position), option=_SORTED)
         case Format.CEF:
             line = to_cef(record, position).encode("utf-8", "backslashreplace")
+        case _:
+            assert_never(form)
     return Delivery(index, entry.time_ns, record, line)
 
 

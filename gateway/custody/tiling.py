@@ -153,7 +153,8 @@ class TileWriter:
 
     def _write(self, tile: Tile, hashes: bytes) -> None:
         path = self._path(tile)
-        unfinished = path.with_name(path.name + UNFINISHED_SUFFIX)  # beside it: Landlock lets nothing change directories
+        # beside it: Landlock lets nothing change directories
+        unfinished = path.with_name(path.name + UNFINISHED_SUFFIX)
         try:
             unfinished.write_bytes(hashes)
         except FileNotFoundError:

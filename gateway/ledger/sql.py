@@ -46,7 +46,7 @@ _STRAIGHT: Final = (
     "statistics_propagation,filter_pushdown,compressed_materialization,join_order,top_n,empty_result_pullup"
 )
 """What is switched off to see which columns a question needs: nothing may be concluded from a table that is empty yet."""
-_TABLE: Final = "gateway_rows"
+_TABLE: Final = "record_rows"
 _EXPLAIN: Final = "EXPLAIN (FORMAT json) "
 _SPACE: Final = re.compile(r"\s+")
 _SENTENCE: Final = 500
@@ -221,8 +221,6 @@ class _Feeder:
     def give_up(self, reading: int) -> None:
         """End the thread: nobody reads any more."""
         os.close(reading)
-        if not self._thread.is_alive():
-            return
 
     def join(self) -> None:
         if self._thread.ident is None:

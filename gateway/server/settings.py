@@ -720,9 +720,15 @@ def _weakened(settings: Settings) -> Iterator[tuple[Place, str]]:
         yield ("admin", "unsafe_remote"), f"everybody who reaches {settings.admin.address} reads metrics and probes"
     yield from weakened_sinks(settings.audit.sinks)
     if settings.audit.witness.unsafe_plaintext:
-        yield ("audit", "witness", "unsafe_plaintext"), "checkpoints on the way to witnesses can be watched and held back"
+        yield (
+            ("audit", "witness", "unsafe_plaintext"),
+            "checkpoints on the way to witnesses can be watched and held back",
+        )
     if settings.audit.witness.serve is not None and settings.audit.witness.serve.unsafe_plaintext:
-        yield ("audit", "witness", "serve", "unsafe_plaintext"), "checkpoints on the way here can be watched and held back"
+        yield (
+            ("audit", "witness", "serve", "unsafe_plaintext"),
+            "checkpoints on the way here can be watched and held back",
+        )
     for name, upstream in settings.upstreams.items():
         if upstream.tls.unsafe_skip_verify:
             yield ("upstreams", name, "tls", "unsafe_skip_verify"), "anybody on the way can pose as this upstream"

@@ -52,7 +52,7 @@ class Recorder:
     def __init__(self, table: PolicyTable, hosts: Mapping[str, str]) -> None:
         self.table = table
         self._hosts = hosts
-        self._templates: dict[tuple[str, str, str, str, str, bool, str], tuple[bytes, Session | None]] = {}
+        self._templates: dict[tuple[object, ...], tuple[bytes, Session | None]] = {}
         self._sequence = 0
 
     def record(self, past: Past, *, reason: Reason | None = None, phase: bytes = b"single") -> bytes:

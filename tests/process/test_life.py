@@ -129,7 +129,8 @@ def test_a_process_that_is_killed_is_restarted(running_gateway: Any, browser: An
 
     def restarts() -> float:
         return sum(
-            running_gateway.metric(f'gateway_process_restarts_total{{process="{each}"}}') for each in {name, "edge-1"}
+            float(running_gateway.metric(f'gateway_process_restarts_total{{process="{each}"}}'))
+            for each in {name, "edge-1"}
         )
 
     running_gateway.wait_until(lambda: restarts() == 1)

@@ -179,7 +179,18 @@ class _Record(msgspec.Struct):
 class Witness:
     """Who asked, as far as a record says; one object for all records that say the same. Compare by identity."""
 
-    __slots__ = ("certificate", "credentials", "host", "kind", "lacking", "name", "secure", "session", "tenant", "tenant_field")
+    __slots__ = (
+        "certificate",
+        "credentials",
+        "host",
+        "kind",
+        "lacking",
+        "name",
+        "secure",
+        "session",
+        "tenant",
+        "tenant_field",
+    )
 
     def __init__(self, inputs: _Inputs, actor: _Actor | None, kinds: dict[_Inputs, int]) -> None:
         self.host = inputs.host
@@ -345,7 +356,9 @@ class Recall:
             witness.host,
             path,
             UNRECORDED if address in UNREADABLE else address,
-            UNRECORDED if not is_whole or agent in UNREADABLE or len(agent) >= MAX_USER_AGENT_BYTES or "%" in agent else agent,
+            UNRECORDED
+            if not is_whole or agent in UNREADABLE or len(agent) >= MAX_USER_AGENT_BYTES or "%" in agent
+            else agent,
             witness,
             allowed,
             reason,
