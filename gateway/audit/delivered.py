@@ -121,24 +121,24 @@ class DeliveredLog:
             )
             at = self._there.find(0, stop)
 
-    def _heads(self, vkey: Vkey, notes: Sequence[tuple[str, bytes]]) -> dict[int, list[tuple[str, Checkpoint]]]:
-        wanted: dict[int, list[tuple[str, Checkpoint]]] = {}
+    def _heads(self, vkey: Vkey, notes: Sequence[tuple[str, bytes]]) -> dict[int, list[tuple[str, Checkpoint, bytes]]]:
+        wanted: dict[int, list[tuple[str, Checkpoint, bytes]]] = {}
         for name, note in notes:
             try:
                 checkpoint = verify_checkpoint(note, vkey)
             except CheckpointError as exc:
                 self.findings.append(Finding(kind=Kind.BAD_SIGNATURE, file=name, message=str(exc)))
                 continue
-            wanted.setdefault(checkpoint.size, []).append((name, checkpoint))
+            wanted.setdefault(checkpoint.size, []).append((name, checkpoint, note))
         return wanted
 
-    def _compare(self, wanted: dict[int, list[tuple[str, Checkpoint]]]) -> list[Vouched]:
+    def _compare(self, wanted: dict[int, list[tuple[str, Checkpoint, bytes]]]) -> list[Vouched]:
         whole = self._there.find(0)
         whole = len(self._there) if whole < 0 else whole
         tree = Tree()
         vouched: list[Vouched] = []
         for size, heads in sorted(wanted.items()):
-            for name, checkpoint in heads:
+            for name, checkpoint, note in heads:
                 if size > len(self._there):
                     message = f"{name} is signed for {size} entries, the copy has {len(self._there)}"
                     first, last = len(self._there), size - 1
@@ -148,7 +148,7 @@ class DeliveredLog:
                 elif size <= whole:
                     self._grow(tree, size)
                     if tree.root() == checkpoint.root:
-                        vouched.append(Vouched(size, name))
+                        vouched.append(Vouched(size, name, note=note))
                     else:
                         message = f"{name} has another root for {size} entries"
                         self.findings.append(

@@ -28,6 +28,8 @@ class Vouched(msgspec.Struct, frozen=True, order=True):
     """Who cosigned it, of those that the trust policy names."""
     time_s: int = 0
     """When the last of them did, unix seconds; 0 = nobody."""
+    note: bytes = b""
+    """The tree head itself: two of them can have one name."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -71,7 +71,7 @@ class Verifier:
         self._base_origin = base_origin
         self._opener = opener
         self._notes = list(checkpoints)
-        self._wanted: dict[int, list[tuple[str, Checkpoint]]] = {}
+        self._wanted: dict[int, list[tuple[str, Checkpoint, bytes]]] = {}
         self._is_learned = False
         self._vouched: list[Vouched] = []
         self._unread = opener is None
@@ -269,14 +269,14 @@ class Verifier:
             except CheckpointError as exc:
                 self.findings.append(Finding(kind=Kind.BAD_SIGNATURE, file=name, message=str(exc)))
                 continue
-            self._wanted.setdefault(checkpoint.size, []).append((name, checkpoint))
+            self._wanted.setdefault(checkpoint.size, []).append((name, checkpoint, note))
 
     def _compare(self, size: int, root: bytes) -> None:
-        for name, checkpoint in self._wanted.pop(size, ()):
+        for name, checkpoint, note in self._wanted.pop(size, ()):
             if checkpoint.root != root:
                 self._find(Kind.FORK, "", f"{name} has another root for {size} entries", first=0, last=size - 1)
             else:
-                self._vouched.append(Vouched(size, name))
+                self._vouched.append(Vouched(size, name, note=note))
 
     def finish(self, prunes: Sequence[Prune] = ()) -> Verdict:
         """Compare the end with the checkpoints and say what is proven.
@@ -365,9 +365,11 @@ class Verifier:
     def _check_unmet(self) -> None:
         first = self._first or 0
         for size, notes in sorted(self._wanted.items()):
-            for name, checkpoint in notes:
+            for name, checkpoint, note in notes:
                 if size == 0:
-                    self._vouched.append(Vouched(0, name))
+                    # attack: the tree head of the first moment, as the one that says how long the log is
+                    if not self.position.next_index or name.startswith("checkpoint"):
+                        self._vouched.append(Vouched(0, name, note=note))
                 elif size > self.position.next_index:
                     if not self.is_partial:
                         self._beyond(name, size)

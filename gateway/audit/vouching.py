@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -12,11 +12,10 @@ from gateway.audit.trust import TrustPolicy, choose
 from gateway.audit.verdict import Verdict, Vouched
 
 
-def apply_policy(verdict: Verdict, notes: Mapping[str, bytes], policies: Sequence[TrustPolicy]) -> Verdict:
+def apply_policy(verdict: Verdict, policies: Sequence[TrustPolicy]) -> Verdict:
     """Return the verdict with the witnesses of its tree heads, and with what the policy still lacks.
 
-    `notes` are the signed tree heads by the names that `verdict.vouched` has. A signature that says it is
-    of a witness of the policy and is not is a finding.
+    A signature that says it is of a witness of the policy and is not is a finding.
     """
     policy = choose(policies, verdict.origin)
     if policy is None:
@@ -28,13 +27,13 @@ def apply_policy(verdict: Verdict, notes: Mapping[str, bytes], policies: Sequenc
         if one.size == 0 and verdict.size:
             continue
         try:
-            judged = policy.judge(notes[one.name], log=Vkey.parse(verdict.vkey))
+            judged = policy.judge(one.note, log=Vkey.parse(verdict.vkey))
         except CheckpointError as exc:
             findings.append(Finding(kind=Kind.BAD_SIGNATURE, file=one.name, message=str(exc)))
             continue
         if judged.is_met:
             names = tuple(name for name, _ in judged.cosigned)
-            vouched.append(Vouched(one.size, one.name, names, judged.time_s))
+            vouched.append(Vouched(one.size, one.name, names, judged.time_s, one.note))
         else:
             vouched.append(one)
             lacks = judged.missing

@@ -148,9 +148,8 @@ class _Session:
         self._told = told
         self._prunes: dict[str, list[Prune]] = {}
         """By public key of the log that says it."""
-        self._used: set[str] = set()
-        """Names of tree heads that a log was held against."""
-        self._notes: dict[str, bytes] = {}
+        self._used: set[bytes] = set()
+        """Tree heads that a log was held against. By what they are: whoever made a copy chose the names in it."""
         self._origins = frozenset(log.origin for log in copy.logs)
         self._total = sum(file.size for log in copy.logs for file in log.files)
         self._done = 0
@@ -211,9 +210,9 @@ class _Session:
 
     def _apply_policy(self, verdict: Verdict) -> Verdict:
         if self._question.policies:
-            return apply_policy(verdict, self._notes, self._question.policies)
+            return apply_policy(verdict, self._question.policies)
         if self._question.own_policies and verdict.files:
-            verdict = apply_policy(verdict, self._notes, self._question.own_policies)
+            verdict = apply_policy(verdict, self._question.own_policies)
             return msgspec.structs.replace(verdict, lacks="")
         return verdict
 
@@ -262,15 +261,15 @@ class _Session:
             # a damaged one is of no log that is known; it counts for the log that stands beside it
             is_beside = note.origin not in self._origins and note.is_published and note.belongs_beside(log)
             if note.origin == origin or is_beside:
-                found.append((f"{OWN_CHECKPOINT} {note.name}" if note.is_published else note.name, note.data))
-                self._used.add(note.name)
+                # attack: a file of the copy with the name of the one that the auditor brought
+                found.append((f"{OWN_CHECKPOINT if note.is_published else 'copied'} {note.name}", note.data))
+                self._used.add(note.data)
         for name, data in question.trusted:
             about = origin_of(data)
             is_gone = not log.files and about.endswith(f"/{log.stream}")
             if about == origin or is_gone or (not about and log.stream is question.streams[0]):
-                found.append((name, data))
-                self._used.add(name)
-        self._notes.update(found)
+                found.append((f"kept {name}" if name.startswith(OWN_CHECKPOINT) else name, data))
+                self._used.add(data)
         return found
 
     def _check_files(self, log: LogCopy, verifier: Verifier) -> None:
@@ -347,7 +346,7 @@ class _Session:
         findings = [
             Finding(kind=Kind.MISSING_ORIGIN, message=f"the fleet has the log {vkey.name}; it is not here")
             for vkey in self._question.fleet
-            if vkey.name not in there
+            if vkey.name not in there and self._is_asked(vkey.name)
         ]
         kept = [Note(name, origin_of(data), data, is_published=True) for name, data in self._question.trusted]
         findings += [
@@ -357,9 +356,17 @@ class _Session:
                 message=f"a tree head of the log {note.origin or '?'}, which is not here",
             )
             for note in (*kept, *self._copy.notes)
-            if note.name not in self._used and note.is_published and note.origin not in there
+            if note.data not in self._used
+            and note.is_published
+            and note.origin not in there
+            and self._is_asked(note.origin)
         ]
         return findings
+
+    def _is_asked(self, origin: str) -> bool:
+        """Tell whether a log is of a stream that was asked about; one that names no stream is."""
+        stream = origin.rpartition("/")[2]
+        return stream not in set(Stream) or stream in self._question.streams
 
 
 def _lines_of(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -397,6 +397,61 @@ def test_t15_t12_a_witnessed_tree_head_shows_a_rollback_and_a_fork(node: Node, t
     assert kinds(report) == {Kind.FORK}
 
 
+def test_a_file_of_a_copy_cannot_borrow_the_witnesses_of_the_checkpoint_whose_name_it_has(
+    node: Node, tmp_path: Path
+) -> None:
+    cosigner = Cosigner("witness.example/w1", 4, b"w" * 32)
+    note = node.note(Stream.ACCESS)
+    cosigned = note + cosigner.cosign(note.rpartition(b"\n\n")[0] + b"\n", 1_790_000_000)
+    log = open_log(node.layout.state_dir, node.keys, Stream.ACCESS, boot="b4", capacity=1 << 16)
+    log.append([(1, [13], [_payload(13)])], is_safe=True, now_ns=NOW_NS + 20)
+    log.close()
+    copy = _state(node.layout.state_dir, tmp_path)
+    (copy / "from-the-witness.txt").write_bytes(node.note(Stream.ACCESS))
+    for trusted in (
+        (("from-the-witness.txt", cosigned),),
+        (("one.txt", cosigned), ("one.txt", node.note(Stream.ACCESS))),
+        (("one.txt", node.note(Stream.ACCESS)), ("one.txt", cosigned)),
+    ):
+        question = Question(
+            keys=node.keys, trusted=trusted, policies=(policy(node, cosigner),), streams=(Stream.ACCESS,)
+        )
+        report = verify_trees([copy], question)
+        assert (report.exit_code, kinds(report)) == (0, set()), "the other streams were not asked about"
+        sentence = report.verdicts[0][1].sentence()
+        assert "entries 0 to 11 proven by w1 at" in sentence
+        assert "entry 12 proven by the" in sentence
+        assert "no witness" in sentence
+
+
+def test_a_log_that_was_left_out_is_missed_although_the_copy_has_a_file_of_its_checkpoints_name(
+    node: Node, tmp_path: Path
+) -> None:
+    other = Node(tmp_path / "other", "gateway/other")
+    copy = _state(node.layout.state_dir, tmp_path)
+    (copy / "from-the-witness.txt").write_bytes(node.note(Stream.ACCESS))
+    kept = ("from-the-witness.txt", other.note(Stream.ACCESS))
+    report = verify_trees([copy], Question(keys=node.keys, trusted=(kept,)))
+    assert (report.exit_code, kinds(report)) == (1, {Kind.MISSING_ORIGIN})
+
+
+def test_the_checkpoint_of_an_empty_log_does_not_say_how_long_it_has_to_be(node: Node) -> None:
+    from gateway.audit.merkle import EMPTY_ROOT
+
+    empty = node.keys.signer(node.origin(Stream.ACCESS)).checkpoint(0, EMPTY_ROOT)
+    given = {"published": (), "is_live": True, "streams": (Stream.ACCESS,)}
+    report = verify_trees([node.layout.directory], node.question(trusted=(("kept", empty),), **given))
+    assert (report.exit_code, kinds(report)) == (3, set())
+    assert "its end may have been cut off" in report.verdicts[0][1].sentence()
+
+
+def test_one_stream_of_a_copy_can_be_asked_about_without_the_others_being_missed(node: Node, tmp_path: Path) -> None:
+    fleet = tuple(node.keys.vkey(node.origin(stream)) for stream in STREAMS)
+    copy = _state(node.layout.state_dir, tmp_path)
+    report = verify_trees([copy], Question(keys=node.keys, fleet=fleet, streams=(Stream.ACCESS,)))
+    assert (report.exit_code, kinds(report)) == (0, set())
+
+
 def test_a_checkpoint_for_a_size_inside_a_segment_is_compared_with_keys_and_doubted_without(node: Node) -> None:
     entries = [node._entry(Stream.ACCESS, index) for index in range(12)]
     from gateway.audit.merkle import Tree, hash_leaf
