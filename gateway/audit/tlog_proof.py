@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.audit.checkpoint import parse_checkpoint, split_note
+from gateway.audit.checkpoint import Vkey, parse_checkpoint, split_note
 from gateway.audit.merkle import HASH_BYTES, ProofError, hash_leaf, verify_inclusion
 from gateway.audit.trust import Judged, TrustPolicy
 
@@ -78,10 +78,10 @@ class Proven(msgspec.Struct, frozen=True):
     judged: Judged
 
 
-def verify_proof(proof: TlogProof, policy: TrustPolicy) -> Proven:
+def verify_proof(proof: TlogProof, policy: TrustPolicy, *, log: Vkey | None = None) -> Proven:
     """Check a proof whose entry stands in its extra line, in the order of the specification.
 
-    A quorum that is not met is said in what is returned. Raises `CheckpointError` for a head that no
+    `log` says whose head it must be where the policy names no logs. A quorum that is not met is said in what is returned. Raises `CheckpointError` for a head that no
     log of the policy signed, `ProofError` for a record that is not in its tree.
     """
     # (1) the leaf
@@ -90,7 +90,7 @@ def verify_proof(proof: TlogProof, policy: TrustPolicy) -> Proven:
     if len(proof.extra) > MAX_ENTRY_BYTES:
         raise ProofError("the entry of the proof is longer than an entry can be")
     # (2) the log's signature, (3) the witnesses'
-    judged = policy.judge(proof.checkpoint)
+    judged = policy.judge(proof.checkpoint, log=log)
     # (4) the record is in that tree
     verify_inclusion(proof.index, judged.checkpoint.size, hash_leaf(proof.extra), proof.hashes, judged.checkpoint.root)
     return Proven(proof.extra, judged)

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.audit.case import CaseError, CaseVerdict, judge_case
+from gateway.audit.case import CaseError
+from gateway.audit.case_judge import CaseVerdict, judge_case
 from gateway.audit.checkpoint import Vkey
 from gateway.audit.trust import TrustPolicy
 from gateway.audit.verdict import INCOMPLETE, INTACT, POLICY_NOT_MET, TAMPERED

@@ -163,7 +163,7 @@ def _sign(  # noqa: PLR0917 - what one verb was asked for
     )
     if was_opened:
         files[case.OPENED] = b"".join(_line(each, origins, each.record) for each in found)
-    files[case.TABLE] = "".join(csv_lines(search, found)).encode()
+    files[case.TABLE] = "".join(csv_lines(search, found)).encode()  # `case_judge` makes it again
     made_at = int(time.time())
     manifest = case.Manifest(
         case=plain(asked["case"]),

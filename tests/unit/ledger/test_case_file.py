@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ import msgspec
 import orjson
 import pytest
 
-from gateway.audit import case, subject
-from gateway.audit.case import CaseError, CaseVerdict, Manifest, agrees, judge_case
+from gateway import __version__
+from gateway.audit import case, mapping, subject
+from gateway.audit.case import CaseError, Manifest
+from gateway.audit.case_judge import CaseVerdict, agrees, judge_case
 from gateway.audit.checkpoint import Vkey
 from gateway.audit.cosignature import ED25519_COSIGNATURE, Cosigner
 from gateway.audit.finding import Kind
@@ -44,6 +47,7 @@ class Site:
     def case(self, *indexes: int, streams: tuple[Stream, ...] = (Stream.SECURITY, Stream.ACCESS)) -> Path:
         search = Search(self.state_dir, self.keys, on_damage=pytest.fail)
         found = [each for each in search.find(Filters(streams=streams)) if each.index in indexes]
+        origins = search.origins()
         files: Files = {}
         taken = []
         for stream in streams:
@@ -54,10 +58,13 @@ class Site:
             files[case.policy_name(stream)] = TrustPolicy((TrustedLog(head.vkey),), (), (), "none").dump()
             taken.append(collected(stream, head, len(indexes)))
         files[case.RECORDS] = b"".join(
-            case.record_line(each.stream, "x", each.index, each.stored.entry.time_ns, each.record) for each in found
+            case.record_line(each.stream, origins[each.stream], each.index, each.stored.entry.time_ns, each.record)
+            for each in found
         )
+        rows = (mapping.to_row(each.record, mapping.Position(origins[each.stream], each.index)) for each in found)
+        files[case.TABLE] = (mapping.csv_header() + "".join(map(mapping.csv_line, rows))).encode()
         manifest = Manifest(
-            case="4711", made_at="2026-01-01T00:00:00Z", made_by="root", reason="court", gateway="0", asked={}, opened=False,
+            case="4711", made_at="2026-01-01T00:00:00Z", made_by="root", reason="court", gateway=__version__, asked={}, opened=False,
             streams=tuple(taken),
         )  # fmt: skip
         files[case.MANIFEST] = msgspec.json.encode(manifest)
@@ -163,10 +170,41 @@ def _opened_otherwise(files: Files) -> Files:
     return {**files, case.MANIFEST: orjson.dumps({**manifest, "opened": True}), case.OPENED: told}
 
 
+def _another_hour(files: Files) -> Files:
+    changed = re.sub(rb'"taken_in_ns":[0-9]', b'"taken_in_ns":9', files[case.RECORDS], count=1)
+    return {**files, case.RECORDS: changed}
+
+
+def _another_origin(files: Files) -> Files:
+    return {**files, case.RECORDS: files[case.RECORDS].replace(b"gateway/", b"gatew4y/")}
+
+
+def _table_of_another_story(files: Files) -> Files:
+    return {**files, case.TABLE: files[case.TABLE].replace(b"person3", b"mallory")}
+
+
+def _page_of_another_story(files: Files) -> Files:
+    return {**files, case.README: files[case.README].replace(b"is unchanged since", b"is complete")}
+
+
+def _opened_in_secret(files: Files) -> Files:
+    return {**files, case.OPENED: files[case.RECORDS].replace(b"person3", b"mallory")}
+
+
+def _another_key_for_other_programs(files: Files) -> Files:
+    return {**files, case.KEY: b"-----BEGIN PUBLIC KEY-----\n"}
+
+
 @pytest.mark.parametrize(
     ("forge", "kind"),
     [
         (_change_record, Kind.BITFLIP),
+        (_another_hour, Kind.BITFLIP),
+        (_another_origin, Kind.BITFLIP),
+        (_table_of_another_story, Kind.BITFLIP),
+        (_page_of_another_story, Kind.BITFLIP),
+        (_opened_in_secret, Kind.INSERTED),
+        (_another_key_for_other_programs, Kind.WRONG_KEY_RANGE),
         (_drop_record, Kind.MISSING),
         (_double_record, Kind.BITFLIP),
         (_swap_proofs, Kind.REORDERED),
@@ -183,6 +221,20 @@ def test_whoever_holds_the_key_cannot_make_a_case_say_what_the_log_does_not(
     verdict = judge_case(site.resigned(forge(files)), vkeys=[site.vkey()])
     assert kind in kinds(verdict)
     assert verdict.exit_code == 1
+
+
+def test_a_page_of_another_version_that_cannot_be_made_again_is_not_called_proven(site: Site) -> None:
+    files = read_case(site.case(3, streams=(Stream.ACCESS,)))
+    files[case.MANIFEST] = files[case.MANIFEST].replace(f'"gateway":"{__version__}"'.encode(), b'"gateway":"0.0.0"')
+    verdict = judge_case(site.resigned(_table_of_another_story(files)), vkeys=[site.vkey()])
+    assert (verdict.exit_code, verdict.findings, verdict.unread) == (3, (), (case.README, case.TABLE))
+    assert "believe records.jsonl" in verdict.sentence()
+
+
+def test_a_policy_of_witnesses_alone_leaves_the_log_to_the_key_that_was_given(site: Site) -> None:
+    files = read_case(site.case(3, streams=(Stream.ACCESS,)))
+    witnesses = TrustPolicy((), (TrustedWitness("w1", WITNESS.key),), (), "w1")
+    assert judge_case(files, vkeys=[site.vkey()], policies=[witnesses]).exit_code == 4
 
 
 def policy(site: Site, stream: Stream, quorum: str = "w1") -> TrustPolicy:
