@@ -7,6 +7,8 @@ files may hold nothing else, so the rest of it is named too.
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +31,8 @@ from gateway.ledger.reader import UnreadableLogError
 
 ARCHIVES: Final = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 LINES: Final = (".ndjson", ".jsonl")
+MAX_MEMBERS: Final = 1 << 22
+"""Files and directories of an archive."""
 _TILES: Final = "tile"
 _PUBLISHED: Final = frozenset({"checkpoints", "cosigned"})
 """Directories of a gateway's own tree heads."""
@@ -116,10 +120,23 @@ def opened(path: Path) -> Iterator[Path]:
 def _unpack(path: Path, directory: str) -> None:
     if path.name.endswith(".zst"):
         with ZstdFile(path) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
-            archive.extractall(directory, filter="data")  # attack: names that lead out of it, links, devices
+            _extract(archive, directory)
     else:
         with tarfile.open(path, mode="r:gz" if path.name.endswith("gz") else "r:") as archive:
-            archive.extractall(directory, filter="data")
+            _extract(archive, directory)
+
+
+def _extract(archive: tarfile.TarFile, directory: str) -> None:
+    """Unpack files and directories, as far as there is room. Raises `tarfile.TarError`, `ValueError`, `OSError`."""
+    left = shutil.disk_usage(directory).free * 9 // 10
+    for count, member in enumerate(archive, 1):
+        # attack: a link, through which the next member leaves the directory; Python's filter let some pass (CVE-2025-4517)
+        if not (member.isreg() or member.isdir()):
+            raise ValueError(f"{member.name!r} is neither a file nor a directory; a copy of a log holds nothing else")
+        left -= member.size
+        if left < 0 or count > MAX_MEMBERS:  # attack: a small archive that fills the disk
+            raise ValueError("it holds more than there is room for; set TMPDIR to a larger disk, or unpack it yourself")
+        archive.extract(member, directory, filter="data")
 
 
 def find_logs(root: Path, *, is_live: bool = False) -> Copy:
@@ -157,6 +174,11 @@ def _find_in(folder: Path, names: list[str], root: Path, copy: Copy, *, is_stric
     others: list[str] = []
     place = str(folder.relative_to(root))
     for name in names:
+        if not stat.S_ISREG(
+            (folder / name).stat().st_mode
+        ):  # attack: a FIFO that nobody writes to, a device that never ends
+            others.append(name)
+            continue
         parsed = parse_name(name)
         if parsed is not None:
             log = named.setdefault(parsed.stream, LogCopy(place=place, stream=parsed.stream))

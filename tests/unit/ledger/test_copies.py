@@ -221,6 +221,57 @@ def test_a_file_that_is_no_archive_cannot_be_unpacked_and_one_never_leaves_its_d
     assert not (tmp_path / "outside").exists()
 
 
+def test_an_archive_with_a_link_is_refused_wherever_the_link_leads(tmp_path: Path) -> None:
+    """Long names through links lead out of the directory past the filter of some Pythons (CVE-2025-4517)."""
+    path, outside = tmp_path / "evil.tar", tmp_path / "outside"
+    outside.mkdir()
+    long, steps, place = "d" * 247, "abcdefghijklmnop", ""
+    with tarfile.open(path, "w") as archive:
+
+        def add(name: str, link: str = "", data: bytes = b"") -> None:
+            member = tarfile.TarInfo(name)
+            member.type = tarfile.SYMTYPE if link else tarfile.REGTYPE if data else tarfile.DIRTYPE
+            member.linkname, member.size = link, len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+        for step in steps:
+            add(f"{place}{long}")
+            add(f"{place}{step}", link=long)
+            place += f"{long}/"
+        add(f"{'/'.join(steps)}/{'l' * 254}", link="../" * len(steps))
+        add("escape", link=f"{'/'.join(steps)}/{'l' * 254}/..{outside}")
+        add("escape/owned", data=b"x")
+    with pytest.raises(UnreadableLogError, match="neither a file nor a directory"), opened(path):
+        pass
+    assert list(outside.iterdir()) == []
+    hard = tmp_path / "hard.tar"
+    with tarfile.open(hard, "w") as archive:
+        member = tarfile.TarInfo("link")
+        member.type, member.linkname = tarfile.LNKTYPE, str(path)
+        archive.addfile(member)
+    with pytest.raises(UnreadableLogError, match="neither a file nor a directory"), opened(hard):
+        pass
+
+
+def test_a_small_archive_that_would_fill_the_disk_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.tar"
+    with tarfile.open(path, "w") as archive:
+        member = tarfile.TarInfo("audit/access-000000000001.log")
+        member.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.map": "0,1", "GNU.sparse.size": str(1 << 60)}
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"x"))
+    assert path.stat().st_size < 20_000
+    with pytest.raises(UnreadableLogError, match="more than there is room for"), opened(path):
+        pass
+
+
+def test_what_is_no_file_in_a_copy_is_named_and_not_waited_for(node: Node, tmp_path: Path) -> None:
+    copy = _state(node.layout.state_dir, tmp_path)
+    os.mkfifo(copy / "audit" / "access-000000000004.log")
+    report = verify_trees([copy], Question(keys=node.keys))
+    assert (report.exit_code, kinds(report)) == (1, {Kind.INSERTED})
+
+
 def test_several_processes_come_to_the_same_verdict(node: Node) -> None:
     path = node.layout.directory / "access-000000000002.seg"
     alone = verify_trees([node.layout.directory], node.question(is_live=True))
