@@ -23,6 +23,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from gateway.audit.redact import may_hold_secret, redact
+from gateway.audit.subject import OWNER_UID, RESOURCE_NAME, RESOURCE_UID
 from gateway.exchange.route import Classification, Route
 
 MAX_RESOURCES: Final = 64
@@ -179,34 +180,30 @@ def together(own: Named | None, told: Told | None) -> tuple[Named, ...]:
 
 
 def encode_resources(
-    route: Route,
-    resources: Sequence[Named],
-    *,
-    seal_owner: Callable[[str], object] | None = None,
-    seal_uid: Callable[[str], object] | None = None,
+    route: Route, resources: Sequence[Named], *, seal: Callable[[str, str, str], object] | None = None
 ) -> bytes:
     """Return the `resources` member with its trailing comma; nothing where none is named.
 
-    `seal_owner` seals a person whose data it are, `seal_uid` an id that is a person's; None = they stand in clear.
+    A resource that is a person is that person's own, where nobody else is named. `seal` is given a field, whose it is and
+    its text, and seals what names somebody: ids of people, and what the portal calls their data; None = it stands in clear.
     """
     if not resources:
         return b""
     kind = None if route.classification is None else _CLASSES[route.classification]
+    spec = route.resource
+    person_type = spec.type if spec is not None and spec.is_person else ""
     found: list[dict[str, object]] = []
     for named in resources:
         said: dict[str, object] = {"type": named.type}
+        is_person = bool(named.uid) and named.type == person_type
+        owner = named.owner or (named.uid if is_person else "")
         if named.uid:
-            is_person = (
-                seal_uid is not None
-                and route.resource is not None
-                and route.resource.is_person
-                and route.resource.type == named.type
-            )
-            said["uid"] = seal_uid(named.uid) if is_person and seal_uid is not None else named.uid
-        if named.owner:
-            said["owner"] = {"uid": seal_owner(named.owner) if seal_owner is not None else named.owner}
-        if named.name:
-            said["name"] = named.name
+            said["uid"] = seal(RESOURCE_UID, named.uid, named.uid) if seal is not None and is_person else named.uid
+        if owner:
+            said["owner"] = {"uid": seal(OWNER_UID, owner, owner) if seal is not None else owner}
+        if named.name:  # attack: an erased person goes on in the title of their file
+            whose = named.uid if is_person else owner
+            said["name"] = seal(RESOURCE_NAME, whose, named.name) if seal is not None and whose else named.name
         if kind is not None:
             said["data_classification"] = kind
         found.append(said)

@@ -50,7 +50,7 @@ _USER: Final = _object(
 _RESOURCE: Final = _object(
     {
         "data_classification": _object({"category_id": _COUNT, "confidentiality_id": _COUNT}, ("confidentiality_id",)),
-        "name": _TEXT,
+        "name": _PERSON,
         "owner": _about("The data subject.", _object({"uid": _PERSON}, ("uid",))),
         "type": _TEXT,
         "uid": _PERSON,

@@ -11,7 +11,6 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -35,7 +34,7 @@ from gateway.audit.placement import lane, place
 from gateway.audit.protocol import ASYNC, GRADE, SEQUENCE_MASK
 from gateway.audit.record import DETECTIONS, Stamp, detection, uuid7
 from gateway.audit.resource import encode_resources, own_resource, together
-from gateway.audit.subject import OWNER_UID, RESOURCE_UID, Sealing
+from gateway.audit.subject import Sealing
 from gateway.edge.exchange import Exchange
 from gateway.edge.forward_auth import VIA
 from gateway.edge.metrics import EdgeMetrics, Finished
@@ -216,16 +215,16 @@ class Evidence:
         if sealing is None:
             return encode_resources(x.route, named), redactions
         seals, asking = self.seals, sealing
+        is_refused_stranger = session is None and not x.allowed
 
-        def seal(field: str, person: str) -> object:
-            if session is not None and person == session.user_id:
-                return asking.value(field, person)
+        def seal(field: str, person: str, text: str) -> object:
+            # attack: a stranger asks for ids that nobody has, and each would get a key that is kept for ever
+            if is_refused_stranger or (session is not None and person == session.user_id):
+                return asking.value(field, text)
             owners = seals.of_person(person, tenant)
-            return person if owners is None else owners.value(field, person)
+            return text if owners is None else owners.value(field, text)
 
-        return encode_resources(
-            x.route, named, seal_owner=partial(seal, OWNER_UID), seal_uid=partial(seal, RESOURCE_UID)
-        ), redactions
+        return encode_resources(x.route, named, seal=seal), redactions
 
     def _content_type(self, value: bytes) -> bytes:
         """Write a media type without its parameters; what is none is left out."""

@@ -7,10 +7,13 @@ import os
 import orjson
 import pytest
 
+from gateway.audit.flat import AND, NAMES, flatten
 from gateway.audit.subject import is_sealed, reveal, tokens_in
+from gateway.edge.resolve import Resolver
 from gateway.edge.subjects import REMEMBERED, SubjectSeals
 from gateway.exchange.envelope import Event
 from gateway.exchange.subject import ERASED, SubjectKey
+from gateway.policy import compile_policy
 from tests.unit.edge.conftest import Edge, Entry, session
 
 ALICE = SubjectKey(b"a" * 16, b"A" * 32)
@@ -139,3 +142,62 @@ def test_a_client_that_names_no_browser_is_recorded_all_the_same() -> None:
         b'"%FF\\u0000 \\u001b[31m"',
         None,
     )
+
+
+PATIENTS = """
+version: 1
+roles: {client: {}}
+routes:
+  - name: patient
+    match: {path: "/patients/{patient}", methods: [GET]}
+    upstream: portal
+    resource: {type: patient, id: "{patient}", person: true}
+    allow: [{roles: [client]}]
+"""
+
+
+@pytest.fixture
+def patients(edge: Edge, keys: Keys) -> Keys:
+    table, _ = compile_policy({"p.yaml": PATIENTS}, upstreams=["portal"], tenants=["acme"], hosts=["127.0.0.1"])
+    edge.change(policy=table, resolver=Resolver(table), limits_of=dict.fromkeys(table.routes, ()))
+    return keys
+
+
+async def test_the_name_that_a_portal_gives_a_person_or_their_file_is_sealed_with_them(
+    edge: Edge, patients: Keys
+) -> None:
+    """Attack: `X-Audit-Resource: patient/7;name=…` leaves the name of an erased person in clear."""
+    said = (
+        "X-Audit-Resource: patient/p-7;name=Jane%20Doe, letter/9;owner=p-7;name=Findings%20of%20Jane, ward/3;name=North"
+    )
+    edge.portal.answers[b"/patients/p-7"] = f"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{said}\r\n\r\nok".encode()
+    assert (await edge.get("/patients/p-7", token="tok")).status == 200
+    record = edge.audit.records[-1]
+    patient, letter, ward = record["resources"]
+    token = patients.known["person", "p-7", "acme"].token.hex()
+    for sealed in (patient["uid"], patient["name"], patient["owner"]["uid"], letter["name"], letter["owner"]["uid"]):
+        assert is_sealed(sealed)
+        assert sealed["t"] == token
+    assert ward == {"name": "North", "type": "ward", "uid": "3"}
+    assert b"Jane" not in text_of(record)
+    shown = reveal(record, patients.find)["resources"]
+    assert [each["name"] for each in shown] == ["Jane Doe", "Findings of Jane", "North"]
+
+
+async def test_a_record_of_a_person_is_about_that_person(edge: Edge, patients: Keys) -> None:
+    """Else nobody who asks who looked at them is told of it: `person: true` says no owner."""
+    await edge.get("/patients/p-7", token="tok")
+    record = reveal(edge.audit.records[-1], patients.find)
+    assert record["resources"] == [{"owner": {"uid": "p-7"}, "type": "patient", "uid": "p-7"}]
+    column = NAMES.index("people")
+    assert "p-7" in flatten(record)[column].split(AND)
+
+
+async def test_strangers_who_ask_for_people_that_do_not_exist_leave_no_keys_behind(edge: Edge, patients: Keys) -> None:
+    """Attack: a key is kept for each of a million invented patients."""
+    for number in range(5):
+        assert (await edge.get(f"/patients/nobody-{number}")).status != 200
+    assert {kind for kind, *_ in patients.known} == {"stranger"}
+    record = edge.audit.records[-1]
+    assert b"nobody-4" not in text_of(record["resources"])
+    assert reveal(record, patients.find)["resources"][0]["uid"] == "nobody-4"
