@@ -33,6 +33,7 @@ from gateway.server.progress import Progress
 from gateway.server.settings import Settings
 
 MAX_SHOWN_INTENTS: Final = 20
+_OF_COPIES: Final = ("trusted", "streams", "first", "structural")
 _File = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -98,6 +99,13 @@ def verify_verb(copies: tuple[Path, ...], fleet: Path | None, *, against_witness
     if cases := [copy for copy in copies if is_case(copy)]:
         if len(cases) < len(copies):
             raise click.UsageError("a case proves itself; verify it apart from copies of the log")
+        # attack: a case where a copy of the log was asked for; what it cannot answer must not count as answered
+        unanswered = [name for name in _OF_COPIES if given.get(name)] + ["fleet"] * bool(fleet)
+        if unanswered or against_witness or given["last"] is not None:
+            raise click.UsageError(
+                f"{cases[0]} is a case, a collection of records; it cannot show what was asked about whole logs "
+                "(of a case, give --vkey and --policy alone)"
+            )
         own = () if question.keys is None else (question.keys.vkey(question.keys.origin),)
         code = judge_cases(cases, vkeys=(*question.vkeys, *own), policies=question.policies)
         click.get_current_context().exit(code)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from gateway.audit.checkpoint import CheckpointError, parse_checkpoint, split_note
+from gateway.audit.cosignature import cosignatures
 from gateway.audit.trust import TrustedWitness, TrustPolicy
 from gateway.custody.witness_client import WitnessClient, WitnessUnreachableError
 from gateway.exchange.errors import ConfigurationError
@@ -49,7 +51,18 @@ async def _ask(
                     silent.append(f"the witness {witness.name} was not heard: {exc}")
                     break
                 if note:
-                    notes.append((f"witness {witness.name}", note))
+                    if _is_own_word(witness, origin, note):
+                        notes.append((f"witness {witness.name}", note))
+                    else:
+                        silent.append(f"what was said for the witness {witness.name} of {origin} is no word of its own")
                 else:
                     silent.append(f"the witness {witness.name} has never seen {origin}")
     return Heard(tuple(notes), tuple(silent))
+
+
+def _is_own_word(witness: TrustedWitness, origin: str, note: bytes) -> bool:
+    """Tell whether the witness cosigned this log (attack: somebody on the way answers with a tree head of the node's)."""
+    try:
+        return bool(cosignatures(note, [witness.key])) and parse_checkpoint(split_note(note)[0]).origin == origin
+    except CheckpointError:
+        return False

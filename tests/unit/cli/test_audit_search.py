@@ -329,6 +329,11 @@ def test_a_case_of_nothing_is_refused_and_leaves_no_file(log: House, tmp_path: P
 def test_a_case_and_a_copy_of_the_log_are_not_verified_in_one_go(log: House, tmp_path: Path) -> None:
     path = tmp_path / "case.tar"
     run(log, "export", "--case", "1", "--sign", "--request-id", "req-3", "-o", str(path))
+    fleet = tmp_path / "fleet"
+    fleet.write_text(f"log {keys(log).vkey('gateway/node/1a2b3c4d/access')}\n")
     assert "apart" in run(log, "verify", str(path), str(log.state_dir / "audit"), code=2).output
+    for more in (["--trusted-checkpoint", str(path)], ["--fleet", str(fleet)], ["--against-witness"], ["--to", "0"]):
+        answer = run(log, "verify", str(path), *more, code=2).output
+        assert "it cannot show what was asked about whole logs" in answer, "a case instead of a copy answers nothing"
     path.write_bytes(path.read_bytes()[:3000])
     assert "damaged" in run(log, "verify", str(path), code=2).output

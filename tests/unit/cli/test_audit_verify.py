@@ -245,6 +245,32 @@ def test_a_witness_that_is_away_leaves_the_evidence_incomplete(site: Site) -> No
     ]
 
 
+def test_an_answer_for_a_witness_that_the_witness_did_not_sign_vouches_for_nothing(site: Site) -> None:
+    """Whoever sits between answers with an older tree head, which the node did sign."""
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    note = site.note(Stream.ACCESS)
+
+    class Between(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(note)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Between) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        key = Cosigner("witness.example/w1", 4, b"w" * 32).key
+        policy = site.file("trust.policy", f"witness w1 {key} http://127.0.0.1:{server.server_port}\nquorum none\n")
+        result = run("-c", str(site.config), "--policy", policy, "--against-witness")
+        server.shutdown()
+        thread.join()
+    assert (result.exit_code, result.output.count("is no word of its own")) == (3, 2), result.output
+
+
 def test_nobody_to_ask_is_said(site: Site) -> None:
     result = run("-c", str(site.config), "--against-witness")
     assert (result.exit_code, "no policy has a witness" in result.output) == (2, True)
