@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 STAMPS := $(VENV)/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench compiled soak sbom audit-deps texts lock clean
+.PHONY: help install run test check lint bench compiled soak sbom audit-deps texts lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,13 +22,15 @@ test: $(STAMPS)/bench  ## everything: unit, contract, process, end-to-end and fa
 	$(BIN)/python -m pytest -n 2 tests/unit tests/contract tests/deploy $(PYTEST_ARGS)
 	$(BIN)/python -m pytest tests/process tests/fault tests/e2e $(PYTEST_ARGS)
 
-check: $(STAMPS)/dev  ## format, lint, types, import rings, unit tests: a few minutes
+check: lint  ## lint and the unit tests: a few minutes
+	$(BIN)/python -m pytest -n 2 -q tests/unit
+
+lint: $(STAMPS)/dev  ## format, style, types, import rings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p gateway
 	$(BIN)/mypy --explicit-package-bases tests tools
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -n 2 -q tests/unit
 
 bench: $(STAMPS)/bench  ## CPU per request beside nginx, HAProxy, Envoy, Caddy, Traefik, Apache
 	@tests/install-packages
