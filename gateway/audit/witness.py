@@ -87,11 +87,8 @@ class Refusal(msgspec.Struct, frozen=True):
     sentence: str
     size: int = -1
     """With 409: what the witness has cosigned last."""
-
-    @property
-    def is_conflict(self) -> bool:
-        """The log is not the one that was cosigned before: it may have been rewritten or shortened."""
-        return self.status == 422
+    is_conflict: bool = False
+    """The log is not the one that was cosigned before: it may have been rewritten or shortened."""
 
 
 class Sound(msgspec.Struct, frozen=True):
@@ -142,7 +139,9 @@ def judge_submission(
         return Refusal(409, "the old size is not what this witness cosigned last", last.size)
     # (3) the roots and the proof: 422
     if sentence := _contradiction(checkpoint, last, submission.proof):
-        return Refusal(422, sentence)
+        # attack: anybody can send what was cosigned last with a proof that it needs none of, and cry wolf
+        is_same = checkpoint.root == last.root if checkpoint.size == last.size else last.size == 0
+        return Refusal(422, sentence, is_conflict=not is_same)
     lines = b"".join(
         f"— {name} ".encode() + b64encode(key_id + raw) + b"\n"
         for name, key_id, raw in signatures
@@ -156,6 +155,8 @@ def _contradiction(checkpoint: Checkpoint, last: Seen, proof: Sequence[bytes]) -
         return "an empty tree has another root"
     if last.size == 0:
         return "nothing is to be proven of an empty tree" if proof else ""
+    if (checkpoint.size, checkpoint.root) == (last.size, last.root):
+        return "nothing is to be proven of a tree that was cosigned" if proof else ""
     try:
         verify_consistency(last.size, checkpoint.size, last.root, checkpoint.root, proof)
     except ProofError as error:

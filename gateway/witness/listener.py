@@ -1,7 +1,7 @@
 """The HTTP interface of a witness: `POST /add-checkpoint`, `GET /<hash of the origin>/checkpoint`, `GET /livez`.
 
 Takes from each address no more than its share, reads no body past the longest request, and waits for
-none for ever. It knows nothing of what a checkpoint is.
+none for ever: a connection on which no request comes is closed. It knows nothing of what a checkpoint is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
@@ -46,7 +46,9 @@ class WitnessListener:
         self._bucket = Bucket(LimitSpec(name="witness", rate_per_s=rate_per_s, burst=burst, per="ip"))
         self._arrivals: OrderedDict[str, float] = OrderedDict()
         self._clock = clock
-        application = web.Application(client_max_size=MAX_REQUEST_BYTES)
+        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        self._server: asyncio.Server | None = None
+        application = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[self._hear])
         application.router.add_post("/add-checkpoint", self._add)
         application.router.add_get("/{hash:[0-9a-f]{64}}/checkpoint", self._checkpoint)
         application.router.add_get("/livez", self._live)
@@ -57,18 +59,59 @@ class WitnessListener:
     async def start(self) -> None:
         """Begin to answer."""
         await self._runner.setup()
-        await web.SockSite(self._runner, self._socket, ssl_context=self._tls).start()
+        self._server = await asyncio.get_running_loop().create_server(
+            self._accept,
+            sock=self._socket,
+            ssl=self._tls,
+            ssl_handshake_timeout=None if self._tls is None else _READ_S,
+            backlog=128,
+        )
 
     async def stop(self) -> None:
         """Answer nothing any more."""
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()
+        for timer in self._silent.values():
+            timer.cancel()
+        self._silent.clear()
         self._socket.close()
 
-    async def _add(self, request: web.Request) -> web.Response:
+    def _accept(self) -> asyncio.Protocol:
+        """Take a connection, for as long as a request may take to come (attack: many that say nothing)."""
+        server = self._runner.server
+        if server is None:
+            raise ConnectionAbortedError
+        protocol = server()
+        self._silent[protocol] = asyncio.get_running_loop().call_later(_READ_S, self._give_up, protocol)
+        return protocol
+
+    def _give_up(self, protocol: web.RequestHandler) -> None:
+        del self._silent[protocol]
+        if protocol.transport is not None:
+            protocol.transport.abort()
+
+    @web.middleware
+    async def _hear(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        timer = self._silent.pop(request.protocol, None)
+        if timer is not None:
+            timer.cancel()
+        return await handler(request)
+
+    def _too_many(self, request: web.Request) -> web.Response | None:
+        """Count a request of an address; the answer where it has had its share."""
         wait_s = self._wait_s(request.remote or "")
-        if wait_s:
-            self._witness.count(429)
-            return _respond(Answer(429, b"too many requests\n", retry_after_s=int(wait_s) + 1))
+        if not wait_s:
+            return None
+        self._witness.count(429)
+        return _respond(Answer(429, b"too many requests\n", retry_after_s=int(wait_s) + 1))
+
+    async def _add(self, request: web.Request) -> web.Response:
+        refusal = self._too_many(request)
+        if refusal is not None:
+            return refusal
         try:
             async with asyncio.timeout(_READ_S):
                 body = await request.read()
@@ -81,7 +124,8 @@ class WitnessListener:
         return _respond(await asyncio.to_thread(self._witness.add, body))
 
     async def _checkpoint(self, request: web.Request) -> web.Response:
-        return _respond(self._witness.checkpoint(request.match_info["hash"]))
+        refusal = self._too_many(request)
+        return refusal if refusal is not None else _respond(self._witness.checkpoint(request.match_info["hash"]))
 
     async def _live(self, _request: web.Request) -> web.Response:
         return _respond(Answer(200, b"live\n"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from hashlib import sha256
 
 import aiohttp
@@ -94,6 +95,28 @@ async def test_an_address_is_answered_no_more_than_its_share(address: str, log: 
         clock.now += 2
         async with session.post("/add-checkpoint", data=log.submit(7, 8)) as answer:
             assert answer.status == 200
+
+
+@pytest.mark.parametrize("begin", [b"", b"POST /add-check", b"POST /add-checkpoint HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_connection_that_says_nothing_is_not_kept_open_for_ever(
+    address: str, monkeypatch: pytest.MonkeyPatch, begin: bytes
+) -> None:
+    """Attack: thousands of them, until nobody else is heard."""
+    monkeypatch.setattr(listener_module, "_READ_S", 0.05)
+    import asyncio
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
+    writer.write(begin)
+    with suppress(ConnectionResetError):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_reading_what_was_cosigned_counts_as_a_request_too(address: str) -> None:
+    async with aiohttp.ClientSession(address) as session:
+        for status in (404,) * 5 + (429,):
+            async with session.get(f"/{'0' * 64}/checkpoint") as answer:
+                assert answer.status == status
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(
