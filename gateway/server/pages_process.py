@@ -20,6 +20,7 @@ from aiohttp import web
 
 from gateway.authn.password import Hasher
 from gateway.exchange.errors import ConfigurationError, StoreUnavailableError
+from gateway.exchange.inquiry import SOCKET_NAME
 from gateway.exchange.metrics import Registry
 from gateway.exchange.notice import Circumstances, Notice
 from gateway.federation.sign_in import Providers
@@ -32,6 +33,7 @@ from gateway.policy.roles import Roles
 from gateway.post.postman import MailMetrics
 from gateway.server.bundle import Bundle, brand_of
 from gateway.server.control import Boot, Dumped
+from gateway.server.evidence import EvidenceDesk
 from gateway.server.factor_rule import factor_rule, tenant_rules
 from gateway.server.federation import build_providers
 from gateway.server.issuer_keeper import IssuerKeeper, IssuerMetrics
@@ -352,6 +354,13 @@ class PagesProcess:
                 executor=self._administering,
                 asking=self._storing,
                 tell=None if mailing is None else mailing.tell,
+            ),
+            evidence=EvidenceDesk(
+                Path(self._boot.run_dir) / SOCKET_NAME,
+                store,
+                executor=self._administering,
+                seals=validated.settings.audit.privacy.subject_keys,
+                anonymous_s=validated.settings.audit.privacy.anonymous,
             ),
             table=validated.table,
             hosts=validated.settings.hosts,

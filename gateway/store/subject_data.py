@@ -6,6 +6,7 @@ forgets it here. Secrets are never told: only that they are there. Whether a per
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -240,13 +241,15 @@ class SubjectData:
         """Return what stands for the person where no name and no pseudonym may: a look-up token, hexadecimal."""
         return self._reference(person.id, person.tenant)
 
-    def forget(self, person: Person, erasure: Erasure, *, now: float) -> dict[str, int]:
+    def forget(self, person: Person, erasure: Erasure, *, now: float, until: float = math.inf) -> dict[str, int]:
         """Remove everything of the person, keys first; returns how much of each kind. Repeating it does no harm.
 
-        The journal has the entry before: `Erasures.note`.
+        Keys that were made after `until` stay. The journal has the entry before: `Erasures.note`.
         """
         gone = self._gather(person, now)
-        counts = self._rows.transact(lambda tx: self._forget_in(tx, person, erasure, now=now), confirmed=True)
+        counts = self._rows.transact(
+            lambda tx: self._forget_in(tx, person, erasure, now=now, until=until), confirmed=True
+        )
         for table, ids in gone.items():
             counts[table.name] = self._remove(table, ids)
         return counts
@@ -260,7 +263,8 @@ class SubjectData:
         for user in self._users.all():
             erasure = by_person.get(self._reference(user.id, user.tenant))
             if erasure is not None and user.created <= erasure.at:
-                self.forget(Person(id=user.id, tenant=user.tenant, user=user), erasure, now=now)
+                person = Person(id=user.id, tenant=user.tenant, user=user)
+                self.forget(person, erasure, now=now, until=erasure.at)
         for erasure in erasures:
             self._destroy(erasure, now)
         self._rows.transact(lambda tx: self.erasures.mark_in(tx, erasures))
@@ -275,12 +279,14 @@ class SubjectData:
         """Remove keys that a backup brought back, and what else it has of people who had no account."""
         restored = self._store.subjects.of_tokens([bytes.fromhex(token) for token in erasure.tokens], now=now)
         for stored in restored.values():
-            self.forget(Person(id=stored.user_id, tenant=stored.tenant), erasure, now=now)
+            self.forget(Person(id=stored.user_id, tenant=stored.tenant), erasure, now=now, until=erasure.at)
 
-    def _forget_in(self, tx: Transaction, person: Person, erasure: Erasure, *, now: float) -> dict[str, int]:
+    def _forget_in(
+        self, tx: Transaction, person: Person, erasure: Erasure, *, now: float, until: float
+    ) -> dict[str, int]:
         store, id_ = self._store, person.id
         counts = {
-            SUBJECT_KEYS.name: store.subjects.destroy_in(tx, id_, tenant=person.tenant, until=erasure.at),
+            SUBJECT_KEYS.name: store.subjects.destroy_in(tx, id_, tenant=person.tenant, until=until),
             USERS.name: int(store.people.delete_in(tx, id_)),
         }
         counts |= store.forget_person_in(tx, id_)

@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.subject import SubjectKey
-from gateway.store.subjects import Kept, SubjectKeys
+from gateway.store.subjects import DAY_S, Kept, SubjectKeys
 
 SPARES: Final = 16
 REMEMBERED: Final = 8_192
@@ -21,7 +21,6 @@ MOST_TENANTS: Final = 64
 """Of one day that have a key of their own for strangers; a tenant may be whatever a field of a request says."""
 LOOKED_AGAIN_S: Final = 30.0
 """How long a worker may go on with a key that was destroyed."""
-DAY_S: Final = 86_400
 
 
 class SubjectPool:

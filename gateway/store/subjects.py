@@ -19,6 +19,7 @@ from gateway.store.shelf import Shelf
 from gateway.store.tables import SUBJECT_KEYS
 
 RECALLED: Final = 65_536
+DAY_S: Final = 86_400
 
 
 class StoredSubject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,6 +72,12 @@ class SubjectKeys:
         return self.recall(user_id, tenant) or self._rows.transact(
             lambda tx: self.of_in(tx, user_id, tenant, now=now), confirmed=True
         )
+
+    def of_nobody(self, *, now: float, kept_s: float) -> SubjectKey:
+        """Return a new key for what somebody wrote about they know not whom; it ends with those of the day's strangers."""
+        subject = self.make()
+        self.keep([Kept(subject=subject, expires=(now // DAY_S + 1) * DAY_S + kept_s)], now=now)
+        return subject
 
     def of_person(self, user_id: str) -> list[StoredSubject]:
         """List the keys of a person in all tenants, oldest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -14,23 +15,33 @@ from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.search import FOR_EVER, Filters, Somebody
 from gateway.server.progress import Progress
 
+
+def _said(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse an empty filter: it would find everything (attack: an unset variable of a script exports the whole log)."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("is empty; leave the option out to search for everything")
+    return value
+
+
 _OPTIONS: Final = (
-    click.option("--user", help="Name or id of a person whom the record names in any part."),
-    click.option("--actor", help="Name or id of who did it."),
-    click.option("--subject", help="Id of the person whose data it was."),
-    click.option("--tenant", help="Organisation."),
-    click.option("--route", help="Name of a route."),
+    click.option("--user", callback=_said, help="Name or id of a person whom the record names in any part."),
+    click.option("--actor", callback=_said, help="Name or id of who did it."),
+    click.option("--subject", callback=_said, help="Id of the person whose data it was."),
+    click.option("--tenant", callback=_said, help="Organisation."),
+    click.option("--route", callback=_said, help="Name of a route."),
     click.option("--action", type=click.Choice([*(action.value for action in Action), "login", "logout"])),
     click.option("--decision", type=click.Choice(["allow", "deny"])),
-    click.option("--decision-reason", "reason", help="Why it was decided so: role_missing, rate_limited."),
+    click.option(
+        "--decision-reason", "reason", callback=_said, help="Why it was decided so: role_missing, rate_limited."
+    ),
     click.option("--status", type=click.IntRange(100, 599), help="HTTP status of the answer."),
-    click.option("--event", help="Name of an event or operation: user.added, 'session revoke'."),
+    click.option("--event", callback=_said, help="Name of an event or operation: user.added, 'session revoke'."),
     click.option("--since", callback=when, help="A time, or a length of time before now: 15m, 2d."),
     click.option("--until", callback=when, help="A time, or a length of time before now."),
-    click.option("--resource", help="TYPE or TYPE/ID of what was accessed."),
-    click.option("--request-id", "request_id", help="All records of one request."),
-    click.option("--uid", help="metadata.uid of one record."),
-    click.option("--ip", help="Address of the client."),
+    click.option("--resource", callback=_said, help="TYPE or TYPE/ID of what was accessed."),
+    click.option("--request-id", "request_id", callback=_said, help="All records of one request."),
+    click.option("--uid", callback=_said, help="metadata.uid of one record."),
+    click.option("--ip", callback=_said, help="Address of the client."),
     click.option(
         "--stream",
         "streams",
@@ -43,6 +54,12 @@ _OPTIONS: Final = (
 )
 _PEOPLE: Final = frozenset(("user", "actor", "subject"))
 """Filters that name a person."""
+_MOST_SQL: Final = 1024
+_WORDS: Final = re.compile(
+    r"'(?:[^']|'')*(?:'|\Z)|\"(?:[^\"]|\"\")*(?:\"|\Z)|(\$\w*\$).*?(?:\1|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)|\b\d[\w.]*",
+    re.DOTALL,
+)
+"""What of a question can name somebody: texts, quoted names, numbers, and remarks."""
 
 
 def search_options(verb: Callable[..., None]) -> Callable[..., None]:
@@ -60,9 +77,25 @@ def told(asked: Mapping[str, Any]) -> dict[str, str]:
 
 def discreet(asked: Mapping[str, Any], sight: Sight) -> dict[str, Any]:
     """Return the same as `told`, with people sealed under their keys: who was looked for is theirs to have erased."""
+    return {name: _discreet(name, value, sight) for name, value in told(asked).items()}
+
+
+def _discreet(name: str, value: str, sight: Sight) -> dict[str, Any] | str:
+    path = f"unmapped.gw.query.{name}"
+    if name in _PEOPLE:
+        return sight.sealed(path, value)
+    if name == "ip":
+        return sight.passing(path, value)
+    if name == "resource":
+        return sight.sealed_if_known(path, value.partition("/")[2], value)
+    return value
+
+
+def discreet_sql(question: str, sight: Sight) -> dict[str, Any]:
+    """Return what is recorded of a SELECT: its shape for as long as the log is kept, its words as long as strangers' addresses."""
     return {
-        name: sight.sealed(f"unmapped.gw.query.{name}", value) if name in _PEOPLE else value
-        for name, value in told(asked).items()
+        "sql": sight.passing("unmapped.gw.query.sql", question[:_MOST_SQL]),
+        "sql_shape": _WORDS.sub("?", question)[:_MOST_SQL],
     }
 
 

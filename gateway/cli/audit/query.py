@@ -11,7 +11,7 @@ import click
 from gateway.audit import mapping
 from gateway.cli.administration import read_settings
 from gateway.cli.audit.answering import Answering, as_cell, as_json
-from gateway.cli.audit.asked import discreet, filters_of, search_options, watch
+from gateway.cli.audit.asked import discreet, discreet_sql, filters_of, search_options, watch
 from gateway.cli.audit.showing import entry_json, line, plain
 from gateway.cli.audit.sight import Sight
 from gateway.cli.audit.use import record_use
@@ -73,7 +73,7 @@ def query_verb(
     keys = AuditKeys.load(settings.audit.keys)
     sql = Sql(question, memory_bytes=memory) if question is not None else None  # what makes no sense is told before
     with Answering(output, is_written_by_us=form != "parquet") as answering, Sight(settings) as sight:
-        more = {"sql": question[:1024]} if question is not None else {}
+        more = discreet_sql(question, sight) if question is not None else {}
         more |= {"output": str(output), "format": form} if output is not None else {}
         record_use(settings, "audit query", {**discreet(asked, sight), **more}, purpose)
         damages: list[str] = []
@@ -90,11 +90,21 @@ def query_verb(
 def _show(search: Search, filters: Filters, answering: Answering, form: str, limit: int) -> None:
     with Progress("searching the audit log") as progress:
         found = list(
-            search.find(filters, limit=limit, newest_first=True, progress=watch(progress, "searching the audit log"))
+            search.find(
+                filters, limit=limit + 1, newest_first=True, progress=watch(progress, "searching the audit log")
+            )
         )
+    is_more = len(found) > limit
+    found = found[:limit]
     found.reverse()
     for text in _lines(search, found, form):
         answering.write(text)
+    if is_more:
+        click.echo(
+            f"these are the newest {limit:,}, and there are older ones: --limit shows more, audit export all", err=True
+        )
+    elif not found:
+        click.echo("no record was found", err=True)
 
 
 def _lines(search: Search, found: Iterable[Found], form: str) -> Iterable[str]:

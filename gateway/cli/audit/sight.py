@@ -35,6 +35,7 @@ class Sight:
         self._store: Store | None = None
         self._is_blind = False
         self._find: Callable[[str], SubjectKey | str] | None = None
+        self._nobody: SubjectKey | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -59,19 +60,31 @@ class Sight:
         return self._find(token)
 
     def sealed(self, path: str, name: str) -> dict[str, Any] | str:
-        """Return what stands for a person, given by name or id, in a member of a record; nobody's name stands as it is."""
-        store = self._open() if self._settings.audit.privacy.subject_keys else None
+        """Return what stands for a person, given by name or id, in a member of a record; nobody's name ends with strangers'.
+
+        Attack: to look whether somebody is erased writes their name into the log for good.
+        """
+        store = self._writable()
         if store is None:
             return name
-        user = _account(store, name)
-        if user is not None:
-            subject = store.subjects.of(user.id, user.tenant, now=time.time())
-        else:
-            known = store.subjects.of_person(name)
-            if not known:
-                return name
-            subject = known[0].subject
-        return Sealing(subject, os.urandom).value(path, name)
+        subject = _subject(store, name)
+        return _value(subject, path, name) if subject is not None else self.passing(path, name)
+
+    def sealed_if_known(self, path: str, name: str, text: str) -> dict[str, Any] | str:
+        """Return the same for a text about whatever has this name; it stands as it is where that is nobody."""
+        store = self._writable()
+        subject = None if store is None else _subject(store, name)
+        return text if subject is None else _value(subject, path, text)
+
+    def passing(self, path: str, text: str) -> dict[str, Any] | str:
+        """Return what stands for a text that may name anybody: nobody can read it after the time of strangers' addresses."""
+        store = self._writable()
+        if store is None:
+            return text
+        if self._nobody is None:
+            kept_s = self._settings.audit.privacy.anonymous
+            self._nobody = store.subjects.of_nobody(now=time.time(), kept_s=kept_s)
+        return _value(self._nobody, path, text)
 
     def somebody(self, name: str) -> Somebody:
         """Return under which names and pseudonyms records know a person, who is given by name or id."""
@@ -86,6 +99,9 @@ class Sight:
                 tokens.update(stored.token.hex() for stored in store.subjects.of_person(each))
         return Somebody(names=frozenset(names), tokens=frozenset(tokens))
 
+    def _writable(self) -> Store | None:
+        return self._open() if self._settings.audit.privacy.subject_keys else None
+
     def _open(self) -> Store | None:
         settings = self._settings
         if not settings.state.is_remote and not (settings.state_dir / STATE_NAME).exists():
@@ -98,6 +114,19 @@ class Sight:
                 self._is_blind = True
                 click.echo(f"warning: what is sealed stays sealed, the state cannot be opened: {error}", err=True)
         return self._store
+
+
+def _value(subject: SubjectKey, path: str, text: str) -> dict[str, Any]:
+    """Return a text of one member sealed under a key."""
+    return Sealing(subject, os.urandom).value(path, text)
+
+
+def _subject(store: Store, name: str) -> SubjectKey | None:
+    user = _account(store, name)
+    if user is not None:
+        return store.subjects.of(user.id, user.tenant, now=time.time())
+    known = store.subjects.of_person(name)
+    return known[0].subject if known else None
 
 
 def _account(store: Store, name: str) -> User | None:

@@ -72,6 +72,7 @@ def _confirm(asked: Request) -> None:
 
 def _erase(asked: Request) -> None:
     data, act = asked.data, asked.act
+    asked.look_again()  # attack: while the question waited for its answer, the person signed in and got a key
     destroyed = [{"token": stored.token.hex(), "fingerprint": fingerprint(stored.subject)} for stored in asked.keys]
     erasure = data.erasure(asked.person, now=act.now)
     with Progress("erasing"):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from gateway.audit.subject import reveal
+from gateway.audit.subject import reveal, tokens_in
 from gateway.cli.administration import answer, refuse
 from gateway.cli.privacy.disclosure import COLUMNS, disclosed
 from gateway.cli.privacy.subject import Request, names_somebody, request
@@ -80,10 +80,18 @@ def _records(asked: Request, *, with_names: bool, damages: list[str]) -> Iterato
     search = Search(settings.state_dir, AuditKeys.load(settings.audit.keys), on_damage=damages.append)
     somebody = Somebody(names=person.names, tokens=frozenset(own))
     for found in search.find(Filters(person=somebody)):
+        sealed = not own.keys().isdisjoint(tokens_in(found.record))
+        if not sealed and _tenant(found.record) not in {"", person.tenant}:
+            continue  # attack: somebody of another organisation goes by the same id, in records that name people in clear
         shown = reveal(found.record, keys)
         staff = reveal(found.record, everybody) if with_names else {}
         place = {"stream": found.stream.value, "index": found.index}
         yield place | disclosed(shown, staff, names=person.names, others=_OTHERS)
+
+
+def _tenant(read: Mapping[str, Any]) -> object:
+    metadata = read.get("metadata")
+    return metadata.get("tenant_uid", "") if isinstance(metadata, dict) else ""
 
 
 def _csv(held: Mapping[str, Any], records: list[dict[str, Any]]) -> str:

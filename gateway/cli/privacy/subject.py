@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -40,6 +42,11 @@ class Request:
         self.data = data
         self.keys = data.subject_keys(person)
         self._reason = reason
+
+    def look_again(self) -> None:
+        """Take the time and the person's keys as they are now."""
+        self.act.now = time.time()
+        self.keys = self.data.subject_keys(self.person)
 
     @property
     def tokens(self) -> list[str]:
@@ -91,7 +98,15 @@ def request(subject: str, tenant: str, reason: str) -> Iterator[Request]:
                 f"neither an account nor a record knows {subject!r} at tenant {tenant!r}; "
                 "it may be erased already: look with gateway privacy status"
             )
+        if _names(reason, person):
+            refuse("--reason names the person, and stays in the log when they are erased: write a case number")
         yield Request(act, person, data, reason)
+
+
+def _names(text: str, person: Person) -> bool:
+    """Tell whether a text has a name of the person in it as a word."""
+    words = text.casefold()
+    return any(re.search(rf"(?<!\w){re.escape(name.casefold())}(?!\w)", words) for name in person.names)
 
 
 def subject_data(act: Administration) -> SubjectData:

@@ -55,6 +55,14 @@ class House:
         ]
         return [(name, record) for name, record in named if name != "audit query"]
 
+    def queries(self) -> list[dict[str, Any]]:
+        """What searches of the log left behind, oldest first, but for the search that this is."""
+        lines = self.run("audit", "query", "--json", "--event", "admin").stdout.splitlines()
+        found = [json.loads(line)["record"] for line in lines]
+        return [record["unmapped"]["gw"]["query"] for record in found if record["api"]["operation"] == "audit query"][
+            :-1
+        ]
+
 
 CHEAP = argon2.Parameters(
     type=argon2.Type.ID, version=19, salt_len=16, hash_len=32, time_cost=1, memory_cost=8, parallelism=1

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ from gateway.audit.subject import (
     seal_fields,
 )
 from gateway.cli.privacy.disclosure import disclosed
-from gateway.exchange.subject import ERASED, RESTRICTED
+from gateway.exchange.subject import ERASED, RESTRICTED, SubjectKey
 from gateway.ledger import producer
 from gateway.ledger.holds import Hold, Holds
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.reader import entries
 from gateway.store.state import Store
+from gateway.store.subjects import Kept
+from gateway.store.tables import SUBJECT_KEYS
 from tests.unit.cli.conftest import House
 
 ALICE = ("--subject", "alice", "--tenant", "main", "--reason", "case 7")
@@ -168,6 +171,22 @@ def test_somebody_whom_nobody_knows_is_refused_by_name_and_tenant(house: House, 
         assert "neither an account nor a record" in refused.stderr
 
 
+def test_an_export_leaves_out_who_goes_by_the_same_id_elsewhere(house: House, store: Store, tmp_path: Path) -> None:
+    """Attack: patient 17 of one organisation is told who looked at patient 17 of another, where records name in clear."""
+    store.subjects.of("p-17", "main", now=time.time())
+
+    def build(stamp: record.Stamp, tenant: str) -> dict[str, Any]:
+        made = record.administration(stamp, f"GET /{tenant}", actor={}, action="view", tenant=tenant)
+        made["resources"] = [{"owner": {"uid": "p-17"}, "type": "record", "uid": "1"}]
+        return made
+
+    keys = house.directory / "config" / "audit-keys.json"
+    producer.append(house.state_dir, keys, [partial(build, tenant=tenant) for tenant in ("main", "other")])
+    path = tmp_path / "p.json"
+    house.value("privacy", "export", "--subject", "p-17", "--tenant", "main", "--reason", "case", "-o", str(path))
+    assert [one["detail"] for one in json.loads(path.read_text())["records"]] == ["GET /main"]
+
+
 # Restricted
 
 
@@ -216,6 +235,42 @@ def test_nothing_of_an_erased_person_is_left_and_the_log_verifies(house: House, 
     assert events(house).count("privacy.key_destroyed") == 2
     assert house.run("privacy", "erase", *ALICE, "--yes").exit_code == 1
     assert kept.token.hex() in house.run("privacy", "status").stdout
+
+
+def test_a_key_that_came_while_the_question_waited_is_destroyed_too(
+    house: House, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: sign in while an operator is asked whether they are sure, and keep a key that nobody can find again."""
+    alice = store.user_named("alice")
+    assert alice is not None
+    made: list[bytes] = []
+
+    def confirm(*_: Any, **__: Any) -> bool:
+        for number in range(2):
+            made.append(b"%016d" % number)
+            key = SubjectKey(made[-1], b"k" * 32)  # of a node whose clock is ahead
+            store.subjects.keep([Kept(subject=key, user_id=alice.id, tenant="main")], now=time.time() + number)
+        return True
+
+    monkeypatch.setattr("click.confirm", confirm)
+    assert house.run("privacy", "erase", *ALICE).exit_code == 0
+    assert store.subjects.of_person(alice.id) == []
+    journal = json.loads((house.state_dir / "erasures.jsonl").read_text())
+    assert {token.hex() for token in made} <= set(journal["tokens"])
+
+
+@pytest.mark.parametrize("verb", ["export", "erase", "restrict", "lift"])
+@pytest.mark.parametrize("reason", ["letter of Alice, 3 May", "ALICE@example.org wrote"])
+def test_a_reason_that_names_the_person_is_refused_and_not_recorded(
+    house: House, store: Store, tmp_path: Path, verb: str, reason: str
+) -> None:
+    """Attack on an erasure: its own reason keeps the name in the log."""
+    more = ("-o", str(tmp_path / "x")) if verb == "export" else ()
+    refused = house.run("privacy", verb, "--subject", "alice", "--tenant", "main", "--reason", reason, *more)
+    assert refused.exit_code == 1
+    assert "case number" in refused.stderr
+    assert not any(event.startswith("privacy.") for event in events(house))
+    assert store.user_named("alice") is not None
 
 
 def test_a_ground_to_keep_is_recorded_and_nothing_is_erased(house: House, store: Store) -> None:
@@ -279,10 +334,29 @@ def test_the_record_of_an_act_on_an_account_names_nobody_in_clear(house: House, 
 
 def test_who_was_looked_for_in_the_log_is_sealed_too(house: House, store: Store) -> None:
     del store
-    for asked in (("--user", "alice"), ("--actor", "alice"), ("--subject", "alice")):
+    for asked in (("--user", "alice"), ("--actor", "alice"), ("--subject", "alice"), ("--resource", "patient/alice")):
         assert house.run("audit", "query", *asked).exit_code == 0
     assert b"alice" not in _payloads(house)
     assert shown(house).count('"alice"') >= 3, "and is read by whoever may"
+
+
+def test_to_look_whether_somebody_is_gone_does_not_write_them_down_again(house: House, store: Store) -> None:
+    """Attack on an erasure: the search that checks it names the person in the log, in clear and for ever."""
+    house.value("privacy", "erase", *ALICE, "--yes")
+    sql = 'SELECT "who".time, 77 FROM (SELECT * FROM records WHERE actor = \'alice\') AS "who" -- of alice'
+    for asked in (("--user", "alice"), ("--ip", "192.0.2.77"), ("--sql", sql)):
+        result = house.run("audit", "query", *asked)
+        assert result.exit_code == 0, result.output
+    payloads = _payloads(house)
+    for word in (b"alice", b"192.0.2.77"):
+        assert word not in payloads
+    *_, user, ip, question = house.queries()
+    assert (user["user"], ip["ip"]) == ("alice", "192.0.2.77"), "for now it can be read what was looked for"
+    assert question["sql"] == sql
+    assert question["sql_shape"] == "SELECT ?.time, ? FROM (SELECT * FROM records WHERE actor = ?) AS ? ?"
+    late = time.time() + 32 * 86_400
+    store.rows.sweep(SUBJECT_KEYS, late)
+    assert b"192.0.2.77" not in shown(house).encode()
 
 
 def test_without_subject_keys_records_name_people_and_status_says_so(house: House, store: Store) -> None:
