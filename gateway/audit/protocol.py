@@ -1,6 +1,7 @@
 """The byte protocol between producers of audit records and the audit daemon, both directions.
 
-Little endian throughout. A producer sends HELLO once, waits for WELCOME, then sends RECORDS; the
+Little endian throughout. A producer sends HELLO once, with the badge that shows that its slot was given to it, waits for
+WELCOME, then sends RECORDS; the
 daemon answers with ACK and REFUSED, and says FAREWELL when another takes its place. Replies are 16 bytes each (STATS alone carries a body), so that
 a producer can read acknowledgements in bulk. Sequences grow strictly per slot, for ever, over all streams together.
 
@@ -40,6 +41,10 @@ CLI_SLOT = 1002
 DAEMON_SLOT = 1003
 """The daemon's own records; no producer may claim it."""
 CUSTODIAN_SLOT = 1004
+SHIPPING_SLOT = 1005
+"""Of the custodian too: on it ELSEWHERE is said, and nothing is recorded."""
+
+BADGE_BYTES = 16
 
 RESERVED = 0x80
 """In the byte that names a record's stream: it may use the space that is kept for when the disk is full."""
@@ -60,7 +65,8 @@ ASYNC, GROUP, STRICT, REMOTE = 0, 1, 2, 3
 SEQUENCE_MASK = (1 << 53) - 1
 """A record repeats the low 53 bits of its sequence in `metadata.sequence`: JSON has no larger integers (RFC 8785)."""
 
-_HELLO = Struct("<IBBH")
+_HELLO = Struct("<IBBH16s")
+_HELLO_BYTES = _HELLO.size - 4
 _RECORDS = Struct("<IBBHQ")
 _LENGTH = Struct("<I")
 _U16 = Struct("<H")
@@ -96,6 +102,8 @@ class Hello(msgspec.Struct, frozen=True, gc=False):
     """A producer names its slot."""
 
     slot: int
+    badge: bytes
+    """What `AuditKeys.badge` says of that slot: whoever starts a producer gives it this, and no other."""
 
 
 class Records(msgspec.Struct, frozen=True):
@@ -168,9 +176,11 @@ def first_sequence(now: float, last_seq: int) -> int:
 # producer -> daemon
 
 
-def pack_hello(slot: int) -> bytes:
-    """Encode HELLO."""
-    return _HELLO.pack(4, HELLO, VERSION, slot)
+def pack_hello(slot: int, badge: bytes) -> bytes:
+    """Encode HELLO. Raises `ValueError` for a badge of another length."""
+    if len(badge) != BADGE_BYTES:
+        raise ValueError(f"a badge of {len(badge)} bytes: it has {BADGE_BYTES}")
+    return _HELLO.pack(_HELLO_BYTES, HELLO, VERSION, slot, badge)
 
 
 def pack_stats_request() -> bytes:
@@ -258,9 +268,9 @@ def _request(buffer: bytes, at: int, stop: int) -> Request:
     kind = buffer[at]
     if kind == RECORDS:
         return _records(buffer, at, stop)
-    if kind == HELLO and stop - at == _HELLO.size - _LENGTH.size and buffer[at + 1] == VERSION:
+    if kind == HELLO and stop - at == _HELLO_BYTES and buffer[at + 1] == VERSION:
         (slot,) = _U16.unpack_from(buffer, at + 2)
-        return Hello(slot)
+        return Hello(slot, buffer[stop - BADGE_BYTES : stop])
     if kind == ELSEWHERE and stop - at == _BODY.size:
         _, stream, zero, size = _BODY.unpack_from(buffer, at)
         if 0 < stream <= _LARGEST_STREAM and zero == 0:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from gateway.audit.protocol import pack_elsewhere
+from gateway.audit.protocol import REPLY_BYTES, SHIPPING_SLOT, pack_elsewhere, pack_hello
 from gateway.custody.sinks.shipping import Shipper
 from gateway.exchange.stream import STREAM_NUMBERS, Stream
 
@@ -24,14 +24,16 @@ class ElsewhereDuty:
 
     name = "elsewhere"
 
-    def __init__(self, socket: Path, shippers: Sequence[Shipper]) -> None:
+    def __init__(self, socket: Path, shippers: Sequence[Shipper], *, badge: bytes) -> None:
+        """`badge` is that of `SHIPPING_SLOT`."""
         self._socket = socket
+        self._hello = pack_hello(SHIPPING_SLOT, badge)
         self._shippers = [shipper for shipper in shippers if shipper.is_required]
 
     async def run(self) -> None:
         """Tell for ever; a daemon that is away is looked for again."""
         while True:
-            with suppress(OSError):
+            with suppress(OSError, asyncio.IncompleteReadError):
                 await self._tell()
             await asyncio.sleep(RECONNECT_S)
 
@@ -39,20 +41,28 @@ class ElsewhereDuty:
         """Nothing: each shipper tells its own."""
 
     async def _tell(self) -> None:
-        _, writer = await asyncio.open_unix_connection(str(self._socket))
+        reader, writer = await asyncio.open_unix_connection(str(self._socket))
         told: dict[Stream, int] = {}
+        parting: asyncio.Task[bytes] | None = None
         try:
-            while True:
+            writer.write(self._hello)
+            await reader.readexactly(REPLY_BYTES)
+            parting = asyncio.create_task(
+                reader.read(1), name="audit daemon leaves"
+            )  # after its welcome it says only that
+            while not parting.done():
                 sizes = self._sizes()
                 news = [(stream, size) for stream, size in sizes.items() if told.get(stream) != size]
                 if news:
                     writer.write(b"".join(pack_elsewhere(STREAM_NUMBERS[stream], size) for stream, size in news))
                     await writer.drain()
                     told |= news
-                if writer.is_closing():
-                    return
                 await asyncio.sleep(LOOK_S)
         finally:
+            if parting is not None:
+                parting.cancel()
+                with suppress(OSError, asyncio.CancelledError):
+                    await parting
             writer.close()
 
     def _sizes(self) -> dict[Stream, int]:

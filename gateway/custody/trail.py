@@ -84,10 +84,17 @@ class Trail:
     """Writes records as the custodian. One at a time."""
 
     def __init__(
-        self, layout: Layout, *, node: str, boot_uid: str, version: str, connect: Connect | None = None
+        self,
+        layout: Layout,
+        *,
+        node: str,
+        boot_uid: str,
+        version: str,
+        badge: bytes = b"",
+        connect: Connect | None = None,
     ) -> None:
-        """`connect` is for a log that no daemon has: see `DirectLog`."""
-        self._connect = connect or partial(_Connection, layout.socket)
+        """`badge` is for the daemon; `connect` for a log that no daemon has: see `DirectLog`."""
+        self._connect = connect or partial(_Connection, layout.socket, badge)
         self._node = node
         self._boot_uid = boot_uid
         self._version = version
@@ -98,7 +105,14 @@ class Trail:
     async def record(self, build: Build, *, stream: Stream = Stream.SECURITY, mark: Mark | None = None) -> None:
         """Write one record and return when it is on stable storage. Raises `AuditUnavailableError`."""
         async with self._turn:
-            await asyncio.to_thread(self.write, build, stream, mark)
+            writing = asyncio.ensure_future(asyncio.to_thread(self.write, build, stream, mark))
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:  # attack: two writers of the slot at once; the log takes one for the other
+                await asyncio.wait({writing})
+                if not writing.cancelled():
+                    writing.exception()
+                raise
 
     def write(self, build: Build, stream: Stream = Stream.SECURITY, mark: Mark | None = None) -> None:
         """Write one record, blocking. Raises `AuditUnavailableError`."""
@@ -209,8 +223,9 @@ class DirectLog:
 class _Connection:
     """One conversation with the daemon. Raises `OSError`, `ProtocolError`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, badge: bytes) -> None:
         self._path = path
+        self._hello = pack_hello(CUSTODIAN_SLOT, badge)
         self._decoder = ReplyDecoder()
         self._ready: list[Reply] = []
         self.last_sequence = 0
@@ -220,7 +235,7 @@ class _Connection:
         try:
             self._socket.settimeout(TIMEOUT_S)
             self._socket.connect(str(self._path))
-            self._socket.sendall(pack_hello(CUSTODIAN_SLOT))
+            self._socket.sendall(self._hello)
             self.last_sequence = self._welcome()
         except BaseException:
             self._socket.close()

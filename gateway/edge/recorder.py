@@ -73,10 +73,11 @@ class Recorder:
     def __init__(
         self,
         slot: int,
+        badge: bytes,
         connect: Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[object]],
         clock: Callable[[], float],
     ) -> None:
-        self._slot = slot
+        self._hello = pack_hello(slot, badge)
         self._connect = connect
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -177,7 +178,7 @@ class Recorder:
         transport = cast("asyncio.WriteTransport", transport)  # uvloop's transports do not derive from asyncio's
         self._transport = transport
         self._decoder = ReplyDecoder()
-        transport.write(pack_hello(self._slot))
+        transport.write(self._hello)
 
     def data_received(self, data: bytes) -> None:
         """Take acknowledgements."""

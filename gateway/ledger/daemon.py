@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from hmac import compare_digest
 from itertools import compress
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ from gateway.audit.protocol import (
     DAEMON_SLOT,
     PAGES_SLOT,
     REMOTE,
+    SHIPPING_SLOT,
     Elsewhere,
     Hello,
     ProtocolError,
@@ -81,6 +83,7 @@ NEW_PROCESS_JUMP = 1 << 20
 """A new process of a slot begins at unix milliseconds << 20: one that goes on never jumps that far."""
 MAX_CONNECTIONS = 2048
 MAX_UNREAD_REPLY_BYTES = 1 << 20
+NAMED_SLOTS = 16
 MAX_REMOTE = 8192
 """Frames of one producer that wait for a sink: who waited longer gave up long ago."""
 COMMIT_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -147,6 +150,7 @@ class Daemon:
         node: str,
         version: str,
         boot_id: str,
+        badge: Callable[[int], bytes],
         control: Control | None = None,
         segment_age_s: float = SEGMENT_AGE_S,
         marks: Watermarks = NO_MARKS,
@@ -155,7 +159,9 @@ class Daemon:
         monotonic: Callable[[], float] = time.monotonic,
         ballast_bytes: int = BALLAST_BYTES,
     ) -> None:
+        """`badge` returns what a producer must show to speak as a slot."""
         self.logs = logs
+        self._badge = badge
         self._layout = layout
         self._segment_age_s = segment_age_s
         self._may_gap = frozenset(may_gap)
@@ -180,6 +186,8 @@ class Daemon:
         """The same of records that were left out while their requests went on."""
         self._elsewhere: dict[Stream, int] = {}
         """How many records of each stream a required sink has."""
+        self._impostors: dict[int, int] = {}
+        """Slot -> how often somebody claimed it without its badge and was not told of yet."""
         self._answered: dict[int, int] = {}
         """Slot -> last sequence that was answered: what was refused is no jump when its producer comes back."""
         self._refusals: dict[Stream, LogUnavailableError] = {}
@@ -307,7 +315,8 @@ class Daemon:
     @property
     def is_done(self) -> bool:
         """True when it was told to stop and nobody is left, or the time is over."""
-        return self._stop_at is not None and (not self._slots or self._monotonic() >= self._stop_at)
+        is_alone = not self._slots.keys() - {SHIPPING_SLOT}
+        return self._stop_at is not None and (is_alone or self._monotonic() >= self._stop_at)
 
     def close(self) -> None:
         """Take in what still waits, say that it ends, publish the last checkpoint and let the log go."""
@@ -390,6 +399,7 @@ class Daemon:
                 if log.size or stream is Stream.SECURITY:
                     self._say("audit.heartbeat", stream, more={"log": {"origin": log.origin, "size": log.size}})
             self._turn_over(stream, now)
+        self._name_impostors()
         self._commit_own()
 
     def _watch(self, now: float) -> None:
@@ -476,12 +486,16 @@ class Daemon:
 
     def _take(self, producer: _Producer, request: Request) -> None:
         if isinstance(request, Records):
-            if producer.slot < 0 or producer.is_waiting:
-                raise ProtocolError("records before the welcome")
+            if producer.slot < 0 or producer.is_waiting or producer.slot == SHIPPING_SLOT:
+                raise ProtocolError("records before the welcome, or of who has none")
             self._batch.append((producer, request))
         elif isinstance(request, Hello):
             if producer.slot >= 0 or request.slot == DAEMON_SLOT:
                 raise ProtocolError("a second HELLO, or one for the daemon's own slot")
+            # attack: a worker that was taken over speaks as the custodian, whose word excuses what is missing
+            if not compare_digest(request.badge, self._badge(request.slot)):
+                self._impostors[request.slot] = self._impostors.get(request.slot, 0) + 1
+                raise ProtocolError("a slot that was not given to it")
             producer.slot = request.slot
             if request.slot in self._slots:  # its last bytes may still be unread: first come, first served
                 producer.is_waiting = True
@@ -489,6 +503,8 @@ class Daemon:
             else:
                 self._welcome(producer)
         elif isinstance(request, Elsewhere):
+            if producer.slot != SHIPPING_SLOT or producer.is_waiting:
+                raise ProtocolError("only the custodian says what sinks have")
             self._elsewhere[STREAMS_BY_NUMBER[request.stream]] = request.size
             for waiting in list(self._slots.values()):
                 self._release(waiting)
@@ -705,6 +721,13 @@ class Daemon:
         for uid, slot in intents.items():
             self._own[stream].append(partial(record.unknown_outcome, correlation_uid=uid, slot=slot))
 
+    def _name_impostors(self) -> None:
+        """At most one record a second, however often somebody tries, and of few slots: whoever tries must not fill the log."""
+        if self._impostors:
+            tried, self._impostors = self._impostors, {}
+            claimed = {"count": sum(tried.values()), "slots": sorted(tried)[:NAMED_SLOTS]}
+            self._say("audit.impostor", success=False, severity=record.CRITICAL, more={"claimed": claimed})
+
     def _notice_io_errors(self) -> None:
         errors = sum(log.io_errors for log in self.logs.values())
         new = errors - self._io_errors
@@ -844,6 +867,7 @@ def serve(
         node=node,
         version=version,
         boot_id=boot_id,
+        badge=keys.badge,
         control=control,
         segment_age_s=segment_age_s,
         marks=marks,

@@ -13,6 +13,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from struct import Struct
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,10 +23,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.audit.checkpoint import Signer, Vkey, is_name
 from gateway.audit.filehead import FileHead, FileHeadError, unwrap_key
+from gateway.audit.protocol import BADGE_BYTES
 from gateway.exchange.errors import KeyringError
 
 VERSION = 1
 _KEY_BYTES = 32
+_SLOT = Struct("<H")
 _OTHERS = 0o077
 _LARGEST_FILE = 64 * 1024
 
@@ -89,6 +92,16 @@ class AuditKeys:
     def open_index(self, salt: bytes) -> AESGCM:
         """Return the cipher of one file of the search index, derived (RFC 5869) from the key-encryption key."""
         return AESGCM(HKDF(SHA256(), _KEY_BYTES, salt, b"gateway audit search index v1").derive(self._kek))
+
+    def badge(self, slot: int) -> bytes:
+        """Return what a producer shows to the audit daemon to speak as this slot, derived (RFC 5869) from the seed.
+
+        Who has one cannot make another. Raises `KeyringError` without a seed.
+        """
+        if not self._seed:
+            raise KeyringError("these keys open the audit log and give nobody a place in it")
+        info = b"gateway audit producer badge v1" + _SLOT.pack(slot)
+        return HKDF(SHA256(), BADGE_BYTES, None, info).derive(self._seed)
 
     @classmethod
     def generate(cls, *, origin: str, created: str, random: Callable[[int], bytes]) -> AuditKeys:

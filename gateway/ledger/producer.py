@@ -62,10 +62,11 @@ def append(
     """
     deadline = time.monotonic() + timeout_s
     stamps = _Stamps(node or socket.gethostname(), boot_uid)
+    keys = AuditKeys.load(keys_path)  # who cannot read them has no place in the log
     path = Layout(state_dir).socket
     while True:
         try:
-            return _through_daemon(path, builds, slot, stamps, deadline)
+            return _through_daemon(path, builds, slot, keys.badge(slot), stamps, deadline)
         except (FileNotFoundError, ConnectionRefusedError):
             pass  # nobody listens
         except _ReplacedError as exc:
@@ -76,7 +77,7 @@ def append(
         except (OSError, ProtocolError) as exc:
             raise AuditUnavailableError(f"{path}: the audit daemon does not answer: {exc}") from exc
         try:
-            return _directly(state_dir, AuditKeys.load(keys_path), builds, slot, stamps)
+            return _directly(state_dir, keys, builds, slot, stamps)
         except LogBusyError:  # a daemon is starting or stopping, or another command writes
             if time.monotonic() >= deadline:
                 raise
@@ -122,11 +123,13 @@ class _Stamps:
         )
 
 
-def _through_daemon(path: Path, builds: Sequence[Build], slot: int, stamps: _Stamps, deadline: float) -> None:
+def _through_daemon(  # noqa: PLR0917 - what a record needs
+    path: Path, builds: Sequence[Build], slot: int, badge: bytes, stamps: _Stamps, deadline: float
+) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(max(0.1, deadline - time.monotonic()))
         connection.connect(str(path))
-        connection.sendall(pack_hello(slot))
+        connection.sendall(pack_hello(slot, badge))
         replies = _Replies(connection)
         welcome = replies.next()
         if not isinstance(welcome, Welcome):

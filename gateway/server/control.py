@@ -47,6 +47,10 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
     kind: Kind
     slot: int
     """Of the audit trail (`audit.protocol`): 0 to 999 for edge workers, then pages and the audit process itself."""
+    badge: bytes = b""
+    """Proof to the audit process that the slot is this child's; empty for the audit process itself."""
+    shipping_badge: bytes = b""
+    """The custodian's, for `SHIPPING_SLOT`."""
     worker: int = 0
     """Number of an edge worker among its like, from 0; its slot is another one after each upgrade."""
     workers: int

@@ -15,6 +15,7 @@ from typing import Final
 from gateway.custody.custodian import Custodian
 from gateway.custody.duty import Duty
 from gateway.custody.indexing import IndexingDuty
+from gateway.custody.inquiry import InquiryMetrics
 from gateway.custody.pruning import RetentionCounters, RetentionDuty
 from gateway.custody.sealing import SealingDuty
 from gateway.custody.sinks.standing import ShippingMetrics
@@ -29,6 +30,7 @@ from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.server.bundle import Bundle
 from gateway.server.control import Boot, Dumped
+from gateway.server.inquiries import inquiry_duties
 from gateway.server.retention import undelivered, wanted_retention
 from gateway.server.settings import Settings, load_settings
 from gateway.server.sinks import sink_duties
@@ -51,6 +53,7 @@ class CustodyProcess:
         self._witness_metrics: NodeMetrics | None = None
         self._shipping_metrics: ShippingMetrics | None = None
         self._retention_counters: RetentionCounters | None = None
+        self._inquiry_metrics: InquiryMetrics | None = None
         self._tiling: dict[Stream, TilingDuty] = {}
 
     async def start(self) -> None:
@@ -59,11 +62,12 @@ class CustodyProcess:
         with suppress(OSError):
             os.nice(_NICENESS)
         layout = Layout(Path(boot.state_dir))
-        trail = Trail(layout, node=boot.node, boot_uid=boot.boot_id, version=boot.version)
+        trail = Trail(layout, node=boot.node, boot_uid=boot.boot_id, version=boot.version, badge=boot.badge)
         keys = AuditKeys.parse_for_reading(boot.bundle.audit_keys or b"")
         registry = Registry()
         self._witness_metrics = NodeMetrics(registry)
         self._shipping_metrics = ShippingMetrics(registry)
+        self._inquiry_metrics = InquiryMetrics(registry)
         self._station = Station.open(layout, keys, trail, registry)
         gauges = TilingGauges(self._station)
         self._tiling = {stream: TilingDuty(self._station, tail, gauges) for stream, tail in self._station.tails.items()}
@@ -125,6 +129,7 @@ class CustodyProcess:
             or self._witness_metrics is None
             or self._shipping_metrics is None
             or self._retention_counters is None
+            or self._inquiry_metrics is None
         ):
             return ()
         return [
@@ -136,6 +141,7 @@ class CustodyProcess:
                 segment_age_s=settings.audit.segment_age,
                 counters=self._retention_counters,
             ),
+            *inquiry_duties(settings, bundle, self._station, self._inquiry_metrics),
             *witness_duties(settings, bundle, self._station, self._witness_metrics),
-            *sink_duties(settings, bundle, self._station, self._shipping_metrics),
+            *sink_duties(settings, bundle, self._station, self._shipping_metrics, badge=self._boot.shipping_badge),
         ]

@@ -110,7 +110,7 @@ class EdgeProcess:
         loop = asyncio.get_running_loop()
         path = str(self._run_dir / AUDIT_SOCKET_NAME)
         recorder = self._recorder = Recorder(
-            boot.slot, lambda factory: loop.create_unix_connection(factory, path), time.time
+            boot.slot, boot.badge, lambda factory: loop.create_unix_connection(factory, path), time.time
         )
         try:
             async with asyncio.timeout(AUDIT_WAIT_S):

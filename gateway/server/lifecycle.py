@@ -49,7 +49,9 @@ class _Waiter:
 class LifecycleTrail:
     """Writes lifecycle records as the supervisor."""
 
-    def __init__(self, run_dir: Path, *, node: str, boot_id: str) -> None:
+    def __init__(self, run_dir: Path, *, badge: bytes, node: str, boot_id: str) -> None:
+        """`badge` is that of `SUPERVISOR_SLOT`."""
+        self._badge = badge
         self._path = run_dir / AUDIT_SOCKET_NAME
         self._node = node
         self._boot_id = boot_id
@@ -59,7 +61,10 @@ class LifecycleTrail:
         """Connect to the audit process, which runs already. Raises AuditUnavailableError when it does not answer."""
         loop = asyncio.get_running_loop()
         self._recorder = Recorder(
-            SUPERVISOR_SLOT, lambda factory: loop.create_unix_connection(factory, str(self._path)), time.time
+            SUPERVISOR_SLOT,
+            self._badge,
+            lambda factory: loop.create_unix_connection(factory, str(self._path)),
+            time.time,
         )
         try:
             async with asyncio.timeout(_WELCOME_WAIT_S):

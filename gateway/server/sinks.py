@@ -149,7 +149,9 @@ def _s3(asked: Asked, place: str, bundle: Bundle) -> Sink:
     )
 
 
-def sink_duties(settings: Settings, bundle: Bundle, station: Station, metrics: ShippingMetrics) -> list[Duty]:
+def sink_duties(
+    settings: Settings, bundle: Bundle, station: Station, metrics: ShippingMetrics, *, badge: bytes
+) -> list[Duty]:
     """Make every duty of `audit.sinks`."""
     directory = station.layout.state_dir / CURSORS
     shared: dict[str, Any] = {"recorder": station.trail.record, "threads": in_thread}
@@ -191,7 +193,7 @@ def sink_duties(settings: Settings, bundle: Bundle, station: Station, metrics: S
                 )
     shippers = [duty for duty in duties if isinstance(duty, Shipper)]
     if any(shipper.is_required for shipper in shippers):
-        duties.append(ElsewhereDuty(station.layout.socket, shippers))
+        duties.append(ElsewhereDuty(station.layout.socket, shippers, badge=badge))
     return duties
 
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 import structlog
 
 from gateway import __version__
-from gateway.audit.protocol import CUSTODIAN_SLOT, DAEMON_SLOT, PAGES_SLOT
+from gateway.audit.protocol import CUSTODIAN_SLOT, DAEMON_SLOT, PAGES_SLOT, SHIPPING_SLOT, SUPERVISOR_SLOT
 from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.exchange.metrics import Sample
 from gateway.server import commands
@@ -104,7 +104,10 @@ class Supervisor:
         settings = validated.settings
         if validated.keyring is None:
             raise ConfigurationError(("the keyring is missing",))
+        if validated.audit_keys is None:
+            raise ConfigurationError(("the audit keys are missing",))
         self.validated = validated
+        self._badge = validated.audit_keys.badge
         self.is_started = False
         self.is_draining = False
         self._path = path
@@ -167,7 +170,9 @@ class Supervisor:
             held.callback(store.close)
             erase_again(settings, validated.keyring, store)
             self._held = held.pop_all()
-        self._trail = LifecycleTrail(self._directory.path, node=self._node, boot_id=self._boot_id)
+        self._trail = LifecycleTrail(
+            self._directory.path, badge=self._badge(SUPERVISOR_SLOT), node=self._node, boot_id=self._boot_id
+        )
         self._audit = self._child("audit", "audit", DAEMON_SLOT)
         self._custodian = self._child("custodian", "custodian", CUSTODIAN_SLOT)
         self._pages = self._child("pages", "pages", PAGES_SLOT)
@@ -387,6 +392,8 @@ class Supervisor:
         return Boot(
             kind=kind,
             slot=slot,
+            badge=b"" if kind == "audit" else self._badge(slot),
+            shipping_badge=self._badge(SHIPPING_SLOT) if kind == "custodian" else b"",
             worker=worker,
             workers=self._workers,
             is_reserve=not (self._has_log if kind == "audit" else self._is_serving),

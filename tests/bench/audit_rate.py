@@ -85,10 +85,10 @@ def stream_of(number: int) -> int:
 class Producer:
     """One connection to the daemon, one frame under way at a time."""
 
-    def __init__(self, socket_path: str, slot: int) -> None:
+    def __init__(self, socket_path: str, slot: int, badge: bytes) -> None:
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sock.connect(socket_path)
-        self._sock.sendall(pack_hello(slot))
+        self._sock.sendall(pack_hello(slot, badge))
         self._decoder = ReplyDecoder()
         self._latencies = array("q", bytes(8 * STEPS))
         self._refused = self._acknowledged = 0
@@ -148,9 +148,9 @@ class Producer:
                 self._latencies[min(int((now - moment) * 1e6) // STEP_US, STEPS - 1)] += 1
 
 
-def produce(socket_path: str, slot: int, rate: float, seconds: float, out: Connection) -> None:
+def produce(socket_path: str, slot: int, badge: bytes, rate: float, seconds: float, out: Connection) -> None:  # noqa: PLR0917
     """Be a producer in a process of its own."""
-    out.send(Producer(socket_path, slot).run(rate, seconds))
+    out.send(Producer(socket_path, slot, badge).run(rate, seconds))
 
 
 def sample(pid: int) -> Sample:
@@ -184,7 +184,9 @@ def measure(state: Path, keys: AuditKeys, rate: float, seconds: float) -> int:
     ends = []
     for slot in range(PRODUCERS):
         here, there = context.Pipe(duplex=False)
-        context.Process(target=produce, args=(str(path), slot, rate / PRODUCERS, seconds, there), daemon=True).start()
+        context.Process(
+            target=produce, args=(str(path), slot, keys.badge(slot), rate / PRODUCERS, seconds, there), daemon=True
+        ).start()
         there.close()
         ends.append(here)
     samples = [sample(serve.pid or 0)]

@@ -12,20 +12,22 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.protocol import GROUP, Ack, Reply, ReplyDecoder, Welcome, pack_hello, pack_records
+from gateway.ledger.keys import AuditKeys
 from tests.fakes.audit_daemon import FakeAuditDaemon
 
 REAL = """
-    import os, sys
+    import sys
     from pathlib import Path
     from gateway.ledger.daemon import serve
     from gateway.ledger.keys import AuditKeys
     from gateway.ledger.layout import Layout
     state = Path(sys.argv[1])
     Layout(state).create()
-    serve(state_dir=state, keys=AuditKeys.generate(origin="test/node", created="2026-01-01T00:00:00Z", random=os.urandom), node="n", version="0", boot_id="b",
+    serve(state_dir=state, keys=AuditKeys.generate(origin="test/node", created="2026-01-01T00:00:00Z", random=bytes), node="n", version="0", boot_id="b",
           capacity=1 << 20, ballast_bytes=0)
 """
 PAYLOAD = b'{"a":1}'
+KEYS = AuditKeys.generate(origin="test/node", created="2026-01-01T00:00:00Z", random=bytes)
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -56,7 +58,7 @@ class Producer:
     @classmethod
     async def connect(cls, path: Path, slot: int) -> tuple[Producer, int]:
         producer = cls(*await asyncio.open_unix_connection(str(path)))
-        producer.writer.write(pack_hello(slot))
+        producer.writer.write(pack_hello(slot, KEYS.badge(slot)))
         welcome = await producer.reply()
         assert isinstance(welcome, Welcome)
         return producer, welcome.last_seq

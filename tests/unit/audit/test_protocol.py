@@ -26,6 +26,7 @@ from gateway.audit.protocol import (
 )
 from gateway.exchange.route import Durability
 
+BADGE = bytes(range(protocol.BADGE_BYTES))
 PAYLOADS = st.lists(st.tuples(st.integers(1, 3), st.binary(min_size=1, max_size=300)), min_size=1, max_size=20)
 
 
@@ -45,10 +46,10 @@ def test_requests_survive_any_cutting_of_the_stream(
 ) -> None:
     payloads, streams = [payload for _, payload in numbered], bytes(stream for stream, _ in numbered)
     frames = b"".join(protocol.pack_records(grade, seq, payloads, streams))
-    data = protocol.pack_hello(7) + frames + protocol.pack_elsewhere(2, seq) + protocol.pack_stats_request()
+    data = protocol.pack_hello(7, BADGE) + frames + protocol.pack_elsewhere(2, seq) + protocol.pack_stats_request()
     decoder = RequestDecoder()
     got: list[Request] = [request for piece in cut(data, cuts) for request in decoder.feed(piece)]
-    assert got == [Hello(7), Records(grade, seq, payloads, streams), Elsewhere(2, seq), StatsRequest()]
+    assert got == [Hello(7, BADGE), Records(grade, seq, payloads, streams), Elsewhere(2, seq), StatsRequest()]
     assert decoder.pending == 0
 
 
@@ -69,7 +70,7 @@ def test_replies_survive_any_cutting_of_the_stream(cuts: list[int]) -> None:
 
 
 def test_the_wire_form_is_the_documented_one() -> None:
-    assert protocol.pack_hello(0x0102) == bytes.fromhex("04000000 01 01 0201")
+    assert protocol.pack_hello(0x0102, BADGE) == bytes.fromhex("14000000 01 01 0201") + BADGE
     records = b"".join(protocol.pack_records(protocol.GROUP, 5, [b"ab", b"c"], b"\1\2"))
     assert records == bytes.fromhex("15000000 02 01 0200 0500000000000000 01 0200 6162 02 0100 63")
     assert protocol.pack_ack(5) == bytes.fromhex("0200000000000000 0500000000000000")

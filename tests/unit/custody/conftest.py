@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.audit.protocol import CUSTODIAN_SLOT
 from gateway.custody.places import writable_places
 from gateway.custody.station import Station
 from gateway.custody.trail import Trail
@@ -44,7 +45,13 @@ class Custody:
             log.close()
 
     def trail(self) -> Trail:
-        return Trail(self.bench.layout, node="node", boot_uid="boot", version="0")
+        return Trail(
+            self.bench.layout,
+            node="node",
+            boot_uid="boot",
+            version="0",
+            badge=self.bench.keys.badge(CUSTODIAN_SLOT),
+        )
 
     def station(self) -> Station:
         station = Station.open(self.bench.layout, self.bench.keys, self.trail(), Registry())

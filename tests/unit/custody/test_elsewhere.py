@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from gateway.audit.protocol import Elsewhere, Request, RequestDecoder
+from gateway.audit.protocol import BADGE_BYTES, SHIPPING_SLOT, Elsewhere, Hello, Request, RequestDecoder, pack_welcome
 from gateway.custody.elsewhere import ElsewhereDuty
 from tests.unit.edge.conftest import until
+
+BADGE = b"b" * BADGE_BYTES
 
 
 class Shipper:
@@ -26,12 +28,17 @@ async def test_the_daemon_learns_what_one_required_sink_has_and_again_when_it_co
         connections.append(writer)
         decoder = RequestDecoder()
         while data := await reader.read(4096):
-            heard.extend(decoder.feed(data))
+            for request in decoder.feed(data):
+                if isinstance(request, Hello):
+                    assert request == Hello(SHIPPING_SLOT, BADGE)
+                    writer.write(pack_welcome(0))
+                else:
+                    heard.append(request)
         writer.close()
 
     one, two, optional = Shipper("access"), Shipper("access"), Shipper("traffic", is_required=False)
     optional.size = 99
-    duty = ElsewhereDuty(tmp_path / "audit.sock", [one, two, optional])  # type: ignore[list-item]
+    duty = ElsewhereDuty(tmp_path / "audit.sock", [one, two, optional], badge=BADGE)  # type: ignore[list-item]
     task = asyncio.create_task(duty.run())
     server = await asyncio.start_unix_server(listen, str(tmp_path / "audit.sock"))
     try:

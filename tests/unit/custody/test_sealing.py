@@ -22,6 +22,7 @@ STEPS = ["written", "checked", "named", "durable", "recorded", "removed"]
 DYING = """
 import os, signal, sys
 from pathlib import Path
+from gateway.audit.protocol import CUSTODIAN_SLOT
 from gateway.custody.sealing import Sealing
 from gateway.custody.trail import Trail
 from gateway.exchange.stream import Stream
@@ -49,8 +50,10 @@ class Dying(Trail):
         super()._settle(journal, connection)
 
 layout = Layout(state_dir)
-trail = Dying(layout, node="node", boot_uid="boot", version="0")
-for step in Sealing(layout, AuditKeys.load(keys), Stream.SECURITY, 1, trail=trail).steps():
+audit_keys = AuditKeys.load(keys)
+badge = audit_keys.badge(CUSTODIAN_SLOT)
+trail = Dying(layout, node="node", boot_uid="boot", version="0", badge=badge)
+for step in Sealing(layout, audit_keys, Stream.SECURITY, 1, trail=trail).steps():
     if step == place:
         die()
 """

@@ -52,7 +52,13 @@ def test_a_pending_record_is_not_taken_for_done_while_the_daemon_is_away(custody
         def _settle(self, *_: object) -> None:
             raise KeyboardInterrupt
 
-    dying = Dying(custody.bench.layout, node="n", boot_uid="b", version="0")
+    dying = Dying(
+        custody.bench.layout,
+        node="n",
+        boot_uid="b",
+        version="0",
+        badge=custody.bench.keys.badge(CUSTODIAN_SLOT),
+    )
     with pytest.raises(KeyboardInterrupt):
         dying.write(BUILD, mark=Mark("sealed/x", 2))
     process.kill()

@@ -19,6 +19,7 @@ import trustme
 import uvloop
 
 from gateway.audit.access import Node
+from gateway.audit.protocol import BADGE_BYTES
 from gateway.edge.hardening import HeaderRules
 from gateway.edge.limits import LimitTable
 from gateway.edge.recorder import Recorder
@@ -270,7 +271,7 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
         b"admin": Entry(session(handle="handle2", user="root", user_id="u2", roles=("admin",))),
     }
     connect: Callable[..., Any] = lambda factory: loop.create_unix_connection(factory, str(tmp_path / "audit.sock"))  # noqa: E731
-    recorder = Recorder(0, connect, time.time)
+    recorder = Recorder(0, bytes(BADGE_BYTES), connect, time.time)
     await recorder.start()
     limits_fd = os.memfd_create("limits")
     os.ftruncate(limits_fd, 1 << 16)

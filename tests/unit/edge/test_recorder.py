@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.protocol import ASYNC, GROUP, REMOTE, pack_ack, pack_refused, pack_shipped
+from gateway.audit.protocol import ASYNC, BADGE_BYTES, GROUP, REMOTE, pack_ack, pack_refused, pack_shipped
 from gateway.edge.recorder import MAX_UNACKED_RECORDS, Recorder
 from tests.fakes.audit_daemon import FakeAuditDaemon
 from tests.unit.edge.conftest import until
@@ -37,7 +37,12 @@ async def daemon(tmp_path: Path) -> AsyncIterator[FakeAuditDaemon]:
 @pytest.fixture
 async def recorder(tmp_path: Path, daemon: FakeAuditDaemon) -> AsyncIterator[Recorder]:
     loop = asyncio.get_running_loop()
-    made = Recorder(3, lambda factory: loop.create_unix_connection(factory, str(tmp_path / "audit.sock")), time.time)
+    made = Recorder(
+        3,
+        bytes(BADGE_BYTES),
+        lambda factory: loop.create_unix_connection(factory, str(tmp_path / "audit.sock")),
+        time.time,
+    )
     await made.start()
     yield made
     await made.stop()

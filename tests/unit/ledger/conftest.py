@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.pressure import Space
+from gateway.audit.protocol import pack_hello
 from gateway.audit.verdict import Verdict
 from gateway.exchange.stream import Stream
 from gateway.ledger.disk import LocalDisk
@@ -79,6 +80,9 @@ class Bench:
         self.now_ns = 10**18
         self.sockets: list[socket.socket] = []
         """Closed after the test."""
+
+    def hello(self, slot: int) -> bytes:
+        return pack_hello(slot, self.keys.badge(slot))
 
     def open(self, capacity: int = CAPACITY, boot: str = "boot-1", stream: Stream = Stream.SECURITY) -> Log:
         return open_log(self.state_dir, self.keys, stream, boot=boot, disk=self.disk, capacity=capacity)

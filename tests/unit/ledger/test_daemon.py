@@ -45,6 +45,7 @@ class Producer:
     """A client that speaks the protocol, and keeps what is not acknowledged."""
 
     def __init__(self, bench: Bench, slot: int) -> None:
+        self.bench = bench
         self.sock = socket.socket(socket.AF_UNIX)
         bench.sockets.append(self.sock)
         self.sock.settimeout(20)
@@ -54,7 +55,7 @@ class Producer:
         self.ready: list[Reply] = []
 
     def hello(self) -> int:
-        self.sock.sendall(protocol.pack_hello(self.slot))
+        self.sock.sendall(self.bench.hello(self.slot))
         return self.welcome()
 
     def welcome(self) -> int:
@@ -108,6 +109,7 @@ class Running:
             node="node",
             version="0",
             boot_id=boot,
+            badge=bench.keys.badge,
             control=control,
             clock_ns=self.clock.wall_ns,
             monotonic=self.clock,
@@ -119,7 +121,7 @@ class Running:
     def producer(self, slot: int, *, hello: bool = True) -> Producer:
         producer = Producer(self.bench, slot)
         if hello:
-            producer.sock.sendall(protocol.pack_hello(slot))
+            producer.sock.sendall(self.bench.hello(slot))
             self.turn(2)
             producer.welcome()
         return producer
@@ -193,7 +195,7 @@ def test_a_resend_is_acknowledged_and_not_stored_twice(bench: Bench) -> None:
     producer.sock.close()
     running.turn()
     again = Producer(bench, 0)
-    again.sock.sendall(protocol.pack_hello(0))
+    again.sock.sendall(bench.hello(0))
     running.turn(2)
     assert again.welcome() == 3
     assert running.store(again, 2, [b"b", b"c", b"d"]) == Ack(4)
@@ -231,9 +233,9 @@ def test_a_slot_belongs_to_one_connection_at_a_time_first_come_first_served(benc
     running = Running(bench)
     first = running.producer(protocol.CLI_SLOT)
     second = Producer(bench, protocol.CLI_SLOT)
-    second.sock.sendall(protocol.pack_hello(protocol.CLI_SLOT))
+    second.sock.sendall(bench.hello(protocol.CLI_SLOT))
     impatient = Producer(bench, protocol.CLI_SLOT)
-    impatient.sock.sendall(protocol.pack_hello(protocol.CLI_SLOT))
+    impatient.sock.sendall(bench.hello(protocol.CLI_SLOT))
     running.turn(2)
     impatient.sock.close()
     running.turn()
@@ -249,20 +251,21 @@ def test_a_slot_belongs_to_one_connection_at_a_time_first_come_first_served(benc
 @pytest.mark.parametrize(
     "junk",
     [
-        struct.pack("<I", 0xFFFFFFFF),
-        protocol.pack_hello(0) + struct.pack("<I", 0xFFFFFFFF),
-        b"".join(protocol.pack_records(GROUP, 1, [b"x"], b"\1")),
-        protocol.pack_hello(0) + protocol.pack_hello(0),
-        protocol.pack_hello(protocol.DAEMON_SLOT),
-        b"GET / HTTP/1.1\r\n\r\n",
+        lambda bench: struct.pack("<I", 0xFFFFFFFF),
+        lambda bench: bench.hello(0) + struct.pack("<I", 0xFFFFFFFF),
+        lambda bench: b"".join(protocol.pack_records(GROUP, 1, [b"x"], b"\1")),
+        lambda bench: bench.hello(0) + bench.hello(0),
+        lambda bench: bench.hello(protocol.DAEMON_SLOT),
+        lambda bench: bench.hello(protocol.SHIPPING_SLOT) + b"".join(protocol.pack_records(GROUP, 1, [b"x"], b"\1")),
+        lambda bench: b"GET / HTTP/1.1\r\n\r\n",
     ],
 )
-def test_junk_costs_its_producer_the_connection_and_nobody_else(bench: Bench, junk: bytes) -> None:
+def test_junk_costs_its_producer_the_connection_and_nobody_else(bench: Bench, junk: Callable[[Bench], bytes]) -> None:
     """T-81: junk, a forged slot, a length of 4 GiB; the others go on."""
     running = Running(bench)
     good = running.producer(7)
     bad = running.producer(0, hello=False)
-    bad.sock.sendall(junk)
+    bad.sock.sendall(junk(bench))
     running.turn(3)
     while answer := bad.sock.recv(4096):
         assert answer == protocol.pack_welcome(0)
@@ -646,7 +649,7 @@ def test_a_hand_over_writes_everything_and_tells_producers_that_somebody_comes(b
     successor = Running(bench, boot="boot-1")
     assert "r0" in successor.log.intents, "its producer lives and will say what became of it"
     again = Producer(bench, 0)
-    again.sock.sendall(protocol.pack_hello(0))
+    again.sock.sendall(bench.hello(0))
     successor.turn(2)
     assert again.welcome() == 2
     successor.store(again, 2, [b"on its way", intent("r0", "outcome")])

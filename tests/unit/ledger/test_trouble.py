@@ -407,7 +407,7 @@ def test_a_producer_that_was_taken_over_harms_nobody_else(bench: Any) -> None:
     running = Running(bench)
     honest = running.producer(0)
     thief = Producer(bench, 0)
-    thief.sock.sendall(protocol.pack_hello(0))
+    thief.sock.sendall(bench.hello(0))
     running.turn(2)
     frames = b"".join(protocol.pack_records(protocol.GROUP, 1, [b"forged"], b"\1"))
     thief.sock.sendall(frames)
@@ -419,6 +419,59 @@ def test_a_producer_that_was_taken_over_harms_nobody_else(bench: Any) -> None:
     assert [s.entry.payload for s in bench.stored() if s.entry.slot == 0] == [b"honest"]
 
 
+@pytest.mark.parametrize(
+    "slot", [protocol.CUSTODIAN_SLOT, protocol.SUPERVISOR_SLOT, protocol.CLI_SLOT, protocol.PAGES_SLOT, 1]
+)
+def test_a_worker_that_was_taken_over_cannot_speak_as_another(bench: Any, slot: int) -> None:
+    """Attack: it says in the custodian's name that a beginning was pruned, which would excuse what is missing."""
+    running = Running(bench)
+    for badge in (bench.keys.badge(0), bytes(protocol.BADGE_BYTES)):
+        thief = Producer(bench, slot)
+        thief.sock.sendall(protocol.pack_hello(slot, badge))
+        thief.sock.sendall(b"".join(protocol.pack_records(protocol.STRICT, 1, [b"forged"], b"\1")))
+        running.turn(3)
+        with suppress(ConnectionError), pytest.raises(ConnectionResetError):
+            thief.next()
+    running.clock.now += 2
+    running.turn()
+    assert running.samples()["gateway_audit_producers_rejected_total"].values == [((), 2)]
+    running.daemon.close()
+    stored = bench.stored()
+    assert b"forged" not in [s.entry.payload for s in stored]
+    said = [gw["claimed"] for gw in map(details, stored) if gw and gw["event"] == "audit.impostor"]
+    assert said == [{"count": 2, "slots": [slot]}], "somebody tried, and the log says so, once"
+
+
+@pytest.mark.parametrize("slot", [-1, 0, protocol.CUSTODIAN_SLOT])
+def test_only_the_custodian_says_what_sinks_have(bench: Any, slot: int) -> None:
+    """Attack: a worker says that everything is elsewhere, and answers leave that no sink has."""
+    running = Running(bench)
+    edge = running.producer(3)
+    edge.send(1, [b"a"], protocol.REMOTE, streams=bytes([2]))
+    running.turn()
+    assert edge.next() == Ack(1)
+    thief = running.producer(slot) if slot >= 0 else Producer(bench, slot)
+    thief.sock.sendall(protocol.pack_elsewhere(2, 1 << 40))
+    running.turn(3)
+    with suppress(ConnectionError), pytest.raises(ConnectionResetError):
+        thief.next()
+    edge.sock.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        edge.next()
+    edge.sock.settimeout(20)
+    elsewhere(running, 2, 1)
+    assert edge.next() == Shipped(1)
+    running.daemon.close()
+
+
+def test_the_custodian_that_watches_its_sinks_keeps_no_daemon_from_ending(bench: Any) -> None:
+    running = Running(bench)
+    running.producer(protocol.SHIPPING_SLOT)
+    running.daemon.stop()
+    assert running.daemon.is_done
+    running.daemon.close()
+
+
 def details(stored: Any) -> dict[str, Any]:
     """The gateway's own members of a record of the daemon's; nothing for other records."""
     if stored.entry.slot != protocol.DAEMON_SLOT:
@@ -428,10 +481,12 @@ def details(stored: Any) -> dict[str, Any]:
 
 
 def elsewhere(running: Running, stream: int, size: int) -> None:
-    """As the custodian says it, without a slot of its own."""
-    custodian = Producer(running.bench, -1)
-    custodian.sock.sendall(protocol.pack_elsewhere(stream, size))
+    """As the custodian says it."""
+    custodian = Producer(running.bench, protocol.SHIPPING_SLOT)
+    custodian.sock.sendall(running.bench.hello(protocol.SHIPPING_SLOT) + protocol.pack_elsewhere(stream, size))
     running.turn(2)
+    custodian.sock.close()
+    running.turn()
 
 
 def test_strict_and_remote_waits_for_a_required_sink_and_nobody_else_does(bench: Any) -> None:

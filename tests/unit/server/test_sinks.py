@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.audit.protocol import BADGE_BYTES
 from gateway.custody.sinks.archive import ArchiveDuty
 from gateway.custody.sinks.register import Register
 from gateway.custody.sinks.shipping import Shipper
@@ -181,7 +182,9 @@ async def test_each_sink_and_stream_is_a_duty_of_its_own(tmp_path: Path) -> None
     settings = settings_of(f"{WEBHOOK}, ca: ca, required: true", f"{S3}, streams: [access]", KAFKA)
     files = {"audit.sinks[0].ca": authority.pem}
     assert sink_problems(settings, bundle(sink_files=files)) == []
-    duties = sink_duties(settings, bundle(sink_files=files), station, ShippingMetrics(station.metrics))
+    duties = sink_duties(
+        settings, bundle(sink_files=files), station, ShippingMetrics(station.metrics), badge=bytes(BADGE_BYTES)
+    )
     names = [duty.name for duty in duties]
     assert len(set(names)) == len(names)
     assert sum(isinstance(duty, Shipper) for duty in duties) == 7
