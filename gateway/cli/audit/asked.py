@@ -54,7 +54,8 @@ _OPTIONS: Final = (
 )
 _PEOPLE: Final = frozenset(("user", "actor", "subject"))
 """Filters that name a person."""
-_MOST_SQL: Final = 1024
+MAX_SQL: Final = 8192
+"""Characters of a SELECT; every one of them is recorded."""
 _WORDS: Final = re.compile(
     r"'(?:[^']|'')*(?:'|\Z)|\"(?:[^\"]|\"\")*(?:\"|\Z)|(\$\w*\$).*?(?:\1|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)|\b\d[\w.]*",
     re.DOTALL,
@@ -94,8 +95,8 @@ def _discreet(name: str, value: str, sight: Sight) -> dict[str, Any] | str:
 def discreet_sql(question: str, sight: Sight) -> dict[str, Any]:
     """Return what is recorded of a SELECT: its shape for as long as the log is kept, its words as long as strangers' addresses."""
     return {
-        "sql": sight.passing("unmapped.gw.query.sql", question[:_MOST_SQL]),
-        "sql_shape": _WORDS.sub("?", question)[:_MOST_SQL],
+        "sql": sight.passing("unmapped.gw.query.sql", question),
+        "sql_shape": _WORDS.sub("?", question),
     }
 
 

@@ -11,7 +11,7 @@ import click
 from gateway.audit import mapping
 from gateway.cli.administration import read_settings
 from gateway.cli.audit.answering import Answering, as_cell, as_json
-from gateway.cli.audit.asked import discreet, discreet_sql, filters_of, search_options, watch
+from gateway.cli.audit.asked import MAX_SQL, discreet, discreet_sql, filters_of, search_options, watch
 from gateway.cli.audit.showing import entry_json, line, plain
 from gateway.cli.audit.sight import Sight
 from gateway.cli.audit.use import record_use
@@ -69,6 +69,8 @@ def query_verb(
         raise click.UsageError("--format parquet takes no --limit; write LIMIT into --sql")
     if form == "parquet" and question is None:
         question = EVERYTHING
+    if question is not None and len(question) > MAX_SQL:  # attack: spaces, until the rest would not be recorded
+        raise click.UsageError(f"--sql takes {MAX_SQL:,} characters at most, because all of it is recorded")
     settings = read_settings()
     keys = AuditKeys.load(settings.audit.keys)
     sql = Sql(question, memory_bytes=memory) if question is not None else None  # what makes no sense is told before

@@ -66,6 +66,23 @@ def test_streams_are_merged_or_chosen(log: House) -> None:
     assert len(requests(two)) == 20
 
 
+def test_an_answer_that_was_cut_says_so_and_so_does_an_empty_one(log: House) -> None:
+    cut = run(log, "query", "--stream", "access", "--limit", "4", "--json")
+    assert len(requests(cut)) == 4
+    assert "the newest 4, and there are older ones" in cut.stderr
+    whole = run(log, "query", "--stream", "access", "--event", "request", "--limit", "10", "--json")
+    assert (len(requests(whole)), whole.stderr) == (10, "")
+    assert "no record was found" in run(log, "query", "--user", "nobody").stderr
+
+
+@pytest.mark.parametrize("verb", ["query", "export"])
+@pytest.mark.parametrize("option", ["--user", "--actor", "--subject", "--resource", "--request-id", "--event", "--ip"])
+def test_an_empty_filter_does_not_find_everything(log: House, verb: str, option: str) -> None:
+    result = run(log, verb, option, "", code=2)
+    assert "is empty" in result.output
+    assert "person" not in result.stdout
+
+
 def test_the_use_says_what_was_asked_for_and_why(log: House) -> None:
     run(log, "query", "--actor", "person3", "--case", "4711", "--stream", "access", "--reason", "court order", "--json")
     run(log, "query", "--sql", "SELECT count(*) FROM records")
@@ -110,6 +127,14 @@ def test_sql_is_answered_as_table_json_csv_and_parquet(log: House, tmp_path: Pat
     run(log, "query", "--sql", question, "--format", "parquet", "-o", str(path))
     assert path.read_bytes()[:4] == b"PAR1"
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_no_part_of_a_question_can_be_hidden_from_its_record(log: House) -> None:
+    """Whoever looks somebody up puts a page of spaces before it."""
+    run(log, "query", "--sql", " " * 2000 + "SELECT path FROM records WHERE actor = 'the boss'")
+    assert "WHERE actor = " in uses(log)[0]["unmapped"]["gw"]["query"]["sql_shape"]
+    answer = run(log, "query", "--sql", " " * 9000 + "SELECT path FROM records WHERE actor = 'the boss'", code=2)
+    assert "all of it is recorded" in answer.output
 
 
 def test_a_long_table_says_that_there_is_more(log: House) -> None:
