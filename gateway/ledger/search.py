@@ -79,6 +79,10 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     resource: str | None = None
     """`type` or `type/id`."""
+    resource_tokens: frozenset[str] = frozenset()
+    """Under these pseudonyms its id may be sealed, where it is a person."""
+    hidden_routes: frozenset[str] = frozenset()
+    """What is recorded under these is left out."""
     request_id: str | None = None
     ip: str | None = None
     reason: str | None = None
@@ -430,13 +434,16 @@ def compile_filters(filters: Filters, keys: Keys | None) -> list[_Test]:
     if filters.resource is not None:
         kind, _, uid = filters.resource.partition("/")
         parts = (f"{visible(kind)}/",)
-        tests.append(_Test("resources", partial(_is_resource, visible(kind), visible(uid), keys), _traces(kind), parts))
+        fits = partial(_is_resource, visible(kind), visible(uid), filters.resource_tokens, keys)
+        tests.append(_Test("resources", fits, _traces(kind), parts))
     if filters.ip is not None:
         tests.append(_Test("ip", partial(_is_text, "ip", filters.ip, keys)))
     if filters.status is not None:
         tests.append(_Test("status", str(filters.status).__eq__))
     if filters.decision is not None:
         tests.append(_Test("decision", filters.decision.__eq__))
+    if filters.hidden_routes:
+        tests.append(_Test("route", partial(_is_none_of, filters.hidden_routes)))
     return tests
 
 
@@ -464,12 +471,16 @@ def _is_text(column: str, wanted: str, keys: Keys | None, value: str) -> bool:
     )
 
 
-def _is_resource(kind: str, uid: str, keys: Keys | None, value: str) -> bool:
+def _is_resource(kind: str, uid: str, tokens: frozenset[str], keys: Keys | None, value: str) -> bool:
     for each in value.split(AND):
         its_kind, _, its_uid = each.partition("/")
-        if its_kind == kind and (not uid or _is_text("resource_id", uid, keys, its_uid)):
+        if its_kind == kind and (not uid or token_of(its_uid) in tokens or _is_text("resource_id", uid, keys, its_uid)):
             return True
     return False
+
+
+def _is_none_of(hidden: frozenset[str], value: str) -> bool:
+    return value not in hidden
 
 
 def rows_of(columns: Columns, filters: Filters, tests: Sequence[_Test]) -> Sequence[int]:

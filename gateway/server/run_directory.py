@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from gateway.exchange.errors import ConfigurationError, GatewayError
+from gateway.exchange.inquiry import SOCKET_NAME as EVIDENCE_SOCKET_NAME
 
 LOCK_NAME: Final = "gateway.pid"
 COMMANDS_NAME: Final = "commands.sock"
 AUDIT_SOCKET_NAME: Final = "audit.sock"
 PAGES_SOCKET_NAMES: Final = ("pages.sock", "pages-2.sock")
 """Programs that follow each other in upgrades take turns: edges reach the pages of their own version."""
-_SOCKET_NAMES: Final = (COMMANDS_NAME, AUDIT_SOCKET_NAME, *PAGES_SOCKET_NAMES)
+_SOCKET_NAMES: Final = (COMMANDS_NAME, AUDIT_SOCKET_NAME, EVIDENCE_SOCKET_NAME, *PAGES_SOCKET_NAMES)
 _LOCK_ATTEMPTS: Final = 5
 _LOCK_PAUSE_S: Final = 0.02
 _PRIVATE: Final = 0o700

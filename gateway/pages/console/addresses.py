@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.pages.console import people, policy, trial
+from gateway.exchange.stream import STREAMS
+from gateway.pages.console import evidence, people, policy, trial
 from gateway.pages.console.door import Address
 
 _ROOT: Final = "/.gateway/admin"
 _NAME: Final = "{name:[A-Za-z0-9][A-Za-z0-9._-]{0,63}}"
 _PERSON: Final = f"{_ROOT}/people/{{person:u_[0-9a-f]{{32}}}}"
 """Whatever is no id of a person is no address: it goes back into one."""
+_STREAM: Final = f"{{stream:{'|'.join(STREAMS)}}}"
 
 ADDRESSES: Final = (
     Address(_ROOT, policy.show_overview),
@@ -47,4 +49,8 @@ ADDRESSES: Final = (
         f"{_PERSON}/factors", people.show_person, readable=False, form="console-factors", submit=people.reset_factors
     ),
     Address(f"{_ROOT}/sessions", people.show_sessions),
+    Address(f"{_ROOT}/evidence", evidence.show_evidence),
+    Address(f"{_ROOT}/evidence/export", evidence.export_evidence),
+    Address(f"{_ROOT}/evidence/proof", evidence.show_proof),
+    Address(f"{_ROOT}/evidence/{_STREAM}/{{index:[0-9]{{1,18}}}}", evidence.show_record),
 )

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Final, Protocol
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
 
 from gateway.exchange.administration import Acted, Administrator, Individual, Listing, Portrait, ReloadNote
+from gateway.exchange.inquiry import Standing, Status
 from gateway.exchange.session import Session
+from gateway.exchange.stream import STREAMS, Stream
 from gateway.policy import PolicyTable
 
 VIEW_FACTOR_AGE_S: Final = 12 * 3600.0  # SP 800-63B-4 (2023 draft) section 4.2.3
@@ -59,11 +63,71 @@ class People(Protocol):
         ...
 
 
+class Sought(msgspec.Struct, frozen=True, kw_only=True):
+    """Which records of the audit log are asked for; what is empty asks for nothing."""
+
+    since: float = 0.0
+    """Unix seconds."""
+    until: float = 0.0
+    streams: tuple[Stream, ...] = STREAMS
+    person: str = ""
+    """Name or id."""
+    resource: str = ""
+    """`type` or `type/id`."""
+    request_id: str = ""
+    decision: Literal["", "allow", "deny"] = ""
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A record, opened as far as who asks may see it, and where it stands."""
+
+    stream: Stream
+    index: int
+    origin: str
+    taken_in_ns: int
+    record: dict[str, Any]
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a question about the audit log."""
+
+    status: Status | Literal["away"]
+    """`away`: nobody answers."""
+    found: tuple[Found, ...] = ()
+    """Newest first."""
+    more: bool = False
+    is_damaged: bool = False
+    """Files could not be read."""
+    standings: tuple[Standing, ...] = ()
+    is_witnessed: bool = False
+
+
+class Evidence(Protocol):
+    """The audit log, which the pages cannot open. Whatever is answered was recorded before. `request_id` is that of the page."""
+
+    async def search(self, asker: Administrator, request_id: str, sought: Sought, *, start: int, size: int) -> Findings:
+        """Return the newest records that fit, but for the first `start`."""
+        ...
+
+    async def export(self, asker: Administrator, request_id: str, sought: Sought) -> Findings:
+        """Return every record that fits, or none where they are too many."""
+        ...
+
+    async def record(self, asker: Administrator, request_id: str, stream: Stream, index: int) -> Findings:
+        """Return one record."""
+        ...
+
+    async def proof(self, asker: Administrator, request_id: str) -> Findings:
+        """Say what can be proven of each stream."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Console:
     """What `Dependencies` need to have for there to be a console."""
 
     people: People
+    evidence: Evidence
     table: PolicyTable
     hosts: Mapping[str, str]
     """Each host of the gateway and the tenant it belongs to; empty = shared by all."""

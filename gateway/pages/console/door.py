@@ -48,9 +48,9 @@ class Inside:
         event = Event(name="admin", operation=operation, path=path, user_id=user_id, user=user, tenant=tenant)
         self.visit.events.append(event)
 
-    def page(self, template: str, *, problem: Problem | None = None, **values: Any) -> web.Response:
+    def page(self, template: str, *, problem: Problem | None = None, status: int = 200, **values: Any) -> web.Response:
         """Answer with a page of the console."""
-        return self.visit.page(template, problem=problem, who=self.who, now=self.now, **values)
+        return self.visit.page(template, problem=problem, status=status, who=self.who, now=self.now, **values)
 
 
 _Show = Callable[[Inside, Problem | None], Awaitable[web.Response]]

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from functools import partial
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from gateway.pages.console import policy as policy_pages
 from gateway.pages.console.addresses import ADDRESSES
 from gateway.pages.console.desk import Console
 from gateway.policy import PolicyTable, compile_policy
+from gateway.server.evidence import EvidenceDesk
 from gateway.session.life import Lifetimes
 from gateway.session.rules import RuleBook, Rules, TenantRules
 from gateway.store.administration import PeopleDesk
@@ -86,12 +88,19 @@ def policy(text: str = POLICY) -> PolicyTable:
 TABLE = policy()
 
 
+def nowhere(store: Store, executor: BoundedExecutor) -> EvidenceDesk:
+    """The audit log without anybody who answers."""
+    return EvidenceDesk(Path("/nonexistent/evidence.sock"), store, executor=executor, seals=True, anonymous_s=86_400.0)
+
+
 def console(store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any, **options: Any) -> Console:
     people = options.pop("people", None) or PeopleDesk(
         store, keyring=keyring, executor=executor, asking=executor, tell=tell
     )
+    evidence = options.pop("evidence", None) or nowhere(store, executor)
     return Console(
         people=people,
+        evidence=evidence,
         table=TABLE,
         hosts=HOSTS,
         warnings=("policies/portal.yaml:9:5: <b>strange</b>",),
@@ -144,7 +153,17 @@ READABLE = [
     ADMIN,
     *(
         f"{ADMIN}{path}"
-        for path in ("export", "routes", "routes/invoice", "roles", "roles/client", "try", "people", "sessions")
+        for path in (
+            "export",
+            "routes",
+            "routes/invoice",
+            "roles",
+            "roles/client",
+            "try",
+            "people",
+            "sessions",
+            "evidence",
+        )
     ),
 ]
 
@@ -372,7 +391,7 @@ async def test_a_console_that_is_busy_keeps_nobody_from_their_account_and_knows_
     def busy(store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any) -> Console:
         full = BoundedExecutor("full", threads=1, waiting=-1)
         people = PeopleDesk(store, keyring=keyring, executor=full, asking=executor, tell=tell)
-        return Console(people=people, table=TABLE, hosts=HOSTS)
+        return Console(people=people, evidence=nowhere(store, full), table=TABLE, hosts=HOSTS)
 
     async with make_site(make_console=busy) as site:
         site.add_user("root", gateway_roles=("gateway.admin",))
@@ -511,6 +530,7 @@ async def test_a_long_list_has_pages_and_keeps_what_it_was_narrowed_by(make_site
     def many(store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any) -> Console:
         return Console(
             people=PeopleDesk(store, keyring=keyring, executor=executor, asking=executor, tell=tell),
+            evidence=nowhere(store, executor),
             table=table,
             hosts=HOSTS,
         )
@@ -680,6 +700,7 @@ routes:
     def other(store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any) -> Console:
         return Console(
             people=PeopleDesk(store, keyring=keyring, executor=executor, asking=executor, tell=tell),
+            evidence=nowhere(store, executor),
             table=table,
             hosts=HOSTS,
         )
