@@ -10,19 +10,26 @@ import csv
 import io
 import json
 import os
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from gateway.audit.merkle import ProofError, hash_leaf
 from gateway.audit.subject import reveal, tokens_in
+from gateway.audit.tlog_proof import TlogProof
 from gateway.cli.administration import answer, refuse
 from gateway.cli.privacy.disclosure import COLUMNS, disclosed
 from gateway.cli.privacy.subject import Request, names_somebody, request
+from gateway.exchange.stream import STREAMS
 from gateway.exchange.subject import SubjectKey
+from gateway.ledger.case_file import head_covering, prove
 from gateway.ledger.keys import AuditKeys
+from gateway.ledger.layout import Layout
 from gateway.ledger.search import Filters, Search, Somebody
+from gateway.ledger.spool import SpoolError
 from gateway.server.progress import Progress
 
 _OTHERS: Final = "(another person)"
@@ -47,11 +54,14 @@ def export(*, subject: str, tenant: str, reason: str, output: Path, form: str, w
             records = list(_records(asked, with_names=with_names, damages=damages))
         held = asked.data.tell(asked.person, now=asked.act.now)
         if form == "json":
+            with Progress("proving what was found"):
+                heads = _prove(asked, records, damages)
             value = {
                 "subject": {"id": asked.person.id, "tenant": tenant},
                 "made": asked.act.now,
                 "held": held,
                 "records": records,
+                "heads": heads,
                 "incomplete": damages,
             }
             text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
@@ -87,6 +97,33 @@ def _records(asked: Request, *, with_names: bool, damages: list[str]) -> Iterato
         staff = reveal(found.record, everybody) if with_names else {}
         place = {"stream": found.stream.value, "index": found.index}
         yield place | disclosed(shown, staff, names=person.names, others=_OTHERS)
+
+
+def _prove(asked: Request, records: list[dict[str, Any]], damages: list[str]) -> dict[str, str]:
+    """Add to each record what proves that it is in the log, and return the signed tree heads that the proofs lead to.
+
+    The stored record is not told, since it holds what is others': its hash is. The record with that hash is shown by whoever keeps the log.
+    """
+    settings, heads = asked.act.settings, {}
+    layout, keys = Layout(settings.state_dir), AuditKeys.load(settings.audit.keys)
+    for stream in STREAMS:
+        its = {record["index"]: record for record in records if record["stream"] == stream}
+        if not its:
+            continue
+        try:
+            head = head_covering(layout, keys, stream, max(its))
+            proofs = prove(layout, keys, stream, sorted(its), head)
+        except (ProofError, SpoolError) as error:
+            damages.append(f"{stream} could not be proven: {error}")
+            continue
+        heads[stream.value] = head.note.decode()
+        for file in proofs.values():
+            proof = TlogProof.parse(file)
+            its[proof.index]["proof"] = {
+                "leaf": b64encode(hash_leaf(proof.extra)).decode(),
+                "path": [b64encode(node).decode() for node in proof.hashes],
+            }
+    return heads
 
 
 def _tenant(read: Mapping[str, Any]) -> object:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 
 from gateway.audit import record
+from gateway.audit.checkpoint import parse_checkpoint, split_note, verify_checkpoint
+from gateway.audit.merkle import ProofError, verify_inclusion
 from gateway.audit.subject import (
     ADDRESS,
     OWNER_UID,
@@ -169,6 +172,33 @@ def test_somebody_whom_nobody_knows_is_refused_by_name_and_tenant(house: House, 
         refused = house.run("privacy", verb, "--subject", whom[0], "--tenant", whom[1], "--reason", "case", *more)
         assert refused.exit_code == 1
         assert "neither an account nor a record" in refused.stderr
+
+
+def test_what_a_person_is_told_is_proven_against_a_signed_tree_head(house: House, store: Store, tmp_path: Path) -> None:
+    """T-62: nobody takes back later what was told, and the proof tells nothing of others."""
+    act(house, store, "staff", owner="alice", count=3)
+    act(house, store, "bob", owner="bob")
+    path = tmp_path / "alice.json"
+    house.value("privacy", "export", *ALICE, "-o", str(path))
+    written = json.loads(path.read_text())
+    assert written["incomplete"] == []
+    assert len(written["records"]) >= 3
+    keys = AuditKeys.load(house.directory / "config" / "audit-keys.json")
+    stored = {
+        (each.stream.value, each.index): each
+        for each in entries(Layout(house.state_dir).directory, keys, on_damage=pytest.fail)
+    }
+    for one in written["records"]:
+        note = written["heads"][one["stream"]].encode()
+        head = verify_checkpoint(note, keys.vkey(parse_checkpoint(split_note(note)[0]).origin))
+        leaf, hashes = b64decode(one["proof"]["leaf"]), [b64decode(node) for node in one["proof"]["path"]]
+        verify_inclusion(one["index"], head.size, leaf, hashes, head.root)
+        with pytest.raises(ProofError):
+            verify_inclusion(one["index"], head.size, bytes(32), hashes, head.root)
+        assert (one["stream"], one["index"]) in stored
+    assert "sealed" not in path.read_text()
+    for each in stored.values():
+        assert each.entry.payload.decode() not in path.read_text()
 
 
 def test_an_export_leaves_out_who_goes_by_the_same_id_elsewhere(house: House, store: Store, tmp_path: Path) -> None:
