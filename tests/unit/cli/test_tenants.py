@@ -137,6 +137,35 @@ def ask_what(house: House) -> None:
     assert house.run("policy", "what-can", "role:client", "--tenant", "acmee").exit_code != 0
 
 
+def export_records(house: House) -> None:
+    house.value("user", "list", "--tenant", "globex")
+    found = house.run("audit", "export", "--tenant", "acme", "--format", "ocsf-jsonl").stdout
+    assert "acme" in found
+    assert "globex" not in found
+    assert "gina" not in found
+
+
+def about(house: House, verb: str, *more: str) -> None:
+    """Ask a privacy verb about a person of another tenant, then about one of its own."""
+    reason = () if verb == "status" else ("--reason", "case 7")
+    refused = house.run("privacy", verb, "--subject", "gina", "--tenant", "acme", *reason, *more)
+    assert refused.exit_code == 1
+    assert "knows 'gina' at tenant 'acme'" in refused.output
+    done = house.run("privacy", verb, "--subject", "alice", "--tenant", "acme", *reason, *more)
+    assert done.exit_code == 0, done.output
+    assert {user["name"] for user in house.value("user", "list", "--tenant", "globex")["users"]} == {"gina"}
+
+
+def export_person(house: House) -> None:
+    about(house, "export", "-o", str(house.directory.parent / "person.json"))
+    assert "gina" not in (house.directory.parent / "person.json").read_text()
+
+
+def lift(house: House) -> None:
+    house.value("privacy", "restrict", "--subject", "alice", "--tenant", "acme", "--reason", "case 7")
+    about(house, "lift")
+
+
 def begin(house: House) -> None:
     done = house.run("init", str(house.directory.parent / "another"), "--tenant", "acme")
     assert done.exit_code == 0, done.output
@@ -147,10 +176,16 @@ ROWS: Mapping[str, Callable[[House], None]] = {
     "apikey create": make_key,
     "apikey list": keys,
     "apikey revoke": end_keys,
+    "audit export": export_records,
     "audit query": search,
     "init": begin,
     "policy explain": ask_policy,
     "policy what-can": ask_what,
+    "privacy erase": lambda house: about(house, "erase", "--yes"),
+    "privacy export": export_person,
+    "privacy lift": lift,
+    "privacy restrict": lambda house: about(house, "restrict"),
+    "privacy status": lambda house: about(house, "status"),
     "session list": sessions,
     "session revoke": end_sessions,
     "user add": add_person,

@@ -109,7 +109,8 @@ async def test_what_ends_every_worker_that_prepares_it_ends_no_more_than_those()
     """Attack: a policy that no worker survives must not be the one on which all of them start again."""
     async with child(leaves_at=Prepare) as (edge, _), child("pages") as (pages, _):
         supervisor = Supervisor.__new__(Supervisor)
-        supervisor._audit, supervisor._pages, supervisor._edges = pages, pages, [edge]
+        supervisor._audit = supervisor._custodian = supervisor._pages = pages
+        supervisor._edges = [edge]
         before = supervisor.validated = object()  # type: ignore[assignment]
         with pytest.raises(ConfigurationError) as caught:
             await supervisor._swap(SimpleNamespace(bundle=NEW))  # type: ignore[arg-type]
