@@ -9,7 +9,10 @@ from __future__ import annotations
 PHASE_MARK = b'"phase":"'
 INTENT = b'intent"'
 CORRELATION_MARK = b'"correlation_uid":"'
-_SINGLE = b'single"'
+MAX_UID_BYTES = 64
+"""Requests are numbered with 36: a longer uid is somebody's nonsense, and every file's head repeats what is open."""
+MAX_OPEN = 32_768
+"""More requests than a node ever has under way; beyond it the one that was announced first is not followed any more."""
 
 
 def note_intent(intents: dict[str, int], slot: int, payload: bytes) -> None:
@@ -20,14 +23,17 @@ def note_intent(intents: dict[str, int], slot: int, payload: bytes) -> None:
         uid = correlation_uid(payload)
         if uid:
             intents[uid] = slot
+            if len(intents) > MAX_OPEN:
+                del intents[next(iter(intents))]
     elif intents:
         intents.pop(correlation_uid(payload), None)
 
 
 def correlation_uid(payload: bytes) -> str:
-    """Return `metadata.correlation_uid` of a record, empty when it has none."""
+    """Return `metadata.correlation_uid` of a record, empty when it has none or an impossible one."""
     at = payload.find(CORRELATION_MARK)
     if at < 0:
         return ""
     at += len(CORRELATION_MARK)
-    return payload[at : payload.find(b'"', at)].decode("utf-8", "replace")
+    end = payload.find(b'"', at, at + MAX_UID_BYTES + 1)
+    return payload[at:end].decode("utf-8", "replace") if end >= 0 else ""

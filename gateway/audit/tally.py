@@ -17,7 +17,7 @@ import orjson
 
 from gateway.audit.entry import HEAD, MAGIC, EntryError
 from gateway.audit.finding import DECLARED, Finding, Kind
-from gateway.audit.intent import CORRELATION_MARK, INTENT, PHASE_MARK
+from gateway.audit.intent import CORRELATION_MARK, INTENT, MAX_UID_BYTES, PHASE_MARK
 from gateway.audit.protocol import MAX_PAYLOAD_BYTES, SUPERVISOR_SLOT
 
 CLOCK_SLACK_NS = 1_000_000_000
@@ -183,7 +183,8 @@ def _uid(bundle: bytes, start: int, stop: int) -> str:
     if at < 0:
         return ""
     at += len(CORRELATION_MARK)
-    return bundle[at : bundle.find(b'"', at, stop)].decode("utf-8", "replace")
+    end = bundle.find(b'"', at, min(stop, at + MAX_UID_BYTES + 1))
+    return bundle[at:end].decode("utf-8", "replace") if end >= 0 else ""
 
 
 def _gap_text(gw: Mapping[str, Any]) -> str:

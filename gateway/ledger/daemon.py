@@ -84,6 +84,8 @@ NEW_PROCESS_JUMP = 1 << 20
 MAX_CONNECTIONS = 2048
 MAX_UNREAD_REPLY_BYTES = 1 << 20
 NAMED_SLOTS = 16
+FARTHEST_AHEAD_MS = 366 * 86_400_000
+"""A sequence is the time at which its producer began, or goes on from there: none is of years to come."""
 MAX_REMOTE = 8192
 """Frames of one producer that wait for a sink: who waited longer gave up long ago."""
 COMMIT_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -198,6 +200,7 @@ class Daemon:
         self._stop_at: float | None = None
         self._sync_at: float | None = None
         self._publish_at = 0.0
+        self._farthest_ms = clock_ns() // 1_000_000 + FARTHEST_AHEAD_MS
         self._published_at = 0.0
         self._beat_at = dict.fromkeys(logs, 0.0)
         self._tick_at = 0.0
@@ -383,6 +386,7 @@ class Daemon:
             self._publish(now)
 
     def _tick(self, now: float) -> None:
+        self._farthest_ms = self._clock_ns() // 1_000_000 + FARTHEST_AHEAD_MS
         if self._ballast < self._ballast_bytes:
             self._keep_ballast()
         self._watch(now)
@@ -488,6 +492,7 @@ class Daemon:
         if isinstance(request, Records):
             if producer.slot < 0 or producer.is_waiting or producer.slot == SHIPPING_SLOT:
                 raise ProtocolError("records before the welcome, or of who has none")
+            self._judge_sequence(producer.slot, request)
             self._batch.append((producer, request))
         elif isinstance(request, Hello):
             if producer.slot >= 0 or request.slot == DAEMON_SLOT:
@@ -510,6 +515,13 @@ class Daemon:
                 self._release(waiting)
         else:
             self._send(producer, pack_stats(msgspec.msgpack.encode(self.stats())))
+
+    def _judge_sequence(self, slot: int, records: Records) -> None:
+        """Refuse what would leave the slot no numbers for ever (attack: 2**64 - 1, and nobody can follow). Raises `ProtocolError`."""
+        if records.first_seq >> 20 > self._farthest_ms:
+            known = max(last_sequence(self.logs, slot), self._answered.get(slot, 0))
+            if records.first_seq - known > NEW_PROCESS_JUMP:
+                raise ProtocolError("a sequence of years to come")
 
     def _release(self, producer: _Producer) -> None:
         """Say which of a producer's records are elsewhere by now."""

@@ -48,6 +48,7 @@ FRAME_BUNDLE_BYTES = 512 << 10
 FRAME_RECORDS = 4096
 _NOTE_SLACK_BYTES = 256
 _EARLIER = "main-"
+_TAMPERED = "the live log file was removed or replaced"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE})
 """No file can be made now, and one can be later: bytes, quota, files, descriptors, or a file system that lets nobody write."""
 
@@ -343,7 +344,7 @@ class Log:
 
     def _store(self, chunks: list[_Chunk], *, is_safe: bool, reserved: bool) -> None:
         if self.is_tampered:
-            raise LogUnavailableError("the live log file was removed or replaced", Refusal.IO_ERROR)
+            raise LogUnavailableError(_TAMPERED, Refusal.IO_ERROR)
         try:
             self._write(chunks, is_safe=is_safe, reserved=reserved)
         except OSError:
@@ -406,6 +407,9 @@ class Log:
         if self._file is None or not self._pending:
             return
         self._disk.sync(self._file.fd)
+        self.check()
+        if self.is_tampered:  # attack: rm between two looks; what goes into a file without a name is not safe
+            raise LogUnavailableError(_TAMPERED, Refusal.IO_ERROR)
         self._safe = self._mark(self._file.offset)
         for chunk in self._pending:
             if not chunk.has_intents and not self.intents:
@@ -553,11 +557,12 @@ class Log:
             os.fsync(fd)
             unfinished.rename(path)
             sync_directory(directory)
+            status = os.fstat(fd)
         except BaseException:
             os.close(fd)
             unfinished.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # the file before it goes on: a successor would say that it ended here
             raise
-        status = os.fstat(fd)
         return _File(
             path=path,
             fd=fd,

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import stat
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from gateway.audit import protocol
 from gateway.audit.frame import MAGIC, parse_header
+from gateway.audit.intent import MAX_OPEN
 from gateway.audit.pressure import Space, Watermarks
 from gateway.audit.protocol import CLI_SLOT, RESERVED, Ack, Refusal, Refused, Shipped
 from gateway.audit.verify import Kind
@@ -470,6 +472,84 @@ def test_the_custodian_that_watches_its_sinks_keeps_no_daemon_from_ending(bench:
     running.daemon.stop()
     assert running.daemon.is_done
     running.daemon.close()
+
+
+def test_no_producer_can_use_up_the_numbers_of_its_slot(bench: Any) -> None:
+    """Attack: a worker that was taken over sends the last sequence there is; whoever gets its slot could never record again."""
+    running = Running(bench)
+    for first in (1 << 64) - 1, 1 << 63:
+        thief = running.producer(0)
+        thief.send(first, [b"last"])
+        running.turn(2)
+        with suppress(ConnectionError), pytest.raises(ConnectionResetError):
+            thief.next()
+    honest = running.producer(0)
+    first = protocol.first_sequence(running.clock.wall_ns() / 1e9, 0)
+    assert running.store(honest, first, [b"a"]) == Ack(first)
+    running.clock.set_by_s -= 10 * 366 * 86_400  # whose clock was ten years ahead goes on
+    running.clock.now += 2
+    running.turn()
+    assert running.store(honest, first + 1, [b"b"]) == Ack(first + 1)
+    running.daemon.close()
+    assert [s.entry.payload for s in bench.stored() if s.entry.slot == 0] == [b"a", b"b"]
+
+
+def test_no_announcement_can_keep_the_log_from_its_next_file(bench: Any) -> None:
+    """Attack: the head of each file repeats what is open; uids without end made one that nobody could write or read."""
+
+    def announce(uid: bytes) -> bytes:
+        return b'{"metadata":{"correlation_uid":"%b"},"unmapped":{"gw":{"phase":"intent"}}}' % uid
+
+    log = bench.open(capacity=4 << 20)
+    log.append([(1, [1], [announce(b"\xff" * 40_000)])], is_safe=True, now_ns=1)
+    first, most = 2, MAX_OPEN + 2
+    payloads = [announce(b"%d" % n) for n in range(most)]
+    log.append([(1, range(first, first + most), payloads)], is_safe=True, now_ns=2)
+    log.turn_over(now_ns=3)
+    assert len(log.intents) == MAX_OPEN
+    log.close()
+    again = bench.open()
+    assert list(again.intents)[-1] == str(most - 1)
+    again.close()
+    assert bench.verify().exit_code == 0
+
+
+def test_nothing_is_acknowledged_that_went_into_a_file_without_a_name(bench: Any) -> None:
+    """T-16: rm, and a record before anybody looks."""
+    running = Running(bench)
+    producer = running.producer(0)
+    running.store(producer, 1, [b"a"])
+    next(path for path in bench.files() if path.name.startswith("security")).unlink()
+    assert running.store(producer, 2, [b"b"]) == Refused(2, Refusal.IO_ERROR)
+    assert "removed or replaced" in running.daemon.health()["detail"]
+    with suppress(LogUnavailableError):
+        running.daemon.close()
+
+
+def test_a_file_whose_name_may_not_last_is_taken_back(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory cannot be synced: the file before goes on, and no later one may say that it had ended."""
+    log = bench.open()
+    bench.append(log, 1)
+
+    sync = os.fsync
+
+    def fail(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EIO, "armed")
+        sync(fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(LogUnavailableError):
+            log.turn_over(now_ns=bench.now_ns)
+    bench.append(log, 1)
+    bench.crash(log)
+    again = bench.open()
+    assert again.size == 2, "acknowledged records are there"
+    again.turn_over(now_ns=bench.now_ns)
+    bench.append(again, 1)
+    again.close()
+    assert bench.verify().exit_code == 0
 
 
 def details(stored: Any) -> dict[str, Any]:
