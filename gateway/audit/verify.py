@@ -18,8 +18,9 @@ from gateway.audit.file_check import KeyOpener, check_file, read_head
 from gateway.audit.filehead import FileHead
 from gateway.audit.finding import DECLARED, Finding, Kind
 from gateway.audit.intent import INTENT, PHASE_MARK, correlation_uid, note_intent
-from gateway.audit.merkle import Tree
+from gateway.audit.merkle import ProofError, Tree, verify_consistency
 from gateway.audit.passage import Passage, Position, Trust
+from gateway.audit.proof import HashStore, prove_consistency
 from gateway.audit.tally import CLOCK_SLACK_NS, Hold, Prune
 from gateway.audit.verdict import Verdict, Vouched
 from gateway.audit.walk import is_interrupted, is_zero
@@ -90,6 +91,8 @@ class Verifier:
         """Ranges of sealed files that were not decrypted: no tree head inside them can be computed."""
         self._prunes: list[Prune] = []
         self._holds: list[Hold] = []
+        self.heads: list[tuple[int, bytes]] = []
+        """Size and root of the last tree head of each file."""
         self.is_partial = False
         """Only some of the files are looked at."""
 
@@ -188,6 +191,7 @@ class Verifier:
             self._compare(size, root)
         if passage.signed:
             self._last_signed = passage.signed[-1]
+            self.heads.append(passage.signed[-1])
         self._unread = self._unread or passage.is_unread
         if passage.is_sealed and passage.is_unread:
             self._closed.append((passage.begin.next_index, passage.end.next_index))
@@ -277,6 +281,31 @@ class Verifier:
                 self._find(Kind.FORK, "", f"{name} has another root for {size} entries", first=0, last=size - 1)
             else:
                 self._vouched.append(Vouched(size, name, note=note))
+
+    def take_hashes(self, hashes: HashStore, size: int, root: bytes, *, is_sound: bool) -> None:
+        """Hold tree heads for sizes inside sealed files against hashes that were kept beside the log.
+
+        A proof made from them stands by itself, whoever keeps them. That there is none says something only where the
+        hashes were found to be those under the signed `root` of `size` entries: `is_sound`.
+        """
+        for wanted in [each for each in self._wanted if 0 < each < size]:
+            unmet: list[tuple[str, Checkpoint, bytes]] = []
+            for name, checkpoint, note in self._wanted[wanted]:
+                try:
+                    proof = prove_consistency(hashes, wanted, size)
+                except ProofError:
+                    unmet.append((name, checkpoint, note))
+                    continue
+                try:
+                    verify_consistency(wanted, size, checkpoint.root, root, proof)
+                    self._vouched.append(Vouched(wanted, name, note=note))
+                except ProofError:
+                    if is_sound:
+                        message = f"{name} has another root for {wanted} entries"
+                        self._find(Kind.FORK, "", message, first=0, last=wanted - 1)
+                    else:
+                        unmet.append((name, checkpoint, note))
+            self._wanted[wanted] = unmet
 
     def finish(self, prunes: Sequence[Prune] = ()) -> Verdict:
         """Compare the end with the checkpoints and say what is proven.

@@ -69,6 +69,8 @@ class LogCopy(msgspec.Struct, kw_only=True):
     """Names of what stands beside its files and is none."""
     leftovers: list[str] = []
     """Names of files that were being made."""
+    tiles: Path | None = None
+    """The directory of its hash tiles; None = they are not in what was given."""
 
     @property
     def origin(self) -> str:
@@ -191,6 +193,10 @@ def _find_in(folder: Path, names: list[str], root: Path, copy: Copy, *, is_stric
             log = named.setdefault(stream, LogCopy(place=place, stream=stream))
             unfinished = parse_name(name.removesuffix(UNFINISHED_SUFFIX)) if name.endswith(UNFINISHED_SUFFIX) else None
             (log.leftovers if unfinished else log.strangers).append(name)
+    if is_strict or folder != root:  # beside the log, and inside what was given
+        for stream, log in named.items():
+            tiles = folder.parent / "tiles" / stream
+            log.tiles = tiles if tiles.is_dir() else None
     copy.logs += named.values()
 
 

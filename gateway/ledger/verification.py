@@ -26,6 +26,7 @@ from gateway.ledger.checking import Checker, Task, check, checker, tasks_of
 from gateway.ledger.copy import Copy, CopyFile, LogCopy, Note, VanishedError, find_logs
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.reader import UnreadableLogError
+from gateway.ledger.tile_check import judge_tiles
 
 OWN_CHECKPOINT: Final = "checkpoint"
 """What messages call the tree head that a gateway published last; `Verifier` knows by it that it is its own."""
@@ -196,6 +197,7 @@ class _Session:
         for name in log.leftovers:
             verifier.note(Kind.INTERRUPTED, name, "a file that was being made; it holds no records yet")
         self._check_files(log, verifier)
+        self._check_tiles(log, verifier)
         public = verifier.trust.public.hex()
         verdict = verifier.finish(self._prunes.get(public, []))
         if verifier.is_partial and question.last is not None and question.last < self._vouched_to(verdict):
@@ -296,6 +298,14 @@ class _Session:
             self._done += file.size
             if self._told is not None:
                 self._told(log.stream or log.place, self._done, self._total)
+
+    def _check_tiles(self, log: LogCopy, verifier: Verifier) -> None:
+        if log.tiles is None or verifier.is_partial:
+            return
+        judged = judge_tiles(log.tiles, verifier.origin, verifier.heads)
+        if judged is not None:
+            verifier.findings += judged.findings
+            verifier.take_hashes(judged.hashes, judged.size, judged.root, is_sound=not judged.findings)
 
     def _asked(self, tasks: list[tuple[CopyFile, Task]], verifier: Verifier) -> list[tuple[CopyFile, Task]]:
         """Leave out the files that were not asked about, as far as their heads say which those are.

@@ -520,6 +520,79 @@ def test_a_checkpoint_for_a_size_inside_a_segment_is_compared_with_keys_and_doub
         assert (bare.exit_code, kinds(bare)) == (3, {Kind.UNDECRYPTABLE})
 
 
+# tiles
+
+
+def _with_tiles(node: Node) -> list[bytes]:
+    """Let the access log grow past two full tiles, seal it, and write its tiles; return the leaf hashes."""
+    from gateway.audit.merkle import HASH_BYTES, hash_leaf
+    from gateway.audit.proof import LeafHashes
+    from gateway.audit.segment import entries_of, parse_segment
+    from gateway.audit.tiles import HEIGHT, tiles_of
+
+    for boot, count in (("b4", 600), ("b5", 1)):
+        log = open_log(node.layout.state_dir, node.keys, Stream.ACCESS, boot=boot, capacity=1 << 18)
+        first = log.taken[1] + 1
+        log.append(
+            [(1, range(first, first + count), [_payload(first + i) for i in range(count)])],
+            is_safe=True,
+            now_ns=NOW_NS + first,
+        )
+        log.close()
+    node.seal(Stream.ACCESS, 3)
+    node.seal(Stream.ACCESS, 4)
+    leaves: list[bytes] = []
+    for file in next(log for log in find_logs(node.layout.directory).logs if log.stream is Stream.ACCESS).files:
+        if file.is_sealed and file.head is not None:
+            leaves += map(hash_leaf, entries_of(parse_segment(file.path.read_bytes()), node.keys.open(file.head)))
+    hashes = LeafHashes(leaves)
+    for tile in tiles_of(len(leaves)):
+        path = node.layout.tiles / Stream.ACCESS / tile.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        base = tile.number << HEIGHT
+        path.write_bytes(b"".join(hashes.node(HEIGHT * tile.level, base + i) for i in range(tile.width)))
+        assert path.stat().st_size == tile.width * HASH_BYTES
+    return leaves
+
+
+def test_tiles_prove_without_keys_that_a_tree_head_inside_a_sealed_file_fits(node: Node, tmp_path: Path) -> None:
+    from gateway.audit.merkle import Tree
+
+    leaves = _with_tiles(node)
+    signer = node.keys.signer(node.origin(Stream.ACCESS))
+    copy = _state(node.layout.state_dir, tmp_path)
+    given: dict[str, Any] = {"streams": (Stream.ACCESS,)}
+    tree = Tree()
+    tree.extend(leaves[:300])
+    right, wrong = signer.checkpoint(300, tree.root()), signer.checkpoint(300, bytes(32))
+    report = verify_trees([copy], Question(trusted=(("kept", right),), **given))
+    assert (report.exit_code, kinds(report)) == (3, set())
+    assert 300 in {vouched.size for vouched in report.verdicts[0][1].vouched}
+    assert kinds(verify_trees([copy], Question(trusted=(("kept", wrong),), **given))) == {Kind.FORK}
+    bare = verify_trees([copy / "audit"], Question(trusted=(("kept", right),), **given))
+    assert kinds(bare) == {Kind.UNDECRYPTABLE}, "its tiles were not given"
+
+
+def test_t10_every_changed_tile_is_a_finding_and_proves_nothing(node: Node, tmp_path: Path) -> None:
+    _with_tiles(node)
+    tiles = node.layout.tiles / Stream.ACCESS
+    signer = node.keys.signer(node.origin(Stream.ACCESS))
+    kept = ("kept", signer.checkpoint(300, bytes(32)))
+    for path in sorted(path for path in tiles.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        path.write_bytes(data[:40] + bytes([data[40] ^ 1]) + data[41:])
+        question = node.question(is_live=True, structural=True, streams=(Stream.ACCESS,))
+        report = verify_trees([node.layout.directory], question)
+        assert (report.exit_code, kinds(report)) == (1, {Kind.BITFLIP}), path
+        assert all(finding.file.startswith("tiles/access") for _, verdict in report.verdicts for finding in verdict.failures)  # fmt: skip
+        report = verify_trees([node.layout.directory], msgspec.structs.replace(question, trusted=(kept,)))
+        assert Kind.FORK not in kinds(report), "hashes that were changed accuse nobody"
+        path.unlink()
+        report = verify_trees([node.layout.directory], msgspec.structs.replace(question, structural=False))
+        assert (report.exit_code, kinds(report)) == (0, set()), "they can be made again"
+        path.write_bytes(data)
+
+
 # what sinks kept
 
 
