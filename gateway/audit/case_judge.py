@@ -203,8 +203,8 @@ class _Judge:
         given = choose(self._given, collected.origin)
         if given is not None:
             return given
-        if self._given:
-            raise CheckpointError(f"no policy that was given names the log {collected.origin}")
+        if self._given:  # nothing is wrong with the case: the reader did not say whom to believe about this log
+            self._lacks = f"no policy that was given names the log {collected.origin}"
         return TrustPolicy.parse(self._files.get(policy_name(collected.stream), b""))
 
     def _records(self, manifest: Manifest) -> int:
@@ -262,7 +262,7 @@ class _Judge:
         names = {witness for witness, _ in judged.cosigned}
         self._witnesses = names if self._witnesses is None else self._witnesses & names
         if not judged.is_met and self._given:
-            self._lacks = judged.missing
+            self._lacks = self._lacks or judged.missing
         return True
 
     def _opened(self, manifest: Manifest) -> None:

@@ -109,6 +109,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.origin}: nothing wrong in {_span(self.first, self.size)}{taken}; {self.by_whom()}; but: "
                 + "; ".join(lacking)
             )
+        if self.proven <= self.first < self.size:
+            proven = f"none of {_span(self.first, self.size)} is proven"
         return f"{self.origin}: nothing wrong: {proven}{taken}; {self.by_whom()}; but: " + "; ".join(lacking)
 
     def _lacking(self) -> list[str]:
