@@ -109,6 +109,10 @@ class Gauge:
         """Move the child with these label values by `by`."""
         self.values[labels] = self.values.get(labels, 0) + by
 
+    def forget(self, labels: tuple[str, ...]) -> None:
+        """Show the child with these label values no more: what it was about is gone."""
+        self.values.pop(labels, None)
+
     def sample(self) -> Sample:
         """The current values."""
         return Sample(

@@ -126,6 +126,7 @@ class Shipper:
                 await self._try()
         finally:
             await self._sink.close()
+            self._metrics.forget(self.labels)  # a reload may have removed it: nothing would ever mend its alarm
 
     async def _try(self) -> None:
         try:

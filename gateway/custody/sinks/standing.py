@@ -69,6 +69,11 @@ class ShippingMetrics:
             "gateway_audit_sink_archived_objects_total", "Segments and checkpoints put into an object store.", where
         )
 
+    def forget(self, labels: tuple[str, str]) -> None:
+        """Show no state of a sink that ended; what it did stays counted."""
+        for gauge in (self.lag_records, self.lag_seconds, self.dead, self.up):
+            gauge.forget(labels)
+
 
 class Standing:
     """The standing of one sink with one stream."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.audit import record
+from gateway.audit.canonical import encode
 from gateway.audit.delivery import Batch
-from gateway.audit.entry import EntryError
+from gateway.audit.entry import EntryError, pack_entry
 from gateway.custody.sinks.cursor import Cursor, Replay
 from gateway.custody.sinks.shipping import LONELY_TRIES, Limits
 from gateway.custody.sinks.sink import Fault, NotDeliveredError, RefusedRecordsError
 from gateway.custody.sinks.standing import Retry
-from tests.fakes.log_source import ORIGIN, MemorySource, Shipment, entry
+from gateway.exchange.stream import Stream
+from tests.fakes.log_source import ORIGIN, TIME_NS, MemorySource, Shipment, entry, stamp
 
 
 class Shelf:
@@ -226,3 +230,36 @@ async def test_bytes_that_are_no_entry_are_a_fault_of_the_log(tmp_path: Path) ->
     async with Shipment(Shelf(), source, tmp_path) as shipment:
         await shipment.until(lambda: ("audit.sink_failed", "log") in shipment.recorded.events(), "the failure")
     assert issubclass(EntryError, Exception)
+
+
+async def test_a_sink_that_a_reload_removed_leaves_no_alarm_behind(tmp_path: Path) -> None:
+    shelf = Shelf()
+    shelf.fails = lambda: NotDeliveredError(Fault.UNREACHABLE, "nobody listens")
+    async with Shipment(shelf, log(5), tmp_path) as shipment:
+        refused = ("siem", "unreachable")
+        await shipment.until(lambda: shipment.value("gateway_audit_sink_failures_total", refused) >= 1, "the failure")
+        assert shipment.value("gateway_audit_sink_lag_records") == 5
+    left = {sample.name for sample in shipment.registry.dump() if sample.kind == "gauge" and sample.values}
+    assert not left
+    assert any(
+        sample.name == "gateway_audit_sink_failures_total" and sample.values for sample in shipment.registry.dump()
+    )
+
+
+async def test_a_receiver_that_refuses_what_is_said_of_its_refusals_is_told_of_no_more(tmp_path: Path) -> None:
+    """attack: each notice is refused and makes the next one, until no dead letter can be listed any more."""
+    shelf, source = Shelf(names_the_records=True), log(3)
+
+    async def keep(build: Callable[[record.Stamp], Mapping[str, Any]]) -> None:
+        index = len(source.entries)
+        payload = encode(build(stamp(index)))
+        notice = pack_entry(Stream.ACCESS, 1004, TIME_NS, index + 1, bytes(16), payload)
+        source.add(notice, entry(index + 1))
+
+    shelf.refuses = lambda index: index == 1 or b"audit.sink_failed" in source.entries[index]
+    async with Shipment(shelf, source, tmp_path, recorder=keep) as shipment:
+        await shipment.until_acknowledged(5)
+        source.add(entry(5))
+        await shipment.until_acknowledged(6)
+        assert len(source.entries) == 6
+        assert [letter.index for letter in shipment.cursors.dead_letters()] == [1, 3]
