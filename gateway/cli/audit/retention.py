@@ -197,7 +197,8 @@ def _remarks(plans: list[Plan]) -> list[str]:
         if plan.is_waiting and change is None:
             lines.append(
                 f"{plan.stream}: gateway.yaml asks for {describe(plan.wanted_s)}; it counts 7 days after two people agreed: "
-                f"gateway audit retention propose {plan.stream} --reason …"
+                f"gateway audit retention propose {plan.stream} --reason … (a log that began less than 7 days ago takes "
+                "its first rule by itself, within a day or with gateway audit retention apply)"
             )
         elif plan.is_waiting and change is not None:
             what = f"approved by {change.approved_by}" if change.approved_by else "not approved yet"

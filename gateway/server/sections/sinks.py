@@ -296,7 +296,10 @@ def _of_transport(place: Place, sink: Sink) -> Iterator[tuple[Place, str]]:
     if sink.type in {"webhook", "elasticsearch", "s3"}:
         key = "endpoint" if sink.type == "s3" else "url"
         if sink.is_plaintext and not sink.unsafe_plaintext:
-            yield (*place, key), "is http: records and credentials would travel in the clear; use https"
+            yield (
+                (*place, key),
+                "is http: records and credentials would travel in the clear; use https, or say unsafe_plaintext: true",
+            )
         if sink.unsafe_plaintext and not sink.is_plaintext:
             yield (*place, "unsafe_plaintext"), f"has no effect: {key} is https"
     if sink.is_plaintext:
