@@ -90,7 +90,10 @@ class Signer:
 
     def checkpoint(self, size: int, root: bytes) -> bytes:
         """Return the signed note of a tree head of this origin."""
-        text = f"{self._head}{size}\n{b64encode(root).decode()}\n".encode()
+        return self.note(f"{self._head}{size}\n{b64encode(root).decode()}\n".encode())
+
+    def note(self, text: bytes) -> bytes:
+        """Return text, which ends with a line end, as a signed note (C2SP signed-note)."""
         return text + self._line + b64encode(self._key_id + self._key.sign(text)) + b"\n"
 
     def sign(self, context: bytes, message: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from gateway.audit.checkpoint import CheckpointError, Vkey, verify_checkpoint
+from gateway.audit.fleet import FleetError, parse_fleet
 from gateway.audit.trust import NONE, TrustedLog, TrustError, TrustPolicy
 from gateway.cli.administration import read_settings
 from gateway.cli.invocation import current
@@ -33,12 +34,21 @@ SUFFIX: Final = ".policy"
     help="Write STREAM.policy files into a directory.",
 )
 @click.option("--vkeys", "only_keys", is_flag=True, help="Print the verifier keys alone: for witness.yaml.")
-def trust_verb(stream: str | None, output: Path | None, only_keys: bool) -> None:  # noqa: FBT001 - click's signature
+@click.option(
+    "--sign-fleet",
+    "inventory",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Print a list of all logs, a line `log VKEY` for each, signed with this node's key, for verify --fleet.",
+)
+def trust_verb(stream: str | None, output: Path | None, only_keys: bool, inventory: Path | None) -> None:  # noqa: FBT001 - click's signature
     """Write, for each stream, a C2SP tlog-policy: the key of its log, the witnesses of gateway.yaml and their quorum.
 
     The streams of a node sign with one key, and a policy may name a key once: so each stream has a policy.
     """
     settings = read_settings()
+    if inventory is not None:
+        _sign_fleet(inventory, AuditKeys.load(settings.audit.keys))
+        return
     keys = known_logs(settings, AuditKeys.load(settings.audit.keys))
     wanted = {name: vkey for name, vkey in keys.items() if stream is None or name == stream}
     if not wanted:
@@ -69,6 +79,22 @@ def trust_verb(stream: str | None, output: Path | None, only_keys: bool) -> None
         else "No witness is configured (audit.witness), so they ask for the signature of this node alone."
     )
     current().answer({"ok": True, "files": written}, "\n".join([*(f"Wrote {path}" for path in written), sentence]))
+
+
+def _sign_fleet(path: Path, keys: AuditKeys) -> None:
+    """Print a list of logs as a signed note, and who signed it. Raises `ConfigurationError`."""
+    try:
+        text = path.read_bytes()
+        parse_fleet(text)
+        note = keys.signer(keys.origin).note(text)
+        vkey = keys.vkey(keys.origin)
+        parse_fleet(note, vkey)  # as whoever receives it will
+    except OSError as error:
+        raise ConfigurationError((f"{path}: cannot be read: {(error.strerror or '').lower()}",)) from error
+    except FleetError as error:
+        raise ConfigurationError((f"{path}: {error}",)) from error
+    current().answer({"fleet": note.decode(), "vkey": str(vkey)}, note.decode().rstrip("\n"))
+    click.echo(f"signed by {vkey}", err=True)
 
 
 def known_logs(settings: Settings, keys: AuditKeys) -> dict[Stream, Vkey]:

@@ -50,6 +50,7 @@ _File = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--policy", "policies", multiple=True, type=_File, help="Logs, witnesses and quorum that are believed.")
 @click.option("--against-witness", is_flag=True, help="Ask the witnesses of the policy what they saw last.")
 @click.option("--fleet", type=_File, help="Logs that there must be: a line `log VKEY` for each.")
+@click.option("--fleet-key", help="The verifier key that must have signed the list of --fleet.")
 @click.option(
     "--stream",
     "streams",
@@ -61,7 +62,9 @@ _File = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--to", "last", type=click.IntRange(0), help="Last entry to prove.")
 @click.option("--structural", is_flag=True, help="Decrypt nothing: frames, chains, signatures and trees only.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to work with.")
-def verify_verb(copies: tuple[Path, ...], fleet: Path | None, *, against_witness: bool, **given: Any) -> None:
+def verify_verb(
+    copies: tuple[Path, ...], fleet: Path | None, fleet_key: str | None, *, against_witness: bool, **given: Any
+) -> None:
     """Prove that the log of the gateway of -c, or in each COPY, is what was written.
 
     A COPY is a directory, a tarball (.tar, .tar.gz, .tar.zst), records that a sink kept (.ndjson), or a case that
@@ -72,11 +75,13 @@ def verify_verb(copies: tuple[Path, ...], fleet: Path | None, *, against_witness
     """
     if given["last"] is not None and given["last"] < given["first"]:
         raise click.BadParameter("the last entry comes before the first", param_hint="--to")
+    if fleet_key is not None and fleet is None:
+        raise click.UsageError("--fleet-key says who signed the list of --fleet; give both")
     question = Question(
         vkeys=tuple(map(_vkey, given["vkeys"])),
         trusted=tuple((path.name, path.read_bytes()) for path in given["trusted"]),
         policies=tuple(map(_policy, given["policies"])),
-        fleet=() if fleet is None else _fleet(fleet),
+        fleet=() if fleet is None else _fleet(fleet, None if fleet_key is None else _vkey(fleet_key, "--fleet-key")),
         streams=tuple(map(Stream, given["streams"])) or STREAMS,
         first=given["first"],
         last=given["last"],
@@ -146,11 +151,11 @@ def _own_policies(settings: Settings) -> tuple[TrustPolicy, ...]:
     return () if path is None else (_policy(path),)
 
 
-def _vkey(text: str) -> Vkey:
+def _vkey(text: str, option: str = "--vkey") -> Vkey:
     try:
         return Vkey.parse(text)
     except CheckpointError as exc:
-        raise click.BadParameter(str(exc), param_hint="--vkey") from exc
+        raise click.BadParameter(str(exc), param_hint=option) from exc
 
 
 def _policy(path: Path) -> TrustPolicy:
@@ -160,9 +165,9 @@ def _policy(path: Path) -> TrustPolicy:
         raise ConfigurationError((f"{path}: {exc}",)) from exc
 
 
-def _fleet(path: Path) -> tuple[Vkey, ...]:
+def _fleet(path: Path, signer: Vkey | None) -> tuple[Vkey, ...]:
     try:
-        return parse_fleet(path.read_bytes())
+        return parse_fleet(path.read_bytes(), signer)
     except FleetError as exc:
         raise ConfigurationError((f"{path}: {exc}",)) from exc
 

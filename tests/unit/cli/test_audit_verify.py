@@ -191,6 +191,24 @@ def test_a_fleet_that_is_none_names_its_line(site: Site, text: str, sentence: st
     assert (result.exit_code, sentence in result.output) == (2, True)
 
 
+def test_a_line_that_was_taken_out_of_a_signed_fleet_is_found(site: Site) -> None:
+    other = site.keys.vkey("gateway/node/00000000/traffic")
+    lines = "".join(f"log {vkey}\n" for vkey in (site.vkey(Stream.ACCESS), other))
+    inventory = site.file("inventory", f"# all nodes\n\n{lines}")
+    made = CliRunner().invoke(program, ["audit", "trust", "--sign-fleet", inventory, "-c", str(site.config)])
+    key = made.stderr.removeprefix("signed by ").strip()
+    fleet = site.file("fleet", made.stdout)
+    asked = ["-c", str(site.config), "--fleet-key", key, "--fleet"]
+    assert "MISSING_ORIGIN" in run(*asked, fleet).output
+    short = site.file("short", made.stdout.replace(f"log {other}\n", ""))
+    assert (run(*asked, short).exit_code, "is wrong" in run(*asked, short).output) == (2, True)
+    assert "is not signed" in run(*asked, inventory).output
+    assert "--fleet-key" in run("-c", str(site.config), "--fleet", fleet).output, "nor is it believed unchecked"
+    assert run("-c", str(site.config), "--fleet-key", key).exit_code == 2
+    bad = CliRunner().invoke(program, ["audit", "trust", "--sign-fleet", short, "-c", str(site.config)])
+    assert bad.exit_code == 2
+
+
 def test_a_policy_that_is_not_met_exits_4_and_one_that_is_none_2(site: Site) -> None:
     cosigner = Cosigner("witness.example/w1", 4, b"w" * 32)
     policy = site.file("trust.policy", f"witness w1 {cosigner.key}\nquorum w1\n")
