@@ -129,20 +129,26 @@ def to_ocsf(record: Record, position: Position) -> dict[str, Any]:
     }
 
 
+def _number(record: Record, path: str) -> int:
+    """Return an enumerated member, 0 for what is no integer (attack: a list, which no table can be asked for)."""
+    value = find(record, path)
+    return value if isinstance(value, int) else 0
+
+
 def to_ecs(record: Record, position: Position | None = None) -> dict[str, Any]:
     """Return the record with the names of the Elastic Common Schema 8, nested."""
-    class_uid, activity = find(record, "class_uid"), find(record, "activity_id")
+    class_uid, activity = _number(record, "class_uid"), _number(record, "activity_id")
     is_finding = class_uid in {2004, 2005}
-    outcome = {1: "success", 2: "failure"}.get(find(record, "status_id") or 0, "unknown")
+    outcome = {1: "success", 2: "failure"}.get(_number(record, "status_id"), "unknown")
     action = find(record, "unmapped.gw.event") or find(record, "unmapped.gw.action")
-    types = _TYPES.get((class_uid or 0, activity or 0), ("info",))
+    types = _TYPES.get((class_uid, activity), ("info",))
     if find(record, "action_id") == 2:
         types = (*types, "denied")
     flat: dict[str, Any] = {
         "@timestamp": moment(find(record, "time")),
         "ecs.version": "8.11.0",
         "event.kind": "alert" if is_finding else "event",
-        "event.category": list(_CATEGORIES.get(class_uid or 0, ("web",))),
+        "event.category": list(_CATEGORIES.get(class_uid, ("web",))),
         "event.type": list(types),
         "event.action": shown(action),
         "event.code": shown(find(record, "type_uid")),
@@ -217,7 +223,7 @@ def to_cef(record: Record, position: Position | None = None) -> str:
         _cef_header(shown(find(record, "metadata.product.version"))),
         _cef_header(code),
         _cef_header(operation),
-        str(_CEF_SEVERITIES.get(find(record, "severity_id") or 0, 0)),
+        str(_CEF_SEVERITIES.get(_number(record, "severity_id"), 0)),
     )
     fields = {
         "rt": find(record, "time"),
@@ -233,7 +239,7 @@ def to_cef(record: Record, position: Position | None = None) -> str:
         "requestMethod": find(record, "http_request.http_method"),
         "requestClientApplication": find(record, "http_request.user_agent"),
         "act": find(record, "unmapped.gw.action"),
-        "outcome": {1: "success", 2: "failure"}.get(find(record, "status_id") or 0),
+        "outcome": {1: "success", 2: "failure"}.get(_number(record, "status_id")),
         "reason": find(record, "unmapped.gw.reason"),
         "in": find(record, "http_request.body_length"),
         "out": find(record, "http_response.length"),

@@ -32,7 +32,8 @@ def frame(message: bytes) -> bytes:
 def write_message(delivery: Delivery, *, origin: str, facility: int = LOG_AUDIT, enterprise: int) -> bytes:
     """Write one record as a SYSLOG-MSG. The message itself has no byte order mark: it is JSON or CEF."""
     record = delivery.record
-    severity = _SEVERITIES.get(record.get("severity_id", 1), _NOTICE)
+    level = record.get("severity_id", 1)
+    severity = _SEVERITIES.get(level, _NOTICE) if isinstance(level, int) else _NOTICE  # attack: a list, unhashable
     device = record.get("device")
     host = _printable(device.get("hostname") if isinstance(device, dict) else None, _LONGEST_HOST)
     moment = datetime.fromtimestamp(delivery.time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")

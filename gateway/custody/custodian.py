@@ -20,7 +20,10 @@ from gateway.custody.station import Station
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.ledger.layout import Layout
 
+BEGINNING: Final = "beginning"
+"""What has failed where no duty could be begun."""
 _LOCK_POLL_S: Final = 0.1
+_AGAIN_S: Final = 1.0
 _log = structlog.get_logger("gateway.audit")
 
 
@@ -109,4 +112,12 @@ class Custodian:
         while self._duties is not begun and self._duties is not None:
             begun = self._duties
             await self.roster.end()
-            self.roster.begin(begun())
+            try:
+                duties = begun()
+            except Exception as error:  # noqa: BLE001 - a task root: nobody would learn that nothing is done
+                _log.exception("custody.failed", duty=BEGINNING)
+                self.roster.faults[BEGINNING] = type(error).__name__
+                begun = None
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                self.roster.begin(duties)

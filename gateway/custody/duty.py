@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final, Protocol
 
 import structlog
@@ -17,6 +16,7 @@ from gateway.exchange.metrics import Registry
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
+_CANCEL_AGAIN_S: Final = 1.0
 _log = structlog.get_logger("gateway.audit")
 
 
@@ -58,11 +58,11 @@ class Roster:
 
     async def end(self) -> None:
         """Cancel all of them and wait until they have ended."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        running = set(self._tasks)
+        while running:  # again: a duty that fails while it is cancelled would begin anew, and be waited for in vain
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_S)
         for duty in self._duties:
             self._running.set(0, (duty.name,))
         self._duties, self._tasks, self.faults = (), [], {}

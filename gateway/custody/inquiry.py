@@ -56,9 +56,13 @@ LONGEST_S: Final = 10.0
 LONGEST_EXPORT_S: Final = 45.0
 PATIENCE_S: Final = 5.0
 """For a question to come, and for an answer to go."""
+SETTLE_S: Final = 2.0
+"""A tree head is at most a second old."""
 AT_ONCE: Final = 2
 """Questions that read the log at the same moment; one of each person."""
 CONNECTIONS: Final = 16
+_UNSIGNED: Final = 65_536
+"""More records than come in that time."""
 _ROOM: Final = MAX_ANSWER_BYTES - (1 << 20)
 _CREDENTIALS: Final = Struct("3i")  # unix(7): pid, uid, gid
 _log = structlog.get_logger("gateway.audit")
@@ -203,6 +207,8 @@ class InquiryDuty:
                 return Answer(status="unrecorded")
             if not is_allowed:
                 return Answer(status="none")
+            if question.about == "record":
+                await self._settle(question)
             return await self._read(question, reading)
         finally:
             reading.stop.set()
@@ -210,6 +216,15 @@ class InquiryDuty:
                 del self._reading[who]
             else:
                 reading.work.add_done_callback(partial(self._leave, who))
+
+    async def _settle(self, question: Question) -> None:
+        """Wait a moment for the tree head of a record that was just found: searches read what is not signed yet."""
+        tail = self._station.tails[question.stream]
+        extent = tail.extent()
+        if extent is None or extent.size <= question.index < extent.size + _UNSIGNED:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_S):
+                    await tail.grown(question.index)
 
     def _leave(self, who: str, work: asyncio.Future[Answer]) -> None:
         del self._reading[who]

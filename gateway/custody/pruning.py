@@ -19,6 +19,7 @@ from gateway.audit import record
 from gateway.audit.filehead import FileHead
 from gateway.custody.sealing import Recording
 from gateway.custody.station import Station
+from gateway.custody.threads import in_thread
 from gateway.custody.tiling import TilesError, TilingDuty
 from gateway.custody.trail import Mark
 from gateway.exchange.errors import AuditUnavailableError
@@ -258,26 +259,27 @@ class RetentionDuty:
     async def apply(self) -> None:
         """Apply the rules once. Raises like `run`."""
         loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._apply, loop)
+        await in_thread(self._apply, loop)
 
     def _apply(self, loop: asyncio.AbstractEventLoop) -> None:
         station, now_ns = self._station, self._clock_ns()
         layout = station.layout
-        holds = Holds.load(layout)
         created = [head.created_ns for head in retention.heads(layout, Stream.SECURITY)]
         timeline = Timeline(created, self._longest_step_s)
         rules = settle_rules(layout, self._wanted, timeline, station.trail, now_ns)
-        plans = make_plans(
-            layout, rules, self._wanted, holds=holds, blocks=self._blocks, timeline=timeline, now_ns=now_ns
-        )
 
         def prove(stream: Stream, first: int) -> None:
             asyncio.run_coroutine_threadsafe(self._tiling[stream].prune(first), loop).result()
 
-        pruning = Pruning(layout, plans, holds, station.trail, prove)
         try:
-            for _ in pruning.steps():
-                pass
+            with retention.changing(layout):  # a hold that begins now is in force before anything goes, or after
+                holds = Holds.load(layout)
+                plans = make_plans(
+                    layout, rules, self._wanted, holds=holds, blocks=self._blocks, timeline=timeline, now_ns=now_ns
+                )
+                pruning = Pruning(layout, plans, holds, station.trail, prove)
+                for _ in pruning.steps():
+                    pass
         except TilesError as error:
             raise AuditUnavailableError(str(error)) from error
         for plan in plans:

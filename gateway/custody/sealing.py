@@ -18,19 +18,22 @@ import msgspec
 import structlog
 
 from gateway.audit import record
-from gateway.audit.filehead import FileHead, FileHeadError, head_length, parse_head
+from gateway.audit.filehead import FileHead, FileHeadError, head_length, parse_head, verify_head
 from gateway.audit.merkle import Tree
 from gateway.audit.segment import SALT_BYTES, Segment, SegmentError, parse_segment, seal, verify_contents
 from gateway.custody.station import Station
+from gateway.custody.threads import in_thread
 from gateway.custody.trail import Build, Mark
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout, file_name, parse_name, segment_name
-from gateway.ledger.log import sync_directory
+from gateway.ledger.log import SMALL_FILE_BYTES, sync_directory
 from gateway.ledger.spool import read_head
 
 POLL_S: Final = 1.0
+SPARED_BYTES: Final = 2 * SMALL_FILE_BYTES
+"""Of what is free on the disk, that no segment takes."""
 _log = structlog.get_logger("gateway.audit")
 
 
@@ -48,6 +51,10 @@ class Recording(Protocol):
 
 class SealError(AuditUnavailableError):
     """A closed log file cannot become a segment: `gateway audit verify` says what is wrong with it."""
+
+
+class NoRoomError(AuditUnavailableError):
+    """A segment would take what the log needs to go on."""
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,18 +152,33 @@ class Sealing:
             segment = seal(data, following, self._keys.open(head), self._keys.public, salt=os.urandom(SALT_BYTES))
         except (FileHeadError, SegmentError) as exc:
             raise SealError(f"{self._log.name}: is not what was signed and is not sealed: {exc}") from exc
+        self._require_room(len(segment))
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(self._unfinished, flags, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            self._layout.give(fd)
-            file.write(segment)
-            file.flush()
-            os.fsync(fd)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                self._layout.give(fd)
+                file.write(segment)
+                file.flush()
+                os.fsync(fd)
+        except OSError:
+            self._unfinished.unlink(missing_ok=True)  # what it took, the log may need
+            raise
+
+    def _require_room(self, size: int) -> None:
+        """Leave the log room to go on: it cannot answer without, and a segment can wait. Raises `NoRoomError`."""
+        disk = os.statvfs(self._layout.directory)
+        free = disk.f_bavail * disk.f_frsize
+        if free < size + SPARED_BYTES:
+            raise NoRoomError(
+                f"{self._log.name}: a segment of {size} bytes waits, because {free} are free and the log needs room"
+            )
 
     def _check(self, path: Path, following: FileHead) -> Sealed:
         """Read a segment back and prove that it holds what the log file held."""
         try:
             segment = parse_segment(path.read_bytes())
+            verify_head(segment.head_bytes, len(segment.head_bytes), self._keys.public)
             tree = self._tree_of(segment)
         except (FileHeadError, SegmentError) as exc:
             raise SealError(f"{path.name}: does not hold what {self._log.name} holds: {exc}") from exc
@@ -209,13 +231,21 @@ class SealingDuty:
 
     async def run(self) -> None:
         """Look once a second. Raises `AuditUnavailableError`, `OSError`."""
-        await asyncio.to_thread(self._forget_unfinished)
+        await in_thread(self._forget_unfinished)
         while True:
+            faults: list[str] = []
             for stream in STREAMS:
-                numbers = await asyncio.to_thread(closed_files, self._station.layout, stream)
+                numbers = await in_thread(closed_files, self._station.layout, stream)
                 self._waiting.set(len(numbers), (stream.value,))
                 for number in numbers:
-                    await self._seal(stream, number)
+                    try:
+                        await self._seal(stream, number)
+                    except NoRoomError as error:  # a smaller one may have room
+                        faults.append(str(error))
+                    except OSError as error:  # a bad sector keeps no other file from being sealed
+                        faults.append(f"{file_name(stream, number)}: {error.strerror}")
+            if faults:
+                raise AuditUnavailableError(faults[0])
             await asyncio.sleep(POLL_S)
 
     def measure(self) -> None:
@@ -231,7 +261,7 @@ class SealingDuty:
         station = self._station
         sealing = Sealing(station.layout, station.keys, stream, number, trail=station.trail)
         try:
-            await asyncio.to_thread(self._finish, sealing)
+            await in_thread(self._finish, sealing)
         except SealError as error:
             self._refused.add((stream, number))
             _log.error("segment.refused", stream=stream, file=number, reason=str(error))

@@ -7,7 +7,7 @@ would then be of something that never was in the log. It reads and never judges.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -16,6 +16,7 @@ import msgspec
 from gateway.audit.checkpoint import verify_checkpoint
 from gateway.audit.filehead import FileHeadError
 from gateway.audit.segment import SegmentError
+from gateway.custody.threads import in_thread
 from gateway.exchange.stream import Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
@@ -120,7 +121,7 @@ class Tail:
         if extent is None or first >= extent.size:
             return []
         async with self._turn:
-            return await asyncio.to_thread(self._read, first, most, extent.size)
+            return await in_thread(self._read, first, most, extent.size)
 
     def _read(self, first: int, most: int, end: int) -> list[bytes]:
         reader = self._readers.pop(first, None)
@@ -135,6 +136,11 @@ class Tail:
         if replaced is not None:
             replaced.close()
         self._readers[reader.next_index] = reader
+        for place, idle in list(self._readers.items()):
+            if (
+                idle.is_unlinked()
+            ):  # attack: a sink that never comes back would keep the disk from getting its room back
+                self._readers.pop(place).close()
         while len(self._readers) > _MOST_READERS:
             self._readers.pop(next(iter(self._readers))).close()
         return found
@@ -156,24 +162,18 @@ class Tail:
 
 
 class Watch:
-    """The duty that looks at the checkpoints and wakes who waits for them."""
+    """The duty that looks at the checkpoint of one stream and wakes who waits for it."""
 
-    name = "watch"
-
-    def __init__(self, tails: Iterable[Tail]) -> None:
-        self._tails = list(tails)
+    def __init__(self, tail: Tail) -> None:
+        self.name = f"watch-{tail.stream}"
+        self._tail = tail
 
     async def run(self) -> None:
         """Look five times a second. Raises `OSError`, `CheckpointError`."""
         while True:
-            await asyncio.to_thread(self._look)
-            for tail in self._tails:
-                tail.wake()
+            await in_thread(self._tail.look)
+            self._tail.wake()
             await asyncio.sleep(POLL_S)
-
-    def _look(self) -> None:
-        for tail in self._tails:
-            tail.look()
 
     def measure(self) -> None:
         """Nothing of its own."""

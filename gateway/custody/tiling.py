@@ -23,6 +23,7 @@ from gateway.audit.proof import tree_root
 from gateway.audit.tiles import FULL_BYTES, HEIGHT, WIDTH, Tile, TileError, TileNodes
 from gateway.custody.station import Station
 from gateway.custody.tail import Extent, Tail
+from gateway.custody.threads import in_thread
 from gateway.exchange.errors import GatewayError
 from gateway.ledger.hashes import TileFiles
 from gateway.ledger.layout import UNFINISHED_SUFFIX
@@ -290,22 +291,22 @@ class TilingDuty:
             await self._grow(sync=True)
             if self.writer.size < first:
                 raise TilesError(f"the tiles of {self._tail.stream} hold {self.writer.size} hashes, not {first}")
-            await asyncio.to_thread(self.writer.prune, first)
+            await in_thread(self.writer.prune, first)
 
     async def _grow(self, *, sync: bool = False) -> None:
         extent = self._tail.extent()
         if extent is None:
             return
         if not self._is_ready:
-            await asyncio.to_thread(self.writer.resume, extent)
+            await in_thread(self.writer.resume, extent)
             self._is_ready = True
         try:
             while self.writer.size < extent.size:
                 found = await self._tail.read(self.writer.size, min(_AT_ONCE, extent.size - self.writer.size))
-                await asyncio.to_thread(self.writer.append, found)
+                await in_thread(self.writer.append, found)
             root = parse_checkpoint(split_note(extent.note)[0]).root
             sync = sync or time.monotonic() - self._synced_at > DURABLE_S
-            await asyncio.to_thread(lambda: self.writer.publish(extent.origin, root, sync=sync))
+            await in_thread(lambda: self.writer.publish(extent.origin, root, sync=sync))
         except BaseException:
             self._is_ready = False  # what is on disk counts
             raise

@@ -25,6 +25,7 @@ from gateway.audit.trust import TrustedWitness, TrustPolicy
 from gateway.audit.witness import Submission
 from gateway.custody.station import Station
 from gateway.custody.tail import Extent
+from gateway.custody.threads import in_thread
 from gateway.custody.witness_client import WitnessAnswer, WitnessClient, WitnessUnreachableError
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.metrics import Registry
@@ -166,7 +167,7 @@ class Witnesses:
             lines += [line for task in done if (line := task.result())]
             note = extent.note + b"".join(lines)
             if lines and self._policy.judge(note, log=self._keys.vkey(checkpoint.origin)).is_met:
-                await asyncio.to_thread(self._publish, note, checkpoint)
+                await in_thread(self._publish, note, checkpoint)
                 return
 
     def _publish(self, note: bytes, checkpoint: Checkpoint) -> None:

@@ -138,8 +138,8 @@ def is_shorter(one: float | None, other: float | None) -> bool:
     return one is not None and (other is None or one < other)
 
 
-Blocks = Callable[[Stream, int], str]
-"""Says why entries of a stream up to an index must stay (a sink lacks them); empty = they need not."""
+Blocks = Callable[[Stream, File], str]
+"""Says why a file of a stream must stay (a sink lacks its entries, or the file itself); empty = it need not."""
 
 
 def settle(rule: Rule, wanted_s: float | None, *, waited_s: float, is_young: bool) -> Rule:
@@ -250,7 +250,7 @@ def plan(
             state, why = State.HELD, hold.case
         elif not file.is_sealed:
             state = State.OPEN
-        elif why := blocks(stream, file.last):
+        elif why := blocks(stream, file):
             state = State.UNDELIVERED
         elif not is_open:
             state = State.BEHIND

@@ -118,6 +118,9 @@ class _OpenFile:
     def close(self) -> None:
         os.close(self._fd)
 
+    def is_unlinked(self) -> bool:
+        return os.fstat(self._fd).st_nlink == 0
+
     def take(self, most: int) -> list[bytes]:
         """Return entries in order: of a segment at most so many, of a log file those of the next frame; [] = no more now."""
         if self._is_sealed:
@@ -153,6 +156,10 @@ class SpoolReader:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def is_unlinked(self) -> bool:
+        """Tell whether its file was sealed or pruned meanwhile, and takes room for nobody else. Raises `OSError`."""
+        return self._file is not None and self._file.is_unlinked()
 
     def read(self, most: int, end: int) -> list[bytes]:
         """Return at most `most` entries, none from index `end` on; [] when there are none before it.

@@ -50,6 +50,8 @@ class CustodyProcess:
         self._constant: list[Duty] = []
         """Duties that no reload changes."""
         self._prepared: Callable[[], Sequence[Duty]] | None = None
+        self._places = self._prepared_places = _sink_directories(boot.bundle)
+        """Where file sinks may write: the kernel was told when this process began."""
         self._witness_metrics: NodeMetrics | None = None
         self._shipping_metrics: ShippingMetrics | None = None
         self._retention_counters: RetentionCounters | None = None
@@ -73,7 +75,7 @@ class CustodyProcess:
         self._tiling = {stream: TilingDuty(self._station, tail, gauges) for stream, tail in self._station.tails.items()}
         self._retention_counters = RetentionCounters(self._station)
         self._constant = [
-            Watch(self._station.tails.values()),
+            *map(Watch, self._station.tails.values()),
             SealingDuty(self._station),
             *self._tiling.values(),
             IndexingDuty(self._station),
@@ -84,11 +86,14 @@ class CustodyProcess:
     def prepare(self, bundle: Bundle) -> None:
         """Read what the bundle asks for. Raises ConfigurationError."""
         self._prepared = self._plan(bundle)
+        self._prepared_places = _sink_directories(bundle)
 
     def commit(self) -> None:
         """Do what was prepared last. Raises ConfigurationError when nothing was."""
         if self._prepared is None or self._custodian is None:
             raise ConfigurationError(("nothing was prepared",))
+        if not self._prepared_places <= self._places:  # Landlock gives no right back: its successor has the new one
+            raise ConfigurationError(("a file sink has another directory: the custodian starts again to write there",))
         plan, self._prepared = self._prepared, None
         self._custodian.change(plan)
 
@@ -145,3 +150,8 @@ class CustodyProcess:
             *witness_duties(settings, bundle, self._station, self._witness_metrics),
             *sink_duties(settings, bundle, self._station, self._shipping_metrics, badge=self._boot.shipping_badge),
         ]
+
+
+def _sink_directories(bundle: Bundle) -> frozenset[Path]:
+    sinks = load_settings(bundle.settings, bundle.path).audit.sinks
+    return frozenset(sink.path.parent for sink in sinks if sink.path is not None)

@@ -9,7 +9,7 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
@@ -18,7 +18,7 @@ from gateway.audit.delivery import NDJSON, Format
 from gateway.audit.webhook import read_secret
 from gateway.custody.duty import Duty
 from gateway.custody.elsewhere import ElsewhereDuty
-from gateway.custody.sinks.archive import ArchiveDuty
+from gateway.custody.sinks.archive import ArchiveDuty, archive_cursor
 from gateway.custody.sinks.cursor import CursorFile
 from gateway.custody.sinks.elasticsearch import ElasticsearchSink
 from gateway.custody.sinks.file import FileSink, StandardOutputSink
@@ -30,6 +30,7 @@ from gateway.custody.sinks.standing import Retry, ShippingMetrics
 from gateway.custody.sinks.syslog import Collector, SyslogSink
 from gateway.custody.sinks.webhook import WebhookSink
 from gateway.custody.station import Station
+from gateway.custody.threads import in_thread
 from gateway.exchange.route import Durability
 from gateway.exchange.stream import STREAMS
 from gateway.server.bundle import Bundle, CertificateBytes
@@ -155,34 +156,36 @@ def sink_duties(
     """Make every duty of `audit.sinks`."""
     directory = station.layout.state_dir / CURSORS
     shared: dict[str, Any] = {"recorder": station.trail.record, "threads": in_thread}
+    remote: list[Shipper] = []
     duties: list[Duty] = [Register(directory, _described(settings.audit.sinks), **shared)]
     for number, asked in enumerate(settings.audit.sinks):
         sink = build_sink(asked, f"audit.sinks[{number}]", bundle)
         retry = Retry(first_s=asked.retry.first, longest_s=asked.retry.longest)
         for stream in asked.streams:
-            duties.append(
-                Shipper(
-                    sink,
-                    station.tails[stream],
-                    CursorFile(directory, asked.name, stream),
-                    is_required=asked.required,
-                    form=Format(asked.format_in_use),
-                    limits=Limits(records=asked.batch.records, bytes=asked.batch.size, linger_s=asked.linger_s),
-                    retry=retry,
-                    timeout_s=asked.timeout * _TRANSFER_SHARE,
-                    metrics=metrics,
-                    clock=time.time,
-                    random=random.SystemRandom().random,
-                    **shared,
-                )
+            shipper = Shipper(
+                sink,
+                station.tails[stream],
+                CursorFile(directory, asked.name, stream),
+                is_required=asked.required,
+                form=Format(asked.format_in_use),
+                limits=Limits(records=asked.batch.records, bytes=asked.batch.size, linger_s=asked.linger_s),
+                retry=retry,
+                timeout_s=asked.timeout * _TRANSFER_SHARE,
+                metrics=metrics,
+                clock=time.time,
+                random=random.SystemRandom().random,
+                **shared,
             )
+            duties.append(shipper)
+            if asked.is_acknowledging:  # whoever says nothing does not say that a record is safe with it
+                remote.append(shipper)
             if asked.type == "s3":
                 duties.append(
                     ArchiveDuty(
                         cast("Any", sink),  # only S3's is asked for objects
                         station.tails[stream],
                         station.layout.directory,
-                        CursorFile(directory, asked.name, f"{stream}.archive"),
+                        archive_cursor(directory, asked.name, stream),
                         stream=stream,
                         retry=retry,
                         metrics=metrics,
@@ -191,9 +194,8 @@ def sink_duties(
                         **shared,
                     )
                 )
-    shippers = [duty for duty in duties if isinstance(duty, Shipper)]
-    if any(shipper.is_required for shipper in shippers):
-        duties.append(ElsewhereDuty(station.layout.socket, shippers, badge=badge))
+    if any(shipper.is_required for shipper in remote):
+        duties.append(ElsewhereDuty(station.layout.socket, remote, badge=badge))
     return duties
 
 
@@ -231,11 +233,6 @@ async def probe_sinks(settings: Settings, bundle: Bundle) -> dict[str, str]:
 
     answers = await asyncio.gather(*(probe(number, asked) for number, asked in enumerate(settings.audit.sinks)))
     return {name: sentence for name, sentence in answers if sentence}
-
-
-async def in_thread(work: Callable[[], Any]) -> Any:
-    """Run what blocks on the local disk alone."""
-    return await asyncio.to_thread(work)
 
 
 def _described(sinks: Sequence[Asked]) -> dict[str, dict[str, Any]]:

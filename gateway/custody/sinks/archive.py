@@ -33,6 +33,11 @@ _SIGNED_LINES: Final = 3
 _log = structlog.get_logger("gateway.audit")
 
 
+def archive_cursor(directory: Path, sink: str, stream: Stream) -> CursorFile:
+    """Return the cursor that counts files and not records: the first that is not in the store yet."""
+    return CursorFile(directory, sink, f"{stream}.archive")
+
+
 class Store(Protocol):
     """Where objects go."""
 

@@ -30,6 +30,7 @@ _WISH_EVERY_S: Final = 1.0
 """How often an idle shipper looks whether an operator wants something."""
 _LONGEST_DETAIL: Final = 256
 _MOST_TOLD: Final = 100
+_NOTICES: Final = ("audit.sink_failed", "audit.sink_recovered")
 _log = structlog.get_logger("gateway.audit")
 
 Threads = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -125,8 +126,8 @@ class Shipper:
             while True:
                 await self._try()
         finally:
-            await self._sink.close()
             self._metrics.forget(self.labels)  # a reload may have removed it: nothing would ever mend its alarm
+            await self._sink.close()
 
     async def _try(self) -> None:
         try:
@@ -157,8 +158,9 @@ class Shipper:
         await self._advance(Cursor(origin=batch.origin, next_index=batch.last + 1))
         self._batch, self._refused_alone = None, 0
         self._metrics.delivered.inc(self.labels, len(batch.deliveries) - len(dead))
-        if dead:
-            await self._tell_of(dead)
+        notices = {delivery.index for delivery in batch.deliveries if _is_notice(delivery)}
+        if untold := [letter for letter in dead if letter.index not in notices]:
+            await self._tell_of(untold)
         await self._standing.well()
 
     def measure(self) -> None:
@@ -311,3 +313,10 @@ class Shipper:
             detail=detail,
             more={"indexes": [letter.index for letter in dead[:_MOST_TOLD]], "count": len(dead)},
         )
+
+
+def _is_notice(delivery: Delivery) -> bool:
+    """Tell whether a record is about a sink: one about its refusal would be refused too, and so on without end."""
+    unmapped = delivery.record.get("unmapped")
+    gw = unmapped.get("gw") if isinstance(unmapped, dict) else None
+    return isinstance(gw, dict) and gw.get("event") in _NOTICES

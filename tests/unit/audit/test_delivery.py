@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.audit.delivery import Batch, DeliveryError, Format, deliver_entry, idempotency_key, restore_entry
 from gateway.audit.entry import pack_entry
 from gateway.audit.merkle import hash_leaf
+from gateway.audit.syslog import write_message
 from gateway.exchange.stream import Stream
 from tests.fakes.log_source import ORIGIN, TIME_NS, entry
 
@@ -99,3 +100,36 @@ def test_a_batch_is_named_by_its_range_and_what_is_in_it() -> None:
     assert batch.key() == batch.key(batch.body())
     assert batch.part(0, 2).key() != batch.key()
     assert idempotency_key(ORIGIN, 5) == f"{ORIGIN}#5"
+
+
+HOSTILE: list[Any] = [
+    None,
+    True,
+    -1,
+    2**63,
+    1e300,
+    "",
+    '|=\\]"\n',
+    [],
+    [[]],
+    ["a"],
+    [{}],
+    {},
+    {"c": 1, "e": [], "t": {}},
+]
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_a_record_of_any_shape_becomes_a_line_and_a_message(form: Format) -> None:
+    """attack: a worker that was taken over writes one record that stops a sink for good."""
+    whole: dict[str, Any] = orjson.loads(entry(7)[40:])
+    names = [
+        *whole, "activity_id", "actor", "api", "class_uid", "dst_endpoint", "http_request", "http_response", "resources",
+        "severity_id", "src_endpoint", "status_id", "tls", "trace", "user",
+    ]  # fmt: skip
+    for name in names:
+        for value in HOSTILE:
+            payload = orjson.dumps({**whole, name: value}, option=orjson.OPT_SORT_KEYS)
+            delivery = deliver_entry(of(payload), origin=ORIGIN, index=7, form=form)
+            assert b"\n" not in delivery.line
+            assert b"\n" not in write_message(delivery, origin=ORIGIN, enterprise=32473)

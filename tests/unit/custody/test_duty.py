@@ -180,3 +180,52 @@ def test_what_it_writes_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     assert {place.name for place in places} >= {"audit", "tiles", "custody", "run"}
     assert {place.stat().st_mode & 0o777 for place in places} == {0o700}
     assert Layout(tmp_path).custody in places
+
+
+def test_a_duty_that_fails_while_it_is_cancelled_ends_all_the_same() -> None:
+    """attack: a connection that breaks as it is closed, and the custodian never ends and takes no reload."""
+
+    class Clumsy(Task):
+        async def run(self) -> None:
+            try:
+                await super().run()
+            finally:
+                if self.runs == 1:
+                    raise OSError("the connection was reset")
+
+    async def scenario() -> None:
+        roster = Roster(Registry())
+        clumsy = Clumsy("clumsy")
+        roster.begin([clumsy])
+        await until(lambda: clumsy.is_running)
+        ending = asyncio.create_task(roster.end())
+        await until(ending.done)
+        assert not clumsy.is_running
+
+    asyncio.run(scenario())
+
+
+def test_duties_that_cannot_be_begun_are_tried_again_and_the_failure_is_told(
+    custody: Custody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(custodian_module, "_AGAIN_S", 0.01)
+
+    async def scenario() -> None:
+        custodian = Custodian(custody.station())
+        task = Task("task")
+        faults = [OSError("no room for a certificate"), ValueError("ca")]
+        told: list[dict[str, str]] = []
+
+        def duties() -> list[Duty]:
+            told.append(dict(custodian.roster.faults))
+            if faults:
+                raise faults.pop(0)
+            return [task]
+
+        custodian.begin(duties)
+        await until(lambda: task.is_running)
+        assert len(told) == 3
+        assert custodian.roster.faults == {}
+        await custodian.end()
+
+    asyncio.run(scenario())

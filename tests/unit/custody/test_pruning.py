@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,7 +16,7 @@ import pytest
 
 from gateway.audit.filehead import parse_head
 from gateway.audit.segment import seal
-from gateway.custody.pruning import Pruning, RetentionCounters, make_plans, settle_rules
+from gateway.custody.pruning import Pruning, RetentionCounters, RetentionDuty, make_plans, settle_rules
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger import retention
 from gateway.ledger.holds import Hold, Holds
@@ -58,7 +60,7 @@ def plans(custody: Custody, *, rules: Rules | None = None, holds: Holds | None =
         rules,
         WANTED,
         holds=holds or Holds(),
-        blocks=lambda _stream, _last: "",
+        blocks=lambda _stream, _file: "",
         timeline=Timeline(created, 40 * 86_400),
         now_ns=NOW,
     )
@@ -286,3 +288,36 @@ def test_files_that_were_removed_and_kept_are_counted(custody: Custody) -> None:
     found = {sample.name: dict(sample.values) for sample in station.metrics.dump()}
     assert found["gateway_audit_pruned_files_total"] == {("access",): 2.0}
     assert found["gateway_audit_overdue_files"]["access",] == 5.0
+
+
+def test_a_hold_cannot_begin_between_the_plan_and_the_removal(custody: Custody, daemon: Start) -> None:
+    """attack: a hold that is said to be in force, over files that were planned to go a moment before."""
+    fill(custody, days=12)
+    daemon()
+    layout = custody.bench.layout
+    retention.save(layout, Rules(streams={Stream.ACCESS: Rule(seconds=10 * 86_400.0)}))
+    station = custody.station()
+    tried: list[bool] = []
+
+    class Tiles:
+        async def prune(self, _first: int) -> None:
+            with (layout.run / "retention.lock").open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    tried.append(False)
+                else:
+                    tried.append(True)
+
+    duty = RetentionDuty(
+        station,
+        {Stream.ACCESS: Tiles()},  # type: ignore[dict-item]
+        {**WANTED, Stream.ACCESS: 10 * 86_400.0},
+        blocks=lambda _stream, _file: "",
+        segment_age_s=86_400.0,
+        counters=RetentionCounters(station),
+        clock_ns=lambda: NOW,
+    )
+    asyncio.run(duty.apply())
+    assert tried == [False]
+    assert retention.heads(layout, Stream.ACCESS)[0].first_index > 0

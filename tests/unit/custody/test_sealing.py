@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.custody.sealing import SealError, Sealing, SealingDuty, closed_files
+from gateway.custody import sealing as sealing_module
+from gateway.custody.sealing import NoRoomError, SealError, Sealing, SealingDuty, closed_files
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import Stream
 from gateway.ledger.layout import file_name, segment_name
@@ -215,3 +217,56 @@ def test_the_duty_goes_on_past_a_file_that_cannot_be_sealed_and_says_so_in_the_l
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert file_name(STREAM, 1) in custody.names()
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_sealed(custody: Custody, daemon: Start) -> None:
+    """attack: one bad sector, and the disk fills with log files until nobody is served."""
+    custody.fill()
+    custody.fill(stream=Stream.ACCESS)
+    path = custody.directory / file_name(STREAM, 1)
+    contents = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    daemon()
+
+    async def run() -> None:
+        duty = SealingDuty(custody.station())
+        with pytest.raises(AuditUnavailableError, match=r"security-000000000001\.log: Is a directory"):
+            await duty.run()
+
+    asyncio.run(run())
+    assert {"access-000000000001.seg", "access-000000000002.seg", "security-000000000002.seg"} <= set(custody.names())
+    path.rmdir()
+    path.write_bytes(contents)
+    seal(custody)
+
+
+def test_a_segment_never_takes_the_room_that_the_log_needs(
+    custody: Custody, daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """attack: a disk that is nearly full; requests would be refused for the sake of a compression."""
+    custody.fill()
+    daemon()
+    before = custody.names()
+    monkeypatch.setattr(sealing_module, "SPARED_BYTES", 1 << 60)
+    with pytest.raises(NoRoomError, match="waits, because"):
+        seal(custody)
+    assert custody.names() == before
+
+
+def test_a_segment_that_found_no_room_leaves_nothing_behind(
+    custody: Custody, daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custody.fill()
+    daemon()
+    before = custody.names()
+
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            seal(custody)
+    assert custody.names() == before
+    seal(custody)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.custody.duty import Roster
 from gateway.custody.tail import Tail, Watch
 from gateway.exchange.stream import Stream
 from gateway.ledger.spool import PrunedError
@@ -90,7 +91,7 @@ def test_following_yields_everything_once_while_files_close_and_are_sealed(custo
     async def scenario() -> list[bytes]:
         station = custody.station()
         tail = station.tails[STREAM]
-        watch = asyncio.create_task(Watch([tail]).run())
+        watch = asyncio.create_task(Watch(tail).run())
         found: list[bytes] = []
 
         async def follow() -> None:
@@ -127,3 +128,36 @@ def test_streams_are_followed_apart(custody: Custody) -> None:
         tail = station.tails[stream]
         tail.look()
         assert len(asyncio.run(tail.read(0, 100))) == count
+
+
+def test_a_damaged_checkpoint_of_one_stream_keeps_no_other_from_being_followed(custody: Custody) -> None:
+    """attack: one file is spoiled, and no sink gets anything of any stream."""
+    custody.fill(files=1, records=2)
+    custody.fill(files=1, records=3, stream=Stream.ACCESS)
+    custody.bench.layout.checkpoint(STREAM).write_bytes(b"junk\n")
+
+    async def scenario() -> None:
+        station = custody.station()
+        roster = Roster(station.metrics)
+        roster.begin([Watch(tail) for tail in station.tails.values()])
+        async with asyncio.timeout(20):
+            await station.tails[Stream.ACCESS].grown(2)
+            while f"watch-{STREAM}" not in roster.faults:
+                await asyncio.sleep(0.005)
+        assert list(roster.faults) == [f"watch-{STREAM}"]
+        await roster.end()
+
+    asyncio.run(scenario())
+
+
+def test_a_sink_that_never_comes_back_keeps_no_removed_file_on_the_disk(custody: Custody) -> None:
+    custody.fill(files=2, records=5)
+    tail = custody.station().tails[STREAM]
+    tail.look()
+    asyncio.run(tail.read(0, 2))
+    [(_, idle)] = tail._readers.items()
+    seal_file(custody.bench, 1)
+    assert idle.is_unlinked()
+    asyncio.run(tail.read(7, 1))
+    assert not any(reader.is_unlinked() for reader in tail._readers.values())
+    assert len(asyncio.run(tail.read(2, 8))) == 8

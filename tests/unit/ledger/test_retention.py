@@ -186,7 +186,7 @@ def test_what_is_not_sealed_held_or_undelivered_stays_and_so_does_what_follows(b
     )
     states = plan_of(bench, 5 * DAY, now, holds=Holds([hold]))
     assert states == [State.DUE, State.DUE, State.HELD, State.BEHIND] + [State.KEPT] * 5
-    states = plan_of(bench, 5 * DAY, now, blocks=lambda _stream, last: "siem" if last >= 3 else "")
+    states = plan_of(bench, 5 * DAY, now, blocks=lambda _stream, file: "siem" if file.last >= 3 else "")
     assert states == [State.DUE, State.UNDELIVERED, State.UNDELIVERED, State.UNDELIVERED] + [State.KEPT] * 5
 
 

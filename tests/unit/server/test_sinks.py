@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from gateway.audit.protocol import BADGE_BYTES
-from gateway.custody.sinks.archive import ArchiveDuty
+from gateway.custody.elsewhere import ElsewhereDuty
+from gateway.custody.sinks.archive import ArchiveDuty, archive_cursor
+from gateway.custody.sinks.cursor import Cursor, CursorFile
 from gateway.custody.sinks.register import Register
 from gateway.custody.sinks.shipping import Shipper
 from gateway.custody.sinks.standing import ShippingMetrics
@@ -17,11 +20,14 @@ from gateway.custody.station import Station
 from gateway.custody.trail import Trail
 from gateway.document.source import DocumentError
 from gateway.exchange.metrics import Registry
+from gateway.exchange.stream import Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
+from gateway.ledger.retention import File
 from gateway.server.bundle import Bundle, Kind
+from gateway.server.retention import undelivered
 from gateway.server.settings import Settings, load_settings
-from gateway.server.sinks import sink_duties, sink_problems
+from gateway.server.sinks import CURSORS, sink_duties, sink_problems
 from tests.fakes.log_receivers import Authority
 
 BASE = """\
@@ -198,6 +204,49 @@ async def test_each_sink_and_stream_is_a_duty_of_its_own(tmp_path: Path) -> None
     for duty in duties:
         duty.measure()
     station.close()
+
+
+async def test_whoever_acknowledges_nothing_does_not_make_a_record_safe_elsewhere(tmp_path: Path) -> None:
+    """attack: an answer under strict+remote that leaves when the one receiver is away, because syslog was handed a record."""
+    layout = Layout(tmp_path)
+    keys = AuditKeys.generate(origin="gateway/test", created="2026-01-01T00:00:00Z", random=random.randbytes)
+    station = Station.open(layout, keys, Trail(layout, node="n", boot_uid="b", version="1"), Registry())
+    settings = settings_of(
+        f"{WEBHOOK}, required: true",
+        "name: d, type: syslog, server: 'logs.example.com:6514', required: true",
+        "name: e, type: stdout, required: true",
+    )
+    duties = sink_duties(settings, bundle(), station, ShippingMetrics(station.metrics), badge=bytes(BADGE_BYTES))
+    [elsewhere] = [duty for duty in duties if isinstance(duty, ElsewhereDuty)]
+    assert {shipper.sink_name for shipper in elsewhere._shippers} == {"a"}
+    station.close()
+
+
+def test_nothing_is_removed_before_a_required_archive_has_the_sealed_file(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    directory = tmp_path / CURSORS
+    directory.mkdir()
+    blocks = undelivered(settings_of(f"{S3}, streams: [access], required: true"), layout)
+    origin = "gateway/test/1/access"
+    file = File(
+        number=2,
+        first=5,
+        last=9,
+        created_ns=0,
+        ended_ns=0,
+        age_s=0.0,
+        bytes=1,
+        is_sealed=True,
+        following=SimpleNamespace(origin=origin),  # type: ignore[arg-type]
+    )
+    assert blocks(Stream.ACCESS, file) == "b"
+    assert blocks(Stream.TRAFFIC, file) == ""
+    CursorFile(directory, "b", "access").store(Cursor(origin=origin, next_index=10))
+    assert blocks(Stream.ACCESS, file) == "b", "it has the records, and not the segment that proves them"
+    archive_cursor(directory, "b", Stream.ACCESS).store(Cursor(origin=origin, next_index=3))
+    assert blocks(Stream.ACCESS, file) == ""
+    archive_cursor(directory, "b", Stream.ACCESS).store(Cursor(origin="gateway/test/2/access", next_index=3))
+    assert blocks(Stream.ACCESS, file) == "b", "that was another log"
 
 
 def test_secrets_of_sinks_reach_the_custodian_alone() -> None:
