@@ -58,7 +58,7 @@ from gateway.ledger.disk import Disk, LocalDisk
 from gateway.ledger.disk_watch import DiskWatch
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.log import BALLAST_BYTES, FILE_BYTES, Group, LogBusyError, LogUnavailableError, beyond
+from gateway.ledger.log import BALLAST_BYTES, FILE_BYTES, Group, Log, LogBusyError, LogUnavailableError, beyond
 from gateway.ledger.streams import Logs, close_logs, last_sequence, open_logs
 
 READ_BYTES = 256 * 1024
@@ -271,6 +271,8 @@ class Daemon:
                 self._close_intents(stream, log.intents)
             self._beat_at[stream] = now + HEARTBEAT_S
         self._commit_own()
+        for log in self.logs.values():
+            _begin_publishing(log)
         self._listen()
         self._publish_at = self._tick_at = now
 
@@ -447,6 +449,7 @@ class Daemon:
         for stream, log in self.logs.items():
             try:
                 log.settle()
+                _begin_publishing(log)
             except LogUnavailableError as exc:
                 self._refusals[stream] = exc
                 self._sync_at = self._monotonic() + ASYNC_SYNC_S
@@ -638,6 +641,7 @@ class Daemon:
             self._notice_io_errors()
             return False
         self._commit.observe(time.perf_counter() - before)
+        _begin_publishing(log)
         self._stored(stream, groups)
         if own:
             self._said(stream)
@@ -793,6 +797,7 @@ class Daemon:
             except LogUnavailableError as exc:
                 self._refusals[stream] = exc
                 continue
+            _begin_publishing(log)
             self._said(stream)
             if not is_full:
                 self._refusals.pop(stream, None)
@@ -839,6 +844,16 @@ class Daemon:
                 for stream, log in self.logs.items()
             },
         }
+
+
+def _begin_publishing(log: Log) -> None:
+    """Publish the first checkpoint of a log before anything of it is acknowledged.
+
+    attack: a kill in its first second, and then a cut: nothing would say that there were records.
+    """
+    if log.size and not log.is_published:
+        with suppress(OSError):  # tried again with every batch and every second; its age is part of the health
+            log.publish()
 
 
 def _account(told: dict[int, tuple[int, int, int]], slot: int, sequences: Sequence[int]) -> None:

@@ -177,8 +177,9 @@ class Log:
         verifier: Verifier | None,
         ended: _Ended,
         recovery: Recovery,
+        published: bytes,
     ) -> None:
-        """Take over what `open_log` found."""
+        """Take over what `open_log` found; `published` = the checkpoint that is there."""
         self.stream = stream
         self.origin = origin
         self.recovery = recovery
@@ -205,13 +206,14 @@ class Log:
         self._tree = verifier.tree.copy() if verifier and verifier.tree else Tree()
         self._next_frame = verifier.next_frame if verifier else 1
         self._sha256 = verifier.last_sha256 if verifier else NO_HASH
-        self._note = b""
+        # a writer that was killed may have published less than it had made safe
+        self._note = self._signer.checkpoint(self._tree.size, self._tree.root()) if self._tree.size else b""
         self._ended = ended
         self._file: _File | None = None
         self._pending: list[_Chunk] = []
         self._backlog: list[_Chunk] = []
         self._now_ns = 0
-        self._published = b""
+        self._published = published
         self._safe = self._mark(0)
 
     # reading
@@ -220,6 +222,11 @@ class Log:
     def size(self) -> int:
         """Entries that are on stable storage."""
         return self._safe.tree.size
+
+    @property
+    def is_published(self) -> bool:
+        """A checkpoint says how long it is, or was at most a second ago."""
+        return bool(self._published)
 
     @property
     def root(self) -> bytes:
@@ -727,6 +734,7 @@ def _open_locked(
         verifier=verifier,
         ended=ended,
         recovery=recovery,
+        published=known,
     )
 
 

@@ -34,7 +34,7 @@ from gateway.audit.verify import Kind
 from gateway.exchange.metrics import Sample
 from gateway.exchange.stream import Stream
 from gateway.ledger.daemon import INHERITANCE_S, NEW_PROCESS_JUMP, SEGMENT_AGE_S, Daemon
-from gateway.ledger.log import LogBusyError
+from gateway.ledger.log import LogBusyError, LogTamperedError
 from gateway.ledger.streams import open_logs
 
 Bench = Any
@@ -423,6 +423,24 @@ def test_the_checkpoint_follows_within_a_second(bench: Bench) -> None:
     running.clock.now += 61
     assert running.daemon.health()["ok"] in {True, False}
     running.daemon.close()
+
+
+@pytest.mark.parametrize("grade", [ASYNC, GROUP])
+def test_a_kill_in_the_first_second_of_a_stream_and_a_cut_after_it_are_noticed(bench: Bench, grade: int) -> None:
+    running = Running(bench)
+    edge = running.producer(0)
+    edge.send(1, [b"a"], grade, streams=b"\2")
+    running.turn()
+    assert edge.next() == Ack(1)
+    running.clock.now += 0.11
+    running.turn()
+    assert bench.layout.checkpoint(Stream.ACCESS).read_bytes().split(b"\n")[1] == b"1"
+    assert not bench.layout.checkpoint(Stream.TRAFFIC).exists(), "of nothing there is nothing to say"
+    running.daemon.close()
+    for path in bench.layout.directory.glob("access-*.log"):
+        path.unlink()
+    with pytest.raises(LogTamperedError, match="a checkpoint says that there were some"):
+        open_logs(bench.state_dir, bench.keys, boot="boot-2", disk=bench.disk)
 
 
 def test_an_idle_log_has_a_heartbeat(bench: Bench) -> None:

@@ -530,3 +530,16 @@ def test_a_file_leaves_a_small_disk_room_for_others(bench: Bench, monkeypatch: p
     bench.append(log)
     assert bench.files()[0].stat().st_size == 4 << 20
     log.close()
+
+
+def test_what_a_killed_writer_had_not_published_is_published_by_its_successor(bench: Bench) -> None:
+    log = bench.open()
+    bench.append(log)
+    log.publish()
+    bench.append(log, 2)
+    bench.crash(log)
+    log = bench.open(boot="boot-2")
+    log.publish()
+    assert bench.layout.checkpoint(Stream.SECURITY).read_bytes().split(b"\n")[1] == b"3"
+    log.close()
+    assert bench.verify().exit_code == 0
