@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +82,65 @@ def test_no_secret_of_the_corpus_stands_in_any_artefact_and_every_record_is_as_t
     }
     assert found == {}
     assert b"[redacted]" in artefacts["records"]
+
+
+EXOTIC = (
+    b"\x00", b"\x01", b"\x1b[31m", b"\x7f", b"\x80\xff", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\r", b"\n", b"\r\n\tfolded",
+    b"\r\nX-Smuggled: 1", b"%00", b"%ED%A0%80", b"%0d%0a", b'"}\\', b"\xf0\x9f\x92\xa3",
+)  # fmt: skip
+"""NUL, controls, ANSI, what is no UTF-8, lone surrogates, ends of lines, what ends a string of JSON."""
+PLACES = (
+    b"GET /a%b HTTP/1.1\r\nHost: localhost\r\n",
+    b"GET /?a=%b HTTP/1.1\r\nHost: localhost\r\n",
+    b"GET%b / HTTP/1.1\r\nHost: localhost\r\n",
+    b"GET / HTTP/1.1%b\r\nHost: localhost\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost%b\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: a%b\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX%b: a\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: a%b=1; gw=%b\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\ntraceparent: 00-%b\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: %b\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n",
+)
+
+
+def sent(gateway: Any, data: bytes) -> bytes:
+    """Send bytes on a connection of their own, and return what comes back."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=15) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        with suppress(OSError):  # it may be refused before it was read
+            connection.sendall(data)
+        got = b""
+        with suppress(OSError):
+            while piece := connection.recv(65_536):
+                got += piece
+        return got
+
+
+def test_no_exotic_byte_anywhere_in_a_request_suppresses_or_breaks_its_record(running_gateway: Any) -> None:
+    """T-50 (ASVS 16.4.1), through a whole gateway: what is on the disk and what its readers print."""
+    requests = [place.replace(b"%b", exotic) + b"Connection: close\r\n\r\n" for place in PLACES for exotic in EXOTIC]
+    requests.append(b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: " + b"x" * (1 << 20) + b"\r\n\r\n")
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(partial(sent, running_gateway), requests))
+    lost = [request[:80] for request, got in zip(requests[:-1], answers, strict=False) if got[:9] != b"HTTP/1.1 "]
+    assert lost == [], "but the answer to the last may be lost in a reset"
+    lines = running_gateway.cli("audit", "query", "--json", "--limit", "5000").stdout.split("\n")
+    table = running_gateway.cli("audit", "query", "--limit", "5000").stdout
+    assert running_gateway.stop() == 0
+
+    keys = next(running_gateway.directory.glob("config/audit-keys.json"))
+    state = next(path.parent for path in running_gateway.directory.rglob("checkpoints"))
+    valid, count = Draft202012Validator(record_schema()), 0
+    for each in entries(Layout(state).directory, AuditKeys.load(keys), on_damage=pytest.fail):
+        record = orjson.loads(each.entry.payload)
+        valid.validate(record)
+        assert encode(record) == each.entry.payload, "canonical, and so one line"
+        count += "http_request" in record and record["unmapped"]["gw"]["phase"] in {"single", "opening"}
+    assert count >= len(requests), "each request left a record"
+    assert all(isinstance(orjson.loads(line), dict) for line in lines if line)
+    assert all(character.isprintable() or character == "\n" for character in table)
