@@ -311,6 +311,8 @@ class Answering(ABC):
     def go_on(self, x: Exchange, refusal: Refusal | None) -> None:
         """Let a request go its way: it may go upstream, or `refusal` says why not."""
         worker = self._worker
+        if worker.recorder.may_gap and not worker.evidence.has_room(x, refusal):
+            refusal = Refusal("audit", Reason.AUDIT_UNAVAILABLE, retry_after_s=1.0)
         if x.peer.via:
             self._answer_check(x, refusal)
         elif refusal is not None and refusal.reason is Reason.AUDIT_UNAVAILABLE:

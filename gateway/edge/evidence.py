@@ -35,7 +35,7 @@ from gateway.audit.protocol import ASYNC, GRADE, SEQUENCE_MASK
 from gateway.audit.record import DETECTIONS, Stamp, detection, uuid7
 from gateway.audit.resource import encode_resources, own_resource, together
 from gateway.audit.subject import Sealing
-from gateway.edge.exchange import Exchange
+from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.forward_auth import VIA
 from gateway.edge.metrics import EdgeMetrics, Finished
 from gateway.edge.recorder import Recorder
@@ -106,6 +106,11 @@ class Evidence:
                 x.route, x.method, x.reason, allowed=x.allowed, is_known=is_known, has_events=bool(x.events)
             )
             x.lane = lane(x.route, x.stream)
+            if recorder.may_gap:
+                x.is_left_out = x.stream in recorder.may_gap and not recorder.has_room
+        if x.is_left_out and not x.events:
+            recorder.leave_out(x if waits else None)
+            return
         uid = x.request_id
         if phase not in ("single", "opening"):  # ids of requests have 8 for the variant, of which 9 and a are others
             uid = uid[:_VARIANT] + (b"9" if phase == "intent" else b"a") + uid[_VARIANT + 1 :]
@@ -161,6 +166,15 @@ class Evidence:
         recorder.add(payload, x.stream | x.lane, grade, x if waits else None)
         if x.events and phase in _SPEAKING:
             self._detect(x)
+
+    def has_room(self, x: Exchange, refusal: Refusal | None) -> bool:
+        """Whether what is about to happen to `x` can be recorded, or may lack its record."""
+        recorder = self.recorder
+        if recorder.available:
+            return True
+        reason, is_known = Reason.ALLOWED if refusal is None else refusal.reason, x.entry is not None
+        stream = place(x.route, x.method, reason, allowed=refusal is None, is_known=is_known, has_events=bool(x.events))
+        return recorder.is_crowded and stream in recorder.may_gap
 
     def _detect(self, x: Exchange) -> None:
         """Write a finding of its own for what somebody should look at."""

@@ -84,6 +84,7 @@ class Exchange:
         "form",
         "held",
         "held_bytes",
+        "is_left_out",
         "is_torn",
         "lane",
         "method",
@@ -165,6 +166,8 @@ class Exchange:
         self.durability: Durability = Durability.GROUP
         self.stream: int = 0
         """Number of the stream of its records; 0 before the first."""
+        self.is_left_out = False
+        """There was no room for its first record, and its stream may lack some: it has none at all."""
         self.lane: int = 0
         """`RESERVED` when its records may use the space that is kept for when the disk is full."""
         self.phase: Phase = Phase.DECIDING

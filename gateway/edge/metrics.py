@@ -138,6 +138,10 @@ class EdgeMetrics:
         self.audit_unacked = registry.gauge(
             "gateway_audit_unacked_records", "Records handed to the audit daemon and not acknowledged yet."
         )
+        self.audit_left_out = registry.counter(
+            "gateway_audit_left_out_records_total",
+            "Records that were not handed over for want of room while their requests went on.",
+        )
         self.unrecorded = registry.counter(
             "gateway_answers_unrecorded_total", "Answers that became 503 because their record was not safe.", ("phase",)
         )

@@ -76,10 +76,13 @@ class Recorder:
         badge: bytes,
         connect: Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[object]],
         clock: Callable[[], float],
+        may_gap: frozenset[int] = frozenset(),
     ) -> None:
+        """`may_gap` has the numbers of streams whose records are left out, and counted, when there is no room."""
         self._hello = pack_hello(slot, badge)
         self._connect = connect
         self._clock = clock
+        self.may_gap = may_gap
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.WriteTransport | None = None
         self._decoder = ReplyDecoder()
@@ -90,6 +93,11 @@ class Recorder:
         self.available = False
         """The daemon answers, or its successor is about to, and there is room for more unacknowledged records."""
         self._scheduled = False
+        self._skipped = 0
+        """Numbers that records left out would have had, after those of the frame that gathers."""
+        self._passed: list[Recorded | None] = []
+        """Who waited for records left out, and goes on with the next turn."""
+        self.left_out = 0
         self._gathered = 0
         """Records of the frame at the last turn."""
         self._awaited = 0
@@ -115,6 +123,27 @@ class Recorder:
     def has_room(self) -> bool:
         """True while more unacknowledged records can be kept."""
         return self.unacked < MAX_UNACKED_RECORDS and self.unacked_bytes < MAX_UNACKED_BYTES
+
+    @property
+    def is_crowded(self) -> bool:
+        """The daemon is there, and has not acknowledged so much that no more can be kept."""
+        return self._welcomed and not self.has_room
+
+    def leave_out(self, waiter: Recorded | None) -> None:
+        """Use up a number without a record: the daemon says in the log how many it lacks. `waiter` goes on."""
+        self.left_out += 1
+        if self._frame is None:
+            self.sequence += 1
+        else:
+            self._skipped += 1
+        if waiter is not None:
+            if not self._passed:
+                self._loop.call_soon(self._pass)
+            self._passed.append(waiter)
+
+    def _pass(self) -> None:
+        passed, self._passed = self._passed, []
+        self._release(passed, safe=True)
 
     def add(self, payload: bytes, stream: int, grade: int, waiter: Recorded | None) -> None:
         """Record `payload` in the stream of this number; `waiter` is told when it is safe (grade async: when it is handed over)."""
@@ -153,6 +182,8 @@ class Recorder:
             return
         self._gathered = 0
         self._frame = None
+        self.sequence += self._skipped
+        self._skipped = 0
         self._sent.append(frame)
         self._transport.writelines(pack_records(frame.grade, frame.first, frame.payloads, frame.streams))
         if frame.grade == ASYNC:

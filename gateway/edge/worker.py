@@ -363,6 +363,7 @@ class Worker:
                 pool.sweep(now)
             self._old_pools = [pool for pool in self._old_pools if not pool.is_over]
             self.metrics.audit_unacked.set(self.recorder.unacked)
+            self.metrics.audit_left_out.values[()] = self.recorder.left_out
             occupied = self.occupancy.full if self.occupancy is not None else 0
             self.metrics.limit_table_full.values[()] = self.limits.full + occupied
             if refused := self.admission.summary(now):
@@ -375,7 +376,8 @@ class Worker:
 
     def standing(self) -> Refusal | None:
         """Whether this worker can take a request at all."""
-        if not self.recorder.available:
+        recorder = self.recorder
+        if not recorder.available and not (recorder.may_gap and recorder.is_crowded):  # else its stream decides
             return Refusal("audit", Reason.AUDIT_UNAVAILABLE, retry_after_s=1.0)
         return None
 

@@ -24,12 +24,13 @@ from gateway.edge.snapshot import Snapshot
 from gateway.edge.tls import quiet_about_server_names
 from gateway.edge.worker import Listener, Worker
 from gateway.exchange.errors import ConfigurationError, GatewayError, StoreUnavailableError
+from gateway.exchange.stream import STREAM_NUMBERS, STREAMS
 from gateway.server.allocator import keep_tls_buffers_apart
 from gateway.server.bundle import Bundle
 from gateway.server.control import LIMITS_BYTES, Boot, Dumped
 from gateway.server.descriptors import allow_files, files_needed, room_for_clients
+from gateway.server.escorts import build_escorts
 from gateway.server.issuer_reader import IssuerReader
-from gateway.server.portals import build_escorts
 from gateway.server.relayed_tokens import RelayedTokens
 from gateway.server.remote_state import RedisState
 from gateway.server.run_directory import AUDIT_SOCKET_NAME
@@ -110,7 +111,15 @@ class EdgeProcess:
         loop = asyncio.get_running_loop()
         path = str(self._run_dir / AUDIT_SOCKET_NAME)
         recorder = self._recorder = Recorder(
-            boot.slot, boot.badge, lambda factory: loop.create_unix_connection(factory, path), time.time
+            boot.slot,
+            boot.badge,
+            lambda factory: loop.create_unix_connection(factory, path),
+            time.time,
+            frozenset(
+                STREAM_NUMBERS[stream]
+                for stream in STREAMS
+                if validated.settings.audit.streams.of(stream).when_full == "gap"
+            ),
         )
         try:
             async with asyncio.timeout(AUDIT_WAIT_S):

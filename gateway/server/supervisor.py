@@ -24,6 +24,7 @@ from gateway import __version__
 from gateway.audit.protocol import CUSTODIAN_SLOT, DAEMON_SLOT, PAGES_SLOT, SHIPPING_SLOT, SUPERVISOR_SLOT
 from gateway.exchange.errors import ConfigurationError, GatewayError
 from gateway.exchange.metrics import Sample
+from gateway.exchange.stream import STREAMS
 from gateway.server import commands
 from gateway.server.admin import AdminListener
 from gateway.server.bundle import Bundle, Kind
@@ -870,6 +871,16 @@ def _refuse_fixed(old: Validated, new: Validated) -> None:
         ("logging", before.logging, after.logging, _UPGRADE),
         ("http.handshake_timeout", before.http.handshake_timeout, after.http.handshake_timeout, _UPGRADE),
         ("audit.keys", old.bundle.audit_keys, new.bundle.audit_keys, _RESTART),
+        ("audit.disk", before.audit.disk, after.audit.disk, _UPGRADE),
+        ("audit.segment_age", before.audit.segment_age, after.audit.segment_age, _UPGRADE),
+        *(
+            (
+                f"audit.streams.{stream}.when_full",
+                *(s.audit.streams.of(stream).when_full for s in (before, after)),
+                _UPGRADE,
+            )
+            for stream in STREAMS
+        ),
     ]
     changed = tuple(
         f"{name}: changed; nothing was reloaded: {remedy}" for name, was, is_now, remedy in fixed if was != is_now

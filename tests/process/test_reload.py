@@ -55,13 +55,16 @@ def test_a_policy_that_breaks_its_cases_changes_nothing(running_gateway: Any, br
 
 
 def test_what_a_reload_cannot_change_is_refused_by_name(running_gateway: Any) -> None:
-    running_gateway.edit(("workers: 2", "workers: 1"))
+    running_gateway.edit(
+        ("workers: 2", "workers: 1"),
+        ("audit: {", "audit: {segment_age: 2h, streams: {traffic: {when_full: gap}}, disk: {high: 16%}, "),
+    )
     done = running_gateway.cli("reload")
     assert done.returncode == 2
-    assert (
-        done.stderr.strip()
-        == "workers: changed; nothing was reloaded: gateway upgrade applies it without dropping a request"
-    )
+    assert done.stderr.splitlines() == [
+        f"{name}: changed; nothing was reloaded: gateway upgrade applies it without dropping a request"
+        for name in ("workers", "audit.disk", "audit.segment_age", "audit.streams.traffic.when_full")
+    ]
 
 
 def test_sighup_reloads_too(running_gateway: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.exchange.stream import STREAM_NUMBERS, Stream
 from tests.fakes.portal import OK, Portal, read_body
 from tests.unit.edge.conftest import PATIENCE_S, Edge, until
 
@@ -218,6 +219,35 @@ async def test_a_flood_without_the_audit_daemon_is_refused_at_once_and_kept_only
         assert int(reply.field("retry-after")[0]) >= 1
     assert edge.worker.recorder.unacked == 5
     assert edge.portal.heads == []
+
+
+@pytest.mark.pure
+async def test_crowded_records_of_public_traffic_are_counted_and_their_requests_go_on(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`when_full: gap`: the daemon is there and slow. Whoever sees data, and whoever is refused, is never left out."""
+    monkeypatch.setattr("gateway.edge.recorder.MAX_UNACKED_RECORDS", 1)
+    recorder = edge.worker.recorder
+    recorder.may_gap = frozenset({STREAM_NUMBERS[Stream.TRAFFIC]})
+    edge.audit.acknowledges = False
+    first = asyncio.create_task(edge.get("/public/a"))
+    await until(lambda: edge.audit.payloads)
+    for _ in range(3):
+        assert (await edge.get("/public/b")).status == 200
+    assert (await edge.get("/", token="tok")).status == 503
+    assert (await edge.get("/")).status == 503
+    assert recorder.left_out == 3
+    assert len(edge.audit.payloads) == 1
+    edge.audit.acknowledge_all()
+    assert (await first).status == 200
+    before = edge.audit.last[0]
+    assert (await edge.get("/public/a")).status == 200
+    assert edge.audit.last[0] == before + 4, (
+        "the daemon sees by the numbers that three are missing, and says so in the log"
+    )
+    await edge.audit.stop()
+    await until(lambda: not recorder.available)
+    assert (await edge.get("/public/a")).status == 503, "no daemon, no answer: that is no want of room"
 
 
 async def test_without_the_audit_daemon_nothing_reaches_the_portal(edge: Edge) -> None:
