@@ -45,6 +45,8 @@ class Prune(msgspec.Struct, frozen=True):
     """Base64 root of the tree of the `last + 1` first entries."""
     policy: str = ""
     approver: str = ""
+    origin: str = ""
+    """The log itself: one that is begun anew has the same keys and streams. Empty where the record does not say."""
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -206,6 +208,7 @@ def _prune(gw: Mapping[str, Any]) -> Prune | None:
             root=str(said["root"]),
             policy=str(said.get("policy") or ""),
             approver=str(said.get("approver") or ""),
+            origin=str(said.get("origin") or ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None

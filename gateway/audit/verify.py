@@ -363,7 +363,12 @@ class Verifier:
         if last < 0:
             self._find(Kind.MISSING, "", f"files 1 to {head.file_no - 1} of the log, which held no entries")
             return
-        said = [prune for prune in prunes if prune.stream == self.origin.rpartition("/")[2]]
+        # attack: what an older log of the same node says was pruned, for files of this one that were removed
+        said = [
+            prune
+            for prune in prunes
+            if prune.stream == self.origin.rpartition("/")[2] and prune.origin in {"", self.origin}
+        ]
         covered = 0
         for prune in sorted(said, key=lambda prune: prune.first):
             if prune.first <= covered:

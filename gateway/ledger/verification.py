@@ -230,6 +230,11 @@ class _Session:
                     unread.refuse(str(exc), place)
                     continue
                 logs.setdefault(origin, DeliveredLog(origin)).take(index, entry, place)
+        if not logs and unread.findings and all(_is_foreign(path) for path in self._copy.lines):
+            raise UnreadableLogError(
+                f"{self._copy.lines[0]}: records in ECS or CEF have lost what their hashes were made of and cannot be "
+                "verified; use what an OCSF sink kept, or a copy of the log"
+            )
         verdicts = [self._verify_delivered(log) for _, log in sorted(logs.items())]
         return [*verdicts, unread.finish(None, ())] if unread.findings else verdicts
 
@@ -388,6 +393,12 @@ def _lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
                     yield f"{path.name}:{number}", line
     except OSError as exc:
         raise UnreadableLogError(f"{path}: cannot be read: {os.strerror(exc.errno or 0).lower()}") from exc
+
+
+def _is_foreign(path: Path) -> bool:
+    """Tell whether the first line of a file is a record in ECS or CEF, which sinks can deliver too. Raises `UnreadableLogError`."""
+    _, line = next(_lines_of(path), ("", b""))
+    return line.startswith(b"CEF:") or (line.startswith(b"{") and b'"ecs":{' in line)
 
 
 def origin_of(note: bytes) -> str:

@@ -382,6 +382,8 @@ def test_t71_another_stream_is_excused_by_what_security_says(forge: Forge) -> No
         (Prune("security", 0, 3, root), {Kind.PRUNED_OK}),
         (Prune("security", 0, 1, ""), {Kind.MISSING}),
         (Prune("traffic", 0, 3, root), {Kind.MISSING}),
+        (Prune("security", 0, 3, root, origin=forge.signer.vkey.name), {Kind.PRUNED_OK}),
+        (Prune("security", 0, 9, root, origin="gateway/node/0ther10g/security"), {Kind.MISSING}),
     ):
         verifier = Verifier(vkey=forge.signer.vkey, opener=forge.opener)
         verifier.file(files[1][0], files[1][1], read_head(files[2][1]))

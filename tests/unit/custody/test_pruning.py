@@ -89,6 +89,7 @@ def test_the_beginning_goes_and_the_log_says_so(custody: Custody, daemon: Start)
         "from": 0,
         "last_file": 5,
         "newly_from": 0,
+        "origin": following.origin,
         "policy": "retention 10d",
         "root": b64encode(retention.root_after(following)).decode(),
         "stream": "access",

@@ -17,7 +17,7 @@ import pytest
 from backports.zstd import ZstdFile
 
 from gateway.audit.cosignature import Cosigner
-from gateway.audit.delivery import deliver_entry
+from gateway.audit.delivery import Format, deliver_entry
 from gateway.audit.entry import pack_entry
 from gateway.audit.finding import Kind
 from gateway.audit.segment import seal
@@ -610,6 +610,18 @@ def test_t33_records_that_a_sink_kept_are_proven_by_a_tree_head_that_was_kept_be
     assert verify_trees([dump], Question(vkeys=vkeys, trusted=trusted)).exit_code == 0
     assert verify_trees([dump], Question(vkeys=vkeys)).exit_code == 3
     assert verify_trees([dump], Question()).exit_code == 3
+
+
+@pytest.mark.parametrize("form", [Format.ECS, Format.CEF])
+def test_records_in_another_form_are_not_called_changed(node: Node, tmp_path: Path, form: Format) -> None:
+    dump = tmp_path / "records.ndjson"
+    lines = [
+        deliver_entry(node._entry(Stream.ACCESS, index), origin=node.origin(Stream.ACCESS), index=index, form=form).line
+        for index in range(3)
+    ]
+    dump.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(UnreadableLogError, match="cannot be verified; use what an OCSF sink kept"):
+        verify_trees([dump], node.question())
 
 
 def _change(record: dict[str, Any]) -> None:
