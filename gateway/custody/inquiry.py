@@ -24,6 +24,7 @@ import structlog
 
 from gateway.audit import record
 from gateway.audit.entry import EntryError, parse_entry
+from gateway.audit.redact import redact
 from gateway.custody.proof_state import ProofState
 from gateway.custody.station import Station
 from gateway.exchange.built_in import OPERATOR
@@ -384,7 +385,8 @@ def _query(question: Question) -> dict[str, Any]:
         "decision": wanted.decision,
         "start": str(question.start) if question.start else "",
     }
-    return {name: value for name, value in said.items() if value}
+    shown = {name: redact(value)[0] if isinstance(value, str) else value for name, value in said.items()}
+    return {name: value for name, value in shown.items() if value}
 
 
 def _number(seconds: float) -> str:

@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.exchange.envelope import Event
+from gateway.exchange.envelope import FRESHEN, Event
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.reason import Reason
@@ -372,7 +372,7 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         if page.form is not None:
             app.router.add_post(page.path, _submitter(desk, page, page.form))
     if desk.providers is not None:
-        app.router.add_post(oidc.FRESHEN, _freshen)
+        app.router.add_post(FRESHEN, _freshen)
         app.router.add_post(oidc.BACK_CHANNEL, _take_logout)
     app.router.add_post(kept.KEEP, _keep)
     if dependencies.console is not None:
@@ -418,7 +418,7 @@ def _admit(desk: Desk) -> Middleware:
                 await _carry(desk, visit)
         except web.HTTPMethodNotAllowed as error:
             # attack: a 405 tells apart what is there from what is not
-            known = request.path not in {kept.KEEP, oidc.FRESHEN} and not f"{request.path}/".startswith(CONSOLE)
+            known = request.path not in {kept.KEEP, FRESHEN} and not f"{request.path}/".startswith(CONSOLE)
             response = refuse(request, Reason.METHOD_NOT_ALLOWED if known else Reason.NO_ROUTE, envelope.request_id)
             if known:
                 response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))

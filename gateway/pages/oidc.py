@@ -24,8 +24,6 @@ from gateway.pages.visit import Problem, Visit
 
 ADDRESS_PAGE = "/.gateway/login/email"
 BACK_CHANNEL = "/.gateway/oidc/{provider}/logout"
-FRESHEN = "/.gateway/oidc/freshen"
-"""For the edge alone."""
 _BROWSER_BYTES = 32
 _MAX_QUERY_CHARACTERS = 16_384
 _MAX_QUERY_FIELDS = 32

@@ -13,13 +13,16 @@ from typing import Any
 import msgspec
 import orjson
 import pytest
+from jsonschema import Draft202012Validator
 
 from gateway.audit.checkpoint import parse_checkpoint, split_note
+from gateway.audit.schema import record_schema
 from gateway.custody import inquiry as inquiry_module
 from gateway.custody.inquiry import InquiryDuty, InquiryMetrics
 from gateway.custody.proof_state import ProofState, Receiver
 from gateway.custody.sinks.cursor import Cursor, CursorFile
 from gateway.custody.station import Station
+from gateway.custody.tail import Tail
 from gateway.exchange.inquiry import (
     LENGTH,
     MAX_QUESTION_BYTES,
@@ -165,6 +168,7 @@ def test_an_operator_finds_everything_and_the_question_is_recorded(bureau: Burea
     [use] = bureau.uses(1)
     assert use["actor"] == {"session": {"uid": "h1"}, "user": {"name": "root", "type_id": 1, "uid": "u_root"}}
     assert use["api"]["operation"] == "evidence search"
+    Draft202012Validator(record_schema()).validate(use)
     assert use["metadata"]["correlation_uid"] == "01PAGE"
     assert use["metadata"]["tenant_uid"] == "", "what an operator looked for is no organisation's to see"
     assert use["unmapped"]["gw"]["query"] == {"streams": "access", "user": {"c": "AAAA", "e": 1, "t": TOKEN}}
@@ -238,6 +242,9 @@ def test_records_are_leafed_through_and_narrowed(bureau: Bureau) -> None:
     assert (indexes(page(8)), page(8).more) == ([0], False)
     assert indexes(page(0, since=float(BEGIN_S + 1), until=float(BEGIN_S + 3))) == [2, 1]
     assert indexes(page(0, request_id="req-6")) == [6]
+    token = "Bearer abcdefghijklmnopqrstuvwxyz0123456789"
+    assert indexes(page(0, request_id=token)) == []
+    assert token not in str(bureau.uses(7)[-1]), "what was pasted by mistake is not kept"
     assert indexes(page(0, decision="deny")) == []
 
 
@@ -349,3 +356,29 @@ def test_a_record_under_way_is_not_overtaken_when_whoever_waits_for_it_is_cancel
     asyncio.run(interrupted())
     assert set(at_once) == {1}
     assert len(bureau.uses(len(at_once))) == len(at_once)
+
+
+async def look(tail: Tail) -> None:
+    """Watch the stream as the custodian does."""
+    while True:
+        tail.look()
+        tail.wake()
+        await asyncio.sleep(0.05)
+
+
+def test_a_record_is_shown_as_soon_as_a_search_finds_it(bureau: Bureau) -> None:
+    """A search reads what no tree head covers yet; whoever clicks on it must not be told that it is not there."""
+
+    async def converse() -> Answer:
+        watch = asyncio.create_task(look(bureau.station.tails[Stream.SECURITY]))
+        try:
+            async with Serving(bureau.duty()) as path:
+                found = await ask(path, Question(about="search", asker=ROOT, wanted=Wanted(streams=(Stream.SECURITY,))))
+                newest = found.rows[0].index
+                return await ask(path, Question(about="record", asker=ROOT, stream=Stream.SECURITY, index=newest))
+        finally:
+            watch.cancel()
+
+    answer = asyncio.run(converse())
+    assert answer.status == "ok"
+    assert orjson.loads(answer.rows[0].payload)["api"]["operation"] == "evidence search"
