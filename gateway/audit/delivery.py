@@ -8,7 +8,7 @@ delivery from a second event. Where records go, and when, is not decided here.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final, assert_never
@@ -27,9 +27,6 @@ NDJSON: Final = "application/x-ndjson"
 _SORTED: Final = orjson.OPT_SORT_KEYS
 _ADDED_TO_METADATA: Final = ("logged_time",)
 _ADDED_TO_GATEWAY: Final = ("entry_head", "ingest_time", "log_index", "origin")
-
-Reveal = Callable[[dict[str, Any]], dict[str, Any]]
-"""Opens the personal fields of a record; what cannot be opened any more says so."""
 
 
 class Format(StrEnum):
@@ -52,7 +49,7 @@ class Delivery(msgspec.Struct, frozen=True):
     time_ns: int
     """When the log took it in, unix nanoseconds."""
     record: Mapping[str, Any]
-    """As it was stored, or opened."""
+    """As it was stored."""
     line: bytes
     """What is sent, without a line end."""
 
@@ -93,9 +90,7 @@ def idempotency_key(origin: str, index: int) -> str:
     return f"{origin}#{index}"
 
 
-def deliver_entry(
-    raw: bytes, *, origin: str, index: int, form: Format = Format.OCSF, reveal: Reveal | None = None
-) -> Delivery:
+def deliver_entry(raw: bytes, *, origin: str, index: int, form: Format = Format.OCSF) -> Delivery:
     """Return one entry as it is sent. Total but for bytes that are no entry: those raise `EntryError`.
 
     A payload that is no canonical JSON object (attack: a worker that was taken over) goes as it is, in base64.
@@ -108,8 +103,6 @@ def deliver_entry(
             "time": entry.time_ns // 1_000_000,
             "unmapped": {"gw": {"raw_b64": b64encode(entry.payload).decode()}},
         }
-    elif reveal is not None:
-        record = reveal(record)
     match form:
         case Format.OCSF:
             line = _ocsf(record, position, raw)

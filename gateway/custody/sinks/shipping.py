@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from gateway.audit import record as records
-from gateway.audit.delivery import Batch, Delivery, Format, Reveal, deliver_entry
+from gateway.audit.delivery import Batch, Delivery, Format, deliver_entry
 from gateway.custody.sinks.cursor import Cursor, CursorError, CursorFile, DeadLetter
 from gateway.custody.sinks.sink import Fault, NotDeliveredError, RefusedRecordsError, Sink
 from gateway.custody.sinks.standing import Recorder, Retry, ShippingMetrics, Standing
@@ -72,7 +72,6 @@ class Shipper:
         *,
         is_required: bool = False,
         form: Format = Format.OCSF,
-        reveal: Reveal | None = None,
         limits: Limits,
         retry: Retry,
         timeout_s: float,
@@ -92,7 +91,6 @@ class Shipper:
         self._source = source
         self._cursors = cursors
         self._form = form
-        self._reveal = reveal
         self._limits = limits
         self._timeout_s = timeout_s
         self._threads = threads
@@ -252,7 +250,7 @@ class Shipper:
         deliveries: list[Delivery] = []
         room = self._limits.bytes
         for index, raw in enumerate(entries, first):
-            delivery = deliver_entry(raw, origin=origin, index=index, form=self._form, reveal=self._reveal)
+            delivery = deliver_entry(raw, origin=origin, index=index, form=self._form)
             room -= len(delivery.line) + 1
             if room < 0 and deliveries:
                 break

@@ -58,12 +58,8 @@ def test_a_record_without_its_place_is_no_delivered_record(missing: str) -> None
 
 
 def test_a_record_with_its_personal_fields_opened_says_so_when_it_is_checked() -> None:
-    def reveal(record: dict[str, Any]) -> dict[str, Any]:
-        return {**record, "status_detail": "alice"}
-
-    line = deliver_entry(entry(7), origin=ORIGIN, index=7, reveal=reveal).line
     with pytest.raises(DeliveryError, match="opened"):
-        restore_entry(orjson.loads(line))
+        restore_entry({**delivered(entry(7)), "status_detail": "alice"})
 
 
 @pytest.mark.parametrize(
