@@ -15,6 +15,8 @@ import msgspec
 from gateway.exchange.subject import SubjectKey
 
 ENVELOPE_FIELD = "X-Gateway-Envelope"
+FRESHEN = "/.gateway/oidc/freshen"
+"""Path at which the edge, and nobody else, asks the pages for fresher tokens of a provider."""
 EVENTS_FIELD = "X-Gateway-Events"
 
 

@@ -19,10 +19,9 @@ from gateway.authn.jwk import MalformedJSONError, decode_base64url, parse_object
 from gateway.authn.oidc import AnswerFault, AnswerRefusedError
 from gateway.exchange.metrics import Counter
 from gateway.federation.errors import ProviderUnavailableError
-from gateway.federation.relying_party import RelyingParty, TokenSet
+from gateway.federation.relying_party import RelyingParty
+from gateway.federation.token_set import TokenSet, is_fresh
 
-MARGIN_S: Final = 30.0
-"""A token that ends sooner is not fresh."""
 LEASE_S: Final = 60.0
 """Longer than any conversation with a provider may take."""
 _POLL_S: Final = 0.1
@@ -164,11 +163,6 @@ class Refresher:
             id_token=given.id_token or tokens.id_token,
             refresh_token=given.refresh_token or tokens.refresh_token,
         )
-
-
-def is_fresh(tokens: TokenSet, now: float) -> bool:
-    """Tell whether the access token is good for a while; one that never said when it ends is taken as it is."""
-    return bool(tokens.access_token) and (tokens.expires is None or now < tokens.expires - MARGIN_S)
 
 
 def _subject_of(id_token: str) -> str:

@@ -29,6 +29,7 @@ from gateway.federation.conversation import Conversation, Reply
 from gateway.federation.errors import ProviderUnavailableError
 from gateway.federation.jwks import DocumentUnavailableError, IssuerKeys, IssuerKeysUnavailableError
 from gateway.federation.metadata import MetadataSource
+from gateway.federation.token_set import TokenSet
 
 MAX_TOKEN: Final = 16 * 1024
 _OK: Final = 200
@@ -60,20 +61,6 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str = ""
     max_age: float | None = None
     userinfo: bool = False
-
-
-class TokenSet(msgspec.Struct, frozen=True, kw_only=True):
-    """What the token endpoint gave. Secret as a whole."""
-
-    id_token: str = ""
-    access_token: str = ""
-    refresh_token: str = ""
-    expires: float | None = None
-    """When the access token ends, unix seconds; None = unsaid."""
-    scope: str = ""
-
-    def __repr__(self) -> str:
-        return "TokenSet()"
 
 
 class RelyingParty:

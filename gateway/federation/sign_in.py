@@ -37,7 +37,8 @@ from gateway.exchange.session import Session
 from gateway.federation.attempts import MAX_RETURN_TO, AttemptSeal
 from gateway.federation.errors import ProviderUnavailableError
 from gateway.federation.refresh import Freshness, Refresher
-from gateway.federation.relying_party import RelyingParty, TokenSet
+from gateway.federation.relying_party import RelyingParty
+from gateway.federation.token_set import TokenSet
 
 ID_BYTES: Final = 16
 REVOKE_S: Final = 3.0

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Mapping
 import msgspec
 
 from gateway.authn.assurance import FactorRule, Method, Required
-from gateway.authn.passkey import AuthenticatorRule
 from gateway.document.source import did_you_mean
 from gateway.policy.roles import Roles
 from gateway.server.sections.mfa import MFA
@@ -39,29 +38,9 @@ def tenant_rules(tenants: Mapping[str, Tenant], mfa: MFA, roles: Roles) -> dict[
     }
 
 
-def authenticator_rule(mfa: MFA, roots: bytes | None) -> AuthenticatorRule:
-    """Build the rule for passkeys; `roots` is the file that `mfa.passkeys.roots` names."""
-    passkeys = mfa.passkeys
-    makes = passkeys.aaguids
-    return AuthenticatorRule(
-        user_verification=passkeys.user_verification,
-        resident_key=passkeys.resident,
-        attestation=passkeys.attestation,
-        allowed=frozenset((makes.allow if makes is not None else None) or ()),
-        denied=frozenset((makes.deny if makes is not None else None) or ()),
-        roots=_split(roots) if roots is not None else (),
-    )
-
-
 def unknown_roles(mfa: MFA, known: Collection[str]) -> Iterator[tuple[Place, str]]:
     """Find roles that no policy declares: the rule would hold for nobody."""
     for key, names in (("roles", mfa.roles or ()), ("never_remember", mfa.never_remember)):
         for index, role in enumerate(names):
             if role not in known:
                 yield ("mfa", key, index), f"no policy declares the role {role!r}{did_you_mean(role, known)}"
-
-
-def _split(pem: bytes) -> tuple[bytes, ...]:
-    """Take a PEM bundle apart, one certificate each."""
-    end = b"-----END CERTIFICATE-----"
-    return tuple(part.strip() + b"\n" + end + b"\n" for part in pem.split(end)[:-1])

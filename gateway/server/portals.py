@@ -1,15 +1,15 @@
-"""What people bring along to portals, put together for the edge and for the pages out of the state and gateway.yaml."""
+"""What people bring along to portals, put together for the pages out of the state and gateway.yaml."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 import structlog
 
-from gateway.edge.escorts import Escorts, Tokens, filled
+from gateway.edge.escorts import filled
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.session import Session
 from gateway.pages.portal_form import Client, FormRules, Outcome, PortalServer, sign_on_by_form, sign_out_there
@@ -23,11 +23,10 @@ from gateway.server.upstream import client_context, path_mappings, shared_passwo
 from gateway.server.validate import Validated
 from gateway.session.vault import Owner, VaultRules
 from gateway.store.executor import BoundedExecutor
-from gateway.store.generations import Generations
 from gateway.store.keyring import Keyring
 from gateway.store.portal_accounts import Known, PortalAccounts
 from gateway.store.state import Store
-from gateway.store.vaults import VaultCache, Vaults
+from gateway.store.vaults import Vaults
 from gateway.wire.rewriting import PathMapping, Places
 from gateway.wire.set_cookie import Cookie, read_set_cookie
 
@@ -39,25 +38,6 @@ _POLL_S: Final = 0.2
 _MOMENT_S: Final = 60.0
 """A person who was signed on so long ago is not signed on again."""
 _log = structlog.get_logger()
-
-
-def build_escorts(
-    store: Store,
-    keyring: Keyring,
-    tokens: Tokens | None,
-    *,
-    loop: asyncio.AbstractEventLoop,
-    report: Callable[[str, str], None],
-) -> Escorts:
-    """Make the escorts of one edge worker. Where the state is not on this machine, nothing of it is remembered."""
-    generations = cast("Generations | None", getattr(store.rows, "generations", None))  # SQLite's alone
-    return Escorts(
-        VaultCache(Vaults(store.rows, store.sealer, keyring), generations),
-        PortalAccounts(store.rows, store.sealer),
-        tokens,
-        loop=loop,
-        report=report,
-    )
 
 
 class _Site:

@@ -15,11 +15,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, pack_envelope
+from gateway.exchange.envelope import ENVELOPE_FIELD, FRESHEN, Envelope, pack_envelope
 from gateway.exchange.session import Session
-from gateway.federation.refresh import is_fresh
-from gateway.federation.relying_party import TokenSet
-from gateway.pages.oidc import FRESHEN
+from gateway.federation.token_set import TokenSet, is_fresh
 from gateway.store.provider_tokens import ProviderTokens
 
 PATIENCE_S: Final = 1.5

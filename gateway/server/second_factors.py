@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.authn.passkey import AuthenticatorRule
 from gateway.exchange.notice import Circumstances, Notice
-from gateway.server.factor_rule import authenticator_rule
+from gateway.server.sections.mfa import MFA
 from gateway.server.validate import Validated
 from gateway.store.accounts import Accounts
 from gateway.store.executor import BoundedExecutor
@@ -43,3 +44,23 @@ def build_second_factors(
         tell=tell,
         store_executor=executor,
     )
+
+
+def authenticator_rule(mfa: MFA, roots: bytes | None) -> AuthenticatorRule:
+    """Build the rule for passkeys; `roots` is the file that `mfa.passkeys.roots` names."""
+    passkeys = mfa.passkeys
+    makes = passkeys.aaguids
+    return AuthenticatorRule(
+        user_verification=passkeys.user_verification,
+        resident_key=passkeys.resident,
+        attestation=passkeys.attestation,
+        allowed=frozenset((makes.allow if makes is not None else None) or ()),
+        denied=frozenset((makes.deny if makes is not None else None) or ()),
+        roots=_split(roots) if roots is not None else (),
+    )
+
+
+def _split(pem: bytes) -> tuple[bytes, ...]:
+    """Take a PEM bundle apart, one certificate each."""
+    end = b"-----END CERTIFICATE-----"
+    return tuple(part.strip() + b"\n" + end + b"\n" for part in pem.split(end)[:-1])

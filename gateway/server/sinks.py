@@ -9,7 +9,7 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
@@ -31,8 +31,6 @@ from gateway.custody.sinks.syslog import Collector, SyslogSink
 from gateway.custody.sinks.webhook import WebhookSink
 from gateway.custody.station import Station
 from gateway.custody.threads import in_thread
-from gateway.exchange.route import Durability
-from gateway.exchange.stream import STREAMS
 from gateway.server.bundle import Bundle, CertificateBytes
 from gateway.server.sections.section import Section
 from gateway.server.sections.sinks import Server
@@ -195,24 +193,8 @@ def sink_duties(
                     )
                 )
     if any(shipper.is_required for shipper in remote):
-        duties.append(ElsewhereDuty(station.layout.socket, remote, badge=badge))
+        duties.append(ElsewhereDuty(station.layout.socket, remote, station.tails, badge=badge))
     return duties
-
-
-def remote_problems(settings: Settings, durabilities: Collection[Durability]) -> list[str]:
-    """Say which streams no required sink takes, where some record has to be elsewhere before its answer leaves."""
-    if Durability.REMOTE not in {settings.audit.durability, *durabilities}:
-        return []
-    taken = {
-        stream for sink in settings.audit.sinks if sink.required and sink.is_acknowledging for stream in sink.streams
-    }
-    lacking = [stream.value for stream in STREAMS if stream not in taken]
-    if not lacking:
-        return []
-    streams = " and ".join(lacking)
-    return [
-        f"audit.sinks: the durability strict+remote needs a sink with required: true for each stream; none takes {streams}"
-    ]
 
 
 async def probe_sinks(settings: Settings, bundle: Bundle) -> dict[str, str]:

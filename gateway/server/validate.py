@@ -7,7 +7,7 @@ one of them and fails another. It builds values and opens no socket; reading fil
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,8 @@ from cryptography import x509
 from gateway.document.source import DocumentError, did_you_mean, load
 from gateway.edge.tls import ListenerTLS
 from gateway.exchange.errors import ConfigurationError, KeyringError
+from gateway.exchange.route import Durability
+from gateway.exchange.stream import STREAMS
 from gateway.ledger.keys import AuditKeys
 from gateway.pages.texts import Texts, load_texts
 from gateway.policy import PolicyTable, compile_policy
@@ -25,19 +27,15 @@ from gateway.policy.roles import Roles
 from gateway.server import factor_rule
 from gateway.server import upstream as upstreams
 from gateway.server.bundle import Bundle, read_bundle, read_directory, read_text
-from gateway.server.federation import provider_problems
 from gateway.server.fields import parse_host, parse_origin
 from gateway.server.issuers import issuer_problems
-from gateway.server.mailing import build_submission
 from gateway.server.sections.identity import unknown_roles as unknown_roles_of_providers
 from gateway.server.sections.programs import unknown_roles as unknown_roles_of_issuers
 from gateway.server.sections.tenants import unknown_roles as unknown_roles_of_tenants
 from gateway.server.session_rules import unknown_roles
 from gateway.server.settings import Settings, dotted, load_settings
-from gateway.server.sinks import remote_problems, sink_problems
 from gateway.server.tenancy import field_conflicts
 from gateway.server.tls import Certificate, build_tls, certificate_warnings
-from gateway.server.witnesses import witness_problems
 from gateway.store.keyring import Keyring
 
 _READINGS: Final = 5
@@ -117,11 +115,8 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             errors.append(f"texts.language: there is no catalogue for {settings.texts.language}; there are {offered}")
     except ValueError as error:
         errors.append(f"texts.catalogues: {error}")
-    errors += provider_problems(settings, bundle)
     errors += issuer_problems(settings, bundle)
-    errors += witness_problems(settings, bundle)
-    errors += sink_problems(settings, bundle)
-    errors += remote_problems(settings, table.durabilities)
+    errors += _problems_of_the_optional(bundle, settings, table)
     keyring = audit_keys = None
     if bundle.keyring is not None:
         try:
@@ -134,6 +129,8 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
         except KeyringError as error:
             errors.append(str(error))
     if settings.mail is not None and not errors:
+        from gateway.server.mailing import build_submission  # noqa: PLC0415 - see `_problems_of_the_optional`
+
         try:
             build_submission(settings.mail, bundle)
         except ValueError as error:
@@ -181,6 +178,43 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
         warnings=tuple(warnings),
         texts=texts,
     )
+
+
+def _problems_of_the_optional(bundle: Bundle, settings: Settings, table: PolicyTable) -> Iterator[str]:
+    """Judge the sections that most gateways do not have, by modules that every process would have to load for them."""
+    if settings.identity.providers:
+        from gateway.server.federation import provider_problems  # noqa: PLC0415
+
+        yield from provider_problems(settings, bundle)
+    if (
+        settings.audit.witness.policy is not None
+        or settings.audit.witness.ca
+        or settings.audit.witness.serve is not None
+    ):
+        from gateway.server.witnesses import witness_problems  # noqa: PLC0415
+
+        yield from witness_problems(settings, bundle)
+    if settings.audit.sinks:
+        from gateway.server.sinks import sink_problems  # noqa: PLC0415
+
+        yield from sink_problems(settings, bundle)
+    yield from _remote_problems(settings, table.durabilities)
+
+
+def _remote_problems(settings: Settings, durabilities: Collection[Durability]) -> list[str]:
+    """Say which streams no required sink takes, where some record has to be elsewhere before its answer leaves."""
+    if Durability.REMOTE not in {settings.audit.durability, *durabilities}:
+        return []
+    taken = {
+        stream for sink in settings.audit.sinks if sink.required and sink.is_acknowledging for stream in sink.streams
+    }
+    lacking = [stream.value for stream in STREAMS if stream not in taken]
+    if not lacking:
+        return []
+    streams = " and ".join(lacking)
+    return [
+        f"audit.sinks: the durability strict+remote needs a sink with required: true for each stream; none takes {streams}"
+    ]
 
 
 def _compile(files: Mapping[str, str], settings: Settings, *, candidate: bool = False) -> tuple[PolicyTable, list[str]]:

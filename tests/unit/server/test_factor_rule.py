@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from gateway.authn.assurance import Method, Required
 from gateway.policy.roles import Roles
-from gateway.server.factor_rule import authenticator_rule, factor_rule, tenant_rules, unknown_roles
+from gateway.server.factor_rule import factor_rule, tenant_rules, unknown_roles
+from gateway.server.second_factors import authenticator_rule
 from gateway.server.sections.mfa import MFA
 from gateway.server.sections.tenants import Tenant
 
