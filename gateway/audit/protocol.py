@@ -55,6 +55,7 @@ MAX_PAYLOAD_BYTES = 65_535 - 40
 MAX_FRAME_BYTES = 1 << 20
 """Longest `length` that the daemon reads. A producer that announces more is cut off before a byte is kept."""
 MAX_FRAME_RECORDS = 4096
+MAX_ORIGIN_BYTES = 1024
 
 REPLY_BYTES = 16
 
@@ -117,10 +118,12 @@ class Records(msgspec.Struct, frozen=True):
 
 
 class Elsewhere(msgspec.Struct, frozen=True, gc=False):
-    """The custodian says that a sink that is required has the first `size` records of a stream."""
+    """The custodian says that a sink that is required has the first `size` records of the log `origin`."""
 
     stream: int
     size: int
+    origin: bytes
+    """A stream that begins anew is another log: what sinks have of the one before says nothing of it."""
 
 
 class StatsRequest(msgspec.Struct, frozen=True, gc=False):
@@ -188,9 +191,11 @@ def pack_stats_request() -> bytes:
     return _STATS_REQUEST
 
 
-def pack_elsewhere(stream: int, size: int) -> bytes:
-    """Encode ELSEWHERE."""
-    return _RECORDS.pack(12, ELSEWHERE, stream, 0, size)
+def pack_elsewhere(stream: int, size: int, origin: bytes) -> bytes:
+    """Encode ELSEWHERE. Raises `ValueError` for an origin that is none."""
+    if not 0 < len(origin) <= MAX_ORIGIN_BYTES:
+        raise ValueError(f"an origin of {len(origin)} bytes")
+    return _RECORDS.pack(_BODY.size + len(origin), ELSEWHERE, stream, 0, size) + origin
 
 
 def pack_records(grade: int, first_seq: int, payloads: Sequence[bytes], streams: bytes | bytearray) -> list[bytes]:
@@ -271,10 +276,10 @@ def _request(buffer: bytes, at: int, stop: int) -> Request:
     if kind == HELLO and stop - at == _HELLO_BYTES and buffer[at + 1] == VERSION:
         (slot,) = _U16.unpack_from(buffer, at + 2)
         return Hello(slot, buffer[stop - BADGE_BYTES : stop])
-    if kind == ELSEWHERE and stop - at == _BODY.size:
+    if kind == ELSEWHERE and 0 < stop - at - _BODY.size <= MAX_ORIGIN_BYTES:
         _, stream, zero, size = _BODY.unpack_from(buffer, at)
         if 0 < stream <= _LARGEST_STREAM and zero == 0:
-            return Elsewhere(stream, size)
+            return Elsewhere(stream, size, buffer[at + _BODY.size : stop])
     if kind == STATS and stop - at == 1:
         return StatsRequest()
     raise ProtocolError(f"a frame of unknown type {kind} or wrong size {stop - at}")

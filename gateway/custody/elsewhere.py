@@ -6,13 +6,13 @@ Without a sink that works they wait in vain and are refused; no other request wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from gateway.audit.protocol import REPLY_BYTES, SHIPPING_SLOT, pack_elsewhere, pack_hello
-from gateway.custody.sinks.shipping import Shipper
+from gateway.custody.sinks.shipping import Shipper, Source
 from gateway.exchange.stream import STREAM_NUMBERS, Stream
 
 LOOK_S: Final = 0.02
@@ -24,8 +24,11 @@ class ElsewhereDuty:
 
     name = "elsewhere"
 
-    def __init__(self, socket: Path, shippers: Sequence[Shipper], *, badge: bytes) -> None:
+    def __init__(
+        self, socket: Path, shippers: Sequence[Shipper], tails: Mapping[Stream, Source], *, badge: bytes
+    ) -> None:
         """`badge` is that of `SHIPPING_SLOT`."""
+        self._tails = tails
         self._socket = socket
         self._hello = pack_hello(SHIPPING_SLOT, badge)
         self._shippers = [shipper for shipper in shippers if shipper.is_required]
@@ -42,7 +45,7 @@ class ElsewhereDuty:
 
     async def _tell(self) -> None:
         reader, writer = await asyncio.open_unix_connection(str(self._socket))
-        told: dict[Stream, int] = {}
+        told: dict[Stream, tuple[str, int]] = {}
         parting: asyncio.Task[bytes] | None = None
         try:
             writer.write(self._hello)
@@ -52,9 +55,11 @@ class ElsewhereDuty:
             )  # after its welcome it says only that
             while not parting.done():
                 sizes = self._sizes()
-                news = [(stream, size) for stream, size in sizes.items() if told.get(stream) != size]
+                news = [(stream, found) for stream, found in sizes.items() if told.get(stream) != found]
                 if news:
-                    writer.write(b"".join(pack_elsewhere(STREAM_NUMBERS[stream], size) for stream, size in news))
+                    writer.writelines(
+                        pack_elsewhere(STREAM_NUMBERS[stream], size, origin.encode()) for stream, (origin, size) in news
+                    )
                     await writer.drain()
                     told |= news
                 await asyncio.sleep(LOOK_S)
@@ -65,10 +70,12 @@ class ElsewhereDuty:
                     await parting
             writer.close()
 
-    def _sizes(self) -> dict[Stream, int]:
-        """Return what at least one required sink has."""
-        found: dict[Stream, int] = {}
+    def _sizes(self) -> dict[Stream, tuple[str, int]]:
+        """Return of which log at least one required sink has how much."""
+        found: dict[Stream, tuple[str, int]] = {}
         for shipper in self._shippers:
             stream = Stream(shipper.stream)
-            found[stream] = max(found.get(stream, 0), shipper.acknowledged())
+            before, size = self._tails[stream].extent(), shipper.acknowledged()
+            if before is not None and before is self._tails[stream].extent():  # else it began anew just now
+                found[stream] = before.origin, max(found.get(stream, ("", 0))[1], size)
         return found

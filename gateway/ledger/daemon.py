@@ -513,7 +513,10 @@ class Daemon:
         elif isinstance(request, Elsewhere):
             if producer.slot != SHIPPING_SLOT or producer.is_waiting:
                 raise ProtocolError("only the custodian says what sinks have")
-            self._elsewhere[STREAMS_BY_NUMBER[request.stream]] = request.size
+            stream = STREAMS_BY_NUMBER[request.stream]
+            if request.origin != self.logs[stream].origin.encode():  # of a log that was moved away
+                return
+            self._elsewhere[stream] = request.size
             for waiting in list(self._slots.values()):
                 self._release(waiting)
         else:

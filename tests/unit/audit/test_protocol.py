@@ -46,10 +46,20 @@ def test_requests_survive_any_cutting_of_the_stream(
 ) -> None:
     payloads, streams = [payload for _, payload in numbered], bytes(stream for stream, _ in numbered)
     frames = b"".join(protocol.pack_records(grade, seq, payloads, streams))
-    data = protocol.pack_hello(7, BADGE) + frames + protocol.pack_elsewhere(2, seq) + protocol.pack_stats_request()
+    data = (
+        protocol.pack_hello(7, BADGE)
+        + frames
+        + protocol.pack_elsewhere(2, seq, b"gateway/n/1")
+        + protocol.pack_stats_request()
+    )
     decoder = RequestDecoder()
     got: list[Request] = [request for piece in cut(data, cuts) for request in decoder.feed(piece)]
-    assert got == [Hello(7, BADGE), Records(grade, seq, payloads, streams), Elsewhere(2, seq), StatsRequest()]
+    assert got == [
+        Hello(7, BADGE),
+        Records(grade, seq, payloads, streams),
+        Elsewhere(2, seq, b"gateway/n/1"),
+        StatsRequest(),
+    ]
     assert decoder.pending == 0
 
 

@@ -24,7 +24,7 @@ from gateway.audit.intent import MAX_OPEN
 from gateway.audit.pressure import Space, Watermarks
 from gateway.audit.protocol import CLI_SLOT, RESERVED, Ack, Refusal, Refused, Shipped
 from gateway.audit.verify import Kind
-from gateway.exchange.stream import Stream
+from gateway.exchange.stream import STREAMS_BY_NUMBER, Stream
 from gateway.ledger.disk import LocalDisk
 from gateway.ledger.log import LogUnavailableError
 from tests.unit.ledger.conftest import Bench
@@ -453,7 +453,7 @@ def test_only_the_custodian_says_what_sinks_have(bench: Any, slot: int) -> None:
     running.turn()
     assert edge.next() == Ack(1)
     thief = running.producer(slot) if slot >= 0 else Producer(bench, slot)
-    thief.sock.sendall(protocol.pack_elsewhere(2, 1 << 40))
+    thief.sock.sendall(protocol.pack_elsewhere(2, 1 << 40, running.logs[Stream.ACCESS].origin.encode()))
     running.turn(3)
     with suppress(ConnectionError), pytest.raises(ConnectionResetError):
         thief.next()
@@ -560,10 +560,13 @@ def details(stored: Any) -> dict[str, Any]:
     return found
 
 
-def elsewhere(running: Running, stream: int, size: int) -> None:
+def elsewhere(running: Running, stream: int, size: int, origin: str = "") -> None:
     """As the custodian says it."""
+    origin = origin or running.logs[STREAMS_BY_NUMBER[stream]].origin
     custodian = Producer(running.bench, protocol.SHIPPING_SLOT)
-    custodian.sock.sendall(running.bench.hello(protocol.SHIPPING_SLOT) + protocol.pack_elsewhere(stream, size))
+    custodian.sock.sendall(
+        running.bench.hello(protocol.SHIPPING_SLOT) + protocol.pack_elsewhere(stream, size, origin.encode())
+    )
     running.turn(2)
     custodian.sock.close()
     running.turn()
@@ -579,6 +582,9 @@ def test_strict_and_remote_waits_for_a_required_sink_and_nobody_else_does(bench:
     edge.send(3, [b"d"], protocol.REMOTE, streams=bytes([2]))
     running.turn()
     assert edge.next() == Ack(3)
+    elsewhere(running, 2, 2, "gateway/node/0000aaaa/access")
+    elsewhere(running, 3, 1, "gateway/node/0000aaaa/traffic")
+    assert running.daemon._elsewhere == {}, "what sinks have of a log that was moved away says nothing of this one"
     elsewhere(running, 2, 2)
     assert not edge.ready, "the record in traffic is nowhere else yet"
     elsewhere(running, 3, 1)
