@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ from gateway.audit.verdict import Verdict, moment
 from gateway.cli.administration import read_settings
 from gateway.cli.audit.cases import judge_cases
 from gateway.cli.audit.showing import plain
+from gateway.cli.audit.verified import write_verified
 from gateway.cli.audit.witnessed import ask_witnesses
 from gateway.cli.invocation import DEFAULT_CONFIG, current
 from gateway.exchange.errors import ConfigurationError
@@ -33,7 +35,7 @@ from gateway.server.progress import Progress
 from gateway.server.settings import Settings
 
 MAX_SHOWN_INTENTS: Final = 20
-_OF_COPIES: Final = ("trusted", "streams", "first", "structural")
+_OF_COPIES: Final = ("trusted", "streams", "first", "structural", "metrics")
 _File = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -62,8 +64,19 @@ _File = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--to", "last", type=click.IntRange(0), help="Last entry to prove.")
 @click.option("--structural", is_flag=True, help="Decrypt nothing: frames, chains, signatures and trees only.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes to work with.")
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write when the log was intact last into FILE.prom, for Prometheus's textfile collector.",
+)
 def verify_verb(
-    copies: tuple[Path, ...], fleet: Path | None, fleet_key: str | None, *, against_witness: bool, **given: Any
+    copies: tuple[Path, ...],
+    fleet: Path | None,
+    fleet_key: str | None,
+    *,
+    against_witness: bool,
+    metrics: Path | None,
+    **given: Any,
 ) -> None:
     """Prove that the log of the gateway of -c, or in each COPY, is what was written.
 
@@ -75,6 +88,8 @@ def verify_verb(
     """
     if given["last"] is not None and given["last"] < given["first"]:
         raise click.BadParameter("the last entry comes before the first", param_hint="--to")
+    if metrics is not None and (given["streams"] or given["first"] or given["last"] is not None):
+        raise click.UsageError("--metrics is about the whole log; leave out --stream, --from and --to")
     if fleet_key is not None and fleet is None:
         raise click.UsageError("--fleet-key says who signed the list of --fleet; give both")
     question = Question(
@@ -105,7 +120,7 @@ def verify_verb(
         if len(cases) < len(copies):
             raise click.UsageError("a case proves itself; verify it apart from copies of the log")
         # attack: a case where a copy of the log was asked for; what it cannot answer must not count as answered
-        unanswered = [name for name in _OF_COPIES if given.get(name)] + ["fleet"] * bool(fleet)
+        unanswered = [name for name in _OF_COPIES if {**given, "metrics": metrics}.get(name)] + ["fleet"] * bool(fleet)
         if unanswered or against_witness or given["last"] is not None:
             raise click.UsageError(
                 f"{cases[0]} is a case, a collection of records; it cannot show what was asked about whole logs "
@@ -125,6 +140,8 @@ def verify_verb(
         roots = [copy if question.is_live else stack.enter_context(opened(copy)) for copy in copies]
         report = verify_trees(roots, question, _watch(progress))
     report = msgspec.structs.replace(report, silent=silent)
+    if metrics is not None:
+        write_verified(metrics, report.exit_code, time.time())
     _answer(report)
     click.get_current_context().exit(report.exit_code)
 

@@ -191,6 +191,32 @@ def test_a_fleet_that_is_none_names_its_line(site: Site, text: str, sentence: st
     assert (result.exit_code, sentence in result.output) == (2, True)
 
 
+def test_when_the_log_was_intact_last_is_written_down_and_stays_when_it_is_not(site: Site) -> None:
+    path = site.directory / "verify.prom"
+
+    def metrics() -> dict[str, float]:
+        lines = [line.split(" ") for line in path.read_text().splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in lines}
+
+    asked = ["-c", str(site.config), "--metrics", str(path)]
+    assert run(*asked).exit_code == 0
+    intact = metrics()
+    assert intact["gateway_audit_verify_last_ok_timestamp_seconds"] == intact["gateway_audit_verify_timestamp_seconds"]
+    file = next(site.layout.directory.glob("access-*.log"))
+    data = file.read_bytes()
+    file.write_bytes(data[:900] + b"?" + data[901:])
+    assert run(*asked).exit_code == 1
+    damaged = metrics()
+    assert damaged["gateway_audit_verify_exit_code"] == 1
+    last_ok = "gateway_audit_verify_last_ok_timestamp_seconds"
+    assert damaged[last_ok] == intact[last_ok] < damaged["gateway_audit_verify_timestamp_seconds"]
+    path.unlink()
+    run(*asked)
+    assert metrics()[last_ok] == 0, "it never was, as far as is known"
+    assert run(*asked, "--stream", "access").exit_code == 2, "a part that is intact is not the log"
+    assert "cannot be written" in run("-c", str(site.config), "--metrics", "/proc/no/x.prom").output
+
+
 def test_a_line_that_was_taken_out_of_a_signed_fleet_is_found(site: Site) -> None:
     other = site.keys.vkey("gateway/node/00000000/traffic")
     lines = "".join(f"log {vkey}\n" for vkey in (site.vkey(Stream.ACCESS), other))
