@@ -419,10 +419,11 @@ class Supervisor:
             group.create_task(self._start_child(self._pages))
         self._progress(f"starting {self._workers} edge processes")
         async with asyncio.TaskGroup() as group:
-            for child in (self._custodian, *self._edges):
+            for child in self._edges:
                 group.create_task(self._start_child(child))
         await self._listen_for_commands()
         self.is_started = True
+        self._spawn(self._keep_custodian(), "keep custodian")
 
     async def _take_over(self, predecessor: Predecessor) -> None:
         """Start everything beside the predecessor, then take its place: first the audit log, then the connections."""
@@ -430,7 +431,8 @@ class Supervisor:
         self._progress("starting beside the gateway that runs")
         async with asyncio.TaskGroup() as group:
             for child in self.children:
-                group.create_task(self._start_child(child))
+                if child is not self._custodian:
+                    group.create_task(self._start_child(child))
         await predecessor.await_log()
         self._has_log = True
         await self._audit.serve()
@@ -446,6 +448,7 @@ class Supervisor:
         self._upgrades.count(success=True)
         await predecessor.take()
         self.is_started = True
+        self._spawn(self._keep_custodian(), "keep custodian")
         self._spawn(self._follow(predecessor), "follow the predecessor")
 
     async def _require_health(self) -> None:
@@ -562,6 +565,16 @@ class Supervisor:
     async def _start_child(self, child: ChildProcess) -> None:
         await child.start()
         self._spawn(child.keep_alive(lambda: self.validated.bundle), f"keep {child.name}")
+
+    async def _keep_custodian(self) -> None:
+        """Start the custodian when everything else serves, and again whenever it ends: nobody waits for it."""
+        try:
+            await self._custodian.start()
+            await self._custodian.follow(self.validated.bundle)  # a reload may have passed it by
+        except (GatewayError, OSError) as error:
+            _log.error("process.failed", name=self._custodian.name, reason=str(error))
+            await self._custodian.kill()
+        await self._custodian.keep_alive(lambda: self.validated.bundle)
 
     async def _until_stopped(self, starting: Coroutine[None, None, None]) -> None:
         """Run the start, and give it up when a stop comes first."""

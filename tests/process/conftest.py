@@ -209,6 +209,7 @@ class Gateway:
                 [*self.program, "run", "-c", str(self.config)], stdout=log, stderr=log, cwd="/"
             )
         self.wait_until(lambda: self.ready()[0] == 200)
+        self.wait_until(lambda: bool(self.children("custodian")))  # it comes last, and nobody else waits for it
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait for something to become true of a gateway that lives."""

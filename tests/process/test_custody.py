@@ -31,7 +31,7 @@ def test_what_an_earlier_run_wrote_is_sealed_and_still_verifies(make_gateway: Ca
     gateway.wait_until(lambda: is_sealed(gateway))
     gateway.wait_until(lambda: gateway.metric('gateway_audit_segments_sealed_total{stream="security"}') >= 1)
     assert gateway.metric("gateway_custody_active") == 1
-    assert gateway.metric('gateway_process_up{process="custodian"}') == 1
+    gateway.wait_until(lambda: gateway.metric('gateway_process_up{process="custodian"}') == 1)
     assert gateway.cli("audit", "verify").returncode == 0
     gateway.wait_until((gateway.directory / "state" / "tiles" / "security" / "state.json").exists)
     applied = gateway.cli("audit", "retention", "apply")
