@@ -34,6 +34,7 @@ from gateway.audit.protocol import (
     pack_records,
 )
 from gateway.audit.record import Stamp, uuid7
+from gateway.custody.threads import in_thread
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAM_NUMBERS, Stream
 from gateway.ledger.keys import AuditKeys
@@ -105,14 +106,7 @@ class Trail:
     async def record(self, build: Build, *, stream: Stream = Stream.SECURITY, mark: Mark | None = None) -> None:
         """Write one record and return when it is on stable storage. Raises `AuditUnavailableError`."""
         async with self._turn:
-            writing = asyncio.ensure_future(asyncio.to_thread(self.write, build, stream, mark))
-            try:
-                await asyncio.shield(writing)
-            except asyncio.CancelledError:  # attack: two writers of the slot at once; the log takes one for the other
-                await asyncio.wait({writing})
-                if not writing.cancelled():
-                    writing.exception()
-                raise
+            await in_thread(self.write, build, stream, mark)  # whoever is cancelled keeps the turn until it is written
 
     def write(self, build: Build, stream: Stream = Stream.SECURITY, mark: Mark | None = None) -> None:
         """Write one record, blocking. Raises `AuditUnavailableError`."""
