@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 import orjson
 
 from gateway.cli.invocation import current
 from gateway.ledger.reader import Stored
+
+_NOT_SHOWN: Final = frozenset(("auth", "decision_inputs", "shadow"))
+"""Members of `unmapped.gw` that are about a request; others say what an event of the log itself is about."""
 
 
 def parse(stored: Stored) -> dict[str, Any]:
@@ -55,8 +58,9 @@ def time_ms(read: Mapping[str, Any]) -> int:
 
 def line(stored: Stored, read: Mapping[str, Any]) -> str:
     """Return a record as one line for people: when, who, what, from where, and what came of it."""
-    moment = datetime.fromtimestamp((time_ms(read) or stored.entry.time_ns // 1_000_000) / 1000, UTC)
-    gw = member_of(read, "unmapped", "gw") or {}
+    moment = _moment(time_ms(read), stored.entry.time_ns // 1_000_000)
+    gw = member_of(read, "unmapped", "gw")
+    gw = gw if isinstance(gw, dict) else {}
     who = member_of(read, "actor", "user", "name") or member_of(read, "user", "name") or "-"
     tenant = member_of(read, "metadata", "tenant_uid")
     words = [
@@ -65,7 +69,7 @@ def line(stored: Stored, read: Mapping[str, Any]) -> str:
         f"{who}@{tenant}" if tenant else str(who),
     ]
     if "http_request" in read:
-        decision = {1: "allow", 2: "deny"}.get(read.get("action_id", 0), "-")
+        decision = {"1": "allow", "2": "deny"}.get(str(read.get("action_id")), "-")
         words += [
             str(member_of(read, "http_request", "http_method")),
             str(member_of(read, "http_request", "url", "path")),
@@ -82,9 +86,24 @@ def line(stored: Stored, read: Mapping[str, Any]) -> str:
     else:
         words.append(str(member_of(read, "api", "operation") or gw.get("event", "-")))
         words += [f"{name}={gw[name]}" for name in ("reason", "outcome") if gw.get(name) not in (None, "completed")]
+        words += [
+            f"{name}={value}"
+            for about, members in sorted(gw.items())
+            if about not in _NOT_SHOWN and isinstance(members, dict)
+            for name, value in sorted(members.items())
+            if isinstance(value, str | int) and value != ""
+        ]
         detail = read.get("status_detail")
         words += [f"detail={detail}"] if detail else []
     return " ".join(words)
+
+
+def _moment(said_ms: int, taken_in_ms: int) -> datetime:
+    """Return when a record happened (attack: a worker that was taken over writes a year that ends every search)."""
+    try:
+        return datetime.fromtimestamp((said_ms or taken_in_ms) / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return datetime.fromtimestamp(taken_in_ms / 1000, UTC)
 
 
 def plain(text: str) -> str:
