@@ -223,6 +223,13 @@ def make_plans(
     ]
 
 
+class Schedule:
+    """When the rules are applied next. One for the life of the process: reloads must not put it off for ever."""
+
+    def __init__(self) -> None:
+        self.due = time.monotonic() + FIRST_S
+
+
 class RetentionDuty:
     """Applies the rules once a day, and when an operator asks."""
 
@@ -236,6 +243,7 @@ class RetentionDuty:
         *,
         blocks: Blocks,
         segment_age_s: float,
+        schedule: Schedule,
         counters: RetentionCounters,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -244,17 +252,17 @@ class RetentionDuty:
         self._wanted = wanted
         self._blocks = blocks
         self._longest_step_s = retention.longest_step_s(segment_age_s)
+        self._schedule = schedule
         self._counters = counters
         self._clock_ns = clock_ns
 
     async def run(self) -> None:
         """Apply soon, and then each day. Raises `RetentionError`, `HoldsError`, `AuditUnavailableError`, `OSError`."""
         wish = self._station.layout.custody / WISH_NAME
-        due = time.monotonic() + FIRST_S
         while True:
-            if wish.exists() or time.monotonic() >= due:
+            if wish.exists() or time.monotonic() >= self._schedule.due:
                 await self.apply()
-                due = time.monotonic() + EVERY_S
+                self._schedule.due = time.monotonic() + EVERY_S
                 wish.unlink(missing_ok=True)
             await asyncio.sleep(_LOOK_S)
 

@@ -132,7 +132,9 @@ class Sealing:
         self.sealed = self._check(self._segment, following)
         sync_directory(self._layout.directory)
         yield "durable"
-        if self._trail.done(self.sealed.mark.matter) < self._number:
+        if (
+            self._trail.done(self.sealed.mark.matter) != self._number
+        ):  # the mark is the last one; files may be passed over
             self._trail.write(self.sealed.event, mark=self.sealed.mark)
         yield "recorded"
         self._log.unlink()

@@ -16,7 +16,7 @@ from gateway.custody.custodian import Custodian
 from gateway.custody.duty import Duty
 from gateway.custody.indexing import IndexingDuty
 from gateway.custody.inquiry import InquiryMetrics
-from gateway.custody.pruning import RetentionCounters, RetentionDuty
+from gateway.custody.pruning import RetentionCounters, RetentionDuty, Schedule
 from gateway.custody.sealing import SealingDuty
 from gateway.custody.sinks.standing import ShippingMetrics
 from gateway.custody.station import Station
@@ -55,6 +55,7 @@ class CustodyProcess:
         self._witness_metrics: NodeMetrics | None = None
         self._shipping_metrics: ShippingMetrics | None = None
         self._retention_counters: RetentionCounters | None = None
+        self._retention_schedule = Schedule()
         self._inquiry_metrics: InquiryMetrics | None = None
         self._tiling: dict[Stream, TilingDuty] = {}
 
@@ -144,6 +145,7 @@ class CustodyProcess:
                 wanted_retention(settings),
                 blocks=undelivered(settings, self._station.layout),
                 segment_age_s=settings.audit.segment_age,
+                schedule=self._retention_schedule,
                 counters=self._retention_counters,
             ),
             *inquiry_duties(settings, bundle, self._station, self._inquiry_metrics),

@@ -135,3 +135,22 @@ def test_a_killed_custodian_and_a_receiver_that_was_away_lose_nothing(
             assert set(copies) == set(range(max(copies) + 1)), "a gap"
             assert all(len(lines) == 1 for lines in copies.values()), "two copies that differ"
     assert gateway.cli("audit", "verify").returncode == 0
+
+
+def test_a_file_sink_in_a_new_directory_works_after_a_reload(make_gateway: Callable[..., Any], tmp_path: Path) -> None:
+    """The kernel lets the custodian write where gateway.yaml said when it began: another begins."""
+    gateway = make_gateway()
+    gateway.start()
+    received = tmp_path / "elsewhere" / "audit.jsonl"
+    received.parent.mkdir()
+    sink = f"{{name: local, type: file, path: {received}}}"
+    before, after = "keys: config/audit-keys.json}\n", f"keys: config/audit-keys.json, sinks: [{sink}]}}\n"
+    gateway.edit((before, after))
+    [first] = gateway.children("custodian")
+    reloaded = gateway.cli("reload")
+    assert reloaded.returncode == 0, reloaded.stderr
+    gateway.wait_until(lambda: received.exists() and b"audit.sink_configured" in received.read_bytes())
+    assert gateway.children("custodian") != [first]
+    assert gateway.ready()[0] == 200
+    assert gateway.stop() == 0
+    assert gateway.cli("audit", "verify").returncode == 0

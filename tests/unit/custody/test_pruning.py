@@ -16,7 +16,7 @@ import pytest
 
 from gateway.audit.filehead import parse_head
 from gateway.audit.segment import seal
-from gateway.custody.pruning import Pruning, RetentionCounters, RetentionDuty, make_plans, settle_rules
+from gateway.custody.pruning import Pruning, RetentionCounters, RetentionDuty, Schedule, make_plans, settle_rules
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger import retention
 from gateway.ledger.holds import Hold, Holds
@@ -316,9 +316,81 @@ def test_a_hold_cannot_begin_between_the_plan_and_the_removal(custody: Custody, 
         {**WANTED, Stream.ACCESS: 10 * 86_400.0},
         blocks=lambda _stream, _file: "",
         segment_age_s=86_400.0,
+        schedule=Schedule(),
         counters=RetentionCounters(station),
         clock_ns=lambda: NOW,
     )
     asyncio.run(duty.apply())
     assert tried == [False]
     assert retention.heads(layout, Stream.ACCESS)[0].first_index > 0
+
+
+def test_reloads_do_not_put_the_removal_off_for_ever(custody: Custody, monkeypatch: pytest.MonkeyPatch) -> None:
+    """attack: whoever can have gateway.yaml read again every few minutes keeps everything for ever."""
+    applied: list[bool] = []
+
+    async def apply(_duty: RetentionDuty) -> None:
+        applied.append(True)
+
+    monkeypatch.setattr(RetentionDuty, "apply", apply)
+    station, schedule = custody.station(), Schedule()
+    counters = RetentionCounters(station)
+
+    def duty() -> RetentionDuty:
+        return RetentionDuty(
+            station,
+            {},
+            WANTED,
+            blocks=lambda _stream, _file: "",
+            segment_age_s=86_400.0,
+            schedule=schedule,
+            counters=counters,
+        )
+
+    async def run() -> None:
+        first = asyncio.create_task(duty().run())
+        await asyncio.sleep(0)
+        first.cancel()
+        schedule.due = 0.0
+        second = asyncio.create_task(duty().run())
+        async with asyncio.timeout(20):
+            while not applied:
+                await asyncio.sleep(0.005)
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+
+    asyncio.run(run())
+    assert applied == [True]
+
+
+def test_a_sink_that_is_away_for_longer_than_the_retention_costs_disk_and_no_record(
+    custody: Custody, daemon: Start
+) -> None:
+    """T-47: nothing goes that a required receiver lacks, whatever its age; what it has goes."""
+    fill(custody, days=12)
+    daemon()
+    layout = custody.bench.layout
+    retention.save(layout, Rules(streams={Stream.ACCESS: Rule(seconds=10 * 86_400.0)}))
+    station = custody.station()
+    has = 0
+
+    class Tiles:
+        async def prune(self, _first: int) -> None:
+            pass
+
+    duty = RetentionDuty(
+        station,
+        {Stream.ACCESS: Tiles()},  # type: ignore[dict-item]
+        {**WANTED, Stream.ACCESS: 10 * 86_400.0},
+        blocks=lambda _stream, file: "siem" if file.last >= has else "",
+        segment_age_s=86_400.0,
+        schedule=Schedule(),
+        counters=RetentionCounters(station),
+        clock_ns=lambda: NOW,
+    )
+    before = custody.names()
+    asyncio.run(duty.apply())
+    assert custody.names() == before
+    has = 8
+    asyncio.run(duty.apply())
+    assert retention.heads(layout, Stream.ACCESS)[0].first_index == 8

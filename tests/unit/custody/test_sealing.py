@@ -239,6 +239,10 @@ def test_a_file_that_cannot_be_read_keeps_no_other_from_being_sealed(custody: Cu
     path.rmdir()
     path.write_bytes(contents)
     seal(custody)
+    published(custody, "audit.segment_sealed", 5)
+    assert file_name(STREAM, 1) not in custody.names()
+    said = [gw["segment"]["file"] for gw in custody.events("audit.segment_sealed")]
+    assert said.count(segment_name(STREAM, 1)) == 1, "a file that was passed over is recorded when its turn comes"
 
 
 def test_a_segment_never_takes_the_room_that_the_log_needs(
