@@ -88,6 +88,7 @@ class Evidence:
         self._templates: dict[
             tuple[int, Reason, bool, str, bytes, str, str, str, str, str, str, str, bool], tuple[bytes, Session | None]
         ] = {}
+        self._sealed: dict[tuple[bytes, str, bytes], tuple[Sealing | None, bytes, bytes, Blemish | None]] = {}
         self._rules: dict[str, bytes] = {}
         self._types: dict[bytes, bytes] = {b"": b""}
         self._lines: list[str] = []
@@ -116,13 +117,17 @@ class Evidence:
             uid = uid[:_VARIANT] + (b"9" if phase == "intent" else b"a") + uid[_VARIANT + 1 :]
         resolution = x.resolution
         mono = monotonic()
-        sealing = self.seals.of(x)
-        peer = x.peer
-        if sealing is None and x.client_ip == peer.ip:
+        peer, entry, agent = x.peer, x.entry, x.fields.user_agent
+        sealing = None
+        if x.snapshot.seals_subjects:
+            subject = entry.session.subject if entry is not None else None
+            sealed = self._sealed.get((subject.token, x.client_ip, agent)) if subject is not None else None
+            sealing, client, user_agent, blemish = sealed or self._seal(x)
+        elif x.client_ip == peer.ip:
             client = peer.client
-            user_agent, blemish = self.seals.agent(x.fields.user_agent)
+            user_agent, blemish = self.seals.agent(agent)
         else:
-            client, user_agent, blemish = self.seals.client(sealing, x.client_ip, x.fields.user_agent)
+            client, user_agent, blemish = self.seals.client(None, x.client_ip, agent)
         if x.chain:
             client = _intermediates(x.chain) + client
         if resolution is not None:
@@ -175,6 +180,18 @@ class Evidence:
         reason, is_known = Reason.ALLOWED if refusal is None else refusal.reason, x.entry is not None
         stream = place(x.route, x.method, reason, allowed=refusal is None, is_known=is_known, has_events=bool(x.events))
         return recorder.is_crowded and stream in recorder.may_gap
+
+    def _seal(self, x: Exchange) -> tuple[Sealing | None, bytes, bytes, Blemish | None]:
+        """Return what seals a record, and address and browser of the client as it has them; of a session it is remembered."""
+        agent = x.fields.user_agent
+        sealing = self.seals.of(x)
+        client, user_agent, blemish = self.seals.client(sealing, x.client_ip, agent)
+        subject = x.entry.session.subject if x.entry is not None else None
+        if sealing is not None and subject is not None and len(agent) <= MAX_USER_AGENT_BYTES:
+            if len(self._sealed) >= TEMPLATES:
+                self._sealed.clear()
+            self._sealed[subject.token, x.client_ip, agent] = sealing, client, user_agent, blemish
+        return sealing, client, user_agent, blemish
 
     def _detect(self, x: Exchange) -> None:
         """Write a finding of its own for what somebody should look at."""
