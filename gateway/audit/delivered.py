@@ -20,8 +20,9 @@ from gateway.audit.verdict import Verdict, Vouched
 from gateway.exchange.errors import GatewayError
 
 MAX_AHEAD = 1 << 22
-"""A record may come so many places before the one that is next: beyond, its number is not believed."""
-_TREE_STEP = 4096
+"""A record may stand so many places from every other: beyond, its number is not believed."""
+_BLOCK = 4096
+"""Records that are kept together."""
 _TIME_AT = 8
 _TIME_END = 16
 
@@ -50,27 +51,28 @@ class DeliveredLog:
     def __init__(self, origin: str) -> None:
         self.origin = origin
         self.findings: list[Finding] = []
-        self._leaves = bytearray()
-        self._there = bytearray()
+        self._blocks: dict[int, tuple[bytearray, bytearray]] = {}
+        """Which records are there, and their hashes; a copy may begin anywhere (attack: memory for what is not there)."""
+        self._low = self._size = 0
         self._first_ns = self._last_ns = 0
 
     def take(self, index: int, entry: bytes, place: str) -> None:
         """Add one record; `place` says where it stood."""
-        if not 0 <= index <= len(self._there) + MAX_AHEAD:
+        low, high = (self._low, self._size) if self._size else (index, index)
+        if not max(0, low - MAX_AHEAD) <= index <= high + MAX_AHEAD:
             self._find(Kind.INSERTED, f"its number {index} is far beyond every other", place, index)
             return
         leaf = sha256(b"\0" + entry).digest()
-        if index >= len(self._there):
-            grown = index + 1 - len(self._there)
-            self._there += bytes(grown)
-            self._leaves += bytes(grown * HASH_BYTES)
-        at = index * HASH_BYTES
-        if self._there[index]:
-            if self._leaves[at : at + HASH_BYTES] != leaf:
+        self._low, self._size = min(low, index), max(high, index + 1)
+        block, place_in = divmod(index, _BLOCK)
+        there, leaves = self._blocks.setdefault(block, (bytearray(_BLOCK), bytearray(_BLOCK * HASH_BYTES)))
+        at = place_in * HASH_BYTES
+        if there[place_in]:
+            if leaves[at : at + HASH_BYTES] != leaf:
                 self._find(Kind.FORK, "another record of this number came before", place, index)
             return
-        self._there[index] = 1
-        self._leaves[at : at + HASH_BYTES] = leaf
+        there[place_in] = 1
+        leaves[at : at + HASH_BYTES] = leaf
         time_ns = int.from_bytes(entry[_TIME_AT:_TIME_END], "little")
         self._first_ns = min(self._first_ns or time_ns, time_ns)
         self._last_ns = max(self._last_ns, time_ns)
@@ -81,9 +83,8 @@ class DeliveredLog:
 
     def finish(self, vkey: Vkey | None, notes: Sequence[tuple[str, bytes]]) -> Verdict:
         """Hold the records against tree heads and say what is proven."""
-        size = len(self._there)
-        begin = self._there.find(1)
-        self._holes(max(begin, 0))
+        size, begin = self._size, self._low
+        self._holes()
         vouched: list[Vouched] = []
         doubts: list[str] = []
         if vkey is None:
@@ -99,7 +100,7 @@ class DeliveredLog:
             findings=tuple(self.findings),
             origin=self.origin,
             vkey=str(vkey) if vkey is not None else "",
-            first=max(begin, 0),
+            first=begin,
             size=size,
             root=b"",
             proven=proven,
@@ -111,15 +112,24 @@ class DeliveredLog:
             doubts=tuple(doubts),
         )
 
-    def _holes(self, begin: int) -> None:
-        at = self._there.find(0, begin)
-        while at >= 0:
-            stop = self._there.find(1, at)
-            stop = len(self._there) if stop < 0 else stop
+    def _holes(self) -> None:
+        at = self._next(self._low, 0)
+        while at < self._size:
+            stop = self._next(at, 1)
             self.findings.append(
                 Finding(kind=Kind.MISSING, message="the copy lacks these records", first_index=at, last_index=stop - 1)
             )
-            at = self._there.find(0, stop)
+            at = self._next(stop, 0)
+
+    def _next(self, index: int, wanted: int) -> int:
+        """Return the first index from here on whose record is there (1) or is not (0); the size where there is none."""
+        while index < self._size:
+            block, place = divmod(index, _BLOCK)
+            found = self._blocks[block][0].find(wanted, place) if block in self._blocks else -1 if wanted else place
+            if found >= 0:
+                return min(block * _BLOCK + found, self._size)
+            index = (block + 1) * _BLOCK
+        return self._size
 
     def _heads(self, vkey: Vkey, notes: Sequence[tuple[str, bytes]]) -> dict[int, list[tuple[str, Checkpoint, bytes]]]:
         wanted: dict[int, list[tuple[str, Checkpoint, bytes]]] = {}
@@ -133,15 +143,14 @@ class DeliveredLog:
         return wanted
 
     def _compare(self, wanted: dict[int, list[tuple[str, Checkpoint, bytes]]]) -> list[Vouched]:
-        whole = self._there.find(0)
-        whole = len(self._there) if whole < 0 else whole
+        whole = self._next(0, 0)
         tree = Tree()
         vouched: list[Vouched] = []
         for size, heads in sorted(wanted.items()):
             for name, checkpoint, note in heads:
-                if size > len(self._there):
-                    message = f"{name} is signed for {size} entries, the copy has {len(self._there)}"
-                    first, last = len(self._there), size - 1
+                if size > self._size:
+                    message = f"{name} is signed for {size} entries, the copy has {self._size}"
+                    first, last = self._size, size - 1
                     self.findings.append(
                         Finding(kind=Kind.TRUNCATED, message=message, first_index=first, last_index=last)
                     )
@@ -158,8 +167,9 @@ class DeliveredLog:
 
     def _grow(self, tree: Tree, size: int) -> None:
         while tree.size < size:
-            stop = min(size, tree.size + _TREE_STEP)
-            view = self._leaves[tree.size * HASH_BYTES : stop * HASH_BYTES]
+            block, place = divmod(tree.size, _BLOCK)
+            stop = min(size - block * _BLOCK, _BLOCK)
+            view = self._blocks[block][1][place * HASH_BYTES : stop * HASH_BYTES]
             tree.extend([bytes(view[at : at + HASH_BYTES]) for at in range(0, len(view), HASH_BYTES)])
 
     def _find(self, kind: Kind, message: str, place: str, index: int) -> None:

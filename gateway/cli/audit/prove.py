@@ -79,6 +79,7 @@ def prove_verb(index: int | None, stream: str | None, uid: str | None, output: P
     policy = policy_of(keys.vkey(checkpoint.origin), running_policy(settings))
     judged = _check(proof, policy)
     try:
+        output.touch(mode=0o600)  # it holds the record
         output.write_bytes(proof.dump())
     except OSError as error:
         raise ConfigurationError((f"{output}: cannot be written: {(error.strerror or '').lower()}",)) from error

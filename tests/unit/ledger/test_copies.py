@@ -612,6 +612,22 @@ def test_t33_records_that_a_sink_kept_are_proven_by_a_tree_head_that_was_kept_be
     assert verify_trees([dump], Question()).exit_code == 3
 
 
+def test_a_copy_that_a_sink_began_late_is_incomplete_and_not_called_changed(node: Node, tmp_path: Path) -> None:
+    dump, far = tmp_path / "records.ndjson", 5_000_000
+    lines = [
+        deliver_entry(node._entry(Stream.ACCESS, i), origin=node.origin(Stream.ACCESS), index=far + i).line
+        for i in (1, 0, 2, 5)
+    ]
+    dump.write_bytes(b"\n".join(lines) + b"\n")
+    [(_, verdict)] = verify_trees([dump], node.question(published=())).verdicts
+    assert (verdict.exit_code, verdict.first, verdict.size) == (1, far, far + 6)
+    assert [(f.kind, f.first_index, f.last_index) for f in verdict.findings] == [(Kind.MISSING, far + 3, far + 4)]
+    dump.write_bytes(b"\n".join(lines[:3]) + b"\n")
+    [(_, verdict)] = verify_trees([dump], node.question(published=())).verdicts
+    assert (verdict.exit_code, verdict.findings) == (3, ())
+    assert f"the copy begins at entry {far}" in verdict.sentence()
+
+
 @pytest.mark.parametrize("form", [Format.ECS, Format.CEF])
 def test_records_in_another_form_are_not_called_changed(node: Node, tmp_path: Path, form: Format) -> None:
     dump = tmp_path / "records.ndjson"
