@@ -2,7 +2,7 @@
 
 Little endian throughout. A producer sends HELLO once, with the badge that shows that its slot was given to it, waits for
 WELCOME, then sends RECORDS; the
-daemon answers with ACK and REFUSED, and says FAREWELL when another takes its place. Replies are 16 bytes each (STATS alone carries a body), so that
+daemon answers with ACK and REFUSED, and says FAREWELL when another takes its place. Replies are 16 bytes each, so that
 a producer can read acknowledgements in bulk. Sequences grow strictly per slot, for ever, over all streams together.
 
 This module decides what is well-formed; it does not decide what is stored.
@@ -23,7 +23,6 @@ from gateway.exchange.stream import STREAM_NUMBERS
 
 HELLO = 1
 RECORDS = 2
-STATS = 4
 ELSEWHERE = 5
 
 WELCOME = 1
@@ -73,7 +72,6 @@ _LENGTH = Struct("<I")
 _U16 = Struct("<H")
 _SEQUENCE = Struct("<B7xQ")
 _REFUSED = Struct("<BB6xQ")
-_STATS = Struct("<B3xI8x")
 _BODY = Struct("<BBHQ")
 _PREFIX_BYTES = 4096
 _LARGEST_STREAM = max(STREAM_NUMBERS.values())
@@ -83,7 +81,6 @@ _PREFIX = tuple(
 """Stream -> length -> the three bytes before a payload."""
 _STREAMS = bytes(sorted((*STREAM_NUMBERS.values(), *(number | RESERVED for number in STREAM_NUMBERS.values()))))
 _RECORD_HEAD_BYTES = 3
-_STATS_REQUEST = _LENGTH.pack(1) + bytes([STATS])
 
 
 class Refusal(IntEnum):
@@ -126,10 +123,6 @@ class Elsewhere(msgspec.Struct, frozen=True, gc=False):
     """A stream that begins anew is another log: what sinks have of the one before says nothing of it."""
 
 
-class StatsRequest(msgspec.Struct, frozen=True, gc=False):
-    """Somebody asks for metrics and health."""
-
-
 class Welcome(msgspec.Struct, frozen=True, gc=False):
     """The daemon's answer to HELLO: the last sequence of the slot that is in the log, 0 if none."""
 
@@ -161,14 +154,8 @@ class Shipped(msgspec.Struct, frozen=True, gc=False):
     seq: int
 
 
-class Stats(msgspec.Struct, frozen=True):
-    """MessagePack of `{"samples": [Sample], "health": {...}}`."""
-
-    body: bytes
-
-
-Request = Hello | Records | StatsRequest | Elsewhere
-Reply = Welcome | Ack | Refused | Farewell | Shipped | Stats
+Request = Hello | Records | Elsewhere
+Reply = Welcome | Ack | Refused | Farewell | Shipped
 
 
 def first_sequence(now: float, last_seq: int) -> int:
@@ -184,11 +171,6 @@ def pack_hello(slot: int, badge: bytes) -> bytes:
     if len(badge) != BADGE_BYTES:
         raise ValueError(f"a badge of {len(badge)} bytes: it has {BADGE_BYTES}")
     return _HELLO.pack(_HELLO_BYTES, HELLO, VERSION, slot, badge)
-
-
-def pack_stats_request() -> bytes:
-    """Encode the request for STATS."""
-    return _STATS_REQUEST
 
 
 def pack_elsewhere(stream: int, size: int, origin: bytes) -> bytes:
@@ -280,8 +262,6 @@ def _request(buffer: bytes, at: int, stop: int) -> Request:
         _, stream, zero, size = _BODY.unpack_from(buffer, at)
         if 0 < stream <= _LARGEST_STREAM and zero == 0:
             return Elsewhere(stream, size, buffer[at + _BODY.size : stop])
-    if kind == STATS and stop - at == 1:
-        return StatsRequest()
     raise ProtocolError(f"a frame of unknown type {kind} or wrong size {stop - at}")
 
 
@@ -340,11 +320,6 @@ def pack_shipped(seq: int) -> bytes:
     return _SEQUENCE.pack(SHIPPED, seq)
 
 
-def pack_stats(body: bytes) -> bytes:
-    """Encode STATS with its body."""
-    return _STATS.pack(STATS, len(body)) + body
-
-
 class ReplyDecoder:
     """Turns the producer's side of the byte stream into replies, however it is cut."""
 
@@ -354,7 +329,7 @@ class ReplyDecoder:
         self._buffer = b""
 
     def feed(self, data: bytes) -> list[Reply]:
-        """Decode what is complete, in order. Raises `ProtocolError` on an unknown type or an over-long STATS body."""
+        """Decode what is complete, in order. Raises `ProtocolError` on an unknown type."""
         buffer = self._buffer + data if self._buffer else data
         end = len(buffer)
         at = 0
@@ -373,14 +348,6 @@ class ReplyDecoder:
                 replies.append(Farewell(_SEQUENCE.unpack_from(buffer, at)[1]))
             elif kind == SHIPPED:
                 replies.append(Shipped(_SEQUENCE.unpack_from(buffer, at)[1]))
-            elif kind == STATS:
-                _, n = _STATS.unpack_from(buffer, at)
-                if n > MAX_FRAME_BYTES:
-                    raise ProtocolError(f"a STATS body of {n} bytes")
-                if end - stop < n:
-                    break
-                replies.append(Stats(buffer[stop : stop + n]))
-                stop += n
             else:
                 raise ProtocolError(f"a reply of unknown type {kind}")
             at = stop

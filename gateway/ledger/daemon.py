@@ -24,8 +24,6 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
-
 from gateway.audit import record
 from gateway.audit.canonical import encode
 from gateway.audit.pressure import Level, Watermarks
@@ -35,7 +33,6 @@ from gateway.audit.protocol import (
     PAGES_SLOT,
     REMOTE,
     SHIPPING_SLOT,
-    Elsewhere,
     Hello,
     ProtocolError,
     Records,
@@ -46,7 +43,6 @@ from gateway.audit.protocol import (
     pack_ack,
     pack_farewell,
     pack_shipped,
-    pack_stats,
     pack_welcome,
 )
 from gateway.exchange.errors import AuditUnavailableError
@@ -510,7 +506,7 @@ class Daemon:
                 self._waiting.setdefault(request.slot, deque()).append(producer)
             else:
                 self._welcome(producer)
-        elif isinstance(request, Elsewhere):
+        else:
             if producer.slot != SHIPPING_SLOT or producer.is_waiting:
                 raise ProtocolError("only the custodian says what sinks have")
             stream = STREAMS_BY_NUMBER[request.stream]
@@ -519,8 +515,6 @@ class Daemon:
             self._elsewhere[stream] = request.size
             for waiting in list(self._slots.values()):
                 self._release(waiting)
-        else:
-            self._send(producer, pack_stats(msgspec.msgpack.encode(self.stats())))
 
     def _judge_sequence(self, slot: int, records: Records) -> None:
         """Refuse what would leave the slot no numbers for ever (attack: 2**64 - 1, and nobody can follow). Raises `ProtocolError`."""

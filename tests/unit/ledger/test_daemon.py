@@ -10,9 +10,9 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
-import msgspec
 import orjson
 import pytest
 
@@ -27,7 +27,6 @@ from gateway.audit.protocol import (
     Refused,
     Reply,
     ReplyDecoder,
-    Stats,
     Welcome,
 )
 from gateway.audit.verify import Kind
@@ -274,12 +273,20 @@ def test_junk_costs_its_producer_the_connection_and_nobody_else(bench: Bench, ju
     running.daemon.close()
 
 
-def test_a_producer_that_never_reads_is_cut_off(bench: Bench) -> None:
+def deafen(running: Running) -> None:
+    """Leave the daemon room for a few replies to each producer."""
+    for producer in running.daemon._producers.values():
+        producer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+
+def test_a_producer_that_never_reads_is_cut_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ledger.daemon.MAX_UNREAD_REPLY_BYTES", 10 * protocol.REPLY_BYTES)
     running = Running(bench)
-    deaf = running.producer(0, hello=False)
-    for _ in range(400):
+    deaf = running.producer(0)
+    deafen(running)
+    for sequence in range(1, 400):
         try:
-            deaf.sock.sendall(protocol.pack_stats_request() * 50)
+            deaf.send(sequence, [b"a"], ASYNC)
         except OSError:
             break
         running.turn()
@@ -289,17 +296,29 @@ def test_a_producer_that_never_reads_is_cut_off(bench: Bench) -> None:
 
 def test_replies_that_do_not_fit_the_socket_are_sent_later(bench: Bench) -> None:
     running = Running(bench)
-    slow = running.producer(0, hello=False)
-    asked = 60
-    slow.sock.sendall(protocol.pack_stats_request() * asked)
-    running.turn()
-    running.turn()
+    slow = running.producer(0)
+    deafen(running)
+    last = 60
+    for sequence in range(1, last + 1):
+        slow.send(sequence, [b"a"], ASYNC)
+        running.turn()
+    assert next(iter(running.daemon._producers.values())).out
     got: list[Reply] = []
-    while len(got) < asked:
+    while Ack(last) not in got:
         got += slow.decoder.feed(slow.sock.recv(1 << 16))
         running.turn()
-    assert all(isinstance(reply, Stats) for reply in got)
-    assert running.daemon._producers
+    assert got == [Ack(sequence) for sequence in range(1, last + 1)]
+    running.daemon.close()
+
+
+def test_nobody_is_told_of_the_daemon_over_the_socket_of_records(bench: Bench) -> None:
+    """Attack: frames of five bytes that each cost the daemon a summary of everything kept all others waiting."""
+    running = Running(bench)
+    curious = running.producer(0, hello=False)
+    curious.sock.sendall(struct.pack("<IB", 1, 4) * 1000)
+    running.turn(2)
+    with suppress(ConnectionError), pytest.raises(ConnectionResetError):
+        curious.next()
     running.daemon.close()
 
 
@@ -307,12 +326,8 @@ def test_stats_hold_samples_and_health(bench: Bench) -> None:
     running = Running(bench)
     producer = running.producer(0)
     running.store(producer, 1, [b"a", b"b"])
-    producer.sock.sendall(protocol.pack_stats_request())
-    running.turn()
-    reply = producer.next()
-    assert isinstance(reply, Stats)
-    answer = msgspec.msgpack.decode(reply.body)
-    samples = msgspec.convert(answer["samples"], list[Sample])
+    answer = running.daemon.stats()
+    samples: list[Sample] = answer["samples"]
     names = {sample.name: sample for sample in samples}
     assert names["gateway_audit_records_total"].values == [(("security",), 2)]
     assert names["gateway_audit_log_entries"].values == [(("security",), 3), (("access",), 0), (("traffic",), 0)]
