@@ -66,6 +66,7 @@ def test_a_record_is_proven_to_whoever_has_the_policy_and_nothing_else(site: Pat
     proof = tmp_path / "x.tlog-proof"
     made = run("prove", "--index", "170", "--stream", "access", "-o", str(proof), "-c", str(site))
     assert made.exit_code == 0, made.output
+    assert proof.stat().st_mode & 0o077 == 0, "it holds the record"
     assert run("trust", "-o", str(tmp_path / "trust"), "-c", str(site)).exit_code == 0
     checked = run("check-proof", str(proof), "--policy", str(tmp_path / "trust" / "access.policy"))
     assert checked.exit_code == 0, checked.output
