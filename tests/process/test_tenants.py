@@ -164,7 +164,7 @@ PAGES: Mapping[str, tuple[str, ...]] = {
     "reset": ("/.gateway/reset",),
     "logout": ("/.gateway/logout",),
     "account": ("/.gateway/account", "/.gateway/account/password", "/.gateway/account/sessions", "/.gateway/account/passkeys"),
-    "admin": ("/.gateway/admin/", "/.gateway/admin/people", "/.gateway/admin/sessions", "/.gateway/admin/routes", "/.gateway/admin/try"),
+    "admin": ("/.gateway/admin/", "/.gateway/admin/people", "/.gateway/admin/sessions", "/.gateway/admin/routes", "/.gateway/admin/try", "/.gateway/admin/evidence", "/.gateway/admin/evidence/proof"),
     "kept": ("/.gateway/kept",),
     "sign-on": ("/.gateway/sign-on", "/.gateway/sign-on/portal"),
     "portal-account": ("/.gateway/portal-account", "/.gateway/portal-account/portal"),
