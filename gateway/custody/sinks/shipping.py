@@ -28,6 +28,7 @@ LONELY_TRIES: Final = 5
 """Refusals of a record that has no other beside it, before it counts as the record's fault and not the receiver's."""
 _WISH_EVERY_S: Final = 1.0
 """How often an idle shipper looks whether an operator wants something."""
+_REVIVE_AGAIN_S: Final = 60.0
 _LONGEST_DETAIL: Final = 256
 _MOST_TOLD: Final = 100
 _NOTICES: Final = ("audit.sink_failed", "audit.sink_recovered")
@@ -104,6 +105,8 @@ class Shipper:
         """Offered and not taken yet; offered again as it is."""
         self._refused_alone = 0
         self._buried = 0
+        self._revive_at = 0.0
+        """When the dead letters are offered again that an operator asked for."""
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -212,10 +215,17 @@ class Shipper:
     async def _obey(self, extent: Extent) -> None:
         """Do what an operator asked for: deliver again from an index on, or the dead letters."""
         wish = await self._threads(self._cursors.asked)
-        if wish is None:
+        if wish is None or (wish.dead_letters and self._clock() < self._revive_at):
             return
         if wish.dead_letters:
-            await self._revive(extent)
+            try:
+                await self._revive(extent)
+            except (
+                NotDeliveredError
+            ) as error:  # attack: a dead letter that its receiver breaks over holds up all others
+                self._revive_at = self._clock() + _REVIVE_AGAIN_S
+                _log.warning("sink.not_replayed", sink=self.sink_name, stream=self.stream, reason=str(error))
+                return
         if wish.start is not None:
             await self._advance(
                 Cursor(origin=extent.origin, next_index=max(extent.first, min(wish.start, extent.size)))
@@ -225,8 +235,9 @@ class Shipper:
 
     async def _revive(self, extent: Extent) -> None:
         """Offer each dead letter once more, alone; those that are still refused stay."""
-        kept = []
-        for letter in await self._threads(self._cursors.dead_letters):
+        kept: list[DeadLetter] = []
+        letters = await self._threads(self._cursors.dead_letters)
+        for place, letter in enumerate(letters):
             if letter.origin != extent.origin or not extent.first <= letter.index < extent.size:
                 kept.append(letter)
                 continue
@@ -235,6 +246,9 @@ class Shipper:
                 await self._hand_over(found.part(0, 1))
             except RefusedRecordsError as error:
                 kept.append(msgspec.structs.replace(letter, detail=error.detail[:_LONGEST_DETAIL]))
+            except NotDeliveredError:
+                await self._threads(partial(self._cursors.keep_dead, kept + letters[place:]))
+                raise
         await self._threads(partial(self._cursors.keep_dead, kept))
         self._buried = len(kept)
 

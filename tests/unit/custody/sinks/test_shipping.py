@@ -263,3 +263,25 @@ async def test_a_receiver_that_refuses_what_is_said_of_its_refusals_is_told_of_n
         await shipment.until_acknowledged(6)
         assert len(source.entries) == 6
         assert [letter.index for letter in shipment.cursors.dead_letters()] == [1, 3]
+
+
+async def test_a_dead_letter_that_its_receiver_breaks_over_holds_up_no_other_record(tmp_path: Path) -> None:
+    """attack: it is refused at first, and an operator has it offered again to a receiver that answers it with 500."""
+    shelf, source = Shelf(), log(10)
+    shelf.refuses = lambda index: index in {2, 5}
+    async with Shipment(shelf, source, tmp_path) as shipment:
+        await shipment.until_acknowledged(10)
+        shelf.refuses = lambda _index: False
+        deliver = shelf.deliver
+
+        async def break_over_it(batch: Batch) -> None:
+            if batch.first == 5:
+                raise NotDeliveredError(Fault.BROKEN, "it answered 500")
+            await deliver(batch)
+
+        shelf.deliver = break_over_it  # type: ignore[method-assign]
+        shipment.cursors.ask(Replay(dead_letters=True))
+        await shipment.until(lambda: len(shipment.cursors.dead_letters()) == 1, "the one that is taken")
+        source.add(entry(10))
+        await shipment.until_acknowledged(11)
+        assert shipment.cursors.asked() is not None, "it is tried again later"
