@@ -11,6 +11,9 @@ from gateway.audit.finding import Finding, Kind
 from gateway.audit.trust import TrustPolicy, choose
 from gateway.audit.verdict import Verdict, Vouched
 
+STALE_S = 900
+"""Witnesses are asked each second; a log that goes on for so long after they signed last is not vouched for."""
+
 
 def apply_policy(verdict: Verdict, policies: Sequence[TrustPolicy]) -> Verdict:
     """Return the verdict with the witnesses of its tree heads, and with what the policy still lacks.
@@ -37,7 +40,19 @@ def apply_policy(verdict: Verdict, policies: Sequence[TrustPolicy]) -> Verdict:
         else:
             vouched.append(one)
             lacks = judged.missing
-    is_met = any(one.witnesses for one in vouched) or (policy.quorum == "none" and bool(vouched))
+    witnessed = max((one for one in vouched if one.witnesses), default=None)
+    if witnessed is not None and witnessed.size < verdict.size:
+        # attack: what witnesses signed years ago, for a log that was written anew since
+        behind_s = verdict.last_ns // 1_000_000_000 - witnessed.time_s
+        if behind_s > STALE_S:
+            lacks = (
+                f"the witnesses cosigned {witnessed.size} of {verdict.size} entries, and nothing of the {behind_s // 60} "
+                "minutes until the last was taken in"
+            )
+            return msgspec.structs.replace(
+                verdict, vouched=tuple(sorted(vouched)), findings=(*verdict.findings, *findings), lacks=lacks
+            )
+    is_met = witnessed is not None or (policy.quorum == "none" and bool(vouched))
     return msgspec.structs.replace(
         verdict,
         vouched=tuple(sorted(vouched)),

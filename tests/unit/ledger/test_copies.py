@@ -448,6 +448,27 @@ def test_t15_t12_a_witnessed_tree_head_shows_a_rollback_and_a_fork(node: Node, t
     assert kinds(report) == {Kind.FORK}
 
 
+def test_what_witnesses_signed_long_ago_does_not_vouch_for_a_log_that_went_on_since(node: Node) -> None:
+    """Whoever holds the key writes everything after that anew, and shows the old cosignature."""
+    cosigner = Cosigner("witness.example/w1", 4, b"w" * 32)
+    note = node.note(Stream.ACCESS)
+    cosigned = note + cosigner.cosign(note.rpartition(b"\n\n")[0] + b"\n", NOW_NS // 10**9 + 1)
+    given: dict[str, Any] = {"streams": (Stream.ACCESS,), "is_live": True, "trusted": (("kept", cosigned),)}
+    asked = {"policies": (policy(node, cosigner),)}
+    for minutes, code in ((5, 0), (20, 4)):
+        log = open_log(node.layout.state_dir, node.keys, Stream.ACCESS, boot="b4", capacity=1 << 16)
+        sequence = log.taken[1] + 1
+        now_ns = NOW_NS + minutes * 60 * 10**9
+        log.append([(1, [sequence], [_payload(sequence)])], is_safe=True, now_ns=now_ns)
+        log.close()
+        report = verify_trees([node.layout.directory], node.question(**given, **asked))
+        assert (report.exit_code, report.verdicts[0][1].lacks != "") == (code, code == 4)
+        assert "entries 0 to 11 proven by w1" in report.verdicts[0][1].sentence()
+    assert "nothing of the 19 minutes" in report.verdicts[0][1].sentence()
+    own = verify_trees([node.layout.directory], node.question(**given, own_policies=asked["policies"]))
+    assert own.exit_code == 0, "it says who vouches for how much, and demands nothing"
+
+
 def test_a_file_of_a_copy_cannot_borrow_the_witnesses_of_the_checkpoint_whose_name_it_has(
     node: Node, tmp_path: Path
 ) -> None:
