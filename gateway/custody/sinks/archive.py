@@ -24,6 +24,7 @@ from gateway.custody.tail import Extent
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.stream import Stream
 from gateway.ledger.layout import parse_name
+from gateway.ledger.spool import numbers
 
 CHECKPOINT_EVERY_S: Final = 60.0
 _LOOK_S: Final = 2.0
@@ -83,6 +84,9 @@ class ArchiveDuty:
         )
         self._put_at = 0.0
         self._put_size = 0
+        self._origin = ""
+        self._ahead: set[int] = set()
+        """Files that were put; the cursor waits for the first that is not sealed yet, so that none is passed over."""
 
     async def run(self) -> None:
         """Archive for ever."""
@@ -106,9 +110,15 @@ class ArchiveDuty:
         await self._put_checkpoint(extent)
         cursor = await self._threads(self._cursors.load)
         start = cursor.next_index if cursor is not None and cursor.origin == extent.origin else 1
+        if self._origin != extent.origin:
+            self._origin, self._ahead = extent.origin, set()
         for number, path in await self._threads(partial(self._closed, start)):
+            if number in self._ahead:
+                continue
             await self._put_segment(path)
-            await self._threads(partial(self._cursors.store, Cursor(origin=extent.origin, next_index=number + 1)))
+            self._ahead.add(number)
+            start = await self._threads(partial(self._next, start))
+            await self._threads(partial(self._cursors.store, Cursor(origin=extent.origin, next_index=start)))
             await self._standing.well()
 
     def measure(self) -> None:
@@ -147,6 +157,11 @@ class ArchiveDuty:
                 if name is not None and name.is_sealed and name.stream is self._stream and name.number >= start:
                     found.append((name.number, path))
         return sorted(found)
+
+    def _next(self, start: int) -> int:
+        """Return the first number from one on that was not put: of a file that is there, else after all that were put."""
+        known = numbers(self._segments, self._stream)
+        return min((n for n in known if n >= start and n not in self._ahead), default=max(self._ahead) + 1)
 
 
 def _parse(data: bytes, path: Path) -> Segment:

@@ -199,3 +199,49 @@ async def test_a_sink_that_is_new_changed_or_gone_is_recorded_once(tmp_path: Pat
     assert await begin({"a": {"type": "syslog"}}) == [("a", "changed"), ("b", "removed")]
     (tmp_path / "configured.json").write_bytes(b"junk")
     assert await begin({"a": {"type": "syslog"}}) == [("a", "added")]
+
+
+async def test_a_file_that_is_sealed_after_its_successor_is_put_all_the_same(custody: Any) -> None:
+    """attack: evidence that was passed over once, and whose local copy goes because the archive is said to be further."""
+
+    class Shelf:
+        def __init__(self) -> None:
+            self.names: list[str] = []
+
+        async def put(self, name: str, _body: bytes, **_: Any) -> bool:
+            self.names.append(name)
+            return True
+
+    custody.fill(4)
+    station, shelf = custody.station(), Shelf()
+    tail = station.tails[Stream.SECURITY]
+    tail.look()
+    cursors = custody.bench.state_dir / "cursors"
+    cursors.mkdir(exist_ok=True)
+    place = CursorFile(cursors, "archive", "security.archive")
+
+    def seal(number: int) -> None:
+        for _ in Sealing(custody.bench.layout, custody.bench.keys, Stream.SECURITY, number, trail=Untold()).steps():
+            pass
+
+    def put() -> list[int]:
+        firsts = [
+            int(name.rpartition("/")[2].partition("-")[0]) for name in shelf.names if name.startswith("segments/")
+        ]
+        return [first // 5 + 1 for first in firsts]
+
+    duty = archive(shelf, tail, custody.directory, cursors)  # type: ignore[arg-type]
+    for number in (1, 3):
+        seal(number)
+    await duty.step()
+    assert put() == [1, 3]
+    cursor = place.load()
+    assert cursor is not None
+    assert cursor.next_index == 2, "retention may not pass what is not there"
+    await duty.step()
+    seal(2)
+    await duty.step()
+    assert put() == [1, 3, 2]
+    cursor = place.load()
+    assert cursor is not None
+    assert cursor.next_index == 4
