@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ import click
 from gateway.audit.merkle import ProofError, hash_leaf
 from gateway.audit.subject import reveal, tokens_in
 from gateway.audit.tlog_proof import TlogProof
+from gateway.audit.verdict import moment
 from gateway.cli.administration import answer, refuse
 from gateway.cli.privacy.disclosure import COLUMNS, disclosed
 from gateway.cli.privacy.subject import Request, names_somebody, request
@@ -33,6 +35,21 @@ from gateway.ledger.spool import SpoolError
 from gateway.server.progress import Progress
 
 _OTHERS: Final = "(another person)"
+_TIMES: Final = frozenset(
+    [
+        "at",
+        "created",
+        "expires",
+        "last_sign_in",
+        "last_used",
+        "noticed",
+        "password_changed",
+        "remembered_until",
+        "seen",
+        "since",
+        "used",
+    ]
+)
 
 
 @click.command()
@@ -52,13 +69,13 @@ def export(*, subject: str, tenant: str, reason: str, output: Path, form: str, w
         damages: list[str] = []
         with Progress("searching the audit log"):
             records = list(_records(asked, with_names=with_names, damages=damages))
-        held = asked.data.tell(asked.person, now=asked.act.now)
+        held = _dated(asked.data.tell(asked.person, now=asked.act.now))
         if form == "json":
             with Progress("proving what was found"):
                 heads = _prove(asked, records, damages)
             value = {
                 "subject": {"id": asked.person.id, "tenant": tenant},
-                "made": asked.act.now,
+                "made": _date(asked.act.now),
                 "held": held,
                 "records": records,
                 "heads": heads,
@@ -142,6 +159,23 @@ def _csv(held: Mapping[str, Any], records: list[dict[str, Any]]) -> str:
     for record in records:
         writer.writerow([record["kind"], *(_plain(record.get(column, "")) for column in COLUMNS)])
     return text.getvalue()
+
+
+def _dated(held: Mapping[str, Any]) -> dict[str, Any]:
+    """Write every time as people read it: a letter has to be intelligible (Art. 12(1))."""
+    dated: dict[str, Any] = {}
+    for name, value in held.items():
+        if name in _TIMES and isinstance(value, float | int):
+            dated[name] = _date(value)
+        elif isinstance(value, list):
+            dated[name] = [_dated(one) if isinstance(one, dict) else one for one in value]
+        else:  # what a provider said stands as it said it
+            dated[name] = _dated(value) if isinstance(value, dict) and name != "claims" else value
+    return dated
+
+
+def _date(time_s: float) -> str:
+    return moment(int(time_s * 1_000_000_000)) if math.isfinite(time_s) else ""
 
 
 def _plain(value: object) -> str:

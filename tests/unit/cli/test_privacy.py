@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import time
 from base64 import b64decode
 from collections.abc import Iterator
@@ -123,6 +124,8 @@ def test_a_person_is_told_of_five_consultations_with_date_purpose_and_role_and_o
     (own,) = [one for one in written["records"] if one["kind"] == "own"]
     assert (own["by"], own["client_ip"], own["user_agent"]) == ("the person", "192.0.2.77", "browser of alice")
     assert written["held"]["account"]["email"] == "alice@example.org"
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", written["held"]["account"]["created"])
+    assert re.search(r'": 1[0-9]{9}\b', json.dumps(written)) is None, "no person reads unix seconds"
     text = path.read_text()
     for word in ("bob", "browser of staff", "argon2", '"staff"'):
         assert word not in text
