@@ -16,7 +16,7 @@ import orjson
 
 from gateway.audit.classes import ACCOUNT_CHANGE, AUTHENTICATION, authentication, kind_of
 from gateway.audit.redact import may_hold_secret, redact
-from gateway.audit.subject import CERTIFICATE, CHANGED_NAME, CHANGED_UID, EMAIL, USER_NAME, USER_UID, Sealing
+from gateway.audit.subject import CERTIFICATE, CHANGED_NAME, CHANGED_UID, DEVICE, EMAIL, USER_NAME, USER_UID, Sealing
 from gateway.exchange.envelope import Event
 from gateway.exchange.reason import ANSWERS, Reason
 from gateway.exchange.route import DELEGATED, Route
@@ -240,7 +240,7 @@ def template(
             b'"metadata":{"correlation_uid":"%b","log_name":"', stream.value.encode(), b'","log_version":', str(RECORD_VERSION).encode(), b',"product":', _baked({"name": "gateway", "vendor_name": "gateway", "version": node.version}),
             b',"profiles":["host","security_control","trace"],"sequence":%b,"tenant_uid":', _baked(tenant), b',"uid":"%b","version":"1.8.0"},',
             b'"policy":{"uid":%b,"version":', _baked(place.policy_version), b"},%b",
-            b'"severity_id":', b"1" if allowed else b"3", b',"src_endpoint":{%b,"port":%b', _device(session), b"},",
+            b'"severity_id":', b"1" if allowed else b"3", b',"src_endpoint":{%b,"port":%b', _device(session, sealing), b"},",
             b'"status_code":"%b","status_detail":"', reason.value.encode(), b'","status_id":%b,"time":%b,', tls,
             b'"trace":{"span":{"uid":"%b"},"uid":"%b"},"type_uid":', str(class_uid * 100 + activity).encode(),
             b',"unmapped":{"gw":{"action":', _baked(_SIGN_ON_ACTION.get((route.name, method), action.value)), _assurance(session, route),
@@ -267,9 +267,14 @@ def _members(members: Mapping[str, object]) -> bytes:
     return _baked(members)[1:-1] + b"," if members else b""
 
 
-def _device(session: Session | None) -> bytes:
-    """The browser that a session is bound to: the digest of its device cookie."""
-    return b',"uid":' + _baked(session.device) if session is not None and session.device else b""
+def _device(session: Session | None, sealing: Sealing | None) -> bytes:
+    """The browser that a session is bound to: the digest of its device cookie.
+
+    Attack: it outlives an erasure, and says who somebody was once they sign in again.
+    """
+    return (
+        b',"uid":' + _baked(_named(sealing, DEVICE, session.device)) if session is not None and session.device else b""
+    )
 
 
 def _assurance(session: Session | None, route: Route) -> bytes:

@@ -165,7 +165,7 @@ _PROPERTIES: Final[Schema] = {
     "resources": {"type": "array", "items": _RESOURCE},
     "severity_id": {"type": "integer", "minimum": 1, "maximum": 6},
     "src_endpoint": _object(
-        {"hostname": _TEXT, "intermediate_ips": _TEXTS, "ip": _PERSON, "port": _PORT, "uid": _TEXT}
+        {"hostname": _TEXT, "intermediate_ips": _TEXTS, "ip": _PERSON, "port": _PORT, "uid": _PERSON}
     ),
     "status_code": _TEXT,
     "status_detail": _TEXT,

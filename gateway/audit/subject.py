@@ -31,6 +31,7 @@ REMEMBERED: Final = 65_536
 USER_UID: Final = "actor.user.uid"
 USER_NAME: Final = "actor.user.name"
 ADDRESS: Final = "src_endpoint.ip"
+DEVICE: Final = "src_endpoint.uid"
 USER_AGENT: Final = "http_request.user_agent"
 EMAIL: Final = "unmapped.gw.decision_inputs.email"
 CERTIFICATE: Final = "unmapped.gw.decision_inputs.certificate"

@@ -14,6 +14,7 @@ from gateway.edge.subjects import REMEMBERED, SubjectSeals
 from gateway.exchange.envelope import Event
 from gateway.exchange.subject import ERASED, SubjectKey
 from gateway.policy import compile_policy
+from gateway.session.device import ENTROPY_BYTES, device_id, make_device
 from tests.unit.edge.conftest import Edge, Entry, session
 
 ALICE = SubjectKey(b"a" * 16, b"A" * 32)
@@ -63,6 +64,17 @@ async def test_a_session_is_recorded_under_its_own_key_and_nothing_names_the_per
     assert shown["actor"]["user"] == {"name": "alice", "type_id": 1, "uid": "u_alice"}
     assert shown["src_endpoint"]["ip"] == ADDRESS
     assert keys.known == {}, "a session brings its key along"
+
+
+async def test_the_browser_of_a_session_is_sealed_with_its_person(edge: Edge, keys: Keys) -> None:
+    """Attack: the digest of a device cookie outlives an erasure, and tells who it was at the next sign-in from there."""
+    cookie = make_device(b"7" * ENTROPY_BYTES)
+    device = device_id(cookie)
+    edge.sessions.entries[b"tok"] = Entry(session(subject=ALICE, user="alice", user_id="u_alice", device=device))
+    assert (await edge.get("/", fields=f"Cookie: gw=tok; gw-device={cookie.decode()}\r\n")).status == 200
+    record = edge.audit.records[-1]
+    assert device.encode() not in text_of(record)
+    assert reveal(record, keys.find)["src_endpoint"]["uid"] == device
 
 
 async def test_a_session_without_a_key_gets_one_of_the_person(edge: Edge, keys: Keys) -> None:
