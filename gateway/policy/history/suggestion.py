@@ -155,6 +155,18 @@ class _Author:
         if closure.holders(narrow) >= grant.accepts:
             return
         is_fewer = set(narrow) < set(grant.roles)
+        wider = _wider(rule, grant, closure.holders(narrow))
+        if wider is not None:  # two entries for the same people would say one thing twice, which policies refuse
+            yield Suggestion(
+                kind="broad-role",
+                source=grant.source,
+                route=rule.route.name,
+                text=f"{', '.join(grant.roles)} may; {', '.join(narrow)} would have been enough, "
+                f"whom {wider.source} lets in without a condition: one of the two may be too much",
+                evidence=f"{_requests(_sum(used))}",
+                requests=_sum(used),
+            )
+            return
         yield Suggestion(
             kind="unused-role" if is_fewer else "broad-role",
             source=grant.source,
@@ -263,6 +275,20 @@ class _Author:
             number += 1
             name = f"{wanted[:60]}-{number}"
         return name
+
+
+def _wider(rule: Rule, grant: Grant, accepts: frozenset[str]) -> Grant | None:
+    """Find another entry of the route that lets everybody of `accepts` in, and asks for nothing."""
+    for other in rule.grants:
+        if (
+            other is not grant
+            and other.condition is None
+            and accepts <= other.accepts
+            and other.scopes <= grant.scopes
+            and (other.tenants is None or (grant.tenants is not None and grant.tenants <= other.tenants))
+        ):
+            return other
+    return None
 
 
 def suggestions(table: PolicyTable, files: Files, usage: Usage) -> list[Suggestion]:

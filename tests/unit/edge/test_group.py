@@ -227,8 +227,9 @@ async def test_a_request_on_which_servers_hang_up_is_seen_by_two_of_them_at_most
 async def test_a_server_that_dies_under_its_first_request_costs_none_where_another_is_in(several: Several) -> None:
     several.portals[0].answers[b"/public/b"] = hangs_up()
     assert await several.get(2, "/public/b") == [200] * 2
-    assert several.counts == [1, 2]
-    assert several.group.members[0].health.failures == 1
+    died, answered = several.counts  # which server is asked first is left to chance
+    assert (answered, died) in ((2, 1), (2, 2))
+    assert several.count("gateway_upstream_retries_total") == {("portal", "resent"): died}
 
 
 async def test_an_only_server_that_hangs_up_on_a_new_connection_is_not_asked_again(edge: Edge) -> None:

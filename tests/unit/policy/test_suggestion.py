@@ -121,6 +121,19 @@ def test_what_is_suggested_takes_nothing_from_anybody_and_gives_nothing_to_anybo
         assert narrower.decide(one).beside(one) in ("same", "unknown")
 
 
+def test_an_entry_that_would_say_what_another_says_is_left_to_a_person() -> None:
+    late = {"mfa_time": NOW - 7200.0, "auth_time": NOW - 7200.0}
+    past = recorded(
+        [visit(person("ada", "admin"), "/invoices/7"), visit(person("ada", "admin", **late), "/invoices/8")]
+    )
+    (found,) = [one for one in suggested(past) if one.route == "invoice" and one.kind == "broad-role"]
+    assert not found.amendments
+    assert found.text.endswith(
+        "admin would have been enough, whom policies/p.yaml:17:9 lets in without a condition: one of the two may be too much"
+    )
+    assert "invoice" in applied(suggested(past)).rules
+
+
 @given(visits)
 def test_nobody_who_gets_the_roles_that_are_enough_loses_a_request(pasts: list[Past]) -> None:
     enough = {one.person: one.roles for one in people(TABLE, used(recorded(pasts)))}
