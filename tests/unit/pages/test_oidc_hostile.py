@@ -50,7 +50,7 @@ async def other() -> AsyncIterator[IdentityProvider]:
 
 @pytest.fixture
 async def site(make_site: SiteMaker, provider: IdentityProvider, other: IdentityProvider) -> AsyncIterator[Site]:
-    make = with_providers(("okta", provider, "timeout: 300ms\n"), ("evil", other, "timeout: 300ms\n"))
+    make = with_providers(("okta", provider, "timeout: 2s\n"), ("evil", other, "timeout: 2s\n"))
     async with make_site(make_providers=make, factor_rule=FactorRule()) as site:
         yield site
 
