@@ -5,9 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 STAMPS := $(VENV)/.made
+# In their order: they share nothing but the machine, and whoever reads a failure wants to see it again.
+WHOLE_PROGRAMS := -p no:randomly tests/process tests/fault tests/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench compiled soak sbom audit-deps texts lock clean
+.PHONY: help install run test check lint bench compiled soak sbom audit-deps texts lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,15 +22,19 @@ run: install  ## start the demo: a portal, the gateway in front of it, three use
 test: $(STAMPS)/bench  ## everything: unit, contract, process, end-to-end and fault tests
 	@tests/install-packages
 	$(BIN)/python -m pytest -n 2 tests/unit tests/contract tests/deploy $(PYTEST_ARGS)
-	$(BIN)/python -m pytest tests/process tests/fault tests/e2e $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(WHOLE_PROGRAMS) $(PYTEST_ARGS) \
+	  || { echo "what failed is tried once more, in its order and alone; both outcomes are above and below" >&2; \
+	       $(BIN)/python -m pytest --last-failed --last-failed-no-failures=none $(WHOLE_PROGRAMS) $(PYTEST_ARGS); }
 
-check: $(STAMPS)/dev  ## format, lint, types, import rings, unit tests: a few minutes
+check: lint  ## lint and the unit tests: a few minutes
+	$(BIN)/python -m pytest -n 2 -q tests/unit
+
+lint: $(STAMPS)/dev  ## format, style, types, import rings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p gateway
 	$(BIN)/mypy --explicit-package-bases tests tools
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -n 2 -q tests/unit
 
 bench: $(STAMPS)/bench  ## CPU per request beside nginx, HAProxy, Envoy, Caddy, Traefik, Apache
 	@tests/install-packages
