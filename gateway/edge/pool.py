@@ -39,7 +39,7 @@ class Group(Protocol):
         """A server that is watched sent the head of an answer."""
 
     def has_another(self, pool: Pool) -> bool:
-        """Another server than that of `pool` is in."""
+        """Another server than that of `pool` is in, and a connection to it may be opened."""
 
     def failed(self, pool: Pool, reason: Reason) -> None:
         """A server did not answer a request."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -61,9 +62,11 @@ class Program:
 class Successor:
     """A new program from its start to the moment when everything is its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process, line: Line) -> None:
-        self._process = process
+    def __init__(self, pid: int, line: Line) -> None:
+        self.pid = pid
+        """Process id; nobody else's before we asked for its status, or passed that on to the keeper by ending."""
         self._line = line
+        self._status: int | None = None
         self.ready: Ready | None = None
         """What it said of itself when it was ready."""
 
@@ -79,12 +82,7 @@ class Successor:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *program.command(path, theirs.fileno()),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,  # Ctrl-C reaches it through us
-                )
+                pid = _spawn(program.command(path, theirs.fileno()), theirs)
             except OSError as error:
                 ours.close()
                 raise TakeOverError(f"{path or 'the program'}: cannot be run: {error.strerror}") from error
@@ -94,12 +92,7 @@ class Successor:
         ours.settimeout(_TAKE_WAIT_S)
         with suppress(TakeOverError):  # it ended: the next question says with what status
             await asyncio.to_thread(send_estate, ours, estate, descriptors)
-        return cls(process, await Line.open(ours))
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
+        return cls(pid, await Line.open(ours))
 
     async def prepare(self, timeout_s: float) -> None:
         """Wait until it stands ready beside us. Raises ConfigurationError with what it says, TakeOverError."""
@@ -127,14 +120,10 @@ class Successor:
         """Wait for what it says by itself. Raises TakeOverError when it is gone."""
         return await self._line.receive()
 
-    async def wait(self) -> int:
-        """Wait for its end; returns its status."""
-        return await self._process.wait()
-
     def signal(self, number: int) -> None:
         """Pass a signal on."""
         with suppress(ProcessLookupError):
-            self._process.send_signal(number)
+            os.kill(self.pid, number)
 
     def hang_up(self) -> None:
         """Say nothing more; the process goes on."""
@@ -143,12 +132,29 @@ class Successor:
     async def give_up(self) -> None:
         """End it with everything it started."""
         self._line.close()
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+        if self._status is None:
+            self.signal(signal.SIGKILL)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_KILL_WAIT_S):
-                    await self._process.wait()
+                    await self._wait()
+
+    async def _wait(self) -> int:
+        """Wait for its end; returns its exit status, negative when a signal ended it.
+
+        Only for one that failed: what becomes of one that serves is the keeper's to see, and the kernel tells it once.
+        """
+        if self._status is None:
+            has_ended = asyncio.Event()
+            descriptor = os.pidfd_open(self.pid)
+            loop = asyncio.get_running_loop()
+            loop.add_reader(descriptor, has_ended.set)
+            try:
+                await has_ended.wait()
+            finally:
+                loop.remove_reader(descriptor)
+                os.close(descriptor)
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])  # noqa: ASYNC222 - it has ended
+        return self._status
 
     async def _say(self, message: Message) -> None:
         try:
@@ -169,7 +175,20 @@ class Successor:
         """Say with what status it ended, when that is what happened."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_KILL_WAIT_S):
-                status = await self._process.wait()
+                status = await self._wait()
                 how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
                 return TakeOverError(f"the new program {how} before it served; the log has what it said")
         return error
+
+
+def _spawn(command: list[str], inherited: socket.socket) -> int:
+    """Start a program that has `inherited`, and return its process id; nobody waits for its end. Raises OSError."""
+    inherited.set_inheritable(True)  # and nothing else: what Python opens is closed when a program starts
+    return os.posix_spawn(
+        command[0],
+        command,
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+        setsid=True,  # Ctrl-C reaches it through us
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them; a shell around the program expects them
+    )

@@ -73,7 +73,7 @@ def gateway() -> Iterator[InstalledGateway]:
         settings = SETTINGS.format(port=gateway.port, admin_port=gateway.admin_port)
         gateway.configure(settings, {"portal.yaml": POLICY, "tests/portal.yaml": CASES})
         common = ("--tenant", "acme", "--role", "client", "--password-stdin", "--self-enrol")
-        for name in ("ann", "bob"):
+        for name in ("ann", "bob", "cyd"):  # one for each test: a second session is refused
             gateway.verb("user", "add", name, *common, stdin=PASSWORD + "\n")
         gateway.start()
         yield gateway
@@ -157,7 +157,7 @@ def test_the_warning_and_the_choice_of_a_session_have_no_barriers(open_page: Any
 
 def test_without_scripts_nothing_is_shown_and_nothing_breaks(open_page: Any) -> None:
     page = open_page(java_script_enabled=False)
-    sign_in(page, "ann")
+    sign_in(page, "cyd")
     page.goto("/.gateway/account")
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()
     expect(page.locator("dialog#idle")).to_be_hidden()

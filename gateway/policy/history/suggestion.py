@@ -152,23 +152,24 @@ class _Author:
         kept = smallest([need.intersection(grant.roles) for need in needs], closure)
         narrow = tuple(_narrowed(role, [need for need in needs if role in need], closure) for role in sorted(kept))
         narrow = tuple(dict.fromkeys(narrow))
-        if closure.holders(narrow) >= grant.accepts:
+        accepts = closure.holders(narrow)
+        if accepts >= grant.accepts:
             return
-        is_fewer = set(narrow) < set(grant.roles)
-        wider = _wider(rule, grant, closure.holders(narrow))
+        kind: Kind = "unused-role" if set(narrow) < set(grant.roles) else "broad-role"
+        wider = _wider(rule, grant, accepts)
         if wider is not None:  # two entries for the same people would say one thing twice, which policies refuse
             yield Suggestion(
-                kind="broad-role",
+                kind=kind,
                 source=grant.source,
                 route=rule.route.name,
                 text=f"{', '.join(grant.roles)} may; {', '.join(narrow)} would have been enough, "
                 f"whom {wider.source} lets in without a condition: one of the two may be too much",
-                evidence=f"{_requests(_sum(used))}",
+                evidence=_requests(_sum(used)),
                 requests=_sum(used),
             )
             return
         yield Suggestion(
-            kind="unused-role" if is_fewer else "broad-role",
+            kind=kind,
             source=grant.source,
             route=rule.route.name,
             text=f"{', '.join(grant.roles)} may; {', '.join(narrow)} would have been enough",

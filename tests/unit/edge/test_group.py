@@ -232,6 +232,29 @@ async def test_a_server_that_dies_under_its_first_request_costs_none_where_anoth
     assert several.count("gateway_upstream_retries_total") == {("portal", "resent"): died}
 
 
+async def test_a_server_that_hangs_up_on_a_new_connection_is_not_asked_again_where_the_others_are_full(
+    several: Several,
+) -> None:
+    """attack: what the other server has no room for must not go to the same one twice."""
+    first, other = several.servers
+    several.edge.change_upstream(servers=(first, replace(other, max_connections=1)))
+    held = asyncio.Event()
+
+    async def slow(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await held.wait()
+        writer.write(OK)
+
+    for portal in several.portals:
+        portal.answers[b"/public/slow"] = slow
+        portal.answers[b"/public/b"] = hangs_up()
+    waiting = [asyncio.create_task(several.edge.get("/public/slow")) for _ in range(2)]
+    await until(lambda: several.counts == [1, 1])
+    assert (await several.edge.get("/public/b")).status == 502
+    assert several.counts == [2, 1]
+    held.set()
+    assert [answer.status for answer in await asyncio.gather(*waiting)] == [200, 200]
+
+
 async def test_an_only_server_that_hangs_up_on_a_new_connection_is_not_asked_again(edge: Edge) -> None:
     edge.portal.answers[b"/public/b"] = hangs_up()
     assert (await edge.get("/public/b")).status == 502
