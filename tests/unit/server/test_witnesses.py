@@ -46,6 +46,7 @@ def problems(directory: Path, witness: str) -> list[str]:
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     (tmp_path / "p").write_text(f"{W1} https://w1.example/\nquorum w1\n")
+    (tmp_path / "p").chmod(0o644)  # whatever the umask
     generate(tmp_path / "witness-key.json", "peer", "ed25519", lambda n: b"k" * n)
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
