@@ -9,7 +9,7 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
@@ -21,7 +21,7 @@ from gateway.custody.elsewhere import ElsewhereDuty
 from gateway.custody.sinks.archive import ArchiveDuty, archive_cursor
 from gateway.custody.sinks.cursor import CursorFile
 from gateway.custody.sinks.elasticsearch import ElasticsearchSink
-from gateway.custody.sinks.file import FileSink, StandardOutputSink
+from gateway.custody.sinks.file import FileSink, StandardOutputSink, unwritable_because
 from gateway.custody.sinks.http import Endpoint
 from gateway.custody.sinks.register import Register
 from gateway.custody.sinks.shipping import Limits, Shipper
@@ -36,6 +36,7 @@ from gateway.server.sections.section import Section
 from gateway.server.sections.sinks import Server
 from gateway.server.sections.sinks import Sink as Asked
 from gateway.server.settings import Settings
+from gateway.server.unbuilt import Place
 from gateway.server.upstream import install_certificate
 
 _PROBE_S: Final = 10.0
@@ -70,6 +71,16 @@ def sink_problems(settings: Settings, bundle: Bundle) -> list[str]:
         except ValueError as error:
             found.append(f"{place}.{error}")
     return found
+
+
+def unwritable(sinks: Sequence[Asked]) -> Iterator[tuple[Place, str]]:
+    """Say which files nothing can be written to now: the gateway starts all the same, as with any receiver that is away."""
+    for number, asked in enumerate(sinks):
+        if asked.path is None:
+            continue
+        sentence = unwritable_because(asked.path)
+        if sentence:
+            yield ("audit", "sinks", number, "path"), sentence
 
 
 def build_sink(asked: Asked, place: str, bundle: Bundle) -> Sink:

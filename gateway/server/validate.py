@@ -356,6 +356,15 @@ def read_and_validate(path: Path) -> Validated:
         raise ConfigurationError((*problems, *error.diagnostics)) from None
     if problems:
         raise ConfigurationError(tuple(problems))
+    if any(sink.path is not None for sink in validated.settings.audit.sinks):
+        from gateway.server.sinks import unwritable  # noqa: PLC0415 - see `_problems_of_the_optional`
+
+        document = load(bundle.settings, Path(bundle.path).name)
+        found = [
+            str(document.finding(place, f"{dotted(place)}: {sentence}"))
+            for place, sentence in unwritable(validated.settings.audit.sinks)
+        ]
+        validated = msgspec.structs.replace(validated, warnings=(*validated.warnings, *found))
     return validated
 
 

@@ -146,6 +146,24 @@ class StandardOutputSink:
             self._rest = rest[: rest.find(b"\n") + 1] if self._is_within_line else b""
 
 
+def unwritable_because(path: Path) -> str:
+    """Return why this process could not write a file, in words; empty where it could, as far as that shows beforehand."""
+    directory = path.parent
+    try:
+        if not directory.is_dir():
+            there = "is no directory" if directory.exists() else "is not there"
+            return f"the directory {directory} {there}; make it, then restart the gateway"
+        if not os.access(directory, os.W_OK | os.X_OK):
+            return f"the directory {directory} cannot be written by the user id {os.geteuid()}"
+        if path.exists() and not path.is_file():
+            return f"{path} is something else than a file"
+        if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+            return f"{path} cannot be written by the user id {os.geteuid()}"
+    except OSError as exc:
+        return f"{exc.filename or path}: {os.strerror(exc.errno or 0).lower()}"
+    return ""
+
+
 def _write(descriptor: int, body: bytes) -> None:
     view = memoryview(body)
     while view:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -98,3 +99,48 @@ def test_each_certificate_is_listed_with_what_it_covers_and_its_end(directory: P
     assert certificate["names"] == ["localhost"]
     assert certificate["default"] is True
     assert certificate["not_after"] > certificate["not_before"] > 0
+
+
+def with_file_sink(directory: Path, path: Path) -> tuple[int, int]:
+    """Send the log to a file as well; returns line and column of its path."""
+    config = directory / "gateway.yaml"
+    text = config.read_text()
+    old = "keys: config/audit-keys.json}"
+    assert text.count(old) == 1
+    config.write_text(text.replace(old, f"{old[:-1]}, sinks: [{{name: local, type: file, path: {path}}}]}}"))
+    number, line = next((at, line) for at, line in enumerate(config.read_text().splitlines(), 1) if str(path) in line)
+    return number, line.index(str(path)) + 1
+
+
+def test_a_file_sink_without_its_directory_is_told_at_its_place(directory: Path, tmp_path: Path) -> None:
+    line, column = with_file_sink(directory, tmp_path / "gone" / "audit.jsonl")
+    done = check(directory)
+    assert done.exit_code == 0, "a receiver that is away keeps no gateway from starting"
+    assert (
+        f"warning: gateway.yaml:{line}:{column}: audit.sinks[0].path: the directory {tmp_path}/gone is not there; "
+        "make it, then restart the gateway" in done.stdout
+    )
+    (tmp_path / "gone").write_text("")
+    assert f"the directory {tmp_path}/gone is no directory; make it" in check(directory).stdout
+    (tmp_path / "gone").unlink()
+    (tmp_path / "gone").mkdir()
+    assert "audit.sinks" not in check(directory).stdout
+    (tmp_path / "gone" / "audit.jsonl").mkdir()
+    assert f"audit.sinks[0].path: {tmp_path}/gone/audit.jsonl is something else than a file" in check(directory).stdout
+
+
+def test_a_file_sink_that_cannot_be_written_is_told_with_who_could_not(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "logs"
+    place.mkdir()
+    line, column = with_file_sink(directory, place / "audit.jsonl")
+    refused = place
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != refused and access(path, mode))
+    where = f"warning: gateway.yaml:{line}:{column}: audit.sinks[0].path: "
+    assert f"{where}the directory {place} cannot be written by the user id {os.geteuid()}" in check(directory).stdout
+    refused = place / "audit.jsonl"
+    assert "audit.sinks" not in check(directory).stdout, "it is made when the first record comes"
+    refused.write_text("")
+    assert f"{where}{refused} cannot be written by the user id {os.geteuid()}" in check(directory).stdout
