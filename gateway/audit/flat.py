@@ -83,7 +83,8 @@ COLUMNS: Final = (
 )  # fmt: skip
 NAMES: Final = tuple(column.name for column in COLUMNS)
 BY_NAME: Final[Mapping[str, Column]] = {column.name: column for column in COLUMNS}
-_DECISIONS: Final = {1: "allow", 2: "deny"}
+DECISIONS: Final[Mapping[int, str]] = {1: "allow", 2: "deny"}
+"""OCSF `action_id` in the words of queries; what was only observed was not decided."""
 
 
 def visible(text: str) -> str:
@@ -133,7 +134,7 @@ def flatten(record: Mapping[str, Any]) -> tuple[str, ...]:
         _text(request.get("body_length")),
         _text(response.get("length")),
         _text(response.get("latency")),
-        _DECISIONS.get(decision, "") if isinstance(decision, int) else "",
+        DECISIONS.get(decision, "") if isinstance(decision, int) else "",
         _text(gw.get("action")),
         _text(gw.get("phase")),
         _text(gw.get("outcome")),

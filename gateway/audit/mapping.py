@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from gateway.audit.flat import COLUMNS, DECISIONS, flatten, token_of
+
 Record = Mapping[str, Any]
 
 VENDOR: Final = "gateway"
@@ -186,6 +188,7 @@ def to_ecs(record: Record, position: Position | None = None) -> dict[str, Any]:
         "user.name": shown(find(record, "actor.user.name")),
         "user.target.id": shown(find(record, "user.uid")),
         "user_agent.original": shown(find(record, "http_request.user_agent")),
+        "gateway.decision": DECISIONS.get(_number(record, "action_id"), ""),
         "gateway.action": shown(find(record, "unmapped.gw.action")),
         "gateway.route": shown(find(record, "unmapped.gw.route")),
         "gateway.phase": shown(find(record, "unmapped.gw.phase")),
@@ -247,12 +250,13 @@ def to_cef(record: Record, position: Position | None = None) -> str:
     custom = (
         ("cs1", "origin", position.origin if position else None),
         ("cs2", "route", find(record, "unmapped.gw.route")),
-        ("cs3", "policy", find(record, "policy.uid")),
+        ("cs3", "rule", find(record, "policy.uid")),
         ("cs4", "resource", _resource(record)),
         ("cs5", "tenant", find(record, "metadata.tenant_uid")),
-        ("cs6", "correlation", find(record, "metadata.correlation_uid")),
+        ("cs6", "request_id", find(record, "metadata.correlation_uid")),
         ("cn1", "index", position.index if position else None),
         ("cn2", "status", find(record, "http_response.code")),
+        ("flexString1", "decision", DECISIONS.get(_number(record, "action_id"))),
     )
     for key, label, value in custom:
         if value not in (None, ""):
@@ -264,64 +268,30 @@ def to_cef(record: Record, position: Position | None = None) -> str:
 
 
 CSV_COLUMNS: Final = (
-    ("origin", ""),
-    ("index", ""),
-    ("time", "time"),
-    ("stream", "metadata.log_name"),
-    ("event_id", "metadata.uid"),
-    ("request_id", "metadata.correlation_uid"),
-    ("phase", "unmapped.gw.phase"),
-    ("class_uid", "class_uid"),
-    ("activity_id", "activity_id"),
-    ("event", "unmapped.gw.event"),
-    ("action", "unmapped.gw.action"),
-    ("decision", "action_id"),
-    ("outcome", "unmapped.gw.outcome"),
-    ("reason", "unmapped.gw.reason"),
-    ("status", "http_response.code"),
-    ("tenant", "metadata.tenant_uid"),
-    ("user_id", "actor.user.uid"),
-    ("user", "actor.user.name"),
-    ("session", "actor.session.uid"),
-    ("ip", "src_endpoint.ip"),
-    ("method", "http_request.http_method"),
-    ("path", "http_request.url.path"),
-    ("operation", "api.operation"),
-    ("route", "unmapped.gw.route"),
-    ("resource_type", "resources.type"),
-    ("resource_id", "resources.uid"),
-    ("owner", "resources.owner.uid"),
-    ("purpose", "unmapped.gw.purpose"),
-    ("legal_basis", "unmapped.gw.legal_basis"),
-    ("classification", "unmapped.gw.classification"),
-    ("rule", "policy.uid"),
-    ("policy", "policy.version"),
-    ("bytes_in", "http_request.body_length"),
-    ("bytes_out", "http_response.length"),
-    ("latency_ms", "http_response.latency"),
-    ("user_agent", "http_request.user_agent"),
-    ("node", "device.hostname"),
-    ("trace", "trace.uid"),
-    ("target_user", "user.uid"),
+    *("origin", "index", "stream"),
+    *(column.name for column in COLUMNS if column.is_shown),
+    *("activity_id", "classification", "node"),
 )
-"""Name of each column and the member it shows."""
-_DECISIONS: Final = {1: "allowed", 2: "denied", 3: "observed", 4: "modified"}
+"""Where a record stands, the columns that searches and SQL have, under their names, and what only a table shows."""
+
+_ONLY_SHOWN: Final = ("activity_id", "unmapped.gw.classification", "device.hostname")
+"""Members behind the last columns."""
 
 
 def to_row(record: Record, position: Position | None = None) -> tuple[str, ...]:
     """Return the cells of a record in the order of `CSV_COLUMNS`; of several resources the first."""
-    cells = []
-    for name, path in CSV_COLUMNS:
-        if not path:
-            value = "" if position is None else position.origin if name == "origin" else str(position.index)
-        elif name == "time":
-            value = moment(find(record, path))
-        elif name == "decision":
-            value = _DECISIONS.get(find(record, path) or 0, "")
+    where = ("", "") if position is None else (position.origin, str(position.index))
+    cells = [*where, shown(find(record, "metadata.log_name"))]
+    for column, value in zip(COLUMNS, flatten(record), strict=True):
+        if not column.is_shown:
+            continue
+        if column.kind == "TIMESTAMP":
+            cells.append(moment(find(record, column.name)))
         else:
-            value = shown(find(record, path))
-        cells.append(cell(value))
-    return tuple(cells)
+            token = token_of(value)
+            cells.append(f"sealed:{token}" if token else value)
+    cells += [shown(find(record, path)) for path in _ONLY_SHOWN]
+    return tuple(map(cell, cells))
 
 
 def csv_line(cells: tuple[str, ...]) -> str:
@@ -333,7 +303,7 @@ def csv_line(cells: tuple[str, ...]) -> str:
 
 def csv_header() -> str:
     """Write the names of the columns as the first line."""
-    return csv_line(tuple(name for name, _ in CSV_COLUMNS))
+    return csv_line(CSV_COLUMNS)
 
 
 def _resource(record: Record) -> str | None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.audit.flat import COLUMNS, NAMES, flatten
 from gateway.audit.mapping import (
     CSV_COLUMNS,
     Position,
@@ -64,6 +65,7 @@ def test_ecs_has_the_names_that_a_siem_asks_for() -> None:
 
 def test_ecs_tells_a_refusal_and_a_detection() -> None:
     assert to_ecs(access(action_id=2, status_id=2))["event"]["type"] == ["access", "denied"]
+    assert to_ecs(access(action_id=2))["gateway"]["decision"] == "deny"
     assert to_ecs(access(status_id=2))["event"]["outcome"] == "failure"
     assert to_ecs(access(class_uid=2004, activity_id=1))["event"]["kind"] == "alert"
 
@@ -97,20 +99,33 @@ def test_cef_is_one_line_with_the_fields_of_the_specification() -> None:
         "42",
     )
     assert (found["act"], found["outcome"]) == ("view", "success")
+    assert (found["flexString1Label"], found["flexString1"]) == ("decision", "allow")
 
 
 def test_a_row_has_a_cell_for_each_column() -> None:
-    row = dict(zip([name for name, _ in CSV_COLUMNS], to_row(access(), POSITION), strict=True))
-    assert (row["index"], row["decision"], row["owner"], row["purpose"]) == ("42", "allowed", "p1", "billing")
-    assert next(csv.reader(io.StringIO(csv_header())))[:2] == ["origin", "index"]
+    row = dict(zip(CSV_COLUMNS, to_row(access(), POSITION), strict=True))
+    assert (row["index"], row["decision"], row["owner_id"], row["purpose"]) == ("42", "allow", "p1", "billing")
+    assert (row["event"], row["time"][:5], row["actor"]) == ("request", "2026-", "alice")
+    assert next(csv.reader(io.StringIO(csv_header())))[:3] == ["origin", "index", "stream"]
+
+
+def test_a_table_calls_everything_as_searches_and_sql_do() -> None:
+    names = [column.name for column in COLUMNS if column.is_shown]
+    assert list(CSV_COLUMNS[3 : 3 + len(names)]) == names
+    record = access()
+    row = dict(zip(CSV_COLUMNS, to_row(record, POSITION), strict=True))
+    view = dict(zip(NAMES, flatten(record), strict=True))
+    assert [row[name] for name in names if name != "time"] == [view[name] for name in names if name != "time"]
+    assert dict(zip(CSV_COLUMNS, to_row(access(action_id=2)), strict=True))["decision"] == "deny"
+    assert dict(zip(CSV_COLUMNS, to_row(access(action_id=3)), strict=True))["decision"] == ""
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", " =", "\uff1d"])
 def test_formula_injection_no_cell_makes_a_spreadsheet_calculate(start: str) -> None:
     record = access()
     record["http_request"]["user_agent"] = f"{start}cmd|' /C calc'!A0"
-    cell = to_row(record)[[name for name, _ in CSV_COLUMNS].index("user_agent")]
-    assert cell.startswith("'")
+    cell = to_row(record)[CSV_COLUMNS.index("user_agent")]
+    assert cell.startswith(("'", "\\")), "a tab stands as an escape, which computes nothing"
 
 
 def test_ocsf_as_exported_says_where_it_stands_and_leaves_the_stored_record_alone() -> None:

@@ -182,7 +182,7 @@ async def test_what_was_found_is_handed_out_and_no_spreadsheet_computes_it(offic
     assert answer.headers["Content-Disposition"] == 'attachment; filename="evidence.csv"'
     assert [event.operation for event in answer.events] == ["export evidence"]
     rows = list(csv.DictReader(answer.text.splitlines()))
-    assert {row["user"] for row in rows} >= {"alice", "gwen", "'=cmd|x"}
+    assert {row["actor"] for row in rows} >= {"alice", "gwen", "'=cmd|x"}
     answer = await root.get(f"{EVIDENCE}/export?person=alice&format=jsonl")
     [line] = [json.loads(line) for line in answer.text.splitlines()]
     assert line["log"]["stream"] == "access"
