@@ -131,3 +131,14 @@ def parse_frame(data: bytes | memoryview, at: int) -> Frame:
         sha256=digest,
         end=end,
     )
+
+
+def find_frame(data: bytes, at: int, limit: int) -> tuple[int, Frame] | None:
+    """Return the first intact frame that begins at `at` or later and ends by `limit`, and where; None when there is none."""
+    view = memoryview(data)[:limit]
+    while (at := data.find(MAGIC, at, limit)) >= 0:
+        try:
+            return at, parse_frame(view, at)
+        except FrameError:
+            at += 1
+    return None

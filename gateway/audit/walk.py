@@ -24,6 +24,7 @@ from gateway.audit.frame import (
     Frame,
     FrameError,
     Header,
+    find_frame,
     open_frame,
     pack_header,
     parse_frame,
@@ -128,11 +129,11 @@ class Walk:
             try:
                 frame = parse_frame(view, at)
             except FrameError as exc:
-                found = _next_frame(data, view, at + 1)
-                if found < 0:
+                found = find_frame(data, at + 1, limit)
+                if found is None:
                     break
-                self._damaged(at, found, view, str(exc))
-                at = found
+                self._damaged(at, found, str(exc))
+                at = found[0]
                 continue
             if frame.header.frame_no == self._next_frame or self._is_later(frame, at, seen):
                 self._check_frame(frame, at, is_closed=is_closed)
@@ -140,12 +141,12 @@ class Walk:
             at = end = frame.end
         return end
 
-    def _damaged(self, at: int, found: int, view: memoryview, why: str) -> None:
-        header = parse_frame(view, found).header
+    def _damaged(self, at: int, found: tuple[int, Frame], why: str) -> None:
+        next_at, header = found[0], found[1].header
         if header.first_index > self._next_index:
             self._find(Kind.BITFLIP, why, offset=at, first=self._next_index, last=header.first_index - 1)
         else:
-            self._find(Kind.INSERTED, f"{found - at} bytes that belong to no frame", offset=at)
+            self._find(Kind.INSERTED, f"{next_at - at} bytes that belong to no frame", offset=at)
         if header.frame_no > self._next_frame:
             self._break()
             self._next_frame = header.frame_no
@@ -398,18 +399,6 @@ def _why(data: bytes, at: int) -> str:
     except FrameError as exc:
         return str(exc)
     return "the frame does not belong here"
-
-
-def _next_frame(data: bytes, view: memoryview, at: int) -> int:
-    """Return where the next intact frame begins, -1 when there is none."""
-    while (at := data.find(MAGIC, at, len(view))) >= 0:
-        try:
-            parse_frame(view, at)
-        except FrameError:
-            at += 1
-        else:
-            return at
-    return -1
 
 
 def _frame_numbers(data: bytes, at: int, limit: int) -> frozenset[int]:

@@ -24,7 +24,17 @@ from gateway.audit import record
 from gateway.audit.checkpoint import CheckpointError, Signer, verify_checkpoint
 from gateway.audit.entry import HEAD, LENGTH, MAGIC, SALT_BYTES
 from gateway.audit.filehead import NO_HASH, FileHead, FileHeadError, pack_head, parse_head, wrap_key
-from gateway.audit.frame import OVERHEAD_BYTES, TAG_BYTES, FrameError, Header, parse_frame, seal_frame
+from gateway.audit.frame import (
+    OVERHEAD_BYTES,
+    TAG_BYTES,
+    Frame,
+    FrameError,
+    Header,
+    find_frame,
+    open_frame,
+    parse_frame,
+    seal_frame,
+)
 from gateway.audit.merkle import Tree
 from gateway.audit.pressure import Space
 from gateway.audit.protocol import Refusal
@@ -269,27 +279,13 @@ class Log:
         then those of these records that are not in `taken` are not, and will not be, in the log.
         """
         self._now_ns = now_ns
-        for chunks in self._files_of(self._chunks(groups, now_ns)):
-            before = {slot: self.taken.get(slot, 0) for chunk in chunks for slot, _, _ in chunk.groups}
+        for chunk in self._chunks(groups, now_ns):
+            before = {slot: self.taken.get(slot, 0) for slot, _, _ in chunk.groups}
             try:
-                self._store(chunks, is_safe=is_safe, reserved=reserved)
+                self._store(chunk, is_safe=is_safe, reserved=reserved)
             except LogUnavailableError:
                 self.taken.update(before)
                 raise
-
-    def _files_of(self, chunks: list[_Chunk]) -> list[list[_Chunk]]:
-        """Part chunks where a file has to end: each part is stored as a whole or not at all."""
-        at = self._next_index() % FILE_ENTRIES
-        if at + sum(len(chunk.leaves) for chunk in chunks) <= FILE_ENTRIES:
-            return [chunks]
-        parts: list[list[_Chunk]] = [[]]
-        for chunk in chunks:
-            if at == FILE_ENTRIES:
-                parts.append([])
-                at = 0
-            parts[-1].append(chunk)
-            at += len(chunk.leaves)
-        return parts
 
     def _next_index(self) -> int:
         """Index of the next new record: what is kept to be written again comes before it."""
@@ -301,7 +297,7 @@ class Log:
         Raises `LogUnavailableError`; the records are kept and tried again with the next.
         """
         if self.has_unsafe:
-            self._store([], is_safe=True, reserved=False)
+            self._store(None, is_safe=True, reserved=False)
 
     def turn_over(self, *, now_ns: int) -> None:
         """Begin another file: who opens the log next reads the newest one, which is short then.
@@ -349,37 +345,40 @@ class Log:
         chunk.size = size
         return chunks if chunk.leaves else chunks[:-1]
 
-    def _store(self, chunks: list[_Chunk], *, is_safe: bool, reserved: bool) -> None:
+    def _store(self, chunk: _Chunk | None, *, is_safe: bool, reserved: bool) -> None:
+        """Store a chunk as a whole or not at all."""
         if self.is_tampered:
             raise LogUnavailableError(_TAMPERED, Refusal.IO_ERROR)
         try:
-            self._write(chunks, is_safe=is_safe, reserved=reserved)
+            self._write(chunk, is_safe=is_safe, reserved=reserved)
         except OSError:
             # fsync is not tried again: after an error it may succeed and have lost the data
-            self._give_up(chunks)
+            self._give_up(chunk)
             try:
-                self._write(chunks, is_safe=True, reserved=reserved)
+                self._write(chunk, is_safe=True, reserved=reserved)
             except OSError as exc:
-                self._give_up(chunks)
+                self._give_up(chunk)
                 raise LogUnavailableError(_sentence(exc), Refusal.IO_ERROR) from exc
 
-    def _write(self, chunks: list[_Chunk], *, is_safe: bool, reserved: bool) -> None:
-        """Write what is kept and then `chunks`, those into one file. Raises `OSError` when the file must be given up."""
+    def _write(self, chunk: _Chunk | None, *, is_safe: bool, reserved: bool) -> None:
+        """Write what is kept and then `chunk`. Raises `OSError` when the file must be given up."""
         is_safe = is_safe or bool(self._backlog)
         while self._backlog:
-            file = self._room([self._backlog[0]], reserved=reserved)
+            file = self._room(self._backlog[0], reserved=reserved)
             self._put(file, self._backlog.pop(0))
-        if chunks:
-            file = self._room(chunks, reserved=reserved)
-            for chunk in chunks:
-                self._put(file, chunk)
+        if chunk is not None:
+            self._put(self._room(chunk, reserved=reserved), chunk)
         if is_safe:
             self._sync()
 
-    def _room(self, chunks: Sequence[_Chunk], *, reserved: bool) -> _File:
-        """Return a file that takes these chunks: the current one, or the next. Raises `LogUnavailableError`, `OSError`."""
-        per_frame = OVERHEAD_BYTES + _NOTE_SLACK_BYTES + 2 * len(self.origin)
-        need = sum(chunk.size + per_frame for chunk in chunks)
+    def _room(self, chunk: _Chunk, *, reserved: bool) -> _File:
+        """Return a file that takes a chunk, the current one or the next, in which everything is safe.
+
+        No frame ever follows one that a power cut can tear: a whole frame behind a broken one is no crash, and is not
+        taken for one. Raises `LogUnavailableError`, `OSError`.
+        """
+        self._sync()
+        need = chunk.size + OVERHEAD_BYTES + _NOTE_SLACK_BYTES + 2 * len(self.origin)
         file = self._file
         if (
             file is not None
@@ -388,7 +387,6 @@ class Log:
             and (self._tree.size % FILE_ENTRIES or self._tree.size == file.first_index)
         ):
             return file
-        self._sync()
         return self._begin_file(need, reserved=reserved)
 
     def _put(self, file: _File, chunk: _Chunk) -> None:
@@ -431,12 +429,11 @@ class Log:
 
     # faults
 
-    def _give_up(self, chunks: list[_Chunk]) -> None:
-        """Never write the current file again, go back to what is safe, and keep what was acknowledged."""
+    def _give_up(self, mine: _Chunk | None) -> None:
+        """Never write the current file again, go back to what is safe, and keep what was acknowledged: all but `mine`."""
         self.io_errors += 1
-        mine = {id(chunk) for chunk in chunks}
         written = b"".join(chunk.frame for chunk in self._pending)
-        self._backlog[:0] = [chunk for chunk in self._pending if id(chunk) not in mine]
+        self._backlog[:0] = [chunk for chunk in self._pending if chunk is not mine]
         self._pending = []
         safe = self._safe
         if self._file is not None:
@@ -758,7 +755,8 @@ def _recover(
 ) -> tuple[str, Verifier, _Ended, Recovery]:
     """Find the end of the log: the frames of the newest file up to the first that is not intact.
 
-    What follows is an interrupted write only beyond the last known size; anything else is tampering.
+    What follows is an interrupted write only beyond the last known size, and only where no whole frame follows it: the one
+    before is always on stable storage before the next is written. Anything else is tampering, and nothing is discarded.
     """
     path = layout.directory / file_name(stream, numbers[-1])
     data = _read_durably(path, disk)
@@ -786,6 +784,16 @@ def _recover(
                     f"the log once had {checkpoint.size} entries, {verifier.tree.size} of them are intact",
                 )
             )
+    kept = _frame_behind(data, tail, keys.open(head))
+    if kept is not None:
+        first, count = kept.header.first_index, kept.header.count
+        raise LogTamperedError(
+            _mend(
+                layout,
+                stream,
+                f"{path.name}: entries {first} to {first + count - 1} are intact, but what stands before them is not",
+            )
+        )
     rest = data[tail:].rstrip(b"\0")
     recovery = Recovery(
         stream=stream,
@@ -822,6 +830,20 @@ def _end_of_frames(data: bytes, at: int, head: FileHead) -> int:
         if frame.header.frame_no != expected or frame.header.prev_sha256 != last:
             return at
         expected, last, at = expected + 1, frame.sha256, frame.end
+
+
+def _frame_behind(data: bytes, tail: int, cipher: AESGCM) -> Frame | None:
+    """Return the first whole frame of ours behind the end of the log, which a crash never leaves there."""
+    at = tail
+    while (found := find_frame(data, at, len(data))) is not None:
+        at, frame = found
+        try:
+            open_frame(cipher, frame)
+        except FrameError:
+            at += 1  # somebody's bytes in the form of a frame: garbage, and called that
+        else:
+            return frame
+    return None
 
 
 def _read_checkpoint(layout: Layout, stream: Stream) -> bytes:

@@ -34,6 +34,8 @@ class FaultyDisk(LocalDisk):
         self.fail_allocate = 0
         self.fail_write = 0
         self.fail_sync = 0
+        self.fail_sync_after = 0
+        """So many succeed before `fail_sync` counts."""
         self.error = errno.EIO
         self.no_room = errno.ENOSPC
         self.free: Space = Space(1 << 40, 1 << 39, 0, 0)
@@ -58,7 +60,9 @@ class FaultyDisk(LocalDisk):
 
     def sync(self, fd: int) -> None:
         self.syncs += 1
-        if self.fail_sync:
+        if self.fail_sync_after:
+            self.fail_sync_after -= 1
+        elif self.fail_sync:
             self.fail_sync -= 1
             raise OSError(self.error, "armed")
         super().sync(fd)
