@@ -17,7 +17,7 @@ import orjson
 
 from gateway.audit.entry import HEAD, MAGIC, EntryError
 from gateway.audit.finding import DECLARED, Finding, Kind
-from gateway.audit.intent import CORRELATION_MARK, INTENT, MAX_UID_BYTES, PHASE_MARK
+from gateway.audit.intent import CORRELATION_MARK, INTENT, MAX_UID_BYTES, PHASE_MARK, announce, conclude
 from gateway.audit.protocol import MAX_PAYLOAD_BYTES, SUPERVISOR_SLOT
 
 CLOCK_SLACK_NS = 1_000_000_000
@@ -114,11 +114,9 @@ class Tally:
             # keys are sorted, so it stands near the end: searching from there costs a third
             phase = rfind(PHASE_MARK, start, stop)
             if phase >= 0 and starts(INTENT, phase + len(PHASE_MARK)):
-                uid = _uid(bundle, start, stop)
-                if uid:
-                    intents[uid] = slot
+                announce(intents, slot, _uid(bundle, start, stop))
             elif intents:
-                intents.pop(_uid(bundle, start, stop), None)
+                conclude(intents, slot, _uid(bundle, start, stop))
             if slot >= FIRST_OWN_SLOT:
                 self._notice_own(bundle, start, stop, first_index + len(leaves) - 1)
             at = stop

@@ -17,27 +17,21 @@ from gateway.audit.checkpoint import Checkpoint, CheckpointError, Vkey, verify_c
 from gateway.audit.file_check import KeyOpener, check_file, read_head
 from gateway.audit.filehead import FileHead
 from gateway.audit.finding import DECLARED, Finding, Kind
-from gateway.audit.intent import INTENT, PHASE_MARK, correlation_uid, note_intent
 from gateway.audit.merkle import ProofError, Tree, verify_consistency
 from gateway.audit.passage import Passage, Position, Trust
 from gateway.audit.proof import HashStore, prove_consistency
 from gateway.audit.tally import CLOCK_SLACK_NS, Hold, Prune
 from gateway.audit.verdict import Verdict, Vouched
-from gateway.audit.walk import is_interrupted, is_zero
+from gateway.audit.walk import is_interrupted
 from gateway.exchange.stream import STREAM_NUMBERS, Stream
 
 __all__ = [
     "DECLARED",
-    "INTENT",
-    "PHASE_MARK",
     "Finding",
     "KeyOpener",
     "Kind",
     "Verdict",
     "Verifier",
-    "correlation_uid",
-    "is_zero",
-    "note_intent",
 ]
 
 

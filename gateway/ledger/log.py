@@ -35,10 +35,11 @@ from gateway.audit.frame import (
     parse_frame,
     seal_frame,
 )
+from gateway.audit.intent import INTENT, PHASE_MARK, note_intent
 from gateway.audit.merkle import Tree
 from gateway.audit.pressure import Space
 from gateway.audit.protocol import Refusal
-from gateway.audit.verify import INTENT, PHASE_MARK, Verifier, note_intent
+from gateway.audit.verify import Verifier
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAM_NUMBERS, Stream
 from gateway.ledger.disk import Disk, LocalDisk

@@ -55,7 +55,7 @@ def test_a_gap_counts_what_is_missing() -> None:
 
 
 def test_an_unknown_outcome_closes_its_intent() -> None:
-    from gateway.audit.verify import note_intent
+    from gateway.audit.intent import note_intent
 
     intents = {"r1": 3}
     note_intent(intents, 1003, encode(record.unknown_outcome(STAMP, correlation_uid="r1", slot=3)))

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.audit.frame import END, MAGIC
-from gateway.audit.verify import DECLARED, Finding, Kind, Verdict, Verifier, correlation_uid, is_zero, note_intent
+from gateway.audit.intent import correlation_uid, note_intent
+from gateway.audit.verify import DECLARED, Finding, Kind, Verdict, Verifier
+from gateway.audit.walk import is_zero
 
 Forge = Any
 """The fixture of conftest.py; test folders are not packages."""

@@ -28,7 +28,7 @@ from gateway.exchange.stream import STREAMS_BY_NUMBER, Stream
 from gateway.ledger.disk import LocalDisk
 from gateway.ledger.log import LogUnavailableError
 from tests.unit.ledger.conftest import Bench
-from tests.unit.ledger.test_daemon import Producer, Running
+from tests.unit.ledger.test_daemon import Producer, Running, intent
 
 SECTOR = 512
 GIB = 1 << 30
@@ -506,12 +506,43 @@ def test_no_announcement_can_keep_the_log_from_its_next_file(bench: Any) -> None
     payloads = [announce(b"%d" % n) for n in range(most)]
     log.append([(1, range(first, first + most), payloads)], is_safe=True, now_ns=2)
     log.turn_over(now_ns=3)
-    assert len(log.intents) == MAX_OPEN
+    known = dict(log.intents)
+    assert MAX_OPEN // 2 <= len(known) <= MAX_OPEN
     log.close()
     again = bench.open()
-    assert list(again.intents)[-1] == str(most - 1)
+    assert again.intents == known
+    assert list(known)[-1] == str(most - 1)
     again.close()
     assert bench.verify().exit_code == 0
+
+
+def test_no_worker_can_close_the_announcement_of_another(bench: Any) -> None:
+    """Attack: it learned the id of a request of another worker, and says that this ended well, or that it is its own."""
+    running = Running(bench)
+    honest, thief = running.producer(0), running.producer(1)
+    running.store(honest, 1, [intent("r1"), intent("r2")])
+    running.store(thief, 1, [intent("r1", "outcome"), intent("r2"), intent("r2", "outcome")])
+    assert running.log.intents == {"r1": 0, "r2": 0}
+    running.store(honest, 3, [intent("r1", "outcome")])
+    running.daemon.close()
+    assert [f.message for f in bench.verify().findings] == ["request r2 of producer 0 has no outcome yet"]
+    successor = Running(bench, boot="boot-2")
+    assert successor.log.intents == {}, "the daemon says it for who is gone"
+    successor.daemon.close()
+    assert bench.verify().findings == ()
+
+
+def test_no_worker_can_crowd_out_the_announcements_of_another(bench: Any) -> None:
+    """Attack: announcements without end, so that those of others are not followed any more."""
+    log = bench.open(capacity=4 << 20)
+    log.append([(0, [1], [intent("mine")])], is_safe=True, now_ns=1)
+    for start in (1, 1 + MAX_OPEN):
+        payloads = [intent(f"r{n}") for n in range(start, start + MAX_OPEN)]
+        log.append([(1, range(start, start + MAX_OPEN), payloads)], is_safe=True, now_ns=2)
+    log.append([(2, [1], [intent("late")])], is_safe=True, now_ns=1)
+    assert (log.intents["mine"], log.intents["late"]) == (0, 2)
+    assert len(log.intents) <= MAX_OPEN
+    log.close()
 
 
 def test_nothing_is_acknowledged_that_went_into_a_file_without_a_name(bench: Any) -> None:
