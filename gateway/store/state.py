@@ -425,15 +425,22 @@ class Store:
 
     # Privacy
 
-    def restrict(self, user_id: str, *, restricted: bool, now: float) -> int | None:
+    def restrict(
+        self, user_id: str, *, tenant: str, restricted: bool, now: float, aliases: Iterable[str] = ()
+    ) -> int | None:
         """Restrict the processing of a person's data, or lift that (Art. 18 GDPR); returns how many sessions ended.
 
-        Nothing is deleted. None when there was nothing to change.
+        Nothing is deleted. `aliases` are other names under which the log seals the person. None when there was nothing to change.
         """
 
         def work(tx: Transaction) -> int | None:
-            changed = self.subjects.restrict_in(tx, user_id, restricted=restricted)
+            changed = sum(
+                self.subjects.restrict_in(tx, name, tenant=tenant, restricted=restricted)
+                for name in {user_id, *aliases}
+            )
             user = self.people.get_in(tx, user_id)
+            if user is not None and user.tenant != tenant:  # attack: somebody of another organisation has the same id
+                return 0 if changed else None
             if user is not None and bool(user.restricted) is not restricted:
                 changed += 1
                 was = "disabled" if user.disabled else "enabled"

@@ -85,6 +85,11 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     user: User | None = None
 
     @property
+    def sealed_as(self) -> frozenset[str]:
+        """By what the log may have keys for the person: a portal may say whose data something is by the account's name."""
+        return frozenset((self.id,) if self.user is None else (self.id, self.user.name))
+
+    @property
     def names(self) -> frozenset[str]:
         """Under which names and ids the state and the log may know the person."""
         found = {self.id}
@@ -132,13 +137,27 @@ class SubjectData:
 
     def subject_keys(self, person: Person) -> list[StoredSubject]:
         """List the keys under which the log seals the person, oldest first."""
-        return [stored for stored in self._store.subjects.of_person(person.id) if stored.tenant == person.tenant]
+        found = [
+            stored
+            for name in person.sealed_as
+            for stored in self._store.subjects.of_person(name)
+            if stored.tenant == person.tenant
+        ]
+        return sorted(found, key=lambda stored: stored.created)
+
+    def elsewhere(self, person: Person) -> list[str]:
+        """Name the other tenants where the log has a key for somebody of the same name: perhaps the same person."""
+        subjects = self._store.subjects
+        known = {stored.tenant for name in person.sealed_as for stored in subjects.of_person(name)}
+        return sorted(known - {person.tenant})
 
     # Told
 
     def tell(self, person: Person, *, now: float) -> dict[str, Any]:
         """Return everything the state holds about the person, by kind; secrets only as being there."""
         store, id_ = self._store, person.id
+        if self._is_taken(person):
+            return {"account": None, "keys_of_the_log": self._keys_told(person)}
         user = person.user
         factor = store.factor(id_)
         return {
@@ -224,11 +243,18 @@ class SubjectData:
             ],
             "enrolments_waiting": len(self._rows.find(ENROLMENTS, "user", self._token("user", id_))),
             "forms_waiting": len(self._rows.find(FORMS, "person", store.person(id_))),
-            "keys_of_the_log": [
-                {"token": stored.token.hex(), "created": stored.created, "restricted": stored.restricted}
-                for stored in self.subject_keys(person)
-            ],
+            "keys_of_the_log": self._keys_told(person),
         }
+
+    def _keys_told(self, person: Person) -> list[dict[str, Any]]:
+        return [
+            {"token": stored.token.hex(), "created": stored.created, "restricted": stored.restricted}
+            for stored in self.subject_keys(person)
+        ]
+
+    def _is_taken(self, person: Person) -> bool:
+        """Tell whether an account of another tenant goes by the id of somebody who has none: its data are not theirs."""
+        return person.user is None and (self._store.user(person.id) or self._store.user_named(person.id)) is not None
 
     # Removed
 
@@ -246,7 +272,7 @@ class SubjectData:
 
         Keys that were made after `until` stay. The journal has the entry before: `Erasures.note`.
         """
-        gone = self._gather(person, now)
+        gone = {} if self._is_taken(person) else self._gather(person, now)
         counts = self._rows.transact(
             lambda tx: self._forget_in(tx, person, erasure, now=now, until=until), confirmed=True
         )
@@ -285,13 +311,23 @@ class SubjectData:
         self, tx: Transaction, person: Person, erasure: Erasure, *, now: float, until: float
     ) -> dict[str, int]:
         store, id_ = self._store, person.id
-        counts = {
-            SUBJECT_KEYS.name: store.subjects.destroy_in(tx, id_, tenant=person.tenant, until=until),
-            USERS.name: int(store.people.delete_in(tx, id_)),
-        }
-        counts |= store.forget_person_in(tx, id_)
+        destroyed = (
+            store.subjects.destroy_in(tx, name, tenant=person.tenant, until=until) for name in person.sealed_as
+        )
+        counts = {SUBJECT_KEYS.name: sum(destroyed)}
+        if not self._is_anothers(tx, person):
+            counts[USERS.name] = int(store.people.delete_in(tx, id_))
+            counts |= store.forget_person_in(tx, id_)
         self.erasures.note_in(tx, erasure, now=now)
         return counts
+
+    def _is_anothers(self, tx: Transaction, person: Person) -> bool:
+        """Tell whether the account of that id is of another tenant (attack: an erasure there that reaches over here)."""
+        try:
+            user = self._store.people.get_in(tx, person.id)
+        except SealBrokenError:
+            return False
+        return user is not None and user.tenant != person.tenant
 
     def _gather(self, person: Person, now: float) -> dict[Table, list[bytes]]:
         """List rows that no look-up token of the person finds. The sessions are still there: they say what belongs to them."""

@@ -124,12 +124,12 @@ class SubjectKeys:
             self._put_in(tx, Kept(subject=subject, user_id=user_id, tenant=tenant), now=now)
         return subject
 
-    def restrict_in(self, tx: Transaction, user_id: str, *, restricted: bool) -> int:
-        """Restrict what the keys of a person open, or lift that; returns how many keys changed."""
+    def restrict_in(self, tx: Transaction, user_id: str, *, tenant: str, restricted: bool) -> int:
+        """Restrict what the keys of a person at a tenant open, or lift that; returns how many keys changed."""
         changed = 0
         for row in tx.find(SUBJECT_KEYS, "subject", self._token(user_id)):
             stored = self._shelf.open(row)
-            if stored.restricted is not restricted:
+            if stored.tenant == tenant and stored.restricted is not restricted:
                 self._shelf.put_in(
                     tx,
                     row.id,

@@ -97,7 +97,7 @@ def test_a_key_does_not_stand_readable_in_the_store(keys: SubjectKeys, rows: Bac
 
 def test_a_finder_knows_keys_and_says_what_became_of_others(keys: SubjectKeys, store: Store) -> None:
     alice, bob = keys.of("u_alice", "acme", now=NOW), keys.of("u_bob", "acme", now=NOW)
-    store.restrict("u_bob", restricted=True, now=NOW)
+    store.restrict("u_bob", tenant="acme", restricted=True, now=NOW)
     find = keys.finder(now=NOW)
     assert find(alice.token.hex()) == alice
     assert find(bob.token.hex()) == RESTRICTED
@@ -124,14 +124,14 @@ def test_a_key_for_programs_brings_the_key_of_its_owner(store: Store) -> None:
 def test_a_restricted_person_is_out_and_stays_out_until_that_is_lifted(store: Store) -> None:
     alice = person(store, "alice")
     sign_in(store, alice)
-    assert store.restrict(alice.id, restricted=True, now=NOW) == 1
-    assert store.restrict(alice.id, restricted=True, now=NOW) is None
+    assert store.restrict(alice.id, tenant="acme", restricted=True, now=NOW) == 1
+    assert store.restrict(alice.id, tenant="acme", restricted=True, now=NOW) is None
     restricted = store.user(alice.id)
     assert restricted is not None
     assert restricted.disabled
     enabled = msgspec.structs.replace(restricted, disabled=False)
     assert store.change_user(restricted, enabled, now=NOW) is None, "enabling the account lifts nothing"
-    assert store.restrict(alice.id, restricted=False, now=NOW) == 0
+    assert store.restrict(alice.id, tenant="acme", restricted=False, now=NOW) == 0
     lifted = store.user(alice.id)
     assert lifted is not None
     assert not lifted.disabled
@@ -140,8 +140,8 @@ def test_a_restricted_person_is_out_and_stays_out_until_that_is_lifted(store: St
 def test_an_account_that_was_disabled_before_is_so_when_the_restriction_is_lifted(store: Store) -> None:
     alice = person(store, "alice")
     store.change_user(alice, msgspec.structs.replace(alice, disabled=True), now=NOW)
-    store.restrict(alice.id, restricted=True, now=NOW)
-    store.restrict(alice.id, restricted=False, now=NOW)
+    store.restrict(alice.id, tenant="acme", restricted=True, now=NOW)
+    store.restrict(alice.id, tenant="acme", restricted=False, now=NOW)
     lifted = store.user(alice.id)
     assert lifted is not None
     assert lifted.disabled
@@ -435,6 +435,59 @@ def test_somebody_without_an_account_is_known_by_their_key_and_erased_with_it(st
     data.erasures.note(erasure)
     data.forget(found, erasure, now=NOW)
     assert data.find("patient-4711", "acme") is None
+
+
+def test_whose_data_a_portal_names_by_the_account_is_told_restricted_and_erased_with_it(
+    store: Store, data: SubjectData
+) -> None:
+    """Attack on an erasure: the portal's owner is the name of an account, so that a key of its own opens those records for ever."""
+    alice = person(store, "alice")
+    keys = [store.subjects.of(name, "acme", now=NOW) for name in (alice.id, "alice")]
+    other = store.subjects.of("alice", "globex", now=NOW)
+    found = data.find("alice", "acme")
+    assert found is not None
+    tokens = {key.token.hex() for key in keys}
+    assert {one["token"] for one in data.tell(found, now=NOW)["keys_of_the_log"]} == tokens
+    assert data.elsewhere(found) == ["globex"]
+    store.restrict(found.id, tenant="acme", aliases=found.sealed_as, restricted=True, now=NOW)
+    find = store.subjects.finder(now=NOW)
+    assert [find(key.token.hex()) for key in (*keys, other)] == [RESTRICTED, RESTRICTED, other]
+    erasure = data.erasure(found, now=NOW)
+    assert set(erasure.tokens) == tokens
+    data.erasures.note(erasure)
+    assert data.forget(found, erasure, now=NOW)["subject_keys"] == 2
+    find = store.subjects.finder(now=NOW)
+    assert [find(key.token.hex()) for key in (*keys, other)] == [ERASED, ERASED, other]
+
+
+@pytest.mark.parametrize("named", ["the id", "the name"])
+def test_a_person_of_one_tenant_is_no_way_to_an_account_of_another(
+    store: Store, keyring: Keyring, data: SubjectData, named: str
+) -> None:
+    """Attack: have patient `alice` of globex told, restricted or erased, and reach the account alice of acme."""
+    alice = leave_traces(store, keyring, "alice")
+    id_ = alice.id if named == "the id" else "alice"
+    key = store.subjects.of(id_, "globex", now=NOW)
+    before = contents(store.rows)
+    found = data.find(id_, "globex")
+    assert found == Person(id=id_, tenant="globex")
+    told = data.tell(found, now=NOW)
+    assert [one["token"] for one in told.pop("keys_of_the_log")] == [key.token.hex()]
+    assert not any(told.values())
+    store.restrict(id_, tenant="globex", restricted=True, now=NOW)
+    account = store.user(alice.id)
+    assert account is not None
+    assert not account.disabled
+    assert store.subjects.finder(now=NOW)(key.token.hex()) == RESTRICTED
+    erasure = data.erasure(found, now=NOW)
+    data.erasures.note(erasure)
+    counts = data.forget(found, erasure, now=NOW)
+    assert (counts["subject_keys"], sum(counts.values())) == (1, 1)
+    after = contents(store.rows)
+    before[SUBJECT_KEYS.name].discard(key.token)
+    assert {name: ids for name, ids in after.items() if name != ERASURES.name} == {
+        name: ids for name, ids in before.items() if name != ERASURES.name
+    }
 
 
 # The journal

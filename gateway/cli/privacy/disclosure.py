@@ -21,6 +21,7 @@ COLUMNS: Final = (
     "outcome",
     "client_ip",
     "user_agent",
+    "request",
     "stream",
     "index",
 )

@@ -9,8 +9,10 @@ import click
 from gateway.audit.subject import fingerprint
 from gateway.cli.administration import answer, refuse
 from gateway.cli.invocation import current
+from gateway.cli.policy.reading import count
+from gateway.cli.privacy.erased import destroyed_sentence, removed_sentence
 from gateway.cli.privacy.holding import hold_on
-from gateway.cli.privacy.subject import Request, names_somebody, request
+from gateway.cli.privacy.subject import Request, also_at, names_somebody, request
 from gateway.server.progress import Progress
 
 _GROUNDS: Final = {
@@ -62,7 +64,7 @@ def _confirm(asked: Request) -> None:
     person = asked.person
     account = f"the account {person.user.name}" if person.user is not None else "no account"
     click.echo(
-        f"Erases {person.id} at {person.tenant}: {account}, {len(asked.keys)} keys of the log, and all that the state "
+        f"Erases {person.id} at {person.tenant}: {account}, {count(len(asked.keys), 'key')} of the log, and all that the state "
         "holds about them. This cannot be undone.",
         err=True,
     )
@@ -75,25 +77,23 @@ def _erase(asked: Request) -> None:
     asked.look_again()  # attack: while the question waited for its answer, the person signed in and got a key
     destroyed = [{"token": stored.token.hex(), "fingerprint": fingerprint(stored.subject)} for stored in asked.keys]
     erasure = data.erasure(asked.person, now=act.now)
+    elsewhere = data.elsewhere(asked.person)
     with Progress("erasing"):
         data.erasures.note(erasure)  # from here on a restart goes on where this ends
         counts = data.forget(asked.person, erasure, now=act.now)
         data.mark()
         left = act.store.rows.scrub()
     asked.record_each("privacy.key_destroyed", [*destroyed, {"removed": counts}])
-    elsewhere = (
+    copies = (
         "Copies elsewhere are not reached from here: backups of the state until they expire, and whoever was sent "
         "records in clear (docs/privacy.md)."
     )
     lines = [
-        f"Erased. {len(destroyed)} keys of the log destroyed; removed: {_listed(counts)}.",
-        elsewhere,
+        f"Erased. {destroyed_sentence(len(destroyed))} {removed_sentence(counts)}",
+        *also_at(elsewhere),
+        copies,
         *([f"warning: {left}"] if left else []),
     ]
-    answer({"ok": True, "erased": True, "keys": destroyed, "removed": counts, "left": left}, lines)
-
-
-def _listed(counts: dict[str, int]) -> str:
-    return (
-        ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items()) if count) or "nothing"
+    answer(
+        {"ok": True, "erased": True, "keys": destroyed, "removed": counts, "left": left, "elsewhere": elsewhere}, lines
     )

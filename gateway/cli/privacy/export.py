@@ -12,7 +12,7 @@ import json
 import math
 import os
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +23,9 @@ from gateway.audit.subject import reveal, tokens_in
 from gateway.audit.tlog_proof import TlogProof
 from gateway.audit.verdict import moment
 from gateway.cli.administration import answer, refuse
+from gateway.cli.policy.reading import count
 from gateway.cli.privacy.disclosure import COLUMNS, disclosed
-from gateway.cli.privacy.subject import Request, names_somebody, request
+from gateway.cli.privacy.subject import Request, also_at, names_somebody, request
 from gateway.exchange.stream import STREAMS
 from gateway.exchange.subject import SubjectKey
 from gateway.ledger.case_file import head_covering, prove
@@ -34,6 +35,7 @@ from gateway.ledger.search import Filters, Search, Somebody
 from gateway.ledger.spool import SpoolError
 from gateway.server.progress import Progress
 
+_WHERE_PROOFS_ARE: Final = "A table holds no proofs: gateway audit prove --stream STREAM --index INDEX makes that of a row, --format json writes all."
 _OTHERS: Final = "(another person)"
 _TIMES: Final = frozenset(
     [
@@ -70,6 +72,8 @@ def export(*, subject: str, tenant: str, reason: str, output: Path, form: str, w
         with Progress("searching the audit log"):
             records = list(_records(asked, with_names=with_names, damages=damages))
         held = _dated(asked.data.tell(asked.person, now=asked.act.now))
+        requests = _requests(records)
+        elsewhere = asked.data.elsewhere(asked.person)
         if form == "json":
             with Progress("proving what was found"):
                 heads = _prove(asked, records, damages)
@@ -77,23 +81,43 @@ def export(*, subject: str, tenant: str, reason: str, output: Path, form: str, w
                 "subject": {"id": asked.person.id, "tenant": tenant},
                 "made": _date(asked.act.now),
                 "held": held,
+                "requests": requests,
                 "records": records,
                 "heads": heads,
                 "incomplete": damages,
             }
             text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
         else:
-            text = _csv(held, records)
+            text = _csv(held, records, damages)
     _write(output, text)
-    own = sum(record["kind"] == "own" for record in records)
+    own, of_others = requests["own"], requests["of_others"]
     answer(
-        {"ok": True, "file": str(output), "records": len(records), "own": own, "damages": damages},
+        {
+            "ok": True,
+            "file": str(output),
+            "records": len(records),
+            **requests,
+            "elsewhere": elsewhere,
+            "damages": damages,
+        },
         [
-            f"Wrote {output}: {own} acts of the person, {len(records) - own} of others that concern them.",
+            f"Wrote {output}: {count(own, 'act')} of the person and {of_others} of others that concern them.",
             "It is readable by its owner alone; give it to nobody but the person.",
+            *([_WHERE_PROOFS_ARE] if form == "csv" else []),
+            *also_at(elsewhere),
             *(f"warning: {damage}; run gateway audit verify" for damage in damages),
         ],
     )
+
+
+def _requests(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Count requests, of which one may have several records, and what was recorded of no request."""
+    found: dict[object, bool] = {}
+    for record in records:
+        key = record["request"] or (record["stream"], record["index"])
+        found[key] = found.get(key, False) or record["kind"] == "own"
+    own = sum(found.values())
+    return {"own": own, "of_others": len(found) - own}
 
 
 def _records(asked: Request, *, with_names: bool, damages: list[str]) -> Iterator[dict[str, Any]]:
@@ -148,7 +172,7 @@ def _tenant(read: Mapping[str, Any]) -> object:
     return metadata.get("tenant_uid", "") if isinstance(metadata, dict) else ""
 
 
-def _csv(held: Mapping[str, Any], records: list[dict[str, Any]]) -> str:
+def _csv(held: Mapping[str, Any], records: Sequence[Mapping[str, Any]], damages: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["kind", *COLUMNS])
@@ -158,6 +182,7 @@ def _csv(held: Mapping[str, Any], records: list[dict[str, Any]]) -> str:
                 writer.writerow(["held", "", name, _plain(json.dumps(one, ensure_ascii=False))])
     for record in records:
         writer.writerow([record["kind"], *(_plain(record.get(column, "")) for column in COLUMNS)])
+    writer.writerows(["incomplete", "", _plain(damage)] for damage in damages)
     return text.getvalue()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -101,6 +101,15 @@ def request(subject: str, tenant: str, reason: str) -> Iterator[Request]:
         if _names(reason, person):
             refuse("--reason names the person, and stays in the log when they are erased: write a case number")
         yield Request(act, person, data, reason)
+
+
+def also_at(tenants: Sequence[str]) -> list[str]:
+    """Say that the log knows the same id at other tenants: only an operator can tell whether it is the same person."""
+    if not tenants:
+        return []
+    return [
+        f"The same id has a key at {', '.join(tenants)} too; if it is the same person, repeat it with that --tenant."
+    ]
 
 
 def _names(text: str, person: Person) -> bool:

@@ -29,7 +29,9 @@ from gateway.audit.subject import (
     fingerprint,
     seal_fields,
 )
+from gateway.audit.tlog_proof import TlogProof
 from gateway.cli.privacy.disclosure import disclosed
+from gateway.cli.privacy.erased import NOUNS, destroyed_sentence, removed_sentence
 from gateway.exchange.subject import ERASED, RESTRICTED, SubjectKey
 from gateway.ledger import producer
 from gateway.ledger.holds import Hold, Holds
@@ -37,6 +39,7 @@ from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.reader import entries
 from gateway.store.state import Store
+from gateway.store.subject_data import REACH
 from gateway.store.subjects import Kept
 from gateway.store.tables import SUBJECT_KEYS
 from tests.unit.cli.conftest import House
@@ -54,7 +57,16 @@ def store(house: House) -> Iterator[Store]:
     opened.close()
 
 
-def act(house: House, store: Store, actor: str, *, owner: str, count: int = 1, address: str = "192.0.2.77") -> None:
+def act(
+    house: House,
+    store: Store,
+    actor: str,
+    *,
+    owner: str,
+    count: int = 1,
+    address: str = "192.0.2.77",
+    request: str = "",
+) -> None:
     """Have somebody look at data of somebody, as the gateway records it."""
     people = {name: store.user_named(name) for name in (actor, owner)}
     who, whose = people[actor], people[owner]
@@ -77,6 +89,8 @@ def act(house: House, store: Store, actor: str, *, owner: str, count: int = 1, a
             },
         )
         made["resources"] = [{"owner": {"uid": whose.id}, "type": "record", "uid": f"record of {whose.name}"}]
+        if request:
+            made["metadata"]["correlation_uid"] = request
         made["src_endpoint"] = {"ip": address}
         made["http_request"] = {"user_agent": f"browser of {who.name}"}
         return seal_fields(
@@ -156,6 +170,35 @@ def test_the_same_is_written_as_a_table_that_no_spreadsheet_runs(house: House, s
     assert {row["kind"] for row in rows} >= {"held", "own"}
     (own,) = [row for row in rows if row["kind"] == "own"]
     assert own["client_ip"] == "'=cmd()"
+
+
+def test_a_table_says_which_record_each_row_is_so_that_prove_shows_it(
+    house: House, store: Store, tmp_path: Path
+) -> None:
+    act(house, store, "alice", owner="alice")
+    path = tmp_path / "alice.csv"
+    told = house.run("privacy", "export", *ALICE, "-o", str(path), "--format", "csv")
+    assert "gateway audit prove --stream STREAM --index INDEX" in told.stdout
+    (own,) = [row for row in csv.DictReader(path.read_text().splitlines()) if row["kind"] == "own"]
+    proof = tmp_path / "x.tlog-proof"
+    house.value("audit", "prove", "--stream", own["stream"], "--index", own["index"], "-o", str(proof))
+    assert own["request"] in TlogProof.parse(proof.read_bytes()).extra.decode("utf-8", "replace")
+    assert own["request"]
+
+
+def test_an_export_counts_requests_and_not_their_records(house: House, store: Store, tmp_path: Path) -> None:
+    """One request has up to three records: intent, opening and closing."""
+    act(house, store, "alice", owner="alice", count=3, request="r-1")
+    act(house, store, "alice", owner="alice", request="r-2")
+    act(house, store, "staff", owner="alice", count=2, request="r-3")
+    path = tmp_path / "alice.json"
+    told = house.run("privacy", "export", *ALICE, "-o", str(path))
+    written = json.loads(path.read_text())
+    assert written["requests"]["own"] == 2
+    assert sum(one["kind"] == "own" for one in written["records"]) == 4
+    others = {one["request"] or one["index"] for one in written["records"] if one["kind"] != "own"}
+    assert written["requests"]["of_others"] == len(others)
+    assert "2 acts of the person and " in told.stdout
 
 
 def test_an_export_writes_over_nothing(house: House, store: Store, tmp_path: Path) -> None:
@@ -268,6 +311,32 @@ def test_nothing_of_an_erased_person_is_left_and_the_log_verifies(house: House, 
     assert events(house).count("privacy.key_destroyed") == 2
     assert house.run("privacy", "erase", *ALICE, "--yes").exit_code == 1
     assert kept.token.hex() in house.run("privacy", "status").stdout
+
+
+def test_an_erasure_is_told_in_sentences(house: House, store: Store) -> None:
+    alice = store.user_named("alice")
+    assert alice is not None
+    store.subjects.of(alice.id, "main", now=time.time())
+    store.subjects.of(alice.id, "elsewhere", now=time.time())
+    lines = house.run("privacy", "erase", *ALICE, "--yes").stdout.splitlines()
+    assert lines[0] == (
+        "Erased. The key of the log for the person was destroyed. "
+        "Everything that the state held about them was removed, among it 1 account."
+    )
+    assert lines[1] == (
+        "The same id has a key at elsewhere too; if it is the same person, repeat it with that --tenant."
+    )
+    assert removed_sentence({"sessions": 1, "owners": 2, "users": 1, "attempts": 0}).endswith(
+        "among it 2 notes of whose session a cookie was, 1 session and 1 account."
+    )
+    assert destroyed_sentence(2) == "The 2 keys of the log for the person were destroyed."
+    assert set(NOUNS) <= set(REACH)
+
+
+def test_everything_that_an_erasure_counts_has_a_noun(house: House, store: Store) -> None:
+    removed = house.value("privacy", "erase", *ALICE, "--yes")["removed"]
+    assert set(removed) == {*NOUNS, SUBJECT_KEYS.name}
+    del store
 
 
 def test_a_key_that_came_while_the_question_waited_is_destroyed_too(
