@@ -22,7 +22,7 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from gateway.audit.redact import may_hold_secret, redact
+from gateway.audit.redact import is_card_number, may_hold_secret, redact
 from gateway.audit.subject import OWNER_UID, RESOURCE_NAME, RESOURCE_UID
 from gateway.exchange.route import Classification, Route
 
@@ -42,7 +42,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Named(NamedTuple):
-    """One resource as the portal names it."""
+    """One resource as the route or the portal names it; `encode_resources` takes secrets out of it."""
 
     type: str
     uid: str
@@ -58,7 +58,6 @@ class Told(NamedTuple):
     """Names of the fields that were changed, never their values."""
     faults: tuple[str, ...] = ()
     """Why something was not read: `resource_malformed`, `resource_too_many`, `resource_too_large`, `change_…`."""
-    redactions: int = 0
 
 
 class _FaultError(ValueError):
@@ -70,10 +69,9 @@ def read_told(resources: bytes, changes: bytes) -> Told:
     named: tuple[Named, ...] = ()
     changed: tuple[str, ...] = ()
     faults: list[str] = []
-    redactions = 0
     if resources:
         try:
-            named, redactions = _read_resources(resources)
+            named = _read_resources(resources)
         except _FaultError as fault:
             faults.append(f"resource_{fault}")
     if changes:
@@ -81,12 +79,11 @@ def read_told(resources: bytes, changes: bytes) -> Told:
             changed = _read_changes(changes)
         except _FaultError as fault:
             faults.append(f"change_{fault}")
-    return Told(named, changed, tuple(faults), redactions)
+    return Told(named, changed, tuple(faults))
 
 
-def _read_resources(field: bytes) -> tuple[tuple[Named, ...], int]:
+def _read_resources(field: bytes) -> tuple[Named, ...]:
     found: dict[tuple[str, str], Named] = {}
-    redactions = 0
     for item in _items(field, MAX_RESOURCE_BYTES, MAX_RESOURCES):
         match = _RESOURCE(item)
         if match is None:
@@ -95,16 +92,13 @@ def _read_resources(field: bytes) -> tuple[tuple[Named, ...], int]:
         said = dict(parameters)
         if len(said) != len(parameters):
             raise _FaultError("malformed")
-        texts = [_text(value) for value in (match[2], said.get(b"owner", b""), said.get(b"name", b""))]
-        clean = [redact(text) for text in texts]
-        redactions += sum(count for _, count in clean)
-        uid, owner, name = (text for text, _ in clean)
+        uid, owner, name = [_text(value) for value in (match[2], said.get(b"owner", b""), said.get(b"name", b""))]
         kind = match[1].decode("ascii")
         before = found.get((kind, uid))
         if before is not None:  # said twice: what is missing in one may stand in the other
             owner, name = owner or before.owner, name or before.name
         found[kind, uid] = Named(kind, uid, owner, name)
-    return tuple(found.values()), redactions
+    return tuple(found.values())
 
 
 def _read_changes(field: bytes) -> tuple[str, ...]:
@@ -150,17 +144,9 @@ def names_people(route: Route) -> bool:
     return route.resource is not None and bool(route.resource.owner or route.resource.is_person)
 
 
-def own_resource(route: Route, uid: str, owner: str = "") -> tuple[Named | None, int]:
-    """Return the resource that the route itself names, and how many secrets were taken out of it; None where it names none."""
-    if route.resource is None:
-        return None, 0
-    redactions = 0
-    if may_hold_secret(uid.encode()):
-        uid, redactions = redact(uid)
-    if may_hold_secret(owner.encode()):
-        owner, taken = redact(owner)
-        redactions += taken
-    return Named(route.resource.type, uid[:MAX_VALUE], owner[:MAX_VALUE]), redactions
+def own_resource(route: Route, uid: str, owner: str = "") -> Named | None:
+    """Return the resource that the route itself names; None where it names none."""
+    return None if route.resource is None else Named(route.resource.type, uid, owner)
 
 
 def together(own: Named | None, told: Told | None) -> tuple[Named, ...]:
@@ -181,30 +167,49 @@ def together(own: Named | None, told: Told | None) -> tuple[Named, ...]:
 
 def encode_resources(
     route: Route, resources: Sequence[Named], *, seal: Callable[[str, str, str], object] | None = None
-) -> bytes:
-    """Return the `resources` member with its trailing comma; nothing where none is named.
+) -> tuple[bytes, int]:
+    """Return the `resources` member with its trailing comma, nothing where none is named, and how many secrets were taken out.
 
     A resource that is a person is that person's own, where nobody else is named. `seal` is given a field, whose it is and
     its text, and seals what names somebody: ids of people, and what the portal calls their data; None = it stands in clear.
+    Whose something is, is told by the id as it is: people whose ids look like secrets share no key.
     """
     if not resources:
-        return b""
+        return b"", 0
     kind = None if route.classification is None else _CLASSES[route.classification]
     spec = route.resource
     person_type = spec.type if spec is not None and spec.is_person else ""
     found: list[dict[str, object]] = []
+    redactions = 0
     for named in resources:
         said: dict[str, object] = {"type": named.type}
         is_person = bool(named.uid) and named.type == person_type
         owner = named.owner or (named.uid if is_person else "")
         if named.uid:
-            said["uid"] = seal(RESOURCE_UID, named.uid, named.uid) if seal is not None and is_person else named.uid
+            uid, taken = _clean(named.uid, is_sealed_id=seal is not None and is_person)
+            redactions += taken
+            said["uid"] = seal(RESOURCE_UID, named.uid[:MAX_VALUE], uid) if seal is not None and is_person else uid
         if owner:
-            said["owner"] = {"uid": seal(OWNER_UID, owner, owner) if seal is not None else owner}
+            text, taken = _clean(owner, is_sealed_id=seal is not None)
+            redactions += taken
+            said["owner"] = {"uid": seal(OWNER_UID, owner[:MAX_VALUE], text) if seal is not None else text}
         if named.name:  # attack: an erased person goes on in the title of their file
-            whose = named.uid if is_person else owner
-            said["name"] = seal(RESOURCE_NAME, whose, named.name) if seal is not None and whose else named.name
+            whose = (named.uid if is_person else owner)[:MAX_VALUE]
+            name, taken = _clean(named.name, is_sealed_id=False)
+            redactions += taken
+            said["name"] = seal(RESOURCE_NAME, whose, name) if seal is not None and whose else name
         if kind is not None:
             said["data_classification"] = kind
         found.append(said)
-    return b'"resources":' + orjson.dumps(found, option=orjson.OPT_SORT_KEYS) + b","
+    return b'"resources":' + orjson.dumps(found, option=orjson.OPT_SORT_KEYS) + b",", redactions
+
+
+def _clean(text: str, *, is_sealed_id: bool) -> tuple[str, int]:
+    """Take secrets out of a text. The id of a person that will be sealed is left whole where it is just a long number.
+
+    One number of ten passes for a card's, and a patient must not be `[redacted]` for that.
+    """
+    if not may_hold_secret(text.encode()) or (is_sealed_id and is_card_number(text)):
+        return text[:MAX_VALUE], 0
+    clean, taken = redact(text)
+    return clean[:MAX_VALUE], taken

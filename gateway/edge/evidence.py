@@ -31,7 +31,8 @@ from gateway.audit.access import (
 )
 from gateway.audit.canonical import encode
 from gateway.audit.placement import lane, place
-from gateway.audit.protocol import ASYNC, GRADE, SEQUENCE_MASK
+from gateway.audit.protocol import ASYNC, GRADE, RECEIPTED, SEQUENCE_MASK
+from gateway.audit.receipt import SENT, line_digest
 from gateway.audit.record import DETECTIONS, Stamp, detection, uuid7
 from gateway.audit.resource import encode_resources, own_resource, together
 from gateway.audit.subject import Sealing
@@ -141,6 +142,13 @@ class Evidence:
         else:
             trace = x.request_id.replace(b"-", b"")
             span = trace[SPAN_AT:]
+        more = b',"shadow":' + x.shadow if x.shadow else b""
+        mark = x.lane
+        if x.receipt_key and phase == "intent" and resolution is not None:
+            more = (
+                SENT % (x.receipt_key, line_digest(x.method, resolution.forwarded or resolution.text).encode()) + more
+            )
+            mark |= RECEIPTED
         payload = fill(
             self._template(x, sealing),
             x.received,
@@ -164,11 +172,11 @@ class Evidence:
             self.seals.events(x.events, sealing) if x.events else b"",
             int(mono * 1e9),
             COURSES[phase][x.outcome],
-            b',"shadow":' + x.shadow if x.shadow else b"",
+            more,
         )
         if blemish is not None or x.outcome != "completed":
             payload = _remarked(x, payload, blemish or NO_BLEMISH)
-        recorder.add(payload, x.stream | x.lane, grade, x if waits else None)
+        recorder.add(payload, x.stream | mark, grade, x if waits else None)
         if x.events and phase in _SPEAKING:
             self._detect(x)
 
@@ -234,17 +242,17 @@ class Evidence:
     def _resources(self, x: Exchange, resolution: Resolution, sealing: Sealing | None) -> tuple[bytes, int]:
         """Say which data this request is about and whose they are; each person under their own key."""
         match, session = resolution.match, x.entry.session if x.entry is not None else None
-        own, redactions = None, 0
+        own = None
         if match is not None:
             spec = x.route.resource
             owner = match.owner_id()
             if spec is not None and spec.owner == SELF:
                 owner = session.user_id if session is not None else ""
-            own, redactions = own_resource(x.route, match.resource_id(), owner)
+            own = own_resource(x.route, match.resource_id(), owner)
         named = together(own, x.told)
         tenant = session.tenant if session is not None else x.tenant
         if sealing is None:
-            return encode_resources(x.route, named), redactions
+            return encode_resources(x.route, named)
         seals, asking = self.seals, sealing
         is_refused_stranger = session is None and not x.allowed
 
@@ -255,7 +263,7 @@ class Evidence:
             owners = seals.of_person(person, tenant)
             return text if owners is None else owners.value(field, text)
 
-        return encode_resources(x.route, named, seal=seal), redactions
+        return encode_resources(x.route, named, seal=seal)
 
     def _content_type(self, value: bytes) -> bytes:
         """Write a media type without its parameters; what is none is left out."""
@@ -375,7 +383,6 @@ def _remarked(x: Exchange, payload: bytes, blemish: Blemish) -> bytes:
     more: dict[str, object] = {}
     told = x.told
     if told is not None:
-        redactions += told.redactions
         if told.changes:
             more["change"] = {"fields": list(told.changes)}
         if told.faults:

@@ -163,9 +163,9 @@ class Resolver:
         is_about_people = names_people(found.route)
         resources = b""
         if found.route.resource is not None and not is_about_people:
-            own, taken = own_resource(found.route, found.resource_id())
+            own = own_resource(found.route, found.resource_id())
+            resources, taken = encode_resources(found.route, (own,) if own is not None else ())
             redactions += taken
-            resources = encode_resources(found.route, (own,) if own is not None else ())
         methods = node.methods if method == b"OPTIONS" and (node := self._table.match(host, path)) is not None else ()
         return Resolution(
             target,

@@ -59,7 +59,7 @@ def filled(
 def test_a_record_is_canonical_json(who: Session | Subject | None, place: Place) -> None:
     payload = filled(
         template(route(), "GET", who, place, NODE, stream=Stream.ACCESS),
-        resources=encode_resources(route(), [Named("invoice", "42")]),
+        resources=encode_resources(route(), [Named("invoice", "42")])[0],
         events=b'"events":[{"name":"x"}],',
     )
     assert encode(orjson.loads(payload)) == payload
@@ -105,11 +105,11 @@ def test_what_a_request_does_is_told_by_class_and_activity() -> None:
 
 
 def test_a_resource_carries_the_id_of_the_path() -> None:
-    assert orjson.loads(b"{" + encode_resources(route(), [Named("invoice", 'a"b')])[:-1] + b"}") == {
+    assert orjson.loads(b"{" + encode_resources(route(), [Named("invoice", 'a"b')])[0][:-1] + b"}") == {
         "resources": [{"type": "invoice", "uid": 'a"b'}]
     }
-    assert encode_resources(route(), []) == b""
-    assert own_resource(route(resource=None), "") == (None, 0)
+    assert encode_resources(route(), []) == (b"", 0)
+    assert own_resource(route(resource=None), "") is None
 
 
 def test_a_record_holds_what_it_was_decided_from() -> None:

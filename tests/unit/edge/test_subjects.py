@@ -213,3 +213,18 @@ async def test_strangers_who_ask_for_people_that_do_not_exist_leave_no_keys_behi
     record = edge.audit.records[-1]
     assert b"nobody-4" not in text_of(record["resources"])
     assert reveal(record, patients.find)["resources"][0]["uid"] == "nobody-4"
+
+
+async def test_patients_whose_numbers_pass_for_card_numbers_have_keys_of_their_own(edge: Edge, patients: Keys) -> None:
+    """Attack on an erasure: `[redacted]` as an id would be one person, and be shown, told and erased as one."""
+    numbers = ("4111111111111111", "5555555555554444")
+    for number in numbers:
+        await edge.get(f"/patients/{number}", token="tok")
+        record = edge.audit.records[-1]
+        assert number.encode() not in text_of(record), "the path, which is in clear, is redacted as ever"
+        assert reveal(record, patients.find)["resources"][0]["uid"] == number
+        assert patients.known["person", number, "acme"].token.hex() in tokens_in(record)
+    edge.change(seals_subjects=False)
+    await edge.get(f"/patients/{numbers[0]}", token="tok")
+    assert edge.audit.records[-1]["resources"][0]["uid"] == "[redacted]"
+    assert edge.audit.records[-1]["unmapped"]["gw"]["redactions"] == 3, "path, id and owner"
