@@ -35,8 +35,11 @@ def current() -> Invocation:
     return root.obj
 
 
-def share_options(command: click.Command) -> click.Command:
-    """Add `-c/--config` and `--json` to a command and, for a group, to each command in it."""
+def share_options(command: click.Command, *, file: str = str(DEFAULT_CONFIG)) -> click.Command:
+    """Add `-c/--config` and `--json` to a command and, for a group, to each command in it; those that have them keep theirs.
+
+    `file` is what the command reads where nothing is named.
+    """
     names = {name for parameter in command.params for name in parameter.opts}
     if "--config" not in names:
         command.params.append(
@@ -45,7 +48,7 @@ def share_options(command: click.Command) -> click.Command:
                 type=click.Path(path_type=Path),
                 expose_value=False,
                 callback=_take_config,
-                help="The gateway.yaml to use.  [default: gateway.yaml]",
+                help=f"The {file} to use.  [default: {file}]",
             )
         )
     if "--json" not in names:
@@ -54,7 +57,7 @@ def share_options(command: click.Command) -> click.Command:
         )
     if isinstance(command, click.Group):
         for inner in command.commands.values():
-            share_options(inner)
+            share_options(inner, file=file)
     return command
 
 

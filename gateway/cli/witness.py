@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 import click
 
 from gateway.audit.cosignature import WitnessKey
-from gateway.cli.invocation import DEFAULT_CONFIG, current
+from gateway.cli.invocation import DEFAULT_CONFIG, current, share_options
 from gateway.exchange.errors import ConfigurationError
 from gateway.server import logs
 from gateway.server.confine import harden
@@ -134,3 +134,6 @@ def read_witness_settings() -> WitnessSettings:
     except OSError as error:
         raise ConfigurationError((f"{path}: cannot be read: {(error.strerror or '').lower()}",)) from None
     return load_witness_settings(text, path)
+
+
+share_options(witness, file=WITNESS_FILE)

@@ -1,6 +1,6 @@
 """The HTTP interface of a witness: `POST /add-checkpoint`, `GET /<hash of the origin>/checkpoint`, `GET /livez`.
 
-Takes from each address no more than its share, reads no body past the longest request, and waits for
+Takes from each client (an address, or a /64 of IPv6) no more than its share, reads no body past the longest request, and waits for
 none for ever: a connection on which no request comes is closed. It knows nothing of what a checkpoint is.
 """
 
@@ -18,13 +18,14 @@ from aiohttp import web
 from gateway.audit.witness import MAX_REQUEST_BYTES
 from gateway.exchange.route import LimitSpec
 from gateway.ratelimit.gcra import Bucket
+from gateway.wire.address import canonical_address, limiter_key
 from gateway.witness.service import Answer, Witness
 
 _READ_S: Final = 10.0
 _KEEP_ALIVE_S: Final = 60.0
 _SHUTDOWN_S: Final = 2.0
 _SUBJECTS: Final = 10_000
-"""Addresses that are counted at one time; the one not seen for longest is forgotten first."""
+"""Clients that are counted at one time; the one not seen for longest is forgotten first."""
 
 
 class WitnessListener:
@@ -101,8 +102,8 @@ class WitnessListener:
         return await handler(request)
 
     def _too_many(self, request: web.Request) -> web.Response | None:
-        """Count a request of an address; the answer where it has had its share."""
-        wait_s = self._wait_s(request.remote or "")
+        """Count a request of a client; the answer where it has had its share."""
+        wait_s = self._wait_s(_client(request.remote))
         if not wait_s:
             return None
         self._witness.count(429)
@@ -130,15 +131,20 @@ class WitnessListener:
     async def _live(self, _request: web.Request) -> web.Response:
         return _respond(Answer(200, b"live\n"))
 
-    def _wait_s(self, address: str) -> float:
-        """Count a request of an address; seconds until it may ask again, 0 when it may now."""
+    def _wait_s(self, client: str) -> float:
+        """Count a request of a client; seconds until it may ask again, 0 when it may now."""
         now = self._clock()
-        tat = self._arrivals.pop(address, 0.0)
+        tat = self._arrivals.pop(client, 0.0)
         admitted = self._bucket.admit(tat, now)
-        self._arrivals[address] = admitted or tat
+        self._arrivals[client] = admitted or tat
         if len(self._arrivals) > _SUBJECTS:
             self._arrivals.popitem(last=False)
         return 0.0 if admitted else self._bucket.retry_after(tat, now)
+
+
+def _client(address: str | None) -> str:
+    """Return what a request counts against: its address, a whole /64 of IPv6 (attack: a customer has as many as they like)."""
+    return limiter_key(canonical_address(address)) if address else ""
 
 
 def _respond(answer: Answer) -> web.Response:

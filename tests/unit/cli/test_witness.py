@@ -147,3 +147,11 @@ async def test_a_witness_without_its_key_or_certificate_does_not_begin(directory
     (directory / "key.pem").write_text(b64encode(b"x").decode())
     with pytest.raises(ConfigurationError, match=r"cert\.pem"):
         await run_witness(load_witness_settings(text, directory / "witness.yaml"))
+
+
+@pytest.mark.parametrize("verb", [(), ("run",), ("show",)])
+def test_help_names_the_file_that_is_read_and_not_the_gateways(verb: tuple[str, ...]) -> None:
+    text = " ".join(run("witness", *verb, "--help").output.split())
+    assert "The witness.yaml to use. [default: witness.yaml]" in text
+    assert "default: gateway.yaml" not in text
+    assert "[default: gateway.yaml]" in " ".join(run("audit", "verify", "--help").output.split())

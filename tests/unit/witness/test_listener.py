@@ -97,6 +97,21 @@ async def test_an_address_is_answered_no_more_than_its_share(address: str, log: 
             assert answer.status == 200
 
 
+@pytest.mark.parametrize(
+    ("one", "another", "is_same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("fe80::1%eth0", "fe80::2", True),
+    ],
+)
+def test_a_customer_with_many_addresses_is_one_client(one: str, another: str, is_same: bool) -> None:
+    """Attack: another address of the same /64 with each request."""
+    assert (listener_module._client(one) == listener_module._client(another)) is is_same
+
+
 @pytest.mark.parametrize("begin", [b"", b"POST /add-check", b"POST /add-checkpoint HTTP/1.1\r\nHost: x\r\n"])
 async def test_a_connection_that_says_nothing_is_not_kept_open_for_ever(
     address: str, monkeypatch: pytest.MonkeyPatch, begin: bytes
