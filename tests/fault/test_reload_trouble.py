@@ -160,6 +160,7 @@ def test_a_reload_needs_no_room_on_the_disk(
     gateway.start()
     browser = make_browser(gateway)
     browser.sign_in()
+    assert browser.get("/invoices/0").status == 200, "the stream of what is allowed has its file now"
     policy = gateway.directory / "policies" / "flag.yaml"
     (gateway.directory / "state" / "ballast").unlink()
     hog = fill(small_disk)
