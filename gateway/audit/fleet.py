@@ -1,6 +1,6 @@
 """The logs of all nodes, as whoever verifies them expects to find them.
 
-A file with a line `log VKEY` for each log of each node, as a trust policy has them (C2SP tlog-policy): its
+A file with a line `log VKEY` for each log of each node, as a trust policy has them (C2SP tlog-policy), or the key alone: its
 other lines are not looked at, so that a trust policy can be the list. A node that was left out of a copy shows.
 The list can be a signed note (C2SP signed-note): then a line that was taken out of it shows too.
 """
@@ -37,6 +37,8 @@ def parse_fleet(data: bytes, signer: Vkey | None = None) -> tuple[Vkey, ...]:
         words = line.split()
         if not words or words[0].startswith("#") or words[0] in _OTHER_LINES:
             continue
+        if len(words) == 1 and words[0] != "log":  # as `gateway audit trust --vkeys` prints them
+            words = ["log", *words]
         if words[0] != "log" or len(words) not in {2, 3}:
             raise FleetError(f"line {number}: write: log VKEY")
         try:

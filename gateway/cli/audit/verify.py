@@ -13,13 +13,12 @@ from typing import Any, Final
 import click
 import msgspec
 
-from gateway.audit.checkpoint import CheckpointError, Vkey
 from gateway.audit.finding import Finding, Kind
-from gateway.audit.fleet import FleetError, parse_fleet
 from gateway.audit.trust import TrustError, TrustPolicy
 from gateway.audit.verdict import Verdict, moment
 from gateway.cli.administration import read_settings
 from gateway.cli.audit.cases import judge_cases
+from gateway.cli.audit.pinned import read_fleets, read_vkey, read_vkeys
 from gateway.cli.audit.showing import plain
 from gateway.cli.audit.verified import write_verified
 from gateway.cli.audit.witnessed import ask_witnesses
@@ -48,11 +47,22 @@ _File = click.Path(path_type=Path, exists=True, dir_okay=False)
     type=_File,
     help="A checkpoint that was kept elsewhere; the log must continue it.",
 )
-@click.option("--vkey", "vkeys", multiple=True, help="The verifier key that must have signed the log.")
+@click.option(
+    "--vkey",
+    "vkeys",
+    multiple=True,
+    help="The verifier key that must have signed the log, or a file with one on each line.",
+)
 @click.option("--policy", "policies", multiple=True, type=_File, help="Logs, witnesses and quorum that are believed.")
 @click.option("--against-witness", is_flag=True, help="Ask the witnesses of the policy what they saw last.")
-@click.option("--fleet", type=_File, help="Logs that there must be: a line `log VKEY` for each.")
-@click.option("--fleet-key", help="The verifier key that must have signed the list of --fleet.")
+@click.option(
+    "--fleet",
+    "fleets",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Logs that there must be: a line `log VKEY` for each, in a file or in those of a directory.",
+)
+@click.option("--fleet-key", help="The verifier key that must have signed each list of --fleet.")
 @click.option(
     "--stream",
     "streams",
@@ -71,7 +81,7 @@ _File = click.Path(path_type=Path, exists=True, dir_okay=False)
 )
 def verify_verb(
     copies: tuple[Path, ...],
-    fleet: Path | None,
+    fleets: tuple[Path, ...],
     fleet_key: str | None,
     *,
     against_witness: bool,
@@ -90,13 +100,13 @@ def verify_verb(
         raise click.BadParameter("the last entry comes before the first", param_hint="--to")
     if metrics is not None and (given["streams"] or given["first"] or given["last"] is not None):
         raise click.UsageError("--metrics is about the whole log; leave out --stream, --from and --to")
-    if fleet_key is not None and fleet is None:
+    if fleet_key is not None and not fleets:
         raise click.UsageError("--fleet-key says who signed the list of --fleet; give both")
     question = Question(
-        vkeys=tuple(map(_vkey, given["vkeys"])),
+        vkeys=tuple(vkey for text in given["vkeys"] for vkey in read_vkeys(text)),
         trusted=tuple((path.name, path.read_bytes()) for path in given["trusted"]),
         policies=tuple(map(_policy, given["policies"])),
-        fleet=() if fleet is None else _fleet(fleet, None if fleet_key is None else _vkey(fleet_key, "--fleet-key")),
+        fleet=read_fleets(fleets, None if fleet_key is None else read_vkey(fleet_key, "--fleet-key")),
         streams=tuple(map(Stream, given["streams"])) or STREAMS,
         first=given["first"],
         last=given["last"],
@@ -120,7 +130,7 @@ def verify_verb(
         if len(cases) < len(copies):
             raise click.UsageError("a case proves itself; verify it apart from copies of the log")
         # attack: a case where a copy of the log was asked for; what it cannot answer must not count as answered
-        unanswered = [name for name in _OF_COPIES if {**given, "metrics": metrics}.get(name)] + ["fleet"] * bool(fleet)
+        unanswered = [name for name in _OF_COPIES if {**given, "metrics": metrics}.get(name)] + ["fleet"] * bool(fleets)
         if unanswered or against_witness or given["last"] is not None:
             raise click.UsageError(
                 f"{cases[0]} is a case, a collection of records; it cannot show what was asked about whole logs "
@@ -168,24 +178,10 @@ def _own_policies(settings: Settings) -> tuple[TrustPolicy, ...]:
     return () if path is None else (_policy(path),)
 
 
-def _vkey(text: str, option: str = "--vkey") -> Vkey:
-    try:
-        return Vkey.parse(text)
-    except CheckpointError as exc:
-        raise click.BadParameter(str(exc), param_hint=option) from exc
-
-
 def _policy(path: Path) -> TrustPolicy:
     try:
         return TrustPolicy.parse(path.read_bytes())
     except TrustError as exc:
-        raise ConfigurationError((f"{path}: {exc}",)) from exc
-
-
-def _fleet(path: Path, signer: Vkey | None) -> tuple[Vkey, ...]:
-    try:
-        return parse_fleet(path.read_bytes(), signer)
-    except FleetError as exc:
         raise ConfigurationError((f"{path}: {exc}",)) from exc
 
 

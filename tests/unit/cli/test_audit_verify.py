@@ -191,6 +191,72 @@ def test_a_fleet_that_is_none_names_its_line(site: Site, text: str, sentence: st
     assert (result.exit_code, sentence in result.output) == (2, True)
 
 
+def test_a_fleet_may_be_several_files_or_directories_of_policies(site: Site) -> None:
+    copy = str(site.layout.directory)
+    policies = site.directory / "trust" / "node-a"
+    made = CliRunner().invoke(program, ["audit", "trust", "-o", str(policies), "-c", str(site.config)])
+    assert made.exit_code == 0, made.output
+    assert run(copy, "--fleet", str(policies.parent)).exit_code == 3
+    other = site.file("others.txt", f"{site.keys.vkey('gateway/other/1/access')}\n")
+    lost = run(copy, "--fleet", str(policies.parent), "--fleet", other)
+    assert (lost.exit_code, lost.output.count("MISSING_ORIGIN")) == (1, 1)
+    assert "gateway/other/1/access" in lost.output
+    (policies / "note.txt").write_text("two words\n")
+    wrong = run(copy, "--fleet", str(policies.parent))
+    assert (wrong.exit_code, f"{policies}/note.txt: line 1: write: log VKEY" in wrong.output) == (2, True)
+    empty = site.directory / "empty"
+    empty.mkdir()
+    assert "holds no file" in run(copy, "--fleet", str(empty)).output
+
+
+def test_a_log_with_another_key_in_another_list_is_refused(site: Site) -> None:
+    """Attack: a second list that brings a key of its own for the same log."""
+    name = "gateway/node/1/access"
+    stranger = AuditKeys.generate(origin="gateway/node", created="x", random=os.urandom)
+    lists = [site.file("one", f"log {site.keys.vkey(name)}\n"), site.file("two", f"log {stranger.vkey(name)}\n")]
+    result = run(str(site.layout.directory), "--fleet", lists[0], "--fleet", lists[1])
+    assert (result.exit_code, f"the log {name} has another key in {lists[0]}" in result.output) == (2, True)
+
+
+def test_verifier_keys_come_one_by_one_in_lines_or_in_a_file(site: Site) -> None:
+    copy = str(site.layout.directory)
+    keys = [site.vkey(stream) for stream in STREAMS[:2]]
+    foreign = str(AuditKeys.generate(origin="gateway/node", created="x", random=os.urandom).vkey(keys[1].split("+")[0]))
+    for good in (
+        ["--vkey", keys[0], "--vkey", keys[1]],
+        ["--vkey", "\n".join(keys)],
+        ["--vkey", site.file("keys.txt", f"# of the node\n\n{keys[0]}\nlog {keys[1]}\n")],
+    ):
+        result = run(copy, *good)
+        assert (result.exit_code, "BAD_SIGNATURE" in result.output) == (3, False), result.output
+    bad = run(copy, "--vkey", site.file("keys.txt", f"{keys[0]}\n{foreign}\n"))
+    assert (bad.exit_code, "BAD_SIGNATURE" in bad.output or "WRONG_KEY_RANGE" in bad.output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{0}\nlog junk\n", "keys.txt:2: a verifier key has the form name+hash+key"),
+        ("{0} {0}\n", "keys.txt:1: write one verifier key on a line"),
+        ("# none\n\n", "holds no verifier key"),
+        ("\udcff", "is not UTF-8"),
+    ],
+)
+def test_a_file_of_verifier_keys_that_is_none_names_its_line(site: Site, text: str, sentence: str) -> None:
+    path = site.directory / "keys.txt"
+    path.write_bytes(text.format(site.vkey(Stream.ACCESS)).encode("utf-8", "surrogateescape"))
+    result = run(str(site.layout.directory), "--vkey", str(path))
+    assert (result.exit_code, sentence in " ".join(result.output.split())) == (2, True), result.output
+
+
+def test_what_is_neither_a_key_nor_a_file_is_said_so(site: Site) -> None:
+    result = run(str(site.layout.directory), "--vkey", "no-such.vkey")
+    assert (result.exit_code, "there is no file no-such.vkey either" in result.output) == (2, True)
+    two = site.file("two", "".join(f"{site.vkey(stream)}\n" for stream in STREAMS[:2]))
+    asked = ["--fleet", two, "--fleet-key", two]
+    assert "holds 2 verifier keys; give one" in " ".join(run(str(site.layout.directory), *asked).output.split())
+
+
 def test_when_the_log_was_intact_last_is_written_down_and_stays_when_it_is_not(site: Site) -> None:
     path = site.directory / "verify.prom"
 
