@@ -2,7 +2,8 @@
 
 The pages have no key of the log; this duty has, and decides what leaves: an administrator of one organisation gets its
 records and never those of the console, which may name anybody; only an operator gets the state of the proofs. Every question is
-recorded before anything is read for it, and nothing is answered where that fails. Personal fields leave sealed, as they
+recorded before anything is read for it, and nothing is answered where that fails. Whoever asks shows the badge that the
+pages were given: other processes of the same user cannot ask in the name of an operator. Personal fields leave sealed, as they
 are stored. A question is bounded in rows, bytes and time, and ends when whoever asked is gone.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from hmac import compare_digest
 from struct import Struct
 from typing import Any, Final
 
@@ -25,11 +27,13 @@ import structlog
 from gateway.audit import record
 from gateway.audit.entry import EntryError, parse_entry
 from gateway.audit.redact import redact
+from gateway.custody.impostors import Impostors
 from gateway.custody.proof_state import ProofState
 from gateway.custody.station import Station
 from gateway.exchange.built_in import OPERATOR
 from gateway.exchange.errors import AuditUnavailableError, GatewayError
 from gateway.exchange.inquiry import (
+    BADGE_BYTES,
     LENGTH,
     MAX_ANSWER_BYTES,
     MAX_QUESTION_BYTES,
@@ -107,10 +111,13 @@ class InquiryDuty:
         proof: ProofState,
         metrics: InquiryMetrics,
         *,
+        badge: bytes,
         longest_s: float = LONGEST_S,
         room: int = _ROOM,
     ) -> None:
-        """Look for at most `longest_s`, and let at most `room` bytes of records go with one answer."""
+        """Answer who shows `badge`; look for at most `longest_s`, and let at most `room` bytes of records go with one answer."""
+        self._badge = badge
+        self._impostors = Impostors(station.trail, SOCKET_NAME)
         self._station = station
         self._proof = proof
         self._longest_s = longest_s
@@ -143,6 +150,7 @@ class InquiryDuty:
                     task.cancel()
                 if self._connections:
                     await asyncio.wait(set(self._connections))
+                await self._impostors.close()
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -162,6 +170,11 @@ class InquiryDuty:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(PATIENCE_S):
+            # attack: a worker that was taken over asks in the name of an operator
+            if not compare_digest(await reader.readexactly(BADGE_BYTES), self._badge):
+                self._metrics.asked.inc(("unknown", "impostor"))
+                self._impostors.note()
+                raise InquiryError("a badge that was not given to it")
             (size,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
             if size > MAX_QUESTION_BYTES:
                 raise InquiryError(f"a question of {size} bytes")

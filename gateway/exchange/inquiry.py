@@ -1,8 +1,8 @@
 """What the pages ask the custodian about the audit log, and what it answers: the words of `state_dir/run/evidence.sock`.
 
 The pages have no key of the log, the custodian has none of a person: questions carry people as pseudonyms, answers
-carry records as they are stored. A connection is one question and one answer, each MessagePack behind four bytes of its
-length. Who may see what is decided by the custodian, from what the question says of who asks.
+carry records as they are stored. A connection is the badge of whoever may ask, one question and one answer, each
+MessagePack behind four bytes of its length. Who may see what is decided by the custodian, from what the question says of who asks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gateway.exchange.errors import GatewayError
 from gateway.exchange.stream import STREAMS, Stream
 
 SOCKET_NAME: Final = "evidence.sock"
+BADGE_BYTES: Final = 16
 MAX_QUESTION_BYTES: Final = 32 * 1024
 MAX_ANSWER_BYTES: Final = 24 << 20
 MAX_ROWS: Final = 10_000

@@ -103,6 +103,25 @@ class AuditKeys:
         info = b"gateway audit producer badge v1" + _SLOT.pack(slot)
         return HKDF(SHA256(), BADGE_BYTES, None, info).derive(self._seed)
 
+    def receipt_key(self, upstream: str, number: int) -> bytes:
+        """Return the key of an upstream's receipts (`gateway.audit.receipt`), derived (RFC 5869) from the seed.
+
+        Another number is another key, and who has one cannot make another. Raises `KeyringError` without a seed.
+        """
+        if not self._seed:
+            raise KeyringError("these keys open the audit log and give no receipts")
+        info = b"gateway audit receipt key v1" + _SLOT.pack(number) + upstream.encode()
+        return HKDF(SHA256(), _KEY_BYTES, None, info).derive(self._seed)
+
+    def inquiry_badge(self) -> bytes:
+        """Return what the pages show to ask the custodian about the log; it opens no slot of the daemon's socket.
+
+        Raises `KeyringError` without a seed.
+        """
+        if not self._seed:
+            raise KeyringError("these keys open the audit log and let nobody ask about it")
+        return HKDF(SHA256(), BADGE_BYTES, None, b"gateway audit inquiry badge v1").derive(self._seed)
+
     @classmethod
     def generate(cls, *, origin: str, created: str, random: Callable[[int], bytes]) -> AuditKeys:
         """Make new keys. `origin` names the node in every checkpoint: no spaces, no plus sign.

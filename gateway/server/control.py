@@ -51,6 +51,8 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
     """Proof to the audit process that the slot is this child's; empty for the audit process itself."""
     shipping_badge: bytes = b""
     """The custodian's, for `SHIPPING_SLOT`."""
+    inquiry_badge: bytes = b""
+    """What the pages show to the custodian, which answers nobody else: both have it."""
     worker: int = 0
     """Number of an edge worker among its like, from 0; its slot is another one after each upgrade."""
     workers: int

@@ -148,7 +148,7 @@ class CustodyProcess:
                 schedule=self._retention_schedule,
                 counters=self._retention_counters,
             ),
-            *inquiry_duties(settings, bundle, self._station, self._inquiry_metrics),
+            *inquiry_duties(settings, bundle, self._station, self._inquiry_metrics, badge=self._boot.inquiry_badge),
             *witness_duties(settings, bundle, self._station, self._witness_metrics),
             *sink_duties(settings, bundle, self._station, self._shipping_metrics, badge=self._boot.shipping_badge),
         ]

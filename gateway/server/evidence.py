@@ -52,20 +52,31 @@ _log = structlog.get_logger("gateway.audit")
 class EvidenceDesk:
     """All of it, for one process. Methods raise `StoreUnavailableError` and `OverloadedError`."""
 
-    __slots__ = ("_anonymous_s", "_path", "_run", "_seals", "_store")
+    __slots__ = ("_anonymous_s", "_badge", "_path", "_run", "_seals", "_store")
 
-    def __init__(self, path: Path, store: Store, *, executor: BoundedExecutor, seals: bool, anonymous_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        store: Store,
+        *,
+        badge: bytes,
+        executor: BoundedExecutor,
+        seals: bool,
+        anonymous_s: float,
+    ) -> None:
         """Ask at the socket `path`.
 
         Args:
             path: of the custodian's socket.
             store: where the keys of people are.
+            badge: what the custodian wants to see.
             executor: of threads that may wait for the store.
             seals: whether the log names people under their keys.
             anonymous_s: how long after its day the key of strangers is kept.
 
         """
         self._path = path
+        self._badge = badge
         self._store = store
         self._run = executor.run
         self._seals = seals
@@ -93,7 +104,7 @@ class EvidenceDesk:
 
     async def _ask(self, asker: Administrator, question: Question) -> Findings:
         try:
-            answer = await ask(self._path, question)
+            answer = await ask(self._path, question, badge=self._badge)
         except (OSError, TimeoutError, EOFError, InquiryError) as error:
             _log.warning("evidence.away", reason=str(error) or type(error).__name__)
             return Findings(status="away")
@@ -213,13 +224,13 @@ class EvidenceDesk:
         return RESTRICTED if stored.restricted else stored.subject
 
 
-async def ask(path: Path, question: Question) -> Answer:
+async def ask(path: Path, question: Question, *, badge: bytes) -> Answer:
     """Put a question to the custodian. Raises `OSError`, `TimeoutError`, `EOFError`, `InquiryError`."""
     async with asyncio.timeout(CONNECT_S):
         reader, writer = await asyncio.open_unix_connection(str(path))
     try:
         async with asyncio.timeout(LONGEST_S):
-            writer.write(pack(question))
+            writer.write(badge + pack(question))
             await writer.drain()
             (size,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
             if size > MAX_ANSWER_BYTES:

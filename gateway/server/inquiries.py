@@ -14,8 +14,10 @@ from gateway.server.settings import Settings
 from gateway.server.sinks import CURSORS
 
 
-def inquiry_duties(settings: Settings, bundle: Bundle, station: Station, metrics: InquiryMetrics) -> Sequence[Duty]:
-    """Make the duty, if `admin.console` is enabled."""
+def inquiry_duties(
+    settings: Settings, bundle: Bundle, station: Station, metrics: InquiryMetrics, *, badge: bytes
+) -> Sequence[Duty]:
+    """Make the duty, if `admin.console` is enabled; `badge` is the pages'."""
     console = settings.admin.console
     if console is None or not console.enabled:
         return ()
@@ -28,4 +30,4 @@ def inquiry_duties(settings: Settings, bundle: Bundle, station: Station, metrics
         ],
         cursors=station.layout.state_dir / CURSORS,
     )
-    return (InquiryDuty(station, proof, metrics),)
+    return (InquiryDuty(station, proof, metrics, badge=badge),)

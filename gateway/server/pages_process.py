@@ -358,6 +358,7 @@ class PagesProcess:
             evidence=EvidenceDesk(
                 Path(self._boot.run_dir) / SOCKET_NAME,
                 store,
+                badge=self._boot.inquiry_badge,
                 executor=self._administering,
                 seals=validated.settings.audit.privacy.subject_keys,
                 anonymous_s=validated.settings.audit.privacy.anonymous,

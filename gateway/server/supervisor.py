@@ -110,6 +110,7 @@ class Supervisor:
         self.validated = validated
         self._badge = validated.audit_keys.badge
         self.is_started = False
+        self._inquiry_badge = validated.audit_keys.inquiry_badge()
         self.is_draining = False
         self._path = path
         self._program = Program(path)
@@ -400,6 +401,7 @@ class Supervisor:
             is_reserve=not (self._has_log if kind == "audit" else self._is_serving),
             shares_limits=self._workers > 1 or (self._predecessor is not None and not self._predecessor.is_gone),
             listeners=listeners,
+            inquiry_badge=self._inquiry_badge if kind in {"pages", "custodian"} else b"",
             bundle=self.validated.bundle.narrow(kind),
             state_dir=str(self._directory.state_dir),
             run_dir=str(self._directory.path),

@@ -15,6 +15,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
+from gateway.audit import protocol
 from gateway.audit.checkpoint import parse_checkpoint, split_note
 from gateway.audit.schema import record_schema
 from gateway.custody import inquiry as inquiry_module
@@ -66,6 +67,7 @@ class Bureau:
     def __init__(self, custody: Custody) -> None:
         self.custody = custody
         bench = custody.bench
+        self.badge = bench.keys.inquiry_badge()
         payloads = [*map(access, range(4)), *map(of_globex, range(4, 7)), of_the_console(7), about_a_person(8)]
         write(bench.state_dir, bench.keys, Stream.ACCESS, payloads)
         self.station: Station = custody.station()
@@ -76,14 +78,15 @@ class Bureau:
         cursors = self.custody.bench.state_dir / "cursors"
         receiver = Receiver(name="siem", streams=(Stream.ACCESS,), is_required=True)
         proof = ProofState(self.station, policy=None, receivers=[receiver], cursors=cursors)
-        return InquiryDuty(self.station, proof, InquiryMetrics(type(self.station.metrics)()), **limits)
+        self.metrics = InquiryMetrics(type(self.station.metrics)())
+        return InquiryDuty(self.station, proof, self.metrics, badge=self.badge, **limits)
 
     def ask(self, question: Question, **limits: Any) -> Answer:
         return asyncio.run(self._ask(question, limits))
 
     async def _ask(self, question: Question, limits: dict[str, Any]) -> Answer:
         async with Serving(self.duty(**limits)) as path:
-            return await ask(path, question)
+            return await ask(path, question, self.badge)
 
     def uses(self, count: int) -> list[dict[str, Any]]:
         """The records of questions, oldest first."""
@@ -127,7 +130,7 @@ async def is_open(path: Path) -> bool:
 
 
 async def send(path: Path, data: bytes) -> bytes:
-    """Send bytes and return everything that comes back."""
+    """Send bytes, a badge first, and return everything that comes back."""
     reader, writer = await asyncio.open_unix_connection(str(path))
     try:
         writer.write(data)
@@ -143,8 +146,8 @@ async def send(path: Path, data: bytes) -> bytes:
             await writer.wait_closed()
 
 
-async def ask(path: Path, question: Question) -> Answer:
-    return parse_answer(await send(path, pack(question)))
+async def ask(path: Path, question: Question, badge: bytes) -> Answer:
+    return parse_answer(await send(path, badge + pack(question)))
 
 
 @pytest.fixture
@@ -278,8 +281,8 @@ def test_a_question_that_takes_too_long_is_ended(bureau: Bureau) -> None:
 def test_what_is_no_question_is_not_answered(bureau: Bureau, data: bytes) -> None:
     async def converse() -> None:
         async with Serving(bureau.duty()) as path:
-            assert await send(path, data) == b""
-            assert (await ask(path, Question(about="record", asker=ROOT))).status in {"ok", "none"}
+            assert await send(path, bureau.badge + data) == b""
+            assert (await ask(path, Question(about="record", asker=ROOT), bureau.badge)).status in {"ok", "none"}
 
     asyncio.run(converse())
 
@@ -306,14 +309,14 @@ def test_one_person_asks_one_thing_at_a_time_and_whoever_is_gone_is_forgotten(
         question = Question(about="search", asker=ROOT)
         async with Serving(bureau.duty()) as path:
             _, writer = await asyncio.open_unix_connection(str(path))
-            writer.write(pack(question))
+            writer.write(bureau.badge + pack(question))
             await begun.wait()
-            assert (await ask(path, question)).status == "busy"
-            assert (await ask(path, Question(about="search", asker=TINA))).status == "ok"
+            assert (await ask(path, question, bureau.badge)).status == "busy"
+            assert (await ask(path, Question(about="search", asker=TINA), bureau.badge)).status == "ok"
             writer.close()
             await writer.wait_closed()
             async with asyncio.timeout(20):
-                while (await ask(path, Question(about="record", asker=ROOT))).status == "busy":
+                while (await ask(path, Question(about="record", asker=ROOT), bureau.badge)).status == "busy":
                     await asyncio.sleep(0.01)
 
     asyncio.run(converse())
@@ -373,12 +376,43 @@ def test_a_record_is_shown_as_soon_as_a_search_finds_it(bureau: Bureau) -> None:
         watch = asyncio.create_task(look(bureau.station.tails[Stream.SECURITY]))
         try:
             async with Serving(bureau.duty()) as path:
-                found = await ask(path, Question(about="search", asker=ROOT, wanted=Wanted(streams=(Stream.SECURITY,))))
+                everything = Question(about="search", asker=ROOT, wanted=Wanted(streams=(Stream.SECURITY,)))
+                found = await ask(path, everything, bureau.badge)
                 newest = found.rows[0].index
-                return await ask(path, Question(about="record", asker=ROOT, stream=Stream.SECURITY, index=newest))
+                one = Question(about="record", asker=ROOT, stream=Stream.SECURITY, index=newest)
+                return await ask(path, one, bureau.badge)
         finally:
             watch.cancel()
 
     answer = asyncio.run(converse())
     assert answer.status == "ok"
     assert orjson.loads(answer.rows[0].payload)["api"]["operation"] == "evidence search"
+
+
+@pytest.mark.parametrize("slot", [0, protocol.PAGES_SLOT])
+def test_a_worker_that_was_taken_over_cannot_ask_in_the_name_of_an_operator(
+    bureau: Bureau, slot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """attack: it may connect where the user of the gateway may, reads the log and has an operator recorded for it."""
+    monkeypatch.setattr("gateway.custody.impostors.PAUSE_S", 0.01)
+    question = Question(about="export", asker=ROOT)
+
+    async def converse() -> Answer:
+        async with Serving(bureau.duty()) as path:
+            for badge in (bureau.custody.bench.keys.badge(slot), bytes(16), bytes(16)):
+                assert await send(path, badge + pack(question)) == b""
+            assert await send(path, pack(question)) == b"", "nor without any"
+            answer = await ask(path, Question(about="search", asker=ROOT), bureau.badge)
+            async with asyncio.timeout(20):
+                while sum(claimed["count"] for claimed in tried()) < 4:
+                    await asyncio.sleep(0.02)
+            return answer
+
+    def tried() -> list[dict[str, Any]]:
+        return [gw["claimed"] for gw in bureau.custody.events("audit.impostor")]
+
+    assert asyncio.run(converse()).status == "ok"
+    assert {claimed["socket"] for claimed in tried()} == {"evidence.sock"}
+    assert sum(claimed["count"] for claimed in tried()) == 4
+    assert bureau.uses(1)[0]["api"]["operation"] == "evidence search", "what was refused is no use of the log"
+    assert dict(bureau.metrics.asked.values)["unknown", "impostor"] == 4

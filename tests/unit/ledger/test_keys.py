@@ -113,3 +113,10 @@ def test_keys_for_reading_open_the_log_and_cannot_sign() -> None:
     for damaged in (b"", b"{}", data.replace(b'"public"', b'"log_seed"'), keys.dump()):
         with pytest.raises(KeyringError, match="damaged"):
             AuditKeys.parse_for_reading(damaged)
+
+
+def test_what_the_pages_ask_with_opens_no_slot_and_nobody_without_the_seed_has_it() -> None:
+    keys = make()
+    assert keys.inquiry_badge() not in {keys.badge(slot) for slot in range(1010)}
+    with pytest.raises(KeyringError, match="let nobody ask"):
+        AuditKeys.parse_for_reading(keys.dump_for_reading()).inquiry_badge()

@@ -90,7 +90,9 @@ TABLE = policy()
 
 def nowhere(store: Store, executor: BoundedExecutor) -> EvidenceDesk:
     """The audit log without anybody who answers."""
-    return EvidenceDesk(Path("/nonexistent/evidence.sock"), store, executor=executor, seals=True, anonymous_s=86_400.0)
+    return EvidenceDesk(
+        Path("/nonexistent/evidence.sock"), store, badge=bytes(16), executor=executor, seals=True, anonymous_s=86_400.0
+    )
 
 
 def console(store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any, **options: Any) -> Console:

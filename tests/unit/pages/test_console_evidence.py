@@ -37,8 +37,8 @@ EVIDENCE = f"{ADMIN}evidence"
 FOUND = re.compile(r'href="/\.gateway/admin/evidence/(\w+)/(\d+)"')
 
 
-def desk(path: Path, store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any) -> Console:
-    evidence = EvidenceDesk(path, store, executor=executor, seals=True, anonymous_s=86_400.0)
+def desk(path: Path, store: Store, keyring: Keyring, executor: BoundedExecutor, tell: Any, *, badge: bytes) -> Console:
+    evidence = EvidenceDesk(path, store, badge=badge, executor=executor, seals=True, anonymous_s=86_400.0)
     return console(store, keyring, executor, tell, evidence=evidence)
 
 
@@ -85,15 +85,15 @@ class Office:
 async def office(make_site: SiteMaker, custody: Custody, daemon: Start) -> AsyncIterator[Office]:
     path = custody.bench.layout.run / SOCKET_NAME
     async with AsyncExitStack() as stack:
-        async for site in _site(make_site, path):
+        async for site in _site(make_site, path, custody.bench.keys.inquiry_badge()):
             office = Office(site, custody)
             await asyncio.to_thread(daemon)
             await stack.enter_async_context(Serving(office.bureau.duty()))
             yield office
 
 
-async def _site(make_site: SiteMaker, path: Path) -> AsyncIterator[Site]:
-    async with make_site(make_console=partial(desk, path)) as site:
+async def _site(make_site: SiteMaker, path: Path, badge: bytes = bytes(16)) -> AsyncIterator[Site]:
+    async with make_site(make_console=partial(desk, path, badge=badge)) as site:
         site.add_user("root", gateway_roles=("gateway.admin",))
         site.add_user("tina", gateway_roles=("gateway.tenant-admin",), roles=("lead",))
         site.add_user("alice")
@@ -236,7 +236,7 @@ async def test_without_a_custodian_the_pages_say_so(make_site: SiteMaker, tmp_pa
 
 async def test_nothing_is_shown_that_cannot_be_recorded(make_site: SiteMaker, custody: Custody) -> None:
     path = custody.bench.layout.run / SOCKET_NAME
-    async for site in _site(make_site, path):
+    async for site in _site(make_site, path, custody.bench.keys.inquiry_badge()):
         office = Office(site, custody)  # and no audit daemon
         async with Serving(office.bureau.duty()):
             root = await signed_in(site, "root")
