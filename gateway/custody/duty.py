@@ -79,9 +79,10 @@ class Roster:
             began = asyncio.get_running_loop().time()
             try:
                 await duty.run()
-            except GatewayError as error:
-                self._note(duty, str(error))
-                _log.warning("custody.failed", duty=duty.name, reason=str(error))
+            except (GatewayError, OSError) as error:  # a full disk is no bug
+                reason = _sentence(error)
+                self._note(duty, reason)
+                _log.warning("custody.failed", duty=duty.name, reason=reason)
             except Exception as error:  # noqa: BLE001 - a task root: no fault of one duty may end the others
                 self._note(duty, type(error).__name__)
                 _log.exception("custody.failed", duty=duty.name)
@@ -95,3 +96,9 @@ class Roster:
         self._failures.inc((duty.name,))
         self._running.set(0, (duty.name,))
         self.faults[duty.name] = reason
+
+
+def _sentence(error: GatewayError | OSError) -> str:
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error) or type(error).__name__
+    return f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower()

@@ -39,7 +39,8 @@ from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAM_NUMBERS, Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.log import SMALL_FILE_BYTES, open_log, sync_directory
+from gateway.ledger.log import SMALL_FILE_BYTES, open_log
+from gateway.ledger.spare import replace_file
 
 TIMEOUT_S: Final = 5.0
 _READ_BYTES: Final = 4096
@@ -175,15 +176,8 @@ class Trail:
         return self._journal
 
     def _save(self, journal: Journal) -> None:
-        unfinished = self._path.with_name(self._path.name + ".new")
         try:
-            fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(msgspec.json.encode(journal))
-                file.flush()
-                os.fsync(fd)
-            unfinished.rename(self._path)
-            sync_directory(self._path.parent)
+            replace_file(self._path, msgspec.json.encode(journal))
         except OSError:
             self._journal = None  # what is on disk counts
             raise

@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -18,9 +16,9 @@ import msgspec
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.keys import AuditKeys
-from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout
-from gateway.ledger.log import sync_directory
+from gateway.ledger.layout import Layout
 from gateway.ledger.reader import entries
+from gateway.ledger.spare import replace_file
 
 _BALLAST_SHARE: Final = 64 * 1024
 """Taken from the ballast when the disk is full: a hold must be possible then."""
@@ -94,13 +92,13 @@ class Holds:
         data = msgspec.json.format(msgspec.json.encode(_File(holds=self.holds))) + b"\n"
         try:
             try:
-                _replace(layout, layout.holds, data)
+                replace_file(layout.holds, data)
             except OSError as exc:
                 if exc.errno not in _FULL:
                     raise
                 kept = layout.ballast.stat().st_size
                 os.truncate(layout.ballast, max(0, kept - _BALLAST_SHARE - len(data)))
-                _replace(layout, layout.holds, data)
+                replace_file(layout.holds, data)
         except OSError as exc:
             raise HoldsError(f"{layout.holds}: cannot be written: {os.strerror(exc.errno or 0).lower()}") from exc
 
@@ -161,20 +159,3 @@ def find_token(layout: Layout, keys: AuditKeys, hold: Hold, token: str) -> bool:
     if damages:
         raise HoldsError(f"whether the hold of the case {hold.case} keeps the key cannot be told: {damages[0]}")
     return False
-
-
-def _replace(layout: Layout, path: Path, data: bytes) -> None:
-    unfinished = path.with_name("." + path.name + UNFINISHED_SUFFIX)
-    try:
-        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            layout.give(fd)
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        unfinished.rename(path)
-        sync_directory(path.parent)
-    except OSError:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise

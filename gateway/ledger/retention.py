@@ -24,8 +24,8 @@ from gateway.audit.segment import SegmentError
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import Stream
 from gateway.ledger.holds import Holds
-from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout, segment_name
-from gateway.ledger.log import sync_directory
+from gateway.ledger.layout import Layout, segment_name
+from gateway.ledger.spare import replace_file
 from gateway.ledger.spool import numbers, read_head
 
 DELAY_S: Final = 7 * 86_400.0
@@ -286,16 +286,8 @@ def make_directory(layout: Layout) -> None:
 def save(layout: Layout, rules: Rules) -> None:
     """Write the rules. Raises `RetentionError`."""
     path = layout.custody / FILE_NAME
-    unfinished = path.with_name("." + path.name + UNFINISHED_SUFFIX)
     try:
-        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            layout.give(fd)
-            file.write(msgspec.json.format(msgspec.json.encode(rules)) + b"\n")
-            file.flush()
-            os.fsync(fd)
-        unfinished.rename(path)
-        sync_directory(path.parent)
+        replace_file(path, msgspec.json.format(msgspec.json.encode(rules)) + b"\n")
     except OSError as exc:
         raise RetentionError(f"{path}: cannot be written: {os.strerror(exc.errno or 0).lower()}") from exc
 

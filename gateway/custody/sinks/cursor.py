@@ -14,6 +14,7 @@ from zlib import crc32
 import msgspec
 
 from gateway.exchange.errors import GatewayError
+from gateway.ledger.spare import replace_file
 
 MOST_BURIED: Final = 10_000
 """Dead letters that are remembered one by one; more are counted."""
@@ -143,19 +144,8 @@ class CursorFile:
             raise CursorError(f"{self.replay_path}: {os.strerror(exc.errno or 0).lower()}") from exc
 
     def _replace(self, path: Path, content: bytes, *, keep: bool = False) -> None:
-        fresh = path.with_name(path.name + ".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            if os.geteuid() == 0:  # the command line must not lock the custodian out
-                owner = self._directory.stat()
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep and _read(path)[0] is not None:  # a damaged one must not push out the one before
-            path.rename(self.previous)
-        fresh.rename(path)
-        self._sync_directory()
+        is_good = keep and _read(path)[0] is not None  # a damaged one must not push out the one before
+        replace_file(path, content, previous=self.previous if is_good else None)
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

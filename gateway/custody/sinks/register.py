@@ -18,6 +18,7 @@ from gateway.audit import record as records
 from gateway.custody.sinks.cursor import CursorError
 from gateway.custody.sinks.shipping import Threads
 from gateway.custody.sinks.standing import Recorder
+from gateway.ledger.spare import replace_file
 
 REGISTER_NAME: Final = "configured.json"
 
@@ -63,13 +64,7 @@ class Register:
             return {}
 
     def _store(self, digests: Mapping[str, str]) -> None:
-        fresh = self._path.with_name(self._path.name + ".new")
         try:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(digests))
-                file.flush()
-                os.fsync(descriptor)
-            fresh.rename(self._path)
+            replace_file(self._path, msgspec.json.encode(digests))
         except OSError as exc:
             raise CursorError(f"{self._path}: {os.strerror(exc.errno or 0).lower()}") from exc

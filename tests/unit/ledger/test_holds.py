@@ -134,14 +134,14 @@ def test_a_hold_is_made_on_a_full_disk_out_of_the_ballast(tmp_path: Path, monkey
     """T-41: the disk takes bytes again when the ballast has given some."""
     layout = Layout(tmp_path)
     layout.ballast.write_bytes(bytes(1 << 20))
-    replace = module._replace
+    replace = module.replace_file
 
     def on_a_full_disk(*arguments: Any) -> None:
         if layout.ballast.stat().st_size == 1 << 20:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         replace(*arguments)
 
-    monkeypatch.setattr(module, "_replace", on_a_full_disk)
+    monkeypatch.setattr(module, "replace_file", on_a_full_disk)
     Holds([hold()]).save(layout)
     assert Holds.load(layout).named("2026/17")
 
@@ -154,7 +154,7 @@ def test_a_hold_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: 
     def fails(*_: Any) -> None:
         raise OSError(error, os.strerror(error))
 
-    monkeypatch.setattr(module, "_replace", fails)
+    monkeypatch.setattr(module, "replace_file", fails)
     with pytest.raises(HoldsError, match="cannot be written"):
         Holds([hold()]).save(layout)
 
