@@ -7,6 +7,7 @@ signature of its list. It does not prove that nothing was left out, nor that a r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
@@ -24,6 +25,8 @@ TABLE: Final = "records.csv"
 KEY: Final = "log-key.pem"
 SUMS: Final = "SHA256SUMS"
 SIGNATURE: Final = "SHA256SUMS.sig"
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_NAME: Final = 60
 
 
 class CaseError(ValueError):
@@ -60,6 +63,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: tuple[str, ...] = ()
     """Files of the log that could not be read when the collection was made."""
     streams: tuple[Collected, ...]
+
+
+def directory_name(case: str) -> str:
+    """Return the directory that a case unpacks into: its name, as far as a file may be called so."""
+    return "case-" + (_UNFIT.sub("-", case).strip("-._")[:_LONGEST_NAME] or "unnamed")
 
 
 def proof_name(stream: str, index: int) -> str:

@@ -5,7 +5,7 @@ It says what is proven, by whom, and what is not, in sentences that are true of 
 
 from __future__ import annotations
 
-from gateway.audit.case import KEY, OPENED, RECORDS, SIGNATURE, SIGNATURE_CONTEXT, SUMS, TABLE, Manifest
+from gateway.audit.case import KEY, OPENED, RECORDS, SIGNATURE, SIGNATURE_CONTEXT, SUMS, TABLE, Manifest, directory_name
 
 _TEXT = """\
 EVIDENCE FROM AN AUDIT LOG: {case}
@@ -38,6 +38,10 @@ Records by log:
                    the public key of the log, in two forms
   {sums:<16} the SHA-256 of every file, and in {signature} a signature of that list by the log's key
 
+In the table, "time" is when (UTC), "actor" who did it, "owner_id" whose data it was, "operation" and "path" what was
+asked for, "decision" whether it was let through (allow or deny) and "reason" why. One request may have several rows:
+"request_id" joins them. The proof of a row is proofs/STREAM/INDEX.tlog-proof, by its columns "stream" and "index".
+
 3. WHAT IS PROVEN, AND BY WHOM
 
 a) Each record was in the log when the log had the size that its checkpoint names, and is unchanged since.
@@ -63,20 +67,31 @@ d) This collection is the one that was made: none of its files was changed, adde
 
 With the gateway's program:
 
-    gateway audit verify THIS-ARCHIVE.tar --vkey "$(cat vkey-that-you-trust)"
+    gateway audit verify THIS-ARCHIVE.tar --vkey KEYS-THAT-YOU-TRUST.txt
 
-It prints one sentence. Exit code 0: proven. 1: something was changed. 3: nothing is wrong, but you gave no key, so that
-only the archive itself says whose key it is. 4: witnesses that your policy asks for did not sign.
+where the second file holds the keys of the log as its operator gave them to you in another way, one on each line
+(`gateway audit trust --vkeys` prints them). The command prints one sentence. Exit code 0: proven. 1: something was
+changed. 3: nothing is wrong, but you gave no key, so that only the archive itself says whose key it is. 4: witnesses
+that your policy asks for did not sign.
 
-With standard tools (unpack the archive first):
+With standard tools (GNU or BSD tar, sha256sum, and openssl 3.0 or newer):
 
-    sha256sum -c {sums}
-    (printf '{context}'; cat {sums}) > signed-text
-    openssl pkeyutl -verify -pubin -inkey {key} -rawin -in signed-text -sigfile {signature}
+    tar -xf THIS-ARCHIVE.tar
+    cd {directory}
+    sha256sum --quiet -c {sums}
+    (printf '{context}'; cat {sums}) > ../signed-text
+    openssl pkeyutl -verify -pubin -inkey {key} -rawin -in ../signed-text -sigfile {signature}
 
-The first says that every file is as listed, the last that the list was signed by the key. Each file under proofs/ can be
-checked with any program that reads C2SP tlog-proof files: the line "extra" is the stored entry (base64), its SHA-256 after
-a zero byte is the leaf, the hashes lead to the root in the checkpoint. The record is the JSON text in the entry.
+The third line says nothing if every file is as listed; what is not in the list does not belong to the case. The last
+one says "Signature Verified Successfully" if the list was signed by the key in {key}. That this key is the one
+that you trust, you see when these two lines print the same:
+
+    openssl pkey -pubin -in {key} -outform DER | tail -c 32 | sha256sum
+    head -n 1 ../KEYS-THAT-YOU-TRUST.txt | cut -d + -f 3- | base64 -d | tail -c 32 | sha256sum
+
+Each file under proofs/ can be checked with any program that reads C2SP tlog-proof files: the line "extra" is the
+stored entry (base64), its SHA-256 after a zero byte is the leaf, the hashes lead to the root in the checkpoint.
+The record is the JSON text in the entry.
 """
 
 _OPENED_LINE = "  {name:<16} the same records with values readable that are stored sealed under the key of a person\n"
@@ -107,6 +122,7 @@ def readme(manifest: Manifest) -> str:
         opened_line=_OPENED_LINE.format(name=OPENED) if manifest.opened else "",
         opened_note=_OPENED_NOTE.format(opened=OPENED, table=TABLE) if manifest.opened else "",
         key=KEY,
+        directory=directory_name(manifest.case),
         sums=SUMS,
         signature=SIGNATURE,
         context=SIGNATURE_CONTEXT.decode().replace("\n", "\\n"),

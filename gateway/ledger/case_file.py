@@ -6,7 +6,9 @@ What a case proves is `audit.case`'s to say; this module finds the entries, hash
 from __future__ import annotations
 
 import io
+import os
 import re
+import stat
 import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +35,7 @@ MAX_RECORDS: Final = 50_000
 """A case is put together in memory: about 5 KiB for each."""
 MAX_CASE_BYTES: Final = 2 << 30
 MAX_MEMBERS: Final = 2 * MAX_RECORDS + 100
+_TOP: Final = re.compile(r"case-[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}(/[A-Za-z0-9][A-Za-z0-9._-]{0,80}){0,3}")
 _WAIT_S: Final = 5.0
 _PAUSE_S: Final = 0.1
@@ -131,39 +134,65 @@ def write_case(path: Path, manifest: Manifest, files: Mapping[str, bytes], keys:
         case.README,
         *sorted(whole.keys() - {case.MANIFEST, case.README}),
     ]  # the first says what it is
+    top = case.directory_name(manifest.case)
     with tarfile.open(path, "x", format=tarfile.PAX_FORMAT) as archive:
         for name in order:
-            member = tarfile.TarInfo(name)
+            member = tarfile.TarInfo(f"{top}/{name}")
             member.size, member.mtime, member.mode = len(whole[name]), made_at, 0o600
             archive.addfile(member, io.BytesIO(whole[name]))
 
 
 def is_case(path: Path) -> bool:
-    """Tell whether a file is meant to be a case: an archive that begins with a manifest."""
+    """Tell whether this is meant to be a case: an archive that begins with a manifest, or the directory it was unpacked into."""
+    if path.is_dir():
+        return all((path / name).is_file() for name in (case.MANIFEST, case.README, case.SUMS))
     if not path.is_file():
         return False
     try:
         with tarfile.open(path, "r:") as archive:
             first = archive.next()
-            return first is not None and first.name == case.MANIFEST
+            return first is not None and first.name.partition("/")[2] == case.MANIFEST
     except (tarfile.TarError, OSError):
         return False
 
 
 def read_case(path: Path) -> dict[str, bytes]:
-    """Return the files of a case. Raises `CaseError`: it holds what no case holds, or more; `OSError`."""
+    """Return the files of a case, archive or unpacked. Raises `CaseError`: it holds what no case holds, or more; `OSError`."""
+    if path.is_dir():
+        return _read_directory(path)
     files: dict[str, bytes] = {}
     total = 0
+    tops: set[str] = set()
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 total += member.size
-                if not member.isreg() or not _NAME.fullmatch(member.name) or member.name in files:
+                top, _, name = member.name.partition("/")
+                tops.add(top)
+                if not member.isreg() or not _TOP.fullmatch(top) or not _NAME.fullmatch(name) or name in files:
                     raise CaseError(f"{member.name!r} has no place in a case, or stands there twice")
                 if total > MAX_CASE_BYTES or len(files) >= MAX_MEMBERS:
                     raise CaseError("it is larger than a case can be")
                 data = archive.extractfile(member)
-                files[member.name] = data.read() if data is not None else b""
+                files[name] = data.read() if data is not None else b""
     except tarfile.TarError as exc:
         raise CaseError(f"the archive is damaged: {exc}") from exc
+    if len(tops) > 1:  # attack: files beside the case, that are unpacked with it and nobody judged
+        raise CaseError(f"it unpacks into {len(tops)} directories; a case has one")
+    return files
+
+
+def _read_directory(path: Path) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    total = 0
+    for folder, below, names in os.walk(path):
+        for name in (*names, *(each for each in below if Path(folder, each).is_symlink())):
+            file = Path(folder, name)
+            relative = str(file.relative_to(path))
+            if not stat.S_ISREG(file.lstat().st_mode) or not _NAME.fullmatch(relative):
+                raise CaseError(f"{relative!r} has no place in a case")
+            total += file.stat().st_size
+            if total > MAX_CASE_BYTES or len(files) >= MAX_MEMBERS:
+                raise CaseError("it is larger than a case can be")
+            files[relative] = file.read_bytes()
     return files

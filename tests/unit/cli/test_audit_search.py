@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -333,6 +335,42 @@ def test_a_case_is_made_checked_and_found_out(log: House, tmp_path: Path) -> Non
     changed = CliRunner().invoke(program, ["audit", "verify", str(path)])
     assert changed.exit_code == 1
     assert "BITFLIP" in changed.output
+
+
+def test_the_page_of_a_case_can_be_followed_by_somebody_who_has_only_the_archive(log: House, tmp_path: Path) -> None:
+    """Every command of the page, as it stands there, in a fresh directory."""
+    sealed(log, "alice")
+    desk = tmp_path / "desk"
+    desk.mkdir()
+    path = desk / "THIS-ARCHIVE.tar"
+    run(log, "export", "--case", "4711 / North", "--sign", "--actor", "alice", "-o", str(path))
+    trusted = run(log, "trust", "--vkeys").stdout
+    (desk / "KEYS-THAT-YOU-TRUST.txt").write_text(trusted)
+    page = read_case(path)[case.README].decode()
+    commands = [line.strip() for line in page.splitlines() if line.startswith("    ")]
+    verify, *tools = commands[next(at for at, line in enumerate(commands) if line.startswith("gateway audit verify")) :]
+
+    def shell(text: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["bash", "-ec", text], cwd=desk, capture_output=True, text=True, check=False)
+
+    checked = shell(verify.replace("gateway", str(Path(sys.executable).with_name("gateway")), 1))
+    assert (checked.returncode, "intact: case 4711 / North" in checked.stdout) == (0, True), checked.stderr
+    done = shell("\n".join(tools))
+    *_, verified, key, trusted_key = done.stdout.splitlines()
+    assert (done.returncode, done.stderr, verified) == (0, "", "Signature Verified Successfully")
+    assert key == trusted_key
+    assert {each.name for each in desk.iterdir()} == {
+        "THIS-ARCHIVE.tar",
+        "KEYS-THAT-YOU-TRUST.txt",
+        "case-4711-North",
+        "signed-text",
+    }
+    (desk / "case-4711-North" / case.TABLE).write_text("something else")
+    found = shell("\n".join(tools[1:3]))
+    assert found.returncode == 1
+    assert f"{case.TABLE}: FAILED" in found.stdout
+    unpacked = CliRunner().invoke(program, ["audit", "verify", str(desk / "case-4711-North")])
+    assert (unpacked.exit_code, "BITFLIP" in unpacked.output) == (1, True)
 
 
 def test_a_sealed_case_shows_nobody(log: House, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway import __version__
 from gateway.audit import case, mapping, subject
@@ -288,29 +290,62 @@ def test_opened_values_may_differ_only_where_something_is_sealed() -> None:
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w") as archive:
-        archive.addfile(tarfile.TarInfo(case.MANIFEST))
-        archive.addfile(tarfile.TarInfo(name))
+        archive.addfile(tarfile.TarInfo(f"case-1/{case.MANIFEST}"))
+        archive.addfile(tarfile.TarInfo(name if name.startswith("/") else f"case-1/{name}"))
     with pytest.raises(CaseError, match="no place in a case"):
         read_case(path)
 
 
 def test_links_doubles_and_damage_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
-    link = tarfile.TarInfo("README.txt")
+    link = tarfile.TarInfo("case-1/README.txt")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    for second in (link, tarfile.TarInfo(case.MANIFEST)):
+    for second in (link, tarfile.TarInfo(f"case-1/{case.MANIFEST}")):
         with tarfile.open(path, "w") as archive:
-            archive.addfile(tarfile.TarInfo(case.MANIFEST))
+            archive.addfile(tarfile.TarInfo(f"case-1/{case.MANIFEST}"))
             archive.addfile(second)
         with pytest.raises(CaseError):
             read_case(path)
-    whole = tarfile.TarInfo(case.MANIFEST)
+    whole = tarfile.TarInfo(f"case-1/{case.MANIFEST}")
     whole.size = 100_000
     with tarfile.open(path, "w") as archive:
         archive.addfile(whole, io.BytesIO(bytes(100_000)))
     path.write_bytes(path.read_bytes()[:50_000])
     with pytest.raises(CaseError):
         read_case(path)
+
+
+def test_a_case_unpacks_into_one_directory_of_its_own(site: Site, tmp_path: Path) -> None:
+    with tarfile.open(site.case(3)) as archive:
+        assert {name.partition("/")[0] for name in archive.getnames()} == {"case-4711"}
+    assert case.directory_name("Müller ./. ACME (2026/17)") == "case-M-ller-.-.-ACME-2026-17"
+    assert case.directory_name("../..") == "case-unnamed"
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as archive:
+        for name in (f"case-1/{case.MANIFEST}", "case-2/README.txt"):
+            archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(CaseError, match="unpacks into 2 directories"):
+        read_case(path)
+
+
+@given(st.text(max_size=100))
+def test_whatever_a_case_is_called_its_directory_can_be_read_back(name: str) -> None:
+    assert re.fullmatch(r"case-[A-Za-z0-9][A-Za-z0-9._-]{0,60}", case.directory_name(name))
+
+
+def test_a_case_is_judged_the_same_when_it_was_unpacked(site: Site, tmp_path: Path) -> None:
+    path = site.case(3, 50)
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / "case-4711"
+    assert is_case(unpacked)
+    assert read_case(unpacked) == read_case(path)
+    (unpacked / "added.txt").write_text("")
+    assert kinds(judge_case(read_case(unpacked), vkeys=[site.vkey()])) == {Kind.INSERTED}
+    (unpacked / "added.txt").unlink()
+    (unpacked / "proofs" / "link").symlink_to("/etc")
+    with pytest.raises(CaseError, match="no place in a case"):
+        read_case(unpacked)
 
 
 def test_what_is_no_case_is_not_taken_for_one(tmp_path: Path) -> None:
