@@ -381,7 +381,7 @@ def fill(  # noqa: PLR0917 - naming twenty arguments would cost more than the fo
     """Build one record. `path`, `rule` and `user_agent` are JSON already, the last one sealed perhaps.
 
     `client` is `"ip":…`, `content_type` is `"content_type":…,` or nothing, `resources` the same, `events` is
-    `"events":[…],`, `course` is one of `COURSES`, `shadow` is `,"shadow":{…}`, or nothing.
+    `"events":[…],`, `course` is one of `COURSES`, `shadow` is `,"shadow":{…}`, or nothing; so may `,"sent":{…}` be before it.
     """
     # Formatting an integer into bytes costs as much as five pieces of bytes: small ones come from a table.
     digits = _DIGITS

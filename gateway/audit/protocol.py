@@ -3,7 +3,7 @@
 Little endian throughout. A producer sends HELLO once, with the badge that shows that its slot was given to it, waits for
 WELCOME, then sends RECORDS; the
 daemon answers with ACK and REFUSED, and says FAREWELL when another takes its place. Replies are 16 bytes each, so that
-a producer can read acknowledgements in bulk. Sequences grow strictly per slot, for ever, over all streams together.
+a producer can read acknowledgements in bulk; only RECEIPT, which none gets that asks for none, has a text after them. Sequences grow strictly per slot, for ever, over all streams together.
 
 This module decides what is well-formed; it does not decide what is stored.
 """
@@ -30,6 +30,7 @@ ACK = 2
 REFUSED = 3
 FAREWELL = 5
 SHIPPED = 6
+RECEIPT = 7
 
 VERSION = 1
 """In HELLO: who speaks another version is cut off before its records are misread."""
@@ -47,7 +48,9 @@ BADGE_BYTES = 16
 
 RESERVED = 0x80
 """In the byte that names a record's stream: it may use the space that is kept for when the disk is full."""
-STREAM_MASK = 0x7F
+RECEIPTED = 0x40
+"""In the same byte: its receipt is asked for."""
+STREAM_MASK = 0x3F
 
 MAX_PAYLOAD_BYTES = 65_535 - 40
 """An entry is at most 65,535 bytes (C2SP tlog-tiles: u16 prefix), 40 of them its head."""
@@ -72,6 +75,7 @@ _LENGTH = Struct("<I")
 _U16 = Struct("<H")
 _SEQUENCE = Struct("<B7xQ")
 _REFUSED = Struct("<BB6xQ")
+_RECEIPT = Struct("<BxH4xQ")
 _BODY = Struct("<BBHQ")
 _PREFIX_BYTES = 4096
 _LARGEST_STREAM = max(STREAM_NUMBERS.values())
@@ -79,7 +83,9 @@ _PREFIX = tuple(
     tuple(bytes([stream]) + _U16.pack(n) for n in range(_PREFIX_BYTES)) for stream in range(_LARGEST_STREAM + 1)
 )
 """Stream -> length -> the three bytes before a payload."""
-_STREAMS = bytes(sorted((*STREAM_NUMBERS.values(), *(number | RESERVED for number in STREAM_NUMBERS.values()))))
+_STREAMS = bytes(
+    number | mark for number in STREAM_NUMBERS.values() for mark in (0, RESERVED, RECEIPTED, RESERVED | RECEIPTED)
+)
 _RECORD_HEAD_BYTES = 3
 
 
@@ -111,7 +117,7 @@ class Records(msgspec.Struct, frozen=True):
     first_seq: int
     payloads: list[bytes]
     streams: bytes
-    """One byte for each payload: the number of its stream, and `RESERVED`."""
+    """One byte for each payload: the number of its stream, `RESERVED` and `RECEIPTED`."""
 
 
 class Elsewhere(msgspec.Struct, frozen=True, gc=False):
@@ -155,7 +161,16 @@ class Shipped(msgspec.Struct, frozen=True, gc=False):
 
 
 Request = Hello | Records | Elsewhere
-Reply = Welcome | Ack | Refused | Farewell | Shipped
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """The record `seq` is in the log, and this is the proof for the upstream that its request goes to; said before its ACK."""
+
+    seq: int
+    text: bytes
+
+
+Reply = Welcome | Ack | Refused | Farewell | Shipped | Receipt
 
 
 def first_sequence(now: float, last_seq: int) -> int:
@@ -196,7 +211,9 @@ def pack_records(grade: int, first_seq: int, payloads: Sequence[bytes], streams:
         n = len(payload)
         if not 0 < n <= MAX_PAYLOAD_BYTES:
             raise ValueError(f"an audit payload of {n} bytes: it must have 1 to {MAX_PAYLOAD_BYTES}")
-        append(_PREFIX[stream][n] if n < _PREFIX_BYTES and stream < RESERVED else bytes([stream]) + _U16.pack(n))
+        append(
+            _PREFIX[stream][n] if n < _PREFIX_BYTES and stream <= _LARGEST_STREAM else bytes([stream]) + _U16.pack(n)
+        )
         append(payload)
     return pieces
 
@@ -320,6 +337,11 @@ def pack_shipped(seq: int) -> bytes:
     return _SEQUENCE.pack(SHIPPED, seq)
 
 
+def pack_receipt(seq: int, text: bytes) -> bytes:
+    """Encode RECEIPT."""
+    return _RECEIPT.pack(RECEIPT, len(text), seq) + text
+
+
 class ReplyDecoder:
     """Turns the producer's side of the byte stream into replies, however it is cut."""
 
@@ -348,6 +370,12 @@ class ReplyDecoder:
                 replies.append(Farewell(_SEQUENCE.unpack_from(buffer, at)[1]))
             elif kind == SHIPPED:
                 replies.append(Shipped(_SEQUENCE.unpack_from(buffer, at)[1]))
+            elif kind == RECEIPT:
+                _, length, seq = _RECEIPT.unpack_from(buffer, at)
+                if stop + length > end:
+                    break
+                replies.append(Receipt(seq, buffer[stop : stop + length]))
+                stop += length
             else:
                 raise ProtocolError(f"a reply of unknown type {kind}")
             at = stop

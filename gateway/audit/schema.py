@@ -86,6 +86,10 @@ _GW: Final = _object(
         "redactions": _about("Secrets that were taken out of texts.", _COUNT),
         "resource_faults": _about("What the portal said of its data and could not be read.", _TEXTS),
         "route": _TEXT,
+        "sent": _about(
+            "What goes upstream with a receipt: number of its key, SHA-256 of a salt that the upstream gets and the request line.",
+            _object({"key": _COUNT, "line": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}, ("key", "line")),
+        ),
         "shadow": {"type": "object"},
         "via": {"const": "forward_auth"},
     },

@@ -417,11 +417,22 @@ class Answering(ABC):
                 self.refuse(x, Refusal("limit", Reason.TOO_MANY_UPLOADS, retry_after_s=CROWDED_RETRY_S))
                 return
             self.pause_request()  # not a byte of a body before somebody takes it
-        if (x.method not in SAFE_METHODS or x.route.action not in _READING_ACTIONS) and x.allowed:
+        if x.snapshot.receipts and self._lacks_receipt(x) and not self._worker.recorder.available:
+            self.record_failed(x)  # its stream may lack records, and without one there is no receipt
+            return
+        if (x.receipt_key or x.method not in SAFE_METHODS or x.route.action not in _READING_ACTIONS) and x.allowed:
             x.phase = Phase.INTENT
             self._worker.evidence.record(x, "intent", waits=True, at_least=GROUP)
         else:
             self._forward(x)
+
+    @staticmethod
+    def _lacks_receipt(x: Exchange) -> bool:
+        """Find out whether the upstream of `x` takes requests only with the receipt of their record."""
+        upstream = x.snapshot.upstreams.get(x.route.upstream)
+        if upstream is not None and (x.resolution is None or not x.resolution.internal):
+            x.receipt_key = upstream.receipt_key
+        return x.receipt_key > 0
 
     def _may_upload(self, x: Exchange) -> bool:
         """Take a place for a body that is still to come; False when its client has as many under way as it may."""
@@ -896,7 +907,7 @@ class Answering(ABC):
             held, x.held = cast("list[bytes]", x.held), ()
             self._emit(x, held)
             self._finish(x)
-        elif not safe:
+        elif not safe or (x.phase is Phase.INTENT and x.receipt_key and not x.receipt):
             self.record_failed(x)
         elif x.phase is Phase.INTENT:
             self._forward(x)

@@ -32,7 +32,7 @@ from gateway.audit.access import (
 from gateway.audit.canonical import encode
 from gateway.audit.placement import lane, place
 from gateway.audit.protocol import ASYNC, GRADE, RECEIPTED, SEQUENCE_MASK
-from gateway.audit.receipt import SENT, line_digest
+from gateway.audit.receipt import SALT_BYTES, SENT, line_digest
 from gateway.audit.record import DETECTIONS, Stamp, detection, uuid7
 from gateway.audit.resource import encode_resources, own_resource, together
 from gateway.audit.subject import Sealing
@@ -145,9 +145,9 @@ class Evidence:
         more = b',"shadow":' + x.shadow if x.shadow else b""
         mark = x.lane
         if x.receipt_key and phase == "intent" and resolution is not None:
-            more = (
-                SENT % (x.receipt_key, line_digest(x.method, resolution.forwarded or resolution.text).encode()) + more
-            )
+            x.receipt_salt = os.urandom(SALT_BYTES)
+            line = line_digest(x.receipt_salt, x.method, resolution.forwarded or resolution.text)
+            more = SENT % (x.receipt_key, line.encode("ascii")) + more
             mark |= RECEIPTED
         payload = fill(
             self._template(x, sealing),

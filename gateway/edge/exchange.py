@@ -93,6 +93,9 @@ class Exchange:
         "phase",
         "raw_target",
         "reason",
+        "receipt",
+        "receipt_key",
+        "receipt_salt",
         "received",
         "recorded_single",
         "request_id",
@@ -170,6 +173,12 @@ class Exchange:
         """There was no room for its first record, and its stream may lack some: it has none at all."""
         self.lane: int = 0
         """`RESERVED` when its records may use the space that is kept for when the disk is full."""
+        self.receipt_key: int = 0
+        """Number of the key of the receipt without which it must not go upstream; 0 = it needs none."""
+        self.receipt: bytes = b""
+        """The daemon's proof that its intent is recorded, and the salt."""
+        self.receipt_salt: bytes = b""
+        """In the digest of its request line; the upstream alone learns it."""
         self.phase: Phase = Phase.DECIDING
         # what was decided
         self.stage: str = ""
@@ -217,6 +226,10 @@ class Exchange:
     def recorded(self, *, safe: bool) -> None:
         """Pass the daemon's word on to the connection."""
         self.client.recorded(self, safe=safe)
+
+    def receipted(self, receipt: bytes) -> None:
+        """Keep the daemon's proof for the upstream."""
+        self.receipt = b"%b %b" % (receipt, self.receipt_salt.hex().encode("ascii"))
 
     def failed(self) -> None:
         """Break off: an exception on the way of the answer must neither release nor keep it."""

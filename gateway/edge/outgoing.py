@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.audit.receipt import FIELD
 from gateway.edge.browser import origin_of, page_of
 from gateway.edge.certified import certificate_of
 from gateway.edge.exchange import Exchange
@@ -101,6 +102,8 @@ class Outgoing:
         match = resolution.match
         if match is not None and match.rule.tenancy is not None:
             parts.append(tenant_field(x))
+        if x.receipt:
+            parts.append(b"%b: %b\r\n" % (FIELD, x.receipt))
         if escort is not None and not upstream.internal:
             parts.append(escort.fields)
         if (

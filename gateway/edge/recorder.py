@@ -20,6 +20,7 @@ from gateway.audit.protocol import (
     Ack,
     Farewell,
     ProtocolError,
+    Receipt,
     Refused,
     ReplyDecoder,
     Shipped,
@@ -42,6 +43,9 @@ class Recorded(Protocol):
 
     def recorded(self, *, safe: bool) -> None:
         """The record is safe, or it was refused for good."""
+
+    def receipted(self, receipt: bytes) -> None:
+        """The record is about to be told safe, and this proves it to an upstream."""
 
     def failed(self) -> None:
         """Telling it raised: give up what waited."""
@@ -226,6 +230,8 @@ class Recorder:
                 self._settle(reply.seq, safe=False)
             elif isinstance(reply, Shipped):
                 self._forget_remote(reply.seq, safe=True)
+            elif isinstance(reply, Receipt):
+                self._hand_out(reply.seq, reply.text)
             elif isinstance(reply, Welcome):
                 self._welcome(reply.last_seq)
             elif isinstance(reply, Farewell):
@@ -264,6 +270,18 @@ class Recorder:
                     self._release([self._remote.pop()[1]], safe=False)
             if len(self._remote) > MAX_UNACKED_RECORDS:
                 self._forget_remote(self._remote[len(self._remote) - MAX_UNACKED_RECORDS - 1][0], safe=False)
+
+    def _hand_out(self, sequence: int, receipt: bytes) -> None:
+        """Give a receipt to whoever waits for the record."""
+        for frame in self._sent:
+            at = sequence - frame.first
+            if 0 <= at < len(frame.payloads):
+                waiter = frame.waiting[at] if frame.waiting else None
+                if waiter is None:
+                    waiter = next((far for number, far in frame.remote if number == sequence), None)
+                if waiter is not None:
+                    waiter.receipted(receipt)
+                return
 
     def _forget_remote(self, through: int, *, safe: bool) -> None:
         remote = self._remote

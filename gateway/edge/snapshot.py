@@ -147,6 +147,8 @@ class Upstream:
     health: HealthCheck | None = None
     ejection: EjectionRules | None = EjectionRules(failures=3, time_s=10.0, max_time_s=300.0, max_share=0.5)
     breaker: BreakerRules | None = None
+    receipt_key: int = 0
+    """Number of the key of the audit receipts that go along; 0 = none do."""
     patience_s: float = field(init=False)
     """How long a request may be without a connection."""
 
@@ -251,6 +253,8 @@ class Snapshot:
     """What names a person in a record is sealed under the person's key."""
     escorts: bool = False
     """Some upstream has an escort."""
+    receipts: bool = False
+    """Some upstream wants audit receipts."""
     trace: TraceRules = PASSING
     forward_auth: ForwardAuthRules | None = None
     """None = nobody may ask."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import compress
 
-from gateway.audit.protocol import RESERVED, STREAM_MASK, Records, Refusal, pack_ack, pack_refused
+from gateway.audit.protocol import RECEIPTED, RESERVED, STREAM_MASK, Records, Refusal, pack_ack, pack_refused
 from gateway.exchange.stream import STREAM_NUMBERS, STREAMS, STREAMS_BY_NUMBER, Stream
-from gateway.ledger.log import Group
+from gateway.ledger.chunk import Group
 
 _OF_STREAM = {
     stream: bytes(number & STREAM_MASK == chosen for number in range(256)) for stream, chosen in STREAM_NUMBERS.items()
 }
 """Tables for `bytes.translate`: which records of a frame are the stream's."""
 _IN_LANE = bytes(number >= RESERVED for number in range(256))
+_RECEIPTED = bytes(bool(number & RECEIPTED) for number in range(256))
 
 
 def by_stream(slot: int, records: Records) -> list[tuple[Stream, Group]]:
@@ -34,6 +35,14 @@ def reserved(records: Records) -> list[int]:
     """Return the sequences of those that may use the ballast."""
     sequences = range(records.first_seq, records.first_seq + len(records.payloads))
     return list(compress(sequences, records.streams.translate(_IN_LANE)))
+
+
+def receipted(records: Records) -> list[int]:
+    """Return the sequences of those whose receipts are asked for."""
+    chosen = records.streams.translate(_RECEIPTED)
+    if not any(chosen):
+        return []
+    return list(compress(range(records.first_seq, records.first_seq + len(records.payloads)), chosen))
 
 
 def pack_answers(first: int, end: int, lost: Mapping[int, Refusal]) -> bytes:

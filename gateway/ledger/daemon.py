@@ -48,13 +48,18 @@ from gateway.audit.protocol import (
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.stream import STREAMS_BY_NUMBER, Stream
-from gateway.ledger.batch import by_stream, pack_answers, reserved
+from gateway.ledger.ballast import BALLAST_BYTES
+from gateway.ledger.batch import by_stream, pack_answers, receipted, reserved
+from gateway.ledger.chunk import Group, beyond
 from gateway.ledger.clock import Clock
 from gateway.ledger.disk import Disk, LocalDisk
 from gateway.ledger.disk_watch import DiskWatch
+from gateway.ledger.errors import LogBusyError, LogUnavailableError
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.log import BALLAST_BYTES, FILE_BYTES, Group, Log, LogBusyError, LogUnavailableError, beyond
+from gateway.ledger.log import Log
+from gateway.ledger.log_file import FILE_BYTES
+from gateway.ledger.receipts import Receipts
 from gateway.ledger.streams import Logs, close_logs, last_sequence, open_logs
 
 READ_BYTES = 256 * 1024
@@ -149,6 +154,7 @@ class Daemon:
         version: str,
         boot_id: str,
         badge: Callable[[int], bytes],
+        receipt_key: Callable[[str, int], bytes],
         control: Control | None = None,
         segment_age_s: float = SEGMENT_AGE_S,
         marks: Watermarks = NO_MARKS,
@@ -157,9 +163,10 @@ class Daemon:
         monotonic: Callable[[], float] = time.monotonic,
         ballast_bytes: int = BALLAST_BYTES,
     ) -> None:
-        """`badge` returns what a producer must show to speak as a slot."""
+        """`badge` returns what a producer must show to speak as a slot, `receipt_key` the key of an upstream's receipts."""
         self.logs = logs
         self._badge = badge
+        self._receipts = Receipts(receipt_key)
         self._layout = layout
         self._segment_age_s = segment_age_s
         self._may_gap = frozenset(may_gap)
@@ -233,6 +240,9 @@ class Daemon:
         )
         self._clock_offset = registry.gauge(
             "gateway_audit_clock_offset_seconds", "How far the clock was set since the daemon started, in all."
+        )
+        self._receipts_total = registry.counter(
+            "gateway_audit_receipts_total", "Receipts for upstreams that were asked for, by result.", ("result",)
         )
         self._jumps_total = registry.counter("gateway_audit_producer_jump_total", "Jumps in a producer's sequence.")
         self._rejected_total = registry.counter(
@@ -588,6 +598,8 @@ class Daemon:
         """Slot -> last sequence over all streams, of the batch so far."""
         kept: dict[tuple[Stream, int], int] = {}
         """The same for each stream."""
+        asked: dict[int, set[int]] = {}
+        """Slot -> sequences of the records whose receipts it wants."""
         for producer, records in batch:
             slot, first = producer.slot, records.first_seq
             end = first + len(records.payloads) - 1
@@ -607,22 +619,42 @@ class Daemon:
                     kept[stream, slot] = fresh[1][-1]
                     if records.grade != ASYNC:
                         safe.add(stream)
+            if slot < PAGES_SLOT and records.grade != ASYNC and (wanted := receipted(records)):
+                asked.setdefault(slot, set()).update(wanted)
             begun = spans.get(id(producer))
             spans[id(producer)] = (producer, begun[1] if begun else first, end)
         refused: dict[int, dict[int, Refusal]] = {}
+        receipts: dict[int, list[bytes]] = {}
         for stream, of_stream in groups.items():
             if stream in self._may_gap and self._disk_watch.level >= Level.CRITICAL:
                 self._leave_out(stream, of_stream)
             elif not self._append(stream, of_stream, is_safe=stream in safe):
                 self._refuse(stream, of_stream, refused, batch)
+            elif asked and stream in safe:
+                self._give_receipts(stream, of_stream, asked, receipts)
+        if asked:
+            self._account_for_receipts(asked, receipts)
         for producer, first, end in spans.values():
             lost = refused.get(producer.slot)
-            self._send(producer, pack_ack(end) if lost is None else pack_answers(first, end, lost))
+            answers = pack_ack(end) if lost is None else pack_answers(first, end, lost)
+            self._send(producer, b"".join([*receipts.get(producer.slot, ()), answers]) if asked else answers)
         for producer, records in batch:
             if records.grade == REMOTE:
                 sizes = {stream: self.logs[stream].size for stream, _ in by_stream(producer.slot, records)}
                 producer.remote.append((records.first_seq + len(records.payloads) - 1, sizes))
                 self._release(producer)
+
+    def _give_receipts(
+        self, stream: Stream, groups: list[Group], asked: Mapping[int, set[int]], receipts: dict[int, list[bytes]]
+    ) -> None:
+        log = self.logs[stream]
+        for slot, given in self._receipts.give(log.origin, log.size, groups, asked).items():
+            receipts.setdefault(slot, []).extend(given)
+
+    def _account_for_receipts(self, asked: Mapping[int, set[int]], receipts: Mapping[int, list[bytes]]) -> None:
+        given = sum(map(len, receipts.values()))
+        self._receipts_total.inc(("given",), given)
+        self._receipts_total.inc(("refused",), sum(map(len, asked.values())) - given)
 
     def _append(self, stream: Stream, groups: list[Group], *, is_safe: bool) -> bool:
         """Write groups, the daemon's own waiting records first. False when some could not be stored."""
@@ -892,6 +924,7 @@ def serve(
         version=version,
         boot_id=boot_id,
         badge=keys.badge,
+        receipt_key=keys.receipt_key,
         control=control,
         segment_age_s=segment_age_s,
         marks=marks,

@@ -40,6 +40,9 @@ class _Waiter:
         if not self.outcome.done():
             self.outcome.set_result(safe)
 
+    def receipted(self, receipt: bytes) -> None:
+        """Take none: nothing goes upstream."""
+
     def failed(self) -> None:
         """Nobody could be told: not safe."""
         if not self.outcome.done():

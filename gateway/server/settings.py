@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from gateway.audit.receipt import FIELD, MAX_KEY_NUMBER
 from gateway.document.quantity import written_duration
 from gateway.document.source import Diagnostic, Document, DocumentError, did_you_mean, load
 from gateway.exchange.route import LimitSpec
@@ -426,9 +427,13 @@ class Upstream(Portal):
     """Requests of one worker that wait for a connection; more are refused."""
     max_uploads_per_client: Count | None = None
     """Requests of one client, in one worker, whose bodies are unfinished; None = an eighth of the connections."""
+    receipt_key: Annotated[int, Field(strict=True, ge=1, le=MAX_KEY_NUMBER)] | None = None
+    """Number of the key of the audit receipts that go along with requests; None = none do. Another number is another key."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
+        if self.receipt_key is not None and self.sign_on is not None and self.sign_on.type == "form":
+            raise ValueError("receipt_key does not go with sign_on by a form: the gateway's own sign-on has no receipt")
         if len({server.url.scheme for server in self.servers}) > 1:
             raise ValueError("the servers of an upstream are either all http or all https")
         if len({server.url for server in self.servers}) < len(self.servers):
@@ -438,6 +443,8 @@ class Upstream(Portal):
         names = [name.lower() for name in (*self.headers.values(), *self.token_fields.values())]
         if len(set(names)) < len(names):
             raise ValueError("two identity headers have the same name")
+        if self.receipt_key is not None and FIELD.decode("ascii") in names:
+            raise ValueError("x-audit-receipt carries the receipts of receipt_key and cannot carry an identity")
         if taken := _UNMAPPABLE.intersection(names):
             raise ValueError(f"{min(taken)} has a meaning of its own in HTTP and cannot carry an identity")
         return self
@@ -786,6 +793,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
     for name, upstream in settings.upstreams.items():
         if upstream.max_uploads_per_client is not None and upstream.max_uploads_per_client > upstream.max_connections:
             yield ("upstreams", name, "max_uploads_per_client"), "is more than max_connections of the upstream"
+        if upstream.receipt_key is not None and settings.forward_auth:
+            yield ("upstreams", name, "receipt_key"), "does not go with forward_auth: another proxy forwards no receipt"
     if settings.forward_auth and not (settings.forward_auth.proxies or settings.trusted_proxies):
         yield ("forward_auth",), "name the proxies that may ask, here or in trusted_proxies"
     if settings.forward_auth:

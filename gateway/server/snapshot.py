@@ -59,6 +59,7 @@ def build_snapshot(
         public_port=settings.public_url.port,
         upstreams=(upstreams := _upstreams(validated)),
         escorts=any(upstream.escort is not None for upstream in upstreams.values()),
+        receipts=any(upstream.receipt_key for upstream in upstreams.values()),
         pages=_pages(pages_socket),
         limits=tuple(bucket for bucket in limits if bucket.spec.per == "ip"),
         limits_of=_limits_of(validated.table, tuple(bucket for bucket in limits if bucket.spec.per != "ip")),

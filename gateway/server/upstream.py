@@ -85,6 +85,7 @@ def build_upstream(name: str, settings: Settings, bundle: Bundle, *, is_vaulted:
         health=_health(own, settings.public_url.authority),
         ejection=_ejection(own),
         breaker=_breaker(own),
+        receipt_key=own.receipt_key or 0,
     )
 
 

@@ -11,7 +11,20 @@ from typing import Any
 
 import orjson
 
-from gateway.audit.protocol import Hello, Records, RequestDecoder, pack_ack, pack_farewell, pack_refused, pack_welcome
+from gateway.audit.protocol import (
+    RECEIPTED,
+    Hello,
+    Records,
+    RequestDecoder,
+    pack_ack,
+    pack_farewell,
+    pack_receipt,
+    pack_refused,
+    pack_welcome,
+)
+from gateway.audit.receipt import announced, sign_receipt
+
+ORIGIN = "gateway/fake/01234567/access"
 
 
 class FakeAuditDaemon:
@@ -20,6 +33,8 @@ class FakeAuditDaemon:
         self.last: dict[int, int] = {}
         self.acknowledges = True
         self.refuses = False
+        self.receipt_key = b""
+        """For all upstreams; without one no receipt is given."""
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
 
@@ -53,6 +68,19 @@ class FakeAuditDaemon:
         """Say this to everybody."""
         for connection in self._connections:
             connection.transport.write(data)
+
+    def receipts(self, request: Records) -> bytes:
+        """Reply to those that ask for one."""
+        replies = b""
+        for at, payload in enumerate(request.payloads):
+            about = announced(payload) if request.streams[at] & RECEIPTED and self.receipt_key else None
+            if about is not None:
+                index = self.payloads.index(payload)
+                text = sign_receipt(
+                    self.receipt_key, origin=ORIGIN, index=index, request_uid=about.request_uid, line=about.line
+                )
+                replies += pack_receipt(request.first_seq + at, text)
+        return replies
 
     def acknowledge_all(self) -> None:
         self.acknowledges = True
@@ -91,5 +119,6 @@ class _Connection(asyncio.Protocol):
                     payload for at, payload in enumerate(request.payloads) if request.first_seq + at > known
                 ]
                 daemon.last[self.slot] = max(known, final)
+                self.transport.write(daemon.receipts(request))
                 if daemon.acknowledges:
                     self.transport.write(pack_ack(final))

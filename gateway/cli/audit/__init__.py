@@ -16,6 +16,7 @@ from gateway.cli.audit.hold import hold_group
 from gateway.cli.audit.open_intents import open_intents_verb
 from gateway.cli.audit.prove import prove_verb
 from gateway.cli.audit.query import query_verb
+from gateway.cli.audit.receipt_key import receipt_key_verb
 from gateway.cli.audit.retention import retention_group
 from gateway.cli.audit.schema import schema_verb
 from gateway.cli.audit.seal import seal_verb
@@ -43,6 +44,7 @@ for _verb in (
     cursors_verb,
     replay_verb,
     seal_verb,
+    receipt_key_verb,
     retention_group,
     hold_group,
 ):

@@ -13,6 +13,7 @@ from gateway.audit.protocol import (
     Elsewhere,
     Hello,
     ProtocolError,
+    Receipt,
     Records,
     Refusal,
     Refused,
@@ -25,7 +26,12 @@ from gateway.audit.protocol import (
 from gateway.exchange.route import Durability
 
 BADGE = bytes(range(protocol.BADGE_BYTES))
-PAYLOADS = st.lists(st.tuples(st.integers(1, 3), st.binary(min_size=1, max_size=300)), min_size=1, max_size=20)
+MARKS = st.sampled_from([0, protocol.RESERVED, protocol.RECEIPTED, protocol.RESERVED | protocol.RECEIPTED])
+PAYLOADS = st.lists(
+    st.tuples(st.builds(int.__or__, st.integers(1, 3), MARKS), st.binary(min_size=1, max_size=300)),
+    min_size=1,
+    max_size=20,
+)
 
 
 def in_traffic(count: int) -> bytes:
@@ -63,11 +69,21 @@ def test_replies_survive_any_cutting_of_the_stream(cuts: list[int]) -> None:
         + protocol.pack_ack(10)
         + protocol.pack_refused(11, Refusal.DISK_FULL)
         + protocol.pack_shipped(12)
+        + protocol.pack_receipt(13, b"origin#5 code")
+        + protocol.pack_receipt(14, b"")
         + protocol.pack_ack(1 << 63)
     )
     decoder = ReplyDecoder()
     got = [reply for piece in cut(data, cuts) for reply in decoder.feed(piece)]
-    assert got == [Welcome(9), Ack(10), Refused(11, Refusal.DISK_FULL), Shipped(12), Ack(1 << 63)]
+    assert got == [
+        Welcome(9),
+        Ack(10),
+        Refused(11, Refusal.DISK_FULL),
+        Shipped(12),
+        Receipt(13, b"origin#5 code"),
+        Receipt(14, b""),
+        Ack(1 << 63),
+    ]
 
 
 def test_the_wire_form_is_the_documented_one() -> None:
@@ -77,6 +93,7 @@ def test_the_wire_form_is_the_documented_one() -> None:
     assert protocol.pack_ack(5) == bytes.fromhex("0200000000000000 0500000000000000")
     assert protocol.pack_welcome(5) == bytes.fromhex("0100000000000000 0500000000000000")
     assert protocol.pack_refused(5, 1) == bytes.fromhex("0301000000000000 0500000000000000")
+    assert protocol.pack_receipt(5, b"ab") == bytes.fromhex("0700020000000000 0500000000000000 6162")
 
 
 def test_every_durability_has_a_grade() -> None:

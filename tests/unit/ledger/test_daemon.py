@@ -33,7 +33,7 @@ from gateway.audit.verify import Kind
 from gateway.exchange.metrics import Sample
 from gateway.exchange.stream import Stream
 from gateway.ledger.daemon import INHERITANCE_S, NEW_PROCESS_JUMP, SEGMENT_AGE_S, Daemon
-from gateway.ledger.log import LogBusyError, LogTamperedError
+from gateway.ledger.errors import LogBusyError, LogTamperedError
 from gateway.ledger.streams import open_logs
 
 Bench = Any
@@ -109,6 +109,7 @@ class Running:
             version="0",
             boot_id=boot,
             badge=bench.keys.badge,
+            receipt_key=bench.keys.receipt_key,
             control=control,
             clock_ns=self.clock.wall_ns,
             monotonic=self.clock,
