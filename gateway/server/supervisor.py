@@ -50,6 +50,7 @@ from gateway.server.reloading import AskedBy, Reloads, content, policy_facts, po
 from gateway.server.run_directory import COMMANDS_NAME, PAGES_SOCKET_NAMES, RunDirectory, is_trusted_peer
 from gateway.server.settings import MAX_WORKERS, Settings
 from gateway.server.state import erase_again, open_state, redis_options, try_redis
+from gateway.server.state_reserve import StateReserve
 from gateway.server.successor import LOG_WAIT_S, Program, Successor
 from gateway.server.takeover import Counted, Descriptors, Estate, Finish, Ready, TakeOverError
 from gateway.server.telemetry import Outcomes, Retired, process_samples
@@ -109,8 +110,8 @@ class Supervisor:
             raise ConfigurationError(("the audit keys are missing",))
         self.validated = validated
         self._badge = validated.audit_keys.badge
-        self.is_started = False
         self._inquiry_badge = validated.audit_keys.inquiry_badge()
+        self.is_started = False
         self.is_draining = False
         self._path = path
         self._program = Program(path)
@@ -171,6 +172,7 @@ class Supervisor:
             store = open_state(settings, validated.keyring, redis, create=True)
             held.callback(store.close)
             erase_again(settings, validated.keyring, store)
+            self._state_reserve = StateReserve(store)
             self._held = held.pop_all()
         self._trail = LifecycleTrail(
             self._directory.path, badge=self._badge(SUPERVISOR_SLOT), node=self._node, boot_id=self._boot_id
@@ -211,6 +213,7 @@ class Supervisor:
                 notify("READY=1")
                 self._spawn(self._watch(), "watch")
                 self._spawn(self._watch_files(), "watch the files")
+                self._spawn(self._state_reserve.keep(), "keep the reserve of the state")
                 await self._stop.wait()
         finally:
             if self._successor:
@@ -358,6 +361,8 @@ class Supervisor:
         found: dict[str, list[str]] = {}
         if self.is_started and not self._custodian.is_ready:
             found["custody"] = ["the custodian is not running; it is being restarted"]
+        for subject, sentence in self._state_reserve.degraded().items():
+            found.setdefault(subject, []).append(sentence)
         for child in self.children:
             for subject, sentence in child.degraded.items():
                 found.setdefault(subject, []).append(f"{child.name}: {sentence}")
@@ -396,12 +401,12 @@ class Supervisor:
             slot=slot,
             badge=b"" if kind == "audit" else self._badge(slot),
             shipping_badge=self._badge(SHIPPING_SLOT) if kind == "custodian" else b"",
+            inquiry_badge=self._inquiry_badge if kind in {"pages", "custodian"} else b"",
             worker=worker,
             workers=self._workers,
             is_reserve=not (self._has_log if kind == "audit" else self._is_serving),
             shares_limits=self._workers > 1 or (self._predecessor is not None and not self._predecessor.is_gone),
             listeners=listeners,
-            inquiry_badge=self._inquiry_badge if kind in {"pages", "custodian"} else b"",
             bundle=self.validated.bundle.narrow(kind),
             state_dir=str(self._directory.state_dir),
             run_dir=str(self._directory.path),
@@ -839,6 +844,7 @@ class Supervisor:
                 values=[((child.name,), float(child.restarts)) for child in self.children],
             ),
             *self._reloads.samples(),
+            *self._state_reserve.samples(),
             Sample(
                 name="gateway_upgrades_total",
                 kind="counter",

@@ -133,12 +133,13 @@ def test_a_full_disk_refuses_requests_with_503_until_there_is_room_again(
     gateway.start()
     browser = make_browser(gateway)
     browser.sign_in()
+    assert browser.get("/invoices/0").status == 200
     (gateway.directory / "state" / "ballast").unlink()
     hog = fill(small_disk)
     assert browser.get("/invoices/1").status == 200, "there is room in the file"
     (victim,) = gateway.children("audit")
     os.kill(victim, signal.SIGKILL)
-    gateway.wait_until(lambda: "full" in gateway.ready()[1].get("audit", ""))
+    gateway.wait_until(lambda: "no space left" in gateway.ready()[1].get("audit", ""))
     refused = browser.get("/invoices/2", PROGRAM)
     assert (refused.status, refused.json["reason"]) == (503, UNRECORDED)
     assert int(refused.headers["retry-after"]) >= 1

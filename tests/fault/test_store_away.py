@@ -7,12 +7,13 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fault.test_audit_away import fill
 from tests.machine import cannot_run
 from tests.process.conftest import PASSWORD
 
@@ -99,30 +100,40 @@ def on_its_own_disk(make_gateway: Callable[..., Any], disk_of_its_own: Path) -> 
     return gateway
 
 
+def use_up(state: Path) -> None:
+    """Take the room that the state keeps for a full disk, as a flood of changes would."""
+    with closing(sqlite3.connect(state, isolation_level=None)) as other:
+        other.execute("CREATE TABLE IF NOT EXISTS flood (value BLOB)")
+        for size in (1 << 16, 1 << 12, 1):
+            with suppress(sqlite3.OperationalError):
+                while True:
+                    other.execute("INSERT INTO flood VALUES (zeroblob(?))", (size,))
+
+
+def state_is_short(gateway: Any) -> bool:
+    return "on a full disk" in gateway.admin("/readyz").json["degraded"].get("state", "")
+
+
 def test_no_room_for_the_state_refuses_sign_in_and_serves_who_is_signed_in(
     on_its_own_disk: Any, make_browser: Any, disk_of_its_own: Path
 ) -> None:
+    """Not before what the state keeps for that is used up."""
     browser, visitor = make_browser(on_its_own_disk), make_browser(on_its_own_disk)
     browser.sign_in()
-    hog = disk_of_its_own / "hog"
-    with hog.open("wb", buffering=0) as file:
-        while True:
-            try:
-                file.write(bytes(4096))
-            except OSError:
-                break
+    assert browser.get("/invoices/0").status == 200
+    assert state_is_short(on_its_own_disk) is False
+    hog = fill(disk_of_its_own)
     assert browser.get("/invoices/1").status == 200, "the log has its room allocated ahead"
-    answer = None
-    for _ in range(200):  # until the pages of the write-ahead log that exist are used up
-        answer = submit_wrong_password(visitor)
-        if answer.status == 503:
-            break
-    assert answer is not None
-    assert_refused_for_now(answer)
+    for _ in range(3):
+        assert submit_wrong_password(visitor).status != 503
+    use_up(state_of(on_its_own_disk))
+    assert_refused_for_now(submit_wrong_password(visitor))
     assert browser.get("/invoices/2").status == 200
+    on_its_own_disk.wait_until(lambda: state_is_short(on_its_own_disk))
     hog.unlink()
     on_its_own_disk.wait_until(lambda: submit_wrong_password(visitor).status != 503)
     assert browser.get("/invoices/3").status == 200
+    on_its_own_disk.wait_until(lambda: not state_is_short(on_its_own_disk))
     assert on_its_own_disk.stop() == 0
     assert on_its_own_disk.cli("audit", "verify").returncode == 0
 
