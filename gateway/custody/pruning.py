@@ -25,9 +25,9 @@ from gateway.custody.trail import Mark
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger import retention
+from gateway.ledger.disk import sync_directory
 from gateway.ledger.holds import Holds
 from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout, parse_name
-from gateway.ledger.log import sync_directory
 from gateway.ledger.retention import Blocks, Plan, Rules, Timeline
 from gateway.ledger.spool import numbers, read_head
 

@@ -26,9 +26,10 @@ from gateway.custody.threads import in_thread
 from gateway.custody.trail import Build, Mark
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAMS, Stream
+from gateway.ledger.disk import sync_directory
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout, file_name, parse_name, segment_name
-from gateway.ledger.log import SMALL_FILE_BYTES, sync_directory
+from gateway.ledger.log_file import SMALL_FILE_BYTES
 from gateway.ledger.spool import read_head
 
 POLL_S: Final = 1.0

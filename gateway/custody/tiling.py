@@ -25,9 +25,9 @@ from gateway.custody.station import Station
 from gateway.custody.tail import Extent, Tail
 from gateway.custody.threads import in_thread
 from gateway.exchange.errors import GatewayError
+from gateway.ledger.disk import sync_directory
 from gateway.ledger.hashes import TileFiles
 from gateway.ledger.layout import UNFINISHED_SUFFIX
-from gateway.ledger.log import sync_directory
 
 PAUSE_S: Final = 0.2
 DURABLE_S: Final = 600.0

@@ -39,7 +39,8 @@ from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAM_NUMBERS, Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.log import SMALL_FILE_BYTES, open_log
+from gateway.ledger.log import open_log
+from gateway.ledger.log_file import SMALL_FILE_BYTES
 from gateway.ledger.spare import replace_file
 
 TIMEOUT_S: Final = 5.0

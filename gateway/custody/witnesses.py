@@ -30,8 +30,8 @@ from gateway.custody.witness_client import WitnessAnswer, WitnessClient, Witness
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.stream import Stream
+from gateway.ledger.disk import sync_directory
 from gateway.ledger.hashes import leaf_hashes, proven_hashes
-from gateway.ledger.log import sync_directory
 from gateway.ledger.spool import SpoolError
 
 REFRESH_S: Final = 30.0

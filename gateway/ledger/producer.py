@@ -35,9 +35,12 @@ from gateway.audit.protocol import (
 )
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAM_NUMBERS, Stream
+from gateway.ledger.chunk import Group
+from gateway.ledger.errors import LogBusyError
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.log import SMALL_FILE_BYTES, Group, LogBusyError, open_log
+from gateway.ledger.log import open_log
+from gateway.ledger.log_file import SMALL_FILE_BYTES
 
 Build = Callable[[record.Stamp], Mapping[str, Any]]
 """A builder of `gateway.audit.record` with everything but its stamp: `partial(administration, operation=…)`."""

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from gateway.ledger.disk import sync_directory
 from gateway.ledger.layout import UNFINISHED_SUFFIX
-from gateway.ledger.log import sync_directory
 
 SPARE_SUFFIX: Final = ".spare"
 

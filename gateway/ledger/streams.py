@@ -14,7 +14,8 @@ from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.disk import Disk, LocalDisk
 from gateway.ledger.keys import AuditKeys
-from gateway.ledger.log import FILE_BYTES, Log, open_log
+from gateway.ledger.log import Log, open_log
+from gateway.ledger.log_file import FILE_BYTES
 
 Logs = Mapping[Stream, Log]
 

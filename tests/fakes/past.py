@@ -15,7 +15,8 @@ from gateway.exchange.route import Route
 from gateway.exchange.session import Session
 from gateway.exchange.stream import Stream
 from gateway.ledger.keys import AuditKeys
-from gateway.ledger.log import FILE_BYTES, open_log
+from gateway.ledger.log import open_log
+from gateway.ledger.log_file import FILE_BYTES
 from gateway.policy import Facts, PolicyTable
 from gateway.policy.judgement import Verdict, answer, route
 

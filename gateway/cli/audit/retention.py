@@ -17,9 +17,9 @@ from gateway.custody.custodian import CustodyBusyError
 from gateway.custody.pruning import WISH_NAME, Pruning, describe, make_plans, settle_rules
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger import retention
+from gateway.ledger.errors import LogBusyError
 from gateway.ledger.holds import Holds
 from gateway.ledger.layout import Layout
-from gateway.ledger.log import LogBusyError
 from gateway.ledger.retention import Plan, Rule, Timeline
 from gateway.server.progress import Progress
 from gateway.server.retention import undelivered, wanted_retention

@@ -13,8 +13,8 @@ from gateway.cli.invocation import current
 from gateway.custody.custodian import CustodyBusyError
 from gateway.custody.sealing import SealError, Sealing, closed_files
 from gateway.exchange.stream import STREAMS
+from gateway.ledger.errors import LogBusyError
 from gateway.ledger.layout import Layout, segment_name
-from gateway.ledger.log import LogBusyError
 from gateway.server.progress import Progress
 from gateway.server.settings import Settings
 

@@ -19,6 +19,7 @@ from typing import Final
 from gateway.audit.delivery import Batch
 from gateway.custody.sinks.sink import Fault, NotDeliveredError
 from gateway.custody.sinks.thread import SinkThreads
+from gateway.ledger.disk import sync_directory
 
 STDOUT: Final = 1
 _TAIL_BYTES: Final = 256 * 1024
@@ -91,7 +92,7 @@ class FileSink:
             self._descriptor = os.open(self._path, flags, self._mode)
             _require_file(self._descriptor)
             _cut_torn_line(self._descriptor)
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
         except OSError as exc:
             self._let_go()
             raise NotDeliveredError(Fault.DISK, f"{self._path}: {os.strerror(exc.errno or 0).lower()}") from exc
@@ -197,11 +198,3 @@ def _cut_torn_line(descriptor: int) -> None:
         os.ftruncate(descriptor, size - torn)
     except PermissionError:  # append-only (chattr +a): end the line instead; a reader passes it by
         _write(descriptor, b"\n")
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

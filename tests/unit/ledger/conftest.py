@@ -110,6 +110,14 @@ class Bench:
         assert damages == []
         return found
 
+    def numbers(self) -> list[tuple[int, int]]:
+        return [(stored.entry.slot, stored.entry.sequence) for stored in self.stored()]
+
+    def assert_intact(self, size: int) -> None:
+        verdict = self.verify()
+        assert [str(f) for f in verdict.failures] == []
+        assert (verdict.exit_code, verdict.size, verdict.proven) == (0, size, size)
+
     def files(self) -> list[Path]:
         return sorted(self.layout.directory.iterdir())
 

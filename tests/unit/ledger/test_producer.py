@@ -14,7 +14,7 @@ from gateway.audit import protocol, record
 from gateway.audit.protocol import CLI_SLOT, SUPERVISOR_SLOT
 from gateway.exchange.errors import AuditUnavailableError, KeyringError
 from gateway.ledger import producer
-from gateway.ledger.log import LogBusyError
+from gateway.ledger.errors import LogBusyError
 
 Bench = Any
 BUILD = partial(record.lifecycle, event="gateway.started")

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.audit.frame import parse_frame
+from gateway.audit.verify import Kind
 from gateway.exchange.stream import Stream
-from gateway.ledger.log import LogTamperedError, LogUnavailableError
+from gateway.ledger.errors import LogTamperedError, LogUnavailableError
 from tests.unit.ledger import conftest
 
 Bench = Any
@@ -43,6 +44,180 @@ def written(bench: Bench, sizes: list[tuple[int, bool]]) -> tuple[Path, list[tup
 
 def contents(bench: Bench) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in bench.files()}
+
+
+def test_every_opening_makes_a_file_of_its_own_and_continues_the_log(bench: Bench) -> None:
+    for opened in range(4):
+        log = bench.open()
+        assert log.recovery.size == opened * 2
+        assert log.taken.get(1, 0) == opened * 2
+        bench.append(log, 2)
+        log.close()
+    assert len(bench.files()) == 4
+    bench.assert_intact(8)
+
+
+def test_after_a_crash_the_file_is_ended_and_nothing_acknowledged_is_lost(bench: Bench) -> None:
+    log = bench.open()
+    bench.append(log, 3)
+    log.publish()
+    bench.crash(log)
+    bench.assert_intact(3)
+    log = bench.open()
+    assert (log.recovery.size, log.recovery.discarded_bytes, log.recovery.boot) == (3, 0, "boot-1")
+    bench.append(log, 1)
+    log.close()
+    assert bench.numbers() == [(1, 1), (1, 2), (1, 3), (1, 4)]
+    bench.assert_intact(4)
+
+
+@pytest.mark.parametrize("kept", [1, 30, 68, 90, 200, -3])
+def test_a_torn_frame_is_discarded_said_and_written_over_nowhere(bench: Bench, kept: int) -> None:
+    log = bench.open()
+    bench.append(log, 3)
+    log.publish()
+    safe = log._safe.offset
+    bench.append(log, 2)
+    end = log._file.offset if log._file else 0
+    bench.crash(log)
+    path = bench.files()[0]
+    data = path.read_bytes()
+    torn = (end - safe + kept) % (end - safe)
+    path.write_bytes(data[: safe + torn] + bytes(len(data) - safe - torn))
+    assert bench.verify().exit_code == 0
+    log = bench.open()
+    assert log.recovery.size == 3
+    assert log.recovery.discarded_bytes == len(data[safe : safe + torn].rstrip(b"\0"))
+    assert log.recovery.was_interrupted
+    bench.append(log, 1)
+    log.close()
+    assert path.stat().st_size == safe, "cut, never appended to"
+    verdict = bench.verify()
+    assert verdict.exit_code == 0
+    assert {f.kind for f in verdict.findings} == {Kind.RECOVERED}
+    assert bench.numbers() == [(1, 1), (1, 2), (1, 3), (1, 4)]
+
+
+def test_a_crash_between_recovery_and_cutting_the_old_file_is_harmless(bench: Bench) -> None:
+    log = bench.open()
+    bench.append(log, 3)
+    log.publish()
+    safe = log._safe.offset
+    bench.crash(log)
+    path = bench.files()[0]
+    data = path.read_bytes()
+    torn = data[:safe] + b"GWB1\x02\0" + bytes(len(data) - safe - 6)
+    path.write_bytes(torn)
+    log = bench.open()
+    bench.append(log, 1)
+    bench.crash(log)
+    path.write_bytes(torn)
+    log = bench.open()
+    bench.append(log, 1)
+    log.close()
+    assert bench.verify().exit_code == 0
+
+
+def test_garbage_after_the_end_is_discarded_and_called_what_it_is(bench: Bench) -> None:
+    log = bench.open()
+    bench.append(log, 1)
+    log.publish()
+    safe = log._safe.offset
+    bench.crash(log)
+    with bench.files()[0].open("r+b") as file:
+        file.seek(safe + 7)
+        file.write(b"garbage")
+    assert bench.verify().exit_code == 1
+    log = bench.open()
+    assert not log.recovery.was_interrupted
+    assert log.recovery.discarded_bytes == 14
+    bench.append(log, 1)
+    log.close()
+    assert bench.verify().exit_code == 0
+
+
+@pytest.mark.parametrize("attack", ["flip", "truncate", "remove", "remove all", "checkpoint", "head", "foreign"])
+def test_a_tampered_log_is_not_continued(bench: Bench, attack: str, tmp_path: Path) -> None:
+    log = bench.open()
+    bench.append(log, 2)
+    log.close()
+    log = bench.open()
+    bench.append(log, 2)
+    log.close()
+    path = bench.files()[-1]
+    data = path.read_bytes()
+    match attack:
+        case "flip":
+            path.write_bytes(data[:-200] + bytes([data[-200] ^ 1]) + data[-199:])
+        case "truncate":
+            path.write_bytes(data[:-300])
+        case "remove":
+            path.unlink()
+        case "remove all":
+            for file in bench.files():
+                file.unlink()
+        case "checkpoint":
+            bench.layout.checkpoint(Stream.SECURITY).write_bytes(b"junk\n")
+        case "head":
+            path.write_bytes(b"\0" + data[1:])
+        case _:
+            (tmp_path / "other").mkdir()
+            other = type(bench)(tmp_path / "other" / "state")
+            log = other.open()
+            other.append(log, 9)
+            log.close()
+            path.write_bytes(other.files()[0].read_bytes())
+    with pytest.raises(LogTamperedError, match="as evidence"):
+        bench.open()
+    assert bench.verify().exit_code == 1
+    bench.layout.directory.rename(tmp_path / "evidence")
+    if attack != "nothing":
+        bench.layout.checkpoint(Stream.SECURITY).rename(tmp_path / "evidence-checkpoint")
+    log = bench.open()
+    assert log.recovery.is_new
+    bench.append(log, 1)
+    log.close()
+    bench.assert_intact(1)
+
+
+def test_a_lost_older_file_does_not_stop_the_log_but_is_said(bench: Bench) -> None:
+    for _ in range(3):
+        log = bench.open()
+        bench.append(log, 1)
+        log.close()
+    bench.files()[1].unlink()
+    log = bench.open()
+    assert log.recovery.missing_files == (2,)
+    bench.append(log, 1)
+    log.close()
+    assert Kind.MISSING in {f.kind for f in bench.verify().failures}
+
+
+def test_a_leftover_of_an_unfinished_file_is_removed(bench: Bench) -> None:
+    log = bench.open()
+    bench.append(log, 1)
+    log.close()
+    leftover = bench.layout.directory / "security-000000000002.log.new"
+    leftover.write_bytes(b"half a head")
+    assert bench.verify().exit_code == 0
+    log = bench.open()
+    assert not leftover.exists()
+    bench.append(log, 1)
+    log.close()
+    bench.assert_intact(2)
+
+
+def test_what_a_killed_writer_had_not_published_is_published_by_its_successor(bench: Bench) -> None:
+    log = bench.open()
+    bench.append(log)
+    log.publish()
+    bench.append(log, 2)
+    bench.crash(log)
+    log = bench.open(boot="boot-2")
+    log.publish()
+    assert bench.layout.checkpoint(Stream.SECURITY).read_bytes().split(b"\n")[1] == b"3"
+    log.close()
+    assert bench.verify().exit_code == 0
 
 
 @settings(max_examples=25, deadline=None)

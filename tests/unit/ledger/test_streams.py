@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.exchange.stream import STREAMS, Stream
-from gateway.ledger.log import LogBusyError, LogTamperedError
+from gateway.ledger.errors import LogBusyError, LogTamperedError
 from gateway.ledger.streams import close_logs, last_sequence, open_logs
 
 Bench = Any

@@ -26,7 +26,7 @@ from gateway.audit.protocol import CLI_SLOT, RESERVED, Ack, Refusal, Refused, Sh
 from gateway.audit.verify import Kind
 from gateway.exchange.stream import STREAMS_BY_NUMBER, Stream
 from gateway.ledger.disk import LocalDisk
-from gateway.ledger.log import LogUnavailableError
+from gateway.ledger.errors import LogUnavailableError
 from tests.unit.ledger.conftest import Bench
 from tests.unit.ledger.test_daemon import Producer, Running, intent
 
