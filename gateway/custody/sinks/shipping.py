@@ -102,7 +102,9 @@ class Shipper:
         )
         self._cursor: Cursor | None = None
         self._batch: Batch | None = None
-        """Offered and not taken yet; offered again as it is."""
+        """Offered, and the cursor is not behind it yet; offered again as it is, unless it was taken."""
+        self._dead: list[DeadLetter] | None = None
+        """What of that batch will never be taken; None = the batch was not taken yet."""
         self._refused_alone = 0
         self._buried = 0
         self._revive_at = 0.0
@@ -151,11 +153,14 @@ class Shipper:
         batch = self._batch or await self._next(cursor)
         if batch is None:
             return
-        self._batch = batch
-        dead = await self._offer(batch)
+        if batch is not self._batch:
+            self._batch, self._dead = batch, None
+        if self._dead is None:  # a full disk keeps the cursor where it is: no receiver gets copies for that
+            self._dead = await self._offer(batch)
+        dead = self._dead
         if dead:
             await self._threads(partial(self._cursors.bury, dead))
-            self._buried += len(dead)
+            self._buried = len(await self._threads(self._cursors.dead_letters))
         await self._advance(Cursor(origin=batch.origin, next_index=batch.last + 1))
         self._batch, self._refused_alone = None, 0
         self._metrics.delivered.inc(self.labels, len(batch.deliveries) - len(dead))

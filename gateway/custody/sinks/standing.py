@@ -20,6 +20,9 @@ from gateway.exchange.metrics import Registry
 
 TELL_AFTER: Final = 3
 """Failures in a row after which the log says that a sink failed."""
+FIRST_HUSH_S: Final = 60.0
+"""After it was said that a sink failed, it is not said again for so long; twice as long each time, while it goes on."""
+LONGEST_HUSH_S: Final = 3600.0
 LONGEST_WISH_S: Final = 300.0
 """A receiver that asks us to wait longer is asked again all the same."""
 _RECORD_WAIT_S: Final = 10.0
@@ -99,6 +102,8 @@ class Standing:
         self._failures = 0
         self._failed_at = 0.0
         self._is_told = False
+        self._told_at = float("-inf")
+        self._hush_s = 0.0
 
     async def failed(self, error: NotDeliveredError) -> None:
         """Note a failure, say so when it lasts, and wait."""
@@ -109,11 +114,21 @@ class Standing:
         self._metrics.up.set(0, (self._sink, self._stream))
         if self._failures == 1:
             _log.warning("sink.failed", sink=self._sink, stream=self._stream, fault=fault, reason=str(error))
-        if self._failures >= TELL_AFTER and not self._is_told:
+        if self._failures >= TELL_AFTER and not self._is_told and not self._is_within(self._hush_s):
             self._is_told = True
+            self._hush()
             await self.say("audit.sink_failed", reason=fault, severity=records.HIGH, detail=str(error))
         pause = max(self._retry.pause(self._failures, self._random()), min(error.retry_after_s, LONGEST_WISH_S))
         await asyncio.sleep(pause)
+
+    def _hush(self) -> None:
+        """Say it less often while it comes and goes: each record takes room from a disk that may be full."""
+        flaps = self._hush_s > 0 and self._is_within(4 * self._hush_s)
+        self._hush_s = min(2 * self._hush_s, LONGEST_HUSH_S) if flaps else FIRST_HUSH_S
+        self._told_at = self._clock()
+
+    def _is_within(self, seconds: float) -> bool:
+        return 0 <= self._clock() - self._told_at < seconds  # a clock that was set back hushes nothing
 
     async def well(self) -> None:
         """Note that a delivery was taken, and say so after a failure that was told."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,10 @@ from gateway.audit.entry import EntryError, pack_entry
 from gateway.custody.sinks.cursor import Cursor, Replay
 from gateway.custody.sinks.shipping import LONELY_TRIES, Limits
 from gateway.custody.sinks.sink import Fault, NotDeliveredError, RefusedRecordsError
-from gateway.custody.sinks.standing import Retry
+from gateway.custody.sinks.standing import FIRST_HUSH_S, LONGEST_HUSH_S, TELL_AFTER, Retry, ShippingMetrics, Standing
+from gateway.exchange.metrics import Registry
 from gateway.exchange.stream import Stream
-from tests.fakes.log_source import ORIGIN, TIME_NS, MemorySource, Shipment, entry, stamp
+from tests.fakes.log_source import ORIGIN, TIME_NS, MemorySource, Recorded, Shipment, entry, stamp
 
 
 class Shelf:
@@ -285,3 +289,67 @@ async def test_a_dead_letter_that_its_receiver_breaks_over_holds_up_no_other_rec
         source.add(entry(10))
         await shipment.until_acknowledged(11)
         assert shipment.cursors.asked() is not None, "it is tried again later"
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE], ids=errno.errorcode.get)
+async def test_while_no_cursor_can_be_written_no_record_is_sent_twice_and_the_log_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """T-41: each record of a failure would take room from the ballast."""
+    shelf, source = Shelf(), log(20)
+    shelf.refuses = lambda index: index == 3
+    tries = []
+
+    def fail(path: Path, *_: object, **__: object) -> None:
+        tries.append(path)
+        raise OSError(error, os.strerror(error))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.custody.sinks.cursor.replace_file", fail)
+        async with Shipment(shelf, source, tmp_path) as shipment:
+            await shipment.until(lambda: len(tries) > TELL_AFTER + 5, "the tries")
+            assert shelf.indexes() == [index for index in range(10) if index != 3], (
+                "the receiver has it; the cursor alone is tried again"
+            )
+            assert shipment.recorded.events() == [("audit.sink_failed", "disk")]
+            assert os.strerror(error).lower() in str(shipment.recorded.records[0])
+            patch.undo()
+            await shipment.until_acknowledged(20)
+            assert sorted(shelf.indexes()) == [index for index in range(20) if index != 3]
+            assert [dead.index for dead in shipment.cursors.dead_letters()] == [3]
+            assert shipment.value("gateway_audit_dead_letter") == 1
+            assert shipment.recorded.events()[1:] == [
+                ("audit.sink_failed", "dead_letter"),
+                ("audit.sink_recovered", ""),
+            ]
+
+
+async def test_a_sink_that_comes_and_goes_is_told_of_less_and_less_often() -> None:
+    """Each record takes room from a disk that may be full, and makes the sink send again."""
+    now, recorded = [0.0], Recorded()
+    standing = Standing(
+        "siem",
+        "access",
+        retry=Retry(first_s=0.0, longest_s=0.0),
+        recorder=recorded,
+        metrics=ShippingMetrics(Registry()),
+        clock=lambda: now[0],
+        random=lambda: 0.0,
+    )
+    told = []
+    while now[0] < 12 * LONGEST_HUSH_S:
+        before = len(recorded.records)
+        for _ in range(TELL_AFTER):
+            await standing.failed(NotDeliveredError(Fault.DISK, "no space left on device"))
+        if len(recorded.records) > before:
+            told.append(now[0])
+        await standing.well()
+        assert len(recorded.records) % 2 == 0, "what began is said to have ended"
+        now[0] += 10.0
+    pauses = [later - earlier for earlier, later in pairwise(told)]
+    assert pauses[:3] == [FIRST_HUSH_S, 2 * FIRST_HUSH_S, 4 * FIRST_HUSH_S]
+    assert set(pauses[6:]) == {LONGEST_HUSH_S}
+    now[0] -= 86_400.0
+    for _ in range(TELL_AFTER):
+        await standing.failed(NotDeliveredError(Fault.DISK, "no space left on device"))
+    assert recorded.events()[-1] == ("audit.sink_failed", "disk"), "a clock that was set back hushes nothing"
