@@ -271,6 +271,8 @@ class Daemon:
             recovery = log.recovery
             if not recovery.is_new:
                 self._own[Stream.SECURITY].append(recovery.event)
+            if recovery.discarded_bytes:  # the head of the next file signs where this one ends
+                self._beat(stream)
             if recovery.boot == self._boot_id:  # their producers may still be alive and finish them
                 self._inherited_until = now + INHERITANCE_S
             else:
@@ -409,7 +411,7 @@ class Daemon:
             if now >= self._beat_at[stream]:
                 self._beat_at[stream] = now + HEARTBEAT_S
                 if log.size or stream is Stream.SECURITY:
-                    self._say("audit.heartbeat", stream, more={"log": {"origin": log.origin, "size": log.size}})
+                    self._beat(stream)
             self._turn_over(stream, now)
         self._name_impostors()
         self._commit_own()
@@ -749,6 +751,10 @@ class Daemon:
 
     def _say(self, event: str, stream: Stream = Stream.SECURITY, **fields: Any) -> None:
         self._own[stream].append(partial(record.lifecycle, event=event, **fields))
+
+    def _beat(self, stream: Stream) -> None:
+        log = self.logs[stream]
+        self._say("audit.heartbeat", stream, more={"log": {"origin": log.origin, "size": log.size}})
 
     def _jump(self, slot: int, first: int, last: int) -> None:
         """Records that a producer numbered and never sent: said in the log, unless it was told that they were refused."""
