@@ -1,4 +1,4 @@
-"""Replaces small files on a real file system that is full: run in a mount namespace of its own, with the directory.
+"""Replaces small files on a real file system that is full: run in a mount namespace of its own, with the directory and the kind of file system.
 
 Prints one JSON object: what became of cursors, holds, the rules of retention and the custodian's journal.
 """
@@ -6,7 +6,6 @@ Prints one JSON object: what became of cursors, holds, the rules of retention an
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from gateway.ledger.holds import Hold, Holds
 from gateway.ledger.layout import Layout
 from gateway.ledger.retention import Rules, load, save
 from gateway.ledger.spare import replace_file
+from tests.mounts import mount
 
 CHANGES = 50
 
@@ -35,19 +35,19 @@ def hold(case: str) -> Hold:
 
 
 def main() -> None:
-    mount = Path(sys.argv[1])
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount)], check=True)
-    layout = Layout(mount)
+    disk, kind = Path(sys.argv[1]), sys.argv[2]
+    mount(disk, kind, "size=8m")
+    layout = Layout(disk)
     layout.create()
-    for directory in (mount / "cursors", layout.custody):
+    for directory in (disk / "cursors", layout.custody):
         directory.mkdir()
     layout.ballast.write_bytes(bytes(1 << 20))
-    cursors, first = CursorFile(mount / "cursors", "siem", "access"), CursorFile(mount / "cursors", "new", "access")
+    cursors, first = CursorFile(disk / "cursors", "siem", "access"), CursorFile(disk / "cursors", "new", "access")
     for index in (1, 2):
         cursors.store(Cursor(origin="a", next_index=index))
     save(layout, Rules())
     replace_file(layout.custody / "journal.json", b"0")
-    fill(mount, "hog")
+    fill(disk, "hog")
     try:
         first.store(Cursor(origin="a", next_index=1))
         refusal = ""
@@ -57,9 +57,9 @@ def main() -> None:
         cursors.store(Cursor(origin="a", next_index=index))
         save(layout, Rules())
         replace_file(layout.custody / "journal.json", b"%d" % index)
-    found = [cursors.load(), CursorFile(mount / "cursors", "siem", "access").load()]
+    found = [cursors.load(), CursorFile(disk / "cursors", "siem", "access").load()]
     Holds((hold("2026/17"),)).save(layout)
-    fill(mount, "again")
+    fill(disk, "again")
     Holds((hold("2026/17"), hold("2026/18"))).save(layout)
     told = {
         "refusal": refusal,
@@ -68,7 +68,7 @@ def main() -> None:
         "journal": (layout.custody / "journal.json").read_text(),
         "rules": load(layout) == Rules(),
         "holds": [one.case for one in Holds.load(layout).holds],
-        "names": sorted(path.name for path in (mount / "cursors").iterdir()),
+        "names": sorted(path.name for path in (disk / "cursors").iterdir()),
     }
     print(json.dumps(told))
 

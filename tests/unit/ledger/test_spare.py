@@ -5,28 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from gateway.ledger.spare import SPARE_SUFFIX, replace_file
+from tests.mounts import run_apart
 from tests.unit.ledger.full_disk import CHANGES
 
 
-def test_on_a_full_disk_what_was_written_before_is_written_again_and_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_on_a_full_disk_what_was_written_before_is_written_again_and_again(tmp_path: Path, kind: str) -> None:
     """T-41: cursors, holds, rules and journal; what has no room yet says so."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    result = subprocess.run(
-        ["unshare", "-rm", sys.executable, "-m", "tests.unit.ledger.full_disk", str(mount)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    told = json.loads(result.stdout)
+    told = json.loads(run_apart("tests.unit.ledger.full_disk", tmp_path / "small", kind, is_root=kind == "ext4"))
     newest = 2 + CHANGES
     assert told["cursors"] == [newest, newest]
     assert told["previous"] == newest - 1

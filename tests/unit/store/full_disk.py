@@ -1,4 +1,4 @@
-"""Changes a state on a real file system that is full: run in a mount namespace of its own, with the directory and `kept` or `bare`.
+"""Changes a state on a real file system that is full: run in a mount namespace of its own, with the directory, the kind of file system, and `kept` or `bare`.
 
 Prints one JSON object: how many sign-ins and changes were stored before the first that was not, and what the file says of itself.
 """
@@ -6,7 +6,6 @@ Prints one JSON object: how many sign-ins and changes were stored before the fir
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from gateway.store.reserve import Reserve
 from gateway.store.rows import Row
 from gateway.store.sqlite_rows import SQLiteRows
 from gateway.store.tables import MARKS, SESSIONS
+from tests.mounts import mount
 
 ADDED = 300
 """Sessions, with a value as long as sealed ones are."""
@@ -42,13 +42,13 @@ def fill(place: Path) -> Path:
 
 
 def main() -> None:
-    mount, way = Path(sys.argv[1]), sys.argv[2]
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(mount)], check=True)
-    rows = SQLiteRows(mount / "state", create=True)
+    disk, kind, way = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    mount(disk, kind, "size=48m")
+    rows = SQLiteRows(disk / "state", create=True)
     reserve = Reserve(rows.database)
     kept = reserve.keep() if way == "kept" else 0
     put(rows, MARKS, b"first", 8)
-    hog = fill(mount)
+    hog = fill(disk)
     assert reserve.keep() == kept or way == "bare", "nothing is taken from a disk that has nothing"
     added = changed = 0
     while added < ADDED and put(rows, SESSIONS, added.to_bytes(32), 1200):

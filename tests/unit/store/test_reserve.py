@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,6 +14,7 @@ import pytest
 
 from gateway.store.database import Database
 from gateway.store.reserve import LOG_BYTES, PAGES_BYTES, RESERVE_BYTES, Reserve
+from tests.mounts import run_apart
 from tests.unit.store.full_disk import ADDED, CHANGED
 
 SCHEMA = ["CREATE TABLE things (name TEXT PRIMARY KEY, value BLOB) STRICT"]
@@ -41,17 +40,9 @@ def is_sound(database: Database) -> bool:
     return database.read("PRAGMA integrity_check") == [("ok",)]
 
 
-def on_a_full_disk(tmp_path: Path, way: str) -> dict[str, Any]:
-    mount = tmp_path / "small"
-    mount.mkdir()
-    result = subprocess.run(
-        ["unshare", "-rm", sys.executable, "-m", "tests.unit.store.full_disk", str(mount), way],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    told: dict[str, Any] = json.loads(result.stdout)
+def on_a_full_disk(tmp_path: Path, kind: str, way: str) -> dict[str, Any]:
+    module = "tests.unit.store.full_disk"
+    told: dict[str, Any] = json.loads(run_apart(module, tmp_path / "small", kind, way, is_root=kind == "ext4"))
     assert told["check"] == [["ok"]]
     assert told["sessions"] == told["added"], "what was stored is there, and nothing else"
     assert told["is_well"], "it ends by itself"
@@ -59,16 +50,17 @@ def on_a_full_disk(tmp_path: Path, way: str) -> dict[str, Any]:
     return told
 
 
-def test_on_a_full_disk_people_sign_in_and_what_is_there_can_be_changed_without_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_on_a_full_disk_people_sign_in_and_what_is_there_can_be_changed_without_end(tmp_path: Path, kind: str) -> None:
     """T-41."""
-    told = on_a_full_disk(tmp_path, "kept")
+    told = on_a_full_disk(tmp_path, kind, "kept")
     assert told["kept"] == RESERVE_BYTES
     assert (told["added"], told["changed"]) == (ADDED, CHANGED)
 
 
 def test_without_the_reserve_a_full_disk_stops_changes_soon(tmp_path: Path) -> None:
     """So the test before can fail."""
-    told = on_a_full_disk(tmp_path, "bare")
+    told = on_a_full_disk(tmp_path, "tmpfs", "bare")
     assert told["added"] < ADDED
     assert told["changed"] < CHANGED
 
