@@ -12,6 +12,7 @@ import socket
 import stat
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -68,7 +69,12 @@ class RunDirectory:
                 f"a gateway already runs on {state_dir} (process {holder or 'unknown'}); "
                 "stop it, or give this one another state_dir"
             )
-        self.sign()
+        try:
+            self.sign()
+        except OSError as error:
+            os.close(self._descriptor)
+            reason = (error.strerror or "unknown error").lower()
+            raise ConfigurationError((f"state_dir: {self.path / LOCK_NAME}: cannot be written: {reason}",)) from error
         for name in _SOCKET_NAMES:
             (self.path / name).unlink(missing_ok=True)  # left by a crash; the lock says nobody listens
 
@@ -80,8 +86,7 @@ class RunDirectory:
     def sign(self) -> None:
         """Become the gateway of this directory, in the lock's file too."""
         self._is_ours = True
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
+        _note(self._descriptor, b"%d\n" % os.getpid())
 
     def give_up(self) -> None:
         """Leave the directory to a successor: `release` removes nothing then."""
@@ -92,7 +97,8 @@ class RunDirectory:
         if self._is_ours:
             for name in _SOCKET_NAMES:
                 (self.path / name).unlink(missing_ok=True)
-            os.ftruncate(self._descriptor, 0)
+            with suppress(OSError):
+                _note(self._descriptor, b"\n")
         os.close(self._descriptor)
 
 
@@ -128,6 +134,11 @@ def _lock(descriptor: int) -> bool:
         else:
             return True
     return False
+
+
+def _note(descriptor: int, text: bytes) -> None:
+    """Write over what the lock's file says, in the room that it has: a full disk keeps nobody from upgrading."""
+    os.ftruncate(descriptor, os.pwrite(descriptor, text, 0))
 
 
 def _make_private(directory: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.exchange.errors import ConfigurationError
-from gateway.server.run_directory import AlreadyRunningError, RunDirectory, is_trusted_peer, running_process
+from gateway.server.run_directory import LOCK_NAME, AlreadyRunningError, RunDirectory, is_trusted_peer, running_process
 
 
 def test_the_directories_are_made_private(tmp_path: Path) -> None:
@@ -41,6 +42,30 @@ def test_the_running_process_is_found_and_only_while_it_runs(tmp_path: Path) -> 
     assert running_process(tmp_path) == os.getpid()
     directory.release()
     assert running_process(tmp_path) is None
+
+
+def test_a_disk_that_is_full_keeps_no_gateway_from_its_next_start(tmp_path: Path) -> None:
+    """What says which process it is has its room from the first start on."""
+    RunDirectory(tmp_path).release()
+    note = tmp_path / "run" / LOCK_NAME
+    assert note.stat().st_size == 1
+    assert running_process(tmp_path) is None
+    directory = RunDirectory(tmp_path)
+    assert note.read_text() == f"{os.getpid()}\n"
+    directory.sign()
+    assert note.read_text() == f"{os.getpid()}\n"
+    directory.release()
+
+
+def test_a_first_start_on_a_full_disk_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fail)
+        with pytest.raises(ConfigurationError, match=r"state_dir: .*gateway\.pid: cannot be written: no space left"):
+            RunDirectory(tmp_path)
+    RunDirectory(tmp_path).release()
 
 
 def test_a_crash_leaves_nothing_that_stops_the_next_start(tmp_path: Path) -> None:
