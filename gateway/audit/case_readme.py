@@ -65,7 +65,7 @@ d) This collection is the one that was made: none of its files was changed, adde
 {opened_note}
 5. HOW TO CHECK IT, WITHOUT A NETWORK
 
-With the gateway's program:
+With the gateway's program (made from its source, as docs/auditor.md there says; a package of that name is somebody else's):
 
     gateway audit verify THIS-ARCHIVE.tar --vkey KEYS-THAT-YOU-TRUST.txt
 

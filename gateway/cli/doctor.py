@@ -164,12 +164,12 @@ def _sinks(validated: Validated) -> Iterator[Finding]:
         if sink.name in answers:
             yield Finding("wrong", subject, answers[sink.name])
         for stream in sink.streams:
-            letters = CursorFile(settings.state_dir / CURSORS, sink.name, stream).dead_letters()
-            if letters:
+            refused = CursorFile(settings.state_dir / CURSORS, sink.name, stream).count_dead()
+            if refused:
                 yield Finding(
                     "wrong",
                     subject,
-                    f"records of {stream} that it refused for good: {len(letters)}; run gateway audit cursors --dead-letters",
+                    f"records of {stream} that it refused for good: {refused}; run gateway audit cursors --dead-letters",
                 )
     if settings.audit.sinks and not any(sink.required for sink in settings.audit.sinks):
         yield Finding(

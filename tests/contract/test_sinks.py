@@ -253,6 +253,7 @@ async def test_a_probe_delivers_nothing(place: Place) -> None:
 
 @pytest.mark.parametrize("kind", REMOTE)
 async def test_a_receiver_that_is_away_is_said_to_be_and_gets_everything_later(place: Place, tmp_path: Path) -> None:
+    """T-45: sink down."""
     place.weather(Weather.CUT)
     with pytest.raises(NotDeliveredError) as refused:
         await place.sink(2.0).probe()
@@ -271,6 +272,7 @@ async def test_a_receiver_that_is_away_is_said_to_be_and_gets_everything_later(p
 async def test_a_receiver_that_swallows_everything_is_given_up_after_the_time_allowed(
     place: Place, tmp_path: Path
 ) -> None:
+    """T-45: black-holed, no reset."""
     place.weather(Weather.BLACK_HOLE)
     source = MemorySource([entry(index) for index in range(12)])
     async with Shipment(place.sink(1.0), source, tmp_path, timeout_s=1.5) as shipment:
@@ -288,6 +290,7 @@ async def test_a_receiver_that_swallows_everything_is_given_up_after_the_time_al
 
 @pytest.mark.parametrize("kind", ANSWERING)
 async def test_a_receiver_that_answers_a_byte_a_second_is_given_up(place: Place) -> None:
+    """T-45: slow."""
     place.weather(Weather.SLOW)
     began = asyncio.get_running_loop().time()
     with pytest.raises(NotDeliveredError) as refused:
@@ -302,6 +305,7 @@ async def test_a_receiver_that_answers_a_byte_a_second_is_given_up(place: Place)
 async def test_an_answer_that_is_lost_after_the_receiver_stored_the_batch_costs_copies_and_no_record(
     place: Place, tmp_path: Path
 ) -> None:
+    """T-45: resets mid-batch after the server committed; duplicates have equal bytes."""
     sink = place.sink(3.0)
     await sink.deliver(batch(0, 1))
     place.weather(Weather.LOSES_ANSWERS)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import click
+import msgspec
 
 from gateway.audit.checkpoint import CheckpointError, split_note
 from gateway.cli.administration import read_settings
@@ -44,7 +45,16 @@ def cursors_verb(*, dead_letters: bool) -> None:
             for each in found
             for letter in each["dead_letters"]
         ]
-    refused = sum(len(each["dead_letters"]) for each in found)
+        lines += [
+            plain(
+                f"  {each['sink']}/{each['stream']} {more['origin']}: {more['count']} more of {more['first']} to {more['last']}, "
+                f"not listed; once the receiver is mended: gateway audit replay --sink {each['sink']} --stream {each['stream']} "
+                f"--from {more['first']}"
+            )
+            for each in found
+            if (more := each["not_listed"]) is not None
+        ]
+    refused = sum(map(_refused, found))
     current().answer({"ok": not refused, "cursors": found}, "\n".join(lines))
     if refused:
         raise click.exceptions.Exit(1)
@@ -98,6 +108,7 @@ def _standing(settings: Settings) -> Iterator[dict[str, Any]]:
         for stream in sink.streams:
             cursors = CursorFile(settings.state_dir / CURSORS, sink.name, stream)
             cursor = cursors.load()
+            unlisted = cursors.unlisted()
             origin, size = _end(layout, stream)
             next_index = cursor.next_index if cursor is not None and cursor.origin == origin else 0
             yield {
@@ -113,6 +124,7 @@ def _standing(settings: Settings) -> Iterator[dict[str, Any]]:
                     {"origin": letter.origin, "index": letter.index, "detail": letter.detail}
                     for letter in cursors.dead_letters()
                 ],
+                "not_listed": None if unlisted is None else msgspec.to_builtins(unlisted),
             }
 
 
@@ -123,6 +135,11 @@ def _end(layout: Layout, stream: Stream) -> tuple[str, int]:
         return origin.decode(), int(size)
     except (OSError, CheckpointError, ValueError):
         return "", 0
+
+
+def _refused(each: dict[str, Any]) -> int:
+    more = each["not_listed"]
+    return len(each["dead_letters"]) + (more["count"] if more is not None else 0)
 
 
 def _line(each: dict[str, Any]) -> str:
@@ -137,5 +154,5 @@ def _line(each: dict[str, Any]) -> str:
     letters: Sequence[dict[str, Any]] = each["dead_letters"]
     if letters:
         shown = " ".join(str(letter["index"]) for letter in letters[:_SHOWN])
-        words.append(f"refused for good: {len(letters)} ({shown}{' …' if len(letters) > _SHOWN else ''})")
+        words.append(f"refused for good: {_refused(each)} ({shown}{' …' if _refused(each) > _SHOWN else ''})")
     return plain(" ".join(words))

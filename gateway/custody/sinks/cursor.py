@@ -17,7 +17,7 @@ from gateway.exchange.errors import GatewayError
 from gateway.ledger.spare import replace_file
 
 MOST_BURIED: Final = 10_000
-"""Dead letters that are remembered one by one; more are counted."""
+"""Dead letters that are listed one by one; more are counted (attack: whatever a receiver refuses, in every request)."""
 
 
 class CursorError(GatewayError):
@@ -47,6 +47,16 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     detail: str
 
 
+class Unlisted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Dead letters beyond those that are listed one by one."""
+
+    origin: str
+    first: int
+    last: int
+    count: int
+    """Of the records from `first` to `last`."""
+
+
 class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An operator's wish: deliver everything from an index on, or the dead letters, once more."""
 
@@ -65,6 +75,7 @@ class CursorFile:
         self.path = base.with_name(base.name + ".json")
         self.previous = base.with_name(base.name + ".json.previous")
         self.dead_path = base.with_name(base.name + ".dead")
+        self.unlisted_path = base.with_name(base.name + ".dead-more")
         self.replay_path = base.with_name(base.name + ".replay")
         self.is_damaged = False
         """The newest cursor could not be read when it was last loaded."""
@@ -83,11 +94,16 @@ class CursorFile:
             raise CursorError(f"{self.path}: {os.strerror(exc.errno or 0).lower()}") from exc
 
     def bury(self, letters: list[DeadLetter]) -> None:
-        """Add dead letters to their list, before the cursor passes them. Raises CursorError."""
+        """Add dead letters to their list, before the cursor passes them. Repeating it does no harm. Raises CursorError.
+
+        Beyond `MOST_BURIED` they are counted, with the first and last of them: the log has them all the same.
+        """
         known = {(letter.origin, letter.index) for letter in self.dead_letters()}
         fresh = [letter for letter in letters if (letter.origin, letter.index) not in known]
-        if len(known) + len(fresh) > MOST_BURIED:
-            raise CursorError(f"{self.dead_path}: holds {len(known)} dead letters; mend the receiver, then replay them")
+        room = max(0, MOST_BURIED - len(known))
+        fresh, more = fresh[:room], fresh[room:]
+        if more:
+            self._count(more)
         try:
             descriptor = os.open(self.dead_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
@@ -99,6 +115,44 @@ class CursorFile:
             self._sync_directory()
         except OSError as exc:
             raise CursorError(f"{self.dead_path}: {os.strerror(exc.errno or 0).lower()}") from exc
+
+    def unlisted(self) -> Unlisted | None:
+        """Return what is known of the dead letters that are not listed; None where all are."""
+        try:
+            return msgspec.json.decode(self.unlisted_path.read_bytes(), type=Unlisted)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    def count_dead(self) -> int:
+        """Return how many dead letters there are, listed or not."""
+        unlisted = self.unlisted()
+        return len(self.dead_letters()) + (unlisted.count if unlisted is not None else 0)
+
+    def forget_unlisted(self, start: int) -> None:
+        """Count them no more where all of them are delivered again, from `start` on. Raises CursorError."""
+        unlisted = self.unlisted()
+        if unlisted is None or unlisted.first < start:
+            return
+        try:
+            self.unlisted_path.unlink()
+            self._sync_directory()
+        except OSError as exc:
+            raise CursorError(f"{self.unlisted_path}: {os.strerror(exc.errno or 0).lower()}") from exc
+
+    def _count(self, letters: list[DeadLetter]) -> None:
+        known = self.unlisted()
+        if known is None or known.origin != letters[0].origin:  # a log that was set aside is delivered no more
+            known = Unlisted(origin=letters[0].origin, first=letters[0].index, last=letters[0].index - 1, count=0)
+        now = Unlisted(
+            origin=known.origin,
+            first=min(known.first, letters[0].index),
+            last=max(known.last, letters[-1].index),
+            count=known.count + sum(letter.index > known.last for letter in letters),
+        )
+        try:
+            self._replace(self.unlisted_path, msgspec.json.encode(now) + b"\n")
+        except OSError as exc:
+            raise CursorError(f"{self.unlisted_path}: {os.strerror(exc.errno or 0).lower()}") from exc
 
     def dead_letters(self) -> list[DeadLetter]:
         """Return the dead letters; a line that cannot be read is left out."""

@@ -1,7 +1,7 @@
 """Ships one stream to one sink: at least once, in order, from the log itself by a cursor.
 
 The log is the queue: nothing else is kept. A batch that was not taken is offered again, the same bytes, after
-a pause with full jitter; a record that the receiver will never take is found by halving the batch, listed as
+a pause with full jitter; a record that the receiver will never take is found by `winnowing`, listed as
 a dead letter, and passed. It decides neither what a receiver is nor how long the log is kept.
 """
 
@@ -21,11 +21,14 @@ from gateway.audit.delivery import Batch, Delivery, Format, deliver_entry
 from gateway.custody.sinks.cursor import Cursor, CursorError, CursorFile, DeadLetter
 from gateway.custody.sinks.sink import Fault, NotDeliveredError, RefusedRecordsError, Sink
 from gateway.custody.sinks.standing import Recorder, Retry, ShippingMetrics, Standing
+from gateway.custody.sinks.winnowing import Winnowing
 from gateway.custody.tail import Extent
 from gateway.exchange.errors import GatewayError
 
 LONELY_TRIES: Final = 5
-"""Refusals of a record that has no other beside it, before it counts as the record's fault and not the receiver's."""
+"""Refusals of a whole batch, before it can count as the records' fault and not the receiver's."""
+_LOOKED_BACK: Final = 64
+"""Records before a batch, of which one that the receiver has tells whether it takes anything."""
 _WISH_EVERY_S: Final = 1.0
 """How often an idle shipper looks whether an operator wants something."""
 _REVIVE_AGAIN_S: Final = 60.0
@@ -101,11 +104,12 @@ class Shipper:
             cursors.sink, cursors.stream, retry=retry, recorder=recorder, metrics=metrics, clock=clock, random=random
         )
         self._cursor: Cursor | None = None
-        self._batch: Batch | None = None
-        """Offered, and the cursor is not behind it yet; offered again as it is, unless it was taken."""
+        self._offered: Winnowing | None = None
+        """A batch that the cursor is not behind yet; offered again as it is, unless it was taken."""
         self._dead: list[DeadLetter] | None = None
         """What of that batch will never be taken; None = the batch was not taken yet."""
-        self._refused_alone = 0
+        self._refusals = 0
+        """Times in a row that everything was refused."""
         self._buried = 0
         self._revive_at = 0.0
         """When the dead letters are offered again that an operator asked for."""
@@ -150,19 +154,20 @@ class Shipper:
         cursor = await self._position()
         if cursor is None:
             return
-        batch = self._batch or await self._next(cursor)
-        if batch is None:
-            return
-        if batch is not self._batch:
-            self._batch, self._dead = batch, None
+        if self._offered is None:
+            found = await self._next(cursor)
+            if found is None:
+                return
+            self._offered, self._dead = Winnowing(found), None
+        batch = self._offered.batch
         if self._dead is None:  # a full disk keeps the cursor where it is: no receiver gets copies for that
-            self._dead = await self._offer(batch)
+            self._dead = await self._offer(self._offered)
         dead = self._dead
         if dead:
             await self._threads(partial(self._cursors.bury, dead))
-            self._buried = len(await self._threads(self._cursors.dead_letters))
+            self._buried = await self._threads(self._cursors.count_dead)
         await self._advance(Cursor(origin=batch.origin, next_index=batch.last + 1))
-        self._batch, self._refused_alone = None, 0
+        self._offered, self._refusals = None, 0
         self._metrics.delivered.inc(self.labels, len(batch.deliveries) - len(dead))
         notices = {delivery.index for delivery in batch.deliveries if _is_notice(delivery)}
         if untold := [letter for letter in dead if letter.index not in notices]:
@@ -174,7 +179,7 @@ class Shipper:
         extent, cursor = self._source.extent(), self._cursor
         at = cursor.next_index if extent and cursor and cursor.origin == extent.origin else 0
         self._metrics.lag_records.set(max(0, extent.size - max(at, extent.first)) if extent else 0, self.labels)
-        oldest_ns = self._batch.deliveries[0].time_ns if self._batch else 0
+        oldest_ns = self._offered.batch.deliveries[0].time_ns if self._offered else 0
         self._metrics.lag_seconds.set(max(0.0, self._clock() - oldest_ns / 1e9) if oldest_ns else 0.0, self.labels)
         self._metrics.dead.set(self._buried, self.labels)
 
@@ -182,7 +187,7 @@ class Shipper:
         """Return where to go on; None when there is nothing to deliver, after waiting for it."""
         if self._cursor is None:
             self._cursor = await self._threads(self._cursors.load)
-            self._buried = len(await self._threads(self._cursors.dead_letters))
+            self._buried = await self._threads(self._cursors.count_dead)
             if self._cursors.is_damaged:
                 _log.warning("sink.cursor_damaged", sink=self.sink_name, stream=self.stream)
         extent = self._source.extent()
@@ -192,7 +197,7 @@ class Shipper:
         await self._obey(extent)
         cursor = self._cursor
         if cursor is None or cursor.origin != extent.origin:  # the first time, or the log was begun anew
-            cursor, self._batch = Cursor(origin=extent.origin, next_index=extent.first), None
+            cursor, self._offered = Cursor(origin=extent.origin, next_index=extent.first), None
         if cursor.next_index > extent.size:
             raise NotDeliveredError(
                 Fault.LOG, f"it has {extent.size} records, and the receiver has {cursor.next_index} of them"
@@ -205,7 +210,7 @@ class Shipper:
                 severity=records.HIGH,
                 more={"first": cursor.next_index, "last": extent.first - 1},
             )
-            cursor, self._batch = Cursor(origin=extent.origin, next_index=extent.first), None
+            cursor, self._offered = Cursor(origin=extent.origin, next_index=extent.first), None
         self._cursor = cursor
         if cursor.next_index == extent.size:
             await self._wait(extent.size, extent.origin)
@@ -235,7 +240,9 @@ class Shipper:
             await self._advance(
                 Cursor(origin=extent.origin, next_index=max(extent.first, min(wish.start, extent.size)))
             )
-            self._batch = None
+            self._offered = None
+            await self._threads(partial(self._cursors.forget_unlisted, wish.start))
+            self._buried = await self._threads(self._cursors.count_dead)
         await self._threads(self._cursors.answered)
 
     async def _revive(self, extent: Extent) -> None:
@@ -255,7 +262,7 @@ class Shipper:
                 await self._threads(partial(self._cursors.keep_dead, kept + letters[place:]))
                 raise
         await self._threads(partial(self._cursors.keep_dead, kept))
-        self._buried = len(kept)
+        self._buried = await self._threads(self._cursors.count_dead)
 
     async def _next(self, cursor: Cursor) -> Batch | None:
         limits = self._limits
@@ -276,31 +283,42 @@ class Shipper:
             deliveries.append(delivery)
         return Batch(origin, self.stream, deliveries)
 
-    async def _offer(self, batch: Batch) -> list[DeadLetter]:
+    async def _offer(self, offered: Winnowing) -> list[DeadLetter]:
         """Deliver a batch; returns the records that the receiver will never take. Raises NotDeliveredError."""
-        refused = await self._halve(batch)
-        if len(refused) < len(batch.deliveries):
+        batch = offered.batch
+        refused = await offered.deliver(self._hand_over)
+        if not refused or offered.has_taken:
             return self._letters(batch, refused)
         detail = next(iter(refused.values()))
-        self._refused_alone += 1
-        if len(refused) == 1 and self._refused_alone >= LONELY_TRIES:
-            return self._letters(batch, refused)
-        self._batch = None  # what came in since may show whose fault it is
+        self._refusals += 1
+        if self._refusals >= LONELY_TRIES:
+            is_taking = await self._takes_others(batch)
+            if is_taking or (is_taking is None and len(refused) == 1):
+                return self._letters(batch, refused)
+        self._offered = None  # what came in since may show whose fault it is
         raise NotDeliveredError(Fault.REFUSED, detail)
 
-    async def _halve(self, batch: Batch) -> dict[int, str]:
-        """Deliver a batch, or its halves where something in it is refused; returns what is refused, and why."""
+    async def _takes_others(self, batch: Batch) -> bool | None:
+        """Find out whether the receiver takes a record beside a batch that it refuses: one that it has, else the next one.
+
+        Attack: as many records in a row that it refuses as a batch holds, and nothing ever comes behind them.
+        None where there is no other record.
+        """
+        extent = self._source.extent()
+        if extent is None or extent.origin != batch.origin:
+            return None
+        letters = await self._threads(self._cursors.dead_letters)
+        dead = {letter.index for letter in letters if letter.origin == batch.origin}
+        before = range(batch.first - 1, max(extent.first, batch.first - _LOOKED_BACK) - 1, -1)
+        index = next((index for index in before if index not in dead), batch.last + 1)
+        if index >= extent.size:
+            return None
+        other = self._compose(batch.origin, index, await self._source.read(index, 1)).part(0, 1)
         try:
-            await self._hand_over(batch)
-        except RefusedRecordsError as error:
-            if error.indexes is not None:
-                return dict.fromkeys(error.indexes, error.detail)
-            count = len(batch.deliveries)
-            if count == 1:
-                return {batch.first: error.detail}
-            middle = count // 2
-            return await self._halve(batch.part(0, middle)) | await self._halve(batch.part(middle, count))
-        return {}
+            await self._hand_over(other)
+        except RefusedRecordsError:
+            return False
+        return True
 
     async def _hand_over(self, batch: Batch) -> None:
         try:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import program
+from gateway.custody.sinks import cursor as cursor_module
 from gateway.custody.sinks.cursor import Cursor, CursorFile, DeadLetter, Replay
 
 
@@ -105,3 +106,18 @@ def test_doctor_says_which_receiver_cannot_be_reached_and_what_was_refused(direc
     assert "wrong: audit sink local: records of security that it refused for good: 1;" in done.stdout
     assert "weak: gateway.yaml: audit.sinks[1].unsafe_plaintext: everybody on the way to far" in done.stdout
     assert not (directory.parent / "audit.jsonl").exists()
+
+
+def test_what_is_refused_and_not_listed_is_counted_and_how_to_send_it_again_is_said(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cursor_module, "MOST_BURIED", 1)
+    cursors(directory).bury([DeadLetter(origin="gateway/x", index=at, time=1, detail="400") for at in (17, 20, 23)])
+    done = ask(directory, "audit", "cursors", "--dead-letters")
+    assert done.exit_code == 1
+    assert "refused for good: 3 (17)" in done.stdout
+    assert "2 more of 20 to 23, not listed" in done.stdout
+    assert "gateway audit replay --sink local --stream security --from 20" in done.stdout
+    value = json.loads(ask(directory, "audit", "cursors", "--json").stdout)["cursors"][0]
+    assert value["not_listed"] == {"origin": "gateway/x", "first": 20, "last": 23, "count": 2}
+    assert "refused for good: 3;" in ask(directory, "doctor").stdout

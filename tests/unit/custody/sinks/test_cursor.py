@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.custody.sinks import cursor as cursor_module
-from gateway.custody.sinks.cursor import Cursor, CursorError, CursorFile, DeadLetter, Replay
+from gateway.custody.sinks.cursor import Cursor, CursorError, CursorFile, DeadLetter, Replay, Unlisted
 
 
 @pytest.fixture
@@ -87,11 +87,28 @@ def test_dead_letters_are_listed_once_each_and_a_torn_line_spoils_itself_alone(c
     assert cursors.dead_letters() == [letter(9)]
 
 
-def test_a_list_of_dead_letters_has_an_end(cursors: CursorFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_of_dead_letters_has_an_end_and_what_is_not_listed_is_counted(
+    cursors: CursorFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cursor_module, "MOST_BURIED", 2)
+    assert cursors.unlisted() is None
     cursors.bury([letter(1), letter(2)])
-    with pytest.raises(CursorError, match="mend the receiver"):
-        cursors.bury([letter(3)])
+    for _ in range(2):  # once more after a crash before the cursor moved
+        cursors.bury([letter(5), letter(9)])
+    cursors.bury([letter(12)])
+    assert [each.index for each in cursors.dead_letters()] == [1, 2]
+    assert cursors.unlisted() == Unlisted(origin=letter(5).origin, first=5, last=12, count=3)
+    assert cursors.count_dead() == 5
+    cursors.forget_unlisted(6)
+    assert cursors.count_dead() == 5, "the fifth is not delivered again from the sixth on"
+    cursors.forget_unlisted(5)
+    cursors.forget_unlisted(5)
+    assert cursors.count_dead() == 2
+    cursors.bury([letter(14)])
+    cursors.bury([DeadLetter(origin="gateway/another/access", index=3, time=0, detail="")])
+    assert cursors.unlisted() == Unlisted(origin="gateway/another/access", first=3, last=3, count=1)
+    cursors.unlisted_path.write_bytes(b"junk")
+    assert cursors.count_dead() == 2
 
 
 def test_a_wish_is_there_until_it_is_answered(cursors: CursorFile) -> None:

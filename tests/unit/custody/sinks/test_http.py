@@ -98,6 +98,7 @@ async def test_an_answer_about_records_says_so(receiver: WebReceiver, sink: Webh
 async def test_a_receiver_that_is_overwhelmed_or_broken_gets_everything_when_it_is_well(
     receiver: WebReceiver, sink: WebhookSink, tmp_path: Path, status: int
 ) -> None:
+    """T-45: 429 and 500."""
     receiver.status = status
     async with Shipment(sink, MemorySource([entry(i) for i in range(15)]), tmp_path) as shipment:
         await shipment.until(lambda: receiver.asked >= 3, "tries")
@@ -111,6 +112,7 @@ async def test_a_receiver_that_is_overwhelmed_or_broken_gets_everything_when_it_
 async def test_one_record_that_is_always_400_is_a_dead_letter_and_the_rest_arrives(
     receiver: WebReceiver, sink: WebhookSink, tmp_path: Path
 ) -> None:
+    """T-46."""
     receiver.refuses = lambda line: b'"poison"' in line
     entries = [entry(i, "poison" if i == 7 else "") for i in range(15)]
     async with Shipment(sink, MemorySource(entries), tmp_path) as shipment:
@@ -132,6 +134,23 @@ async def test_a_certificate_that_ended_is_said_and_nothing_is_sent(authority: A
         await sink.close()
         assert refused.value.fault is Fault.TLS
         assert receiver.requests == []
+
+
+async def test_a_certificate_that_is_renewed_ends_the_outage_without_a_restart(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """T-45: TLS expired."""
+    async with WebReceiver(authority.server_context(expired=True)) as expired:
+        port = expired.port
+        sink = webhook(expired, authority)
+        shipment = Shipment(sink, MemorySource([entry(i) for i in range(15)]), tmp_path)
+        async with shipment:
+            await shipment.until(lambda: ("audit.sink_failed", "tls") in shipment.recorded.events(), "the failure")
+            assert shipment.shipper.acknowledged() == 0
+            await expired.__aexit__()
+            async with WebReceiver(authority.server_context(), port=port) as renewed:
+                await shipment.until_acknowledged(15)
+                assert sorted(index for _, index, _ in renewed.copies()) == list(range(15))
 
 
 async def test_a_receiver_of_another_authority_is_not_trusted(authority: Authority, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from gateway.audit import record
 from gateway.audit.canonical import encode
 from gateway.audit.delivery import Batch
 from gateway.audit.entry import EntryError, pack_entry
-from gateway.custody.sinks.cursor import Cursor, Replay
+from gateway.custody.sinks import cursor as cursor_module
+from gateway.custody.sinks.cursor import Cursor, Replay, Unlisted
 from gateway.custody.sinks.shipping import LONELY_TRIES, Limits
 from gateway.custody.sinks.sink import Fault, NotDeliveredError, RefusedRecordsError
 from gateway.custody.sinks.standing import FIRST_HUSH_S, LONGEST_HUSH_S, TELL_AFTER, Retry, ShippingMetrics, Standing
@@ -66,6 +67,7 @@ def log(count: int) -> MemorySource:
 async def test_one_record_that_is_always_refused_is_listed_and_all_others_arrive(
     tmp_path: Path, *, names_the_records: bool
 ) -> None:
+    """T-46."""
     shelf = Shelf(names_the_records=names_the_records)
     shelf.refuses = lambda index: index == 13
     async with Shipment(shelf, log(40), tmp_path) as shipment:
@@ -89,6 +91,118 @@ async def test_a_receiver_that_refuses_everything_is_at_fault_itself_and_nothing
         shelf.refuses = lambda _index: False
         await shipment.until_acknowledged(20)
     assert sorted(set(shelf.indexes())) == list(range(20))
+
+
+async def test_a_receiver_that_was_out_of_order_for_a_while_loses_no_record_to_the_dead_letters(tmp_path: Path) -> None:
+    """Attack on T-46: while the culprit is looked for, the receiver recovers, and what it refused until then is given up."""
+    shelf = Shelf()
+    offers = iter(range(1, 1000))
+    shelf.refuses = lambda index: index == 13 or broken
+    broken = True
+
+    def fail() -> None:
+        nonlocal broken
+        broken = next(offers) < 9  # well again between two halves
+
+    shelf.fails = fail
+    async with Shipment(shelf, log(40), tmp_path, limits=Limits(records=20)) as shipment:
+        await shipment.until_acknowledged(40)
+        assert [dead.index for dead in shipment.cursors.dead_letters()] == [13]
+    assert sorted(set(shelf.indexes())) == [index for index in range(40) if index != 13]
+
+
+async def test_the_search_for_a_poisoned_record_goes_on_where_a_failure_interrupted_it(tmp_path: Path) -> None:
+    """Attack on T-46: a receiver that fails now and then, and so never to the end of a batch with poison in it."""
+    shelf = Shelf()
+    shelf.refuses = lambda index: index % 7 == 3
+    offers = iter(range(1, 10_000))
+    shelf.fails = lambda: NotDeliveredError(Fault.BROKEN, "it answered 500") if next(offers) % 3 == 0 else None
+    async with Shipment(shelf, log(64), tmp_path, limits=Limits(records=64)) as shipment:
+        await shipment.until_acknowledged(64)
+        assert [dead.index for dead in shipment.cursors.dead_letters()] == list(range(3, 64, 7))
+    assert shelf.indexes() == [index for index in range(64) if index % 7 != 3], "each once, in order"
+
+
+async def test_a_batch_of_nothing_but_poison_is_passed_when_the_receiver_takes_what_it_had_before(
+    tmp_path: Path,
+) -> None:
+    """Attack on T-46: as many requests in a row that the receiver refuses as a batch holds, and it hears of nothing any more."""
+    shelf = Shelf()
+    shelf.refuses = lambda index: 10 <= index < 40
+    async with Shipment(shelf, log(50), tmp_path) as shipment:
+        await shipment.until_acknowledged(50)
+        assert [dead.index for dead in shipment.cursors.dead_letters()] == list(range(10, 40))
+        assert shipment.value("gateway_audit_dead_letter") == 30
+    assert set(shelf.indexes()) == {*range(10), *range(40, 50)}
+
+
+async def test_poison_at_the_very_beginning_is_passed_when_the_receiver_takes_what_comes_after_it(
+    tmp_path: Path,
+) -> None:
+    shelf = Shelf()
+    shelf.refuses = lambda index: index < 10
+    async with Shipment(shelf, log(15), tmp_path) as shipment:
+        await shipment.until_acknowledged(15)
+        assert len(shipment.cursors.dead_letters()) == 10
+
+
+async def test_a_receiver_that_refuses_what_it_had_before_is_at_fault_itself(tmp_path: Path) -> None:
+    shelf = Shelf()
+    async with Shipment(shelf, log(20), tmp_path) as shipment:
+        await shipment.until_acknowledged(20)
+    shelf.refuses = lambda _index: True
+    refused = ("siem", "refused")
+    async with Shipment(shelf, log(21), tmp_path) as shipment:
+        name = "gateway_audit_sink_failures_total"
+        await shipment.until(lambda: shipment.value(name, refused) > 2 * LONELY_TRIES, "many refusals")
+        assert shipment.cursors.dead_letters() == []
+        shelf.refuses = lambda _index: False
+        await shipment.until_acknowledged(21)
+
+
+async def test_more_poison_than_is_listed_stops_no_sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack on T-46: ten thousand requests with what a filter before the receiver refuses, and it hears of nothing any more."""
+    monkeypatch.setattr(cursor_module, "MOST_BURIED", 5)
+    shelf = Shelf()
+    shelf.refuses = lambda index: index % 2 == 1
+    async with Shipment(shelf, log(40), tmp_path) as shipment:
+        await shipment.until_acknowledged(40)
+        assert [dead.index for dead in shipment.cursors.dead_letters()] == [1, 3, 5, 7, 9]
+        assert shipment.cursors.unlisted() == Unlisted(origin=ORIGIN, first=11, last=39, count=15)
+        assert shipment.value("gateway_audit_dead_letter") == 20
+        shelf.refuses = lambda _index: False
+        shipment.cursors.ask(Replay(start=11))
+        await shipment.until(lambda: shipment.cursors.asked() is None, "the answer")
+        await shipment.until_acknowledged(40)
+        assert shipment.value("gateway_audit_dead_letter") == 5
+        shipment.cursors.ask(Replay(dead_letters=True))
+        await shipment.until(lambda: shipment.cursors.asked() is None, "the answer")
+        assert shipment.value("gateway_audit_dead_letter") == 0
+    assert set(shelf.indexes()) == set(range(40))
+    assert len(set(shelf.got)) == 40
+
+
+@pytest.mark.parametrize(("minutes", "tries"), [(1, 7), (15, 21), (120, 126)])
+async def test_an_outage_of_any_length_costs_no_record(tmp_path: Path, minutes: int, tries: int) -> None:
+    """T-45: as many tries as the pauses of so many minutes hold, at the longest they can be."""
+    pauses = [Retry().pause(count, 1.0) for count in range(1, tries)]
+    assert sum(pauses[:-1]) < minutes * 60 <= sum(pauses)
+    shelf, source = Shelf(), log(30)
+    failed = iter(range(tries))
+
+    def fail() -> Exception | None:
+        if next(failed, None) is None:
+            return None
+        source.add(entry(len(source.entries)))  # requests go on
+        return NotDeliveredError(Fault.UNREACHABLE, "nobody listens")
+
+    shelf.fails = fail
+    retry = Retry(first_s=0.001, longest_s=0.001)
+    async with Shipment(shelf, source, tmp_path, retry=retry) as shipment:
+        await shipment.until_acknowledged(30 + tries)
+        await shipment.until(lambda: shipment.recorded.events()[-1][0] == "audit.sink_recovered", "the recovery")
+    assert shelf.indexes() == list(range(30 + tries)), "each once, in order"
+    assert shipment.recorded.events() == [("audit.sink_failed", "unreachable"), ("audit.sink_recovered", "")]
 
 
 async def test_a_refused_record_that_is_alone_is_buried_after_some_tries(tmp_path: Path) -> None:
