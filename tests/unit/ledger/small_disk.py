@@ -1,4 +1,4 @@
-"""Fills a real, small file system under a real daemon: run in a mount namespace of its own, with the directory and the options.
+"""Fills a real, small file system under a real daemon, or takes files away from it otherwise: run in a mount namespace of its own.
 
 Prints one JSON object: what was acknowledged, what is in the log, which levels were told in which order.
 """
@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import orjson
 from gateway.audit.pressure import Watermarks
 from gateway.audit.protocol import CLI_SLOT, Ack
 from gateway.ledger.disk import LocalDisk
+from tests.mounts import mount
 from tests.unit.ledger.conftest import Bench
 from tests.unit.ledger.test_daemon import Running
 
@@ -26,9 +30,9 @@ FILLER_BYTES = 1 << 20
 
 
 class Scene:
-    def __init__(self, mount: Path) -> None:
-        self.mount = mount
-        self.bench = Bench(mount / "state")
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.bench = Bench(place / "state")
         self.bench.disk = LocalDisk()  # type: ignore[assignment]  # nothing armed: the kernel's own answers
         self.running = Running(self.bench, capacity=1 << 20, marks=MARKS, ballast_bytes=3 << 20)
         self.producer = self.running.producer(0)
@@ -48,7 +52,7 @@ class Scene:
         fillers: list[Path] = []
         size = FILLER_BYTES if kind == "bytes" else 0
         while True:
-            filler = self.mount / f"filler{len(fillers)}"
+            filler = self.place / f"filler{len(fillers)}"
             try:
                 with filler.open("wb") as file:
                     fillers.append(filler)
@@ -59,6 +63,22 @@ class Scene:
                     return fillers
                 size //= 4
             self.store()
+
+    def obstruct(self, kind: str) -> Callable[[], object]:
+        """Let no file be made any more; returns what lets it again."""
+        match kind:
+            case "descriptors":
+                before = resource.getrlimit(resource.RLIMIT_NOFILE)
+                used = max(int(name) for name in os.listdir("/proc/self/fd")) + 1
+                resource.setrlimit(resource.RLIMIT_NOFILE, (used, before[1]))
+                return partial(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+            case "read-only":
+                place = str(self.bench.layout.directory)
+                subprocess.run(["mount", "--bind", place, place], check=True)
+                subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+                return partial(subprocess.run, ["umount", place], check=True)
+            case _:
+                return partial(remove, self.fill(kind))
 
     def finish(self) -> dict[str, Any]:
         self.running.turn(2)
@@ -81,22 +101,27 @@ class Scene:
         }
 
 
+def remove(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink()
+
+
 def main() -> None:
-    mount, options, kind = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(mount)], check=True)
-    scene = Scene(mount)
+    """Take the directory, the kind of file system, its options, and what is to run out."""
+    place, system, options, kind = Path(sys.argv[1]), *sys.argv[2:5]
+    mount(place, system, options)
+    scene = Scene(place)
     scene.store()
-    fillers = scene.fill(kind)
+    administrator = scene.running.producer(CLI_SLOT)
+    relieve = scene.obstruct(kind)
     refused = 0
     for _ in range(60):
         refused += not scene.store()
     scene.running.clock.now += 2.0
     scene.running.turn(2)
     health = scene.running.daemon.health()["detail"]
-    administrator = scene.running.producer(CLI_SLOT)
     operator = scene.running.store(administrator, 1, [b'{"a":1}'])
-    for filler in fillers:
-        filler.unlink()
+    relieve()
     scene.running.clock.now += 2.0
     scene.running.turn(2)
     assert scene.store(), "intake resumes by itself"
@@ -105,4 +130,5 @@ def main() -> None:
     print(json.dumps(told))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -7,8 +7,6 @@ import json
 import os
 import random
 import stat
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from gateway.audit.verify import Kind
 from gateway.exchange.stream import STREAMS_BY_NUMBER, Stream
 from gateway.ledger.disk import LocalDisk
 from gateway.ledger.errors import LogUnavailableError
+from tests.mounts import run_apart
 from tests.unit.ledger.conftest import Bench
 from tests.unit.ledger.test_daemon import Producer, Running, intent
 
@@ -131,29 +130,45 @@ def test_a_live_file_on_a_disk_that_became_read_only_refuses_until_it_is_not(ben
     assert (verdict.exit_code, [s.entry.sequence for s in bench.stored() if s.entry.slot == 0]) == (0, [1, 3])
 
 
-@pytest.mark.parametrize(
-    ("options", "kind"), [("size=32m", "bytes"), ("size=64m,nr_inodes=64", "files")], ids=["T-40 bytes", "T-42 inodes"]
-)
-def test_a_small_disk_fills_and_empties_under_load(tmp_path: Path, options: str, kind: str) -> None:
-    """T-40, T-42: levels in order, no acknowledged record lost, intake resumes without anybody; a namespace needs no root."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    result = subprocess.run(
-        ["unshare", "-rm", sys.executable, "-m", "tests.unit.ledger.small_disk", str(mount), options, kind],
-        capture_output=True,
-        text=True,
-        check=False,
+def on_a_small_disk(tmp_path: Path, system: str, options: str, kind: str) -> dict[str, Any]:
+    found = run_apart(
+        "tests.unit.ledger.small_disk", tmp_path / "small", system, options, kind, is_root=system == "ext4"
     )
-    assert result.returncode == 0, result.stderr
-    told = json.loads(result.stdout)
+    told: dict[str, Any] = json.loads(found)
     assert told["failures"] == []
     assert told["stored"] == told["acked"]
     assert len(told["acked"]) + told["refused"] <= told["sent"]
+    assert told["health"]
+    return told
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [("descriptors", "too many open files"), ("read-only", "read-only file system")],
+    ids=["T-42 EMFILE", "T-42 read-only"],
+)
+def test_where_no_file_can_be_made_the_file_that_is_there_is_filled_and_intake_resumes(
+    tmp_path: Path, kind: str, why: str
+) -> None:
+    """T-42, from the kernel itself: no descriptor is left, the directory was mounted read-only."""
+    told = on_a_small_disk(tmp_path, "tmpfs", "size=64m", kind)
+    assert why in told["health"]
+    assert told["refused"] > 0
+    assert len(told["acked"]) > 2, "until the file is full"
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "kind"),
+    [("tmpfs", "size=32m", "bytes"), ("ext4", "size=32m", "bytes"), ("tmpfs", "size=64m,nr_inodes=64", "files")],
+    ids=["T-40 tmpfs", "T-40 ext4", "T-42 inodes"],
+)
+def test_a_small_disk_fills_and_empties_under_load(tmp_path: Path, system: str, options: str, kind: str) -> None:
+    """T-40, T-42: levels in order, no acknowledged record lost, intake resumes without anybody."""
+    told = on_a_small_disk(tmp_path, system, options, kind)
     order = [level for level in told["levels"] if level != "full"]
     worst = order.index("critical")
     assert order[: worst + 1] == [level for level in ("warn", "high", "critical") if level in order[: worst + 1]]
     assert told["levels"][-1] in {"normal", "warn"}
-    assert told["health"]
     if kind == "bytes":
         assert told["refused"] > 0
         assert "full" in told["levels"]
