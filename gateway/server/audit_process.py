@@ -16,7 +16,7 @@ import structlog
 
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.stream import STREAMS
-from gateway.ledger.daemon import serve
+from gateway.ledger.daemon_process import serve
 from gateway.ledger.keys import AuditKeys
 from gateway.server.confine import confine, separation
 from gateway.server.control import (

@@ -34,7 +34,7 @@ from gateway.audit.protocol import (
     pack_records,
 )
 from gateway.exchange.stream import STREAM_NUMBERS, STREAMS, Stream
-from gateway.ledger import daemon
+from gateway.ledger import daemon_process
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.verification import verify_directory
@@ -174,7 +174,7 @@ def measure(state: Path, keys: AuditKeys, rate: float, seconds: float) -> int:
     """Run daemon and producers, print what they did, return how many records were acknowledged."""
     context = multiprocessing.get_context("fork")
     serve = context.Process(
-        target=daemon.serve,
+        target=daemon_process.serve,
         kwargs={"state_dir": state, "keys": keys, "node": "bench", "version": __version__, "boot_id": "bench"},
     )
     serve.start()

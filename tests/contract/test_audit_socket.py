@@ -18,7 +18,7 @@ from tests.fakes.audit_daemon import FakeAuditDaemon
 REAL = """
     import sys
     from pathlib import Path
-    from gateway.ledger.daemon import serve
+    from gateway.ledger.daemon_process import serve
     from gateway.ledger.keys import AuditKeys
     from gateway.ledger.layout import Layout
     state = Path(sys.argv[1])

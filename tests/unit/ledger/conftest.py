@@ -139,7 +139,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 _DAEMON = """
 import sys
 from pathlib import Path
-from gateway.ledger.daemon import serve
+from gateway.ledger.daemon_process import serve
 from gateway.ledger.keys import AuditKeys
 serve(state_dir=Path(sys.argv[1]), keys=AuditKeys.load(Path(sys.argv[2])), node="node", version="0", boot_id=sys.argv[3],
       capacity=int(sys.argv[4]), ballast_bytes=0)

@@ -32,8 +32,9 @@ from gateway.audit.protocol import (
 from gateway.audit.verify import Kind
 from gateway.exchange.metrics import Sample
 from gateway.exchange.stream import Stream
-from gateway.ledger.daemon import INHERITANCE_S, NEW_PROCESS_JUMP, SEGMENT_AGE_S, Daemon
+from gateway.ledger.daemon import INHERITANCE_S, SEGMENT_AGE_S, Daemon
 from gateway.ledger.errors import LogBusyError, LogTamperedError
+from gateway.ledger.intake import NEW_PROCESS_JUMP
 from gateway.ledger.streams import open_logs
 
 Bench = Any
@@ -276,12 +277,12 @@ def test_junk_costs_its_producer_the_connection_and_nobody_else(bench: Bench, ju
 
 def deafen(running: Running) -> None:
     """Leave the daemon room for a few replies to each producer."""
-    for producer in running.daemon._producers.values():
+    for producer in running.daemon._connections.open.values():
         producer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
 
 
 def test_a_producer_that_never_reads_is_cut_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.ledger.daemon.MAX_UNREAD_REPLY_BYTES", 10 * protocol.REPLY_BYTES)
+    monkeypatch.setattr("gateway.ledger.connections.MAX_UNREAD_REPLY_BYTES", 10 * protocol.REPLY_BYTES)
     running = Running(bench)
     deaf = running.producer(0)
     deafen(running)
@@ -291,7 +292,7 @@ def test_a_producer_that_never_reads_is_cut_off(bench: Bench, monkeypatch: pytes
         except OSError:
             break
         running.turn()
-    assert not running.daemon._producers
+    assert not running.daemon._connections.open
     running.daemon.close()
 
 
@@ -303,7 +304,7 @@ def test_replies_that_do_not_fit_the_socket_are_sent_later(bench: Bench) -> None
     for sequence in range(1, last + 1):
         slow.send(sequence, [b"a"], ASYNC)
         running.turn()
-    assert next(iter(running.daemon._producers.values())).out
+    assert next(iter(running.daemon._connections.open.values())).out
     got: list[Reply] = []
     while Ack(last) not in got:
         got += slow.decoder.feed(slow.sock.recv(1 << 16))

@@ -9,12 +9,12 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.audit.protocol import ASYNC, GROUP, Ack, ReplyDecoder
-from gateway.ledger.daemon import Daemon
+from gateway.ledger.connection import Connection
+from gateway.ledger.connections import Connections
 from tests.unit.ledger.conftest import Bench
 from tests.unit.ledger.reboot import Journal, Platter
 from tests.unit.ledger.test_daemon import Running, intent
@@ -34,15 +34,15 @@ def worked(
     bench.layout.create()
     with monkeypatch.context() as patches:
         journal = Journal(bench.state_dir, patches)
-        send = Daemon._send
+        send = Connections._send
 
-        def told(daemon: Daemon, producer: Any, data: bytes) -> None:
+        def told(connections: Connections, producer: Connection, data: bytes) -> None:
             for reply in ReplyDecoder().feed(bytes(data)):
                 if isinstance(reply, Ack):
                     journal.calls.append(("ack", producer.slot, reply.seq))
-            send(daemon, producer, data)
+            send(connections, producer, data)
 
-        patches.setattr(Daemon, "_send", told)
+        patches.setattr(Connections, "_send", told)
         running = Running(bench, capacity=24 * 1024, ballast_bytes=BALLAST)
         producers = [running.producer(slot) for slot in (0, 1)]
         first = [1, 1]
@@ -73,11 +73,11 @@ def closing() -> Iterator[list[Bench]]:
 
 def abandon(running: Running) -> None:
     """Close what the kernel would, and nothing else."""
-    daemon = running.daemon
-    for producer in list(daemon._producers.values()):
+    connections = running.daemon._connections
+    for producer in connections.open.values():
         producer.sock.close()
-    assert daemon._listener is not None
-    daemon._listener.close()
+    assert connections._listener is not None
+    connections._listener.close()
     for log in running.logs.values():
         if log._file is not None:
             os.close(log._file.fd)

@@ -158,5 +158,5 @@ def test_a_worker_that_makes_up_names_fills_no_memory(bench: Bench) -> None:
         producer.send(1 + turn * 200, payloads, GROUP, ASKS * 200)
         running.turn()
         assert len(replies(producer, (turn + 1) * 200)) == 201
-    assert len(running.daemon._receipts._keys) <= 256
+    assert len(running.daemon._intake._receipts._keys) <= 256
     running.daemon.close()

@@ -353,7 +353,7 @@ def test_the_last_of_the_ballast_is_for_operators_and_the_log_itself(bench: Any)
     assert running.store(edge, 1, [b"x" * 9000]) == Ack(1)
     bench.disk.free = Space(100 * GIB, 0, 0, 0)
     os.truncate(bench.layout.ballast, 3 << 19)
-    running.daemon._keep_ballast()
+    running.daemon._intake.keep_ballast()
     bench.disk.fail_allocate = 99
     edge.send(2, [b"s" * 9000], streams=bytes([1 | RESERVED]))
     running.turn()
@@ -630,7 +630,9 @@ def test_strict_and_remote_waits_for_a_required_sink_and_nobody_else_does(bench:
     assert edge.next() == Ack(3)
     elsewhere(running, 2, 2, "gateway/node/0000aaaa/access")
     elsewhere(running, 3, 1, "gateway/node/0000aaaa/traffic")
-    assert running.daemon._elsewhere == {}, "what sinks have of a log that was moved away says nothing of this one"
+    assert running.daemon._connections._elsewhere == {}, (
+        "what sinks have of a log that was moved away says nothing of this one"
+    )
     elsewhere(running, 2, 2)
     assert not edge.ready, "the record in traffic is nowhere else yet"
     elsewhere(running, 3, 1)
