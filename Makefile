@@ -49,8 +49,8 @@ compiled: $(STAMPS)/dev  ## the same program, its hot path compiled (needs a C c
 	build/compiled/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/run.txt
 	build/compiled/bin/python -m pip install --quiet --disable-pip-version-check --no-deps build/wheel/*.whl
 
-soak: $(STAMPS)/dev  ## 200 kills of every process under load, then the log is held to every answer
-	GATEWAY_SOAK=1 $(BIN)/python -m pytest -s tests/fault/test_kill.py
+soak: $(STAMPS)/dev  ## 200 kills of every process under load, thousands of power cuts, then the log is held to every answer
+	GATEWAY_SOAK=1 $(BIN)/python -m pytest -s tests/fault/test_kill.py tests/unit/ledger/test_reboot.py
 
 sbom: $(STAMPS)/dev  ## CycloneDX bill of materials of what ships: dist/sbom.cdx.json
 	$(BIN)/python -m tools.bill_of_materials requirements/run.txt dist/sbom.cdx.json
