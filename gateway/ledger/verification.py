@@ -25,6 +25,7 @@ from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.checking import Checker, Task, check, checker, tasks_of
 from gateway.ledger.copy import Copy, CopyFile, LogCopy, Note, VanishedError, find_logs
 from gateway.ledger.keys import AuditKeys
+from gateway.ledger.layout import Layout
 from gateway.ledger.reader import UnreadableLogError
 from gateway.ledger.tile_check import judge_tiles
 
@@ -62,6 +63,15 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     is_live: bool = False
     """The directory is a gateway's own."""
     jobs: int = 1
+
+
+def published(layout: Layout) -> Iterator[tuple[Stream, str, bytes]]:
+    """Read what a gateway published last. Read it before the log: a live log only grows. Raises `OSError`."""
+    for stream in STREAMS:
+        if layout.checkpoint(stream).exists():
+            yield stream, OWN_CHECKPOINT, layout.checkpoint(stream).read_bytes()
+        if layout.cosigned(stream).exists():
+            yield stream, f"{OWN_CHECKPOINT} that witnesses cosigned", layout.cosigned(stream).read_bytes()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

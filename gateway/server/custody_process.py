@@ -23,6 +23,7 @@ from gateway.custody.station import Station
 from gateway.custody.tail import Watch
 from gateway.custody.tiling import TilingDuty, TilingGauges
 from gateway.custody.trail import Trail
+from gateway.custody.verifying import VerifyingDuty, VerifyMetrics
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.stream import Stream
@@ -57,6 +58,8 @@ class CustodyProcess:
         self._retention_counters: RetentionCounters | None = None
         self._retention_schedule = Schedule()
         self._inquiry_metrics: InquiryMetrics | None = None
+        self._verify_metrics: VerifyMetrics | None = None
+        self._verifying: VerifyingDuty | None = None
         self._tiling: dict[Stream, TilingDuty] = {}
 
     async def start(self) -> None:
@@ -71,6 +74,7 @@ class CustodyProcess:
         self._witness_metrics = NodeMetrics(registry)
         self._shipping_metrics = ShippingMetrics(registry)
         self._inquiry_metrics = InquiryMetrics(registry)
+        self._verify_metrics = VerifyMetrics(registry)
         self._station = Station.open(layout, keys, trail, registry)
         gauges = TilingGauges(self._station)
         self._tiling = {stream: TilingDuty(self._station, tail, gauges) for stream, tail in self._station.tails.items()}
@@ -105,6 +109,8 @@ class CustodyProcess:
         roster = self._custodian.roster
         roster.measure()
         degraded = {f"custody {duty}": reason for duty, reason in roster.faults.items()}
+        if self._verifying is not None and self._verifying.fault:
+            degraded["audit log"] = self._verifying.fault
         return Dumped(samples=self._station.metrics.dump(), health={}, degraded=degraded)
 
     async def serve(self) -> None:
@@ -136,9 +142,15 @@ class CustodyProcess:
             or self._shipping_metrics is None
             or self._retention_counters is None
             or self._inquiry_metrics is None
+            or self._verify_metrics is None
         ):
             return ()
+        every_s = settings.audit.verify.every
+        self._verifying = (
+            VerifyingDuty(self._station, every_s=every_s, metrics=self._verify_metrics) if every_s is not None else None
+        )
         return [
+            *([self._verifying] if self._verifying is not None else []),
             RetentionDuty(
                 self._station,
                 self._tiling,

@@ -29,7 +29,7 @@ from gateway.ledger.case_file import is_case
 from gateway.ledger.copy import opened
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.verification import OWN_CHECKPOINT, Question, Report, origin_of, verify_trees
+from gateway.ledger.verification import Question, Report, origin_of, published, verify_trees
 from gateway.server.progress import Progress
 from gateway.server.settings import Settings
 
@@ -120,7 +120,7 @@ def verify_verb(
         question = msgspec.structs.replace(
             question,
             keys=AuditKeys.load(settings.audit.keys),
-            published=tuple(_published(layout)),
+            published=tuple(published(layout)),
             own_policies=_own_policies(settings),
             is_live=not copies,
         )
@@ -154,15 +154,6 @@ def verify_verb(
         write_verified(metrics, report.exit_code, time.time())
     _answer(report)
     click.get_current_context().exit(report.exit_code)
-
-
-def _published(layout: Layout) -> Iterable[tuple[Stream, str, bytes]]:
-    """Read what the gateway published last, before the log: a live log only grows."""
-    for stream in STREAMS:
-        if layout.checkpoint(stream).exists():
-            yield stream, OWN_CHECKPOINT, layout.checkpoint(stream).read_bytes()
-        if layout.cosigned(stream).exists():
-            yield stream, f"{OWN_CHECKPOINT} that witnesses cosigned", layout.cosigned(stream).read_bytes()
 
 
 def _watch(progress: Progress) -> Callable[[str, int, int], None]:

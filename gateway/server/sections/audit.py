@@ -14,6 +14,7 @@ from gateway.server.fields import Allowance, Keeping, Location, Period, Share
 from gateway.server.sections.privacy import Privacy
 from gateway.server.sections.section import Section
 from gateway.server.sections.sinks import Sink
+from gateway.server.sections.verify import Verification
 from gateway.server.sections.witness import WitnessClient
 
 AUDIT_KEYS: Final = "config/audit-keys.json"
@@ -89,5 +90,7 @@ class Audit(Section):
     privacy: Privacy = Privacy()
     witness: WitnessClient = WitnessClient()
     """Who vouches for these logs, and for whose logs this node vouches."""
+    verify: Verification = Verification()
+    """How often this node looks whether its log is what was written."""
     sinks: tuple[Sink, ...] = ()
     """Who is sent the records."""
