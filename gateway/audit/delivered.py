@@ -77,6 +77,24 @@ class DeliveredLog:
         self._first_ns = min(self._first_ns or time_ns, time_ns)
         self._last_ns = max(self._last_ns, time_ns)
 
+    @property
+    def first(self) -> int:
+        """The lowest number there is; 0 where there is none."""
+        return self._low
+
+    @property
+    def size(self) -> int:
+        """One more than the highest number; 0 where there is none."""
+        return self._size
+
+    def leaf(self, index: int) -> bytes | None:
+        """Return the hash of a record's leaf; None where it is not there."""
+        block, place = divmod(index, _BLOCK)
+        found = self._blocks.get(block)
+        if found is None or not found[0][place]:
+            return None
+        return bytes(found[1][place * HASH_BYTES : (place + 1) * HASH_BYTES])
+
     def refuse(self, sentence: str, place: str) -> None:
         """Note a line that says it is of this log and is not."""
         self._find(Kind.BITFLIP, sentence, place, -1)

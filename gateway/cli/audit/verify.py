@@ -20,6 +20,7 @@ from gateway.cli.administration import read_settings
 from gateway.cli.audit.cases import judge_cases
 from gateway.cli.audit.pinned import read_fleets, read_vkey, read_vkeys
 from gateway.cli.audit.showing import plain
+from gateway.cli.audit.sink_copies import Outcome, SinkCopy, compare_copies, find_copies
 from gateway.cli.audit.verified import write_verified
 from gateway.cli.audit.witnessed import ask_witnesses
 from gateway.cli.invocation import DEFAULT_CONFIG, current
@@ -56,6 +57,13 @@ _File = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--policy", "policies", multiple=True, type=_File, help="Logs, witnesses and quorum that are believed.")
 @click.option("--against-witness", is_flag=True, help="Ask the witnesses of the policy what they saw last.")
 @click.option(
+    "--against-sink",
+    "sinks",
+    multiple=True,
+    metavar="NAME|PATH",
+    help="Compare with what a sink of type file wrote, or with records that a sink kept.",
+)
+@click.option(
     "--fleet",
     "fleets",
     multiple=True,
@@ -85,6 +93,7 @@ def verify_verb(
     fleet_key: str | None,
     *,
     against_witness: bool,
+    sinks: tuple[str, ...],
     metrics: Path | None,
     **given: Any,
 ) -> None:
@@ -100,6 +109,10 @@ def verify_verb(
         raise click.BadParameter("the last entry comes before the first", param_hint="--to")
     if metrics is not None and (given["streams"] or given["first"] or given["last"] is not None):
         raise click.UsageError("--metrics is about the whole log; leave out --stream, --from and --to")
+    if sinks and (copies or given["structural"] or given["first"] or given["last"] is not None):
+        raise click.UsageError(
+            "--against-sink compares the whole log of -c; leave out COPY, --structural, --from and --to"
+        )
     if fleet_key is not None and not fleets:
         raise click.UsageError("--fleet-key says who signed the list of --fleet; give both")
     question = Question(
@@ -114,6 +127,8 @@ def verify_verb(
         jobs=given["jobs"],
     )
     ca: bytes | None = None
+    beside: list[SinkCopy] = []
+    layout: Layout | None = None
     if not copies or current().config is not DEFAULT_CONFIG:
         settings = read_settings()
         layout = Layout(settings.state_dir)
@@ -126,6 +141,7 @@ def verify_verb(
         )
         ca = settings.audit.witness.ca.read_bytes() if settings.audit.witness.ca else None
         copies = copies or (layout.directory,)
+        beside = find_copies(sinks, settings, question.streams)
     if cases := [copy for copy in copies if is_case(copy)]:
         if len(cases) < len(copies):
             raise click.UsageError("a case proves itself; verify it apart from copies of the log")
@@ -149,16 +165,20 @@ def verify_verb(
         progress = stack.enter_context(Progress("reading the audit log"))
         roots = [copy if question.is_live else stack.enter_context(opened(copy)) for copy in copies]
         report = verify_trees(roots, question, _watch(progress))
+        outcome = Outcome()
+        if layout is not None and question.keys is not None:
+            outcome = compare_copies(beside, layout, question.keys, _watch(progress, "comparing with the sink"))
     report = msgspec.structs.replace(report, silent=silent)
+    code = outcome.exit_code(report.exit_code)
     if metrics is not None:
-        write_verified(metrics, report.exit_code, time.time())
-    _answer(report)
-    click.get_current_context().exit(report.exit_code)
+        write_verified(metrics, code, time.time())
+    _answer(report, outcome, code)
+    click.get_current_context().exit(code)
 
 
-def _watch(progress: Progress) -> Callable[[str, int, int], None]:
+def _watch(progress: Progress, what: str = "verifying the audit log") -> Callable[[str, int, int], None]:
     def told(name: str, done: int, total: int) -> None:
-        progress(f"verifying the audit log: {100 * done // max(total, 1)} % ({name})")
+        progress(f"{what}: {100 * done // max(total, 1)} % ({name})")
 
     return told
 
@@ -176,18 +196,21 @@ def _policy(path: Path) -> TrustPolicy:
         raise ConfigurationError((f"{path}: {exc}",)) from exc
 
 
-def _answer(report: Report) -> None:
+def _answer(report: Report, outcome: Outcome, code: int) -> None:
     """Show what is proven of each log."""
     lines = [plain(str(finding)) for finding in report.findings]
     for place, verdict in report.verdicts:
         lines += [*_lines(verdict.findings), plain(f"{_shown_place(place)}{verdict.sentence()}")]
     lines += [plain(sentence) for sentence in report.silent]
+    lines += outcome.lines()
     value = {
-        "ok": report.exit_code == 0,
-        "exit_code": report.exit_code,
+        "ok": code == 0,
+        "exit_code": code,
         "size": sum(verdict.size for _, verdict in report.verdicts),
         "findings": [_finding(finding) for finding in report.findings],
         "not_heard": list(report.silent),
+        "sinks": outcome.value(),
+        "not_compared": list(outcome.silent),
         "streams": dict(zip(_names(report.verdicts), map(_value, report.verdicts), strict=True)),
     }
     current().answer(value, "\n".join(lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import socket
@@ -15,15 +16,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.audit.cosignature import Cosigner
+from gateway.audit.delivery import deliver_entry
 from gateway.audit.witness import Submission
 from gateway.cli import program
+from gateway.custody.sinks.cursor import Cursor, CursorFile, DeadLetter
 from gateway.exchange.metrics import Registry
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.log import open_log
+from gateway.ledger.spool import SpoolReader
 from gateway.server.fields import Address
 from gateway.server.listeners import bind
+from gateway.server.sinks import CURSORS
 from gateway.witness.listener import WitnessListener
 from gateway.witness.service import ServiceMetrics, Witness
 from gateway.witness.store import WitnessStore
@@ -255,6 +260,120 @@ def test_what_is_neither_a_key_nor_a_file_is_said_so(site: Site) -> None:
     two = site.file("two", "".join(f"{site.vkey(stream)}\n" for stream in STREAMS[:2]))
     asked = ["--fleet", two, "--fleet-key", two]
     assert "holds 2 verifier keys; give one" in " ".join(run(str(site.layout.directory), *asked).output.split())
+
+
+class Receiver:
+    """What a file sink wrote, and its cursor."""
+
+    def __init__(self, site: Site, *, more: str = "") -> None:
+        self.site = site
+        self.path = site.directory / "siem" / "audit.jsonl"
+        self.path.parent.mkdir()
+        site.config.write_text(
+            f"{YAML}audit:\n  sinks:\n    - {{name: siem, type: file, path: {self.path}, streams: [access]}}\n{more}"
+        )
+        self.origin = site.note(Stream.ACCESS).partition(b"\n")[0].decode()
+        (site.layout.state_dir / CURSORS).mkdir()
+        self.cursors = CursorFile(site.layout.state_dir / CURSORS, "siem", Stream.ACCESS)
+
+    def lines(self, *indexes: int) -> list[bytes]:
+        reader = SpoolReader(self.site.layout.directory, self.site.keys, Stream.ACCESS, 0)
+        raws = reader.read(100, max(indexes) + 1)
+        reader.close()
+        return [deliver_entry(raws[index], origin=self.origin, index=index).line for index in indexes]
+
+    def write(self, *indexes: int, acknowledged: int, name: str = "audit.jsonl") -> None:
+        data = b"".join(line + b"\n" for line in self.lines(*indexes))
+        path = self.path.with_name(name)
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        self.cursors.store(Cursor(origin=self.origin, next_index=acknowledged))
+
+    def compared(self, *more: str) -> Result:
+        return run("-c", str(self.site.config), "--against-sink", *(more or ("siem",)))
+
+
+def test_a_sink_that_has_everything_is_said_to_also_where_its_file_was_rotated(site: Site) -> None:
+    siem = Receiver(site)
+    siem.write(0, 1, acknowledged=2, name="audit.jsonl.2.gz")
+    siem.write(1, 2, 3, 4, acknowledged=5)
+    result = siem.compared()
+    assert (result.exit_code, f"siem: {siem.origin}: entries 0 to 4 are the same" in result.output) == (0, True)
+    site.append(Stream.ACCESS, 6, 2)
+    result = siem.compared()
+    assert (result.exit_code, "entries 5 to 6 are not there yet" in result.output) == (0, True)
+    siem.path.with_name("audit.jsonl.2.gz").unlink()
+    result = siem.compared()
+    assert (result.exit_code, "the copy begins at entry 1, the log at 0" in result.output) == (0, True)
+
+
+def test_what_a_sink_acknowledged_and_does_not_have_is_missing(site: Site) -> None:
+    siem = Receiver(site)
+    siem.write(0, 3, acknowledged=5)
+    result = siem.compared()
+    assert result.exit_code == 1
+    assert "MISSING(1-2) access: siem lacks these records" in result.output
+    assert "MISSING(4) access: siem lacks these records" in result.output
+    assert f"siem: {siem.origin}: NOT THE SAME: 2 findings in entries 0 to 4; 2 are the same" in result.output
+    siem.cursors.bury([DeadLetter(origin=siem.origin, index=at, time=1, detail="400") for at in (1, 2, 4)])
+    result = siem.compared()
+    assert (result.exit_code, "3 of them refused for good" in result.output) == (0, True)
+
+
+def test_a_record_that_is_another_there_is_a_fork(site: Site) -> None:
+    """Attack: the log is rewritten with all of its keys, and its checkpoint with it."""
+    siem = Receiver(site)
+    siem.write(0, 1, 2, 3, 4, acknowledged=5)
+    for path in [*site.layout.directory.glob("access-*"), site.layout.checkpoint(Stream.ACCESS)]:
+        path.unlink()
+    log = open_log(site.layout.state_dir, site.keys, Stream.ACCESS, boot="b", capacity=1 << 16)
+    origin = site.layout.checkpoint(Stream.ACCESS)
+    log.append([(1, range(1, 5), [b"{}"] * 3 + [b'{"a":1}'])], is_safe=True, now_ns=10**18)
+    log.close()
+    rewritten = origin.read_bytes().partition(b"\n")[0].decode()
+    forged = siem.path.read_text().replace(siem.origin, rewritten)  # the same origin would take the head's random part
+    siem.path.write_text(forged)
+    siem.cursors.store(Cursor(origin=rewritten, next_index=5))
+    result = siem.compared("siem", "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)["sinks"][0]
+    kinds = [finding["kind"] for finding in found["findings"]]
+    assert kinds[0] == "ROLLBACK"
+    assert kinds.count("FORK") == 4
+    assert found["same"] == 0
+
+
+def test_a_directory_of_records_is_compared_like_a_sink(site: Site) -> None:
+    siem = Receiver(site)
+    siem.write(0, 1, 2, acknowledged=3, name="records-1.ndjson")
+    result = siem.compared(str(siem.path.parent))
+    assert (result.exit_code, "entries 3 to 4 are not there yet" in result.output) == (0, True)
+    changed = siem.path.with_name("records-1.ndjson")
+    first, second, third = changed.read_bytes().splitlines(keepends=True)
+    changed.write_bytes(first + second.replace(b'"raw_b64":"e30="', b'"raw_b64":"e10="') + third)
+    result = siem.compared(str(siem.path.parent))
+    assert result.exit_code == 1
+    assert "BITFLIP records-1.ndjson:2" in result.output
+    assert "MISSING(1)" in result.output
+    changed.unlink()
+    assert "holds no records of a sink" in siem.compared(str(siem.path.parent)).output
+
+
+def test_what_cannot_be_compared_is_said(site: Site) -> None:
+    far = "    - {name: far, type: webhook, url: 'https://siem.example.com/', secret: {file: s}}\n"
+    siem = Receiver(site, more=far)
+    (site.directory / "s").write_text("x" * 40)
+    (site.directory / "s").chmod(0o600)
+    assert "what a sink of type webhook has cannot be read from here" in siem.compared("far").output
+    assert "is no sink of gateway.yaml and no file" in siem.compared("sien").output
+    assert siem.compared("siem", "--structural").exit_code == 2
+    assert run(str(site.layout.directory), "--against-sink", "siem").exit_code == 2
+    siem.path.write_text("CEF:0|x\n")
+    siem.cursors.store(Cursor(origin=siem.origin, next_index=1))
+    result = siem.compared()
+    assert (result.exit_code, "only records in OCSF can be compared" in result.output) == (2, True)
+    siem.path.unlink()
+    result = siem.compared()
+    assert (result.exit_code, "MISSING(0)" in result.output) == (1, True)
 
 
 def test_when_the_log_was_intact_last_is_written_down_and_stays_when_it_is_not(site: Site) -> None:
