@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
 
 import structlog
 
-from gateway.exchange.errors import ConfigurationError
+from gateway.exchange.errors import ConfigurationError, StoreUnavailableError
+from gateway.ledger.ballast import take_from_ballast
+from gateway.ledger.layout import Layout
 from gateway.server.bundle import read_secret
 from gateway.server.sections.secret import SecretFile, SecretSource, secret_files
 from gateway.server.settings import Settings
@@ -20,6 +25,8 @@ from gateway.store.state import Store, open_store
 from gateway.store.subject_data import SubjectData
 
 _log = structlog.get_logger()
+_OPENING_BYTES: Final = 256 << 10
+"""For the index of the log, and the log of a few changes; as much again is freed for whoever is quicker."""
 _PASSWORD, _SENTINEL = "state.password", "state.sentinel.password"
 
 
@@ -81,7 +88,26 @@ def open_state(
         StoreUnavailableError: it cannot be used.
 
     """
-    return open_store(settings.state_dir, keyring, redis=redis, create=create, observe=observe)
+    try:
+        return open_store(settings.state_dir, keyring, redis=redis, create=create, observe=observe)
+    except StoreUnavailableError:
+        if not create or redis is not None or not _make_room(settings.state_dir):
+            raise
+    return open_store(settings.state_dir, keyring, create=True, observe=observe)
+
+
+def _make_room(state_dir: Path) -> bool:
+    """Give the state what it needs to be opened on a full disk, out of the ballast; False when that is not why, or there is none.
+
+    SQLite removes its log with the last connection, so nobody who comes after a gateway that was stopped finds room kept.
+    """
+    try:
+        status = os.statvfs(state_dir)
+        return status.f_bavail * status.f_frsize < _OPENING_BYTES and take_from_ballast(
+            Layout(state_dir), _OPENING_BYTES
+        )
+    except OSError:
+        return False
 
 
 def erase_again(settings: Settings, keyring: Keyring, store: Store) -> int:

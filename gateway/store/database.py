@@ -230,6 +230,9 @@ class Database:
 
     def _failed(self, exc: sqlite3.Error) -> StoreUnavailableError:
         code = getattr(exc, "sqlite_errorcode", 0) & _PRIMARY_CODE
+        if code == sqlite3.SQLITE_FULL and self._connection is not None:
+            with suppress(sqlite3.Error):  # then the next change writes the log over from its beginning
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         if code not in _KEEPS_CONNECTION:
             self.close()
         name = getattr(exc, "sqlite_errorname", type(exc).__name__)

@@ -20,6 +20,8 @@ from tests.mounts import mount
 ADDED = 300
 """Sessions, with a value as long as sealed ones are."""
 CHANGED = 3000
+AGAIN = 200
+"""Changes after those, whether the last one failed or not."""
 
 
 def put(rows: SQLiteRows, table: object, row_id: bytes, length: int) -> bool:
@@ -55,6 +57,7 @@ def main() -> None:
         added += 1
     while changed < CHANGED and put(rows, MARKS, b"changed", 1 + changed % 900):
         changed += 1
+    again = sum(put(rows, MARKS, b"changed", 1 + number % 900) for number in range(AGAIN))
     hog.unlink()
     is_well = put(rows, MARKS, b"last", 8)
     left = reserve.keep()
@@ -62,6 +65,7 @@ def main() -> None:
         "kept": kept,
         "added": added,
         "changed": changed,
+        "again": again,
         "is_well": is_well,
         "left": left,
         "check": rows.database.read("PRAGMA integrity_check"),

@@ -15,7 +15,7 @@ import pytest
 from gateway.store.database import Database
 from gateway.store.reserve import LOG_BYTES, PAGES_BYTES, RESERVE_BYTES, Reserve
 from tests.mounts import run_apart
-from tests.unit.store.full_disk import ADDED, CHANGED
+from tests.unit.store.full_disk import ADDED, AGAIN, CHANGED
 
 SCHEMA = ["CREATE TABLE things (name TEXT PRIMARY KEY, value BLOB) STRICT"]
 
@@ -58,11 +58,13 @@ def test_on_a_full_disk_people_sign_in_and_what_is_there_can_be_changed_without_
     assert (told["added"], told["changed"]) == (ADDED, CHANGED)
 
 
-def test_without_the_reserve_a_full_disk_stops_changes_soon(tmp_path: Path) -> None:
-    """So the test before can fail."""
-    told = on_a_full_disk(tmp_path, "tmpfs", "bare")
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_without_the_reserve_changes_fail_again_and_again_but_not_for_good(tmp_path: Path, kind: str) -> None:
+    """A log that cannot grow is written over from its beginning, once what is in it is in the file."""
+    told = on_a_full_disk(tmp_path, kind, "bare")
     assert told["added"] < ADDED
     assert told["changed"] < CHANGED
+    assert told["again"] >= AGAIN // 4
 
 
 def test_the_reserve_is_made_once_and_costs_nothing_afterwards(database: Database) -> None:
