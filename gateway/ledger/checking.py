@@ -19,7 +19,7 @@ from gateway.audit.filehead import FileHead
 from gateway.audit.passage import Passage, Position, Trust
 from gateway.ledger.copy import CopyFile, VanishedError
 from gateway.ledger.keys import AuditKeys
-from gateway.ledger.reader import UnreadableLogError, read_newest
+from gateway.ledger.reader import MAX_FILE_BYTES, UnreadableLogError, read_newest
 
 Task = tuple[Path, Trust, Position, FileHead | None, bool]
 """Path, what it has to agree with, where the file before ended, the next file's head, whether it may be growing."""
@@ -113,12 +113,19 @@ def check(task: Task, keys: AuditKeys | None) -> Passage:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return _read_bounded(path)
     except FileNotFoundError:
         sealed = path.with_suffix(".seg")  # it was sealed while others were read
         if path.suffix != ".log" or not sealed.exists():
             raise
-        return sealed.read_bytes()
+        return _read_bounded(sealed)
+
+
+def _read_bounded(path: Path) -> bytes:
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+            raise UnreadableLogError(f"{path}: is larger than any file of a log")
+        return file.read()
 
 
 def tasks_of(files: Sequence[CopyFile], trust: Trust) -> list[tuple[CopyFile, Task]]:

@@ -9,6 +9,7 @@ import heapq
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,8 @@ from gateway.ledger.layout import parse_name
 from gateway.ledger.spool import read_front, read_whole
 
 _BLOCK_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 30
+"""Eight times what the daemon allocates (attack: a copy that no memory holds)."""
 _SETTLE_TRIES = 20
 _SETTLE_S = 0.05
 _HEAD_GUESS_BYTES = 4096
@@ -108,8 +111,13 @@ def read_newest(path: Path, *, pause: Callable[[float], None] = time.sleep) -> b
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
         size = os.fstat(fd).st_size
-        blocks = [os.pread(fd, _BLOCK_BYTES, at) for at in reversed(range(0, size, _BLOCK_BYTES))]
-        data = b"".join(reversed(blocks))
+        if size > MAX_FILE_BYTES:
+            raise UnreadableLogError(f"{path}: is larger than any file of a log")
+        whole_file = BytesIO(bytes(size))  # in one piece: a file of 128 MiB must not take twice as much memory
+        for at in reversed(range(0, size, _BLOCK_BYTES)):
+            whole_file.seek(at)
+            whole_file.write(os.pread(fd, _BLOCK_BYTES, at)[: size - at])
+        data = whole_file.getvalue()
         end = _end_of_frames(data)
         if end < 0 or is_zero(memoryview(data)[end:]):
             return data

@@ -25,6 +25,7 @@ from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.log import open_log
+from gateway.ledger.reader import MAX_FILE_BYTES
 from gateway.ledger.spool import SpoolReader
 from gateway.server.fields import Address
 from gateway.server.listeners import bind
@@ -516,3 +517,13 @@ def test_the_policy_of_the_gateway_names_the_witnesses_and_demands_nothing(site:
     path.write_bytes(note + cosigner.cosign(note.rpartition(b"\n\n")[0] + b"\n", 1_790_000_000))
     result = run("-c", str(site.config))
     assert (result.exit_code, "entries 0 to 4 proven by w1" in result.output) == (0, True), result.output
+
+
+@pytest.mark.parametrize("is_newest", [True, False])
+def test_a_file_that_no_memory_holds_is_refused_and_not_read(site: Site, *, is_newest: bool) -> None:
+    """Attack: a copy with one file of many gigabytes, most of it holes."""
+    site.append(Stream.ACCESS, 6, 1)
+    files = sorted(site.layout.directory.glob("access-*.log"))
+    os.truncate(files[-1 if is_newest else 0], MAX_FILE_BYTES + 1)
+    result = run(str(site.layout.directory))
+    assert (result.exit_code, "is larger than any file of a log" in result.output) == (2, True)
