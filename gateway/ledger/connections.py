@@ -7,6 +7,7 @@ turn's end; `intake` decides what becomes of it.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import socket
 import struct
@@ -82,6 +83,8 @@ class Connections:
         self._impostors: dict[int, int] = {}
         """Slot -> how often somebody claimed it without its badge and was not told of yet."""
         self._farthest_ms = 0
+        # attack: a process that was taken over connects until no descriptor is left for the next log file
+        self._most = min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self.note_time()
 
     def listen(self) -> None:
@@ -170,7 +173,7 @@ class Connections:
             except OSError:
                 return
             _, uid, _ = _PEERCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size))
-            if uid not in {0, os.geteuid()} or len(self.open) >= MAX_CONNECTIONS:
+            if uid not in {0, os.geteuid()} or len(self.open) >= self._most:
                 self._metrics.rejected.inc()
                 sock.close()
                 continue

@@ -489,6 +489,24 @@ def test_the_custodian_that_watches_its_sinks_keeps_no_daemon_from_ending(bench:
     running.daemon.close()
 
 
+def test_connections_leave_descriptors_for_the_next_file(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack, T-42: a process that was taken over connects until the daemon can open nothing more."""
+    monkeypatch.setattr("gateway.ledger.connections.resource.getrlimit", lambda _: (8, 8))
+    running = Running(bench)
+    honest = running.producer(0)
+    others = [Producer(bench, 1) for _ in range(6)]
+    running.turn(2)
+    refused = 0
+    for other in others:
+        other.sock.setblocking(False)
+        with suppress(BlockingIOError):
+            refused += not other.sock.recv(1)
+    assert refused == 3
+    assert running.samples()["gateway_audit_producers_rejected_total"].values == [((), 3)]
+    assert running.store(honest, 1, [b"a"]) == Ack(1)
+    running.daemon.close()
+
+
 def test_no_producer_can_use_up_the_numbers_of_its_slot(bench: Any) -> None:
     """Attack: a worker that was taken over sends the last sequence there is; whoever gets its slot could never record again."""
     running = Running(bench)
