@@ -187,8 +187,13 @@ def template(
     events: Sequence[Event] = (),
     allowed: bool = True,
     reason: Reason = Reason.ALLOWED,
+    rule: bytes = b'""',
+    status: int = 200,
+    version: bytes = b"1.1",
 ) -> bytes:
-    """Build the template of all records of one route and method for one person and one decision; fill it with `fill`.
+    """Build the template of all records of one route and method for one person, decision and status; fill it with `fill`.
+
+    `rule` is JSON already, `version` that of HTTP.
 
     `asked` names what the conditions of the policy ask about: some of it is recorded only where one asks for it.
     What names the person is sealed by `sealing`, once for all records of the template; without one it stands in clear.
@@ -217,10 +222,11 @@ def template(
     candidate = b',"candidate":' + _baked(place.candidate_version) if place.candidate_version else b""
     via = b',"via":' + _baked(place.via) if place.via else b""
     if place.secure and not via:
-        version, _, cipher = place.tls.partition(" ")
-        said = {"cipher": cipher, "version": version}
+        tls_version, _, cipher = place.tls.partition(" ")
+        said = {"cipher": cipher, "version": tls_version}
         tls = b'"tls":' + _baked({**said, "sni": place.sni} if place.sni else said) + b","
     method_text = _baked(method)[1:-1]
+    code = b"%d" % status
     before = after = user = b""
     if class_uid == AUTHENTICATION:
         how = authentication(route, events)
@@ -235,13 +241,13 @@ def template(
             b'"category_uid":', str(class_uid // 1000).encode(), b',"class_uid":', str(class_uid).encode(),
             b',"device":{"hostname":', _baked(node.hostname), b',"uid":', _baked(node.hostname), b'},"disposition_id":', b"1" if allowed else str(disposition_of(reason)).encode(), b",",
             b'"dst_endpoint":{"hostname":', _baked(place.host), b',"port":', str(place.port or (443 if place.is_https else 80)).encode(), b',"svc_name":', _baked(route.upstream), b"},",
-            b'"http_request":{"body_length":%b,"http_method":"', method_text, b'","uid":"%b","url":{"path":%b},"user_agent":%b,"version":"%b"},',
-            b'"http_response":{"code":%b,%b"latency":%b,"length":%b},', after,
+            b'"http_request":{"body_length":%b,"http_method":"', method_text, b'","uid":"%b","url":{"path":%b},"user_agent":%b,"version":"', version.replace(b"%", b"%%"), b'"},',
+            b'"http_response":{"code":', code, b',%b"latency":%b,"length":%b},', after,
             b'"metadata":{"correlation_uid":"%b","log_name":"', stream.value.encode(), b'","log_version":', str(RECORD_VERSION).encode(), b',"product":', _baked({"name": "gateway", "vendor_name": "gateway", "version": node.version}),
             b',"profiles":["host","security_control","trace"],"sequence":%b,"tenant_uid":', _baked(tenant), b',"uid":"%b","version":"1.8.0"},',
-            b'"policy":{"uid":%b,"version":', _baked(place.policy_version), b"},%b",
+            b'"policy":{"uid":', rule.replace(b"%", b"%%"), b',"version":', _baked(place.policy_version), b"},%b",
             b'"severity_id":', b"1" if allowed else b"3", b',"src_endpoint":{%b,"port":%b', _device(session, sealing), b"},",
-            b'"status_code":"%b","status_detail":"', reason.value.encode(), b'","status_id":%b,"time":%b,', tls,
+            b'"status_code":"', code, b'","status_detail":"', reason.value.encode(), b'","status_id":', b"1" if status < 400 else b"2", b',"time":%b,', tls,
             b'"trace":{"span":{"uid":"%b"},"uid":"%b"},"type_uid":', str(class_uid * 100 + activity).encode(),
             b',"unmapped":{"gw":{"action":', _baked(_SIGN_ON_ACTION.get((route.name, method), action.value)), _assurance(session, route),
             b',"boot_uid":', _baked(node.boot_uid), candidate, _said("classification", route.classification),
@@ -353,20 +359,17 @@ def _baked(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).replace(b"%", b"%%")
 
 
-def fill(  # noqa: PLR0917 - naming twenty arguments would cost more than the formatting
+def fill(  # noqa: PLR0917 - naming so many arguments would cost more than the formatting
     baked: bytes,
     body_length: int,
     request_id: bytes,
     path: bytes,
     user_agent: bytes,
-    version: bytes,
-    status: int,
     content_type: bytes,
     latency_ms: int,
     length: int,
     sequence: int,
     uid: bytes,
-    rule: bytes,
     resources: bytes,
     client: bytes,
     client_port: int,
@@ -378,19 +381,18 @@ def fill(  # noqa: PLR0917 - naming twenty arguments would cost more than the fo
     course: bytes,
     shadow: bytes = b"",
 ) -> bytes:
-    """Build one record. `path`, `rule` and `user_agent` are JSON already, the last one sealed perhaps.
+    """Build one record. `path` and `user_agent` are JSON already, the latter sealed perhaps.
 
     `client` is `"ip":…`, `content_type` is `"content_type":…,` or nothing, `resources` the same, `events` is
     `"events":[…],`, `course` is one of `COURSES`, `shadow` is `,"shadow":{…}`, or nothing; so may `,"sent":{…}` be before it.
     """
     # Formatting an integer into bytes costs as much as five pieces of bytes: small ones come from a table.
     digits = _DIGITS
-    code = digits[status]
     return baked % (
-        digits[body_length] if body_length < SMALL else b"%d" % body_length, request_id, path, user_agent, version,
-        code, content_type, digits[latency_ms] if latency_ms < SMALL else b"%d" % latency_ms, digits[length] if length < SMALL else b"%d" % length,
+        digits[body_length] if body_length < SMALL else b"%d" % body_length, request_id, path, user_agent,
+        content_type, digits[latency_ms] if latency_ms < SMALL else b"%d" % latency_ms, digits[length] if length < SMALL else b"%d" % length,
         request_id, str(sequence).encode("ascii"), uid,
-        rule, resources, client, _PORTS[client_port],
-        code, b"1" if status < 400 else b"2", str(time_ms).encode("ascii"), span, trace,
+        resources, client, _PORTS[client_port],
+        str(time_ms).encode("ascii"), span, trace,
         events, str(mono_ns).encode("ascii"), course, shadow,
     )  # fmt: skip

@@ -50,6 +50,7 @@ from gateway.exchange.stream import STREAM_NUMBERS, STREAMS_BY_NUMBER
 
 TEMPLATES: Final = 2048
 LINES: Final = 64
+MAX_RULE_BYTES: Final = 256
 _VIA: Final = {"": "", VIA: f',"via":"{VIA}"'}
 _VARIANT: Final = len("01234567-0123-7123-")
 """Where a UUID has its variant: 8, 9, a or b (RFC 9562 §4.1)."""
@@ -65,6 +66,18 @@ _SPEAKING: Final = frozenset(("single", "opening"))
 NO_BLEMISH: Final = Blemish()
 _CHAIN: Final = 16
 """Proxies that a record names."""
+
+
+class _Template:
+    """What the records of requests that are alike have in common, and where such a record belongs."""
+
+    __slots__ = ("lane", "session", "stream", "text")
+
+    def __init__(self, text: bytes, session: Session | None, stream: int, lane: int) -> None:
+        self.text = text
+        self.session = session
+        self.stream = stream
+        self.lane = lane
 
 
 class Evidence:
@@ -87,10 +100,9 @@ class Evidence:
         self._log = log
         self._report = report
         self._templates: dict[
-            tuple[int, Reason, bool, str, bytes, str, str, str, str, str, str, str, bool], tuple[bytes, Session | None]
+            tuple[int, Reason, bool, str, int, str, bytes, bytes, str, str, str, str, str, str, str, bool], _Template
         ] = {}
         self._sealed: dict[tuple[bytes, str, bytes], tuple[Sealing | None, bytes, bytes, Blemish | None]] = {}
-        self._rules: dict[str, bytes] = {}
         self._types: dict[bytes, bytes] = {b"": b""}
         self._lines: list[str] = []
 
@@ -102,17 +114,13 @@ class Evidence:
         """Hand the record of `x` to the audit daemon; with `waits`, `x.recorded` is called when it is safe."""
         recorder = self.recorder
         grade = max(GRADE[x.durability], at_least) if waits else ASYNC
-        if x.stream == 0:
-            is_known = x.entry is not None
-            x.stream = place(
-                x.route, x.method, x.reason, allowed=x.allowed, is_known=is_known, has_events=bool(x.events)
-            )
-            x.lane = lane(x.route, x.stream)
-            if recorder.may_gap:
+        if recorder.may_gap:
+            if x.stream == 0:
+                x.stream, x.lane = _placed(x)
                 x.is_left_out = x.stream in recorder.may_gap and not recorder.has_room
-        if x.is_left_out and not x.events:
-            recorder.leave_out(x if waits else None)
-            return
+            if x.is_left_out and not x.events:
+                recorder.leave_out(x if waits else None)
+                return
         uid = x.request_id
         if phase not in ("single", "opening"):  # ids of requests have 8 for the variant, of which 9 and a are others
             uid = uid[:_VARIANT] + (b"9" if phase == "intent" else b"a") + uid[_VARIANT + 1 :]
@@ -126,7 +134,7 @@ class Evidence:
             sealing, client, user_agent, blemish = sealed or self._seal(x)
         elif x.client_ip == peer.ip:
             client = peer.client
-            user_agent, blemish = self.seals.agent(agent)
+            user_agent, blemish = self.seals.agents.get(agent) or self.seals.agent(agent)
         else:
             client, user_agent, blemish = self.seals.client(None, x.client_ip, agent)
         if x.chain:
@@ -143,6 +151,9 @@ class Evidence:
             trace = x.request_id.replace(b"-", b"")
             span = trace[SPAN_AT:]
         more = b',"shadow":' + x.shadow if x.shadow else b""
+        baked = self._template(x, sealing)
+        if x.stream == 0:
+            x.stream, x.lane = baked.stream, baked.lane
         mark = x.lane
         if x.receipt_key and phase == "intent" and resolution is not None:
             x.receipt_salt = os.urandom(SALT_BYTES)
@@ -150,19 +161,16 @@ class Evidence:
             more = SENT % (x.receipt_key, line.encode("ascii")) + more
             mark |= RECEIPTED
         payload = fill(
-            self._template(x, sealing),
+            baked.text,
             x.received,
             x.request_id,
             path,
             user_agent,
-            x.version,
-            x.status,
             self._types.get(x.content_type) or self._content_type(x.content_type),
             int((mono - x.started_mono) * 1000),
             x.sent,
             recorder.sequence & SEQUENCE_MASK,
             uid,
-            self._rules.get(x.rule) or self._rule(x.rule),
             resources,
             client,
             peer.port,
@@ -276,7 +284,7 @@ class Evidence:
             self._types[value[:MAX_USER_AGENT_BYTES]] = known
         return known
 
-    def _template(self, x: Exchange, sealing: Sealing | None) -> bytes:
+    def _template(self, x: Exchange, sealing: Sealing | None) -> _Template:
         session = x.entry.session if x.entry is not None else None
         authority = x.fields.authority
         host = authority.host if authority is not None else ""
@@ -287,8 +295,11 @@ class Evidence:
             x.reason,
             x.allowed,
             x.route.name,
+            x.rule,
+            x.status,
             x.method,
             session.handle if session is not None else "",
+            x.version,
             sealing.token if sealing is not None else "",
             authority.text if authority is not None else "",
             x.tenant,
@@ -297,9 +308,10 @@ class Evidence:
             candidate,
             x.secure,
         )
-        known, of = self._templates.get(key, (b"", None))
+        known = self._templates.get(key)
         # A handle outlives the session's rotation: what it may and how it was proven changes with the object.
-        if not known or of is not session or x.events:
+        if known is None or known.session is not session or x.events:
+            stream, marked = (x.stream, x.lane) if x.stream else _placed(x)
             where = Place(
                 host=host,
                 tenant=x.tenant,
@@ -314,29 +326,27 @@ class Evidence:
                 sni=x.peer.sni,
             )
             who = session or next((Subject(e.user_id, e.user, e.tenant) for e in x.events if e.user_id), None)
-            known = template(
+            text = template(
                 x.route,
                 x.method.decode("ascii"),
                 who,
                 where,
                 self._node,
-                stream=STREAMS_BY_NUMBER[x.stream],
+                stream=STREAMS_BY_NUMBER[stream],
                 asked=policy.inputs,
                 sealing=sealing,
                 events=x.events,
                 allowed=x.allowed,
                 reason=x.reason,
             )
+                rule=encode_text(x.rule.encode(), MAX_RULE_BYTES),
+                status=x.status,
+                version=x.version,
             if not x.events:
+            known = _Template(text, session, stream, marked)
                 if len(self._templates) >= TEMPLATES:
                     self._templates.clear()
-                self._templates[key] = known, session
-        return known
-
-    def _rule(self, place: str) -> bytes:
-        if len(self._rules) >= TEMPLATES:
-            self._rules.clear()
-        known = self._rules[place] = encode_text(place.encode(), 256)
+                self._templates[key] = known
         return known
 
     def completed(self, x: Exchange) -> None:
@@ -373,6 +383,13 @@ class Evidence:
 
 
 def _intermediates(chain: str) -> bytes:
+def _placed(x: Exchange) -> tuple[int, int]:
+    """Return the number of the stream of a request, and whether its records may use what is kept for a full disk."""
+    is_known = x.entry is not None
+    stream = place(x.route, x.method, x.reason, allowed=x.allowed, is_known=is_known, has_events=bool(x.events))
+    return stream, lane(x.route, stream)
+
+
     """The proxies between the client and us, whose word about each other was believed."""
     return b'"intermediate_ips":%b,' % orjson.dumps(chain.replace(" ", "").split(",")[1 : _CHAIN + 1])
 

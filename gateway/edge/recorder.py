@@ -60,7 +60,7 @@ class Frame:
         self.first = first
         self.grade = ASYNC
         self.payloads: list[bytes] = []
-        self.streams = bytearray()
+        self.streams: list[int] = []
         """The number of each record's stream."""
         self.size = 0
         self.settled = 0
@@ -168,7 +168,7 @@ class Recorder:
         self.sequence += 1
         self.unacked += 1
         self.unacked_bytes += len(payload)
-        if not self.has_room:
+        if self.unacked >= MAX_UNACKED_RECORDS or self.unacked_bytes >= MAX_UNACKED_BYTES:
             self.available = False
 
     def _flush(self) -> None:
@@ -189,7 +189,7 @@ class Recorder:
         self.sequence += self._skipped
         self._skipped = 0
         self._sent.append(frame)
-        self._transport.writelines(pack_records(frame.grade, frame.first, frame.payloads, frame.streams))
+        self._transport.writelines(pack_records(frame.grade, frame.first, frame.payloads, bytes(frame.streams)))
         if frame.grade == ASYNC:
             waiting, frame.waiting = frame.waiting, []
             self._release(waiting, safe=True)
@@ -297,7 +297,7 @@ class Recorder:
         for frame in self._sent:  # the daemon skips and acknowledges what it has
             at = frame.settled
             self._transport.writelines(
-                pack_records(frame.grade, frame.first + at, frame.payloads[at:], frame.streams[at:])
+                pack_records(frame.grade, frame.first + at, frame.payloads[at:], bytes(frame.streams[at:]))
             )
         self._ready.set()
         self._flush()

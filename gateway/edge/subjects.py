@@ -41,7 +41,7 @@ class SubjectKeys(Protocol):
 class SubjectSeals:
     """What is sealed for one worker."""
 
-    __slots__ = ("_agents", "_clients", "_keys", "_random", "_sealings")
+    __slots__ = ("_clients", "_keys", "_random", "_sealings", "agents")
 
     def __init__(self, keys: SubjectKeys | None, random: Callable[[int], bytes] = os.urandom) -> None:
         """Seal under what `keys` keeps; None = nothing is sealed."""
@@ -49,7 +49,8 @@ class SubjectSeals:
         self._random = random
         self._sealings: dict[bytes, Sealing] = {}
         self._clients: dict[tuple[str, str, bytes], tuple[bytes, bytes, Blemish | None]] = {}
-        self._agents: dict[bytes, tuple[bytes, Blemish | None]] = {}
+        self.agents: dict[bytes, tuple[bytes, Blemish | None]] = {}
+        """User agents as JSON, in clear, of which `agent` was asked before."""
 
     def of(self, x: Exchange) -> Sealing | None:
         """Return what seals the record of a request; None where records name people in clear."""
@@ -95,15 +96,15 @@ class SubjectSeals:
 
     def agent(self, value: bytes) -> tuple[bytes, Blemish | None]:
         """Return a user agent as JSON, in clear."""
-        known = self._agents.get(value)
+        known = self.agents.get(value)
         if known is not None:
             return known
         text, blemish = _readable(value)
         known = orjson.dumps(text), blemish
         if len(value) <= MAX_USER_AGENT_BYTES:
-            if len(self._agents) >= REMEMBERED:
-                self._agents.clear()
-            self._agents[value] = known
+            if len(self.agents) >= REMEMBERED:
+                self.agents.clear()
+            self.agents[value] = known
         return known
 
     def events(self, events: Sequence[Event], sealing: Sealing | None) -> bytes:

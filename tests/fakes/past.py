@@ -75,20 +75,20 @@ class Recorder:
         self._sequence += 1
         request_id = b"%032x" % self._sequence
         payload = fill(
-            self._template(met, past, session, tenant, said, allowed=allowed), 0, request_id, encode_text(facts.path.encode(), 2048),
-            encode_text(facts.user_agent.encode("latin-1"), 256), b"1.1", 200 if allowed else ANSWERS[said].status, b"", 12, 2048,
-            self._sequence, request_id, encode_text(rule.encode(), 256), b"", b'"ip":"%b"' % facts.client_ip.encode(), 50_000,
+            self._template(met, past, session, tenant, said, allowed=allowed, rule=rule), 0, request_id, encode_text(facts.path.encode(), 2048),
+            encode_text(facts.user_agent.encode("latin-1"), 256), b"", 12, 2048,
+            self._sequence, request_id, b"", b'"ip":"%b"' % facts.client_ip.encode(), 50_000,
             int(past.now * 1000), b"0" * 16, b"0" * 32, b"", int(past.now * 1e6), COURSES[phase.decode()]["completed" if allowed else "blocked"],
         )  # fmt: skip
         cut = max(0, len(facts.user_agent) - MAX_USER_AGENT_BYTES)
         return remark(payload, size=len(payload) + cut) if cut else payload
 
     def _template(
-        self, met: Route, past: Past, session: Session | None, tenant: str, said: Reason, *, allowed: bool
+        self, met: Route, past: Past, session: Session | None, tenant: str, said: Reason, *, allowed: bool, rule: str
     ) -> bytes:
         facts = past.facts
         handle = session.handle if session is not None else ""
-        key = met.name, facts.method, handle, facts.host, tenant, facts.secure, past.certificate, said, allowed
+        key = met.name, facts.method, handle, facts.host, tenant, facts.secure, past.certificate, said, allowed, rule
         known, of = self._templates.get(key, (b"", None))
         if not known or of is not session:
             place = Place(
@@ -110,6 +110,8 @@ class Recorder:
                 asked=self.table.inputs,
                 allowed=allowed,
                 reason=said,
+                rule=encode_text(rule.encode(), 256),
+                status=200 if allowed else ANSWERS[said].status,
             )
             self._templates[key] = known, session
         return known

@@ -49,7 +49,7 @@ def filled(
     events: bytes = b"",
 ) -> bytes:
     return fill(
-        baked, 0, b"r-1", path, user_agent, b"1.1", 200, b'"content_type":"text/html",', 3, 12, 7, b"u-1", b'"policies/a.yaml:1:2"', resources,
+        baked, 0, b"r-1", path, user_agent, b'"content_type":"text/html",', 3, 12, 7, b"u-1", resources,
         b'"ip":"192.0.2.1"', 555, 1, b"b" * 16, b"a" * 32, events, 5, COURSES["single"]["completed"],
     )  # fmt: skip
 

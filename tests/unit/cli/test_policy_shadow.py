@@ -52,8 +52,8 @@ class Days:
         if otherwise is not None:
             shadow = b',"shadow":' + orjson.dumps({**otherwise, "version": candidate}, option=orjson.OPT_SORT_KEYS)
         return fill(
-            template(route, "GET", who, place, NODE, stream=Stream.ACCESS, allowed=allowed, reason=reason), 0, b"r%03d" % self._count, encode_text(route.template.encode() or b"/x", 2048),
-            b'""', b"1.1", 200 if allowed else ANSWERS[reason].status, b"", 1, 1, self._count, b"u%03d" % self._count, b'"policies/live.yaml:9:5"', b"",
+            template(route, "GET", who, place, NODE, stream=Stream.ACCESS, allowed=allowed, reason=reason, rule=b'"policies/live.yaml:9:5"', status=200 if allowed else ANSWERS[reason].status), 0, b"r%03d" % self._count, encode_text(route.template.encode() or b"/x", 2048),
+            b'""', b"", 1, 1, self._count, b"u%03d" % self._count, b"",
             b'"ip":"203.0.113.9"', 1, int(now * 1000), b"0" * 16, b"0" * 32, b"", 1, COURSES[phase.decode()]["completed" if allowed else "blocked"], shadow,
         )  # fmt: skip
 

@@ -98,6 +98,24 @@ async def test_a_record_says_whose_data_were_seen_by_whom_why_and_how_sure(edge:
     assert record["trace"] == {"span": {"uid": own[16:]}, "uid": own}
 
 
+async def test_records_that_differ_in_little_are_not_taken_for_each_other(edge: Edge) -> None:
+    """What repeats is remembered: status, decision and place are of this request all the same."""
+    found: list[tuple[object, ...]] = []
+    for status, token in ((200, "tok"), (404, "tok"), (500, "tok"), (200, ""), (200, "tok")):
+        edge.portal.answers[b"/patients/p7/chart"] = answer(status=f"{status} Said")
+        reply = await edge.get("/patients/p7/chart", token=token)
+        record = last(edge)
+        assert record["status_code"] == str(record["http_response"]["code"]) == str(reply.status)
+        found.append((reply.status, record["status_id"], record["metadata"]["log_name"], record["policy"]["uid"] != ""))
+    assert found == [
+        (200, 1, "access", True),
+        (404, 2, "access", True),
+        (500, 2, "access", True),
+        (401, 2, "security", False),
+        (200, 1, "access", True),
+    ]
+
+
 async def test_the_data_of_whoever_asks_are_their_own(edge: Edge) -> None:
     assert (await edge.get("/mine", token="tok")).status == 200
     record = last(edge)
@@ -237,6 +255,7 @@ async def test_what_somebody_should_look_at_is_a_finding_of_its_own(edge: Edge, 
     assert found["user"]["name"] == "alice"
     assert request["user"]["name"] == "alice"
     assert request["logon_type_id"] == 3
+    assert edge.worker.metrics.findings.values == dict.fromkeys([(name,) for name in DETECTIONS], 0) | {(event,): 1}
 
 
 AGENTS = [bytes([byte]) for byte in (*range(1, 10), 11, 12, *range(14, 32), 34, 92, *range(127, 256))]
