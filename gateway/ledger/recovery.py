@@ -78,10 +78,22 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint that is there; empty when none is."""
 
 
-def find_end(layout: Layout, keys: AuditKeys, stream: Stream, *, disk: Disk, random: Callable[[int], bytes]) -> End:
-    """Return where the log of a stream ends; whoever asks holds its lock. Raises `LogTamperedError`, `OSError`."""
+def find_end(
+    layout: Layout,
+    keys: AuditKeys,
+    stream: Stream,
+    *,
+    disk: Disk,
+    random: Callable[[int], bytes],
+    is_trial: bool = False,
+) -> End:
+    """Return where the log of a stream ends; whoever asks holds its lock. Raises `LogTamperedError`, `OSError`.
+
+    With `is_trial` not even what was never finished is removed.
+    """
     for leftover in layout.directory.glob(f"{stream}-*.log{UNFINISHED_SUFFIX}"):
-        leftover.unlink()
+        if not is_trial:
+            leftover.unlink()
     numbers = _numbers(layout, stream)
     known = read_checkpoint(layout, stream)
     if numbers:

@@ -17,6 +17,7 @@ from gateway.cli.audit.open_intents import open_intents_verb
 from gateway.cli.audit.prove import prove_verb
 from gateway.cli.audit.query import query_verb
 from gateway.cli.audit.receipt_key import receipt_key_verb
+from gateway.cli.audit.recover import recover_verb
 from gateway.cli.audit.retention import retention_group
 from gateway.cli.audit.schema import schema_verb
 from gateway.cli.audit.seal import seal_verb
@@ -44,6 +45,7 @@ for _verb in (
     cursors_verb,
     replay_verb,
     seal_verb,
+    recover_verb,
     receipt_key_verb,
     retention_group,
     hold_group,
