@@ -250,7 +250,7 @@ def template(
             b'"status_code":"', code, b'","status_detail":"', reason.value.encode(), b'","status_id":', b"1" if status < 400 else b"2", b',"time":%b,', tls,
             b'"trace":{"span":{"uid":"%b"},"uid":"%b"},"type_uid":', str(class_uid * 100 + activity).encode(),
             b',"unmapped":{"gw":{"action":', _baked(_SIGN_ON_ACTION.get((route.name, method), action.value)), _assurance(session, route),
-            b',"boot_uid":', _baked(node.boot_uid), candidate, _said("classification", route.classification),
+            b',"boot_uid":', _baked(node.boot_uid), _emergency(session), candidate, _said("classification", route.classification),
             b',"decision_inputs":', _baked(inputs), b",%b", _said("legal_basis", route.legal_basis)[1:], b"," if route.legal_basis else b"",
             b'"mono_ns":%b,"outcome":"%b"', _said("purpose", route.purpose),
             b',"reason":"', reason.value.encode(), b'","redactions":0,"route":', _baked(route.name), b"%b", via, b"}}", user, b"}",
@@ -297,6 +297,13 @@ def _assurance(session: Session | None, route: Route) -> bytes:
             "step_up": requirement is not None and requirement.asks_proof,
         }
     )
+
+
+def _emergency(session: Session | None) -> bytes:
+    """Say that the session is that of an account which was opened for an emergency, and when it ends."""
+    if session is None or not session.until:
+        return b""
+    return b',"break_glass":{"until":%d}' % int(session.until * 1000)
 
 
 def _actor(session: Session, events: Sequence[Event], sealing: Sealing | None) -> dict[str, object]:

@@ -35,8 +35,10 @@ LIFECYCLE_ACTIVITIES: Mapping[str, int] = {
 ACCOUNT_ACTIVITIES: Mapping[str, int] = {
     "user.added": 1,
     "user.enabled": 2,
+    "break_glass.opened": 2,
     "password.reset": 4,
     "user.disabled": 5,
+    "break_glass.closed": 5,
     "user.deleted": 6,
 }
 """OCSF 3001 activity_id."""
@@ -60,6 +62,7 @@ DETECTIONS: Mapping[str, tuple[str, str, int]] = {
     "session.bound_elsewhere": ("A session was used from elsewhere than where it is bound to", "T1539", HIGH),
     "login.locked": ("An account was locked after failed sign-ins", "T1110", MEDIUM),
     "login.looped": ("A browser signs in again and again without being signed in", "T1110", LOW),
+    "break_glass.used": ("Somebody signed in with an account that was opened for an emergency", "T1078", HIGH),
     "factor.copied": ("A passkey's counter went back: it may have been copied", "T1606", HIGH),
 }
 """Title, MITRE ATT&CK technique and severity of what is found, by event."""

@@ -68,6 +68,10 @@ _GW: Final = _object(
             ),
         ),
         "boot_uid": _TEXT,
+        "break_glass": _about(
+            "The account was opened for an emergency, and ends then (milliseconds since 1970).",
+            _object({"until": _COUNT}, ("until",), is_open=True),
+        ),
         "candidate": _about("Version of the policy that was tried beside the live one.", _TEXT),
         "change": _about(
             "Names of the fields that were changed.", _object({"fields": _TEXTS}, ("fields",), is_open=True)

@@ -27,6 +27,7 @@ _VERBS: Final = {
     "demo": ("gateway.cli.demo", "Show the gateway in front of a demonstration portal."),
     "doctor": ("gateway.cli.doctor", "Say in plain words what is weak or wrong."),
     "user": ("gateway.cli.user", "Add, list, disable, enable, reset and delete people, and change their roles."),
+    "break-glass": ("gateway.cli.break_glass", "Let an emergency account in for an hour at most."),
     "identity": ("gateway.cli.identity", "Show what identity providers sent, and what came of it."),
     "passwords": ("gateway.cli.passwords", "Import the list of breached passwords."),
     "mail": ("gateway.cli.mail", "Try the mail server."),
@@ -59,7 +60,7 @@ class _Verbs(click.Group):
             return unbuilt(cmd_name, _NOT_BUILT[cmd_name])
         if cmd_name not in _VERBS:
             return None
-        command = getattr(importlib.import_module(_VERBS[cmd_name][0]), cmd_name)
+        command = getattr(importlib.import_module(_VERBS[cmd_name][0]), cmd_name.replace("-", "_"))
         if not isinstance(command, click.Command):
             raise TypeError(f"{_VERBS[cmd_name][0]}.{cmd_name} is not a command")
         return share_options(command)

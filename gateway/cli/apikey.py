@@ -213,7 +213,7 @@ def _owned(act: Administration, key: ApiKey, *, user: str | None, service: str |
             tenant=account.tenant,
             email=account.email,
             owner_roles=account.roles,
-            owner_rests=account.disabled,
+            owner_rests=account.lends_nothing,
         )
     owner = _owner_id(act, user=None, service=service, tenant=tenant)
     return msgspec.structs.replace(key, user_id=owner, user=f"{SERVICE}{service}", tenant=tenant or "")

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from base64 import b32encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import click
@@ -144,7 +144,7 @@ def list_users(*, tenant: str | None) -> None:
             person["name"],
             person["tenant"],
             ", ".join((*person["roles"], *person["gateway_roles"])),
-            "disabled" if person["disabled"] else "locked" if person["locked_s"] else "active",
+            _state(person),
             ", ".join(person["factors"]) or "none",
             moment(person["last_sign_in"]),
         )
@@ -174,6 +174,8 @@ def enable(*, name: str) -> None:
     """Let NAME sign in again, and forget failed attempts that locked the account or its factor."""
     with administration() as act:
         account = act.require_user(name)
+        if account.until:
+            refuse(f"{account.name} was opened for an emergency; gateway break-glass close {account.name} comes first")
         if account.restricted:
             act.record_account_change("user.enabled", account, success=False, reason="restricted")
             refuse(f"the data of {account.name} are restricted; lift that first: gateway privacy lift")
@@ -354,6 +356,12 @@ def _changed_meanwhile(act: Administration, event: str, account: User) -> NoRetu
 # What is told
 
 
+def _state(person: Mapping[str, Any]) -> str:
+    if person["disabled"]:
+        return "disabled"
+    return "locked" if person["locked_s"] else "emergency" if person["until"] else "active"
+
+
 def _as_json(act: Administration, account: User) -> dict[str, Any]:
     passkeys = act.store.passkeys.of(account.id)
     return {
@@ -364,6 +372,7 @@ def _as_json(act: Administration, account: User) -> dict[str, Any]:
         "gateway_roles": list(account.gateway_roles),
         "email": account.email,
         "disabled": account.disabled,
+        "until": account.until,
         "locked_s": act.locked_s(account),
         "totp": act.store.factor(account.id) is not None,
         "passkeys": len(passkeys),

@@ -232,6 +232,7 @@ class Evidence:
                 user=user,
                 tenant=event.tenant or x.tenant,
             )
+            self._metrics.findings.inc((event.name,))
             self.recorder.add(encode(found), STREAM_NUMBERS[stamp.stream], ASYNC, None)
 
     def _about(
@@ -294,12 +295,12 @@ class Evidence:
             x.stream,
             x.reason,
             x.allowed,
-            x.route.name,
             x.rule,
             x.status,
+            x.route.name,
             x.method,
-            session.handle if session is not None else "",
             x.version,
+            session.handle if session is not None else "",
             sealing.token if sealing is not None else "",
             authority.text if authority is not None else "",
             x.tenant,
@@ -338,12 +339,12 @@ class Evidence:
                 events=x.events,
                 allowed=x.allowed,
                 reason=x.reason,
-            )
                 rule=encode_text(x.rule.encode(), MAX_RULE_BYTES),
                 status=x.status,
                 version=x.version,
-            if not x.events:
+            )
             known = _Template(text, session, stream, marked)
+            if not x.events:
                 if len(self._templates) >= TEMPLATES:
                     self._templates.clear()
                 self._templates[key] = known
@@ -382,7 +383,6 @@ class Evidence:
         )
 
 
-def _intermediates(chain: str) -> bytes:
 def _placed(x: Exchange) -> tuple[int, int]:
     """Return the number of the stream of a request, and whether its records may use what is kept for a full disk."""
     is_known = x.entry is not None
@@ -390,6 +390,7 @@ def _placed(x: Exchange) -> tuple[int, int]:
     return stream, lane(x.route, stream)
 
 
+def _intermediates(chain: str) -> bytes:
     """The proxies between the client and us, whose word about each other was believed."""
     return b'"intermediate_ips":%b,' % orjson.dumps(chain.replace(" ", "").split(",")[1 : _CHAIN + 1])
 

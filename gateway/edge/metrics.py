@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from gateway.audit.record import DETECTIONS
 from gateway.edge.credential_rules import count_outcomes
 from gateway.exchange.metrics import LATENCY_BUCKETS_S, Registry, Sample
 
@@ -153,6 +154,11 @@ class EdgeMetrics:
             "Requests by what the candidate policy would have answered: same, would_allow, would_deny, unknown.",
             ("route", "outcome"),
         )
+        self.findings = registry.counter(
+            "gateway_findings_total", "What somebody should look at, by the event of the audit trail.", ("event",)
+        )
+        for event in DETECTIONS:  # a series that is not there at 0 does not rise when it happens first
+            self.findings.inc((event,), 0)
         self.checks = registry.counter(
             "gateway_forward_auth_checks_total", "Requests that another proxy asked about.", ("outcome", "reason")
         )

@@ -72,7 +72,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`login.succeeded`, `login.failed`, `login.locked`, `factor.enrolled`, `factor.verified`, `factor.failed`,
     `factor.renamed`, `factor.removed`, `factor.copied`, `device.remembered`, `device.forgotten`,
     `session.created`, `session.rotated`, `session.revoked`, `password.changed`, `recovery.used`, `recovery.replaced`, `logout`,
-    `session.bound_elsewhere`, `device.added`, `device.confirmation_requested`, `device.confirmation_failed`, `device.confirmed`,
+    `session.bound_elsewhere`, `break_glass.used`, `device.added`, `device.confirmation_requested`, `device.confirmation_failed`, `device.confirmed`,
     `password.reset_requested`, `password.reset_proven`, `password.reset_failed`,
     `password.reset`, `admin`, `user.disabled`, `user.enabled`, `form.kept`, `form.offered`, `form.discarded`, `login.looped`, `claims.ignored`, `provider.logout`."""
     outcome: Literal["success", "failure"] = "success"

@@ -77,6 +77,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """SHA-256 of the client certificate the connection must be made with; empty = not bound to one."""
     country: str = ""
     """ISO 3166-1 code of where it began, where the operator has a database of places."""
+    until: float = 0.0
+    """When the account ends that was opened for an emergency; 0 = it is no such account."""
     subject: SubjectKey | None = None
     """Under which the person is sealed in the audit trail; None = whoever writes the record has to look for it."""
 

@@ -215,7 +215,10 @@ class ApiKeys:
         for row in tx.find(API_KEYS, "owner", self._owner(user.id)):
             key = self._shelf.open(row)
             follows = msgspec.structs.replace(
-                key, owner_roles=user.roles, owner_rests=user.disabled or user.tenant != key.tenant, email=user.email
+                key,
+                owner_roles=user.roles,
+                owner_rests=user.lends_nothing or user.tenant != key.tenant,
+                email=user.email,
             )
             if follows != key:
                 self._put_in(tx, row.id, follows, now=now)

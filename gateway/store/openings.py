@@ -223,6 +223,8 @@ class Openings:
             )
         session = self._admitted(row_of(token), grown.session, now) if waits else grown.session
         events = (session_event("login.succeeded", session), session_event("session.created", session), *grown.events)
+        if user.until:
+            events = (*events, session_event("break_glass.used", session))
         events = (*events, *revoked_events(session, len(ended)))
         return SignedIn(token=token, session=session, events=events, device=grown.device)
 

@@ -54,9 +54,9 @@ class People:
         return self._shelf.find("email", self._shelf.token("email", email.casefold()))
 
     def is_disabled(self, user: str, tenant: str) -> bool:
-        """Whether an account of that canonical name and tenant is disabled; False when there is none."""
+        """Whether a certificate for an account of that canonical name and tenant counts for nothing; False when there is none."""
         found = self.named(user)
-        return found is not None and found.disabled and found.tenant == tenant
+        return found is not None and found.lends_nothing and found.tenant == tenant
 
     def all(self, *, tenant: str | None = None) -> list[User]:
         """List accounts by name."""

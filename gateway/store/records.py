@@ -45,6 +45,17 @@ class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Hashes of earlier passwords, the latest first, only where a profile asks for a history."""
     restricted: Literal["", "enabled", "disabled"] = ""
     """What it was before its data might only be stored (Art. 18 GDPR): as long as this says something it is disabled."""
+    until: float = 0.0
+    """When an account that was opened for an emergency ends, and every session of it; 0 = it is no such account."""
+
+    @property
+    def lends_nothing(self) -> bool:
+        """API keys and certificates count for nothing: it is disabled, or opened for an emergency, which they would outlive."""
+        return self.disabled or self.until > 0
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether it was opened for an emergency and its time is over."""
+        return 0 < self.until <= now
 
 
 class Factor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

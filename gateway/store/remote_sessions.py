@@ -326,7 +326,8 @@ class RemoteSessions:
             if isinstance(row_id, bytes) and isinstance(value, bytes)
         ]
         return any(
-            found.disabled and found.tenant == tenant and found.name == user for found in map(self._people.open, rows)
+            found.lends_nothing and found.tenant == tenant and found.name == user
+            for found in map(self._people.open, rows)
         )
 
     # what was used

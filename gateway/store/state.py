@@ -141,11 +141,11 @@ class Store:
 
         def work(tx: Transaction) -> list[str] | None:
             user = self.people.get_in(tx, session.user_id)
-            if user is None or user.disabled or user.stamp != stamp:
+            if user is None or user.disabled or user.is_over(now) or user.stamp != stamp:
                 return None
             self.people.put_in(tx, msgspec.structs.replace(user, last_sign_in=now), now=now)
             ended = self.live.end_in(tx, [replaces]) if replaces else []
-            self.live.put_in(tx, row, session, now=now)
+            self.live.put_in(tx, row, _bounded(session, user), now=now)
             return ended + self.live.trim_in(tx, session, keep=keep, now=now)
 
         return self.rows.transact(work, confirmed=bool(replaces) or keep is not None)
@@ -213,7 +213,7 @@ class Store:
             if user is None or user.tenant != made.tenant or not set(made.roles) <= set(user.roles):
                 raise _OwnerError
             return msgspec.structs.replace(
-                made, user=user.name, owner_roles=user.roles, owner_rests=user.disabled, email=user.email
+                made, user=user.name, owner_roles=user.roles, owner_rests=user.lends_nothing, email=user.email
             )
 
         try:
@@ -512,9 +512,9 @@ class Store:
         self, tx: Transaction, old: bytes, new: bytes, session: Session, *, keep: int | None, now: float
     ) -> list[str] | None:
         user = self.people.get_in(tx, session.user_id)
-        if user is None or user.disabled:
+        if user is None or user.disabled or user.is_over(now):
             return None
-        return self.live.rotate_in(tx, old, new, session, keep=keep, now=now)
+        return self.live.rotate_in(tx, old, new, _bounded(session, user), keep=keep, now=now)
 
     def forget_person_in(self, tx: Transaction, user_id: str) -> dict[str, int]:
         """Remove everything that look-up tokens find of a person beside the account itself; returns how much by kind."""
@@ -582,3 +582,10 @@ def open_store(
     except BaseException:
         rows.close()
         raise
+
+
+def _bounded(session: Session, user: User) -> Session:
+    """Return a session that does not outlive its account: every one that begins or grows is stored through here."""
+    if not user.until:
+        return session
+    return msgspec.structs.replace(session, until=user.until, expires=min(session.expires, user.until))

@@ -399,6 +399,7 @@ def _account(user: User) -> dict[str, Any]:
         "created": user.created,
         "last_sign_in": user.last_sign_in,
         "disabled": user.disabled,
+        "until": user.until,
         "restricted": bool(user.restricted),
         "provider": user.provider,
         "issuer": user.issuer,

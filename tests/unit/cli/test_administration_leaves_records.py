@@ -34,6 +34,8 @@ VERBS = (
     ("audit", "gaps"),
     ("audit", "open-intents"),
     ("audit", "seal"),
+    ("audit", "receipt-key", "portal", "--number", "1"),
+    ("break-glass", "list"),
     ("audit", "hold", "create", "--case", "7-2026", "--subject", "alice", "--reason", "suit"),
     ("audit", "retention", "apply"),
     ("privacy", "status", "--subject", "alice", "--tenant", "main"),

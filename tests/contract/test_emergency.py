@@ -1,0 +1,104 @@
+"""What an account that was opened for an emergency can do, and that it ends by itself, wherever the rows are kept."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+import pytest
+
+from gateway.exchange.session import Owed, Session
+from gateway.session.life import Lifetimes, confirmed, elevate
+from gateway.store.keyring import Keyring
+from gateway.store.records import User
+from gateway.store.rows import Backend
+from gateway.store.state import Store
+from tests.contract.conftest import NOW
+from tests.contract.test_api_keys import ALICE, alices
+from tests.contract.test_store import added, session_of, signed_in
+
+UNTIL = NOW + 1800
+
+
+@pytest.fixture
+def store(rows: Backend, keyring: Keyring) -> Store:
+    return Store(rows, keyring)
+
+
+def opened(store: Store, *, until: float = UNTIL) -> User:
+    user = added(store)
+    changed = store.change_user(user, msgspec.structs.replace(user, until=until), now=NOW)
+    assert changed is not None
+    return changed[0]
+
+
+def stored(store: Store, row: bytes, now: float = NOW) -> Session | None:
+    found = store.session(row, now)
+    return found.session if found is not None else None
+
+
+def test_a_session_ends_with_its_account_and_says_so(store: Store) -> None:
+    row, session = signed_in(store, opened(store))
+    assert session.expires > UNTIL
+    found = stored(store, row)
+    assert found is not None
+    assert (found.expires, found.until) == (UNTIL, UNTIL)
+    assert stored(store, row, UNTIL) is None
+
+
+@pytest.mark.parametrize("owed", [Owed.MFA, Owed.DEVICE, Owed.ENROLMENT])
+def test_a_session_that_grows_outlives_its_account_neither(store: Store, owed: Owed) -> None:
+    """Attack: what is owed is paid, and the end is counted anew from the beginning."""
+    row, session = signed_in(store, opened(store), owes=owed)
+    grow = confirmed if owed is Owed.DEVICE else lambda s, **more: elevate(s, method="otp", **more)
+    whole = grow(session, lifetimes=Lifetimes(), now=NOW + 60)
+    assert whole.expires > UNTIL
+    moved = os.urandom(32)
+    assert store.rotate_session(row, moved, whole, keep=None, now=NOW + 60) == []
+    found = stored(store, moved, NOW + 60)
+    assert found is not None
+    assert (found.expires, found.until) == (UNTIL, UNTIL)
+
+
+def test_when_its_time_is_over_nobody_signs_in_and_no_session_grows(store: Store) -> None:
+    user = opened(store)
+    row, session = signed_in(store, user, owes=Owed.MFA)
+    assert store.create_session(os.urandom(32), session_of(user), stamp=user.stamp, keep=None, now=UNTIL) is None
+    assert store.rotate_session(row, os.urandom(32), session, keep=None, now=UNTIL) is None
+    assert not store.take_room(row, os.urandom(32), session, keep=2, now=UNTIL)
+
+
+def test_a_shorter_end_binds_a_session_that_grows_later(store: Store) -> None:
+    user = opened(store)
+    row, session = signed_in(store, user, owes=Owed.MFA)
+    with_end = msgspec.structs.replace(user, until=NOW + 300)
+    store.rows.transact(lambda tx: store.people.put_in(tx, with_end, now=NOW))
+    whole = elevate(session, method="otp", lifetimes=Lifetimes(), now=NOW)
+    moved = os.urandom(32)
+    assert store.rotate_session(row, moved, whole, keep=None, now=NOW) == []
+    found = stored(store, moved)
+    assert found is not None
+    assert found.expires == NOW + 300
+
+
+def test_no_key_and_no_certificate_lends_what_would_outlive_the_emergency(store: Store) -> None:
+    """Attack: a key that is made in the half hour."""
+    assert store.add_user(ALICE, now=NOW)
+    before = store.create_api_key(alices(), now=NOW)
+    assert before is not None
+    assert store.change_user(ALICE, msgspec.structs.replace(ALICE, until=UNTIL), now=NOW) is not None
+    kept = store.api_keys.get(before[1].handle)
+    assert kept is not None
+    assert not kept.key.is_live(NOW)
+    made = store.create_api_key(alices(), now=NOW)
+    assert made is not None
+    assert not made[1].is_live(NOW)
+    assert store.people.is_disabled(ALICE.name, ALICE.tenant)
+
+
+def test_an_account_of_every_day_has_no_end(store: Store) -> None:
+    row, session = signed_in(store, added(store))
+    found = stored(store, row)
+    assert found is not None
+    assert (found.expires, found.until) == (session.expires, 0.0)
+    assert not store.people.is_disabled("alice", "acme")
