@@ -12,12 +12,14 @@ from gateway.audit import mapping
 from gateway.cli.administration import read_settings
 from gateway.cli.audit.answering import Answering, as_cell, as_json
 from gateway.cli.audit.asked import MAX_SQL, discreet, discreet_sql, filters_of, search_options, watch
+from gateway.cli.audit.proof_files import make_place, write_proofs
 from gateway.cli.audit.showing import entry_json, line, plain
 from gateway.cli.audit.sight import Sight
 from gateway.cli.audit.use import record_use
 from gateway.cli.invocation import current
 from gateway.document.quantity import size
 from gateway.ledger.keys import AuditKeys
+from gateway.ledger.layout import Layout
 from gateway.ledger.search import Filters, Found, Search
 from gateway.ledger.sql import MEMORY_BYTES, Sql
 from gateway.server.progress import Progress
@@ -48,6 +50,12 @@ def _bytes(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 @click.option(
     "--limit", type=click.IntRange(1), help=f"Show the newest so many, of --sql the first.  [default: {LIMIT}]"
 )
+@click.option(
+    "--with-proofs",
+    "proofs",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A new directory for a tlog-proof of each record that is shown.",
+)
 def query_verb(
     *,
     question: str | None,
@@ -55,6 +63,7 @@ def query_verb(
     form: str | None,
     output: Path | None,
     limit: int | None,
+    proofs: Path | None,
     purpose: str,
     **asked: Any,
 ) -> None:
@@ -67,6 +76,8 @@ def query_verb(
         raise click.UsageError("--format parquet needs -o FILE")
     if form == "parquet" and limit is not None:
         raise click.UsageError("--format parquet takes no --limit; write LIMIT into --sql")
+    if proofs is not None and (question is not None or form == "parquet"):
+        raise click.UsageError("--with-proofs proves records; the rows of --sql and of parquet are none")
     if form == "parquet" and question is None:
         question = EVERYTHING
     if question is not None and len(question) > MAX_SQL:  # attack: spaces, until the rest would not be recorded
@@ -77,6 +88,9 @@ def query_verb(
     with Answering(output, is_written_by_us=form != "parquet") as answering, Sight(settings) as sight:
         more = discreet_sql(question, sight) if question is not None else {}
         more |= {"output": str(output), "format": form} if output is not None else {}
+        if proofs is not None:
+            make_place(proofs)
+            more |= {"proofs": str(proofs)}
         record_use(settings, "audit query", {**discreet(asked, sight), **more}, purpose)
         damages: list[str] = []
         search = Search(settings.state_dir, keys, subject_keys=sight.keys, on_damage=damages.append)
@@ -84,12 +98,18 @@ def query_verb(
         if sql is not None:
             _ask(sql, search, filters, sight, answering, form, limit, output)
         else:
-            _show(search, filters, answering, form, limit or LIMIT)
+            found = _show(search, filters, answering, form, limit or LIMIT)
+            if proofs is not None:
+                with Progress("proving what was found") as progress:
+                    count = write_proofs(
+                        proofs, Layout(settings.state_dir), keys, found, watch(progress, "proving what was found")
+                    )
+                click.echo(f"wrote {count:,} proofs to {proofs}; check one with gateway audit check-proof", err=True)
     for damage in damages:
         click.echo(f"warning: {plain(damage)}; run gateway audit verify", err=True)
 
 
-def _show(search: Search, filters: Filters, answering: Answering, form: str, limit: int) -> None:
+def _show(search: Search, filters: Filters, answering: Answering, form: str, limit: int) -> list[Found]:
     with Progress("searching the audit log") as progress:
         found = list(
             search.find(
@@ -107,6 +127,7 @@ def _show(search: Search, filters: Filters, answering: Answering, form: str, lim
         )
     elif not found:
         click.echo("no record was found", err=True)
+    return found
 
 
 def _lines(search: Search, found: Iterable[Found], form: str) -> Iterable[str]:

@@ -400,3 +400,26 @@ def test_a_case_and_a_copy_of_the_log_are_not_verified_in_one_go(log: House, tmp
         assert "it cannot show what was asked about whole logs" in answer, "a case instead of a copy answers nothing"
     path.write_bytes(path.read_bytes()[:3000])
     assert "damaged" in run(log, "verify", str(path), code=2).output
+
+
+def test_a_query_gives_a_proof_of_each_record_that_it_shows(log: House, tmp_path: Path) -> None:
+    policies, proofs = tmp_path / "trust", tmp_path / "proofs"
+    run(log, "trust", "-o", str(policies))
+    shown = run(log, "query", "--event", "request", "--limit", "12", "--json", "--with-proofs", str(proofs))
+    wanted = {
+        f"{each['log']['stream']}-{each['log']['index']}.tlog-proof"
+        for line in shown.stdout.splitlines()
+        if (each := json.loads(line))
+    }
+    assert {path.name for path in proofs.iterdir()} == wanted
+    assert len(wanted) == 12
+    assert "wrote 12 proofs" in shown.stderr
+    assert uses(log)[-1]["unmapped"]["gw"]["query"]["proofs"] == str(proofs)
+    for path in proofs.iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+        stream = path.name.partition("-")[0]
+        run(log, "check-proof", str(path), "--policy", str(policies / f"{stream}.policy"))
+    assert "name a new directory" in run(log, "query", "--with-proofs", str(proofs), code=2).output
+    sql = ("query", "--sql", "SELECT 1 FROM records", "--with-proofs", str(tmp_path / "other"))
+    assert "proves records" in run(log, *sql, code=2).output
+    assert not (tmp_path / "other").exists()
