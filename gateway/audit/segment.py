@@ -163,8 +163,9 @@ class _Walk:
             self._parts.append(self._compressor.flush())
 
     def pack(self, head_bytes: bytes, cipher: AESGCM, salt: bytes) -> bytes:
-        """Encrypt what was compressed, and put the front before it."""
-        compressed = b"".join(self._parts)
+        """Encrypt what was compressed, and put the front before it. It is in memory twice, and no more often, at the worst."""
+        compressed = memoryview(b"".join(self._parts))
+        self._parts.clear()
         chunks = range(0, len(compressed), CHUNK_BYTES)
         if len(chunks) > MAX_CHUNKS:
             raise SegmentError(f"{len(compressed)} compressed bytes are more than a segment can hold")
@@ -187,8 +188,11 @@ class _Walk:
             cipher.encrypt(_nonce(salt, number), compressed[offset : offset + CHUNK_BYTES], front)
             for number, offset in enumerate(chunks)
         ]
-        body = b"".join((front, *sealed))
-        return body + sha256(body).digest()
+        del compressed
+        digest = sha256(front)
+        for chunk in sealed:
+            digest.update(chunk)
+        return b"".join((front, *sealed, digest.digest()))
 
 
 def front_length(data: bytes) -> int:
