@@ -60,8 +60,9 @@ def test_on_a_full_disk_people_are_let_in_and_put_out_records_are_held_and_the_g
     gateway = make_gateway(directory=tiny_disk / "g")
     gateway.log = tiny_disk.parent / "gateway.log"
     gateway.edit(("keys: config/audit-keys.json", "keys: config/audit-keys.json, disk: {ballast: 8MiB}"))
-    for name in ("bob", "carol"):
+    for name in ("bob", "carol", "envelope"):
         gateway.add_user(name)
+    assert_done(gateway.cli("user", "disable", "envelope"))
     gateway.start()
     browser, carol, administrator = make_browser(gateway), make_browser(gateway), make_browser(gateway)
     browser.sign_in()
@@ -73,6 +74,8 @@ def test_on_a_full_disk_people_are_let_in_and_put_out_records_are_held_and_the_g
         wait_for_refusals(load)
         assert_refused_for_now(browser)
         administrator.sign_in("bob")
+        assert_done(gateway.cli("break-glass", "open", "envelope", "--reason", "nobody else is there"))
+        make_browser(gateway).sign_in("envelope")
         assert_done(gateway.cli("audit", "hold", "create", "--case", "2026/17", "--reason", "letter of counsel"))
         assert_done(gateway.cli("session", "revoke", "--user", "carol"))
         assert_done(gateway.cli("user", "disable", "carol"))
@@ -93,4 +96,11 @@ def test_on_a_full_disk_people_are_let_in_and_put_out_records_are_held_and_the_g
     evidence.assert_answers_are_recorded(load.answers)
     evidence.assert_effects_were_announced(upstream.effects)
     told = set(evidence.events)
-    assert {"hold.created", "audit.gap", "audit.disk_level", "audit.stopped", "gateway.stopped"} <= told, sorted(told)
+    assert {
+        "break_glass.opened",
+        "hold.created",
+        "audit.gap",
+        "audit.disk_level",
+        "audit.stopped",
+        "gateway.stopped",
+    } <= told, sorted(told)
