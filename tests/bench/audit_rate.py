@@ -49,6 +49,8 @@ STEPS = 200_000
 SAMPLE_S = 10.0
 SETTLE_S = 10.0
 """How long acknowledgements may still come after the last record was due."""
+MOST_P99_MS = 10.0
+MOST_GROWTH = 1.1
 MOST_IN_A_FRAME = 700
 """A frame has at most 1 MiB."""
 
@@ -170,8 +172,18 @@ def percentile(latencies: array[int], share: float) -> float:
     return STEPS * STEP_US / 1000
 
 
-def measure(state: Path, keys: AuditKeys, rate: float, seconds: float) -> int:
-    """Run daemon and producers, print what they did, return how many records were acknowledged."""
+class Measured(NamedTuple):
+    """What came of it."""
+
+    acknowledged: int
+    refused: int
+    p99_ms: float
+    growth: float
+    """The daemon's memory at the end, as a share of what it was after a tenth of the time."""
+
+
+def measure(state: Path, keys: AuditKeys, rate: float, seconds: float) -> Measured:
+    """Run daemon and producers, and print what they did."""
     context = multiprocessing.get_context("fork")
     serve = context.Process(
         target=daemon_process.serve,
@@ -203,15 +215,29 @@ def measure(state: Path, keys: AuditKeys, rate: float, seconds: float) -> int:
     latencies = array("q", map(sum, zip(*(each.latencies for each in sent), strict=True)))
     acknowledged = sum(each.acknowledged for each in sent)
     early = samples[min(len(samples) // 10 + 1, len(samples) - 1)]
+    refused = sum(each.refused for each in sent)
+    p99_ms = percentile(latencies, 0.99)
     print(
         f"{acknowledged:,} records acknowledged as safe in {seconds:.0f} s ({acknowledged / seconds:,.0f}/s), "
-        f"{sum(each.refused for each in sent)} refused\n"
-        f"latency, ms: median {percentile(latencies, 0.5):.2f}, p99 {percentile(latencies, 0.99):.2f}, "
+        f"{refused} refused\n"
+        f"latency, ms: median {percentile(latencies, 0.5):.2f}, p99 {p99_ms:.2f}, "
         f"p99.9 {percentile(latencies, 0.999):.2f}\n"
         f"daemon: {1e6 * cpu / max(acknowledged, 1):.1f} us of CPU a record, "
         f"resident {early.resident_bytes / 1e6:.1f} MB after a tenth of the time, {samples[-1].resident_bytes / 1e6:.1f} MB at the end"
     )
-    return acknowledged
+    return Measured(acknowledged, refused, p99_ms, samples[-1].resident_bytes / early.resident_bytes)
+
+
+def judge(found: Measured, wanted: float) -> None:
+    """Hold what was measured to what is demanded (T-80). Raises `SystemExit`."""
+    short = {
+        f"{found.refused} records were refused": found.refused > 0,
+        f"{found.acknowledged:,} of {wanted:,.0f} records were acknowledged": found.acknowledged < wanted,
+        f"p99 is {found.p99_ms:.1f} ms, more than {MOST_P99_MS:.0f}": found.p99_ms > MOST_P99_MS,
+        f"the daemon's memory grew {found.growth:.2f} times": found.growth > MOST_GROWTH,
+    }
+    if any(short.values()):
+        raise SystemExit("; ".join(sentence for sentence, is_short in short.items() if is_short))
 
 
 def verify(state: Path, keys: AuditKeys, acknowledged: int) -> None:
@@ -237,11 +263,15 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=10_000, help="Records a second, all producers together.")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--directory", type=Path, help="Where to write: a directory on the disk in question.")
+    parser.add_argument("--demand", action="store_true", help="Fail when it is slower, larger or less than promised.")
     asked = parser.parse_args()
     state = Path(tempfile.mkdtemp(prefix="audit-rate-", dir=asked.directory))
     try:
         keys = AuditKeys.generate(origin="gateway/bench", created="2026-01-01T00:00:00Z", random=os.urandom)
-        verify(state / "state", keys, measure(state / "state", keys, asked.rate, asked.seconds))
+        found = measure(state / "state", keys, asked.rate, asked.seconds)
+        verify(state / "state", keys, found.acknowledged)
+        if asked.demand:
+            judge(found, asked.rate * asked.seconds)
     finally:
         shutil.rmtree(state)
 
