@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from gateway.cli.administration import Administration, administration, answer, moment, refuse
+from gateway.cli.policy.reading import count
 from gateway.cli.privacy.subject import request, subject_data
 from gateway.store.tables import SUBJECT_KEYS
 
@@ -29,6 +30,7 @@ def _of_gateway(act: Administration) -> None:
     privacy = act.settings.audit.privacy
     erasures = subject_data(act).erasures.all()
     keys = sum(act.store.rows.keys(SUBJECT_KEYS).values())
+    days = privacy.anonymous / 86_400
     answer(
         {
             "ok": True,
@@ -39,7 +41,7 @@ def _of_gateway(act: Administration) -> None:
         },
         [
             "Records name people under keys of their own." if privacy.subject_keys else "Records name people in clear.",
-            f"{keys} keys; those of strangers end {privacy.anonymous / 86_400:g} days after their day.",
+            f"{count(keys, 'key')}; those of strangers end {days:g} {'day' if days == 1 else 'days'} after their day.",
             *(f"erased {moment(erasure.at)}: {', '.join(erasure.tokens) or 'no keys'}" for erasure in erasures),
         ],
     )
