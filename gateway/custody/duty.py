@@ -17,6 +17,8 @@ from gateway.exchange.metrics import Registry
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
 _CANCEL_AGAIN_S: Final = 1.0
+WELL_AFTER_S: Final = 60.0
+"""A duty that failed and has run for so long since is well: nobody has to reload the gateway to be told so."""
 _log = structlog.get_logger("gateway.audit")
 
 
@@ -76,7 +78,9 @@ class Roster:
         pause = 0.0
         while True:
             self._running.set(1, (duty.name,))
-            began = asyncio.get_running_loop().time()
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            well = loop.call_later(WELL_AFTER_S, self.faults.pop, duty.name, None)
             try:
                 await duty.run()
             except (GatewayError, OSError) as error:  # a full disk is no bug
@@ -87,7 +91,10 @@ class Roster:
                 self._note(duty, type(error).__name__)
                 _log.exception("custody.failed", duty=duty.name)
             else:
+                self.faults.pop(duty.name, None)
                 return
+            finally:
+                well.cancel()
             is_new = asyncio.get_running_loop().time() - began > _LONGEST_PAUSE_S
             pause = _FIRST_PAUSE_S if is_new or not pause else min(2 * pause, _LONGEST_PAUSE_S)
             await asyncio.sleep(pause)

@@ -78,17 +78,38 @@ def test_a_duty_that_fails_is_tried_again_and_stops_no_other() -> None:
     asyncio.run(scenario())
 
 
+def test_a_duty_that_goes_on_after_a_failure_is_well_again_without_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duty_module, "WELL_AFTER_S", 0.01)
+
+    async def scenario() -> None:
+        roster = Roster(Registry())
+        mended, broken = Task("mended", KeyError("x")), Task("broken", *[KeyError("x")] * 3)
+        roster.begin([mended])
+        await until(lambda: mended.is_running)
+        await until(lambda: roster.faults == {})
+        await roster.end()
+        monkeypatch.setattr(duty_module, "WELL_AFTER_S", 60.0)
+        roster.begin([broken])
+        await until(lambda: broken.is_running)
+        assert roster.faults == {"broken": "KeyError"}, "not yet"
+        await roster.end()
+
+    asyncio.run(scenario())
+
+
 def test_a_duty_that_returns_is_done() -> None:
     class Once(Task):
         async def run(self) -> None:
             self.runs += 1
+            if self.faults:
+                raise self.faults.pop(0)
 
     async def scenario() -> None:
         roster = Roster(Registry())
-        once = Once("once")
-        roster.begin([once])
+        once, late = Once("once"), Once("late", KeyError("x"))
+        roster.begin([once, late])
         await until(lambda: all(task.done() for task in roster._tasks))
-        assert once.runs == 1
+        assert (once.runs, late.runs, roster.faults) == (1, 2, {})
         await roster.end()
 
     asyncio.run(scenario())
