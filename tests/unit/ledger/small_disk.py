@@ -22,7 +22,7 @@ from gateway.audit.protocol import CLI_SLOT, Ack
 from gateway.ledger.disk import LocalDisk
 from tests.mounts import mount
 from tests.unit.ledger.conftest import Bench
-from tests.unit.ledger.test_daemon import Running
+from tests.unit.ledger.running import Running
 
 PAYLOAD = b'{"pad":"' + b"x" * 30_000 + b'"}'
 MARKS = Watermarks(warn=0.5, high=0.35, critical=0.2)

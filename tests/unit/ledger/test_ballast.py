@@ -11,7 +11,7 @@ from gateway.audit.protocol import CLI_SLOT, Ack
 from gateway.ledger.ballast import BALLAST_BYTES
 from gateway.ledger.errors import LogUnavailableError
 from gateway.ledger.log_file import SMALL_FILE_BYTES
-from tests.unit.ledger.test_daemon import Running
+from tests.unit.ledger.running import Running
 
 Bench = Any
 

@@ -25,7 +25,7 @@ from gateway.exchange.stream import Stream
 from gateway.ledger.reader import entries
 from tests.unit.ledger.conftest import Bench
 from tests.unit.ledger.mortal_daemon import STEPS
-from tests.unit.ledger.test_daemon import intent
+from tests.unit.ledger.running import intent
 
 pytestmark = pytest.mark.fault
 

@@ -17,7 +17,7 @@ from gateway.ledger.connection import Connection
 from gateway.ledger.connections import Connections
 from tests.unit.ledger.conftest import Bench
 from tests.unit.ledger.reboot import Journal, Platter
-from tests.unit.ledger.test_daemon import Running, intent
+from tests.unit.ledger.running import Running, intent
 
 POINTS = 1200 if os.environ.get("GATEWAY_SOAK") else 40
 BALLAST = 1 << 20

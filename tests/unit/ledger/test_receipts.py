@@ -13,7 +13,7 @@ from gateway.exchange.errors import KeyringError
 from gateway.exchange.stream import Stream
 from gateway.ledger.keys import AuditKeys
 from tests.fakes.receipts import ReceiptError, Receipts
-from tests.unit.ledger.test_daemon import Producer, Running
+from tests.unit.ledger.running import Producer, Running
 
 Bench = Any
 ASKS = bytes([2 | RECEIPTED])

@@ -27,7 +27,7 @@ from gateway.ledger.disk import LocalDisk
 from gateway.ledger.errors import LogUnavailableError
 from tests.mounts import run_apart
 from tests.unit.ledger.conftest import Bench
-from tests.unit.ledger.test_daemon import Producer, Running, intent
+from tests.unit.ledger.running import Producer, Running, intent
 
 SECTOR = 512
 GIB = 1 << 30
