@@ -66,7 +66,7 @@ class StateReserve:
             return
         try:
             self._bytes = self._reserve.keep()
-        except StoreUnavailableError:
+        except (StoreUnavailableError, OSError):
             return  # whoever needs the state says so; what was kept is kept
         self._low_looks = self._low_looks + 1 if self._bytes < RESERVE_BYTES // 2 else 0
         if self._low_looks == LOW_LOOKS:
