@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from gateway.custody import custodian as custodian_module
 from gateway.custody import duty as duty_module
@@ -74,6 +76,33 @@ def test_a_duty_that_fails_is_tried_again_and_stops_no_other() -> None:
         await roster.end()
         assert not well.is_running
         assert values(registry, "gateway_custody_duty_up") == {("broken",): 0.0, ("well",): 0.0}
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "tiles/0"), "tiles/0: no space left on device"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
+        (OSError(), "OSError"),
+    ],
+    ids=["with its file", "without one", "without words"],
+)
+def test_a_full_disk_is_said_in_a_sentence(error: OSError, said: str) -> None:
+    """T-41: once per try, and a page of stack for each would fill what others have left."""
+
+    async def scenario() -> None:
+        roster = Roster(Registry())
+        duty = Task("tiles", error)
+        with structlog.testing.capture_logs() as lines:
+            roster.begin([duty])
+            await until(lambda: duty.is_running)
+        assert roster.faults == {"tiles": said}
+        assert [(line["log_level"], line["event"], line["reason"]) for line in lines] == [
+            ("warning", "custody.failed", said)
+        ]
+        await roster.end()
 
     asyncio.run(scenario())
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -63,6 +65,26 @@ def test_a_rewritten_log_is_refused_counted_and_said(witness: Witness, log: Grow
     assert value(samples, "gateway_witness_requests_total", "422") == 1
     assert value(samples, "gateway_witness_log_entries", log.vkey.name) == 7
     assert value(samples, "gateway_witness_cosigned_age_seconds", log.vkey.name) == 0.5
+
+
+def test_on_a_full_disk_nothing_is_cosigned_and_what_was_kept_stays(
+    witness: Witness, log: GrowingLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-41: who cosigned what it does not keep could cosign a shorter log afterwards."""
+    hashed = sha256(log.vkey.name.encode()).hexdigest()
+    witness.add(log.submit(0, 7))
+    before = witness.checkpoint(hashed).body
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        answer = witness.add(log.submit(7, 9))
+    assert (answer.status, answer.retry_after_s) == (503, 1)
+    assert b"cannot keep" in answer.body
+    assert witness.checkpoint(hashed).body == before
+    assert witness.add(log.submit(7, 11)).status == 200
 
 
 def test_requests_at_once_never_take_a_log_back(witness: Witness, log: GrowingLog) -> None:
