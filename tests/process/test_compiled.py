@@ -70,7 +70,8 @@ def test_the_edge_passes_its_tests_when_it_is_compiled(compiled: Path) -> None:
     tree = compiled.parents[2]
     shutil.rmtree(tree / "gateway")  # what is imported below is what was built
     shutil.copytree(PROJECT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__", "results"))
-    shutil.copytree(PROJECT / "docs", tree / "docs")
+    for name in ("docs", "deploy"):
+        shutil.copytree(PROJECT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     (packages,) = compiled.parent.glob("lib/python*/site-packages")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", "not pure", "tests/unit/edge", "tests/unit/wire"],
