@@ -216,7 +216,7 @@ async def test_every_form_of_our_pages_is_limited_and_a_code_costs_no_password(e
 
 async def test_long_user_agents_are_not_remembered(edge: Edge) -> None:
     assert (await edge.get("/public/a", fields=f"User-Agent: {'x' * 4000}\r\n")).status == 200
-    assert edge.worker.evidence.seals._agents == {}
+    assert edge.worker.evidence.seals.agents == {}
     assert len(edge.audit.records[-1]["http_request"]["user_agent"]) <= 256
 
 
