@@ -29,6 +29,7 @@ from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout, file_name, parse_na
 from gateway.ledger.log_file import Ended
 
 _EARLIER = "main-"
+_ZEROS = bytes(1 << 20)
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +161,8 @@ def _recover(
                     f"the log once had {checkpoint.size} entries, {verifier.tree.size} of them are intact",
                 )
             )
-    kept = _frame_behind(data, tail, keys.open(head))
+    rest = data.rstrip(b"\0")[tail:]
+    kept = _frame_behind(data, tail, tail + len(rest), keys.open(head))
     if kept is not None:
         first, count = kept.header.first_index, kept.header.count
         raise LogTamperedError(
@@ -170,7 +172,6 @@ def _recover(
                 f"{path.name}: entries {first} to {first + count - 1} are intact, but what stands before them is not",
             )
         )
-    rest = data[tail:].rstrip(b"\0")
     recovery = Recovery(
         stream=stream,
         is_new=False,
@@ -187,13 +188,23 @@ def _recover(
 
 
 def _read_durably(path: Path, disk: Disk) -> bytes:
-    """Read a file whose writer was killed: what is believed of it must still be there after the power fails."""
+    """Read a file whose writer was killed: what is believed of it must still be there after the power fails.
+
+    Most of it was allocated and never written; those zeros at its end are not kept, since everybody waits for this.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         disk.sync(fd)
     finally:
         os.close(fd)
-    return path.read_bytes()
+    parts: list[bytes] = []
+    written = 0
+    with path.open("rb", buffering=0) as file:
+        while part := file.read(len(_ZEROS)):
+            is_written = part != _ZEROS[: len(part)]
+            parts.append(part if is_written else _ZEROS[: len(part)])
+            written = len(parts) if is_written else written
+    return b"".join(parts[:written])
 
 
 def _end_of_frames(data: bytes, at: int, head: FileHead) -> int:
@@ -208,10 +219,10 @@ def _end_of_frames(data: bytes, at: int, head: FileHead) -> int:
         expected, last, at = expected + 1, frame.sha256, frame.end
 
 
-def _frame_behind(data: bytes, tail: int, cipher: AESGCM) -> Frame | None:
+def _frame_behind(data: bytes, tail: int, limit: int, cipher: AESGCM) -> Frame | None:
     """Return the first whole frame of ours behind the end of the log, which a crash never leaves there."""
     at = tail
-    while (found := find_frame(data, at, len(data))) is not None:
+    while (found := find_frame(data, at, limit)) is not None:
         at, frame = found
         try:
             open_frame(cipher, frame)

@@ -45,7 +45,7 @@ class Nursery:
         bench.state_dir.mkdir()
         program = [sys.executable, "-m", "tests.unit.ledger.mortal_daemon", str(bench.state_dir), str(bench.keys_path)]
         self._living = 0
-        self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
     def begin(self, step: str, number: int, boot: str, name: str) -> int:
         self._say(f"{step}\t{number}\t{boot}\t{name}")
@@ -67,12 +67,11 @@ class Nursery:
 
     def _say(self, line: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        self.process.stdin.write(line.encode() + b"\n")
 
     def _said(self, word: str) -> str:
         assert self.process.stdout is not None
-        said, _, rest = self.process.stdout.readline().strip().partition(" ")
+        said, _, rest = self.process.stdout.readline().decode().strip().partition(" ")
         assert said == word, "the program of daemons ended"
         return rest
 
