@@ -39,7 +39,10 @@ _KNOWN = re.compile(
     r"|otpauth://[^\s\"'<>]{1,2048}",
 )
 _USERINFO = re.compile(r"(://[^\s/@:]{0,256}:)[^\s/@]{1,1024}(?=@)")
-_DIGITS = re.compile(r"(?<![0-9])[0-9](?:(?:[ +._-]|%20|%2[Dd])?[0-9]){12,18}(?![0-9])")
+_DIGITS = re.compile(
+    r"(?P<id>\b[kpsu]_[0-9a-f]{16}(?:[0-9a-f]{16})?\b)"  # ids of ours are random, and would look like a card now and then
+    r"|(?<![0-9])[0-9](?:(?:[ +._-]|%20|%2[Dd])?[0-9]){12,18}(?![0-9])"
+)
 _SEPARATORS = re.compile(r"%20|%2[Dd]|[ +._-]")
 _ISSUERS = ("2", "3", "4", "5", "6")
 """First digits of payment cards (ISO/IEC 7812)."""
@@ -74,7 +77,7 @@ def redact(text: str) -> tuple[str, int]:
 
     def card(match: re.Match[str]) -> str:
         nonlocal count
-        if not is_card_number(_SEPARATORS.sub("", match[0])):
+        if match["id"] or not is_card_number(_SEPARATORS.sub("", match[0])):
             return match[0]
         count += 1
         return MARK
