@@ -18,7 +18,8 @@ state_dir: state
 state: sqlite
 keyring: config/keyring.json
 upstreams:
-  wiki: {{servers: ["{upstream}"], host: preserve}}
+  # for two workers as many as Apache has processes: more would wait until it gives up one that it keeps alive
+  wiki: {{servers: ["{upstream}"], host: preserve, max_connections: 4, timeout: {{queue: 15s}}}}
 tenants:
   {tenant}: {{hosts: [{host}]}}
 identity:

@@ -73,6 +73,15 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert redact(text) == (text, 0)
 
 
+@pytest.mark.parametrize("kind", ["k", "p", "s", "u"])
+def test_an_id_of_ours_in_which_a_card_number_could_be_read_stays(kind: str) -> None:
+    assert is_card_number("5656404211629")
+    for name in ("b5656404211629f4", "b5656404211629f4" * 2):
+        assert redact(f"apikey revoke {kind}_{name}") == (f"apikey revoke {kind}_{name}", 0)
+    assert redact(f"{kind}-b5656404211629f4")[1] == 1
+    assert redact(f"x{kind}_b5656404211629f4")[1] == 1
+
+
 def test_redaction_is_idempotent_and_counts_each_secret() -> None:
     text, count = redact("password=a&token=b 4111111111111111")
     assert count == 3
