@@ -164,7 +164,7 @@ class CursorFile:
         for line in lines:
             try:
                 found.append(msgspec.json.decode(line, type=DeadLetter))
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
         return found
 
@@ -186,7 +186,7 @@ class CursorFile:
         """Return the operator's wish, if there is one that can be read."""
         try:
             return msgspec.json.decode(self.replay_path.read_bytes(), type=Replay)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 
     def answered(self) -> None:

@@ -293,7 +293,10 @@ class Shipper:
         self._refusals += 1
         if self._refusals >= LONELY_TRIES:
             is_taking = await self._takes_others(batch)
-            if is_taking or (is_taking is None and len(refused) == 1):
+            if is_taking:  # attack: it was mended after it refused these: each is offered to what it is now
+                offered.has_taken = True
+                return self._letters(batch, await offered.deliver(self._hand_over))
+            if is_taking is None and len(refused) == 1:
                 return self._letters(batch, refused)
         self._offered = None  # what came in since may show whose fault it is
         raise NotDeliveredError(Fault.REFUSED, detail)

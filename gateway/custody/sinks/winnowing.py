@@ -20,7 +20,7 @@ class Winnowing:
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self.has_taken = False
-        """The receiver has at least one of its records."""
+        """The receiver has at least one of its records, or is known to take others."""
         self._left = [batch]
         """Parts that are still to be offered, the first last."""
         self._doubtful: dict[int, str] = {}
@@ -50,9 +50,11 @@ class Winnowing:
             await hand_over(part)
         except RefusedRecordsError as error:
             self._left.pop()
-            if error.indexes is not None:  # it took the others in the same breath
+            if error.indexes is not None and len(error.indexes) < count:  # it took the others in the same breath
                 self._refused |= dict.fromkeys(error.indexes, error.detail)
-                self.has_taken = self.has_taken or len(error.indexes) < count
+                self.has_taken = True
+            elif error.indexes is not None:
+                self._doubtful |= dict.fromkeys(error.indexes, error.detail)
             elif count == 1:
                 self._doubtful[part.first] = error.detail
             else:

@@ -80,7 +80,7 @@ def test_a_directory_that_takes_nothing_is_said(tmp_path: Path) -> None:
 def test_dead_letters_are_listed_once_each_and_a_torn_line_spoils_itself_alone(cursors: CursorFile) -> None:
     cursors.bury([letter(1), letter(4)])
     with cursors.dead_path.open("ab") as file:
-        file.write(b'\n{"origin": "gateway/a')
+        file.write(b'\n{"origin": "\xff"}\n{"origin": "gateway/a')
     cursors.bury([letter(4), letter(9)])
     assert [each.index for each in cursors.dead_letters()] == [1, 4, 9]
     cursors.keep_dead([letter(9)])
@@ -118,8 +118,9 @@ def test_a_wish_is_there_until_it_is_answered(cursors: CursorFile) -> None:
     cursors.answered()
     cursors.answered()
     assert cursors.asked() is None
-    cursors.replay_path.write_bytes(b"junk")
-    assert cursors.asked() is None
+    for content in (b"junk", b'{"\xff": 1}'):
+        cursors.replay_path.write_bytes(content)
+        assert cursors.asked() is None
 
 
 def test_what_root_writes_belongs_to_the_owner_of_the_directory(cursors: CursorFile, tmp_path: Path) -> None:

@@ -160,6 +160,37 @@ async def test_a_receiver_that_refuses_what_it_had_before_is_at_fault_itself(tmp
         await shipment.until_acknowledged(21)
 
 
+@pytest.mark.parametrize("names_the_records", [True, False])
+@pytest.mark.parametrize("restarts", [True, False])
+async def test_a_receiver_that_is_mended_just_before_it_is_asked_whose_fault_it_is_loses_nothing(
+    tmp_path: Path, *, names_the_records: bool, restarts: bool
+) -> None:
+    """Attack on T-46: it refused a whole batch, is well again when it is offered another record, and the batch is given up."""
+    shelf = Shelf(names_the_records=names_the_records)
+    async with Shipment(shelf, log(10), tmp_path) as shipment:
+        await shipment.until_acknowledged(10)
+    refused, is_broken, is_away = 0, True, False
+
+    def refuses(index: int) -> bool:
+        nonlocal refused, is_broken, is_away
+        if is_broken and index < 10:  # the question whose fault it is: here the operator is faster
+            is_broken, is_away = False, restarts
+        refused += is_broken
+        return is_broken or index == 13
+
+    def fails() -> Exception | None:
+        nonlocal is_away
+        was_away, is_away = is_away, False
+        return NotDeliveredError(Fault.UNREACHABLE, "it restarts") if was_away else None
+
+    shelf.refuses, shelf.fails = refuses, fails
+    async with Shipment(shelf, log(20), tmp_path) as shipment:
+        await shipment.until_acknowledged(20)
+        assert [dead.index for dead in shipment.cursors.dead_letters()] == [13]
+        assert refused >= LONELY_TRIES
+    assert set(shelf.indexes()) == {*range(20)} - {13}
+
+
 async def test_more_poison_than_is_listed_stops_no_sink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Attack on T-46: ten thousand requests with what a filter before the receiver refuses, and it hears of nothing any more."""
     monkeypatch.setattr(cursor_module, "MOST_BURIED", 5)
