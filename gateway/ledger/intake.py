@@ -233,11 +233,10 @@ class Intake:
         rest = [beyond(group, log.taken.get(group[0], 0)) for group in groups]
         if code is Refusal.DISK_FULL:
             lane, others = self._lanes(rest, batch)
-            if lane:
-                with suppress(LogUnavailableError):
-                    log.append(lane, is_safe=True, now_ns=self._clock_ns(), reserved=True)
-                    rest = others
-                rest = [beyond(group, log.taken.get(group[0], 0)) for group in rest] if rest is not others else others
+            with suppress(LogUnavailableError):
+                log.append(lane, is_safe=True, now_ns=self._clock_ns(), reserved=True)
+            # attack: the ballast ends within a lane; what stands between its stored records is not stored for that
+            rest = [*others, *(beyond(group, log.taken.get(group[0], 0)) for group in lane)]
         lost = _count(rest)
         self._metrics.records.inc((stream.value,), _count(groups) - lost)
         if stream in self._may_gap:

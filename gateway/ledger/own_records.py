@@ -117,5 +117,5 @@ class OwnRecords:
 
 
 def _count(account: _Account, slot: int, sequences: Sequence[int]) -> None:
-    first, _, count = account.get(slot, (sequences[0], 0, 0))
-    account[slot] = (first, sequences[-1], count + len(sequences))
+    first, last, count = account.get(slot, (sequences[0], 0, 0))
+    account[slot] = (min(first, sequences[0]), max(last, sequences[-1]), count + len(sequences))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import orjson
 import pytest
 
 from gateway.audit import protocol
-from gateway.audit.protocol import ASYNC, GROUP, STRICT, Ack, Refusal, Refused
+from gateway.audit.protocol import ASYNC, GROUP, STRICT, Ack, Records, Refusal, Refused, ReplyDecoder
 from gateway.exchange.stream import Stream
+from gateway.ledger import chunk
 from gateway.ledger.errors import LogTamperedError
 from gateway.ledger.streams import open_logs
 from tests.unit.ledger.running import Producer, Running, sequences
@@ -107,6 +109,34 @@ def test_a_full_disk_refuses_edges_keeps_administrators_and_recovers(bench: Benc
     verdict = bench.verify()
     assert verdict.exit_code == 0
     assert [f.message for f in verdict.findings] == ["2 records of producer 0 were not stored (refused)"]
+
+
+def test_a_ballast_that_ends_within_a_lane_acknowledges_nothing_that_is_not_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: a full disk, a sign-in that is stored and one that is not, and between them a request that passes for stored."""
+    running = Running(bench, capacity=16384)
+    edge = running.producer(0)
+    assert running.store(edge, 1, [b"a"]) == Ack(1)
+    monkeypatch.setattr(chunk, "FRAME_BUNDLE_BYTES", 1)
+    allocate, has_room = bench.disk.allocate, iter((False, False, True))
+
+    def full(fd: int, size: int) -> None:
+        if not next(has_room, False):
+            raise OSError(errno.ENOSPC, "full")
+        allocate(fd, size)
+
+    monkeypatch.setattr(bench.disk, "allocate", full)
+    common, lane = 1, 1 | protocol.RESERVED
+    streams = bytes((common, *[lane] * 20, common))
+    connection = next(iter(running.daemon._connections.slots.values()))
+    sent = Records(GROUP, 2, [b"b" * 60_000] * 22, streams)
+    ((_, answer),) = running.daemon._intake.commit([(connection, sent)])
+    replies = ReplyDecoder().feed(answer)
+    running.daemon.close()
+    stored = sequences(bench, 0)
+    assert stored == [1, *range(3, 20)], "the ballast holds a part of the lane"
+    assert replies == [Refused(2, Refusal.DISK_FULL), Ack(19), Refused(23, Refusal.DISK_FULL)]
 
 
 def test_the_account_of_refused_records_is_written_even_if_nobody_speaks_again(bench: Bench) -> None:
