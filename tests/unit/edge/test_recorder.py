@@ -22,6 +22,9 @@ class Waiter:
     def recorded(self, *, safe: bool) -> None:
         self.verdicts.append(safe)
 
+    def receipted(self, receipt: bytes) -> None:
+        raise AssertionError("nobody asked for a receipt")
+
     def failed(self) -> None:
         raise AssertionError("telling a waiter must not fail here")
 

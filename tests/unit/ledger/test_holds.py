@@ -11,6 +11,7 @@ import pytest
 
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger import holds as module
+from gateway.ledger import spare
 from gateway.ledger.holds import Hold, Holds, HoldsError, find_token
 from gateway.ledger.layout import Layout
 from tests.unit.ledger.conftest import Bench
@@ -134,7 +135,7 @@ def test_a_hold_is_made_on_a_full_disk_out_of_the_ballast(tmp_path: Path, monkey
     """T-41: the disk takes bytes again when the ballast has given some."""
     layout = Layout(tmp_path)
     layout.ballast.write_bytes(bytes(1 << 20))
-    replace = module.replace_file
+    replace = spare.replace_file
 
     def on_a_full_disk(*arguments: Any) -> None:
         if layout.ballast.stat().st_size == 1 << 20:
