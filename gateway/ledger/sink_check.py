@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -39,6 +40,9 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     next_index: int
     dead: frozenset[int] = frozenset()
     """Records that the receiver refused for good."""
+    unlisted: range = range(0)
+    """Where there are more of those than are listed."""
+    unlisted_count: int = 0
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,12 +65,15 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     more: int = 0
     """Findings beyond `MOST_FINDINGS`."""
+    others: tuple[str, ...] = ()
+    """Other logs of this node and stream that the receiver knows of, and that are not here."""
 
     def sentence(self) -> str:
         """Say what was compared and how it came out."""
         where = f"{self.name}: {self.origin}"
+        others = f"; it has records of {', '.join(self.others)} too, which is not the log here" if self.others else ""
         if self.stop <= self.first:
-            return f"{where}: nothing to compare; the log has {self.size} entries"
+            return f"{where}: nothing to compare; the log has {self.size} entries{others}"
         span = f"entries {self.first} to {self.stop - 1}"
         lacking = []
         if self.refused:
@@ -75,7 +82,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
             lacking.append(f"the copy begins at entry {self.first}, the log at {self.begins}")
         if self.stop < self.size:
             lacking.append(f"entries {self.stop} to {self.size - 1} are not there yet")
-        more = "; " + "; ".join(lacking) if lacking else ""
+        more = ("; " + "; ".join(lacking) if lacking else "") + others
         count = len(self.findings) + self.more
         if count:
             return (
@@ -122,21 +129,57 @@ def compare(
     files: Sequence[Path],
     streams: Iterable[Stream],
     received: Mapping[Stream, Received],
+    growing: Path | None = None,
     told: Told | None = None,
 ) -> list[Compared]:
-    """Compare some streams with what a receiver has of them. Raises `UnreadableLogError`, `SpoolError`."""
-    logs, unread = _read(files)
-    found = [
-        _Comparison(layout, keys, name, stream, received.get(stream)).run(logs, told)
-        for stream in streams
-        if layout.checkpoint(stream).exists()
-    ]
+    """Compare some streams with what a receiver has of them; `growing` is a file that its sink may be writing just now.
+
+    Raises `UnreadableLogError`, `SpoolError`.
+    """
+    logs, unread = _read(files, growing)
+    found: list[Compared] = []
+    for stream in streams:
+        one = received.get(stream)
+        known = _of_node(keys, stream, {*logs, *([one.origin] if one is not None and one.next_index else [])})
+        if layout.checkpoint(stream).exists():
+            compared = _Comparison(layout, keys, name, stream, one).run(logs, told)
+            others = tuple(origin for origin in known if origin != compared.origin)
+            found.append(msgspec.structs.replace(compared, others=others))
+        else:  # attack: all of a stream is removed, and its checkpoint with it
+            found += [_gone(name, stream, origin, logs.get(origin), one) for origin in known]
     if unread and found:
         found[0] = msgspec.structs.replace(found[0], findings=(*unread, *found[0].findings)[:MOST_FINDINGS])
     return found
 
 
-def _read(files: Sequence[Path]) -> tuple[dict[str, DeliveredLog], list[Finding]]:
+def _of_node(keys: AuditKeys, stream: Stream, origins: Iterable[str]) -> list[str]:
+    """Return those of the logs that are of this node and stream: a receiver may have those of many nodes."""
+    form = re.compile(rf"{re.escape(keys.origin)}/[0-9a-f]+/{stream}")
+    return sorted(origin for origin in origins if form.fullmatch(origin))
+
+
+def _gone(name: str, stream: Stream, origin: str, copy: DeliveredLog | None, received: Received | None) -> Compared:
+    copy = copy or DeliveredLog(origin)
+    stop = max(copy.size, received.next_index if received is not None and received.origin == origin else 0)
+    message = f"{name} has {stop} entries, and there is no such log here"
+    missing = Finding(kind=Kind.ROLLBACK, message=message, file=stream, first_index=0, last_index=stop - 1)
+    findings = (missing, *copy.findings)
+    return Compared(
+        name=name,
+        stream=stream,
+        origin=origin,
+        first=copy.first,
+        stop=stop,
+        same=0,
+        refused=0,
+        size=0,
+        begins=0,
+        findings=findings[:MOST_FINDINGS],
+        more=max(0, len(findings) - MOST_FINDINGS),
+    )
+
+
+def _read(files: Sequence[Path], growing: Path | None) -> tuple[dict[str, DeliveredLog], list[Finding]]:
     logs: dict[str, DeliveredLog] = {}
     unread = DeliveredLog("")
     for path in files:
@@ -144,6 +187,8 @@ def _read(files: Sequence[Path]) -> tuple[dict[str, DeliveredLog], list[Finding]
             try:
                 origin, index, entry = read_line(line)
             except UnreadableLineError as exc:
+                if path == growing and not line.endswith(b"\n"):
+                    continue  # its sink is in the middle of it, and has acknowledged nothing of it
                 unread.refuse(str(exc), place)
                 continue
             logs.setdefault(origin, DeliveredLog(origin)).take(index, entry, place)
@@ -179,6 +224,8 @@ class _Comparison:
         """First of the entries in a row that the copy lacks; -1 = none just now."""
         self._origin, self._size = self._end()
         self._received = received if received is not None and received.origin == self._origin else None
+        self._unlisted = self._received.unlisted_count if self._received is not None else 0
+        """So many that the copy lacks may be refused ones that nobody listed."""
 
     def run(self, logs: Mapping[str, DeliveredLog], told: Told | None) -> Compared:
         copy = logs.get(self._origin) or DeliveredLog(self._origin)
@@ -207,7 +254,6 @@ class _Comparison:
         )
 
     def _walk(self, copy: DeliveredLog, first: int, stop: int, told: Told | None) -> None:
-        dead = self._received.dead if self._received is not None else frozenset()
         index = first
         with closing(SpoolReader(self._layout.directory, self._keys, self._stream, first)) as reader:
             while index < stop:
@@ -215,14 +261,15 @@ class _Comparison:
                 if not found:
                     raise SpoolError(f"the {self._stream} log ends at entry {index}, before its checkpoint")
                 for raw in found:
-                    self._judge(index, raw, copy.leaf(index), is_dead=index in dead)
+                    self._judge(index, raw, copy.leaf(index))
                     index += 1
                 if told is not None:
                     told(self._stream, index - first, stop - first)
         self._end_of_gap(stop)
 
-    def _judge(self, index: int, raw: bytes, leaf: bytes | None, *, is_dead: bool) -> None:
-        if leaf is None and not is_dead:
+    def _judge(self, index: int, raw: bytes, leaf: bytes | None) -> None:
+        is_refused = leaf is None and self._is_dead(index)
+        if leaf is None and not is_refused:
             self._missing = index if self._missing < 0 else self._missing
             return
         self._end_of_gap(index)
@@ -232,6 +279,18 @@ class _Comparison:
             self._same += 1
         else:
             self._find(Kind.FORK, f"{self._name} has another record under this number", index, index)
+
+    def _is_dead(self, index: int) -> bool:
+        """Tell whether the receiver refused a record that it does not have, as far as that is known."""
+        received = self._received
+        if received is None:
+            return False
+        if index in received.dead:
+            return True
+        if index not in received.unlisted or not self._unlisted:
+            return False
+        self._unlisted -= 1
+        return True
 
     def _end_of_gap(self, index: int) -> None:
         if self._missing >= 0:

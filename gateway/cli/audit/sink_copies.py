@@ -32,6 +32,8 @@ class SinkCopy(msgspec.Struct, frozen=True, kw_only=True):
     files: list[Path]
     received: dict[Stream, Received]
     streams: tuple[Stream, ...]
+    growing: Path | None = None
+    """The file that a sink of this gateway writes."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +45,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     def exit_code(self, code: int) -> int:
         """Return the worse of a verdict's exit code and what was found here."""
-        own = TAMPERED if any(each.findings for each in self.compared) else INCOMPLETE if self.silent else INTACT
+        is_silent = bool(self.silent) or any(each.others for each in self.compared)
+        own = TAMPERED if any(each.findings for each in self.compared) else INCOMPLETE if is_silent else INTACT
         return max(code, own, key=_WORST_LAST.index)
 
     def lines(self) -> list[str]:
@@ -66,6 +69,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
                 "same": each.same,
                 "refused": each.refused,
                 "size": each.size,
+                "not_here": list(each.others),
                 "verdict": each.sentence(),
                 "findings": [
                     {
@@ -104,6 +108,7 @@ def compare_copies(
                 files=copy.files,
                 streams=copy.streams,
                 received=copy.received,
+                growing=copy.growing,
                 told=told,
             )
         except SpoolError as error:  # what is wrong with the log, the verdict about it says
@@ -130,7 +135,7 @@ def _find(name: str, settings: Settings, streams: Sequence[Stream]) -> SinkCopy:
         raise ConfigurationError((sentence,))
     wanted = tuple(stream for stream in streams if stream in sink.streams)
     received = {stream: one for stream in wanted if (one := _received(sink, stream, settings)) is not None}
-    return SinkCopy(name=name, files=rotated(sink.path), received=received, streams=wanted)
+    return SinkCopy(name=name, files=rotated(sink.path), received=received, streams=wanted, growing=sink.path)
 
 
 def _received(sink: Sink, stream: Stream, settings: Settings) -> Received | None:
@@ -139,4 +144,13 @@ def _received(sink: Sink, stream: Stream, settings: Settings) -> Received | None
     if cursor is None:
         return None
     dead = frozenset(letter.index for letter in cursors.dead_letters() if letter.origin == cursor.origin)
-    return Received(origin=cursor.origin, next_index=cursor.next_index, dead=dead)
+    more = cursors.unlisted()
+    if more is None or more.origin != cursor.origin:
+        return Received(origin=cursor.origin, next_index=cursor.next_index, dead=dead)
+    return Received(
+        origin=cursor.origin,
+        next_index=cursor.next_index,
+        dead=dead,
+        unlisted=range(more.first, more.last + 1),
+        unlisted_count=more.count,
+    )

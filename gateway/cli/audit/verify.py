@@ -20,7 +20,7 @@ from gateway.cli.administration import read_settings
 from gateway.cli.audit.cases import judge_cases
 from gateway.cli.audit.pinned import read_fleets, read_vkey, read_vkeys
 from gateway.cli.audit.showing import plain
-from gateway.cli.audit.sink_copies import Outcome, SinkCopy, compare_copies, find_copies
+from gateway.cli.audit.sink_copies import Outcome, compare_copies, find_copies
 from gateway.cli.audit.verified import write_verified
 from gateway.cli.audit.witnessed import ask_witnesses
 from gateway.cli.invocation import DEFAULT_CONFIG, current
@@ -127,8 +127,7 @@ def verify_verb(
         jobs=given["jobs"],
     )
     ca: bytes | None = None
-    beside: list[SinkCopy] = []
-    layout: Layout | None = None
+    settings: Settings | None = None
     if not copies or current().config is not DEFAULT_CONFIG:
         settings = read_settings()
         layout = Layout(settings.state_dir)
@@ -141,7 +140,7 @@ def verify_verb(
         )
         ca = settings.audit.witness.ca.read_bytes() if settings.audit.witness.ca else None
         copies = copies or (layout.directory,)
-        beside = find_copies(sinks, settings, question.streams)
+        find_copies(sinks, settings, question.streams)  # a wrong name is said before everything is verified
     if cases := [copy for copy in copies if is_case(copy)]:
         if len(cases) < len(copies):
             raise click.UsageError("a case proves itself; verify it apart from copies of the log")
@@ -166,8 +165,11 @@ def verify_verb(
         roots = [copy if question.is_live else stack.enter_context(opened(copy)) for copy in copies]
         report = verify_trees(roots, question, _watch(progress))
         outcome = Outcome()
-        if layout is not None and question.keys is not None:
-            outcome = compare_copies(beside, layout, question.keys, _watch(progress, "comparing with the sink"))
+        if settings is not None and question.keys is not None:
+            beside = find_copies(sinks, settings, question.streams)  # again: files were rotated meanwhile
+            outcome = compare_copies(
+                beside, Layout(settings.state_dir), question.keys, _watch(progress, "comparing with the sink")
+            )
     report = msgspec.structs.replace(report, silent=silent)
     code = outcome.exit_code(report.exit_code)
     if metrics is not None:

@@ -19,6 +19,7 @@ from gateway.audit.cosignature import Cosigner
 from gateway.audit.delivery import deliver_entry
 from gateway.audit.witness import Submission
 from gateway.cli import program
+from gateway.custody.sinks import cursor as cursor_module
 from gateway.custody.sinks.cursor import Cursor, CursorFile, DeadLetter
 from gateway.exchange.metrics import Registry
 from gateway.exchange.stream import STREAMS, Stream
@@ -341,6 +342,65 @@ def test_a_record_that_is_another_there_is_a_fork(site: Site) -> None:
     assert kinds[0] == "ROLLBACK"
     assert kinds.count("FORK") == 4
     assert found["same"] == 0
+
+
+def test_a_stream_that_was_removed_with_its_checkpoint_is_missed_where_a_sink_has_it(site: Site) -> None:
+    """Attack: nothing is left of a log, so nothing of it is judged, and everything else is intact."""
+    siem = Receiver(site)
+    siem.write(0, 1, 2, 3, 4, acknowledged=5)
+    for path in [*site.layout.directory.glob("access-*"), site.layout.checkpoint(Stream.ACCESS)]:
+        path.unlink()
+    assert run("-c", str(site.config)).exit_code == 0, "nothing on this machine can tell"
+    sentence = "ROLLBACK(0-4) access: {} has 5 entries, and there is no such log here"
+    for asked in ("siem", str(siem.path)):
+        result = siem.compared(asked)
+        assert (result.exit_code, sentence.format(asked) in result.output) == (1, True), result.output
+    siem.path.unlink()
+    result = siem.compared()
+    assert (result.exit_code, sentence.format("siem") in result.output) == (1, True), "the cursor knows of it too"
+
+
+def test_a_log_that_was_begun_anew_is_not_taken_for_the_one_that_a_sink_has(site: Site) -> None:
+    """Attack: the log is removed and the gateway started again; what the sink has is of another log, and was passed over."""
+    siem = Receiver(site)
+    siem.write(0, 1, 2, 3, 4, acknowledged=5)
+    for path in [*site.layout.directory.glob("access-*"), site.layout.checkpoint(Stream.ACCESS)]:
+        path.unlink()
+    site.append(Stream.ACCESS, 1, 2)
+    for asked in ("siem", str(siem.path)):
+        result = siem.compared(asked)
+        assert (result.exit_code, f"records of {siem.origin} too, which is not the log here" in result.output) == (
+            3,
+            True,
+        )
+    found = json.loads(siem.compared("siem", "--json").stdout)["sinks"][0]
+    assert found["not_here"] == [siem.origin]
+    node = siem.origin.split("/")[1]
+    siem.path.write_text(siem.path.read_text().replace(f"gateway/{node}/", "gateway/another/"))
+    result = siem.compared(str(siem.path))
+    assert (result.exit_code, "too, which is" in result.output) == (0, False), "a copy may have those of other nodes"
+
+
+def test_more_dead_letters_than_are_listed_are_no_missing_records(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    siem = Receiver(site)
+    siem.write(0, acknowledged=5)
+    monkeypatch.setattr(cursor_module, "MOST_BURIED", 1)
+    siem.cursors.bury([DeadLetter(origin=siem.origin, index=at, time=1, detail="400") for at in (1, 2, 3)])
+    result = siem.compared()
+    assert (result.exit_code, "MISSING(4) access" in result.output) == (1, True), result.output
+    siem.cursors.bury([DeadLetter(origin=siem.origin, index=4, time=1, detail="400")])
+    result = siem.compared()
+    assert (result.exit_code, "4 of them refused for good" in result.output) == (0, True), result.output
+
+
+def test_a_line_that_a_sink_is_writing_is_no_damage(site: Site) -> None:
+    siem = Receiver(site)
+    siem.write(0, 1, acknowledged=2)
+    written = siem.path.read_bytes()
+    siem.path.write_bytes(written + siem.lines(2)[0][:100])
+    assert siem.compared().exit_code == 0
+    siem.path.write_bytes(written[:50] + b"\n" + written[50:])
+    assert siem.compared().exit_code == 1
 
 
 def test_a_directory_of_records_is_compared_like_a_sink(site: Site) -> None:
