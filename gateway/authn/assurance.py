@@ -49,6 +49,8 @@ class Signal(StrEnum):
     """The password was reset lately, by mail or by an operator."""
     MANY_FAILURES = "many_failures"
     """Many attempts failed on the account lately."""
+    EMERGENCY = "emergency"
+    """The account was opened for an emergency."""
 
 
 ENROLLABLE: Final = frozenset((Method.WEBAUTHN, Method.TOTP))

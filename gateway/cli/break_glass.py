@@ -78,7 +78,7 @@ def _require_sealed(act: Administration, account: User) -> None:
     """End the verb unless the account rests, and could sign in without anybody else's help."""
     if account.restricted:
         refuse(f"the data of {account.name} are restricted; lift that first: gateway privacy lift")
-    if not account.disabled and not account.is_over(act.now):
+    if not account.rests(act.now):
         state = f"is open until {moment(account.until)}" if account.until else "is in everyday use"
         refuse(f"{account.name} {state}; an emergency account rests until it is needed: gateway user disable")
     identity = act.settings.identity
@@ -99,7 +99,7 @@ def close_account(*, name: str) -> None:
         if not account.until:
             refuse(f"{account.name} was not opened for an emergency")
         act.record_account_change("break_glass.closed", account)
-        closed = msgspec.structs.replace(account, disabled=True, until=0.0)
+        closed = msgspec.structs.replace(account.disabled_for_good(), until=0.0)
         changed = act.store.change_user(account, closed, now=act.now)
         if changed is None:
             act.record_account_change("break_glass.closed", account, success=False, reason="changed_meanwhile")
@@ -117,7 +117,13 @@ def list_accounts() -> None:
         act.record_administration("break-glass list", action="view", resources=[("users", "emergency")])
         opened = [account for account in act.store.users() if account.until]
         now = act.now
-    rows = [(user.name, user.tenant, "over" if user.is_over(now) else "open", moment(user.until)) for user in opened]
-    found = [{"name": u.name, "tenant": u.tenant, "open": not u.is_over(now), "until": u.until} for u in opened]
+    rows = [(user.name, user.tenant, _state(user, now), moment(user.until)) for user in opened]
+    found = [{"name": u.name, "tenant": u.tenant, "open": not u.rests(now), "until": u.until} for u in opened]
     columns = ("NAME", "TENANT", "STATE", "UNTIL")
     answer({"accounts": found}, [table(columns, rows) if rows else "No account is open for an emergency."])
+
+
+def _state(account: User, now: float) -> str:
+    if account.is_over(now):
+        return "over"
+    return "disabled" if account.disabled else "open"

@@ -161,7 +161,7 @@ def disable(*, name: str) -> None:
     with administration() as act:
         account = act.require_user(name)
         act.record_account_change("user.disabled", account)
-        changed = act.store.change_user(account, msgspec.structs.replace(account, disabled=True), now=act.now)
+        changed = act.store.change_user(account, account.disabled_for_good(), now=act.now)
         if changed is None:
             _changed_meanwhile(act, "user.disabled", account)
         ended = changed[1]

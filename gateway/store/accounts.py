@@ -198,7 +198,7 @@ class Accounts:
         if admission.is_held:  # says no more to the person than a wrong password does
             event = event_of("login.locked", user, reason=Reason.TOO_MANY_ATTEMPTS)
             return refused(Reason.CREDENTIALS_REFUSED, event)
-        if user is None or not matches or user.disabled:
+        if user is None or not matches or user.rests(now):
             return refused(
                 Reason.CREDENTIALS_REFUSED, event_of("login.failed", user, reason=Reason.CREDENTIALS_REFUSED)
             )

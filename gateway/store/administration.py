@@ -193,7 +193,11 @@ class PeopleDesk:
         name = "user.disabled" if disabled else "user.enabled"
         if user.id == asker.user_id:  # nobody locks themselves out by a slip
             return Acted(outcome="not_allowed")
-        changed = self._store.change_user(user, msgspec.structs.replace(user, disabled=disabled), now=now)
+        if user.until and not disabled:
+            # attack: an emergency that was ended early, opened again without a reason on record
+            return Acted(outcome="not_allowed", events=(_event(name, user, outcome="failure"),))
+        new = user.disabled_for_good() if disabled else msgspec.structs.replace(user, disabled=False)
+        changed = self._store.change_user(user, new, now=now)
         if changed is None:
             return Acted(outcome="changed", events=(_event(name, user, outcome="failure"),))
         if not disabled:

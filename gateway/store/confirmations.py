@@ -91,7 +91,7 @@ class Confirmations:
         """Return the session that owes a confirmation, and its person."""
         stored = self._openings.live(token, client, now)
         user = None if stored is None else self._store.user(stored.session.user_id)
-        if stored is None or user is None or user.disabled or not is_address(user.email):
+        if stored is None or user is None or user.rests(now) or not is_address(user.email):
             return refused(Reason.SESSION_EXPIRED)
         if stored.session.owes is not Owed.DEVICE:
             return self._openings.debt_of(stored.session) or refused(Reason.FORM_EXPIRED)

@@ -480,6 +480,8 @@ class Openings:
         """Say what the session owes after the first factor; a device that is remembered brings the time of its proof along."""
         rule, roles = self._options.rule, frozenset(user.roles)
         own = self._options.tenant_rules.get(user.tenant)
+        if user.until:  # attack: a browser that was remembered in the emergency before, and the password alone
+            signals |= {Signal.EMERGENCY}
         device, remembered = None, False
         weighs = rule.required is Required.RISK or (own is not None and own.required is Required.RISK)
         if weighs or rule.remember_s:

@@ -57,6 +57,14 @@ class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Tell whether it was opened for an emergency and its time is over."""
         return 0 < self.until <= now
 
+    def rests(self, now: float) -> bool:
+        """Tell whether nobody signs in with it: it is disabled, or its emergency is over."""
+        return self.disabled or self.is_over(now)
+
+    def disabled_for_good(self) -> User:
+        """Return it disabled, so that no lifted restriction enables it again."""
+        return msgspec.structs.replace(self, disabled=True, restricted=self.restricted and "disabled")
+
 
 class Factor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A TOTP factor. `last_step` is not sealed with it: it moves by compare-and-set."""

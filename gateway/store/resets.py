@@ -132,7 +132,7 @@ class Resets:
         if device is not None:
             limits = [(keys.own_letter(user_id, device.name), MAIL_ASKED)]
         is_held = store.admit_attempt(limits, now=now, evenly=True) > 0
-        user = principal.user if _can_be_told(principal.user, client) else None
+        user = principal.user if _can_be_told(principal.user, client, now) else None
         letter = self._letter(principal, None if is_held else user, client, now, is_held=is_held)
         is_full = not store.rows.transact(partial(self._store_both, letter, user, browser, now))
         return Asked(events=(_asked_event(principal, user, is_held=is_held or is_full),))
@@ -151,7 +151,7 @@ class Resets:
 
     def _letter(self, principal: Principal, user: User | None, client: Client, now: float, *, is_held: bool) -> Letter:
         """Write to the person; to nobody where there is nobody to be told."""
-        several = [other for other in principal.several if _can_be_told(other, client)]
+        several = [other for other in principal.several if _can_be_told(other, client, now)]
         matter, to = Matter.RESET_CODE, "" if user is None else user.email
         if several and not is_held:
             matter, to = Matter.SEVERAL_ACCOUNTS, several[0].email
@@ -187,7 +187,7 @@ class Resets:
     def _proven_user(self, browser: bytes, now: float) -> User | None:
         mailed = self._codes.proven(browser, Purpose.RESET, now=now)
         user = None if mailed is None else self._store.user(mailed.user_id)
-        if mailed is None or user is None or user.stamp != mailed.stamp or user.disabled:
+        if mailed is None or user is None or user.stamp != mailed.stamp or user.rests(now):
             return None
         return user
 
@@ -217,11 +217,11 @@ class Resets:
         return PasswordSet(count=changed[1], events=(event,))
 
 
-def _can_be_told(user: User | None, client: Client) -> bool:
+def _can_be_told(user: User | None, client: Client, now: float) -> bool:
     """Tell whether an account has a password of ours, a plain address, and belongs to this host."""
     return (
         user is not None
-        and not user.disabled
+        and not user.rests(now)
         and user.provider == LOCAL
         and bool(user.password)
         and is_address(user.email)

@@ -290,7 +290,7 @@ class SecondFactors:
         except PasskeyRefusedError as error:
             return refused(Reason.PASSKEY_REFUSED, _failed("login.failed", user, error.fault))
         # A provider vouches for these people at each sign-in, and may have stopped to; a passkey alone would not ask it.
-        if user.disabled or user.provider != _LOCAL:
+        if user.rests(now) or user.provider != _LOCAL:
             return refused(Reason.PASSKEY_REFUSED, _failed("login.failed", user, Fault.UNKNOWN_PASSKEY))
         methods = methods_of(proven, backup_eligible=passkey.backup_eligible)
         signed_in = self._openings.open(
@@ -472,7 +472,7 @@ class SecondFactors:
         if stored is None:
             raise _RefusalError(refused(Reason.SESSION_EXPIRED))
         user = self._store.user(stored.session.user_id)
-        if user is None or user.disabled:
+        if user is None or user.rests(now):
             raise _RefusalError(refused(Reason.SESSION_EXPIRED))
         if stored.session.owes is Owed.ENROLMENT and may_owe:
             return stored, user

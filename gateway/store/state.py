@@ -141,7 +141,7 @@ class Store:
 
         def work(tx: Transaction) -> list[str] | None:
             user = self.people.get_in(tx, session.user_id)
-            if user is None or user.disabled or user.is_over(now) or user.stamp != stamp:
+            if user is None or user.rests(now) or user.stamp != stamp:
                 return None
             self.people.put_in(tx, msgspec.structs.replace(user, last_sign_in=now), now=now)
             ended = self.live.end_in(tx, [replaces]) if replaces else []
@@ -512,7 +512,7 @@ class Store:
         self, tx: Transaction, old: bytes, new: bytes, session: Session, *, keep: int | None, now: float
     ) -> list[str] | None:
         user = self.people.get_in(tx, session.user_id)
-        if user is None or user.disabled or user.is_over(now):
+        if user is None or user.rests(now):
             return None
         return self.live.rotate_in(tx, old, new, _bounded(session, user), keep=keep, now=now)
 

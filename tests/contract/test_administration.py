@@ -147,3 +147,30 @@ async def test_acts_end_sessions_and_change_nobody_else(desk: PeopleDesk, store:
         assert (await desk.set_disabled(tina, target.id, disabled=True, now=NOW)).outcome == outcome
         assert store.factor(target.id) is not None
     assert len(store.sessions(now=NOW, user_id=GWEN.id)) == 1
+
+
+@pytest.mark.parametrize("disabled", [True, False])
+async def test_no_administrator_enables_an_account_of_an_emergency(
+    desk: PeopleDesk, store: Store, *, disabled: bool
+) -> None:
+    """Attack: it was ended before its time, or is over, and the console lets it in again with no reason on record."""
+    root = await asker(desk, store, ROOT, 1)
+    until = NOW + 600 if disabled else NOW - 1
+    ended = msgspec.structs.replace(ALICE, disabled=disabled, until=until)
+    assert store.change_user(ALICE, ended, now=NOW) is not None
+    acted = await desk.set_disabled(root, ALICE.id, disabled=False, now=NOW)
+    assert acted.outcome == "not_allowed"
+    assert [(event.name, event.outcome) for event in acted.events] == [("user.enabled", "failure")]
+    found = store.user(ALICE.id)
+    assert found is not None
+    assert (found.disabled, found.until) == (disabled, until)
+
+
+async def test_who_was_disabled_while_restricted_stays_so(desk: PeopleDesk, store: Store) -> None:
+    root = await asker(desk, store, ROOT, 1)
+    assert store.restrict(ALICE.id, tenant=ALICE.tenant, restricted=True, now=NOW) is not None
+    assert (await desk.set_disabled(root, ALICE.id, disabled=True, now=NOW)).outcome == "done"
+    assert store.restrict(ALICE.id, tenant=ALICE.tenant, restricted=False, now=NOW) is not None
+    found = store.user(ALICE.id)
+    assert found is not None
+    assert (found.disabled, found.restricted) == (True, "")

@@ -84,6 +84,36 @@ def test_closing_ends_it_at_once(sealed: House) -> None:
     assert "was not opened for an emergency" in again.stderr
 
 
+@pytest.mark.parametrize("verb", [("break-glass", "close"), ("user", "disable")])
+def test_no_lifted_restriction_lets_in_an_account_that_was_ended_meanwhile(
+    sealed: House, verb: tuple[str, ...]
+) -> None:
+    """Attack: it is restricted while it is open, closed, and the lifted restriction makes it one of every day, without an end."""
+    who = ("--subject", "envelope", "--tenant", "main", "--reason", "case 7")
+    sealed.value("break-glass", "open", "envelope", *WHY)
+    sealed.value("privacy", "restrict", *who)
+    sealed.value(*verb, "envelope")
+    sealed.value("privacy", "lift", *who)
+    assert account(sealed).disabled
+
+
+def test_a_restriction_that_is_lifted_gives_an_emergency_its_end_back(sealed: House) -> None:
+    who = ("--subject", "envelope", "--tenant", "main", "--reason", "case 7")
+    until = sealed.value("break-glass", "open", "envelope", *WHY)["until"]
+    sealed.value("privacy", "restrict", *who)
+    sealed.value("privacy", "lift", *who)
+    assert (account(sealed).disabled, account(sealed).until) == (False, until)
+
+
+def test_what_was_disabled_before_its_end_is_not_listed_as_open(sealed: House) -> None:
+    until = sealed.value("break-glass", "open", "envelope", *WHY)["until"]
+    sealed.value("user", "disable", "envelope")
+    assert sealed.value("break-glass", "list")["accounts"] == [
+        {"name": "envelope", "tenant": "main", "open": False, "until": until}
+    ]
+    assert "disabled" in sealed.run("break-glass", "list").stdout
+
+
 def test_what_is_over_can_be_opened_again_and_what_is_open_cannot(sealed: House) -> None:
     sealed.value("break-glass", "open", "envelope", *WHY)
     again = sealed.run("break-glass", "open", "envelope", "--for", "1h", *WHY)

@@ -217,6 +217,24 @@ async def test_an_account_that_changes_meanwhile_keeps_its_password(site: Site, 
     assert (after.password, after.disabled) == (user.password, True)
 
 
+async def test_no_letter_opens_an_envelope_whose_emergency_is_over(site: Site, browser: Browser) -> None:
+    """Attack: nobody closed it, and whoever reads its mail sets the password for the next time."""
+    user = site.store.user_named("alice")
+    assert user is not None
+    opened = msgspec.structs.replace(user, until=site.now + 60)
+    assert site.store.change_user(user, opened, now=site.now)
+    await prove(browser, await code_of(site, browser))
+    page = await browser.get(SET)
+    site.now += 60
+    answer = await browser.submit(page, SET, new_password=NEW, new_password_again=NEW)
+    assert answer.status == 403
+    after = site.store.user_named("alice")
+    assert after is not None
+    assert after.password == user.password
+    await ask(site.browser(ip="198.51.100.9"))
+    assert site.letters() == []
+
+
 @pytest.mark.parametrize(
     ("new", "again", "words"),
     [

@@ -43,6 +43,7 @@ BROWSER = b"b" * 32
 PEOPLE: dict[str, dict[str, Any]] = {
     "known": {},
     "disabled": {"disabled": True},
+    "over": {"until": 1.0},
     "federated": {"provider": "okta", "password": "", "issuer": "https://okta.example", "subject": "1"},
     "elsewhere": {"tenant": "globex"},
     "nowhere": {"email": ""},
@@ -207,10 +208,13 @@ async def test_a_refused_sign_in_is_the_same_work_whoever_is_meant(house: House)
     assert set(answers.values()) == {(Reason.CREDENTIALS_REFUSED, 0, "", None)}
 
 
-async def test_a_right_password_of_a_disabled_account_is_the_same_work_as_a_wrong_one(house: House) -> None:
-    wrong = await house.work_of(lambda: house.sign_in("disabled"))
+@pytest.mark.parametrize("name", ["disabled", "over"])
+async def test_a_right_password_of_an_account_that_rests_is_the_same_work_as_a_wrong_one(
+    house: House, name: str
+) -> None:
+    wrong = await house.work_of(lambda: house.sign_in(name))
     house.forget()
-    assert await house.work_of(lambda: house.sign_in("disabled", PASSWORD)) == wrong
+    assert await house.work_of(lambda: house.sign_in(name, PASSWORD)) == wrong
 
 
 async def test_a_right_password_of_a_held_account_is_the_same_work_as_a_wrong_one(house: House) -> None:

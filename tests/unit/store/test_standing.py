@@ -135,6 +135,18 @@ def test_a_device_is_remembered_for_its_time_and_is_asked_then(make: Any) -> Non
     assert house.open(client, now=NOW + 30 * DAYS_S).session.owes is Owed.MFA
 
 
+@pytest.mark.parametrize("required", [Required.ALWAYS, Required.RISK, Required.ENROLLED])
+def test_an_emergency_asks_for_its_factor_on_the_browser_of_the_emergency_before(make: Any, required: Required) -> None:
+    """Attack: the browser was remembered then, and somebody has the password without the rest of the envelope."""
+    house = make(required=required, remember_s=30 * DAYS_S)
+    client = house.known(remember=True)
+    client = msgspec.structs.replace(client, device=house.open(client, now=NOW + 60).device or client.device)
+    changed = house.store.change_user(house.user, msgspec.structs.replace(house.user, until=NOW + 3600), now=NOW)
+    assert changed is not None
+    house.user = changed[0]
+    assert house.open(client, now=NOW + 120).session.owes is Owed.MFA
+
+
 def test_a_copy_of_the_cookie_is_worth_nothing_once_it_was_used(make: Any) -> None:
     house = make(remember_s=30 * DAYS_S)
     stolen = house.known(remember=True)
