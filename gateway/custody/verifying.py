@@ -8,9 +8,10 @@ it from saying anything, which is why `gateway audit verify` on another machine,
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ import msgspec
 import structlog
 
 from gateway.audit import record
+from gateway.audit.checkpoint import CheckpointError, parse_checkpoint, split_note
 from gateway.audit.finding import Finding
 from gateway.audit.verdict import INTACT
 from gateway.custody.station import Station
@@ -27,7 +29,7 @@ from gateway.exchange.metrics import Registry
 from gateway.ledger.layout import Layout
 from gateway.ledger.reader import UnreadableLogError
 from gateway.ledger.spare import replace_file
-from gateway.ledger.verification import Question, Report, published, verify_trees
+from gateway.ledger.verification import OWN_CHECKPOINT, Question, Report, published, verify_trees
 
 VERIFIED_NAME: Final = "verified.json"
 """Below `state_dir/custody`: when the log was verified last, so that a restart neither repeats nor delays it."""
@@ -52,6 +54,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     findings: int = 0
     first: str = ""
     """The first finding, or why nothing could be judged."""
+    heads: tuple[str, ...] = ()
+    """Signed tree heads up to which the log was intact: it has to have them the next time too."""
 
     @property
     def fault(self) -> str:
@@ -125,7 +129,7 @@ class VerifyingDuty:
         return self._known.fault
 
     async def run(self) -> None:
-        """Verify whenever it is time. Raises `OSError`."""
+        """Verify whenever it is time."""
         self._known = await in_thread(last_verified, self._station.layout)
         self._metrics.show(self._known)
         try:
@@ -141,16 +145,19 @@ class VerifyingDuty:
             self._metrics.forget()
 
     async def verify(self) -> None:
-        """Verify once, and say what came of it. Raises `OSError`."""
+        """Verify once, and say what came of it."""
         stop = threading.Event()
         began = time.monotonic()
         try:
             known, more = await asyncio.to_thread(self._judge, stop)
         finally:
             stop.set()  # whoever is cancelled does not wait for the whole log
-        await in_thread(self._store, known)
         self._known = known
         self._metrics.show(known)
+        try:
+            await in_thread(self._store, known)
+        except OSError as error:  # attack: a disk that is full keeps what was found from being said
+            _log.warning("audit.verified_not_noted", reason=os.strerror(error.errno or 0).lower())
         _log.info(
             "audit.verified", exit_code=known.exit_code, findings=known.findings, duration_s=time.monotonic() - began
         )
@@ -184,22 +191,35 @@ class VerifyingDuty:
 
     def _judge(self, stop: threading.Event) -> tuple[Verified, dict[str, Any]]:
         layout, at = self._station.layout, self._clock()
-        question = Question(keys=self._station.keys, published=tuple(published(layout)), is_live=True)
+        heads = tuple(published(layout))
+        # attack: a log and its checkpoint are removed, or put back as they once were, while the gateway is down
+        question = Question(
+            keys=self._station.keys,
+            published=heads,
+            trusted=tuple((VERIFIED_NAME, head.encode()) for head in self._known.heads),
+            is_live=True,
+        )
         try:
             report = verify_trees([layout.directory], question, _Pace(stop))
         except UnreadableLogError as error:
             known = Verified(
-                at=at, last_ok=self._known.last_ok, exit_code=UNREADABLE, first=str(error)[:_LONGEST_FINDING]
+                at=at,
+                last_ok=self._known.last_ok,
+                exit_code=UNREADABLE,
+                first=str(error)[:_LONGEST_FINDING],
+                heads=self._known.heads,
             )
             return known, {"exit_code": UNREADABLE}
         findings = [str(finding)[:_LONGEST_FINDING] for finding in _failures(report)]
         code = report.exit_code
+        own = tuple(note.decode() for _, name, note in heads if name == OWN_CHECKPOINT)
         known = Verified(
             at=at,
             last_ok=at if code == INTACT else self._known.last_ok,
             exit_code=code,
             findings=len(findings),
             first=findings[0] if findings else "",
+            heads=own if code == INTACT else tuple(_still_meant(self._known.heads, report)),
         )
         streams = {
             verdict.stream: {"first": verdict.first, "proven": verdict.proven, "size": verdict.size}
@@ -236,6 +256,22 @@ def _failures(report: Report) -> Iterator[Finding]:
         yield from verdict.failures
 
 
+def _still_meant(heads: Iterable[str], report: Report) -> Iterator[str]:
+    """Yield the tree heads that the log is held against once more after it was not intact.
+
+    Not those of a log in whose place another one was begun, which was said now, nor those of what was pruned since.
+    """
+    there = {verdict.stream: verdict for _, verdict in report.verdicts if verdict.files}
+    for head in heads:
+        try:
+            checkpoint = parse_checkpoint(split_note(head.encode())[0])
+        except CheckpointError:  # the note was damaged, which was said now
+            continue
+        verdict = there.get(checkpoint.origin.rpartition("/")[2])
+        if verdict is None or (verdict.origin == checkpoint.origin and verdict.first <= checkpoint.size):
+            yield head
+
+
 def _severity(exit_code: int) -> int:
     match exit_code:
         case 0:
@@ -250,5 +286,5 @@ def last_verified(layout: Layout) -> Verified:
     """Return what came of the custodian's last verification; one at 0 where there was none. Blocking."""
     try:
         return msgspec.json.decode((layout.custody / VERIFIED_NAME).read_bytes(), type=Verified)
-    except (OSError, msgspec.MsgspecError):  # then it is verified anew
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):  # then it is verified anew
         return Verified()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.custody import verifying
 from gateway.custody.verifying import VERIFIED_NAME, Verified, VerifyingDuty, VerifyMetrics, last_verified
+from gateway.exchange.stream import Stream
 from gateway.ledger.layout import Layout
 from gateway.ledger.reader import UnreadableLogError
 from tests.unit.custody.conftest import Custody, Start
@@ -67,7 +69,9 @@ async def test_an_intact_log_is_said_to_be_in_the_log_and_as_metrics(custody: Cu
     (event,) = said(custody)
     assert event["verification"]["exit_code"] == 0
     assert event["verification"]["streams"]["security"]["proven"] >= 15
-    assert last_verified(custody.bench.layout) == Verified(at=AT, last_ok=AT)
+    known = last_verified(custody.bench.layout)
+    assert known == Verified(at=AT, last_ok=AT, heads=known.heads)
+    assert [head.splitlines()[0].rpartition("/")[2] for head in known.heads] == ["security"]
 
 
 async def test_a_changed_bit_is_a_critical_record_a_metric_and_a_sentence_of_health(
@@ -160,6 +164,76 @@ async def test_a_file_that_cannot_be_read_is_said_and_tried_again_the_next_time(
     assert watched.shown()["exit_code"] == 2
 
 
+async def test_a_stream_that_is_gone_with_its_checkpoint_since_the_last_time_is_missed(
+    custody: Custody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: while the gateway is down, all of one log is removed; what is left verifies."""
+    monkeypatch.setattr(verifying, "_LOOK_S", 0.01)
+    layout = custody.bench.layout
+    custody.fill()
+    custody.fill(stream=Stream.ACCESS)
+    watched = Watched(custody)
+    await watched.duty.verify()
+    assert watched.duty.fault == ""
+    for path in [*layout.directory.glob("access-*"), layout.checkpoint(Stream.ACCESS)]:
+        path.unlink()
+    for _ in range(2):
+        again = Watched(custody)
+        again.duty._known = last_verified(layout)
+        await again.duty.verify()
+        assert "access" in again.duty.fault, "and it is missed until it is there again"
+    custody.fill(stream=Stream.ACCESS)
+    await again.duty.verify()
+    assert "which is not here" in again.duty.fault
+    await again.duty.verify()
+    assert again.duty.fault == "", "another log was begun in its place, which was said"
+
+
+async def test_a_log_that_was_put_back_as_it_once_was_is_noticed(
+    custody: Custody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: while the gateway is down, an older copy of log and checkpoint is put in their place."""
+    monkeypatch.setattr(verifying, "_LOOK_S", 0.01)
+    layout = custody.bench.layout
+    custody.fill()
+    older = {path: path.read_bytes() for path in [*layout.directory.iterdir(), layout.checkpoint(Stream.SECURITY)]}
+    custody.fill(files=1)
+    watched = Watched(custody)
+    await watched.duty.verify()
+    for path in layout.directory.iterdir():
+        path.unlink()
+    for path, data in older.items():
+        path.write_bytes(data)
+        path.chmod(0o600)
+    await watched.duty.verify()
+    assert "15" in watched.duty.fault
+    custody.fill(files=1, records=9)  # longer than it ever was, and another
+    await watched.duty.verify()
+    assert "another root" in watched.duty.fault or "FORK" in watched.duty.fault
+    assert watched.shown()["exit_code"] == 1
+
+
+async def test_what_was_found_is_said_where_no_note_of_it_can_be_written(
+    custody: Custody, daemon: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: the log is changed, and the disk filled."""
+    custody.fill()
+    daemon()
+    watched = Watched(custody)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(verifying, "replace_file", full)
+    flip(custody)
+    await watched.duty.verify()
+    assert watched.duty.fault.startswith("the audit log is not what was written: ")
+    assert watched.shown()["exit_code"] == 1
+    flip(custody)
+    await asyncio.to_thread(published, custody, "audit.verified", 1)
+    assert said(custody)[0]["verification"]["exit_code"] == 1
+
+
 async def test_whoever_ends_it_does_not_wait_for_the_whole_log(
     custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,8 +262,9 @@ def test_a_note_that_is_damaged_means_that_it_is_verified_anew(tmp_path: Path) -
     layout = Layout(tmp_path)
     layout.custody.mkdir(parents=True)
     assert last_verified(layout) == Verified()
-    (layout.custody / VERIFIED_NAME).write_bytes(b"junk")
-    assert last_verified(layout) == Verified()
+    for content in (b"junk", b'{"first":"\xff"}'):
+        (layout.custody / VERIFIED_NAME).write_bytes(content)
+        assert last_verified(layout) == Verified()
     assert Verified(exit_code=1, findings=1, first="x").fault == (
         "the audit log is not what was written: 1 finding: x; run gateway audit verify"
     )
