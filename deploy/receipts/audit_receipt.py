@@ -25,6 +25,8 @@ MAX_AGE_S = 60.0
 AHEAD_S = 10.0
 """How far the gateway's clock may be before the portal's."""
 MAX_REMEMBERED = 100_000
+"""Requests of 70 seconds, 1400 a second: more are refused."""
+KEY_BYTES = 32
 
 _RECEIPT = re.compile(r"([\x21-\x7e]{1,1024})#([0-9]{1,19}) ([A-Za-z0-9+/]{43}=) ([0-9a-f]{32})")
 _REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -43,17 +45,32 @@ class Receipts:
     """Checks receipts; remembers those of the last minute, so that none is used twice."""
 
     def __init__(
-        self, keys: Iterable[bytes], *, max_age_s: float = MAX_AGE_S, clock: Callable[[], float] = time.time
+        self,
+        keys: Iterable[bytes],
+        *,
+        max_age_s: float = MAX_AGE_S,
+        max_remembered: int = MAX_REMEMBERED,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`keys` are the current ones of all nodes; while one is changed, the old and the new one."""
+        """`keys` are the current ones of all nodes; while one is changed, the old and the new one.
+
+        Raises `ValueError` for what is no key: with an empty one, anybody could make receipts.
+        """
         self._keys = tuple(keys)
+        if not self._keys or any(len(key) != KEY_BYTES for key in self._keys):
+            raise ValueError(f"a key of receipts has {KEY_BYTES} bytes, and there is at least one")
         self._max_age_s = max_age_s
+        self._max_remembered = max_remembered
         self._clock = clock
         self._seen: dict[str, float] = {}
         """`origin#index` -> when it may be forgotten. A portal of several processes keeps it where all of them see it."""
 
     def verify(self, request_line: bytes, request_id: str, receipt: str) -> str:
         """Return `origin#index` of the record that announces this request. Raises `ReceiptError`."""
+        return self.verify_any([request_line], request_id, receipt)
+
+    def verify_any(self, request_lines: Iterable[bytes], request_id: str, receipt: str) -> str:
+        """Do so for a request whose line is one of these: they are the same to the portal."""
         found = _RECEIPT.fullmatch(receipt)
         if found is None or _REQUEST_ID.fullmatch(request_id) is None:
             raise ReceiptError("there is no receipt, or none that can be read")
@@ -62,27 +79,31 @@ class Receipts:
         if not now - self._max_age_s <= began <= now + AHEAD_S:
             raise ReceiptError("the receipt is of another time")
         origin, index, code, salt = found.groups()
-        line = sha256(bytes.fromhex(salt) + request_line).hexdigest()
-        text = f"gateway audit receipt v1\n{origin}\n{index}\n{request_id}\n{line}\n".encode("ascii")
+        lines = [sha256(bytes.fromhex(salt) + line).hexdigest() for line in request_lines]
+        head = f"gateway audit receipt v1\n{origin}\n{index}\n{request_id}\n"
+        texts = [f"{head}{line}\n".encode("ascii") for line in lines]
         try:
             given = b64decode(code, validate=True)
         except Base64Error:
             raise ReceiptError("there is no receipt, or none that can be read") from None
-        if not any(hmac.compare_digest(given, hmac.digest(key, text, "sha256")) for key in self._keys):
+        codes = (hmac.digest(key, text, "sha256") for key in self._keys for text in texts)
+        if not any(hmac.compare_digest(given, code) for code in codes):
             raise ReceiptError("the receipt is of another request, or of nobody who has a key")
         place = f"{origin}#{index}"
         self._use_up(place, now)
         return place
 
     def _use_up(self, place: str, now: float) -> None:
-        seen = self._seen
+        seen, until = self._seen, now + self._max_age_s + AHEAD_S
+        if seen and next(iter(seen.values())) > until:  # the clock was put back
+            self._seen = seen = dict.fromkeys(seen, until)
         while seen and next(iter(seen.values())) <= now:
             del seen[next(iter(seen))]
         if place in seen:
             raise ReceiptError("the receipt was used before")
-        if len(seen) >= MAX_REMEMBERED:
+        if len(seen) >= self._max_remembered:
             raise ReceiptError("there are more requests than can be remembered")
-        seen[place] = now + self._max_age_s + AHEAD_S
+        seen[place] = until
 
 
 class RequireReceipt:
@@ -111,9 +132,11 @@ class RequireReceipt:
         receipt, request_id = fields.get(b"x-audit-receipt", ()), fields.get(b"x-request-id", ())
         if len(receipt) != 1 or len(request_id) != 1:
             raise ReceiptError("there is no receipt, or more than one")
-        target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-        line = b"%b %b HTTP/1.1" % (scope.get("method", "GET").encode("ascii"), target)
-        return self._receipts.verify(line, request_id[0].decode("latin-1"), receipt[0].decode("latin-1"))
+        query = scope["query_string"]
+        targets = [scope["raw_path"] + b"?" + query] if query else [scope["raw_path"], scope["raw_path"] + b"?"]
+        method = scope.get("method", "GET").encode("ascii")
+        lines = [b"%b %b HTTP/1.1" % (method, target) for target in targets]  # ASGI does not say whether `?` was there
+        return self._receipts.verify_any(lines, request_id[0].decode("latin-1"), receipt[0].decode("latin-1"))
 
 
 async def _refuse(scope: MutableMapping[str, Any], send: Send, why: str) -> None:

@@ -30,6 +30,12 @@ def note_intent(intents: dict[str, int], slot: int, payload: bytes) -> None:
         conclude(intents, slot, correlation_uid(payload))
 
 
+def follows(payload: bytes, uid: str) -> bool:
+    """Tell whether `note_intent` takes a record for the announcement of that request."""
+    at = payload.rfind(PHASE_MARK) + len(PHASE_MARK)
+    return payload.startswith(INTENT, at) and correlation_uid(payload) == uid
+
+
 def announce(intents: dict[str, int], slot: int, uid: str) -> None:
     """A producer said what it is about to do; a request of that name that another has announced stays that one's."""
     if uid and intents.setdefault(uid, slot) == slot and len(intents) > MAX_OPEN:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from gateway.audit.intent import MAX_UID_BYTES
+from gateway.audit.intent import MAX_UID_BYTES, follows
 
 FIELD: Final = b"x-audit-receipt"
 SALT_BYTES: Final = 16
@@ -25,6 +25,8 @@ MAX_NAME_BYTES: Final = 128
 """Longest name of an upstream for which a receipt is given."""
 _LABEL: Final = "gateway audit receipt v1"
 _DIGEST: Final = 64
+_SORTED: Final = orjson.OPT_SORT_KEYS
+"""What `canonical` makes of a record that has nothing strange in it, as those of requests do."""
 
 
 def line_digest(salt: bytes, method: bytes, target: bytes) -> str:
@@ -64,10 +66,13 @@ def announced(payload: bytes) -> Announced | None:
             record["metadata"]["correlation_uid"],
             record["dst_endpoint"]["svc_name"],
         )
-        phase, number, line = gw["phase"], gw["sent"]["key"], gw["sent"]["line"]
+        number, line = gw["sent"]["key"], gw["sent"]["line"]
+        # attack: spaces, escapes, a member twice: a record that others read as something else, and no intent is open
+        if gw["phase"] != "intent" or not follows(payload, uid) or orjson.dumps(record, option=_SORTED) != payload:
+            return None
     except (ValueError, TypeError, KeyError):
         return None
-    if type(number) is not int or not 0 < number <= MAX_KEY_NUMBER or phase != "intent":
+    if type(number) is not int or not 0 < number <= MAX_KEY_NUMBER:
         return None
     if not all(isinstance(text, str) and text.isascii() and text.isprintable() for text in (uid, upstream, line)):
         return None

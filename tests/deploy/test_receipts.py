@@ -133,6 +133,52 @@ def test_what_is_too_old_to_count_is_not_remembered() -> None:
     assert list(receipts._seen) == ["gateway/n/1/access#8"]
 
 
+@pytest.mark.parametrize("target", [b"/a", b"/a?"])
+def test_a_question_mark_that_asgi_does_not_show_stops_no_request(
+    application: Application, portal: Any, target: bytes
+) -> None:
+    """A form without fields asks for `/a?`."""
+    assert asked(portal, *proof(receipt(target)), query_string=b"")[0]["status"] == 200
+    assert asked(portal, *proof(receipt(target)), query_string=b"")[0]["status"] == 403
+    assert asked(portal, *proof(receipt(b"/a?b", index=8)), query_string=b"")[0]["status"] == 403
+    assert len(application.served) == 1
+
+
+@pytest.mark.parametrize("keys", [[], [b""], [KEY, b""], [b"short"]])
+def test_what_is_no_key_is_refused(keys: list[bytes]) -> None:
+    """Attack: the variable is empty, and anybody can make receipts for an empty key."""
+    with pytest.raises(ValueError, match="32 bytes"):
+        Receipts(keys)
+
+
+def test_a_clock_that_is_put_back_fills_nothing() -> None:
+    """Attack: what was remembered before stays for an hour, and the portal refuses everybody."""
+    now = [NOW]
+    receipts = Receipts([KEY], max_remembered=20, clock=lambda: now[0])
+
+    def use(index: int) -> None:
+        uid = f"{int(now[0] * 1000):012x}"
+        uid = f"{uid[:8]}-{uid[8:]}{UID[13:]}"
+        receipts.verify(b"GET /a?b=1 HTTP/1.1", uid, receipt(uid=uid, index=index))
+
+    for index in range(8):
+        use(index)
+    now[0] -= 3600
+    use(8)
+    with pytest.raises(ReceiptError, match="used before"):
+        use(7)
+    for index in range(9, 30):
+        now[0] += 10
+        use(index)
+
+
+def test_more_than_can_be_remembered_is_refused() -> None:
+    receipts = Receipts([KEY], max_remembered=1, clock=lambda: NOW)
+    receipts.verify(b"GET /a?b=1 HTTP/1.1", UID, receipt())
+    with pytest.raises(ReceiptError, match="more requests"):
+        receipts.verify(b"GET /a?b=1 HTTP/1.1", UID, receipt(index=8))
+
+
 def test_a_websocket_is_closed_before_it_opens(application: Application, portal: Any) -> None:
     assert asked(portal, kind="websocket")[0]["type"] == "websocket.close"
     asked(portal, *proof(receipt()), kind="websocket")

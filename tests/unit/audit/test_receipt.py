@@ -25,7 +25,8 @@ def record(**changes: Any) -> bytes:
             "metadata": {"correlation_uid": UID},
             "unmapped": {"gw": gw},
             **changes,
-        }
+        },
+        option=orjson.OPT_SORT_KEYS,
     )
 
 
@@ -69,4 +70,21 @@ def test_an_intent_says_for_which_request_and_upstream_its_receipt_is() -> None:
     ],
 )
 def test_a_record_that_announces_nothing_of_the_kind_gets_none(payload: bytes) -> None:
+    assert announced(payload) is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        record().replace(b'"phase":"intent"', b'"phase": "intent"'),
+        record().replace(b'"intent"', b'"int\\u0065nt"'),
+        record().replace(b'{"dst_endpoint"', b'{"unmapped":{"gw":{"phase":"single"}},"dst_endpoint"'),
+        record().replace(b'{"dst_endpoint"', b'{"dst_endpoint":{"svc_name":"wiki"},"dst_endpoint"'),
+        record(actor={"correlation_uid": "another"}),
+        record(zone={"phase": "single"}),
+        record() + b" ",
+    ],
+)
+def test_a_record_that_can_be_read_in_two_ways_gets_none(payload: bytes) -> None:
+    """Attack: a worker that was taken over gets a receipt, and the daemon follows no intent, or another one."""
     assert announced(payload) is None

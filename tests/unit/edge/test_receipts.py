@@ -50,6 +50,26 @@ async def test_even_a_read_is_announced_and_goes_upstream_with_the_receipt_of_th
     assert announced["metadata"]["correlation_uid"].encode() == enforced.portal.field(b"x-request-id")[0]
 
 
+@pytest.mark.parametrize(
+    ("target", "fields"),
+    [
+        ("/public/4111111111111111", ""),
+        ("/public/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jkPW6yN1xA", ""),
+        ("/public/" + "a" * 3000, ""),
+        ("/public/a", 'User-Agent: \\u0041 "quoted" \t\xe4\r\n'),
+        ("/public/a", "User-Agent: " + "a" * 3000 + "\r\n"),
+        ("/public/%22%C3%A4", "User-Agent: \xe2\x80\xa8 \xed\xa0\x80\r\n"),
+        ("/public/a", "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"),
+    ],
+)
+@pytest.mark.parametrize("token", ["", "tok"])
+async def test_a_request_whose_record_is_unusual_gets_its_receipt_too(
+    enforced: Edge, target: str, fields: str, token: str
+) -> None:
+    assert (await enforced.get(target, fields=fields, token=token)).status == 200
+    assert verified(enforced)
+
+
 async def test_a_change_is_announced_once_and_its_body_follows(enforced: Edge) -> None:
     assert (await enforced.get("/public/a", method="POST", body=b"hello")).status == 200
     assert verified(enforced)
@@ -141,7 +161,7 @@ async def test_a_worker_that_invents_a_receipt_does_not_know_the_key(enforced: E
     """Attack: code in a worker goes upstream without a record, and signs by whatever it has."""
     await enforced.get("/public/a")
     with pytest.raises(ReceiptError, match="nobody who has a key"):
-        verified(enforced, key=b"another" * 4)
+        verified(enforced, key=b"a" * 32)
     held: list[Any] = [enforced.worker.snapshot, enforced.worker.recorder, *enforced.worker.snapshot.upstreams.values()]
     assert all(KEY not in repr(thing).encode() for thing in held)
 
