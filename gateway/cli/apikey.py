@@ -203,6 +203,10 @@ def _owned(act: Administration, key: ApiKey, *, user: str | None, service: str |
         if tenant is not None:
             raise click.UsageError("--tenant goes with --service; a person has one")
         account = act.require_user(user)
+        if (
+            account.until
+        ):  # attack: it begins to count when the account is enabled for every day, and nobody remembers it
+            refuse(f"{account.name} was opened for an emergency, in which no key counts; close it first")
         lacking = [role for role in key.roles if role not in account.roles]
         if lacking:
             refuse(f"{account.name} does not hold the role {lacking[0]}; a key gives no more than its owner has")

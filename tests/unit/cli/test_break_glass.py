@@ -114,6 +114,18 @@ def test_what_was_disabled_before_its_end_is_not_listed_as_open(sealed: House) -
     assert "disabled" in sealed.run("break-glass", "list").stdout
 
 
+def test_no_key_is_made_that_sleeps_until_the_account_is_one_of_every_day(sealed: House) -> None:
+    sealed.value("break-glass", "open", "envelope", *WHY)
+    refused = sealed.run("apikey", "create", "later", "--user", "envelope", "--role", "client")
+    assert refused.exit_code == 1
+    assert "no key counts" in refused.stderr
+    store = sealed.store()
+    try:
+        assert store.api_keys.all() == []
+    finally:
+        store.close()
+
+
 def test_what_is_over_can_be_opened_again_and_what_is_open_cannot(sealed: House) -> None:
     sealed.value("break-glass", "open", "envelope", *WHY)
     again = sealed.run("break-glass", "open", "envelope", "--for", "1h", *WHY)
