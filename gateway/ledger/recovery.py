@@ -136,6 +136,10 @@ def _recover(
     before is always on stable storage before the next is written. Anything else is tampering, and nothing is discarded.
     """
     path = layout.directory / file_name(stream, numbers[-1])
+    if (
+        not path.exists()
+    ):  # attack: rm of the newest file; only closed ones are sealed, so another always follows a segment
+        raise LogTamperedError(_mend(layout, stream, f"the file after number {numbers[-1]}, which was sealed, is gone"))
     data = _read_durably(path, disk)
     try:
         head, at = parse_head(data)

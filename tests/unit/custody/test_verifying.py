@@ -177,9 +177,9 @@ async def test_a_stream_that_is_gone_with_its_checkpoint_since_the_last_time_is_
     assert watched.duty.fault == ""
     for path in [*layout.directory.glob("access-*"), layout.checkpoint(Stream.ACCESS)]:
         path.unlink()
+    again = Watched(custody)
+    again.duty._known = last_verified(layout)
     for _ in range(2):
-        again = Watched(custody)
-        again.duty._known = last_verified(layout)
         await again.duty.verify()
         assert "access" in again.duty.fault, "and it is missed until it is there again"
     custody.fill(stream=Stream.ACCESS)

@@ -14,6 +14,7 @@ from gateway.audit.verify import Kind
 from gateway.exchange.stream import Stream
 from gateway.ledger.errors import LogTamperedError, LogUnavailableError
 from tests.unit.ledger import conftest
+from tests.unit.ledger.test_spool import seal_file
 
 Bench = Any
 
@@ -316,3 +317,17 @@ def test_what_was_stored_of_a_batch_before_the_disk_failed_is_known(bench: Bench
     log.close()
     assert [one.entry.sequence for one in bench.stored(Stream.SECURITY)] == list(range(1, 9002))
     assert bench.verify().exit_code == 0
+
+
+def test_a_newest_file_that_was_removed_is_tampering_and_not_an_error_of_the_disk(bench: Bench) -> None:
+    """Attack: the files that are not sealed yet are removed; the start has to say what it is and what to do."""
+    for _ in range(2):
+        log = bench.open()
+        bench.append(log, 2)
+        log.close()
+    seal_file(bench, 1)
+    bench.files()[-1].unlink()
+    with pytest.raises(
+        LogTamperedError, match=r"the file after number 1, which was sealed, is gone; .*moving all of them away"
+    ):
+        bench.open()
