@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -182,13 +183,12 @@ class Successor:
 
 
 def _spawn(command: list[str], inherited: socket.socket) -> int:
-    """Start a program that has `inherited`, and return its process id; nobody waits for its end. Raises OSError."""
-    inherited.set_inheritable(True)  # and nothing else: what Python opens is closed when a program starts
-    return os.posix_spawn(
-        command[0],
+    """Start a program that has `inherited` and no other descriptor; returns its process id. Raises OSError."""
+    process = subprocess.Popen(  # noqa: S603 - whoever asks proved to be the gateway's user
         command,
-        os.environ,
-        file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
-        setsid=True,  # Ctrl-C reaches it through us
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them; a shell around the program expects them
+        stdin=subprocess.DEVNULL,
+        pass_fds=(inherited.fileno(),),
+        start_new_session=True,  # Ctrl-C reaches it through us
     )
+    process.returncode = 0  # else it would take its status from the kernel when it is forgotten
+    return process.pid

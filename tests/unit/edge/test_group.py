@@ -84,6 +84,14 @@ def hangs_up() -> Answer:
     return answer
 
 
+def waits_for(held: asyncio.Event) -> Answer:
+    async def answer(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await held.wait()
+        writer.write(OK)
+
+    return answer
+
+
 async def test_requests_go_round(several: Several) -> None:
     assert await several.get(10) == [200] * 10
     assert several.counts == [5, 5]
@@ -100,12 +108,8 @@ async def test_the_server_with_the_fewest_requests_is_asked(several: Several) ->
     several.edge.change_upstream(balance="least_connections")
     held = asyncio.Event()
 
-    async def slow(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await held.wait()
-        writer.write(OK)
-
     for portal in several.portals:
-        portal.answers[b"/public/slow"] = slow
+        portal.answers[b"/public/slow"] = waits_for(held)
     waiting = asyncio.create_task(several.edge.get("/public/slow"))
     await until(lambda: sum(several.counts) == 1)
     busy = several.counts.index(1)
@@ -240,12 +244,8 @@ async def test_a_server_that_hangs_up_on_a_new_connection_is_not_asked_again_whe
     several.edge.change_upstream(servers=(first, replace(other, max_connections=1)))
     held = asyncio.Event()
 
-    async def slow(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await held.wait()
-        writer.write(OK)
-
     for portal in several.portals:
-        portal.answers[b"/public/slow"] = slow
+        portal.answers[b"/public/slow"] = waits_for(held)
         portal.answers[b"/public/b"] = hangs_up()
     waiting = [asyncio.create_task(several.edge.get("/public/slow")) for _ in range(2)]
     await until(lambda: several.counts == [1, 1])
@@ -443,12 +443,8 @@ async def test_a_server_that_is_full_is_passed_over_and_then_requests_wait(sever
     several.edge.change_upstream(servers=(replace(one, max_connections=1), replace(other, max_connections=1)))
     held = asyncio.Event()
 
-    async def slow(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await held.wait()
-        writer.write(OK)
-
     for portal in several.portals:
-        portal.answers[b"/public/slow"] = slow
+        portal.answers[b"/public/slow"] = waits_for(held)
     waiting = [asyncio.create_task(several.edge.get("/public/slow")) for _ in range(4)]
     await until(lambda: several.counts == [1, 1])
     await until(lambda: several.count("gateway_upstream_queue_requests") == {("portal",): 2})
@@ -489,12 +485,8 @@ async def test_more_than_may_wait_are_refused_at_once_and_the_rest_in_time(sever
 
     held = asyncio.Event()
 
-    async def slow(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await held.wait()
-        writer.write(OK)
-
     for portal in several.portals:
-        portal.answers[b"/public/slow"] = slow
+        portal.answers[b"/public/slow"] = waits_for(held)
     holding = asyncio.create_task(several.edge.get("/public/slow"))
     await until(lambda: sum(several.counts) == 1)
     replies = await asyncio.gather(*(several.edge.get("/public/a") for _ in range(3)))
