@@ -360,7 +360,7 @@ class Supervisor:
         """Say what is out and keeps the gateway from nothing but that, by subject, as each process sees it."""
         found: dict[str, list[str]] = {}
         if self.is_started and not self._custodian.is_ready:
-            found["custody"] = ["the custodian is not running; it is being restarted"]
+            found["custody"] = ["the custodian is not running; it is being started"]
         for subject, sentence in self._state_reserve.degraded().items():
             found.setdefault(subject, []).append(sentence)
         for child in self.children:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -507,8 +508,14 @@ def test_a_gateway_that_cannot_record_refuses_for_the_proxy_too(site: Site, brow
 @pytest.mark.parametrize("kind", STYLES)
 def test_without_the_gateway_nothing_passes(kind: str, tmp_path: Path, configured: Any) -> None:
     portal = Portal()
+    nobody = socket.socket()
+    nobody.bind(("127.0.0.1", 0))  # held, and not listened on: the front would else be given the same port
     front = Front(
-        kind, tmp_path / "front", gateway=free_port(), portal=portal.port, tls=configured.directory / "config" / "tls"
+        kind,
+        tmp_path / "front",
+        gateway=nobody.getsockname()[1],
+        portal=portal.port,
+        tls=configured.directory / "config" / "tls",
     )
     try:
         front.start()
@@ -522,5 +529,6 @@ def test_without_the_gateway_nothing_passes(kind: str, tmp_path: Path, configure
         assert portal.requests == []
     finally:
         front.stop()
+        nobody.close()
         portal.shutdown()
         portal.server_close()
