@@ -13,6 +13,7 @@ from gateway.cli.audit.cursors import cursors_verb, replay_verb
 from gateway.cli.audit.export import export_verb
 from gateway.cli.audit.gaps import gaps_verb
 from gateway.cli.audit.hold import hold_group
+from gateway.cli.audit.key import key_group
 from gateway.cli.audit.open_intents import open_intents_verb
 from gateway.cli.audit.prove import prove_verb
 from gateway.cli.audit.query import query_verb
@@ -47,6 +48,7 @@ for _verb in (
     seal_verb,
     recover_verb,
     receipt_key_verb,
+    key_group,
     retention_group,
     hold_group,
 ):

@@ -44,8 +44,8 @@ VERBS = (
     ("privacy", "erase", *WHOM, "--yes"),
 )
 
-QUIET = (("audit", "cursors"), ("audit", "hold", "list"), ("audit", "retention", "plan"))
-"""They show where sinks, holds and rules stand, and no record of the log."""
+QUIET = (("audit", "cursors"), ("audit", "hold", "list"), ("audit", "retention", "plan"), ("audit", "key", "list"))
+"""They show where sinks, holds, rules and keys stand, and no record of the log."""
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: " ".join(verb[:3]))
