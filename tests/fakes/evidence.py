@@ -47,15 +47,16 @@ def write(
     *,
     begin_s: float = BEGIN_S,
     batch: int = 64,
+    slot: int = 1,
 ) -> None:
     """Write one file of a stream; what is there already is closed by it. Entries are taken in one second apart."""
     log = open_log(state_dir, keys, stream, boot="boot", capacity=8 << 20)
-    sequence = log.taken.get(1, 0) + 1
+    sequence = log.taken.get(slot, 0) + 1
     pending = list(payloads)
     for at in range(0, len(pending), batch):
         part = pending[at : at + batch]
         log.append(
-            [(1, range(sequence, sequence + len(part)), part)],
+            [(slot, range(sequence, sequence + len(part)), part)],
             is_safe=False,
             now_ns=int((begin_s + at) * 1e9) + 500_000_000,
         )

@@ -6,14 +6,18 @@ from typing import Any
 
 import click
 
+from gateway.audit.intent import follows
 from gateway.audit.mapping import moment
 from gateway.cli.administration import read_settings
 from gateway.cli.audit.showing import plain
 from gateway.cli.audit.sight import Sight
 from gateway.cli.audit.use import record_use
 from gateway.cli.invocation import current
+from gateway.exchange.stream import Stream
+from gateway.ledger.intents import open_intents
 from gateway.ledger.keys import AuditKeys
-from gateway.ledger.search import Filters, Found, Search, Table
+from gateway.ledger.layout import Layout
+from gateway.ledger.search import Filters, Found, Search
 from gateway.server.progress import Progress
 
 
@@ -23,7 +27,8 @@ def open_intents_verb(purpose: str) -> None:
     """Show the intents without an outcome. A gateway under load always has some: those of this moment.
 
     The next start of the gateway closes what a crash left open, with the outcome `unknown`; these are shown with
-    `gateway audit query --event audit.intent_closed`. The use of this verb is recorded.
+    `gateway audit query --event audit.intent_closed`. Only the process that announced a request, or the log itself,
+    closes its intent: what another says of the same request id closes nothing. The use of this verb is recorded.
     """
     settings = read_settings()
     keys = AuditKeys.load(settings.audit.keys)
@@ -31,14 +36,12 @@ def open_intents_verb(purpose: str) -> None:
     damages: list[str] = []
     with Sight(settings) as sight, Progress("searching the audit log"):
         search = Search(settings.state_dir, keys, subject_keys=sight.keys, on_damage=damages.append)
-        intents: dict[str, tuple[str, int]] = {}
-        for table in search.tables(Filters(), ("phase", "request_id")):
-            _follow(intents, table)
+        followed = open_intents(Layout(settings.state_dir).directory, keys, on_damage=damages.append)
         found = [
-            each
-            for request_id in intents
-            for each in search.find(Filters(request_id=request_id))
-            if (each.stream.value, each.index) == intents[request_id]
+            announcement
+            for stream, intents in followed.items()
+            for request_id, slot in intents.items()
+            for announcement in _announced(search, stream, request_id, slot)
         ]
     values = [_value(each) for each in found]
     lines = [
@@ -49,14 +52,14 @@ def open_intents_verb(purpose: str) -> None:
     current().answer({"ok": True, "open_intents": values, "unreadable": damages}, "\n".join(lines))
 
 
-def _follow(intents: dict[str, tuple[str, int]], table: Table) -> None:
-    """Follow the records of one file: an intent is open until another record of its request says more."""
-    phases, requests = table.columns.values("phase"), table.columns.values("request_id")
-    for row in table.rows:
-        if phases[row] == "intent":
-            intents[requests[row]] = table.stream.value, table.columns.first_index + row
-        elif intents:
-            intents.pop(requests[row], None)
+def _announced(search: Search, stream: Stream, request_id: str, slot: int) -> list[Found]:
+    """Return the last announcement of a request by the producer that the log follows; nothing where it was pruned."""
+    filters = Filters(request_id=request_id, streams=(stream,))
+    return [
+        found
+        for found in search.find(filters)
+        if found.stored.entry.slot == slot and follows(found.stored.entry.payload, request_id)
+    ][-1:]
 
 
 def _value(found: Found) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.audit import case, subject
+from gateway.audit.protocol import DAEMON_SLOT
 from gateway.audit.subject import Sealing
 from gateway.cli import program
 from gateway.exchange.stream import Stream
@@ -290,6 +291,42 @@ def test_open_intents_are_those_of_which_nothing_else_is_known(log: House) -> No
     assert lines[0].endswith("person4 GET /invoices/{id} request=req-81")
     assert lines[1] == "1 open intents"
     assert json.loads(run(log, "open-intents", "--json").stdout)["open_intents"][0]["request_id"] == "req-81"
+
+
+def test_a_request_id_that_another_process_uses_closes_nobodys_intent(log: House) -> None:
+    """Attack: a worker that was taken over says of somebody else's request that it is over."""
+    intent = {"gw": {"action": "edit", "phase": "intent"}}
+    closed = {"gw": {"action": "edit", "phase": "closing"}}
+    write(log.state_dir, keys(log), Stream.ACCESS, [access(90, unmapped=intent)], slot=1)
+    write(log.state_dir, keys(log), Stream.ACCESS, [access(90, unmapped=closed), access(90, unmapped=intent)], slot=2)
+    write(log.state_dir, keys(log), Stream.TRAFFIC, [access(90, unmapped=closed)], slot=1)
+    (shown,) = json.loads(run(log, "open-intents", "--json").stdout)["open_intents"]
+    assert (shown["stream"], shown["index"], shown["request_id"]) == ("access", 10, "req-90")
+    write(log.state_dir, keys(log), Stream.ACCESS, [access(90, unmapped=closed)], slot=1)
+    assert "no open intent" in run(log, "open-intents").output
+
+
+def test_an_intent_that_the_daemon_closed_is_not_open(log: House) -> None:
+    intent = {"gw": {"action": "edit", "phase": "intent"}}
+    unknown = {"gw": {"action": "edit", "outcome": "unknown", "phase": "outcome"}}
+    write(log.state_dir, keys(log), Stream.ACCESS, [access(91, unmapped=intent)], slot=3)
+    write(log.state_dir, keys(log), Stream.ACCESS, [access(91, unmapped=unknown)], slot=DAEMON_SLOT)
+    assert "no open intent" in run(log, "open-intents").output
+
+
+def test_what_cannot_be_read_of_the_newest_file_is_said(log: House) -> None:
+    intent = {"gw": {"action": "edit", "phase": "intent"}}
+    write(log.state_dir, keys(log), Stream.ACCESS, [access(92, unmapped=intent)])
+    newest = max((log.state_dir / "audit").glob("access-*.log"))
+    newest.write_bytes(newest.read_bytes() + b"garbage")
+    told = json.loads(run(log, "open-intents", "--json").stdout)
+    assert [shown["request_id"] for shown in told["open_intents"]] == ["req-92"]
+    assert any(newest.name in line for line in told["unreadable"])
+    newest.write_bytes(b"no head")
+    assert any(
+        "its head cannot be read" in line
+        for line in json.loads(run(log, "open-intents", "--json").stdout)["unreadable"]
+    )
 
 
 # export
