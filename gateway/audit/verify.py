@@ -11,7 +11,7 @@ kept elsewhere says how long the log once was.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gateway.audit.checkpoint import Checkpoint, CheckpointError, Vkey, verify_checkpoint
 from gateway.audit.file_check import KeyOpener, check_file, read_head
@@ -85,8 +85,9 @@ class Verifier:
         """Ranges of sealed files that were not decrypted: no tree head inside them can be computed."""
         self._prunes: list[Prune] = []
         self._holds: list[Hold] = []
-        self.heads: list[tuple[int, bytes]] = []
-        """Size and root of the last tree head of each file."""
+        self.heads: dict[int, bytes] = {}
+        """Size and root of the last tree head of each file, and of those that were wanted."""
+        self._sizes: frozenset[int] = frozenset()
         self.is_partial = False
         """Only some of the files are looked at."""
 
@@ -160,8 +161,19 @@ class Verifier:
             origin=self.origin,
             public=self._public,
             stream=STREAM_NUMBERS[Stream(stream)] if stream in set(Stream) else 0,
-            sizes=frozenset(self._wanted),
+            sizes=self._sizes.union(self._wanted),
         )
+
+    def want(self, sizes: Iterable[int]) -> None:
+        """Have the roots of these sizes in `heads`, too, where the log signed them. To be said before the first file."""
+        self._sizes = self._sizes.union(sizes)
+
+    @property
+    def known(self) -> range:
+        """The sizes of which each that the log signed and that was wanted is in `heads`."""
+        if self._failed or self._unread or self.is_partial or self._first is None:
+            return range(0)
+        return range(self._first + 1, self.position.next_index + 1)
 
     def file(self, name: str, data: bytes, next_head: FileHead | None = None) -> None:
         """Check one file. `next_head` is the head of the file after it; None for the newest."""
@@ -185,7 +197,7 @@ class Verifier:
             self._compare(size, root)
         if passage.signed:
             self._last_signed = passage.signed[-1]
-            self.heads.append(passage.signed[-1])
+            self.heads.update(passage.signed)
         self._unread = self._unread or passage.is_unread
         if passage.is_sealed and passage.is_unread:
             self._closed.append((passage.begin.next_index, passage.end.next_index))

@@ -6,7 +6,7 @@ lead to a signed root, because proofs for others are made from them. A log file 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from gateway.audit.proof import HashStore, tree_root
 from gateway.audit.tiles import HEIGHT, WIDTH, Tile, TileError, TileNodes, tiles_of
 from gateway.ledger.hashes import TileFiles
 
+STATE_NAME = "state.json"
+
 
 class JudgedTiles(msgspec.Struct, frozen=True):
     """What the tiles of a log are worth."""
@@ -25,39 +27,96 @@ class JudgedTiles(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
     hashes: HashStore
     size: int
-    """Entries of the largest signed tree that they hold."""
+    """Entries of the largest signed tree that they hold; 0 = they hold none."""
     root: bytes
     """Which was signed."""
 
 
-class _State(msgspec.Struct, frozen=True):
-    """What is read of the state of the custodian's tiles."""
+class KeptTiles(msgspec.Struct, frozen=True, kw_only=True):
+    """What the custodian says that the tiles of a log hold. Only `judge_tiles` proves it."""
 
     origin: str
+    size: int
+    root: bytes
+    durable: int
+    durable_root: bytes
+    first_tile: int
+
+    @property
+    def trees(self) -> tuple[tuple[int, bytes], ...]:
+        """Size and root of each tree that the tiles are said to hold."""
+        said = ((self.size, self.root), (self.durable, self.durable_root))
+        return tuple((size, root) for size, root in said if size)
 
 
-def judge_tiles(directory: Path, origin: str, heads: Sequence[tuple[int, bytes]]) -> JudgedTiles | None:
-    """Hold tiles of a log against its signed sizes and roots; None = they hold none of these trees, or are another log's."""
+def read_kept(directory: Path) -> KeptTiles | Finding | None:
+    """Read what the tiles are said to hold; None = nobody says. Read it before the log: a live log only grows."""
     try:
-        if msgspec.json.decode((directory / "state.json").read_bytes(), type=_State).origin != origin:
-            return None  # of the log before this one: they are made again when the custodian starts
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        pass  # a copy has the tiles alone
-    for size, root in sorted(set(heads), reverse=True):
+        data = (directory / STATE_NAME).read_bytes()
+    except OSError:
+        return None  # a copy has the tiles alone
+    if not data.strip(b"\0"):
+        return None  # a power failure left its name and no contents; the custodian makes it again
+    try:
+        return msgspec.json.decode(data, type=KeptTiles)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _changed_state(directory, "cannot be read")
+
+
+def judge_tiles(
+    directory: Path, origin: str, heads: Mapping[int, bytes], kept: KeptTiles | Finding | None, *, known: range
+) -> JudgedTiles | None:
+    """Hold tiles of a log against its signed sizes and roots; None = they are another log's.
+
+    `known` are the sizes of which `heads` has each that the log signed.
+    """
+    findings = [kept] if isinstance(kept, Finding) else []
+    said = {size for size, _ in kept.trees} if isinstance(kept, KeptTiles) else set()
+    is_ours = not isinstance(kept, KeptTiles) or kept.origin == origin
+    judged: JudgedTiles | None = None
+    for size in sorted((size for size in heads if size), reverse=True):
+        if judged is not None and size not in said:
+            continue  # smaller trees are in the largest, but for the ends of one that is kept by itself
         files = TileFiles(directory, size)
         hashes = TileNodes(files.read)
         try:
-            found = tree_root(hashes, size) if size else b""
+            is_right = tree_root(hashes, size) == heads[size]
         except TileError:
             continue  # they follow the log at some distance
-        if not size:
-            break
-        findings = tuple(_changed(files, size, directory.name))
-        if found != root and not findings:
+        if judged is None:
+            if not (is_right or is_ours):
+                return None  # of the log before this one: they are made again when the custodian starts
+            findings += _changed(files, size, directory.name)
+            judged = JudgedTiles((), hashes, size, heads[size])
+        if not is_right and not findings:
             message = f"the hash tiles give another root for {size} entries than the signed one"
-            findings = (Finding(kind=Kind.BITFLIP, message=message, file=f"tiles/{directory.name}"),)
-        return JudgedTiles(findings, hashes, size, root)
-    return None
+            findings.append(Finding(kind=Kind.BITFLIP, message=message, file=f"tiles/{directory.name}"))
+    if isinstance(kept, KeptTiles) and (is_ours or judged is not None):
+        findings += _contradicted(directory, origin, heads, kept, known)
+    if judged is None:
+        judged = JudgedTiles((), TileNodes(TileFiles(directory, 0).read), 0, b"")
+    return msgspec.structs.replace(judged, findings=tuple(findings))
+
+
+def _contradicted(
+    directory: Path, origin: str, heads: Mapping[int, bytes], kept: KeptTiles, known: range
+) -> Iterator[Finding]:
+    """Compare what the tiles are said to hold with what was signed."""
+    if kept.origin != origin:
+        yield _changed_state(directory, f"names the log {kept.origin} for tiles that are of {origin}")
+    for size, root in kept.trees:
+        if size not in heads and size in known:
+            yield _changed_state(directory, f"says {size} entries, where no tree head of the log stands")
+        elif size in heads and heads[size] != root:
+            yield _changed_state(directory, f"names another root for {size} entries than the signed one")
+
+
+def _changed_state(directory: Path, what: str) -> Finding:
+    return Finding(kind=Kind.BITFLIP, message=f"what is said of the hash tiles {what}", file=_named(directory))
+
+
+def _named(directory: Path) -> str:
+    return f"tiles/{directory.name}/{STATE_NAME}"
 
 
 def _changed(files: TileFiles, size: int, stream: str) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ from gateway.ledger.copy import Copy, CopyFile, LogCopy, Note, VanishedError, fi
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.reader import UnreadableLogError
-from gateway.ledger.tile_check import judge_tiles
+from gateway.ledger.tile_check import KeptTiles, judge_tiles, read_kept
 
 OWN_CHECKPOINT: Final = "checkpoint"
 """What messages call the tree head that a gateway published last; `Verifier` knows by it that it is its own."""
@@ -206,8 +206,11 @@ class _Session:
             verifier.note(Kind.INSERTED, name, "is not a file of this log")
         for name in log.leftovers:
             verifier.note(Kind.INTERRUPTED, name, "a file that was being made; it holds no records yet")
+        kept = None if log.tiles is None else read_kept(log.tiles)
+        if isinstance(kept, KeptTiles):
+            verifier.want(size for size, _ in kept.trees)
         self._check_files(log, verifier)
-        self._check_tiles(log, verifier)
+        self._check_tiles(log, verifier, kept)
         public = verifier.trust.public.hex()
         verdict = verifier.finish(self._prunes.get(public, []))
         if verifier.is_partial and question.last is not None and question.last < self._vouched_to(verdict):
@@ -314,10 +317,11 @@ class _Session:
             if self._told is not None:
                 self._told(log.stream or log.place, self._done, self._total)
 
-    def _check_tiles(self, log: LogCopy, verifier: Verifier) -> None:
+    @staticmethod
+    def _check_tiles(log: LogCopy, verifier: Verifier, kept: KeptTiles | Finding | None) -> None:
         if log.tiles is None or verifier.is_partial:
             return
-        judged = judge_tiles(log.tiles, verifier.origin, verifier.heads)
+        judged = judge_tiles(log.tiles, verifier.origin, verifier.heads, kept, known=verifier.known)
         if judged is not None:
             verifier.findings += judged.findings
             verifier.take_hashes(judged.hashes, judged.size, judged.root, is_sound=not judged.findings)

@@ -616,6 +616,110 @@ def test_t10_every_changed_tile_is_a_finding_and_proves_nothing(node: Node, tmp_
         path.write_bytes(data)
 
 
+def _tiles_behind(node: Node) -> Path:
+    """Let the custodian's tiles end between two files of the access log, made safe at one tree head and kept at the next."""
+    from gateway.audit.merkle import Tree, hash_leaf
+    from gateway.custody.tiling import TileWriter
+    from gateway.ledger.spool import SpoolReader
+
+    log = open_log(node.layout.state_dir, node.keys, Stream.ACCESS, boot="b4", capacity=1 << 18)
+    first = log.taken[1] + 1
+    for count in (300, 30, 3):
+        log.append(
+            [(1, range(first, first + count), [_payload(first + i) for i in range(count)])],
+            is_safe=True,
+            now_ns=NOW_NS + first,
+        )
+        first += count
+    log.close()
+    reader = SpoolReader(node.layout.directory, node.keys, Stream.ACCESS, 0)
+    entries: list[bytes] = []
+    while len(entries) < 342:
+        entries += reader.read(342, 342)
+    reader.close()
+    writer = TileWriter(node.layout.tiles / Stream.ACCESS)
+    tree = Tree()
+    for begin, end, sync in ((0, 312, True), (312, 342, False)):
+        writer.append(entries[begin:end])
+        tree.extend([hash_leaf(entry) for entry in entries[begin:end]])
+        writer.publish(node.origin(Stream.ACCESS), tree.root(), sync=sync)
+    return writer.directory
+
+
+def test_t10_a_changed_byte_is_found_in_tiles_that_end_between_two_files_of_the_log(node: Node) -> None:
+    """The custodian stops before the daemon does: its tiles are never quite as long as the log."""
+    tiles = _tiles_behind(node)
+    question = node.question(is_live=True, streams=(Stream.ACCESS,))
+    assert verify_trees([node.layout.directory], question).exit_code == 0
+    files = sorted(path for path in (tiles / "tile").rglob("*") if path.is_file())
+    assert [str(path.relative_to(tiles)) for path in files] == [
+        "tile/0/000", "tile/0/001.p/56", "tile/0/001.p/86", "tile/1/000.p/1"
+    ]  # fmt: skip
+    for path in files:
+        data = path.read_bytes()
+        for at in (0, len(data) // 2, len(data) - 1):
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            for structural in (True, False):
+                report = verify_trees([node.layout.directory], msgspec.structs.replace(question, structural=structural))
+                assert (report.exit_code, kinds(report)) == (1, {Kind.BITFLIP}), (path, at, structural)
+                [found] = [finding for _, verdict in report.verdicts for finding in verdict.failures]
+                assert found.file.startswith("tiles/access")
+        path.write_bytes(data)
+
+
+def test_t10_every_changed_byte_of_what_is_said_of_the_tiles_is_found_or_asks_for_more_than_there_is(
+    node: Node,
+) -> None:
+    """What is not found is believed by nobody: the custodian goes on from a tree that was signed, or makes it again."""
+    from gateway.custody.tail import Extent
+    from gateway.custody.tiling import TileWriter
+    from gateway.ledger.tile_check import KeptTiles, read_kept
+
+    path = _tiles_behind(node) / "state.json"
+    extent = Extent(origin=node.origin(Stream.ACCESS), first=0, size=345, note=node.note(Stream.ACCESS))
+    question = node.question(is_live=True, streams=(Stream.ACCESS,))
+    data = path.read_bytes()
+    said = read_kept(path.parent)
+    assert isinstance(said, KeptTiles)
+    for at in range(len(data)):
+        for mask in (0x01, 0x08):
+            path.write_bytes(data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :])
+            report = verify_trees([node.layout.directory], question)
+            failures = [finding for _, verdict in report.verdicts for finding in verdict.failures]
+            if not failures:
+                changed = read_kept(path.parent)
+                assert isinstance(changed, KeptTiles)
+                assert changed.size == said.size or changed.size > extent.size, changed
+                assert changed.durable == said.durable or changed.durable > extent.size, changed
+                assert (changed.origin, changed.root, changed.durable_root) == (
+                    extent.origin,
+                    said.root,
+                    said.durable_root,
+                )
+                writer = TileWriter(path.parent)
+                writer.resume(extent)
+                assert writer.size == (342 if changed.size == said.size else 312)
+                continue
+            assert {(finding.kind, finding.file) for finding in failures} == {(Kind.BITFLIP, "tiles/access/state.json")}
+
+
+def test_the_tiles_of_a_log_that_was_moved_away_say_nothing_of_the_one_after_it(node: Node, tmp_path: Path) -> None:
+    tiles = _tiles_behind(node)
+    other = Node(tmp_path / "other")
+    shutil.copytree(tiles, other.layout.tiles / Stream.ACCESS)
+    question = other.question(is_live=True, streams=(Stream.ACCESS,))
+    report = verify_trees([other.layout.directory], question)
+    assert (report.exit_code, kinds(report)) == (0, set())
+
+
+def test_what_a_power_failure_left_of_what_is_said_of_the_tiles_is_no_finding(node: Node) -> None:
+    path = _tiles_behind(node) / "state.json"
+    question = node.question(is_live=True, streams=(Stream.ACCESS,))
+    for left in (b"", bytes(200)):
+        path.write_bytes(left)
+        assert verify_trees([node.layout.directory], question).exit_code == 0
+
+
 # what sinks kept
 
 
