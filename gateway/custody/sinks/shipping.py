@@ -34,7 +34,7 @@ _WISH_EVERY_S: Final = 1.0
 _REVIVE_AGAIN_S: Final = 60.0
 _LONGEST_DETAIL: Final = 256
 _MOST_TOLD: Final = 100
-_NOTICES: Final = ("audit.sink_failed", "audit.sink_recovered")
+_NOTICES: Final = ("audit.sink_failed", "audit.sink_recovered", "audit.sink_restarted")
 _log = structlog.get_logger("gateway.audit")
 
 Threads = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -108,6 +108,8 @@ class Shipper:
         """A batch that the cursor is not behind yet; offered again as it is, unless it was taken."""
         self._dead: list[DeadLetter] | None = None
         """What of that batch will never be taken; None = the batch was not taken yet."""
+        self._restarted = ""
+        """The log that it was last said to have begun anew with."""
         self._refusals = 0
         """Times in a row that everything was refused."""
         self._buried = 0
@@ -196,8 +198,10 @@ class Shipper:
             return None
         await self._obey(extent)
         cursor = self._cursor
-        if cursor is None or cursor.origin != extent.origin:  # the first time, or the log was begun anew
+        if cursor is None:
             cursor, self._offered = Cursor(origin=extent.origin, next_index=extent.first), None
+        elif cursor.origin != extent.origin:  # the log was begun anew
+            cursor = await self._restart(cursor, Cursor(origin=extent.origin, next_index=extent.first))
         if cursor.next_index > extent.size:
             raise NotDeliveredError(
                 Fault.LOG, f"it has {extent.size} records, and the receiver has {cursor.next_index} of them"
@@ -216,6 +220,20 @@ class Shipper:
             await self._wait(extent.size, extent.origin)
             return None
         return cursor
+
+    async def _restart(self, before: Cursor, now: Cursor) -> Cursor:
+        """Go on with another log, and say so first.
+
+        attack: a log that is set aside with what its receiver lacks, and begun anew. Killed in between it says so twice.
+        """
+        self._offered = None
+        if self._restarted != now.origin:  # a disk that takes no cursor makes no record each time
+            self._restarted = now.origin
+            change = {"origin_before": before.origin, "origin": now.origin, "delivered_before": before.next_index}
+            _log.warning("sink.restarted", sink=self.sink_name, stream=self.stream, **change)
+            await self._standing.say("audit.sink_restarted", severity=records.HIGH, more=change)
+        await self._advance(now)
+        return now
 
     async def _wait(self, size: int, origin: str) -> None:
         with suppress(TimeoutError):

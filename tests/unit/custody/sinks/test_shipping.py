@@ -298,6 +298,54 @@ async def test_a_cursor_of_another_log_begins_at_the_beginning(tmp_path: Path) -
         assert shipment.shipper.acknowledged() == 2
 
 
+async def test_a_log_that_was_begun_anew_is_said_once_with_its_old_and_its_new_name(tmp_path: Path) -> None:
+    """Attack: a log is moved away before its receiver has all of it, and another begins as if nothing had been."""
+    new = "gateway/node-a/11111111/access"
+    async with Shipment(Shelf(), log(5), tmp_path) as shipment:
+        await shipment.until_acknowledged(5)
+        assert shipment.recorded.events() == [], "a sink that begins is no sink that begins anew"
+    source = log(2)
+    source.origin = new
+    async with Shipment(Shelf(), source, tmp_path) as shipment:
+        await shipment.until_acknowledged(2)
+        (told,) = shipment.recorded.records
+        assert told["unmapped"]["gw"]["event"] == "audit.sink_restarted"
+        assert told["unmapped"]["gw"]["sink"] == {
+            "name": "siem",
+            "stream": "access",
+            "origin_before": ORIGIN,
+            "origin": new,
+            "delivered_before": 5,
+        }
+    source = log(3)
+    source.origin = new
+    async with Shipment(Shelf(), source, tmp_path) as shipment:
+        await shipment.until_acknowledged(3)
+        assert shipment.recorded.events() == []
+
+
+async def test_a_cursor_that_cannot_be_written_makes_one_record_of_a_new_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, source = Shelf(), log(5)
+    async with Shipment(shelf, source, tmp_path) as shipment:
+        await shipment.until_acknowledged(5)
+        full = OSError(errno.ENOSPC, "armed")
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise full
+
+        monkeypatch.setattr(cursor_module, "replace_file", refuse)
+        source.origin, source.entries = "gateway/node-a/11111111/access", []
+        source.add(entry(0))
+        refused = ("siem", "disk")
+        await shipment.until(lambda: shipment.value("gateway_audit_sink_failures_total", refused) >= 3, "the failures")
+        assert shipment.recorded.events().count(("audit.sink_restarted", "")) == 1
+        monkeypatch.undo()
+        await shipment.until(lambda: len(shelf.got) == 6, "the new log")
+        assert shipment.recorded.events().count(("audit.sink_restarted", "")) == 1
+
+
 async def test_a_log_that_is_shorter_than_what_was_delivered_is_said_and_not_papered_over(tmp_path: Path) -> None:
     source = log(5)
     shelf = Shelf()
