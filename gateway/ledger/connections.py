@@ -1,7 +1,7 @@
 """The audit daemon's socket and whoever is connected to it: who speaks for which slot, what they sent, what they are told.
 
-A producer shows the badge of its slot; a slot has one connection at a time. What was sent waits here as a batch until the
-turn's end; `intake` decides what becomes of it.
+A producer shows the badge of its slot; a slot has one connection at a time. What was sent waits in `gathering` until it is
+time; `intake` decides what becomes of it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from gateway.exchange.stream import STREAMS_BY_NUMBER, Stream
 from gateway.ledger.batch import by_stream
 from gateway.ledger.connection import Connection
 from gateway.ledger.daemon_metrics import DaemonMetrics
+from gateway.ledger.gathering import Gathering
 from gateway.ledger.intake import NEW_PROCESS_JUMP, Intake
 from gateway.ledger.own_records import OwnRecords
 from gateway.ledger.streams import Logs, last_sequence
@@ -62,6 +63,7 @@ class Connections:
         *,
         badge: Callable[[int], bytes],
         clock_ns: Callable[[], int],
+        monotonic: Callable[[], float],
     ) -> None:
         """Nobody is heard before `listen`. `badge` returns what a producer must show to speak as a slot."""
         self.open: dict[int, Connection] = {}
@@ -77,7 +79,8 @@ class Connections:
         self._clock_ns = clock_ns
         self._listener: socket.socket | None = None
         self._waiting: dict[int, deque[Connection]] = {}
-        self._batch: list[tuple[Connection, Records]] = []
+        self.gathering = Gathering(monotonic)
+        """What was sent and is not stored yet."""
         self._elsewhere: dict[Stream, int] = {}
         """How many records of each stream a required sink has."""
         self._impostors: dict[int, int] = {}
@@ -121,10 +124,10 @@ class Connections:
         return True
 
     def commit(self) -> None:
-        """Have what was sent so far stored, and answer it."""
-        if not self._batch:
+        """Have what was sent so far stored, whether it is time or not, and answer it."""
+        batch = self.gathering.take()
+        if not batch:
             return
-        batch, self._batch = self._batch, []
         for connection, answers in self._intake.commit(batch):
             self._send(connection, answers)
         for connection, records in batch:
@@ -203,7 +206,7 @@ class Connections:
             if connection.slot < 0 or connection.is_waiting or connection.slot == SHIPPING_SLOT:
                 raise ProtocolError("records before the welcome, or of who has none")
             self._judge_sequence(connection.slot, request)
-            self._batch.append((connection, request))
+            self.gathering.add(connection, request)
         elif isinstance(request, Hello):
             self._greet(connection, request)
         else:

@@ -1,8 +1,9 @@
 """The audit daemon: one blocking loop between the producers' sockets and the logs of all streams.
 
 Each turn reads everything that is waiting on all producers, writes it as one batch for each stream that it
-has records for, makes that safe if any frame asks for it, and acknowledges. While it syncs, the next batch gathers in the sockets:
-group commit that clocks itself, without threads. It decides when things happen, and does not look into records.
+has records for, makes that safe before or, where nobody waits for it, after it acknowledges. While it syncs, the next batch gathers in the sockets:
+group commit that clocks itself, without threads. Where nobody waits for any of it, the batch goes on gathering for a moment.
+It decides when things happen, and does not look into records.
 """
 
 from __future__ import annotations
@@ -111,7 +112,14 @@ class Daemon:
             monotonic=monotonic,
         )
         self._connections = Connections(
-            layout.socket, logs, self._intake, self.metrics, self._poll, badge=badge, clock_ns=clock_ns
+            layout.socket,
+            logs,
+            self._intake,
+            self.metrics,
+            self._poll,
+            badge=badge,
+            clock_ns=clock_ns,
+            monotonic=monotonic,
         )
         self._segment_age_s = segment_age_s
         self._clock = Clock(clock_ns(), monotonic())
@@ -163,6 +171,7 @@ class Daemon:
 
     def hand_over(self, seconds: float) -> None:
         """End with this turn; producers learn that a successor comes within `seconds`, and keep what they have for it."""
+        self._connections.commit()
         for log in self.logs.values():
             with suppress(LogUnavailableError):  # the successor reads a longer file
                 log.turn_over(now_ns=self._clock_ns())
@@ -193,7 +202,8 @@ class Daemon:
                 self._obey(self._control)
             else:
                 os.read(fd, 64)
-        self._connections.commit()
+        if self._stop_at is not None or self._connections.gathering.is_due():
+            self._connections.commit()
         self._keep_time()
 
     def _obey(self, control: Control) -> None:
@@ -208,8 +218,9 @@ class Daemon:
     def _timeout_ms(self, max_wait_s: float | None) -> int:
         now = self._monotonic()
         due = min(self._publish_at, self._tick_at)
-        if self._intake.sync_at is not None:
-            due = min(due, self._intake.sync_at)
+        for moment in (self._intake.sync_at, self._connections.gathering.due_at):
+            if moment is not None:
+                due = min(due, moment)
         if self._stop_at is not None:
             due = min(due, self._stop_at)
         wait = max(0.0, due - now)
@@ -219,7 +230,8 @@ class Daemon:
 
     def _keep_time(self) -> None:
         now = self._monotonic()
-        if self._intake.sync_at is not None and now >= self._intake.sync_at:
+        sync_at = self._intake.sync_at
+        if sync_at is not None and now >= sync_at:
             self._intake.settle()
         if now >= self._tick_at:
             self._tick_at = now + 1.0
@@ -296,7 +308,7 @@ class Daemon:
         logs = self.logs.values()
         for stream, log in self.logs.items():
             self.metrics.entries.set(log.size, (stream.value,))
-        self.metrics.unsafe.set(sum(log.unsafe_records for log in logs))
+        self.metrics.unsafe.set(sum(log.unsafe_records for log in logs) + self._connections.gathering.records)
         self.metrics.intents.set(sum(len(log.intents) for log in logs))
         self.metrics.level.set(self._disk_watch.level)
         self.metrics.clock_offset.set(self._clock.offset_s)

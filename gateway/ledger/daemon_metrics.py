@@ -47,7 +47,7 @@ class DaemonMetrics:
         )
         self.errors = registry.counter("gateway_audit_fsync_errors_total", "Log files given up after an I/O error.")
         self.entries = registry.gauge("gateway_audit_log_entries", "Records in the audit log.", ("stream",))
-        self.unsafe = registry.gauge("gateway_audit_queue_entries", "Records written and not yet on stable storage.")
+        self.unsafe = registry.gauge("gateway_audit_queue_entries", "Records taken in and not yet on stable storage.")
         self.intents = registry.gauge("gateway_audit_open_intents", "Requests announced in the log without an outcome.")
         self.age = registry.gauge("gateway_audit_checkpoint_age_seconds", "Age of the published checkpoint.")
         self.free = registry.gauge("gateway_audit_disk_free_bytes", "Bytes left on the audit log's file system.")

@@ -26,8 +26,8 @@ from gateway.ledger.own_records import OwnRecords
 from gateway.ledger.receipts import Receipts
 from gateway.ledger.streams import Logs, last_sequence
 
-ASYNC_SYNC_S = 0.1
-"""Records that nobody waits for are safe after this long."""
+RETRY_S = 0.1
+"""A disk that could not make records safe is asked again after this long."""
 BALLAST_LOW = 4
 """With less than one part in so many of the ballast left, it is for the log's own records and the command line alone."""
 NEW_PROCESS_JUMP = 1 << 20
@@ -55,8 +55,8 @@ class Intake:
         """Streams in `may_gap` go on without their records where there is no room."""
         self.refusals: dict[Stream, LogUnavailableError] = {}
         """Streams that cannot be written now, and why."""
-        self.sync_at: float | None = None
-        """When what was written without waiting has to be made safe."""
+        self._sync_at: dict[Stream, float] = {}
+        """When what was written and is acknowledged has to be made safe."""
         self.quiet_since = dict.fromkeys(logs, 0.0)
         """When something was last written into each stream."""
         self.ballast = 0
@@ -77,6 +77,11 @@ class Intake:
     def last_known(self, slot: int) -> int:
         """Return the last sequence of a slot that was stored or answered."""
         return max(last_sequence(self._logs, slot), self._answered.get(slot, 0))
+
+    @property
+    def sync_at(self) -> float | None:
+        """When there is something to settle; None while there is nothing."""
+        return min(self._sync_at.values(), default=None)
 
     def keep_ballast(self) -> None:
         """Fill the ballast again where there is room: the log may have taken from it."""
@@ -159,15 +164,17 @@ class Intake:
                 self.refusals.pop(stream, None)
 
     def settle(self) -> None:
-        """Make safe what was written without waiting."""
-        self.sync_at = None
-        for stream, log in self._logs.items():
+        """Make safe what was acknowledged before it was, in each stream whose time has come."""
+        now = self._monotonic()
+        for stream in [stream for stream, moment in self._sync_at.items() if moment <= now]:
+            del self._sync_at[stream]
+            log = self._logs[stream]
             try:
                 log.settle()
                 _begin_publishing(log)
             except LogUnavailableError as exc:
                 self.refusals[stream] = exc
-                self.sync_at = self._monotonic() + ASYNC_SYNC_S
+                self._sync_at[stream] = now + RETRY_S
         self._notice_io_errors()
 
     def _notice_jump(self, connection: Connection, first: int, known: int) -> None:
@@ -209,6 +216,8 @@ class Intake:
             if own and log.taken.get(DAEMON_SLOT, 0) >= own[0][1][-1]:
                 self._own.said(stream)
             self._notice_io_errors()
+            if log.has_unsafe:  # a part of them, or of those before, is kept and acknowledged
+                self._sync_at.setdefault(stream, self._monotonic() + RETRY_S)
             return False
         self._metrics.commit.observe(time.perf_counter() - before)
         _begin_publishing(log)
@@ -219,8 +228,8 @@ class Intake:
         self._notice_io_errors()
         if own:
             self._own.said(stream)
-        if not is_safe and self.sync_at is None and log.has_unsafe:
-            self.sync_at = self._monotonic() + ASYNC_SYNC_S
+        if log.has_unsafe:  # nobody waits: the answers go first
+            self._sync_at[stream] = self._monotonic()
         return True
 
     def _refuse(

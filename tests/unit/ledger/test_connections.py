@@ -79,6 +79,7 @@ def test_a_producer_that_never_reads_is_cut_off(bench: Bench, monkeypatch: pytes
             deaf.send(sequence, [b"a"], ASYNC)
         except OSError:
             break
+        running.clock.now += 0.025
         running.turn()
     assert not running.daemon._connections.open
     running.daemon.close()
@@ -90,7 +91,7 @@ def test_replies_that_do_not_fit_the_socket_are_sent_later(bench: Bench) -> None
     deafen(running)
     last = 60
     for sequence in range(1, last + 1):
-        slow.send(sequence, [b"a"], ASYNC)
+        slow.send(sequence, [b"a"], GROUP)
         running.turn()
     assert next(iter(running.daemon._connections.open.values())).out
     got: list[Reply] = []

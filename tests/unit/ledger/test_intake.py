@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from gateway.audit import protocol
-from gateway.audit.protocol import ASYNC, GROUP, STRICT, Ack, Records, Refusal, Refused, ReplyDecoder
+from gateway.audit.protocol import ASYNC, GROUP, STRICT, Ack, Farewell, Records, Refusal, Refused, ReplyDecoder
 from gateway.exchange.stream import Stream
 from gateway.ledger import chunk
 from gateway.ledger.errors import LogTamperedError
@@ -34,17 +34,129 @@ def test_records_of_several_producers_are_stored_in_one_batch_and_acknowledged(b
     assert not bench.layout.socket.exists()
 
 
-def test_asynchronous_records_are_acknowledged_at_once_and_safe_a_moment_later(bench: Bench) -> None:
-    running = Running(bench)
+def waiting(running: Running) -> int:
+    """Return how many records are taken in and not safe yet."""
+    ((_, value),) = running.samples()["gateway_audit_queue_entries"].values
+    return int(value)
+
+
+def gathered(bench: Bench, *, records: int = 1, **more: Any) -> tuple[Running, Producer]:
+    """Return a daemon that has asynchronous records of slot 0, and has not stored them yet."""
+    running = Running(bench, **more)
     producer = running.producer(0)
-    syncs = bench.disk.syncs
-    assert running.store(producer, 1, [b"a"], ASYNC) == Ack(1)
-    assert bench.disk.syncs == syncs
-    assert running.samples()["gateway_audit_queue_entries"].values == [((), 1)]
-    running.clock.now += 0.11
+    producer.send(1, [b"a"] * records, ASYNC)
     running.turn()
-    assert bench.disk.syncs == syncs + 1
-    assert running.samples()["gateway_audit_queue_entries"].values == [((), 0)]
+    assert waiting(running) == records
+    return running, producer
+
+
+def test_asynchronous_records_of_a_moment_cost_one_sync(bench: Bench) -> None:
+    running, producer = gathered(bench)
+    other = running.producer(1)
+    syncs = bench.disk.syncs
+    for sequence in (2, 3):
+        producer.send(sequence, [b"a"], ASYNC)
+        other.send(sequence, [b"a"], ASYNC)
+        running.clock.now += 0.01
+        running.turn()
+    assert (bench.disk.syncs, waiting(running)) == (syncs, 5)
+    running.clock.now += 0.006
+    running.turn()
+    assert (producer.next(), other.next()) == (Ack(3), Ack(3))
+    assert (bench.disk.syncs, waiting(running)) == (syncs + 1, 0)
+    running.daemon.close()
+    assert sequences(bench, 0) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("grade", [GROUP, STRICT])
+def test_a_record_that_somebody_waits_for_is_stored_at_once_with_what_gathered(bench: Bench, grade: int) -> None:
+    running, producer = gathered(bench)
+    other = running.producer(1)
+    syncs = bench.disk.syncs
+    assert running.store(other, 1, [b"a"], grade) == Ack(1)
+    assert producer.next() == Ack(1)
+    assert (bench.disk.syncs, waiting(running)) == (syncs + 1, 0)
+    running.daemon.close()
+
+
+def test_what_gathered_of_a_producer_that_goes_is_stored_at_once(bench: Bench) -> None:
+    running, producer = gathered(bench)
+    producer.sock.close()
+    running.turn()
+    assert waiting(running) == 0
+    assert running.producer(0).bench.stored(Stream.SECURITY)[-1].entry.sequence == 1
+    running.daemon.close()
+
+
+def test_a_stop_stores_what_gathered_and_gathers_no_more(bench: Bench) -> None:
+    running, producer = gathered(bench)
+    running.daemon.stop()
+    running.turn()
+    assert producer.next() == Ack(1)
+    assert running.store(producer, 2, [b"last words"], ASYNC) == Ack(2)
+    assert waiting(running) == 0
+    running.daemon.close()
+
+
+def test_a_daemon_that_hands_over_or_closes_keeps_nothing_back(bench: Bench) -> None:
+    running, producer = gathered(bench)
+    running.daemon.hand_over(1.0)
+    assert (producer.next(), waiting(running)) == (Ack(1), 0)
+    producer.send(2, [b"in the socket"], ASYNC)
+    running.daemon.close()
+    assert isinstance(producer.next(), Farewell)
+    assert producer.next() == Ack(2)
+    assert sequences(bench, 0) == [1, 2]
+
+
+def test_what_gathered_while_the_disk_filled_is_refused_and_accounted_for(bench: Bench) -> None:
+    running, producer = gathered(bench, capacity=4096, records=2, ballast_bytes=0)
+    producer.send(3, [b"x" * 6000], ASYNC)
+    running.turn()
+    bench.disk.fail_allocate = 1
+    running.clock.now += 0.025
+    running.turn()
+    assert producer.next() == Refused(3, Refusal.DISK_FULL)
+    running.daemon.close()
+    assert sequences(bench, 0) == []
+    assert [f.message for f in bench.verify().findings] == ["3 records of producer 0 were not stored (refused)"]
+
+
+def test_a_part_of_a_batch_that_is_kept_is_tried_again_within_the_tenth_of_a_second(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was acknowledged, and nothing but the next record or second would have had it made safe."""
+    monkeypatch.setattr(chunk, "FRAME_BUNDLE_BYTES", 1)
+    running, producer = gathered(bench, records=2)
+    bench.disk.fail_sync = 2
+    running.clock.now += 0.025
+    running.turn()
+    assert [producer.next(), producer.next()] == [Ack(1), Refused(2, Refusal.IO_ERROR)]
+    assert waiting(running) == 1
+    running.clock.now += 0.1
+    running.turn()
+    assert waiting(running) == 0
+    running.daemon.close()
+    assert sequences(bench, 0) == [1]
+    assert bench.verify().exit_code == 0
+
+
+def test_a_stream_that_cannot_be_made_safe_is_not_tried_with_each_batch_of_another(bench: Bench) -> None:
+    running, producer = gathered(bench)
+    bench.disk.fail_sync = 2
+    running.clock.now += 0.025
+    running.turn()
+    assert (producer.next(), waiting(running)) == (Ack(1), 1)
+    for sequence in (2, 3):
+        producer.send(sequence, [b"b"], ASYNC, streams=b"\3")
+        running.turn()
+        running.clock.now += 0.025
+        running.turn()
+        assert producer.next() == Ack(sequence)
+        assert waiting(running) == 1, "a disk that failed is left alone for a moment"
+    running.clock.now += 0.1
+    running.turn()
+    assert waiting(running) == 0
     running.daemon.close()
 
 
@@ -169,10 +281,12 @@ def test_an_io_error_is_recorded_and_nothing_is_refused_when_another_file_works(
 def test_a_failing_disk_keeps_asynchronous_records_until_it_works(bench: Bench) -> None:
     running = Running(bench)
     edge = running.producer(0)
-    running.store(edge, 1, [b"a"], ASYNC)
-    bench.disk.fail_sync = 2
-    running.clock.now += 0.11
+    edge.send(1, [b"a"], ASYNC)
     running.turn()
+    bench.disk.fail_sync = 2
+    running.clock.now += 0.025
+    running.turn()
+    assert edge.next() == Ack(1)
     assert not running.daemon.health()["ok"]
     running.clock.now += 0.11
     running.turn()
@@ -186,9 +300,9 @@ def test_a_kill_in_the_first_second_of_a_stream_and_a_cut_after_it_are_noticed(b
     edge = running.producer(0)
     edge.send(1, [b"a"], grade, streams=b"\2")
     running.turn()
-    assert edge.next() == Ack(1)
-    running.clock.now += 0.11
+    running.clock.now += 0.025
     running.turn()
+    assert edge.next() == Ack(1)
     assert bench.layout.checkpoint(Stream.ACCESS).read_bytes().split(b"\n")[1] == b"1"
     assert not bench.layout.checkpoint(Stream.TRAFFIC).exists(), "of nothing there is nothing to say"
     running.daemon.close()
