@@ -127,28 +127,40 @@ class SubjectData:
         self._keys = Shelf(SUBJECT_KEYS, StoredSubject, store.rows, store.sealer)
         self._users = Shelf(USERS, User, store.rows, store.sealer)
 
-    def find(self, named: str, tenant: str) -> Person | None:
-        """Find somebody by name or id: an account of that tenant, or whoever the log has a key for; None = nobody."""
+    def find(self, named: str, tenant: str, *, despite_damage: bool = False) -> Person | None:
+        """Find somebody by name or id: an account of that tenant, or whoever the log has a key for; None = nobody.
+
+        With `despite_damage` a key counts that does not open, and that may be of another tenant.
+        """
         user = self._store.user(named) or self._store.user_named(named)
         if user is not None and user.tenant == tenant:
             return Person(id=user.id, tenant=tenant, user=user)
-        known = [stored for stored in self._store.subjects.of_person(named) if stored.tenant == tenant]
-        return Person(id=named, tenant=tenant) if known else None
+        subjects = self._store.subjects
+        stored = subjects.readable(named) if despite_damage else subjects.of_person(named)
+        is_known = any(each.tenant == tenant for each in stored) or (despite_damage and subjects.unreadable(named))
+        return Person(id=named, tenant=tenant) if is_known else None
 
     def subject_keys(self, person: Person) -> list[StoredSubject]:
         """List the keys under which the log seals the person, oldest first."""
-        found = [
-            stored
-            for name in person.sealed_as
-            for stored in self._store.subjects.of_person(name)
-            if stored.tenant == person.tenant
-        ]
+        return self._of_tenant(person, self._store.subjects.of_person)
+
+    def readable_keys(self, person: Person) -> list[StoredSubject]:
+        """List those of them that open, oldest first."""
+        return self._of_tenant(person, self._store.subjects.readable)
+
+    def unreadable_keys(self, person: Person) -> list[str]:
+        """List the tokens of keys of the person that do not open, hexadecimal: an erasure destroys them too."""
+        return [token.hex() for name in sorted(person.sealed_as) for token in self._store.subjects.unreadable(name)]
+
+    @staticmethod
+    def _of_tenant(person: Person, keys_of: Callable[[str], list[StoredSubject]]) -> list[StoredSubject]:
+        found = [each for name in person.sealed_as for each in keys_of(name) if each.tenant == person.tenant]
         return sorted(found, key=lambda stored: stored.created)
 
     def elsewhere(self, person: Person) -> list[str]:
         """Name the other tenants where the log has a key for somebody of the same name: perhaps the same person."""
         subjects = self._store.subjects
-        known = {stored.tenant for name in person.sealed_as for stored in subjects.of_person(name)}
+        known = {stored.tenant for name in person.sealed_as for stored in subjects.readable(name)}
         return sorted(known - {person.tenant})
 
     # Told
@@ -260,8 +272,8 @@ class SubjectData:
 
     def erasure(self, person: Person, *, now: float) -> Erasure:
         """Return the entry of the journal for erasing the person now."""
-        tokens = tuple(stored.token.hex() for stored in self.subject_keys(person))
-        return Erasure(at=now, person=self.reference(person), tokens=tokens)
+        tokens = [stored.token.hex() for stored in self.readable_keys(person)]
+        return Erasure(at=now, person=self.reference(person), tokens=(*tokens, *self.unreadable_keys(person)))
 
     def reference(self, person: Person) -> str:
         """Return what stands for the person where no name and no pseudonym may: a look-up token, hexadecimal."""
@@ -303,7 +315,9 @@ class SubjectData:
 
     def _destroy(self, erasure: Erasure, now: float) -> None:
         """Remove keys that a backup brought back, and what else it has of people who had no account."""
-        restored = self._store.subjects.of_tokens([bytes.fromhex(token) for token in erasure.tokens], now=now)
+        tokens = [bytes.fromhex(token) for token in erasure.tokens]
+        self._rows.transact(lambda tx: self._store.subjects.destroy_unreadable_in(tx, tokens), confirmed=True)
+        restored = self._store.subjects.of_tokens(tokens, now=now)
         for stored in restored.values():
             self.forget(Person(id=stored.user_id, tenant=stored.tenant), erasure, now=now, until=erasure.at)
 

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from gateway.exchange.subject import ERASED, RESTRICTED, SUBJECT_KEY_BYTES, TOKEN_BYTES, SubjectKey
-from gateway.store.rows import Rows, Transaction
+from gateway.store.rows import Row, Rows, Transaction
 from gateway.store.sealing import SealBrokenError, Sealer
 from gateway.store.shelf import Shelf
 from gateway.store.tables import SUBJECT_KEYS
@@ -83,6 +83,23 @@ class SubjectKeys:
         """List the keys of a person in all tenants, oldest first."""
         return sorted(self._shelf.find("subject", self._token(user_id)), key=lambda stored: stored.created)
 
+    def unreadable(self, user_id: str) -> list[bytes]:
+        """List the tokens of keys of a person that do not open: of which tenant they are is not known."""
+        rows = self._rows.find(SUBJECT_KEYS, "subject", self._token(user_id))
+        return sorted(row.id for row in rows if self._opened(row) is None)
+
+    def readable(self, user_id: str) -> list[StoredSubject]:
+        """List the keys of a person in all tenants, oldest first, without those that do not open."""
+        rows = self._rows.find(SUBJECT_KEYS, "subject", self._token(user_id))
+        found = [stored for row in rows if (stored := self._opened(row)) is not None]
+        return sorted(found, key=lambda stored: stored.created)
+
+    def _opened(self, row: Row) -> StoredSubject | None:
+        try:
+            return self._shelf.open(row)
+        except SealBrokenError:
+            return None
+
     def of_tokens(self, tokens: Iterable[bytes], *, now: float) -> dict[bytes, StoredSubject]:
         """Return those of the keys that there are, by token."""
         found = self._rows.get_many(SUBJECT_KEYS, list(tokens))
@@ -145,13 +162,15 @@ class SubjectKeys:
         """Remove the keys of a person at a tenant that were made until then, damaged ones too; returns how many."""
         gone = 0
         for row in tx.find(SUBJECT_KEYS, "subject", self._token(user_id)):
-            try:
-                stored = self._shelf.open(row)
-            except SealBrokenError:
-                stored = None
+            stored = self._opened(row)
             if stored is None or (stored.tenant == tenant and stored.created <= until):
                 gone += tx.delete(SUBJECT_KEYS, row.id)
         return gone
+
+    def destroy_unreadable_in(self, tx: Transaction, tokens: Iterable[bytes]) -> int:
+        """Remove those of the keys that do not open; returns how many."""
+        found = tx.get_many(SUBJECT_KEYS, list(tokens))
+        return sum(tx.delete(SUBJECT_KEYS, row.id) for row in found.values() if self._opened(row) is None)
 
     def _put_in(self, tx: Transaction, kept: Kept, *, now: float) -> None:
         stored = StoredSubject(

@@ -540,6 +540,20 @@ def test_a_restored_backup_is_erased_again_before_it_is_served(
     del keyring
 
 
+def test_a_damaged_key_that_a_backup_brought_back_keeps_nobody_from_starting(store: Store, data: SubjectData) -> None:
+    for name in ("p-1", "p-2"):
+        store.subjects.of(name, "acme", now=NOW)
+    restore = copied(store.rows)
+    key = erase(data, "p-1")
+    restore()
+    row = store.rows.get(SUBJECT_KEYS, key.token)
+    assert row is not None
+    store.rows.transact(partial(_put_all, SUBJECT_KEYS, [msgspec.structs.replace(row, value=row.value[:-1] + b"?")]))
+    assert len(data.apply_journal(now=NOW + 5)) == 1
+    assert store.rows.get(SUBJECT_KEYS, key.token) is None
+    assert len(store.subjects.of_person("p-2")) == 1
+
+
 def test_somebody_new_of_the_same_name_is_not_who_was_erased(store: Store, data: SubjectData) -> None:
     person(store, "alice")
     store.subjects.of("u_alice", "acme", now=NOW)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -10,7 +10,7 @@ from gateway.audit.subject import fingerprint
 from gateway.cli.administration import answer, refuse
 from gateway.cli.invocation import current
 from gateway.cli.policy.reading import count
-from gateway.cli.privacy.erased import destroyed_sentence, removed_sentence
+from gateway.cli.privacy.erased import destroyed_sentence, removed_sentence, unreadable_sentence
 from gateway.cli.privacy.holding import hold_on
 from gateway.cli.privacy.subject import Request, also_at, names_somebody, request
 from gateway.server.progress import Progress
@@ -34,7 +34,7 @@ def erase(*, subject: str, tenant: str, reason: str, ground: str | None, yes: bo
 
     The log stays whole and verifies: what it says of the person cannot be read any more, by anybody.
     """
-    with request(subject, tenant, reason) as asked:
+    with request(subject, tenant, reason, despite_damage=True) as asked:
         asked.record("privacy.erasure_requested", "delete")
         if ground is not None:
             asked.record("privacy.erasure_refused", "delete", success=False, reason="ground", ground=_GROUNDS[ground])
@@ -64,7 +64,7 @@ def _confirm(asked: Request) -> None:
     person = asked.person
     account = f"the account {person.user.name}" if person.user is not None else "no account"
     click.echo(
-        f"Erases {person.id} at {person.tenant}: {account}, {count(len(asked.keys), 'key')} of the log, and all that the state "
+        f"Erases {person.id} at {person.tenant}: {account}, {count(len(asked.tokens), 'key')} of the log, and all that the state "
         "holds about them. This cannot be undone.",
         err=True,
     )
@@ -75,7 +75,10 @@ def _confirm(asked: Request) -> None:
 def _erase(asked: Request) -> None:
     data, act = asked.data, asked.act
     asked.look_again()  # attack: while the question waited for its answer, the person signed in and got a key
-    destroyed = [{"token": stored.token.hex(), "fingerprint": fingerprint(stored.subject)} for stored in asked.keys]
+    destroyed: list[dict[str, Any]] = [
+        {"token": stored.token.hex(), "fingerprint": fingerprint(stored.subject)} for stored in asked.keys
+    ]
+    destroyed += [{"token": token, "unreadable": True} for token in asked.unreadable]
     erasure = data.erasure(asked.person, now=act.now)
     elsewhere = data.elsewhere(asked.person)
     with Progress("erasing"):
@@ -90,6 +93,7 @@ def _erase(asked: Request) -> None:
     )
     lines = [
         f"Erased. {destroyed_sentence(len(destroyed))} {removed_sentence(counts)}",
+        *unreadable_sentence(len(asked.unreadable)),
         *also_at(elsewhere),
         copies,
         *([f"warning: {left}"] if left else []),

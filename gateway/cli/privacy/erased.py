@@ -32,6 +32,16 @@ def destroyed_sentence(keys: int) -> str:
             return f"The {keys} keys of the log for the person were destroyed."
 
 
+def unreadable_sentence(keys: int) -> list[str]:
+    """Say that keys did not open; nothing where all did."""
+    if not keys:
+        return []
+    which = "1 of the keys was" if keys == 1 else f"{keys} of the keys were"
+    return [
+        f"{which} damaged and could not be read: what it sealed was lost before, and there is no fingerprint of it."
+    ]
+
+
 def removed_sentence(counts: Mapping[str, int]) -> str:
     """Say what was removed from the state, in a sentence; what is not counted went with the account."""
     found = [

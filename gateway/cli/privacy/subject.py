@@ -17,6 +17,7 @@ from gateway.cli.administration import Administration, administration, refuse
 from gateway.ledger.producer import operator
 from gateway.store.erasures import Erasures
 from gateway.store.subject_data import Person, SubjectData
+from gateway.store.subjects import StoredSubject
 
 CONTROLLER: Final = "gateway.privacy"
 _Command = TypeVar("_Command", bound=Callable[..., None])
@@ -36,22 +37,35 @@ def names_somebody(command: _Command) -> _Command:
 class Request:
     """One request about one person."""
 
-    def __init__(self, act: Administration, person: Person, data: SubjectData, reason: str) -> None:
+    def __init__(
+        self, act: Administration, person: Person, data: SubjectData, reason: str, *, despite_damage: bool
+    ) -> None:
         self.act = act
         self.person = person
         self.data = data
-        self.keys = data.subject_keys(person)
+        self.keys: list[StoredSubject] = []
+        self.unreadable: list[str] = []
+        """Pseudonyms whose keys do not open; without `despite_damage` such a key ends the verb."""
         self._reason = reason
+        self._despite_damage = despite_damage
+        self._find_keys()
+
+    def _find_keys(self) -> None:
+        if self._despite_damage:
+            self.keys = self.data.readable_keys(self.person)
+            self.unreadable = self.data.unreadable_keys(self.person)
+        else:
+            self.keys = self.data.subject_keys(self.person)
 
     def look_again(self) -> None:
         """Take the time and the person's keys as they are now."""
         self.act.now = time.time()
-        self.keys = self.data.subject_keys(self.person)
+        self._find_keys()
 
     @property
     def tokens(self) -> list[str]:
         """The pseudonyms under which records know the person."""
-        return [stored.token.hex() for stored in self.keys]
+        return [*(stored.token.hex() for stored in self.keys), *self.unreadable]
 
     def record(self, event: str, action: str, *, success: bool = True, **more: Any) -> None:
         """Put a record of the request on stable storage. It is no record of the person's data, and names no pseudonym."""
@@ -88,11 +102,15 @@ class Request:
 
 
 @contextmanager
-def request(subject: str, tenant: str, reason: str) -> Iterator[Request]:
-    """Open the state and find the person; ends the verb with exit 1 where nobody is known by that name."""
+def request(subject: str, tenant: str, reason: str, *, despite_damage: bool = False) -> Iterator[Request]:
+    """Open the state and find the person; ends the verb with exit 1 where nobody is known by that name.
+
+    `despite_damage` goes on where a key of the person does not open.
+    """
     with administration() as act:
         data = subject_data(act)
-        person = data.find(_canonical(subject), tenant) or data.find(subject, tenant)
+        find = partial(data.find, tenant=tenant, despite_damage=despite_damage)
+        person = find(_canonical(subject)) or find(subject)
         if person is None:
             refuse(
                 f"neither an account nor a record knows {subject!r} at tenant {tenant!r}; "
@@ -100,7 +118,7 @@ def request(subject: str, tenant: str, reason: str) -> Iterator[Request]:
             )
         if _names(reason, person):
             refuse("--reason names the person, and stays in the log when they are erased: write a case number")
-        yield Request(act, person, data, reason)
+        yield Request(act, person, data, reason, despite_damage=despite_damage)
 
 
 def also_at(tenants: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.audit import record
@@ -331,6 +332,63 @@ def test_an_erasure_is_told_in_sentences(house: House, store: Store) -> None:
     )
     assert destroyed_sentence(2) == "The 2 keys of the log for the person were destroyed."
     assert set(NOUNS) <= set(REACH)
+
+
+def damage(store: Store, token: bytes) -> None:
+    """Flip a bit of a key where it is stored."""
+    row = store.rows.get(SUBJECT_KEYS, token)
+    assert row is not None
+    spoilt = msgspec.structs.replace(row, value=row.value[:-1] + bytes([row.value[-1] ^ 1]))
+    store.rows.transact(lambda tx: tx.put(SUBJECT_KEYS, spoilt))
+
+
+def test_a_key_that_cannot_be_read_keeps_nobody_from_being_erased(house: House, store: Store) -> None:
+    act(house, store, "alice", owner="alice")
+    alice = store.user_named("alice")
+    assert alice is not None
+    (spoilt,) = store.subjects.of_person(alice.id)
+    whole = SubjectKey(b"t" * 16, b"k" * 32)
+    store.subjects.keep([Kept(subject=whole, user_id="alice", tenant="main")], now=time.time())
+    damage(store, spoilt.token)
+    assert house.run("privacy", "restrict", *ALICE).exit_code == 2, "other verbs say that the state is damaged"
+    told = house.value("privacy", "erase", *ALICE, "--yes")
+    assert told["keys"] == [
+        {"token": whole.token.hex(), "fingerprint": fingerprint(whole)},
+        {"token": spoilt.token.hex(), "unreadable": True},
+    ]
+    assert told["removed"][SUBJECT_KEYS.name] == 2
+    assert store.rows.get_many(SUBJECT_KEYS, [whole.token, spoilt.token]) == {}
+    assert store.user_named("alice") is None
+    records = [gw for _, each in house.records() if (gw := each["unmapped"]["gw"])["event"] == "privacy.key_destroyed"]
+    assert [gw["unreadable"] for gw in records if gw.get("token") == spoilt.token.hex()] == [True]
+    assert house.value("audit", "verify")["ok"]
+
+
+def test_whoever_has_no_account_and_a_damaged_key_alone_is_erased_and_told_so(house: House, store: Store) -> None:
+    spoilt = SubjectKey(b"t" * 16, b"k" * 32)
+    store.subjects.keep([Kept(subject=spoilt, user_id="p-7", tenant="main")], now=time.time())
+    damage(store, spoilt.token)
+    who = ("--subject", "p-7", "--tenant", "main", "--reason", "case 7")
+    lines = house.run("privacy", "erase", *who, "--yes").stdout.splitlines()
+    assert lines[0].startswith("Erased. The key of the log for the person was destroyed.")
+    assert lines[1] == (
+        "1 of the keys was damaged and could not be read: what it sealed was lost before, and there is no fingerprint of it."
+    )
+    assert store.rows.get(SUBJECT_KEYS, spoilt.token) is None
+    assert house.run("privacy", "erase", *who, "--yes").exit_code == 1
+
+
+def test_a_hold_on_records_under_a_damaged_key_stands_against_its_erasure(house: House, store: Store) -> None:
+    act(house, store, "alice", owner="alice")
+    alice = store.user_named("alice")
+    assert alice is not None
+    (spoilt,) = store.subjects.of_person(alice.id)
+    house.value("audit", "hold", "create", "--case", "2026/17", "--reason", "suit")
+    damage(store, spoilt.token)
+    refused = house.run("privacy", "erase", *ALICE, "--yes")
+    assert refused.exit_code == 1
+    assert "the hold of the case 2026/17" in refused.stderr
+    assert store.rows.get(SUBJECT_KEYS, spoilt.token) is not None
 
 
 def test_everything_that_an_erasure_counts_has_a_noun(house: House, store: Store) -> None:
