@@ -39,6 +39,7 @@ ACCOUNT_ACTIVITIES: Mapping[str, int] = {
     "password.reset": 4,
     "user.disabled": 5,
     "break_glass.closed": 5,
+    "break_glass.expired": 5,
     "user.deleted": 6,
 }
 """OCSF 3001 activity_id."""

@@ -99,8 +99,7 @@ def close_account(*, name: str) -> None:
         if not account.until:
             refuse(f"{account.name} was not opened for an emergency")
         act.record_account_change("break_glass.closed", account)
-        closed = msgspec.structs.replace(account.disabled_for_good(), until=0.0)
-        changed = act.store.change_user(account, closed, now=act.now)
+        changed = act.store.change_user(account, account.closed(), now=act.now)
         if changed is None:
             act.record_account_change("break_glass.closed", account, success=False, reason="changed_meanwhile")
             refuse(f"{account.name} was changed by somebody else at the same moment; nothing was done, try again")

@@ -89,6 +89,31 @@ def append(
             raise AuditUnavailableError(f"{state_dir}: the audit log cannot be written: {exc}") from exc
 
 
+def append_with_badge(
+    state_dir: str,
+    badge: bytes,
+    builds: Sequence[Build],
+    *,
+    slot: int,
+    node: str,
+    boot_uid: str,
+    timeout_s: float = TIMEOUT_S,
+) -> None:
+    """Write records as a process that was given a badge and no keys, through the daemon alone; return when they are safe.
+
+    Raises `AuditUnavailableError`.
+    """
+    deadline = time.monotonic() + timeout_s
+    path = Layout(Path(state_dir)).socket
+    stamps = _Stamps(node, boot_uid)
+    try:
+        _through_daemon(path, builds, slot, badge, stamps, deadline)
+    except (OSError, ProtocolError, _ReplacedError) as exc:
+        raise AuditUnavailableError(
+            f"{path}: the audit daemon does not answer: {exc or 'it is being replaced'}"
+        ) from exc
+
+
 def operator() -> dict[str, Any]:
     """Return the actor of a record made from the command line: the person behind sudo where there is one."""
     uid = os.geteuid()

@@ -33,6 +33,7 @@ from gateway.policy.roles import Roles
 from gateway.post.postman import MailMetrics
 from gateway.server.bundle import Bundle, brand_of
 from gateway.server.control import Boot, Dumped
+from gateway.server.emergencies import EmergencyKeeper
 from gateway.server.evidence import EvidenceDesk
 from gateway.server.factor_rule import factor_rule, tenant_rules
 from gateway.server.federation import build_providers
@@ -78,8 +79,12 @@ class _Site:
         providers: Providers[Client] | None,
         mailing: Mailing | None,
         issuers: IssuerKeeper,
+        *,
+        seals: bool,
     ) -> None:
         self.store = store
+        self.seals = seals
+        """Records name people under keys of their own."""
         self._issuers = issuers
         self._keeping: asyncio.Task[None] | None = None
         self._providers = providers
@@ -136,6 +141,7 @@ class PagesProcess:
         self._storing = store_executor()
         self._administering = console_executor()
         self._hasher = Hasher()
+        self._emergencies = EmergencyKeeper(boot, self._storing)
         self._look: tuple[tuple[Branding, str, dict[str, bytes]], Look] | None = None
         self._site: _Site | None = None
         self._prepared: _Site | None = None
@@ -234,7 +240,8 @@ class PagesProcess:
             executor=self._storing,
             metrics=self._issuer_metrics,
         )
-        return _Site(store, make_runner(application), providers, mailing, issuers)
+        seals = validated.settings.audit.privacy.subject_keys
+        return _Site(store, make_runner(application), providers, mailing, issuers, seals=seals)
 
     def _mailing(self, validated: Validated, store: Store) -> Mailing | None:
         return build_mailing(
@@ -414,6 +421,7 @@ class PagesProcess:
         if now >= self._next_upkeep:
             upkeep = await self._storing.run(partial(site.store.maintain, now=now))
             self._upkeep_expired.inc(by=upkeep.expired)
+            await self._emergencies.end_those_over(site.store, seals=site.seals, now=now)
             self._next_upkeep = now + _UPKEEP_S
         await self._storing.run(partial(site.tell_owners, now))
 

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.store.records import User
 from gateway.store.rows import Rows, Transaction
-from gateway.store.sealing import Sealer
+from gateway.store.sealing import SealBrokenError, Sealer
 from gateway.store.shelf import Shelf
 from gateway.store.tables import USERS
 
@@ -57,6 +57,18 @@ class People:
         """Whether a certificate for an account of that canonical name and tenant counts for nothing; False when there is none."""
         found = self.named(user)
         return found is not None and found.lends_nothing and found.tenant == tenant
+
+    def opened(self) -> list[User]:
+        """List the accounts that were opened for an emergency, over or not; those that do not open are left out."""
+        found = []
+        for row in self._rows.all(USERS):
+            try:
+                user = self._shelf.open(row)
+            except SealBrokenError:
+                continue
+            if user.until:
+                found.append(user)
+        return found
 
     def all(self, *, tenant: str | None = None) -> list[User]:
         """List accounts by name."""

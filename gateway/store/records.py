@@ -61,6 +61,10 @@ class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Tell whether nobody signs in with it: it is disabled, or its emergency is over."""
         return self.disabled or self.is_over(now)
 
+    def closed(self) -> User:
+        """Return it at rest again: its emergency has ended."""
+        return msgspec.structs.replace(self.disabled_for_good(), until=0.0)
+
     def disabled_for_good(self) -> User:
         """Return it disabled, so that no lifted restriction enables it again."""
         return msgspec.structs.replace(self, disabled=True, restricted=self.restricted and "disabled")

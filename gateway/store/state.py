@@ -20,6 +20,7 @@ from gateway.session.selection import Selection
 from gateway.store.api_keys import ApiKey, ApiKeys
 from gateway.store.attempt_counts import AttemptCounts
 from gateway.store.devices import Devices
+from gateway.store.emergencies import Emergencies
 from gateway.store.enrolments import Enrolments
 from gateway.store.factors import Factors
 from gateway.store.forms import Forms
@@ -100,6 +101,7 @@ class Store:
         self.sealer = sealer = Sealer(keyring, random)
         self.api_keys = api_keys = ApiKeys(rows, sealer, random)
         self.people = people = People(rows, sealer, random, api_keys.follow_in)
+        self.emergencies = Emergencies(rows, people, random)
         self.subjects = SubjectKeys(rows, sealer, random)
         self.live = live = LiveSessions(rows, sealer, random)
         self.factors = factors = Factors(rows, sealer)
@@ -246,6 +248,7 @@ class Store:
             stored = self.people.replace_in(tx, old, new, now=now)
             if stored is None:
                 return None
+            self.emergencies.note_in(tx, stored)
             if stored.password != old.password:
                 self.devices.ask_again_in(tx, old.id, now=now)
             return stored, self.live.end_owner_in(tx, old.id, but=but)

@@ -11,8 +11,9 @@ from gateway.exchange.session import Owed, Session
 from gateway.session.life import Lifetimes, confirmed, elevate
 from gateway.store.keyring import Keyring
 from gateway.store.records import User
-from gateway.store.rows import Backend
+from gateway.store.rows import Backend, Row
 from gateway.store.state import Store
+from gateway.store.tables import MARKS, USERS
 from tests.contract.conftest import NOW
 from tests.contract.test_api_keys import ALICE, alices
 from tests.contract.test_store import added, session_of, signed_in
@@ -102,3 +103,50 @@ def test_an_account_of_every_day_has_no_end(store: Store) -> None:
     assert found is not None
     assert (found.expires, found.until) == (session.expires, 0.0)
     assert not store.people.is_disabled("alice", "acme")
+
+
+def test_what_is_over_is_found_until_it_is_closed_and_what_is_open_is_not(store: Store) -> None:
+    user = opened(store)
+    assert store.emergencies.over(UNTIL - 1) == []
+    assert store.emergencies.over(UNTIL) == [user]
+    assert store.emergencies.over(UNTIL + 60) == [user]
+    assert store.change_user(user, user.closed(), now=UNTIL) is not None
+    assert store.emergencies.over(UNTIL + 120) == []
+    assert store.emergencies.over(UNTIL + 180, everybody=True) == []
+
+
+def test_an_account_that_is_opened_while_another_is_over_is_not_forgotten(store: Store) -> None:
+    first = opened(store)
+    assert store.change_user(first, first.closed(), now=UNTIL) is not None
+    again = store.user(first.id)
+    assert again is not None
+    changed = store.change_user(again, msgspec.structs.replace(again, disabled=False, until=UNTIL + 600), now=UNTIL)
+    assert changed is not None
+    assert store.emergencies.over(UNTIL + 1) == []
+    assert store.emergencies.over(UNTIL + 600) == [changed[0]]
+
+
+def test_an_account_that_a_backup_brought_back_open_is_found_by_whoever_looks_at_all(
+    store: Store, rows: Backend
+) -> None:
+    user = opened(store)
+    rows.transact(lambda tx: tx.delete(MARKS, b"emergencies"))
+    assert store.emergencies.over(UNTIL) == []
+    assert store.emergencies.over(UNTIL, everybody=True) == [user]
+    assert store.emergencies.over(UNTIL + 60) == [user], "it is known from then on"
+
+
+def test_a_damaged_account_hides_no_other(store: Store, rows: Backend) -> None:
+    user = opened(store)
+    other = msgspec.structs.replace(user, id="u_other", name="other", until=0.0)
+    assert store.add_user(other, now=NOW)
+    row = rows.get(USERS, b"u_other")
+    assert row is not None
+    rows.transact(lambda tx: tx.put(USERS, msgspec.structs.replace(row, value=row.value[:-1] + b"?")))
+    assert store.emergencies.over(UNTIL) == [user]
+
+
+def test_a_note_that_cannot_be_read_hides_nothing(store: Store, rows: Backend) -> None:
+    user = opened(store)
+    rows.transact(lambda tx: tx.put(MARKS, Row(id=b"emergencies", value=b"?")))
+    assert store.emergencies.over(UNTIL) == [user]

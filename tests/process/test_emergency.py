@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from gateway.store.keyring import Keyring
+from gateway.store.records import User
+from gateway.store.state import Store, open_store
 from tests.machine import free_port
 from tests.process.conftest import PASSWORD, Gateway
 
@@ -49,3 +55,44 @@ def test_an_emergency_account_is_let_in_while_the_provider_is_down_and_put_out_a
     findings = [r for r in records if r["class_uid"] == 2004]
     assert [r["unmapped"]["gw"]["event"] for r in findings] == ["break_glass.used"]
     assert gateway.cli("audit", "verify").returncode == 0
+
+
+def test_an_emergency_that_nobody_closed_is_over_for_good_also_when_the_clock_is_put_back(
+    make_gateway: Callable[..., Gateway],
+) -> None:
+    """Attack: the envelope, and a clock of the past."""
+    gateway = make_gateway(workers=1)
+    gateway.add_user("envelope")
+    assert gateway.cli("user", "disable", "envelope").returncode == 0
+    assert gateway.cli("break-glass", "open", "envelope", "--reason", "the provider is down").returncode == 0
+    change(gateway, until=time.time() - 60)
+    gateway.start()
+    gateway.wait_until(lambda: account(gateway).disabled)
+    assert account(gateway).until == 0
+    assert gateway.stop() == 0
+    lines = gateway.cli("audit", "query", "--event", "break_glass.expired", "--json").stdout.splitlines()
+    (record,) = [json.loads(line)["record"] for line in lines]
+    assert (record["class_uid"], record["user"]["name"]) == (3001, "envelope")
+    assert gateway.cli("audit", "verify").returncode == 0
+
+
+def state(gateway: Gateway) -> Store:
+    return open_store(gateway.directory / "state", Keyring.load(gateway.directory / "config" / "keyring.json"))
+
+
+def account(gateway: Gateway) -> User:
+    store = state(gateway)
+    try:
+        user = store.user_named("envelope")
+        assert user is not None
+        return user
+    finally:
+        store.close()
+
+
+def change(gateway: Gateway, **changes: Any) -> None:
+    user, store = account(gateway), state(gateway)
+    try:
+        assert store.change_user(user, msgspec.structs.replace(user, **changes), now=time.time()) is not None
+    finally:
+        store.close()
