@@ -41,8 +41,7 @@ from gateway.server.validate import Validated, validate
 from gateway.store.api_key_cache import ApiKeyCache
 from gateway.store.issuer_keys import IssuerKeyStore
 from gateway.store.provider_tokens import ProviderTokens
-from gateway.store.redis_client import RedisPlace
-from gateway.store.redis_rows import RedisRows
+from gateway.store.redis_rows import RedisRows, open_redis
 from gateway.store.remote_sessions import Answers
 from gateway.store.sessions import SessionCache
 from gateway.store.sqlite_rows import SQLiteRows
@@ -87,7 +86,7 @@ class EdgeProcess:
         assert keyring is not None  # noqa: S101 - build_snapshot refuses without
         state_dir = Path(boot.state_dir)
         redis = redis_options(validated.settings, validated.bundle.secrets)
-        rows = SQLiteRows(state_dir) if redis is None else RedisRows(RedisPlace(redis))
+        rows = SQLiteRows(state_dir) if redis is None else open_redis(redis)
         store = self._store = Store(rows, keyring, is_known=redis is not None)
         strays = self._strays = Strays(rows, store.sealer)
         subjects = self._subjects = SubjectPool(

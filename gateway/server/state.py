@@ -19,7 +19,7 @@ from gateway.server.settings import Settings
 from gateway.store.erasures import Erasures
 from gateway.store.keyring import Keyring
 from gateway.store.measured import Observe
-from gateway.store.redis_client import Credentials, RedisOptions, RedisPlace, TLSFiles
+from gateway.store.redis_options import Credentials, RedisOptions, TLSFiles
 from gateway.store.redis_probe import probe
 from gateway.store.state import Store, open_store
 from gateway.store.subject_data import SubjectData
@@ -131,6 +131,8 @@ def try_redis(redis: RedisOptions) -> list[str]:
         StoreUnavailableError: it cannot hold the state; the text says why.
 
     """
+    from gateway.store.redis_client import RedisPlace  # noqa: PLC0415 - a tenth of a second of each process that starts
+
     place = RedisPlace(redis)
     try:
         return probe(place)

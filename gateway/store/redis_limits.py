@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from gateway.ratelimit.lease import LEASE_S
-from gateway.store.redis_client import Script
+from gateway.store.redis_command import Script
 from gateway.store.redis_keys import Keys
 from gateway.store.redis_link import RedisLink
 from gateway.store.sealing import Sealer

@@ -17,7 +17,8 @@ from random import random
 from typing import Final, NoReturn, Protocol
 
 from gateway.exchange.errors import StoreUnavailableError
-from gateway.store.redis_client import Address, Credentials, RedisOptions, Script
+from gateway.store.redis_command import Script
+from gateway.store.redis_options import Address, Credentials, RedisOptions, written
 from gateway.wire.resp import ErrorReply, Reply, RespError, RespReader, command
 
 MAX_ASKED: Final = 4096
@@ -406,8 +407,3 @@ def plainly(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return f"cannot be reached: TLS failed: {error.reason or type(error).__name__}"
     return f"cannot be reached: {error.strerror or type(error).__name__}"
-
-
-def written(address: Address) -> str:
-    """Write an address as URLs do."""
-    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"

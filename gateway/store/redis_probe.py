@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.exchange.errors import StoreUnavailableError
-from gateway.store.redis_client import Command, RedisPlace
+from gateway.store.redis_command import Command
 from gateway.store.redis_keys import FORGET_S, Keys
 from gateway.store.redis_rows import RedisRows
 from gateway.store.rows import Row, Table, Transaction
+
+if TYPE_CHECKING:
+    from gateway.store.redis_client import RedisPlace
 
 OLDEST: Final = (7, 0)
 """Older ones do not know `PEXPIREAT … GT`."""

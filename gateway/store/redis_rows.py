@@ -10,12 +10,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.exchange.errors import StoreUnavailableError
-from gateway.store.redis_client import Command, RedisPlace, Script
+from gateway.store.redis_command import Command, Script
 from gateway.store.redis_keys import FORGET_S, Keys, forget_at, read_row, score, write_row
+from gateway.store.redis_options import RedisOptions
 from gateway.store.rows import Result, Row, Table, Transaction
+
+if TYPE_CHECKING:
+    from gateway.store.redis_client import RedisPlace
 
 TRIES: Final = 200
 """Of so many writers at once, each is the fastest once."""
@@ -69,6 +73,13 @@ end
 return 0
 """.replace("FORGET_S", str(int(FORGET_S)))
 )
+
+
+def open_redis(options: RedisOptions) -> RedisRows:
+    """Return the rows there; nothing is asked yet. Raises `ConfigurationError` for certificates that cannot be used."""
+    from gateway.store.redis_client import RedisPlace  # noqa: PLC0415 - a tenth of a second of each process that starts
+
+    return RedisRows(RedisPlace(options))
 
 
 class RedisRows:

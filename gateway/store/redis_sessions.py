@@ -7,14 +7,17 @@ sent by whoever has a connection, with threads or with a loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.exchange.session import Session
 from gateway.store.live_sessions import SEEN_TIME, silent_at
-from gateway.store.redis_client import Command, RedisPlace, Script
+from gateway.store.redis_command import Command, Script
 from gateway.store.redis_keys import Keys, forget_at, read_row, score, write_row
 from gateway.store.rows import Row
 from gateway.store.tables import SEEN, SESSIONS
+
+if TYPE_CHECKING:
+    from gateway.store.redis_client import RedisPlace
 
 # KEYS[1] lists all last-seen rows by their end, which moves with the time: it tells whether a time is a later one.
 # A row that ended meanwhile does not come back.

@@ -6,9 +6,9 @@ It only says where to look. Whether the server there is the right one shows when
 from __future__ import annotations
 
 from gateway.exchange.errors import StoreUnavailableError
-from gateway.store.redis_client import Address, RedisOptions
 from gateway.store.redis_keys import Keys
-from gateway.store.redis_link import Entry, Whereabouts, plainly, say, written
+from gateway.store.redis_link import Entry, Whereabouts, plainly, say
+from gateway.store.redis_options import Address, RedisOptions, written
 from gateway.store.tables import MARKS
 from gateway.wire.resp import ErrorReply, command
 

@@ -31,8 +31,8 @@ from gateway.store.passkeys import Passkey, Passkeys
 from gateway.store.people import People
 from gateway.store.portal_accounts import PortalAccounts
 from gateway.store.records import Factor, PendingFactor, StoredSession, User
-from gateway.store.redis_client import RedisOptions, RedisPlace
-from gateway.store.redis_rows import RedisRows
+from gateway.store.redis_options import RedisOptions
+from gateway.store.redis_rows import open_redis
 from gateway.store.rows import Backend, Row, Table, Transaction
 from gateway.store.sealing import SealBrokenError, Sealer
 from gateway.store.sqlite_rows import SQLiteRows
@@ -579,7 +579,7 @@ def open_store(
         StoreUnavailableError: it is missing, damaged, locked or not ours.
 
     """
-    rows: Backend = SQLiteRows(state_dir, create=create) if redis is None else RedisRows(RedisPlace(redis))
+    rows: Backend = SQLiteRows(state_dir, create=create) if redis is None else open_redis(redis)
     try:
         return Store(rows if observe is None else MeasuredRows(rows, observe), keyring)
     except BaseException:

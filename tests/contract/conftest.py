@@ -13,7 +13,8 @@ import pytest
 
 from gateway.exchange.session import Session
 from gateway.store.keyring import Keyring
-from gateway.store.redis_client import Credentials, RedisOptions, RedisPlace, TLSFiles
+from gateway.store.redis_client import RedisPlace
+from gateway.store.redis_options import Credentials, RedisOptions, TLSFiles
 from gateway.store.redis_probe import acl_rules
 from gateway.store.redis_rows import RedisRows
 from gateway.store.redis_sessions import seen_writer

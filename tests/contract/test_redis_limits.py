@@ -16,10 +16,10 @@ from gateway.edge.remote_limits import Charge
 from gateway.ratelimit.lease import LEASE_S
 from gateway.store import redis_limits
 from gateway.store.keyring import Keyring
-from gateway.store.redis_client import RedisOptions
 from gateway.store.redis_keys import Keys
 from gateway.store.redis_limits import CHARGE, Granted, RedisLimits
 from gateway.store.redis_link import RedisLink
+from gateway.store.redis_options import RedisOptions
 from gateway.store.redis_whereabouts import whereabouts
 from gateway.store.sealing import Sealer
 from tests.fakes.redis_servers import Server, standalone

@@ -22,8 +22,9 @@ from gateway.store.api_keys import ApiKey
 from gateway.store.keyring import Keyring
 from gateway.store.live_sessions import SEEN_TIME
 from gateway.store.records import User
-from gateway.store.redis_client import Credentials, RedisOptions, RedisPlace
+from gateway.store.redis_client import RedisPlace
 from gateway.store.redis_link import RedisLink
+from gateway.store.redis_options import Credentials, RedisOptions
 from gateway.store.redis_rows import RedisRows
 from gateway.store.redis_whereabouts import whereabouts
 from gateway.store.remote_sessions import Answers, RemoteSessions

@@ -33,7 +33,8 @@ from gateway.store.outbox import Outbox
 from gateway.store.passkeys import Passkey
 from gateway.store.provider_tokens import ProviderTokens
 from gateway.store.records import Factor, PendingFactor, User
-from gateway.store.redis_client import Credentials, RedisPlace
+from gateway.store.redis_client import RedisPlace
+from gateway.store.redis_options import Credentials
 from gateway.store.redis_rows import RedisRows
 from gateway.store.rows import Backend
 from gateway.store.sealing import Sealer

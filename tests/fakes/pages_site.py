@@ -48,7 +48,7 @@ from gateway.store.new_passwords import PasswordRules
 from gateway.store.openings import Client
 from gateway.store.outbox import Outbox
 from gateway.store.records import Factor, User
-from gateway.store.redis_client import RedisOptions
+from gateway.store.redis_options import RedisOptions
 from gateway.store.redis_rows import RedisRows
 from gateway.store.resets import Resets
 from gateway.store.second_factors import PasskeyOptions, SecondFactors

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.store.keyring import Keyring
-from gateway.store.redis_client import Credentials, RedisOptions
+from gateway.store.redis_options import Credentials, RedisOptions
 from gateway.store.redis_probe import acl_rules
 from gateway.store.state import Store, open_store
 from tests.fakes.redis_servers import PASSWORD, Server, standalone

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pytest
 
 from gateway.store.keyring import Keyring
-from gateway.store.redis_client import RedisOptions
+from gateway.store.redis_options import RedisOptions
 from tests.fakes.pages_site import Browser, Site, make_state, open_site
 from tests.fakes.redis_servers import Server, standalone
 

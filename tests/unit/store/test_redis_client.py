@@ -10,7 +10,9 @@ import pytest
 import trustme
 
 from gateway.exchange.errors import ConfigurationError, StoreUnavailableError
-from gateway.store.redis_client import Credentials, RedisOptions, RedisPlace, Script, TLSFiles
+from gateway.store.redis_client import RedisPlace
+from gateway.store.redis_command import Script
+from gateway.store.redis_options import Credentials, RedisOptions, TLSFiles
 from tests.fakes.redis_servers import TLSServer, cluster, standalone, tls_standalone, until, watched
 
 KEY = b"{gateway}:key"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.exchange.errors import StoreUnavailableError
-from gateway.store.redis_client import Credentials, RedisOptions, RedisPlace
+from gateway.store.redis_client import RedisPlace
+from gateway.store.redis_options import Credentials, RedisOptions
 from gateway.store.redis_probe import COMMANDS, acl_rules, probe
 from tests.fakes.redis_servers import PASSWORD, Server, cluster, free_ports, standalone, until, watched
 

@@ -17,8 +17,9 @@ from gateway.session.life import Lifetimes, start
 from gateway.session.token import make_handle
 from gateway.store.keyring import Keyring
 from gateway.store.records import Factor, User
-from gateway.store.redis_client import RedisOptions, RedisPlace
+from gateway.store.redis_client import RedisPlace
 from gateway.store.redis_keys import FORGET_S
+from gateway.store.redis_options import RedisOptions
 from gateway.store.redis_rows import RedisRows
 from gateway.store.redis_sessions import read_command, seen_writer, sessions_of
 from gateway.store.rows import Row, Transaction
