@@ -6,7 +6,10 @@ import json
 from base64 import b64decode
 from pathlib import Path
 
+from click.testing import CliRunner
+
 from gateway.audit.checkpoint import Vkey, verify_checkpoint
+from gateway.cli import program
 from gateway.exchange.stream import Stream
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
@@ -84,3 +87,33 @@ def test_without_the_key_file_nothing_is_said(house: House) -> None:
     told = house.run("audit", "key", "list")
     assert told.exit_code == 2
     assert "the audit keys do not exist" in told.stderr
+
+
+def test_after_a_theft_the_old_log_is_set_aside_and_verifies_and_another_begins_under_new_keys(
+    house: House, tmp_path: Path
+) -> None:
+    """What docs/audit.md says to do."""
+    house.add("alice")
+    old = house.value("audit", "key", "list")["keys"][0]
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    for name in ("audit", "checkpoints", "cosigned", "tiles", "index"):
+        if (house.state_dir / name).exists():
+            (house.state_dir / name).rename(aside / name)
+    key_file(house).rename(aside / "audit-keys.json")
+    other = tmp_path / "other"
+    assert CliRunner().invoke(program, ["init", str(other), "--tenant", "main"]).exit_code == 0
+    (other / "config" / "audit-keys.json").rename(key_file(house))
+    house.add("bob")
+    new = house.value("audit", "key", "list")["keys"][0]
+    assert (old["stream"], new["stream"]) == ("security", "security")
+    assert old["vkey"] != new["vkey"]
+    assert house.value("audit", "verify")["ok"]
+    text = (house.directory / "gateway.yaml").read_text()
+    changed = text.replace("keys: config/audit-keys.json", f"keys: {aside}/audit-keys.json")
+    changed = changed.replace("\nstate_dir: state\n", f"\nstate_dir: {aside}\n")
+    assert len({text, changed}) == 2
+    (house.directory / "aside.yaml").write_text(changed)
+    verified = CliRunner().invoke(program, ["audit", "verify", "--json", "-c", str(house.directory / "aside.yaml")])
+    assert verified.exit_code == 0, verified.output
+    assert old["vkey"] in verified.output
