@@ -27,8 +27,8 @@ from gateway.custody.station import Station
 from gateway.custody.tail import Extent
 from gateway.custody.threads import in_thread
 from gateway.custody.witness_client import WitnessAnswer, WitnessClient, WitnessUnreachableError
+from gateway.custody.witness_metrics import WitnessMetrics
 from gateway.exchange.errors import AuditUnavailableError
-from gateway.exchange.metrics import Registry
 from gateway.exchange.stream import Stream
 from gateway.ledger.disk import sync_directory
 from gateway.ledger.hashes import leaf_hashes, proven_hashes
@@ -47,31 +47,6 @@ _MOST_HASHED: Final = 65_536
 """Entries of a log without tiles that are hashed again for one proof: a fraction of a second."""
 _OK, _CONFLICT, _UNPROCESSABLE = 200, 409, 422
 _log = structlog.get_logger("gateway.audit")
-
-
-class WitnessMetrics:
-    """What is counted about witnesses, for all streams."""
-
-    def __init__(self, registry: Registry) -> None:
-        """Declare the metrics."""
-        self.requests = registry.counter(
-            "gateway_audit_witness_requests_total",
-            "Checkpoints put before a witness, by the status of its answer, or unreachable.",
-            ("witness", "status"),
-        )
-        self.age = registry.gauge(
-            "gateway_audit_witness_age_seconds", "Time since the quorum of witnesses cosigned a stream.", ("stream",)
-        )
-        self.cosigned = registry.gauge(
-            "gateway_audit_cosigned_entries",
-            "Entries of a stream that the quorum of witnesses has cosigned.",
-            ("stream",),
-        )
-        self.refused = registry.gauge(
-            "gateway_audit_witness_refused",
-            "1 while a witness says that a stream is not the log it has seen: rewritten or shortened.",
-            ("stream", "witness"),
-        )
 
 
 class _Standing(msgspec.Struct):

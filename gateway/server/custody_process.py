@@ -35,7 +35,7 @@ from gateway.server.inquiries import inquiry_duties
 from gateway.server.retention import undelivered, wanted_retention
 from gateway.server.settings import Settings, load_settings
 from gateway.server.sinks import sink_duties
-from gateway.server.witnesses import NodeMetrics, witness_duties
+from gateway.server.witness_metrics import NodeMetrics
 
 _NICENESS: Final = 5
 """Requests come first."""
@@ -161,9 +161,18 @@ class CustodyProcess:
                 counters=self._retention_counters,
             ),
             *inquiry_duties(settings, bundle, self._station, self._inquiry_metrics, badge=self._boot.inquiry_badge),
-            *witness_duties(settings, bundle, self._station, self._witness_metrics),
+            *_witness_duties(settings, bundle, self._station, self._witness_metrics),
             *sink_duties(settings, bundle, self._station, self._shipping_metrics, badge=self._boot.shipping_badge),
         ]
+
+
+def _witness_duties(settings: Settings, bundle: Bundle, station: Station, metrics: NodeMetrics) -> Sequence[Duty]:
+    asked = settings.audit.witness
+    if asked.policy is None and asked.serve is None:
+        return ()
+    from gateway.server.witnesses import witness_duties  # noqa: PLC0415 - aiohttp, for those who have witnesses
+
+    return witness_duties(settings, bundle, station, metrics)
 
 
 def _sink_directories(bundle: Bundle) -> frozenset[Path]:

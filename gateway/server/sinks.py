@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.audit.delivery import NDJSON, Format
 from gateway.audit.webhook import read_secret
@@ -20,15 +20,12 @@ from gateway.custody.duty import Duty
 from gateway.custody.elsewhere import ElsewhereDuty
 from gateway.custody.sinks.archive import ArchiveDuty, archive_cursor
 from gateway.custody.sinks.cursor import CursorFile
-from gateway.custody.sinks.elasticsearch import ElasticsearchSink
 from gateway.custody.sinks.file import FileSink, StandardOutputSink, unwritable_because
-from gateway.custody.sinks.http import Endpoint
 from gateway.custody.sinks.register import Register
 from gateway.custody.sinks.shipping import Limits, Shipper
 from gateway.custody.sinks.sink import NotDeliveredError, Sink
 from gateway.custody.sinks.standing import Retry, ShippingMetrics
 from gateway.custody.sinks.syslog import Collector, SyslogSink
-from gateway.custody.sinks.webhook import WebhookSink
 from gateway.custody.station import Station
 from gateway.custody.threads import in_thread
 from gateway.server.bundle import Bundle, CertificateBytes
@@ -38,6 +35,9 @@ from gateway.server.sections.sinks import Sink as Asked
 from gateway.server.settings import Settings
 from gateway.server.unbuilt import Place
 from gateway.server.upstream import install_certificate
+
+if TYPE_CHECKING:
+    from gateway.custody.sinks.http import Endpoint
 
 _PROBE_S: Final = 10.0
 CURSORS: Final = "cursors"
@@ -91,6 +91,8 @@ def build_sink(asked: Asked, place: str, bundle: Bundle) -> Sink:
         case "stdout":
             return StandardOutputSink()
         case "webhook":
+            from gateway.custody.sinks.webhook import WebhookSink  # noqa: PLC0415 - aiohttp, for those who use it
+
             content_type = _PLAIN_TEXT if asked.format_in_use == "cef" else NDJSON
             try:
                 secret = read_secret(bundle.secrets.get(f"{place}.secret", b"-" * 32))
@@ -100,6 +102,8 @@ def build_sink(asked: Asked, place: str, bundle: Bundle) -> Sink:
                 _endpoint(asked, place, bundle), secret=secret, content_type=content_type, clock=time.time
             )
         case "elasticsearch":
+            from gateway.custody.sinks.elasticsearch import ElasticsearchSink  # noqa: PLC0415 - aiohttp
+
             return ElasticsearchSink(_endpoint(asked, place, bundle), index=asked.index or "")
         case "syslog":
             host, port = asked.server or ("", 0)
@@ -243,6 +247,8 @@ def _plain(value: Any) -> Any:
 
 
 def _endpoint(asked: Asked, place: str, bundle: Bundle) -> Endpoint:
+    from gateway.custody.sinks.http import Endpoint  # noqa: PLC0415 - aiohttp
+
     authorization = _text(bundle, f"{place}.authorization") if asked.authorization else ""
     if not authorization.isprintable() or not authorization.isascii():
         raise ValueError("authorization: is not one line of printable ASCII")

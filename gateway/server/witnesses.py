@@ -14,15 +14,14 @@ from gateway.audit.trust import NONE, TrustError, TrustPolicy
 from gateway.custody.duty import Duty
 from gateway.custody.station import Station
 from gateway.custody.witness_client import WitnessClient, client_context, is_protected
-from gateway.custody.witnesses import Witnesses, WitnessMetrics
+from gateway.custody.witnesses import Witnesses
 from gateway.exchange.errors import KeyringError
-from gateway.exchange.metrics import Registry
 from gateway.exchange.stream import STREAMS
 from gateway.server.bundle import Bundle
 from gateway.server.settings import Settings
+from gateway.server.witness_metrics import NodeMetrics
 from gateway.server.witness_process import WitnessService, tls_context
 from gateway.witness.keys import parse
-from gateway.witness.service import ServiceMetrics
 
 STATE: Final = "witness"
 """Below `state_dir`: what this node saw last of the logs of others."""
@@ -68,15 +67,6 @@ def _policy_problems(policy: TrustPolicy, *, unsafe_plaintext: bool) -> list[str
     if not is_met:
         found.append(f"audit.witness.policy: even if all witnesses with an address cosign, {lack}")
     return found
-
-
-class NodeMetrics:
-    """What both parts count; declared once in the life of a process."""
-
-    def __init__(self, registry: Registry) -> None:
-        """Declare the metrics."""
-        self.asked = WitnessMetrics(registry)
-        self.served = ServiceMetrics(registry)
 
 
 def witness_duties(settings: Settings, bundle: Bundle, station: Station, metrics: NodeMetrics) -> list[Duty]:

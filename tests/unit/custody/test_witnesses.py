@@ -19,7 +19,8 @@ from gateway.custody import witnesses
 from gateway.custody.station import Station
 from gateway.custody.trail import Build, Mark, Trail
 from gateway.custody.witness_client import WitnessClient
-from gateway.custody.witnesses import INCIDENT_S, LOST_S, REFRESH_S, Witnesses, WitnessMetrics
+from gateway.custody.witness_metrics import WitnessMetrics
+from gateway.custody.witnesses import INCIDENT_S, LOST_S, REFRESH_S, Witnesses
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.stream import Stream

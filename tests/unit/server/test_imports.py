@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = {"aiohttp", "aiosmtplib", "webauthn", "boto3", "aiokafka", "duckdb"}
+HEAVY = {"aiohttp", "aiosmtplib", "webauthn", "boto3", "aiokafka", "duckdb", "redis"}
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,8 @@ HEAVY = {"aiohttp", "aiosmtplib", "webauthn", "boto3", "aiokafka", "duckdb"}
     [
         ("gateway.server.edge_process", set()),
         ("gateway.server.audit_process", set()),
+        ("gateway.server.custody_process", set()),
+        ("gateway.server.pages_process", {"aiohttp", "aiosmtplib", "webauthn"}),
         ("gateway.server.validate", set()),
         ("gateway.server.supervisor", {"aiohttp"}),
     ],

@@ -19,7 +19,8 @@ from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.server.bundle import Kind, read_bundle
 from gateway.server.settings import load_settings
-from gateway.server.witnesses import NodeMetrics, witness_duties, witness_problems
+from gateway.server.witness_metrics import NodeMetrics
+from gateway.server.witnesses import witness_duties, witness_problems
 from gateway.witness.keys import generate
 from tests.machine import free_port
 
