@@ -63,12 +63,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     prunes: tuple[Prune, ...] = ()
     """What the log says was removed, of any stream."""
     holds: tuple[Hold, ...] = ()
+    named: str = ""
+    """The stream that its files are called after: all that is known of a log of which no head can be read."""
 
     @property
     def stream(self) -> str:
-        """Return the stream that the origin names; empty when it names none."""
+        """Return the stream that the origin names, or else its files; empty when none does."""
         name = self.origin.rpartition("/")[2]
-        return name if name in set(Stream) else ""
+        return name if name in set(Stream) else self.named
 
     @property
     def failures(self) -> list[Finding]:
@@ -95,7 +97,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         if self.exit_code == TAMPERED:
             count = len(self.failures)
             return (
-                f"{self.origin or 'the log'}: NOT INTACT: {count} finding{'s' * (count > 1)}; "
+                f"{self.origin or f'the log {self.stream}'.rstrip()}: NOT INTACT: {count} finding{'s' * (count > 1)}; "
                 f"{proven} before the first of them proven"
             )
         if not self.files:

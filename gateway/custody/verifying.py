@@ -261,7 +261,7 @@ def _still_meant(heads: Iterable[str], report: Report) -> Iterator[str]:
 
     Not those of a log in whose place another one was begun, which was said now, nor those of what was pruned since.
     """
-    there = {verdict.stream: verdict for _, verdict in report.verdicts if verdict.files}
+    there = {verdict.stream: verdict for _, verdict in report.verdicts if verdict.files and verdict.origin}
     for head in heads:
         try:
             checkpoint = parse_checkpoint(split_note(head.encode())[0])

@@ -216,7 +216,7 @@ class _Session:
         if verifier.is_partial and question.last is not None and question.last < self._vouched_to(verdict):
             verdict = msgspec.structs.replace(verdict, doubts=())
         self._prunes.setdefault(public, []).extend(verdict.prunes)
-        return self._apply_policy(verdict)
+        return self._apply_policy(msgspec.structs.replace(verdict, named=log.stream or ""))
 
     @staticmethod
     def _vouched_to(verdict: Verdict) -> int:

@@ -154,6 +154,21 @@ def test_each_stream_has_a_sentence_and_the_worst_decides(site: Site) -> None:
     assert run("-c", str(site.config), "--stream", "security").exit_code == 0
 
 
+def test_a_stream_of_which_no_head_can_be_read_or_no_file_is_there_is_called_by_its_name(site: Site) -> None:
+    path = next(site.layout.directory.glob("access-*"))
+    data = path.read_bytes()
+    path.write_bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
+    answer = json.loads(run("-c", str(site.config), "--json").output)
+    assert {name: value["exit_code"] for name, value in answer["streams"].items()} == {"security": 0, "access": 1}
+    assert "the log access: NOT INTACT" in run("-c", str(site.config)).output
+    path.unlink()
+    answer = json.loads(run("-c", str(site.config), "--json").output)
+    assert {name: value["exit_code"] for name, value in answer["streams"].items()} == {"security": 0, "access": 1}
+    next(site.layout.directory.iterdir()).unlink()
+    answer = json.loads(run("-c", str(site.config), "--json").output)
+    assert {name: value["exit_code"] for name, value in answer["streams"].items()} == {"security": 1, "access": 1}
+
+
 def test_a_tarball_is_verified_like_the_directory(site: Site) -> None:
     path = site.directory / "copy.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
