@@ -387,9 +387,10 @@ def is_interrupted(rest: bytes, head: FileHead, position: Position) -> bool:
 
 def is_zero(data: bytes | memoryview) -> bool:
     """Tell whether every byte is zero."""
-    view = memoryview(data)
+    view = memoryview(data)  # parts of it are compared as bytes: views are compared item by item, forty times as slowly
     return all(
-        view[i : i + len(_ZEROS)] == _ZEROS[: min(len(_ZEROS), len(view) - i)] for i in range(0, len(view), len(_ZEROS))
+        bytes(view[i : i + len(_ZEROS)]) == _ZEROS[: min(len(_ZEROS), len(view) - i)]
+        for i in range(0, len(view), len(_ZEROS))
     )
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.audit.entry import Entry, EntryError, parse_entry, split_bundle
 from gateway.audit.filehead import MAX_HEAD_BYTES, FileHead, FileHeadError, head_length, parse_head
-from gateway.audit.frame import FrameError, open_frame, parse_frame
+from gateway.audit.frame import FrameError, find_frame, open_frame, parse_frame
 from gateway.audit.segment import SegmentError, entries_of, parse_segment
 from gateway.audit.walk import is_zero
 from gateway.exchange.errors import AuditUnavailableError
@@ -120,6 +120,8 @@ def read_newest(path: Path, *, pause: Callable[[float], None] = time.sleep) -> b
         data = whole_file.getvalue()
         end = _end_of_frames(data)
         if end < 0 or is_zero(memoryview(data)[end:]):
+            return data
+        if find_frame(data, end + 1, size) is not None:  # a frame is begun when the one before is safe: this is damage
             return data
         for _ in range(_SETTLE_TRIES):
             fresh = os.pread(fd, _BLOCK_BYTES * 4, end)

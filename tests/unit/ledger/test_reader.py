@@ -20,6 +20,23 @@ def grow(bench: Bench, opens: int = 3, records: int = 2) -> None:
         log.close()
 
 
+def test_a_broken_frame_before_a_whole_one_is_damage_and_not_waited_for(bench: Bench) -> None:
+    log = bench.open()
+    bench.append(log, 1)
+    path = bench.files()[0]
+    before = log._safe.offset
+    bench.append(log, 1)
+    bench.append(log, 1)
+    data = path.read_bytes()
+    changed = data[: before + 50] + bytes([data[before + 50] ^ 1]) + data[before + 51 :]
+    path.write_bytes(changed)
+    pauses: list[float] = []
+    assert read_newest(path, pause=pauses.append) == changed
+    assert pauses == []
+    path.write_bytes(data)
+    log.close()
+
+
 def test_a_frame_that_is_half_there_is_read_again_until_it_is_whole(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
