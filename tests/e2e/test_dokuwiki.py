@@ -11,16 +11,21 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from click.testing import CliRunner
 
+from gateway.cli import program
 from tests.e2e import dokuwiki
 from tests.e2e.dokuwiki import DokuWiki, Seen
 from tests.e2e.installed_gateway import InstalledGateway
@@ -36,6 +41,11 @@ SHOWN = 4000
 LOGIN = "/.gateway/login?return_to="
 AUTHENTICATION = 3002  # OCSF class_uid
 OURS = "/.gateway/"
+VERIFY = ("audit", "verify", "--json")
+BETWEEN_S = 2.0
+STREAMS = ("security", "access", "traffic")
+SPREAD = 16
+"""Of each file of the log, so many bytes are tried, the first and the last among them."""
 
 Record = dict[str, Any]
 
@@ -53,6 +63,8 @@ class Aftermath:
     stored: bytes
     boasts: set[str]
     """Header fields of the wiki's bare answers."""
+    verified_meanwhile: list[subprocess.CompletedProcess[str]]
+    """While the story was told, one after the other."""
     verified_live: subprocess.CompletedProcess[str]
     verified_stopped: subprocess.CompletedProcess[str]
     exit_status: int
@@ -129,9 +141,10 @@ def play(wiki: DokuWiki, gateway: InstalledGateway) -> Aftermath:
         secrets = ["--password-stdin", "--totp-secret", person.secret]
         gateway.verb("user", "add", person.name, *roles, *secrets, stdin=person.password + "\n")
     gateway.start()
-    tell(story, f"https://{HOST}:{gateway.port}", trust)
+    with auditing(gateway) as meanwhile:
+        tell(story, f"https://{HOST}:{gateway.port}", trust)
     records = gateway.records()
-    live = gateway.attempt("audit", "verify")
+    live = gateway.attempt(*VERIFY)
     status = gateway.terminate()
     return Aftermath(
         story=story,
@@ -140,11 +153,32 @@ def play(wiki: DokuWiki, gateway: InstalledGateway) -> Aftermath:
         saved=wiki.page("opening_hours"),
         stored=wiki.media(PICTURE),
         boasts=wiki.bare_fields(),
+        verified_meanwhile=meanwhile,
         verified_live=live,
-        verified_stopped=gateway.attempt("audit", "verify"),
+        verified_stopped=gateway.attempt(*VERIFY),
         exit_status=status,
         gateway=gateway,
     )
+
+
+@contextmanager
+def auditing(gateway: InstalledGateway) -> Iterator[list[subprocess.CompletedProcess[str]]]:
+    """Have the log verified again and again, as an auditor's timer does; in the end what each run said."""
+    verified: list[subprocess.CompletedProcess[str]] = []
+    is_over = threading.Event()
+
+    def verify() -> None:
+        verified.append(gateway.attempt(*VERIFY))
+        while not is_over.wait(BETWEEN_S):
+            verified.append(gateway.attempt(*VERIFY))
+
+    with ThreadPoolExecutor(1) as executor:
+        auditor = executor.submit(verify)
+        try:
+            yield verified
+        finally:
+            is_over.set()
+    auditor.result()
 
 
 def install(wiki: DokuWiki, gateway: InstalledGateway) -> ssl.SSLContext:
@@ -522,10 +556,41 @@ def test_the_operator_finds_it_by_asking(
 # the proof
 
 
+def entries(size: int) -> str:
+    """The first so many, in words."""
+    return f"entries 0 to {size - 1}" if size > 1 else ["no entry", "entry 0"][size]
+
+
+def sizes(verified: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """How many entries of each stream were proven; all of them must be."""
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    answer = json.loads(verified.stdout)
+    assert (answer["ok"], answer["exit_code"], answer["findings"]) == (True, 0, [])
+    for stream, verdict in answer["streams"].items():
+        assert (verdict["exit_code"], verdict["findings"]) == (0, []), verdict
+        assert verdict["verdict"].startswith(f"{verdict['origin']}: intact: {entries(verdict['size'])} are what")
+        assert verdict["origin"].endswith(f"/{stream}")
+        assert (verdict["first"], verdict["proven"]) == (0, verdict["size"])
+        assert verdict["vouched"], "its own checkpoint says how long it is"
+    return {stream: verdict["size"] for stream, verdict in answer["streams"].items()}
+
+
 def test_the_log_verifies_while_the_gateway_runs_and_after(aftermath: Aftermath) -> None:
-    for verified in (aftermath.verified_live, aftermath.verified_stopped):
-        assert verified.returncode == 0, verified.stdout + verified.stderr
-        assert verified.stdout.startswith("intact: entries 0 to ")
+    proven = sizes(aftermath.verified_live)
+    assert tuple(proven) == STREAMS
+    assert sum(proven.values()) >= len(aftermath.records)
+    after = sizes(aftermath.verified_stopped)
+    assert after["security"] > proven["security"], "it says that it stopped"
+    assert all(after[stream] >= proven[stream] for stream in STREAMS)
+
+
+def test_the_log_verifies_at_any_moment_while_people_work(aftermath: Aftermath) -> None:
+    found = [sizes(verified) for verified in aftermath.verified_meanwhile]
+    found.append(sizes(aftermath.verified_live))
+    assert len(found) > 1
+    for stream in STREAMS:
+        grown = [proven.get(stream, 0) for proven in found]  # a log begins with its first record
+        assert grown == sorted(grown), stream
 
 
 @pytest.fixture
@@ -537,14 +602,35 @@ def copy(aftermath: Aftermath) -> Iterator[InstalledGateway]:
         yield InstalledGateway(home)
 
 
-def findings(gateway: InstalledGateway) -> tuple[int, list[Record]]:
-    done = gateway.attempt("audit", "verify", "--json")
-    found: list[Record] = json.loads(done.stdout)["findings"]
-    return done.returncode, found
+def findings(gateway: InstalledGateway) -> tuple[int, set[tuple[str, str]]]:
+    """Exit status of `gateway audit verify`; stream and file of each finding."""
+    done = CliRunner().invoke(program, [*VERIFY, "-c", str(gateway.config)])
+    answer = json.loads(done.stdout)
+    assert answer["findings"] == [], "each is of a stream"
+    named = {
+        (stream, finding.get("file", ""))
+        for stream, verdict in answer["streams"].items()
+        for finding in verdict["findings"]
+    }
+    wrong = {stream for stream, verdict in answer["streams"].items() if verdict["exit_code"] == 1}
+    assert wrong == {stream for stream, _ in named}
+    return done.exit_code, named
+
+
+def stream_of(file: Path) -> str:
+    return file.name.partition("-")[0]
+
+
+def files_of_the_log(gateway: InstalledGateway) -> list[Path]:
+    return sorted((gateway.state / "audit").iterdir())
 
 
 def largest(gateway: InstalledGateway) -> Path:
-    return max((gateway.state / "audit").iterdir(), key=lambda file: file.stat().st_size)
+    return max(files_of_the_log(gateway), key=lambda file: file.stat().st_size)
+
+
+def newest(gateway: InstalledGateway, stream: str) -> Path:
+    return max(file for file in files_of_the_log(gateway) if stream_of(file) == stream)
 
 
 def change_one_byte(file: Path, offset: int) -> None:
@@ -553,36 +639,116 @@ def change_one_byte(file: Path, offset: int) -> None:
     file.write_bytes(content)
 
 
+def spread(file: Path, count: int) -> list[int]:
+    last = file.stat().st_size - 1
+    return sorted({last * part // (count - 1) for part in range(count)})
+
+
 @pytest.mark.parametrize("quarter", range(5))
 def test_one_changed_byte_is_found_and_named(copy: InstalledGateway, quarter: int) -> None:
     file = largest(copy)
     change_one_byte(file, (file.stat().st_size - 1) * quarter // 4)
     status, found = findings(copy)
     assert status == 1
-    assert file.name in {finding.get("file") for finding in found}, found
+    assert (stream_of(file), file.name) in found
+    assert found <= {(stream_of(file), file.name), (stream_of(file), "")}, "no other file or stream is accused"
 
 
 def test_one_changed_byte_is_found_in_any_file(copy: InstalledGateway) -> None:
-    for file in sorted((copy.state / "audit").iterdir()):
-        offset = file.stat().st_size // 3
-        change_one_byte(file, offset)
-        status, found = findings(copy)
-        assert status == 1, (file.name, offset)
-        assert file.name in {finding.get("file") for finding in found}, (offset, found)
-        change_one_byte(file, offset)
-    assert findings(copy) == (0, [])
+    files = files_of_the_log(copy)
+    assert {(stream_of(file), file.suffix) for file in files} == {
+        ("security", ".seg"), ("security", ".log"), ("access", ".log"), ("traffic", ".log"),
+    }  # fmt: skip
+    for file in files:
+        for offset in spread(file, SPREAD):
+            change_one_byte(file, offset)
+            status, found = findings(copy)
+            assert status == 1, (file.name, offset)
+            assert (stream_of(file), file.name) in found, (file.name, offset, found)
+            assert {stream for stream, _ in found} == {stream_of(file)}, (file.name, offset, found)
+            change_one_byte(file, offset)
+    assert findings(copy) == (0, set())
 
 
-def test_a_log_without_its_end_is_found(copy: InstalledGateway) -> None:
-    max((copy.state / "audit").iterdir()).unlink()
+def test_one_changed_byte_is_found_in_any_checkpoint(copy: InstalledGateway) -> None:
+    files = sorted((copy.state / "checkpoints").iterdir())
+    assert {file.name for file in files} == set(STREAMS)
+    for file in files:
+        for offset in spread(file, SPREAD):
+            change_one_byte(file, offset)
+            assert findings(copy) == (1, {(file.name, "checkpoint")}), (file.name, offset)
+            change_one_byte(file, offset)
+    assert findings(copy) == (0, set())
+
+
+def tiles(gateway: InstalledGateway) -> list[Path]:
+    return sorted(file for file in (gateway.state / "tiles").glob("*/tile/**/*") if file.is_file())
+
+
+def test_one_changed_byte_is_found_in_any_hash_tile_and_in_what_is_said_of_them(copy: InstalledGateway) -> None:
+    assert {file.relative_to(copy.state / "tiles").parts[0] for file in tiles(copy)} == set(STREAMS)
+    for file in tiles(copy):
+        stream = file.relative_to(copy.state / "tiles").parts[0]
+        for offset in spread(file, 3):
+            change_one_byte(file, offset)
+            status, found = findings(copy)
+            assert (status, {place for place, _ in found}) == (1, {stream}), (file, offset, found)
+            assert all(name.startswith(f"tiles/{stream}") for _, name in found), found
+            change_one_byte(file, offset)
+    for stream in STREAMS:
+        said = copy.state / "tiles" / stream / "state.json"
+        for member in (b'"origin":"', b'"root":"', b'"durable_root":"'):
+            offset = said.read_bytes().index(member) + len(member)
+            change_one_byte(said, offset)
+            assert findings(copy) == (1, {(stream, f"tiles/{stream}/state.json")}), member
+            change_one_byte(said, offset)
+    assert findings(copy) == (0, set())
+
+
+def test_what_can_be_made_again_is_believed_by_nobody(copy: InstalledGateway) -> None:
+    """Hash tiles are derived: a proof is right though every tile was changed, and says what a stranger can check."""
+    (saved,) = copy.records("--user", "erin", "--route", "page-save", "--status", "302")
+    stream = saved["metadata"]["log_name"]
+    uid = saved["metadata"]["uid"]
+    for file in [*tiles(copy), *(copy.state / "tiles").glob("*/state.json")]:
+        for offset in spread(file, 5):
+            change_one_byte(file, offset)
+    proof, policy = copy.home / "saved.tlog-proof", copy.home / "trust.policy"
+    copy.verb("audit", "prove", "--uid", uid, "-o", str(proof))
+    policy.write_text(copy.verb("audit", "trust", "--stream", stream))
+    assert f"PROVEN by the node alone: record {uid}" in copy.verb(
+        "audit", "check-proof", str(proof), "--policy", str(policy)
+    )
+    status, found = findings(copy)
+    assert (status, {place for place, _ in found}) == (1, set(STREAMS))
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_log_without_its_end_is_found(copy: InstalledGateway, stream: str) -> None:
+    newest(copy, stream).unlink()
     status, found = findings(copy)
     assert status == 1
-    assert found
+    assert {place for place, _ in found} == {stream}
 
 
-def test_a_log_with_its_last_entries_cut_off_is_found(copy: InstalledGateway) -> None:
-    file = largest(copy)
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_log_with_its_last_entries_cut_off_is_found(copy: InstalledGateway, stream: str) -> None:
+    file = newest(copy, stream)
     os.truncate(file, file.stat().st_size // 2)
     status, found = findings(copy)
     assert status == 1
-    assert found
+    assert {place for place, _ in found} == {stream}
+
+
+def test_a_log_that_is_gone_is_found(copy: InstalledGateway) -> None:
+    for file in files_of_the_log(copy):
+        file.unlink()
+    status, found = findings(copy)
+    assert status == 1
+    assert {place for place, _ in found} == set(STREAMS)
+
+
+def test_a_file_that_is_no_part_of_the_log_is_found(copy: InstalledGateway) -> None:
+    (copy.state / "audit" / "notes.txt").write_text("nothing")
+    status, found = findings(copy)
+    assert (status, {name for _, name in found}) == (1, {"notes.txt"})
