@@ -29,12 +29,12 @@ from gateway.custody.sinks.syslog import Collector, SyslogSink
 from gateway.custody.station import Station
 from gateway.custody.threads import in_thread
 from gateway.server.bundle import Bundle, CertificateBytes
+from gateway.server.own_certificate import install_certificate
 from gateway.server.sections.section import Section
 from gateway.server.sections.sinks import Server
 from gateway.server.sections.sinks import Sink as Asked
 from gateway.server.settings import Settings
 from gateway.server.unbuilt import Place
-from gateway.server.upstream import install_certificate
 
 if TYPE_CHECKING:
     from gateway.custody.sinks.http import Endpoint

@@ -13,8 +13,6 @@ from typing import Final, Literal, cast
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.edge.assertion import AssertionRules
 from gateway.edge.escort import DetectRules, EscortRules, SignOnRules
@@ -22,12 +20,13 @@ from gateway.edge.identity import IdentityRules
 from gateway.edge.snapshot import BreakerRules, EjectionRules, HealthCheck, Server, Upstream
 from gateway.server.bundle import Bundle, CertificateBytes
 from gateway.server.fields import UnixSocket
+from gateway.server.own_certificate import install_certificate
 from gateway.server.sections.portal import VAULTED
 from gateway.server.sections.portal import SignOn as SignOnSettings
 from gateway.server.settings import Server as ServerSettings
 from gateway.server.settings import Settings
 from gateway.server.settings import Upstream as UpstreamSettings
-from gateway.server.tls import CERTIFICATE_NOTICE_S, memory_file, moment
+from gateway.server.tls import CERTIFICATE_NOTICE_S, moment
 from gateway.session.vault import Mode, VaultRules
 from gateway.wire.rewriting import PathMapping
 from gateway.wire.set_cookie import folded_name
@@ -196,27 +195,6 @@ def certificate_warnings(certificates: Mapping[str, CertificateBytes], now: floa
         elif ends <= now + CERTIFICATE_NOTICE_S:
             warnings.append(f"{about} ends on {moment(ends)}; renew it")
     return warnings
-
-
-def install_certificate(context: ssl.SSLContext, files: CertificateBytes) -> None:
-    """Have a context show a certificate. Raises ValueError with the key that is wrong and a sentence without key material."""
-    try:
-        private = load_pem_private_key(files.key, password=None)
-    except TypeError:
-        raise ValueError("tls.key: has a passphrase; the gateway starts without a person: decrypt it") from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("tls.key: is not a PEM private key") from None
-    try:
-        leaf = x509.load_pem_x509_certificates(files.chain)[0]
-    except (ValueError, IndexError):
-        raise ValueError("tls.certificate: is not a chain of PEM certificates, the leaf first") from None
-    if leaf.public_key() != private.public_key():
-        raise ValueError("tls.certificate: does not belong to its key")
-    try:
-        with memory_file(files.chain) as chain_path, memory_file(files.key) as key_path:
-            context.load_cert_chain(chain_path, key_path)
-    except ssl.SSLError as error:
-        raise ValueError(f"tls.certificate: is refused by OpenSSL: {error.reason or 'no reason given'}") from None
 
 
 def _fingerprint(settings: UpstreamSettings, authorities: bytes | None, certificate: CertificateBytes | None) -> str:

@@ -32,3 +32,10 @@ def test_an_edge_loads_nothing_of_the_custodian_and_of_witnesses() -> None:
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     outer = ("gateway.custody", "gateway.witness", "gateway.post", "gateway.cli")
     assert [name for name in done.stdout.split() if name.startswith(outer)] == []
+
+
+def test_the_custodian_loads_nothing_of_how_requests_are_decided() -> None:
+    program = "import sys, gateway.server.custody_process; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    deciding = ("gateway.policy", "gateway.edge.snapshot", "cel_expr_python")
+    assert [name for name in done.stdout.split() if name.startswith(deciding)] == []
