@@ -162,17 +162,28 @@ def begin(gateway: Any, cookie: str, outcomes: list[Any]) -> None:
 
 
 def kill_in_the_gap(gateway: Any) -> None:
-    """Stop the new audit process when the old one begins its last file, and end the new program when the old one is gone."""
-    log, (old,) = gateway.directory / "state" / "audit", gateway.children("audit")
-    files = len(list(log.glob("*.log")))
-    while len(list(log.glob("*.log"))) == files:
+    """Stop the new audit process when the old one begins its last files, and end the new program when the old one is gone."""
+    (old,) = gateway.children("audit")
+    gateway.wait_until(lambda: bool(writers(gateway)))
+    (new,), (writer,) = gateway.children("--take-over"), writers(gateway)
+    security = newest_file(gateway)
+    while newest_file(gateway) == security:
         time.sleep(0.001)
-    (new,) = gateway.children("--take-over")
-    (writer,) = gateway.children("audit", parent=new)
     os.kill(writer, signal.SIGSTOP)
     while lives(old):
         time.sleep(0.001)
     os.kill(new, signal.SIGKILL)
+
+
+def writers(gateway: Any) -> list[int]:
+    """List the audit processes of programs that are to take over."""
+    return [pid for new in gateway.children("--take-over") for pid in gateway.children("audit", parent=new)]
+
+
+def newest_file(gateway: Any) -> str:
+    """Name the file that the first of the streams is written to: a hand-over begins with another one."""
+    log: Path = gateway.directory / "state" / "audit"
+    return max(path.name for path in log.glob("security-*.log"))
 
 
 def assert_nothing_was_lost(gateway: Any, load: Load, upstream: Any) -> None:
