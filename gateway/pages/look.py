@@ -8,9 +8,12 @@ from copy import copy
 from functools import partial
 from hashlib import sha256
 from importlib.resources import files
+from types import CodeType
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined, Template, pass_context
+from jinja2.bccache import Bucket
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from gateway.pages.branding import Branding, asset_path
@@ -89,6 +92,22 @@ class Asset:
         """For whoever embeds it (Subresource Integrity §3.1)."""
 
 
+class _Compiled(BytecodeCache):
+    """The templates that one language compiled, for the others: nothing in them depends on the language."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give what is there."""
+        bucket.code = self._codes.get(bucket.key + bucket.checksum)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep what was compiled."""
+        if bucket.code is not None:
+            self._codes[bucket.key + bucket.checksum] = bucket.code
+
+
 class Look:
     """Everything rendered, for one branding, in every language; templates are read and compiled at construction."""
 
@@ -103,7 +122,8 @@ class Look:
         self.passkey = Asset("passkey.js", here.joinpath("static/passkey.js").read_bytes(), "text/javascript")
         self.language = language
         self.texts = texts if texts is not None else load_texts()
-        self._templates = {tag: self._compile(said) for tag, said in self.texts.items()}
+        compiled = _Compiled()
+        self._templates = {tag: self._compile(said, compiled) for tag, said in self.texts.items()}
         self.wear(branding or Branding())
 
     def wear(self, branding: Branding) -> None:
@@ -119,7 +139,7 @@ class Look:
         other.wear(branding)
         return other
 
-    def _compile(self, texts: Texts) -> dict[str, Template]:
+    def _compile(self, texts: Texts, compiled: _Compiled) -> dict[str, Template]:
         environment = Environment(
             loader=PackageLoader("gateway.pages"),
             autoescape=True,
@@ -128,13 +148,20 @@ class Look:
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=["jinja2.ext.i18n"],
+            bytecode_cache=compiled,
         )
         environment.policies["ext.i18n.trimmed"] = True
         environment.install_gettext_callables(  # type: ignore[attr-defined]  # what the extension adds
             texts.gettext, texts.ngettext, newstyle=True
         )
+
+        @pass_context
+        def said(_: Context, text: str) -> str:
+            """Translate when it is rendered: without the context, the compiler would do it to a literal, for every language."""
+            return texts.gettext(text)
+
         # attack: `_` trusts what it is given as our own markup; a text that is not a literal is escaped
-        environment.filters["said"] = texts.gettext
+        environment.filters["said"] = said
         environment.globals.update(
             language=texts.language,
             icon=self.icon.path,

@@ -5,6 +5,7 @@ from importlib.resources import files
 from itertools import pairwise
 
 import pytest
+from jinja2 import Template
 
 from gateway.pages.branding import DARK_CARD, LIGHT_CARD, Branding, contrast
 from gateway.pages.look import TEMPLATES, Look, make_nonce, page_csp
@@ -27,6 +28,32 @@ PARTS = (
 def test_every_template_is_in_the_closed_list() -> None:
     found = {entry.name for entry in files("gateway.pages").joinpath("templates").iterdir()}
     assert found == {*TEMPLATES, *PARTS}
+
+
+@pytest.fixture(scope="module")
+def look() -> Look:
+    return Look()
+
+
+@pytest.mark.parametrize("name", [*TEMPLATES, *PARTS])
+def test_a_template_compiles_to_the_same_in_every_language(look: Look, name: str) -> None:
+    """So that it is compiled once, for all of them."""
+    source = files("gateway.pages").joinpath(f"templates/{name}").read_text()
+    environments = [templates["login.html"].environment for templates in look._templates.values()]
+    assert len(environments) > 1
+    assert len({environment.compile(source, name, raw=True) for environment in environments}) == 1
+
+
+def test_all_languages_share_what_one_compiled_and_speak_for_themselves(look: Look) -> None:
+    english, german = (look._templates[tag]["login.html"] for tag in ("en", "de"))
+    assert english.root_render_func is not german.root_render_func
+    assert english.root_render_func.__code__ is german.root_render_func.__code__
+    texts = ('{{ "Sign in" | said }}', '{{ _("Sign in") }}', "{% trans %}Sign in{% endtrans %}")
+    compiled = [english.environment.compile(text) for text in texts]
+    for template, wanted in ((english, "Sign in"), (german, "Anmelden")):
+        environment = template.environment
+        made = [Template.from_code(environment, code, environment.globals) for code in compiled]
+        assert [each.render() for each in made] == [wanted] * len(texts)
 
 
 def test_the_style_sheet_asks_nobody_for_anything() -> None:
