@@ -349,6 +349,23 @@ def test_a_file_that_is_sealed_while_the_log_is_read_is_found_where_it_went(node
     assert node.layout.directory.joinpath("security-000000000003.seg").exists()
 
 
+def test_a_file_that_is_sealed_while_the_directory_is_listed_is_not_missed(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large directory the system shows one part after the other: neither the log file nor its segment may be in any."""
+    looks = 0
+    iterdir = Path.iterdir
+
+    def in_parts(folder: Path) -> list[Path]:
+        nonlocal looks
+        looks += 1
+        return [path for path in iterdir(folder) if looks > 1 or not path.name.startswith("access-000000000002")]
+
+    monkeypatch.setattr(Path, "iterdir", in_parts)
+    report = verify_trees([node.layout.directory], node.question(is_live=True))
+    assert (report.exit_code, kinds(report), looks) == (0, set(), 3)
+
+
 def test_a_file_that_is_pruned_while_the_log_is_read_makes_it_look_again(node: Node) -> None:
     def told(_name: str, _done: int, _total: int) -> None:
         (node.layout.directory / "security-000000000002.seg").unlink(missing_ok=True)
