@@ -108,10 +108,10 @@ def append_with_badge(
     stamps = _Stamps(node, boot_uid)
     try:
         _through_daemon(path, builds, slot, badge, stamps, deadline)
-    except (OSError, ProtocolError, _ReplacedError) as exc:
-        raise AuditUnavailableError(
-            f"{path}: the audit daemon does not answer: {exc or 'it is being replaced'}"
-        ) from exc
+    except _ReplacedError as exc:
+        raise AuditUnavailableError(f"{path}: the audit daemon is being replaced") from exc
+    except (OSError, ProtocolError) as exc:
+        raise AuditUnavailableError(f"{path}: the audit daemon does not answer: {exc}") from exc
 
 
 def operator() -> dict[str, Any]:

@@ -11,10 +11,11 @@ import orjson
 import pytest
 
 from gateway.audit import protocol, record
-from gateway.audit.protocol import CLI_SLOT, SUPERVISOR_SLOT
+from gateway.audit.protocol import CLI_SLOT, PAGES_SLOT, SUPERVISOR_SLOT
 from gateway.exchange.errors import AuditUnavailableError, KeyringError
 from gateway.ledger import producer
 from gateway.ledger.errors import LogBusyError
+from gateway.ledger.keys import AuditKeys
 
 Bench = Any
 BUILD = partial(record.lifecycle, event="gateway.started")
@@ -154,3 +155,40 @@ def test_a_daemon_that_makes_room_for_its_successor_is_waited_for(bench: Bench) 
     producer.append(bench.state_dir, bench.keys_path, [BUILD])
     thread.join()
     assert events(bench) == [(CLI_SLOT, "gateway.started")]
+
+
+@pytest.mark.fault
+def test_a_process_with_a_badge_and_no_keys_writes_through_the_daemon_alone(
+    bench: Bench, daemon: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    keys = AuditKeys.load(bench.keys_path)
+    write = partial(producer.append_with_badge, str(bench.state_dir), slot=PAGES_SLOT, node="node-a", boot_uid="b")
+    with pytest.raises(AuditUnavailableError, match="does not answer"):
+        write(keys.badge(PAGES_SLOT), [BUILD])
+    daemon()
+    write(keys.badge(PAGES_SLOT), [BUILD])
+    with pytest.raises(AuditUnavailableError, match="does not answer"):  # attack: somebody else's badge
+        write(keys.badge(SUPERVISOR_SLOT), [BUILD], timeout_s=2)
+    assert [slot for slot, _ in events(bench)].count(PAGES_SLOT) == 1
+
+
+def test_a_daemon_that_is_being_replaced_takes_nothing_of_a_process_that_can_try_again(bench: Bench) -> None:
+    bench.layout.create()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(bench.layout.socket))
+        listener.listen()
+
+        def make_room() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(64)
+                connection.sendall(protocol.pack_welcome(0) + protocol.pack_farewell(5000))
+                connection.recv(4096)
+
+        thread = threading.Thread(target=make_room)
+        thread.start()
+        with pytest.raises(AuditUnavailableError, match="is being replaced"):
+            producer.append_with_badge(
+                str(bench.state_dir), bytes(16), [BUILD], slot=PAGES_SLOT, node="node-a", boot_uid="b", timeout_s=5
+            )
+        thread.join()
