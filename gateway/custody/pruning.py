@@ -13,21 +13,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from gateway.audit import record
 from gateway.audit.filehead import FileHead
+from gateway.audit.protocol import CUSTODIAN_SLOT
 from gateway.custody.sealing import Recording
 from gateway.custody.station import Station
 from gateway.custody.threads import in_thread
 from gateway.custody.tiling import TilesError, TilingDuty
-from gateway.custody.trail import Mark
+from gateway.custody.trail import JOURNAL_NAME, Mark
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger import retention
 from gateway.ledger.disk import sync_directory
 from gateway.ledger.holds import Holds
+from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout, parse_name
+from gateway.ledger.reader import entries
 from gateway.ledger.retention import Blocks, Plan, Rules, Timeline
 from gateway.ledger.spool import numbers, read_head
 
@@ -37,6 +41,7 @@ _LOOK_S: Final = 1.0
 WISH_NAME: Final = "apply"
 """A file of this name below `state_dir/custody` asks for an application now; the custodian removes it afterwards."""
 _DAY_S: Final = 86_400
+_PRUNED: Final = b'"retention.prune"'
 _log = structlog.get_logger("gateway.audit")
 
 Prove = Callable[[Stream, int], None]
@@ -58,8 +63,11 @@ def describe(seconds: float | None) -> str:
 class Pruning:
     """One application of the rules. `steps` says after each what is done. Blocking."""
 
-    def __init__(self, layout: Layout, plans: Sequence[Plan], holds: Holds, trail: Recording, prove: Prove) -> None:
+    def __init__(
+        self, layout: Layout, keys: AuditKeys, plans: Sequence[Plan], holds: Holds, *, trail: Recording, prove: Prove
+    ) -> None:
         self._layout = layout
+        self._keys = keys
         self._plans = plans
         self._holds = holds
         self._trail = trail
@@ -87,25 +95,42 @@ class Pruning:
             mark = Mark(pruned_matter(following.origin), due[-1].number)
             self._trail.write(partial(_prune_event, plan=plan, following=following, files=len(due)), mark=mark)
             yield "recorded"
-            self.removed[plan.stream] = self._finish(plan.stream)
+            self.removed[plan.stream] = self._finish(plan.stream, is_said=True)
             yield "removed"
 
-    def _finish(self, stream: Stream) -> int:
-        """Remove every file that the log says was removed; returns how many."""
+    def _finish(self, stream: Stream, *, is_said: bool = False) -> int:
+        """Remove every file that the log says was removed; returns how many. Raises `AuditUnavailableError`, `OSError`.
+
+        `is_said`: it was said just now. Else the journal's number is not enough: a changed digit must remove nothing.
+        """
         known = numbers(self._layout.directory, stream)
         if not known:
             return 0
         origin = read_head(self._layout.directory, stream, known[-1]).origin
         last = self._trail.done(pruned_matter(origin))
-        removed = 0
-        for path in sorted(self._layout.directory.iterdir()):
-            name = parse_name(path.name.removesuffix(UNFINISHED_SUFFIX))
-            if name is not None and name.stream is stream and name.number <= last:
-                path.unlink(missing_ok=True)
-                removed += 1
-        if removed:
+        names = [
+            (path, parse_name(path.name.removesuffix(UNFINISHED_SUFFIX))) for path in self._layout.directory.iterdir()
+        ]
+        gone = sorted(path for path, name in names if name and name.stream is stream and name.number <= last)
+        if gone and not is_said and not self._says(origin, last):
+            raise AuditUnavailableError(
+                f"{self._layout.custody / JOURNAL_NAME}: says that the files of {origin} up to {last} were pruned, and the "
+                "log does not; nothing is removed: move it away, and at most one record is made twice"
+            )
+        for path in gone:
+            path.unlink(missing_ok=True)
+        if gone:
             sync_directory(self._layout.directory)
-        return removed
+        return len(gone)
+
+    def _says(self, origin: str, last: int) -> bool:
+        """Tell whether the log says that the files of a log up to this one were removed. Raises `UnreadableLogError`."""
+        found = entries(self._layout.directory, self._keys, streams=(Stream.SECURITY,), on_damage=lambda _: None)
+        return any(
+            _last_pruned(stored.entry.payload, origin) == last
+            for stored in found
+            if stored.entry.slot == CUSTODIAN_SLOT and _PRUNED in stored.entry.payload
+        )
 
     def _say_again(self) -> None:
         """Say in what stays of the security stream what its beginning said, and verification must know."""
@@ -116,6 +141,16 @@ class Pruning:
         for hold in self._holds.holds:
             more = {"hold": {**hold.facts(), "said_again": True}}
             self._trail.write(partial(record.lifecycle, event="hold.created", more=more))
+
+
+def _last_pruned(payload: bytes, origin: str) -> int:
+    """Return the last file that a record says was removed of a log; 0 = it says nothing of it."""
+    try:
+        gw = msgspec.json.decode(payload)["unmapped"]["gw"]
+        said = gw["prune"] if gw["event"] == "retention.prune" else {}
+        return int(said["last_file"]) if said["origin"] == origin else 0
+    except (KeyError, TypeError, ValueError, msgspec.MsgspecError):
+        return 0
 
 
 def _prune_event(stamp: record.Stamp, plan: Plan, following: FileHead, files: int) -> dict[str, Any]:
@@ -287,7 +322,7 @@ class RetentionDuty:
                 plans = make_plans(
                     layout, rules, self._wanted, holds=holds, blocks=self._blocks, timeline=timeline, now_ns=now_ns
                 )
-                pruning = Pruning(layout, plans, holds, station.trail, prove)
+                pruning = Pruning(layout, station.keys, plans, holds, trail=station.trail, prove=prove)
                 for _ in pruning.steps():
                     pass
         except TilesError as error:

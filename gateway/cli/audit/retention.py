@@ -172,7 +172,14 @@ def _apply(settings: Settings) -> dict[Stream, int]:
         timeline = _timeline(settings, layout)
         settle_rules(layout, wanted_retention(settings), timeline, station.trail, time.time_ns())
         with retention.changing(layout):  # a hold that begins now is in force before anything goes, or after
-            pruning = Pruning(layout, _plans(settings), Holds.load(layout), station.trail, partial(prove, station))
+            pruning = Pruning(
+                layout,
+                station.keys,
+                _plans(settings),
+                Holds.load(layout),
+                trail=station.trail,
+                prove=partial(prove, station),
+            )
             for _ in pruning.steps():
                 pass
     return pruning.removed

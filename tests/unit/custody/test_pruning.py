@@ -12,11 +12,13 @@ from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.audit.filehead import parse_head
 from gateway.audit.segment import seal
 from gateway.custody.pruning import Pruning, RetentionCounters, RetentionDuty, Schedule, make_plans, settle_rules
+from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger import retention
 from gateway.ledger.holds import Hold, Holds
@@ -67,7 +69,10 @@ def plans(custody: Custody, *, rules: Rules | None = None, holds: Holds | None =
 
 
 def prune(custody: Custody, made: Sequence[Plan], holds: Holds | None = None) -> Pruning:
-    pruning = Pruning(custody.bench.layout, made, holds or Holds(), custody.trail(), lambda _stream, _first: None)
+    bench = custody.bench
+    pruning = Pruning(
+        bench.layout, bench.keys, made, holds or Holds(), trail=custody.trail(), prove=lambda _stream, _first: None
+    )
     assert list(pruning.steps())
     return pruning
 
@@ -122,7 +127,8 @@ def dying(path, missing_ok=False):
 
 Path.unlink = dying
 trail = custody.trail()
-for step in Pruning(custody.bench.layout, plans(custody), Holds(), trail, lambda *_: None).steps():
+bench = custody.bench
+for step in Pruning(bench.layout, bench.keys, plans(custody), Holds(), trail=trail, prove=lambda *_: None).steps():
     if step == place:
         os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -141,6 +147,26 @@ def test_a_kill_between_any_two_steps_neither_loses_nor_doubles(custody: Custody
     custody.trail().write(lambda stamp: {"uid": stamp.uid, "unmapped": {"gw": {"event": "last"}}})
     published(custody, "last", 1)
     assert len(custody.events("retention.prune")) == 1
+
+
+def test_a_changed_digit_of_the_journal_removes_nothing(custody: Custody, daemon: Start) -> None:
+    """The journal says how far the log was pruned; only the log itself is believed."""
+    fill(custody)
+    daemon()
+    made = plans(custody)
+    origin = retention.heads(custody.bench.layout, Stream.ACCESS)[0].origin
+    three = [msgspec.structs.replace(plan, verdicts=plan.verdicts[:3]) for plan in made]
+    assert prune(custody, three).removed == {Stream.ACCESS: 3}
+    journal = custody.bench.layout.custody / "journal.json"
+    said, digit = journal.read_text(), f'"pruned/{origin}":'
+    assert digit + "3" in said
+    journal.write_text(said.replace(digit + "3", digit + "5"))
+    there = custody.names()
+    with pytest.raises(AuditUnavailableError, match=r"journal\.json: says that the files of .* up to 5 were pruned"):
+        prune(custody, [])
+    assert custody.names() == there
+    journal.write_text(said)
+    assert prune(custody, made).removed == {Stream.ACCESS: 2}
 
 
 def test_what_was_said_to_be_removed_of_one_log_stays_in_another(custody: Custody, daemon: Start) -> None:
