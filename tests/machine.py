@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import pytest
+
+
+_FIRST_PORT, _PORT_AFTER = 20_000, 32_768
+"""Below those that Linux gives to outgoing connections: one of these could take the port before a program listens on it."""
+
+
+def _ports() -> Iterator[int]:
+    """Each port in turn; processes of one run begin at different places."""
+    count = _PORT_AFTER - _FIRST_PORT
+    for n in itertools.count(os.getpid() * 997):
+        yield _FIRST_PORT + n % count
+
+
+_PORTS: Final = _ports()
 
 
 def cannot_run(sentence: str) -> NoReturn:
@@ -19,17 +35,17 @@ def cannot_run(sentence: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """Find a TCP port of 127.0.0.1 that nobody listens on."""
-    return free_ports(1)[0]
+    """Find a TCP port that nobody listens on, and that no outgoing connection is given either."""
+    while True:
+        port = next(_PORTS)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            return port
 
 
 def free_ports(count: int) -> list[int]:
     """Find several, all different."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    return [free_port() for _ in range(count)]
 
 
 def lives(pid: int) -> bool:
