@@ -12,7 +12,6 @@ from typing import Final, NoReturn
 
 import pytest
 
-
 _FIRST_PORT, _PORT_AFTER = 20_000, 32_768
 """Below those that Linux gives to outgoing connections: one of these could take the port before a program listens on it."""
 
