@@ -121,6 +121,8 @@ def read_newest(path: Path, *, pause: Callable[[float], None] = time.sleep) -> b
         end = _end_of_frames(data)
         if end < 0 or is_zero(memoryview(data)[end:]):
             return data
+        if size < parse_head(data)[0].capacity:  # it was ended, or cut off: nobody writes it
+            return data
         if find_frame(data, end + 1, size) is not None:  # a frame is begun when the one before is safe: this is damage
             return data
         for _ in range(_SETTLE_TRIES):

@@ -42,7 +42,7 @@ LOGIN = "/.gateway/login?return_to="
 AUTHENTICATION = 3002  # OCSF class_uid
 OURS = "/.gateway/"
 VERIFY = ("audit", "verify", "--json")
-BETWEEN_S = 2.0
+BETWEEN_S = 5.0
 STREAMS = ("security", "access", "traffic")
 SPREAD = 16
 """Of each file of the log, so many bytes are tried, the first and the last among them."""

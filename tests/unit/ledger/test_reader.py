@@ -20,7 +20,7 @@ def grow(bench: Bench, opens: int = 3, records: int = 2) -> None:
         log.close()
 
 
-def test_a_broken_frame_before_a_whole_one_is_damage_and_not_waited_for(bench: Bench) -> None:
+def test_what_cannot_become_whole_is_damage_and_not_waited_for(bench: Bench) -> None:
     log = bench.open()
     bench.append(log, 1)
     path = bench.files()[0]
@@ -32,6 +32,9 @@ def test_a_broken_frame_before_a_whole_one_is_damage_and_not_waited_for(bench: B
     path.write_bytes(changed)
     pauses: list[float] = []
     assert read_newest(path, pause=pauses.append) == changed
+    cut = data[: log._safe.offset - 1]
+    path.write_bytes(cut)
+    assert read_newest(path, pause=pauses.append) == cut, "what is shorter than its room is not being written"
     assert pauses == []
     path.write_bytes(data)
     log.close()
