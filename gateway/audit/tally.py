@@ -19,6 +19,7 @@ from gateway.audit.entry import HEAD, MAGIC, EntryError
 from gateway.audit.finding import DECLARED, Finding, Kind
 from gateway.audit.intent import CORRELATION_MARK, INTENT, MAX_UID_BYTES, PHASE_MARK, announce, conclude
 from gateway.audit.protocol import MAX_PAYLOAD_BYTES, SUPERVISOR_SLOT
+from gateway.exchange.stream import STREAMS
 
 CLOCK_SLACK_NS = 1_000_000_000
 """Intake times may go back this far before it is called a jump."""
@@ -47,6 +48,13 @@ class Prune(msgspec.Struct, frozen=True):
     approver: str = ""
     origin: str = ""
     """The log itself: one that is begun anew has the same keys and streams. Empty where the record does not say."""
+    index: int = -1
+    """Of the record that says so; -1 = none of this log's."""
+    files: int = 0
+    """How many went with this record; 0 = it says again what went before."""
+    since_ns: int = 0
+    """What went with this record was taken in from here on; 0 = it does not say."""
+    until_ns: int = 0
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -55,6 +63,20 @@ class Hold(msgspec.Struct, frozen=True):
     name: str
     is_released: bool
     index: int
+    streams: tuple[str, ...] = tuple(STREAMS)
+    since_ns: int = 0
+    until_ns: int = 0
+    """0 = for as long as it lasts."""
+
+    def covers(self, prune: Prune) -> bool | None:
+        """Tell whether it kept what was removed; None = the record of the removal does not say when that was taken in."""
+        if prune.stream not in self.streams:
+            return False
+        if not self.since_ns and not self.until_ns:
+            return True
+        if not prune.until_ns:
+            return None
+        return prune.until_ns >= self.since_ns and (not self.until_ns or prune.since_ns <= self.until_ns)
 
 
 class Tally:
@@ -166,12 +188,11 @@ class Tally:
         if event == "audit.gap":
             self._find(Kind.GAP_DECLARED, _gap_text(gw), index)
         elif event == "retention.prune":
-            prune = _prune(gw)
+            prune = _prune(gw, index)
             if prune is not None:
                 self.prunes.append(prune)
         elif event in {"hold.created", "hold.released"}:
-            name = _hold_name(gw)
-            self.holds.append(Hold(name, event == "hold.released", index))
+            self.holds.append(_hold(gw, index, is_released=event == "hold.released"))
 
     def _find(self, kind: Kind, message: str, index: int) -> None:
         self.has_failed = self.has_failed or kind not in DECLARED
@@ -195,7 +216,7 @@ def _gap_text(gw: Mapping[str, Any]) -> str:
         return "records were not stored"
 
 
-def _prune(gw: Mapping[str, Any]) -> Prune | None:
+def _prune(gw: Mapping[str, Any], index: int) -> Prune | None:
     """Read what a record says was removed; None when it does not say it in full, and then it excuses nothing."""
     try:
         said = gw["prune"]
@@ -207,13 +228,29 @@ def _prune(gw: Mapping[str, Any]) -> Prune | None:
             policy=str(said.get("policy") or ""),
             approver=str(said.get("approver") or ""),
             origin=str(said.get("origin") or ""),
+            index=index,
+            files=int(said.get("files") or 0),
+            since_ns=int(said.get("since_ns") or 0),
+            until_ns=int(said.get("until_ns") or 0),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
-def _hold_name(gw: Mapping[str, Any]) -> str:
+def _hold(gw: Mapping[str, Any], index: int, *, is_released: bool) -> Hold:
+    """Read what a record says of a hold; where it does not say what is held, everything is."""
     said = gw.get("hold")
-    if isinstance(said, Mapping):
-        said = said.get("case") or said.get("name")
-    return str(said or "")
+    if not isinstance(said, Mapping):
+        return Hold(str(said or ""), is_released, index)
+    name = str(said.get("case") or said.get("name") or "")
+    try:
+        return Hold(
+            name,
+            is_released,
+            index,
+            streams=tuple(map(str, said.get("streams") or STREAMS)),
+            since_ns=int(said.get("since_ns") or 0),
+            until_ns=int(said.get("until_ns") or 0),
+        )
+    except (TypeError, ValueError):
+        return Hold(name, is_released, index)

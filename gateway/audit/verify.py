@@ -20,6 +20,7 @@ from gateway.audit.finding import DECLARED, Finding, Kind
 from gateway.audit.merkle import ProofError, Tree, verify_consistency
 from gateway.audit.passage import Passage, Position, Trust
 from gateway.audit.proof import HashStore, prove_consistency
+from gateway.audit.removal import judge_removals
 from gateway.audit.tally import CLOCK_SLACK_NS, Hold, Prune
 from gateway.audit.verdict import Verdict, Vouched
 from gateway.audit.walk import is_interrupted
@@ -313,21 +314,22 @@ class Verifier:
                         unmet.append((name, checkpoint, note))
             self._wanted[wanted] = unmet
 
-    def finish(self, prunes: Sequence[Prune] = ()) -> Verdict:
+    def finish(self, prunes: Sequence[Prune] | None = ()) -> Verdict:
         """Compare the end with the checkpoints and say what is proven.
 
-        `prunes` are what the security stream says was removed; a stream's own count anyway.
+        `prunes` are what the security stream says was removed, None where that is not at hand; a stream's own count anyway.
         """
         if not self._files:
             self._without_files()
         else:
-            self._check_beginning([*self._prunes, *prunes])
+            self._check_beginning(prunes)
             self._check_unmet()
         for uid, slot in self.position.intents.items():
             self.findings.append(
                 Finding(kind=Kind.OPEN_INTENT, message=f"request {uid} of producer {slot} has no outcome yet")
             )
         self._name_holds()
+        self.findings += judge_removals(self._holds, self._prunes, is_unread=self._unread)
         tree = self.tree if self._files else None
         first = self._first or 0
         return Verdict(
@@ -360,7 +362,7 @@ class Verifier:
         for name, index in active.items():
             self._find(Kind.HELD, "", f"the legal hold {name} is in force", first=index)
 
-    def _check_beginning(self, prunes: Sequence[Prune]) -> None:
+    def _check_beginning(self, prunes: Sequence[Prune] | None) -> None:
         """Say whether a missing beginning was pruned; only the log itself can say that it was."""
         head = self._absent
         if head is None:
@@ -372,7 +374,7 @@ class Verifier:
         # attack: what an older log of the same node says was pruned, for files of this one that were removed
         said = [
             prune
-            for prune in prunes
+            for prune in [*self._prunes, *(prunes or ())]
             if prune.stream == self.origin.rpartition("/")[2] and prune.origin in {"", self.origin}
         ]
         covered = 0
@@ -395,12 +397,13 @@ class Verifier:
                 Kind.FORK, "", "the record of what was pruned names another root than this log has", first=0, last=last
             )
         elif self._unread:
-            message = "these entries are not there; whether they were pruned can be read with the keys only"
+            message = "these entries are not there; whether they were pruned, and under no legal hold, can be read with the keys only"
             self._find(Kind.UNDECRYPTABLE, "", message, first=0, last=last)
         else:
-            self._missing(
-                "", 0, last + 1, "the beginning of the log is not there, and no record says that it was pruned"
-            )
+            message = "the beginning of the log is not there, and no record says that it was pruned"
+            if prunes is None:
+                message += ": neither that nor whether a legal hold kept it can be told without the security stream"
+            self._missing("", 0, last + 1, message)
 
     def _check_unmet(self) -> None:
         first = self._first or 0

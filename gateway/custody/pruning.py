@@ -170,8 +170,10 @@ def _prune_event(stamp: record.Stamp, plan: Plan, following: FileHead, files: in
                 "origin": following.origin,
                 "policy": f"retention {describe(plan.rule.seconds)}",
                 "root": b64encode(retention.root_after(following)).decode(),
+                "since_ns": str(min(file.since_ns for file in plan.due)),
                 "stream": plan.stream.value,
                 "to": following.first_index - 1,
+                "until_ns": str(max(file.until_ns for file in plan.due)),
             }
         },
     )

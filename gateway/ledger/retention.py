@@ -104,6 +104,16 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     is_sealed: bool
     following: FileHead
 
+    @property
+    def since_ns(self) -> int:
+        """Its entries were taken in from here on, whichever way the clock went."""
+        return min(self.created_ns, self.ended_ns)
+
+    @property
+    def until_ns(self) -> int:
+        """Its entries were taken in up to here."""
+        return max(self.created_ns, self.ended_ns)
+
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """A file and what becomes of it."""
@@ -246,7 +256,7 @@ def plan(
         state, why = State.DUE, ""
         if rule.seconds is None or file.age_s < rule.seconds:
             state = State.KEPT
-        elif hold := holds.blocks(stream, min(file.created_ns, file.ended_ns), max(file.created_ns, file.ended_ns)):
+        elif hold := holds.blocks(stream, file.since_ns, file.until_ns):
             state, why = State.HELD, hold.case
         elif not file.is_sealed:
             state = State.OPEN

@@ -159,6 +159,8 @@ class _Session:
         self._told = told
         self._prunes: dict[str, list[Prune]] = {}
         """By public key of the log that says it."""
+        self._heard: set[str] = set()
+        """Public keys of the security streams that are at hand."""
         self._used: set[bytes] = set()
         """Tree heads that a log was held against. By what they are: whoever made a copy chose the names in it."""
         self._origins = frozenset(log.origin for log in copy.logs)
@@ -212,7 +214,9 @@ class _Session:
         self._check_files(log, verifier)
         self._check_tiles(log, verifier, kept)
         public = verifier.trust.public.hex()
-        verdict = verifier.finish(self._prunes.get(public, []))
+        if log.stream is Stream.SECURITY and log.files:
+            self._heard.add(public)
+        verdict = verifier.finish(self._prunes.get(public, []) if public in self._heard else None)
         if verifier.is_partial and question.last is not None and question.last < self._vouched_to(verdict):
             verdict = msgspec.structs.replace(verdict, doubts=())
         self._prunes.setdefault(public, []).extend(verdict.prunes)

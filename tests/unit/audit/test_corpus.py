@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.audit.checkpoint import Signer
 from gateway.audit.file_check import read_head
-from gateway.audit.filehead import parse_head
+from gateway.audit.filehead import FileHead, FileHeadError, parse_head
 from gateway.audit.finding import Kind
 from gateway.audit.frame import TAG_BYTES, parse_frame, seal_frame
 from gateway.audit.merkle import Tree
@@ -410,6 +411,114 @@ def test_a_hold_in_force_is_declared_until_it_is_released(forge: Forge) -> None:
         (Kind.HELD, "the legal hold B-2 is in force", 1)
     ]
     assert verdict.exit_code == 0
+
+
+HOUR_NS = 3600 * 10**9
+
+
+def hold_record(event: str, case: str, **said: Any) -> bytes:
+    gw = {"event": f"hold.{event}", "hold": {"case": case, **said}}
+    return orjson.dumps({"unmapped": {"gw": gw}}, option=orjson.OPT_SORT_KEYS)
+
+
+def removal(**changes: Any) -> bytes:
+    """The record of a removal of the access stream, of what was taken in from the second to the third hour."""
+    said = {"stream": "access", "files": 2, "since_ns": str(2 * HOUR_NS), "until_ns": str(3 * HOUR_NS)}
+    return prune_record(3, bytes(32), said | changes)
+
+
+EVERYTHING = {"streams": ["security", "access", "traffic"], "since_ns": "0", "until_ns": "0"}
+SECOND_HOUR = {"streams": ["access"], "since_ns": str(HOUR_NS), "until_ns": str(2 * HOUR_NS)}
+
+
+@pytest.mark.parametrize(
+    ("records", "found"),
+    [
+        ([hold_record("created", "A", **EVERYTHING), removal()], {Kind.PRUNED_HELD, Kind.HELD}),
+        ([hold_record("created", "A"), removal()], {Kind.PRUNED_HELD, Kind.HELD}),
+        ([hold_record("created", "A", **SECOND_HOUR), removal()], {Kind.PRUNED_HELD, Kind.HELD}),
+        ([hold_record("created", "A", **SECOND_HOUR | {"streams": ["traffic"]}), removal()], {Kind.HELD}),
+        ([hold_record("created", "A", **SECOND_HOUR), removal(since_ns=str(2 * HOUR_NS + 1))], {Kind.HELD}),
+        ([hold_record("created", "A", **SECOND_HOUR), removal(until_ns=str(HOUR_NS - 1), since_ns="1")], {Kind.HELD}),
+        ([removal(), hold_record("created", "A", **EVERYTHING)], {Kind.HELD}),
+        ([hold_record("created", "A", **EVERYTHING), hold_record("released", "A"), removal()], set()),
+        (
+            [hold_record("created", "A", **EVERYTHING), hold_record("release_asked", "A"), removal()],
+            {Kind.PRUNED_HELD, Kind.HELD},
+        ),
+        (
+            [hold_record("created", "A", **EVERYTHING), removal(), hold_record("released", "A")],
+            {Kind.PRUNED_HELD},
+        ),
+        (
+            [hold_record("created", c, **EVERYTHING) for c in "AB"] + [hold_record("released", "A"), removal()],
+            {Kind.PRUNED_HELD, Kind.HELD},
+        ),
+        ([hold_record("created", "A", **EVERYTHING), removal(files=0)], {Kind.HELD}),
+        ([hold_record("created", "A", streams=7), removal()], {Kind.PRUNED_HELD, Kind.HELD}),
+    ],
+)
+def test_what_was_removed_under_a_hold_is_a_finding_whatever_the_files_beside_the_log_say(
+    forge: Forge, records: list[bytes], found: set[Kind]
+) -> None:
+    files = forge.build([[records]], slot=1004)
+    verdict = forge.verify(files, checkpoint=forge.checkpoints[-1])
+    assert (kinds(verdict), verdict.exit_code) == (found, int(Kind.PRUNED_HELD in found))
+
+
+def test_a_removal_under_a_hold_is_named_with_its_record(forge: Forge) -> None:
+    records = [hold_record("created", "A", **EVERYTHING), hold_record("created", "A", **SECOND_HOUR), removal()]
+    verdict = forge.verify(forge.build([[records]], slot=1002), checkpoint=forge.checkpoints[-1])
+    [failure] = verdict.failures
+    assert (failure.first_index, failure.message) == (
+        2,
+        "entries of the access stream up to 3 were removed while the legal hold A was in force over them",
+    )
+
+
+def test_a_removal_that_does_not_say_of_when_it_was_is_not_held_against_a_hold_of_some_time(forge: Forge) -> None:
+    records = [hold_record("created", "A", **SECOND_HOUR), removal(since_ns="", until_ns="")]
+    verdict = forge.verify(forge.build([[records]], slot=1002), checkpoint=forge.checkpoints[-1])
+    assert verdict.exit_code == 0
+    assert any("cannot be told: the record of their removal has no times" in f.message for f in verdict.findings)
+
+
+def test_without_keys_nothing_is_said_to_have_gone_under_a_hold(forge: Forge) -> None:
+    files = forge.build([[[hold_record("created", "A", **EVERYTHING), removal()]]], slot=1002)
+    verdict = forge.verify(files, keys=False, checkpoint=forge.checkpoints[-1])
+    assert (verdict.exit_code, kinds(verdict)) == (3, set())
+    beginning = forge.verify(forge.build(RECORDS)[1:], keys=False, checkpoint=forge.checkpoints[-1])
+    assert "under no legal hold, can be read with the keys only" in beginning.findings[0].message
+
+
+def test_with_one_file_that_does_not_open_a_removal_under_a_hold_is_not_claimed(forge: Forge) -> None:
+    """What ended the hold may stand in it."""
+    files = forge.build(
+        [[[hold_record("created", "A", **EVERYTHING)]], [[hold_record("released", "A")]], [[removal()]]], slot=1002
+    )
+    closed = parse_head(files[1][1])[0].wrapped_key
+
+    def open_some(head: FileHead) -> AESGCM:
+        if head.wrapped_key == closed:
+            raise FileHeadError("another key")
+        cipher: AESGCM = forge.opener.open(head)
+        return cipher
+
+    verifier = Verifier(vkey=forge.signer.vkey, opener=SimpleNamespace(open=open_some))
+    for i, (name, data) in enumerate(files):
+        verifier.file(name, data, read_head(files[i + 1][1]) if i < 2 else None)
+    verdict = verifier.finish()
+    assert Kind.PRUNED_HELD not in kinds(verdict)
+    assert any("removed, can be read with the keys only" in f.message for f in verdict.findings), verdict.findings
+
+
+def test_without_the_security_stream_a_missing_beginning_says_what_it_cannot_tell(forge: Forge) -> None:
+    files = forge.build(RECORDS)
+    verifier = Verifier(vkey=forge.signer.vkey, opener=forge.opener)
+    verifier.file(files[1][0], files[1][1], read_head(files[2][1]))
+    verifier.file(*files[2])
+    [finding] = verifier.finish(None).failures
+    assert finding.message.endswith("nor whether a legal hold kept it can be told without the security stream")
 
 
 # the clock and the silence

@@ -82,7 +82,8 @@ def test_the_beginning_goes_and_the_log_says_so(custody: Custody, daemon: Start)
     fill(custody)
     daemon()
     made = plans(custody)
-    following = retention.heads(custody.bench.layout, Stream.ACCESS)[5]
+    known = retention.heads(custody.bench.layout, Stream.ACCESS)
+    following = known[5]
     assert prune(custody, made).removed == {Stream.ACCESS: 5}
     assert [name for name in custody.names() if name.startswith("access")] == [file_name(Stream.ACCESS, 6)]
     published(custody, "retention.prune", 1)
@@ -97,8 +98,10 @@ def test_the_beginning_goes_and_the_log_says_so(custody: Custody, daemon: Start)
         "origin": following.origin,
         "policy": "retention 10d",
         "root": b64encode(retention.root_after(following)).decode(),
+        "since_ns": str(known[0].created_ns),
         "stream": "access",
         "to": 19,
+        "until_ns": str(following.created_ns),
     }
     assert retention.heads(custody.bench.layout, Stream.ACCESS)[0].first_index == 20
 
