@@ -73,6 +73,14 @@ class SubjectKeys:
             lambda tx: self.of_in(tx, user_id, tenant, now=now), confirmed=True
         )
 
+    def of_despite_damage(self, user_id: str, tenant: str, *, now: float) -> SubjectKey:
+        """Return a key of a person that opens, made now where none does: it is destroyed with the others."""
+        subject = _oldest(self.readable(user_id), tenant)
+        if subject is None:
+            subject = self.make()
+            self.keep([Kept(subject=subject, user_id=user_id, tenant=tenant)], now=now)
+        return subject
+
     def of_nobody(self, *, now: float, kept_s: float) -> SubjectKey:
         """Return a new key for what somebody wrote about they know not whom; it ends with those of the day's strangers."""
         subject = self.make()

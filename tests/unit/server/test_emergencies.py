@@ -10,12 +10,16 @@ import msgspec
 import pytest
 
 from gateway.ledger.layout import Layout
+from gateway.ledger.producer import append_with_badge
+from gateway.server import emergencies
 from gateway.server.control import Boot
 from gateway.server.emergencies import EmergencyKeeper
 from gateway.server.validate import read_and_validate
 from gateway.store.executor import BoundedExecutor
 from gateway.store.records import User
+from gateway.store.sealing import SealBrokenError
 from gateway.store.state import Store, open_store
+from gateway.store.tables import SUBJECT_KEYS
 from tests.fakes.audit_daemon import FakeAuditDaemon
 
 NOW = 1_800_000_000.0
@@ -134,3 +138,72 @@ async def test_without_a_daemon_nothing_is_done(store: Store, keeper: EmergencyK
     user = opened(store)
     assert await keeper.end_those_over(store, seals=False, now=UNTIL) == 0
     assert store.user(user.id) == user
+
+
+def damage_key(store: Store, user: User) -> None:
+    """Flip a bit of the key under which the log names somebody."""
+    token = store.subjects.of(user.id, user.tenant, now=NOW).token
+    row = store.rows.get(SUBJECT_KEYS, token)
+    assert row is not None
+    spoilt = msgspec.structs.replace(row, value=row.value[:-1] + bytes([row.value[-1] ^ 1]))
+    store.rows.transact(lambda tx: tx.put(SUBJECT_KEYS, spoilt))
+
+
+async def test_a_damaged_key_of_the_person_keeps_no_emergency_open(
+    store: Store, keeper: EmergencyKeeper, daemon: FakeAuditDaemon
+) -> None:
+    """Attack: a bit of one row, and the upkeep ends there each time: the account and all others stay as they are."""
+    first, second = opened(store, "first"), opened(store, "second")
+    damage_key(store, first)
+    damage_key(store, second)
+    assert await keeper.end_those_over(store, seals=True, now=UNTIL) == 2
+    for user in (first, second):
+        found = store.user(user.id)
+        assert found is not None
+        assert (found.disabled, found.until) == (True, 0.0)
+        assert store.subjects.readable(user.id), "the record is sealed under a key that an erasure finds"
+    assert len(daemon.payloads) == 2
+    assert all(user.name.encode() not in payload for user in (first, second) for payload in daemon.payloads)
+
+
+async def test_an_account_that_is_opened_again_while_it_is_recorded_is_not_said_to_be_over(
+    store: Store, keeper: EmergencyKeeper, daemon: FakeAuditDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = opened(store)
+    append = append_with_badge
+
+    def open_again(*args: Any, **more: Any) -> None:
+        append(*args, **more)
+        found = store.user(user.id)
+        assert found is not None
+        if found.until == UNTIL:
+            store.change_user(found, msgspec.structs.replace(found, until=UNTIL + 1800), now=UNTIL)
+
+    monkeypatch.setattr(emergencies, "append_with_badge", open_again)
+    assert await keeper.end_those_over(store, seals=True, now=UNTIL) == 0
+    found = store.user(user.id)
+    assert found is not None
+    assert found.until == UNTIL + 1800
+    said, taken_back = daemon.records
+    assert (said["unmapped"]["gw"]["event"], said["status_id"]) == ("break_glass.expired", 1)
+    assert (taken_back["unmapped"]["gw"]["event"], taken_back["status_id"]) == ("break_glass.expired", 2)
+    assert taken_back["unmapped"]["gw"]["reason"] == "changed_meanwhile"
+
+
+async def test_an_account_that_cannot_be_changed_keeps_no_other_open(
+    store: Store, keeper: EmergencyKeeper, daemon: FakeAuditDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: a bit of one of its API keys, which an account takes along when it changes."""
+    opened(store, "first")
+    opened(store, "second")
+    change = store.change_user
+
+    def refuse(old: User, new: User, *, now: float) -> tuple[User, int] | None:
+        if old.name == "first":
+            raise SealBrokenError("a row of api_keys does not open")
+        return change(old, new, now=now)
+
+    monkeypatch.setattr(store, "change_user", refuse)
+    assert await keeper.end_those_over(store, seals=False, now=UNTIL) == 1
+    said = [(told["user"]["name"], told["status_id"]) for told in daemon.records]
+    assert sorted(said) == [("first", 1), ("first", 2), ("second", 1)]

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.exchange.errors import ConfigurationError
+from gateway.exchange.errors import ConfigurationError, StoreUnavailableError
 from gateway.policy.roles import Roles
 from gateway.server import pages_process
 from gateway.server.control import Boot, ListenerSocket
+from gateway.server.emergencies import EmergencyKeeper
 from gateway.server.pages_process import PagesProcess, account_options
 from gateway.server.settings import Settings, load_settings
 from gateway.server.state import open_state
@@ -112,6 +113,25 @@ async def test_nothing_that_happens_once_ends_the_care_for_the_store_for_good(
         while asked < 4:
             await asyncio.sleep(0.01)
     assert pages.dump().health == {"store": ""}
+
+
+async def test_an_emergency_that_cannot_be_ended_is_not_recorded_with_every_probe(
+    pages: PagesProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: a full disk takes the record and not the change, and the log gets a record every two seconds."""
+    tried: list[float] = []
+
+    async def fail(*_: Any, now: float, **__: Any) -> int:
+        tried.append(now)
+        raise StoreUnavailableError("armed")
+
+    monkeypatch.setattr(EmergencyKeeper, "end_those_over", fail)
+    monkeypatch.setattr(pages, "_next_upkeep", 0.0)
+    async with asyncio.timeout(10):
+        while not tried:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert len(tried) == 1
 
 
 async def test_a_reload_declares_no_metric_a_second_time(pages: PagesProcess) -> None:
