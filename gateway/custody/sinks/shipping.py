@@ -196,12 +196,12 @@ class Shipper:
         if extent is None:
             await self._wait(0, "")
             return None
+        if self._cursor is not None and self._cursor.origin != extent.origin:  # the log was begun anew
+            await self._restart(self._cursor, Cursor(origin=extent.origin, next_index=extent.first))
         await self._obey(extent)
         cursor = self._cursor
         if cursor is None:
             cursor, self._offered = Cursor(origin=extent.origin, next_index=extent.first), None
-        elif cursor.origin != extent.origin:  # the log was begun anew
-            cursor = await self._restart(cursor, Cursor(origin=extent.origin, next_index=extent.first))
         if cursor.next_index > extent.size:
             raise NotDeliveredError(
                 Fault.LOG, f"it has {extent.size} records, and the receiver has {cursor.next_index} of them"
@@ -221,7 +221,7 @@ class Shipper:
             return None
         return cursor
 
-    async def _restart(self, before: Cursor, now: Cursor) -> Cursor:
+    async def _restart(self, before: Cursor, now: Cursor) -> None:
         """Go on with another log, and say so first.
 
         attack: a log that is set aside with what its receiver lacks, and begun anew. Killed in between it says so twice.
@@ -232,8 +232,11 @@ class Shipper:
             change = {"origin_before": before.origin, "origin": now.origin, "delivered_before": before.next_index}
             _log.warning("sink.restarted", sink=self.sink_name, stream=self.stream, **change)
             await self._standing.say("audit.sink_restarted", severity=records.HIGH, more=change)
+        wish = await self._threads(self._cursors.asked)
+        if wish is not None and wish.start is not None:
+            # attack: a number of the former log, and the records before it would never leave this one
+            await self._threads(self._cursors.answered)
         await self._advance(now)
-        return now
 
     async def _wait(self, size: int, origin: str) -> None:
         with suppress(TimeoutError):

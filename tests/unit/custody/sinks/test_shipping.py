@@ -324,6 +324,20 @@ async def test_a_log_that_was_begun_anew_is_said_once_with_its_old_and_its_new_n
         assert shipment.recorded.events() == []
 
 
+async def test_a_replay_that_somebody_asked_for_hides_no_new_log_and_skips_none_of_it(tmp_path: Path) -> None:
+    """Attack: a wish that is left beside the cursor while the log is moved away; its number is one of the old log."""
+    async with Shipment(Shelf(), log(5), tmp_path) as shipment:
+        await shipment.until_acknowledged(5)
+    shipment.cursors.ask(Replay(start=4))
+    shelf, source = Shelf(), log(6)
+    source.origin = "gateway/node-a/11111111/access"
+    async with Shipment(shelf, source, tmp_path) as shipment:
+        await shipment.until_acknowledged(6)
+        await shipment.until(lambda: shipment.cursors.asked() is None, "the answer")
+        assert shelf.indexes() == list(range(6))
+        assert shipment.recorded.events() == [("audit.sink_restarted", "")]
+
+
 async def test_a_cursor_that_cannot_be_written_makes_one_record_of_a_new_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
