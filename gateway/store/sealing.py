@@ -32,6 +32,10 @@ class SealBrokenError(StoreUnavailableError):
     """A stored value does not open: changed, moved to another row, or sealed under a key we do not have."""
 
 
+class KeyNotHeldError(SealBrokenError):
+    """The keyring has no key of that version: whole or not, it cannot be told."""
+
+
 class Sealer:
     """Seals and opens values of one store under one keyring."""
 
@@ -64,6 +68,12 @@ class Sealer:
         nonce = self._random(_NONCE_BYTES)
         head = _HEAD.pack(_FORMAT, version)
         return version, head + nonce + self._cipher(version).encrypt(nonce, value, _additional(head, table, row))
+
+    @staticmethod
+    def version_of(envelope: bytes) -> int:
+        """Return the key version that an envelope names; 0 = it is cut short."""
+        version: int = _HEAD.unpack_from(envelope)[1] if len(envelope) >= _HEAD.size else 0
+        return version
 
     def open(self, table: str, row: bytes, envelope: bytes) -> bytes:
         """Return the value sealed for this row.
@@ -98,7 +108,7 @@ class Sealer:
         if cipher is None:
             key = self._keyring.seal_key(version)
             if key is None:
-                raise SealBrokenError(
+                raise KeyNotHeldError(
                     f"a row is sealed under key {version}, which this process does not hold; run: gateway reload"
                 )
             cipher = self._ciphers[version] = AESGCM(key)

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.exchange.subject import ERASED, RESTRICTED, SUBJECT_KEY_BYTES, TOKEN_BYTES, SubjectKey
 from gateway.store.rows import Row, Rows, Transaction
-from gateway.store.sealing import SealBrokenError, Sealer
+from gateway.store.sealing import KeyNotHeldError, SealBrokenError, Sealer
 from gateway.store.shelf import Shelf
 from gateway.store.tables import SUBJECT_KEYS
 
@@ -92,9 +92,12 @@ class SubjectKeys:
         return sorted(self._shelf.find("subject", self._token(user_id)), key=lambda stored: stored.created)
 
     def unreadable(self, user_id: str) -> list[bytes]:
-        """List the tokens of keys of a person that do not open: of which tenant they are is not known."""
+        """List the tokens of keys of a person that are damaged: of which tenant they are is not known.
+
+        Raises `KeyNotHeldError`: the keyring cannot open one that may be whole.
+        """
         rows = self._rows.find(SUBJECT_KEYS, "subject", self._token(user_id))
-        return sorted(row.id for row in rows if self._opened(row) is None)
+        return sorted(row.id for row in rows if self._unless_damaged(row) is None)
 
     def readable(self, user_id: str) -> list[StoredSubject]:
         """List the keys of a person in all tenants, oldest first, without those that do not open."""
@@ -105,6 +108,20 @@ class SubjectKeys:
     def _opened(self, row: Row) -> StoredSubject | None:
         try:
             return self._shelf.open(row)
+        except SealBrokenError:
+            return None
+
+    def _unless_damaged(self, row: Row) -> StoredSubject | None:
+        """Return what a row holds; None where it is damaged.
+
+        attack: an old keyring is put back, and what is whole under a newer key is destroyed for damaged, at whichever tenant
+        """
+        try:
+            return self._shelf.open(row)
+        except KeyNotHeldError:
+            if Sealer.version_of(row.value) == row.key:  # else it is the version that is damaged
+                raise
+            return None
         except SealBrokenError:
             return None
 
@@ -167,10 +184,13 @@ class SubjectKeys:
         return changed
 
     def destroy_in(self, tx: Transaction, user_id: str, *, tenant: str, until: float) -> int:
-        """Remove the keys of a person at a tenant that were made until then, damaged ones too; returns how many."""
+        """Remove the keys of a person at a tenant that were made until then, damaged ones too; returns how many.
+
+        Raises `KeyNotHeldError`.
+        """
         gone = 0
         for row in tx.find(SUBJECT_KEYS, "subject", self._token(user_id)):
-            stored = self._opened(row)
+            stored = self._unless_damaged(row)
             if stored is None or (stored.tenant == tenant and stored.created <= until):
                 gone += tx.delete(SUBJECT_KEYS, row.id)
         return gone

@@ -378,6 +378,25 @@ def test_whoever_has_no_account_and_a_damaged_key_alone_is_erased_and_told_so(ho
     assert house.run("privacy", "erase", *who, "--yes").exit_code == 1
 
 
+def test_a_key_that_the_keyring_cannot_open_is_not_taken_for_a_damaged_one(house: House, store: Store) -> None:
+    """Attack: an old keyring.json is put back, and an erasure at one tenant destroys whole keys of another."""
+    here, elsewhere = SubjectKey(b"t" * 16, b"k" * 32), SubjectKey(b"u" * 16, b"k" * 32)
+    keys = [Kept(subject=here, user_id="p-7", tenant="main"), Kept(subject=elsewhere, user_id="p-7", tenant="other")]
+    store.subjects.keep(keys, now=time.time())
+    row = store.rows.get(SUBJECT_KEYS, elsewhere.token)
+    assert row is not None
+    newer = msgspec.structs.replace(row, key=9, value=row.value[:1] + (9).to_bytes(4, "big") + row.value[5:])
+    store.rows.transact(lambda tx: tx.put(SUBJECT_KEYS, newer))
+    who = ("--subject", "p-7", "--tenant", "main", "--reason", "case 7")
+    refused = house.run("privacy", "erase", *who, "--yes")
+    assert refused.exit_code == 2
+    assert "under key 9, which this process does not hold" in refused.stderr
+    assert set(store.rows.get_many(SUBJECT_KEYS, [here.token, elsewhere.token])) == {here.token, elsewhere.token}
+    store.rows.transact(lambda tx: tx.put(SUBJECT_KEYS, row))
+    assert house.run("privacy", "erase", *who, "--yes").exit_code == 0
+    assert set(store.rows.get_many(SUBJECT_KEYS, [here.token, elsewhere.token])) == {elsewhere.token}
+
+
 def test_a_hold_on_records_under_a_damaged_key_stands_against_its_erasure(house: House, store: Store) -> None:
     act(house, store, "alice", owner="alice")
     alice = store.user_named("alice")
