@@ -24,7 +24,7 @@ SUFFIX: Final = ".index"
 _UNFINISHED: Final = ".new"
 _UNFINISHED_S: Final = 3600.0
 """Nobody writes one file for so long."""
-_FREE: Final = 0.15
+FREE: Final = 0.15
 """Share of the disk that must be free; below it the log's own files are already being cleared away."""
 
 
@@ -37,13 +37,18 @@ class SearchIndex:
     """Reads and writes the columns of files of the log."""
 
     def __init__(
-        self, state_dir: Path, keys: AuditKeys, *, random: Callable[[int], bytes] = os.urandom, free: float = _FREE
+        self,
+        state_dir: Path,
+        keys: AuditKeys,
+        *,
+        random: Callable[[int], bytes] = os.urandom,
+        free: float | None = None,
     ) -> None:
         self.directory = state_dir / "index"
         self._layout = Layout(state_dir)
         self._keys = keys
         self._random = random
-        self._free = free
+        self._free = FREE if free is None else free
 
     def load(self, stem: str, head: FileHead, names: Iterable[str]) -> Columns | None:
         """Return columns of the log file that is called `stem`, None when there are none to be trusted."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.custody.indexing import IndexingDuty
-from gateway.ledger import search
+from gateway.ledger import search, search_index
 
 Custody = Any
 
@@ -15,6 +15,7 @@ Custody = Any
 @pytest.fixture(autouse=True)
 def small_files_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "WORTH_AN_INDEX", 1)
+    monkeypatch.setattr(search_index, "FREE", 0.0)  # whatever else fills the disk of this machine
 
 
 def indexes(custody: Custody) -> list[str]:

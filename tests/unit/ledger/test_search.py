@@ -14,6 +14,7 @@ from gateway.audit.subject import Sealing
 from gateway.exchange.stream import Stream
 from gateway.exchange.subject import ERASED, SubjectKey
 from gateway.ledger import search as search_module
+from gateway.ledger import search_index
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import file_name, segment_name
 from gateway.ledger.reader import FileReader
@@ -65,6 +66,7 @@ def person(*names: str) -> Somebody:
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     monkeypatch.setattr(search_module, "WORTH_AN_INDEX", 1)
+    monkeypatch.setattr(search_index, "FREE", 0.0)  # whatever else fills the disk of this machine
     log = Log(tmp_path / "state")
     yield log
     assert log.damages == []
