@@ -35,12 +35,13 @@ def list_keys() -> None:
     """List the key that signs each stream, with its verifier key for auditors, and the key that opens the files.
 
     A key that files of the log name and that the key file does not hold is shown as `unknown`, and the verb exits 1:
-    these files do not open, or do not verify. Nothing secret is shown, so the use is not recorded.
+    these files do not open, or do not verify. So it does where a file does not say which keys it needs. Nothing secret is shown, so the use is not recorded.
     """
     settings = read_settings()
     keys = AuditKeys.load(settings.audit.keys)
     layout = Layout(settings.state_dir)
-    heads = {stream: _heads(layout, stream) for stream in STREAMS}
+    unreadable: list[str] = []
+    heads = {stream: _heads(layout, stream, unreadable) for stream in STREAMS}
     vkeys = known_logs(settings, keys)
     found: list[dict[str, Any]] = []
     for stream in STREAMS:
@@ -71,24 +72,27 @@ def list_keys() -> None:
         }
     )
     found += [_unknown("encryption", kek_id.hex(), files) for kek_id, files in sorted(wrapped.items())]
-    is_whole = all(key["state"] == ACTIVE for key in found)
+    has_each = all(key["state"] == ACTIVE for key in found)
     lines = [table(_COLUMNS, [_row(key) for key in found]), *(key["vkey"] for key in found if "vkey" in key)]
     if not vkeys:
         lines.append("No stream has begun yet: the verifier keys have the name of a log in them.")
-    if not is_whole:
+    lines += [f"{name}: its head cannot be read; run gateway audit verify" for name in unreadable]
+    if not has_each:
         lines.append(
             f"{settings.audit.keys} does not hold every key: restore it from the backup, or run gateway audit verify"
         )
-    answer({"ok": is_whole, "origin": keys.origin, "keys": found}, lines)
+    is_whole = has_each and not unreadable
+    answer({"ok": is_whole, "origin": keys.origin, "keys": found, "unreadable": unreadable}, lines)
     if not is_whole:
         raise click.exceptions.Exit(1)
 
 
-def _heads(layout: Layout, stream: Stream) -> list[FileHead]:
-    """Return the heads that can be read of the files of a stream."""
+def _heads(layout: Layout, stream: Stream, unreadable: list[str]) -> list[FileHead]:
+    """Return the heads of the files of a stream; files whose head cannot be read are named in `unreadable`."""
     if not layout.directory.exists():
         return []
     files, _ = list_files(layout.directory, stream)
+    unreadable += [file.path.name for file in files if file.head is None]
     return [file.head for file in files if file.head is not None]
 
 

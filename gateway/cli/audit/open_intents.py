@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -19,6 +19,10 @@ from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.search import Filters, Found, Search
 from gateway.server.progress import Progress
+
+_FOUND: Final = "{time} {stream}/{index} {who} {operation} request={request_id}"
+_NOT_FOUND: Final = "{stream}: request={request_id} of producer {slot}: its announcement is not found"
+"""It was pruned or cannot be read, or whoever made it wrote its request id so that no search finds it."""
 
 
 @click.command("open-intents", short_help="Show requests whose outcome is not known.")
@@ -37,41 +41,37 @@ def open_intents_verb(purpose: str) -> None:
     with Sight(settings) as sight, Progress("searching the audit log"):
         search = Search(settings.state_dir, keys, subject_keys=sight.keys, on_damage=damages.append)
         followed = open_intents(Layout(settings.state_dir).directory, keys, on_damage=damages.append)
-        found = [
-            announcement
+        values = [
+            _value(_announced(search, stream, request_id, slot), stream, request_id, slot)
             for stream, intents in followed.items()
             for request_id, slot in intents.items()
-            for announcement in _announced(search, stream, request_id, slot)
         ]
-    values = [_value(each) for each in found]
-    lines = [
-        plain("{time} {stream}/{index} {who} {operation} request={request_id}".format_map(value)) for value in values
-    ]
+    lines = [plain((_FOUND if value["index"] is not None else _NOT_FOUND).format_map(value)) for value in values]
     lines += [plain(f"warning: {damage}; run gateway audit verify") for damage in damages]
     lines.append(f"{len(values)} open intents" if values else "no open intent: every request says what came of it")
     current().answer({"ok": True, "open_intents": values, "unreadable": damages}, "\n".join(lines))
 
 
-def _announced(search: Search, stream: Stream, request_id: str, slot: int) -> list[Found]:
-    """Return the last announcement of a request by the producer that the log follows; nothing where it was pruned."""
-    filters = Filters(request_id=request_id, streams=(stream,))
-    return [
-        found
-        for found in search.find(filters)
-        if found.stored.entry.slot == slot and follows(found.stored.entry.payload, request_id)
-    ][-1:]
+def _announced(search: Search, stream: Stream, request_id: str, slot: int) -> Found | None:
+    """Return the last announcement of a request by the producer that the log follows; None where it was pruned."""
+    announced = None
+    for found in search.find(Filters(request_id=request_id, streams=(stream,))):
+        if found.stored.entry.slot == slot and follows(found.stored.entry.payload, request_id):
+            announced = found
+    return announced
 
 
-def _value(found: Found) -> dict[str, Any]:
-    record = found.record
+def _value(found: Found | None, stream: Stream, request_id: str, slot: int) -> dict[str, Any]:
+    record = {} if found is None else found.record
     actor = record.get("actor") if isinstance(record.get("actor"), dict) else {}
     user = actor.get("user") if isinstance(actor, dict) and isinstance(actor.get("user"), dict) else {}
-    api, metadata = record.get("api"), record.get("metadata")
+    api = record.get("api")
     return {
         "time": moment(record.get("time")),
-        "stream": found.stream.value,
-        "index": found.index,
+        "stream": stream.value,
+        "slot": slot,
+        "index": None if found is None else found.index,
         "who": str(user.get("name", "-")) if isinstance(user, dict) else "-",
         "operation": str(api.get("operation", "-")) if isinstance(api, dict) else "-",
-        "request_id": str(metadata.get("correlation_uid", "")) if isinstance(metadata, dict) else "",
+        "request_id": request_id,
     }

@@ -75,6 +75,22 @@ def test_files_under_keys_that_are_gone_are_told_from_the_others(house: House) -
     assert found[("encryption", lost.kek_id.hex())] == ("unknown", 1)
 
 
+def test_a_file_of_which_nothing_can_be_said_is_not_left_out_in_silence(house: House) -> None:
+    """Attack: the heads of files under another key are spoilt, and the list says that the key file has every key."""
+    keys = AuditKeys.load(key_file(house))
+    write(house.state_dir, keys, Stream.ACCESS, [access(1)])
+    write(house.state_dir, keys, Stream.ACCESS, [access(2)])
+    path = min(Layout(house.state_dir).directory.glob("access-*"))
+    path.chmod(0o600)
+    path.write_bytes(b"nothing" + path.read_bytes()[7:])
+    told = house.run("audit", "key", "list")
+    assert told.exit_code == 1
+    assert f"{path.name}: its head cannot be read" in told.stdout
+    shown = json.loads(house.run("audit", "key", "list", "--json").stdout)
+    assert (shown["ok"], shown["unreadable"]) == (False, [path.name])
+    assert [key["files"] for key in shown["keys"]] == [1, 1]
+
+
 def test_a_checkpoint_of_another_key_is_refused_and_named(house: House) -> None:
     write(house.state_dir, make_keys(), Stream.TRAFFIC, [access(1)])
     told = house.run("audit", "key", "list")

@@ -306,6 +306,17 @@ def test_a_request_id_that_another_process_uses_closes_nobodys_intent(log: House
     assert "no open intent" in run(log, "open-intents").output
 
 
+def test_an_intent_whose_announcement_is_not_found_is_shown_all_the_same(log: House) -> None:
+    """Attack: a worker that was taken over writes a request id so that a search does not find what the log follows."""
+    hidden = {"correlation_uid": "req\n94", "tenant_uid": "acme", "uid": "e-94"}
+    intent = {"gw": {"action": "edit", "phase": "intent"}}
+    write(log.state_dir, keys(log), Stream.ACCESS, [access(94, metadata=hidden, unmapped=intent)], slot=4)
+    (shown,) = json.loads(run(log, "open-intents", "--json").stdout)["open_intents"]
+    assert (shown["stream"], shown["slot"], shown["index"], shown["request_id"]) == ("access", 4, None, r"req\n94")
+    lines = run(log, "open-intents").output.splitlines()
+    assert lines == [r"access: request=req\n94 of producer 4: its announcement is not found", "1 open intents"]
+
+
 def test_an_intent_that_the_daemon_closed_is_not_open(log: House) -> None:
     intent = {"gw": {"action": "edit", "phase": "intent"}}
     unknown = {"gw": {"action": "edit", "outcome": "unknown", "phase": "outcome"}}
