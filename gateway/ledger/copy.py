@@ -26,7 +26,7 @@ from gateway.audit.filehead import FileHead
 from gateway.audit.segment import FIXED, MAX_FRONT_BYTES, SegmentError, front_length
 from gateway.audit.segment import MAGIC as SEGMENT_MAGIC
 from gateway.exchange.stream import STREAMS, Stream
-from gateway.ledger.layout import UNFINISHED_SUFFIX, parse_name
+from gateway.ledger.layout import UNFINISHED_SUFFIX, names_in, parse_name
 from gateway.ledger.reader import UnreadableLogError
 
 ARCHIVES: Final = (".tar", ".tar.gz", ".tgz", ".tar.zst")
@@ -37,7 +37,6 @@ _TILES: Final = "tile"
 _PUBLISHED: Final = frozenset({"checkpoints", "cosigned"})
 """Directories of a gateway's own tree heads."""
 _HEAD_GUESS_BYTES: Final = 4096
-_LOOKS: Final = 10
 
 
 class VanishedError(UnreadableLogError):
@@ -155,7 +154,7 @@ def find_logs(root: Path, *, is_live: bool = False) -> Copy:
         for folder, below, names in os.walk(root, onerror=_refuse):
             below[:] = sorted(name for name in below if name != _TILES)
             is_strict = is_live and Path(folder) == root
-            found = [name for name in _settled(root) if name not in below] if is_strict else sorted(names)
+            found = [name for name in names_in(root) if name not in below] if is_strict else sorted(names)
             _find_in(Path(folder), found, root, copy, is_strict=is_strict, below=below)
     except FileNotFoundError as exc:
         kind = VanishedError if root.exists() else UnreadableLogError
@@ -168,20 +167,6 @@ def find_logs(root: Path, *, is_live: bool = False) -> Copy:
         log.files.sort(key=lambda file: (file.number, not file.is_sealed, file.path.name))
     copy.logs.sort(key=lambda log: (log.place, STREAMS.index(log.stream) if log.stream else len(STREAMS)))
     return copy
-
-
-def _settled(folder: Path) -> list[str]:
-    """Return what is in a directory in which files are sealed and removed: what two looks one after the other agree on.
-
-    One look takes a large directory in parts; what is renamed in between may be in none of them, and would be missed.
-    """
-    names = sorted(path.name for path in folder.iterdir())
-    for _ in range(_LOOKS):
-        again = sorted(path.name for path in folder.iterdir())
-        if again == names:
-            break
-        names = again
-    return names
 
 
 def _refuse(error: OSError) -> None:

@@ -13,6 +13,7 @@ from gateway.exchange.stream import Stream
 
 _FILE = re.compile(r"(security|access|traffic)-([0-9]{12})\.(log|seg)")
 UNFINISHED_SUFFIX = ".new"
+_LOOKS = 10
 
 
 class FileName(NamedTuple):
@@ -117,3 +118,18 @@ def parse_name(name: str) -> FileName | None:
     if match is None or not int(match[2]):
         return None
     return FileName(Stream(match[1]), int(match[2]), match[3] == "seg")
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return what is in a directory in which files are sealed and removed: what two looks one after the other agree on.
+
+    One look takes a large directory in parts; what is renamed in between may be in none of them, and would be missed.
+    Raises `OSError`.
+    """
+    names = sorted(path.name for path in directory.iterdir())
+    for _ in range(_LOOKS):
+        again = sorted(path.name for path in directory.iterdir())
+        if again == names:
+            break
+        names = again
+    return names

@@ -23,7 +23,7 @@ from gateway.audit.walk import is_zero
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.keys import AuditKeys
-from gateway.ledger.layout import parse_name
+from gateway.ledger.layout import names_in, parse_name
 from gateway.ledger.spool import read_front, read_whole
 
 _BLOCK_BYTES = 1 << 20
@@ -63,7 +63,7 @@ def list_files(directory: Path, stream: Stream) -> tuple[list[LogFile], list[str
     What no stream explains is named with the first. Raises `UnreadableLogError`.
     """
     try:
-        names = sorted(path.name for path in directory.iterdir())
+        names = names_in(directory)
         found = [(path, parse_name(path)) for path in names]
         mine = {name.number: path for path, name in reversed(found) if name is not None and name.stream is stream}
         files = [_log_file(directory / path, number) for number, path in sorted(mine.items())]

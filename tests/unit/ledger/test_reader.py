@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.exchange.stream import Stream
 from gateway.ledger import reader
 from gateway.ledger.reader import FileReader, Follower, UnreadableLogError, entries, read_newest
 from tests.unit.ledger.test_spool import seal_file
@@ -184,6 +185,24 @@ def test_the_last_entries_are_found_in_segments(bench: Bench) -> None:
         seal_file(bench, number)
     follower = Follower(bench.layout.directory, bench.keys)
     assert [stored.index for stored in follower.last(10)] == list(range(2, 12))
+
+
+def test_a_file_that_is_sealed_while_the_directory_is_listed_is_searched_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large directory the system shows one part after the other: neither the log file nor its segment may be in any."""
+    grow(bench, 3, 2)
+    looks = 0
+    iterdir = Path.iterdir
+
+    def in_parts(folder: Path) -> list[Path]:
+        nonlocal looks
+        looks += 1
+        return [path for path in iterdir(folder) if looks > 1 or not path.name.startswith("security-000000000002")]
+
+    monkeypatch.setattr(Path, "iterdir", in_parts)
+    found = entries(bench.layout.directory, bench.keys, streams=(Stream.SECURITY,), on_damage=pytest.fail)
+    assert [stored.index for stored in found] == list(range(6))
 
 
 def test_a_damaged_segment_is_told_and_left_out(bench: Bench) -> None:
