@@ -26,7 +26,7 @@ JOURNAL_NAME: Final = "erasures.jsonl"
 _MARK: Final = b"erasures"
 
 
-class Erasure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, order=True):
+class Erasure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, order=True):
     """One person who was erased. A format on disk."""
 
     at: float
@@ -35,6 +35,8 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Look-up token, hexadecimal."""
     tokens: tuple[str, ...]
     """Of the keys that were destroyed."""
+    damaged: tuple[str, ...] = ()
+    """Those of them that did not open: perhaps of somebody of the same name at another tenant."""
 
     @property
     def row(self) -> bytes:

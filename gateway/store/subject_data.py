@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -273,7 +274,8 @@ class SubjectData:
     def erasure(self, person: Person, *, now: float) -> Erasure:
         """Return the entry of the journal for erasing the person now."""
         tokens = [stored.token.hex() for stored in self.readable_keys(person)]
-        return Erasure(at=now, person=self.reference(person), tokens=(*tokens, *self.unreadable_keys(person)))
+        damaged = tuple(self.unreadable_keys(person))
+        return Erasure(at=now, person=self.reference(person), tokens=(*tokens, *damaged), damaged=damaged)
 
     def reference(self, person: Person) -> str:
         """Return what stands for the person where no name and no pseudonym may: a look-up token, hexadecimal."""
@@ -319,6 +321,11 @@ class SubjectData:
         self._rows.transact(lambda tx: self._store.subjects.destroy_unreadable_in(tx, tokens), confirmed=True)
         restored = self._store.subjects.of_tokens(tokens, now=now)
         for stored in restored.values():
+            is_sure = stored.token.hex() not in erasure.damaged
+            if not is_sure and self._reference(stored.user_id, stored.tenant) != erasure.person:
+                # attack: the backup has it whole, and it is of a namesake at another tenant, who would go with it
+                self._rows.transact(partial(_delete_key, stored.token), confirmed=True)
+                continue
             self.forget(Person(id=stored.user_id, tenant=stored.tenant), erasure, now=now, until=erasure.at)
 
     def _forget_in(
@@ -419,3 +426,7 @@ def _account(user: User) -> dict[str, Any]:
         "issuer": user.issuer,
         "subject": user.subject,
     }
+
+
+def _delete_key(token: bytes, tx: Transaction) -> bool:
+    return tx.delete(SUBJECT_KEYS, token)

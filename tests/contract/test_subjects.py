@@ -555,6 +555,44 @@ def test_a_damaged_key_that_a_backup_brought_back_keeps_nobody_from_starting(sto
     assert len(store.subjects.of_person("p-2")) == 1
 
 
+def test_a_damaged_key_of_another_tenant_takes_no_account_along_when_a_backup_is_restored(
+    store: Store, data: SubjectData
+) -> None:
+    """Attack: whoever is erased at one tenant while a key of their namesake at another is damaged; the backup has it whole."""
+    alice = person(store, "alice")
+    key = store.subjects.of(alice.id, alice.tenant, now=NOW)
+    restore = copied(store.rows)
+    row = store.rows.get(SUBJECT_KEYS, key.token)
+    assert row is not None
+    store.rows.transact(partial(_put_all, SUBJECT_KEYS, [msgspec.structs.replace(row, value=row.value[:-1] + b"?")]))
+    namesake = data.find(alice.id, "other", despite_damage=True)
+    assert namesake is not None
+    erasure = data.erasure(namesake, now=NOW + 1)
+    data.erasures.note(erasure)
+    data.forget(namesake, erasure, now=NOW + 1)
+    assert store.rows.get(SUBJECT_KEYS, key.token) is None
+    restore()
+    assert data.apply_journal(now=NOW + 5) == [erasure]
+    assert store.user_named("alice") is not None, "nobody asked for that at this tenant"
+    assert store.rows.get(SUBJECT_KEYS, key.token) is None, "what was said to be destroyed does not come back"
+
+
+def test_whoever_had_a_damaged_key_alone_is_erased_again_after_a_restore(store: Store, data: SubjectData) -> None:
+    key = store.subjects.of("p-1", "acme", now=NOW)
+    restore = copied(store.rows)
+    row = store.rows.get(SUBJECT_KEYS, key.token)
+    assert row is not None
+    store.rows.transact(partial(_put_all, SUBJECT_KEYS, [msgspec.structs.replace(row, value=row.value[:-1] + b"?")]))
+    found = data.find("p-1", "acme", despite_damage=True)
+    assert found is not None
+    erasure = data.erasure(found, now=NOW + 1)
+    data.erasures.note(erasure)
+    data.forget(found, erasure, now=NOW + 1)
+    restore()
+    assert data.apply_journal(now=NOW + 5) == [erasure]
+    assert store.rows.get(SUBJECT_KEYS, key.token) is None
+
+
 def test_somebody_new_of_the_same_name_is_not_who_was_erased(store: Store, data: SubjectData) -> None:
     person(store, "alice")
     store.subjects.of("u_alice", "acme", now=NOW)
