@@ -107,9 +107,13 @@ class ArchiveDuty:
         extent = self._source.extent()
         if extent is None:
             return
-        await self._put_checkpoint(extent)
         cursor = await self._threads(self._cursors.load)
-        start = cursor.next_index if cursor is not None and cursor.origin == extent.origin else 1
+        if cursor is not None and cursor.origin != extent.origin:
+            await self._standing.restarted(cursor.origin, extent.origin, files_before=cursor.next_index - 1)
+            cursor = Cursor(origin=extent.origin, next_index=1)
+            await self._threads(partial(self._cursors.store, cursor))
+        await self._put_checkpoint(extent)
+        start = 1 if cursor is None else cursor.next_index
         if self._origin != extent.origin:
             self._origin, self._ahead = extent.origin, set()
         for number, path in await self._threads(partial(self._closed, start)):

@@ -108,8 +108,6 @@ class Shipper:
         """A batch that the cursor is not behind yet; offered again as it is, unless it was taken."""
         self._dead: list[DeadLetter] | None = None
         """What of that batch will never be taken; None = the batch was not taken yet."""
-        self._restarted = ""
-        """The log that it was last said to have begun anew with."""
         self._refusals = 0
         """Times in a row that everything was refused."""
         self._buried = 0
@@ -222,16 +220,9 @@ class Shipper:
         return cursor
 
     async def _restart(self, before: Cursor, now: Cursor) -> None:
-        """Go on with another log, and say so first.
-
-        attack: a log that is set aside with what its receiver lacks, and begun anew. Killed in between it says so twice.
-        """
+        """Go on with another log, and say so first: killed in between, it says so twice."""
         self._offered = None
-        if self._restarted != now.origin:  # a disk that takes no cursor makes no record each time
-            self._restarted = now.origin
-            change = {"origin_before": before.origin, "origin": now.origin, "delivered_before": before.next_index}
-            _log.warning("sink.restarted", sink=self.sink_name, stream=self.stream, **change)
-            await self._standing.say("audit.sink_restarted", severity=records.HIGH, more=change)
+        await self._standing.restarted(before.origin, now.origin, delivered_before=before.next_index)
         wish = await self._threads(self._cursors.asked)
         if wish is not None and wish.start is not None:
             # attack: a number of the former log, and the records before it would never leave this one

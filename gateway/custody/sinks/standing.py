@@ -104,6 +104,8 @@ class Standing:
         self._is_told = False
         self._told_at = float("-inf")
         self._hush_s = 0.0
+        self._restarted = ""
+        """The log that it was last said to have begun anew with."""
 
     async def failed(self, error: NotDeliveredError) -> None:
         """Note a failure, say so when it lasts, and wait."""
@@ -140,6 +142,18 @@ class Standing:
             seconds = max(0, int(self._clock() - self._failed_at))
             await self.say("audit.sink_recovered", severity=records.INFORMATIONAL, more={"after_s": seconds})
         self._failures, self._failed_at, self._is_told = 0, 0.0, False
+
+    async def restarted(self, before: str, now: str, **had: int) -> None:
+        """Say that what the receiver has is of another log than the one that is there, and how much it `had`.
+
+        attack: a log that is set aside with what its receiver lacks, and begun anew.
+        """
+        if self._restarted == now:  # a disk that takes no cursor makes no record each time
+            return
+        self._restarted = now
+        change = {"origin_before": before, "origin": now, **had}
+        _log.warning("sink.restarted", sink=self._sink, stream=self._stream, **change)
+        await self.say("audit.sink_restarted", severity=records.HIGH, more=change)
 
     async def say(
         self, event: str, *, severity: int, reason: str = "", detail: str = "", more: Mapping[str, Any] | None = None

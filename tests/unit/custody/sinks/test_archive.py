@@ -12,7 +12,7 @@ import pytest
 from gateway.audit.segment import parse_segment
 from gateway.custody.sealing import Sealing
 from gateway.custody.sinks.archive import ArchiveDuty
-from gateway.custody.sinks.cursor import CursorFile
+from gateway.custody.sinks.cursor import Cursor, CursorFile
 from gateway.custody.sinks.register import Register
 from gateway.custody.sinks.s3 import Bucket, Lock, S3Sink
 from gateway.custody.sinks.sink import Fault, NotDeliveredError
@@ -65,7 +65,9 @@ def bucket(store: S3Store, **changes: Any) -> Bucket:
     )
 
 
-def archive(sink: S3Sink, source: Any, segments: Path, cursors: Path, clock: Any = time.time) -> ArchiveDuty:
+def archive(
+    sink: S3Sink, source: Any, segments: Path, cursors: Path, clock: Any = time.time, *, recorder: Any = None
+) -> ArchiveDuty:
     return ArchiveDuty(
         sink,
         source,
@@ -73,7 +75,7 @@ def archive(sink: S3Sink, source: Any, segments: Path, cursors: Path, clock: Any
         CursorFile(cursors, "archive", "security.archive"),
         stream=Stream.SECURITY,
         retry=Retry(first_s=0.01, longest_s=0.02),
-        recorder=Recorded(),
+        recorder=recorder or Recorded(),
         threads=at_once,
         metrics=ShippingMetrics(Registry()),
         clock=clock,
@@ -149,6 +151,29 @@ async def test_a_checkpoint_is_put_once_a_minute_at_most(sink: S3Sink, store: S3
     await duty.step()
     names = store.names(f"{tmp_path.name}/checkpoints/")
     assert [int(name.rpartition("/")[2]) for name in names] == [5, 7]
+
+
+async def test_an_archive_that_finds_another_log_says_so_once_with_both_names(sink: S3Sink, tmp_path: Path) -> None:
+    """Attack: a log is set aside with the files that its archive lacks, and another begins as if nothing had been."""
+    cursor = CursorFile(tmp_path, "archive", "security.archive")
+    cursor.store(Cursor(origin="gateway/before/security", next_index=8))
+    source, recorder = Noted(note(5, "cm9vdA=="), 5), Recorded()
+    for _ in range(2):  # a custodian, and the one after it
+        duty = archive(sink, source, tmp_path, tmp_path, recorder=recorder)
+        await duty.step()
+        await duty.step()
+    (told,) = recorder.records
+    assert (told["unmapped"]["gw"]["event"], told["status_id"]) == ("audit.sink_restarted", 2)
+    assert told["unmapped"]["gw"]["sink"] == {
+        "name": "archive",
+        "stream": "security",
+        "origin_before": "gateway/before/security",
+        "origin": "gateway/a/security",
+        "files_before": 7,
+    }
+    found = cursor.load()
+    assert found is not None
+    assert (found.origin, found.next_index) == ("gateway/a/security", 1)
 
 
 async def test_a_record_whose_time_is_over_is_put_without_a_lock(store: S3Store, tmp_path: Path) -> None:
