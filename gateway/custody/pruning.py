@@ -31,8 +31,9 @@ from gateway.ledger.disk import sync_directory
 from gateway.ledger.holds import Holds
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout, parse_name
+from gateway.ledger.promise_reader import PromiseReader, Standing
 from gateway.ledger.reader import entries
-from gateway.ledger.retention import Blocks, Plan, Rules, Timeline
+from gateway.ledger.retention import Blocks, Plan, Rules, Timeline, describe
 from gateway.ledger.spool import numbers, read_head
 
 FIRST_S: Final = 600.0
@@ -40,7 +41,6 @@ EVERY_S: Final = 86_400.0
 _LOOK_S: Final = 1.0
 WISH_NAME: Final = "apply"
 """A file of this name below `state_dir/custody` asks for an application now; the custodian removes it afterwards."""
-_DAY_S: Final = 86_400
 _PRUNED: Final = b'"retention.prune"'
 _log = structlog.get_logger("gateway.audit")
 
@@ -51,13 +51,6 @@ Prove = Callable[[Stream, int], None]
 def pruned_matter(origin: str) -> str:
     """Name the matter of a log's removed files in the custodian's journal: another log has other files."""
     return f"pruned/{origin}"
-
-
-def describe(seconds: float | None) -> str:
-    """Write a retention for people."""
-    if seconds is None:
-        return "none"
-    return f"{int(seconds // _DAY_S)}d" if seconds % _DAY_S == 0 else f"{int(seconds)}s"
 
 
 class Pruning:
@@ -139,8 +132,15 @@ class Pruning:
             if stream is not Stream.SECURITY and known and known[0].first_index:
                 self._trail.write(partial(_still_pruned_event, stream=stream, head=known[0]))
         for hold in self._holds.holds:
-            more = {"hold": {**hold.facts(), "said_again": True}}
+            again = {"asked_by": hold.release_by, "created_by": hold.created_by, "said_again": True}
+            more: dict[str, Any] = {"hold": hold.facts() | again}
             self._trail.write(partial(record.lifecycle, event="hold.created", more=more))
+        for plan in self._plans:
+            if plan.rule.seconds is not None:
+                kept = describe(plan.rule.seconds)
+                said = {"approver": plan.rule.approved_by, "before": kept, "now": kept, "proposer": ""}
+                more = {"retention": said | {"stream": plan.stream.value, "said_again": True}}
+                self._trail.write(partial(record.lifecycle, event="retention.changed", more=more))
 
 
 def _last_pruned(payload: bytes, origin: str) -> int:
@@ -200,15 +200,20 @@ def _still_pruned_event(stamp: record.Stamp, stream: Stream, head: FileHead) -> 
     )
 
 
-def settle_rules(
-    layout: Layout, wanted: Mapping[Stream, float | None], timeline: Timeline, trail: Recording, now_ns: int
+def settle_rules(  # noqa: PLR0917 - what it is decided from
+    layout: Layout,
+    promises: PromiseReader,
+    wanted: Mapping[Stream, float | None],
+    timeline: Timeline,
+    trail: Recording,
+    now_ns: int,
 ) -> Rules:
     """Bring what is in force to what gateway.yaml asks for, as far as that counts by now; record each change first.
 
     Raises `RetentionError`, `AuditUnavailableError`, `OSError`.
     """
     with retention.changing(layout):
-        rules = retention.load(layout)
+        rules = promises.standing().rules
         for stream in STREAMS:
             rule = rules.of(stream)
             known = retention.heads(layout, stream)
@@ -260,11 +265,32 @@ def make_plans(
     ]
 
 
+def record_differences(standing: Standing, trail: Recording) -> None:
+    """Record each file that says less than the log, once as long as it stays as it is. Raises `AuditUnavailableError`."""
+    for found in standing.differences:
+        if found.is_told:
+            continue
+        matter = found.event.partition(".")[0]
+        named = {"case" if matter == "hold" else "stream": found.name, "file_sha256": found.file_sha256}
+        trail.write(
+            partial(
+                record.lifecycle,
+                event=found.event,
+                success=False,
+                detail=found.message,
+                severity=record.HIGH,
+                more={matter: named},
+            )
+        )
+
+
 class Schedule:
     """When the rules are applied next. One for the life of the process: reloads must not put it off for ever."""
 
     def __init__(self) -> None:
         self.due = time.monotonic() + FIRST_S
+        self.fault = ""
+        """Which files said less than the log when they were applied last."""
 
 
 class RetentionDuty:
@@ -292,6 +318,7 @@ class RetentionDuty:
         self._schedule = schedule
         self._counters = counters
         self._clock_ns = clock_ns
+        self._promises = PromiseReader(station.layout, station.keys)
 
     async def run(self) -> None:
         """Apply soon, and then each day. Raises `RetentionError`, `HoldsError`, `AuditUnavailableError`, `OSError`."""
@@ -313,16 +340,29 @@ class RetentionDuty:
         layout = station.layout
         created = [head.created_ns for head in retention.heads(layout, Stream.SECURITY)]
         timeline = Timeline(created, self._longest_step_s)
-        rules = settle_rules(layout, self._wanted, timeline, station.trail, now_ns)
+        with retention.changing(layout):
+            standing = self._promises.standing()
+            record_differences(standing, station.trail)
+        for found in standing.differences:
+            _log.error(found.event, name=found.name, reason=found.message)
+        self._schedule.fault = "; ".join(found.message for found in standing.differences)
+        settle_rules(layout, self._promises, self._wanted, timeline, station.trail, now_ns)
 
         def prove(stream: Stream, first: int) -> None:
             asyncio.run_coroutine_threadsafe(self._tiling[stream].prune(first), loop).result()
 
         try:
             with retention.changing(layout):  # a hold that begins now is in force before anything goes, or after
-                holds = Holds.load(layout)
+                standing = self._promises.standing()
+                holds = standing.holds
                 plans = make_plans(
-                    layout, rules, self._wanted, holds=holds, blocks=self._blocks, timeline=timeline, now_ns=now_ns
+                    layout,
+                    standing.rules,
+                    self._wanted,
+                    holds=holds,
+                    blocks=self._blocks,
+                    timeline=timeline,
+                    now_ns=now_ns,
                 )
                 pruning = Pruning(layout, station.keys, plans, holds, trail=station.trail, prove=prove)
                 for _ in pruning.steps():

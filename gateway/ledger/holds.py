@@ -1,7 +1,8 @@
 """Legal holds: what must be kept although its time is over, and whose key must not be destroyed.
 
 One person is enough to make a hold; it counts at once. Two are needed to end one. The file says what is in
-force, the log says who did what: each change is recorded before it counts. A file that cannot be read holds everything.
+force, the log says who did what: each change is recorded before it counts. A file that cannot be read holds everything,
+and one that says less than the log ends nothing: `promise_reader` puts both together.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -47,10 +49,18 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     release_by: str = ""
     """Who asked for its end first; a second person has to ask too."""
     release_ns: int = 0
+    everybody: bool = False
+    """It named people, and which is not known any more: no key is destroyed."""
+    salt: str = ""
+    """Random, and only in the file: without it nobody finds out from the log whom the hold named."""
 
     def covers(self, stream: Stream, first_ns: int, last_ns: int) -> bool:
         """Tell whether it keeps records of a stream that were taken in between two moments."""
         return stream in self.streams and last_ns >= self.since_ns and (not self.until_ns or first_ns <= self.until_ns)
+
+    def mark(self) -> str:
+        """Return what stands in the log for the people it names: their SHA-256 with the salt; empty for none."""
+        return sha256("\n".join((self.salt, *sorted(self.subjects))).encode()).hexdigest() if self.subjects else ""
 
     def facts(self) -> dict[str, object]:
         """Return what its records say."""
@@ -59,7 +69,8 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             "reason": self.reason,
             "streams": [stream.value for stream in self.streams],
             "since_ns": str(self.since_ns),
-            "subjects": len(self.subjects),
+            "subjects": -1 if self.everybody else len(self.subjects),
+            "subjects_sha256": "" if self.everybody else self.mark(),
             "until_ns": str(self.until_ns),
         }
 
@@ -116,7 +127,7 @@ class Holds:
         `names` are all by which a hold may name the person: account name, id, token.
         """
         for hold in self.holds:
-            if set(names) & set(hold.subjects) if hold.subjects else is_referenced(hold):
+            if hold.everybody or (set(names) & set(hold.subjects) if hold.subjects else is_referenced(hold)):
                 return hold
         return None
 
@@ -125,6 +136,10 @@ class Holds:
         if self.named(hold.case) is not None:
             raise ValueError(f"there is a hold of the case {hold.case} already")
         return Holds((*self.holds, hold))
+
+    def restore(self, hold: Hold) -> Holds:
+        """Put one back that the file has lost or says less of."""
+        return Holds([*(other for other in self.holds if other.case != hold.case), hold])
 
     def ask_release(self, case: str, by: str, now_ns: int) -> Holds:
         """Note that somebody wants a hold to end. Raises `ValueError` when there is none."""

@@ -31,8 +31,24 @@ from gateway.ledger.spool import numbers, read_head
 DELAY_S: Final = 7 * 86_400.0
 """Between the second person's word and the moment when a shorter retention counts."""
 _NS: Final = 1_000_000_000
+_DAY_S: Final = 86_400
 _SHORTEST_STEP_S: Final = 2 * 86_400.0
 FILE_NAME: Final = "retention.json"
+
+
+def describe(seconds: float | None) -> str:
+    """Write a retention for people and for the log."""
+    if seconds is None:
+        return "none"
+    return f"{int(seconds // _DAY_S)}d" if seconds % _DAY_S == 0 else f"{int(seconds)}s"
+
+
+def described(text: str) -> float | None:
+    """Read what `describe` wrote, in whole seconds; what is neither days nor seconds keeps everything."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in {"d", "s"} or not number.isdecimal():
+        return None
+    return float(int(number) * (_DAY_S if unit == "d" else 1))
 
 
 class RetentionError(AuditUnavailableError):

@@ -111,6 +111,8 @@ class CustodyProcess:
         degraded = {f"custody {duty}": reason for duty, reason in roster.faults.items()}
         if self._verifying is not None and self._verifying.fault:
             degraded["audit log"] = self._verifying.fault
+        if self._retention_schedule.fault:
+            degraded["audit retention"] = self._retention_schedule.fault
         return Dumped(samples=self._station.metrics.dump(), health={}, degraded=degraded)
 
     async def serve(self) -> None:

@@ -22,6 +22,9 @@ from gateway.exchange.stream import Stream
 from gateway.ledger import producer
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
+from gateway.ledger.promise_reader import PromiseReader, Standing
+from gateway.ledger.retention import changing
+from gateway.server.progress import Progress
 from gateway.server.settings import Settings
 
 
@@ -51,6 +54,19 @@ def custody(settings: Settings) -> Iterator[Station]:
             log.close()
     finally:
         lock.release()
+
+
+def promises(settings: Settings) -> PromiseReader:
+    """Return who reads what the log promised. Raises `KeyringError`."""
+    return PromiseReader(Layout(settings.state_dir), AuditKeys.load(settings.audit.keys))
+
+
+def standing(settings: Settings) -> Standing:
+    """Return the holds and rules in force. Raises `UnreadableLogError`, `HoldsError`, `RetentionError`, `OSError`."""
+    layout = Layout(settings.state_dir)
+    layout.create()
+    with Progress("reading what the log says of holds"), changing(layout):
+        return promises(settings).standing()
 
 
 def prove(station: Station, stream: Stream, first: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from datetime import UTC, datetime
@@ -11,14 +12,17 @@ import click
 
 from gateway.audit.redact import redact
 from gateway.cli.administration import read_settings, refuse
-from gateway.cli.audit.custody import person, record_act
+from gateway.cli.audit.custody import person, promises, record_act
 from gateway.cli.audit.showing import plain
 from gateway.cli.audit.span import when
 from gateway.cli.invocation import current
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger.holds import Hold, Holds
 from gateway.ledger.layout import Layout
+from gateway.ledger.reader import UnreadableLogError
 from gateway.ledger.retention import changing
+from gateway.server.progress import Progress
+from gateway.server.settings import Settings
 
 _CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
@@ -66,16 +70,30 @@ def create(
         subjects=subjects,
         created_by=by,
         created_ns=time.time_ns(),
+        salt=os.urandom(16).hex(),
     )
     layout.create()
     with changing(layout):
+        kept = Holds.load(layout)
+        is_lost = _is_lost(settings, case)
         try:
-            changed = Holds.load(layout).create(hold)
+            changed = kept.restore(hold) if is_lost else kept.create(hold)
         except ValueError as error:
             refuse(str(error))
         record_act(settings, "hold.created", detail=hold.reason, more={"hold": hold.facts()})
         changed.save(layout)
+        if is_lost:  # in force is also what was recorded before
+            promises(settings).holds()[0].save(layout)
     current().answer({"ok": True, "hold": _value(hold)}, f"the hold of the case {case} is in force")
+
+
+def _is_lost(settings: Settings, case: str) -> bool:
+    """Tell whether the log has a hold of a case of which the file lacks something: then it can be said again."""
+    try:
+        _, differences = promises(settings).holds()
+    except UnreadableLogError:
+        return False  # a hold must be possible whatever became of the log
+    return any(found.name == case for found in differences)
 
 
 @hold_group.command("release", short_help="End a hold; two people have to ask for it.")
@@ -88,7 +106,7 @@ def release(*, case: str, reason: str) -> None:
     by, _ = person()
     layout.create()
     with changing(layout):
-        holds = Holds.load(layout)
+        holds, _ = promises(settings).holds()
         hold = holds.named(case)
         if hold is None:
             refuse(f"there is no hold of the case {case}")
@@ -110,11 +128,18 @@ def release(*, case: str, reason: str) -> None:
 
 @hold_group.command("list", short_help="Show the holds in force.")
 def list_holds() -> None:
-    """Show the holds in force."""
+    """Show the holds in force: those of holds.json, and those that only the log knows."""
     settings = read_settings()
-    holds = Holds.load(Layout(settings.state_dir)).holds
-    lines = [_line(hold) for hold in holds] or ["no hold is in force"]
-    current().answer({"ok": True, "holds": [_value(hold) for hold in holds]}, "\n".join(plain(line) for line in lines))
+    layout = Layout(settings.state_dir)
+    layout.create()
+    with Progress("reading what the log says of holds"), changing(layout):
+        holds, differences = promises(settings).holds()
+    less = {found.name: found.message for found in differences}
+    lines = ["; ".join(filter(None, (_line(hold), less.get(hold.case)))) for hold in holds.holds] or [
+        "no hold is in force"
+    ]
+    values = [_value(hold) | {"difference": less.get(hold.case, "")} for hold in holds.holds]
+    current().answer({"ok": True, "holds": values}, "\n".join(plain(line) for line in lines))
 
 
 def _moment(time_ns: int) -> str:
@@ -125,6 +150,7 @@ def _line(hold: Hold) -> str:
     streams = ", ".join(hold.streams)
     begin, end = _moment(hold.since_ns) or "the beginning", _moment(hold.until_ns) or "now and later"
     people = f"; keys of {len(hold.subjects)} named people" if hold.subjects else "; keys of everybody in them"
+    people = "; keys of everybody, as whom it named is not known" if hold.everybody else people
     asked = f"; its end was asked for by {hold.release_by}" if hold.release_by else ""
     return (
         f"{hold.case}: {streams} from {begin} to {end}{people}; made by {hold.created_by} on "
@@ -140,6 +166,7 @@ def _value(hold: Hold) -> dict[str, Any]:
         "since": _moment(hold.since_ns),
         "until": _moment(hold.until_ns),
         "subjects": list(hold.subjects),
+        "everybody": hold.everybody,
         "created_by": hold.created_by,
         "created": _moment(hold.created_ns),
         "release_asked_by": hold.release_by,

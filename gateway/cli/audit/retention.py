@@ -11,16 +11,16 @@ from typing import Any, Final
 import click
 
 from gateway.cli.administration import read_settings, refuse, table
-from gateway.cli.audit.custody import custody, person, prove, record_act
+from gateway.cli.audit.custody import custody, person, promises, prove, record_act, standing
 from gateway.cli.invocation import current
 from gateway.custody.custodian import CustodyBusyError
-from gateway.custody.pruning import WISH_NAME, Pruning, describe, make_plans, settle_rules
+from gateway.custody.pruning import WISH_NAME, Pruning, make_plans, record_differences, settle_rules
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger import retention
 from gateway.ledger.errors import LogBusyError
-from gateway.ledger.holds import Holds
 from gateway.ledger.layout import Layout
-from gateway.ledger.retention import Plan, Rule, Timeline
+from gateway.ledger.promise_reader import Standing
+from gateway.ledger.retention import Plan, Rule, Timeline, describe
 from gateway.server.progress import Progress
 from gateway.server.retention import undelivered, wanted_retention
 from gateway.server.settings import Settings
@@ -39,7 +39,8 @@ def retention_group() -> None:
 def plan_verb() -> None:
     """Show for each stream what is in force, what gateway.yaml asks for, and what becomes of each closed file."""
     settings = read_settings()
-    plans = _plans(settings)
+    in_force = standing(settings)
+    plans = _plans(settings, in_force)
     rows = [
         (
             str(plan.stream),
@@ -52,9 +53,16 @@ def plan_verb() -> None:
     ]
     columns = ("stream", "in force", "asked for", "closed files", *(str(state) for state in retention.State))
     lines = [table(columns, rows), *_remarks(plans)]
-    holds = Holds.load(Layout(settings.state_dir)).holds
+    holds = in_force.holds.holds
     lines += [f"hold in force: {hold.case} ({', '.join(hold.streams)})" for hold in holds]
-    value = {"ok": True, "streams": [_value(plan) for plan in plans], "holds": [hold.case for hold in holds]}
+    differences = [found.message for found in in_force.differences]
+    lines += [f"what the log says counts: {message}" for message in differences]
+    value = {
+        "ok": True,
+        "streams": [_value(plan) for plan in plans],
+        "holds": [hold.case for hold in holds],
+        "differences": differences,
+    }
     current().answer(value, "\n".join(lines))
 
 
@@ -71,14 +79,17 @@ def apply_verb() -> None:
     except (CustodyBusyError, LogBusyError):
         _have_applied(Layout(settings.state_dir))
         removed = None
-    plans = _plans(settings)
+    in_force = standing(settings)
+    plans = _plans(settings, in_force)
     lines = _remarks(plans)
     if removed is None:
         lines.insert(0, "the gateway has applied the rules; its log says what was removed")
     else:
         count = sum(removed.values())
         lines.insert(0, f"{count} segments were removed" if count else "nothing was removed")
-    value: dict[str, Any] = {"ok": True, "streams": [_value(plan) for plan in plans]}
+    differences = [found.message for found in in_force.differences]
+    lines += [f"what the log says counts: {message}" for message in differences]
+    value: dict[str, Any] = {"ok": True, "streams": [_value(plan) for plan in plans], "differences": differences}
     if removed is not None:
         value["removed"] = {str(stream): count for stream, count in removed.items()}
     current().answer(value, "\n".join(lines))
@@ -136,7 +147,7 @@ def _change(name: str, event: str, reason: str, decide: Callable[[Rule, float | 
     wanted = wanted_retention(settings)[stream]
     retention.make_directory(layout)
     with retention.changing(layout):
-        rules = retention.load(layout)
+        rules = promises(settings).standing().rules
         try:
             rule = decide(rules.of(stream), wanted, by, time.time_ns())
         except ValueError as error:
@@ -152,14 +163,13 @@ def _timeline(settings: Settings, layout: Layout) -> Timeline:
     return Timeline(created, retention.longest_step_s(settings.audit.segment_age))
 
 
-def _plans(settings: Settings) -> list[Plan]:
+def _plans(settings: Settings, in_force: Standing) -> list[Plan]:
     layout = Layout(settings.state_dir)
-    layout.create()
     return make_plans(
         layout,
-        retention.load(layout),
+        in_force.rules,
         wanted_retention(settings),
-        holds=Holds.load(layout),
+        holds=in_force.holds,
         blocks=undelivered(settings, layout),
         timeline=_timeline(settings, layout),
         now_ns=time.time_ns(),
@@ -170,13 +180,17 @@ def _apply(settings: Settings) -> dict[Stream, int]:
     with custody(settings) as station, Progress("applying the retention"):
         layout = station.layout
         timeline = _timeline(settings, layout)
-        settle_rules(layout, wanted_retention(settings), timeline, station.trail, time.time_ns())
+        reader = promises(settings)
+        with retention.changing(layout):
+            record_differences(reader.standing(), station.trail)
+        settle_rules(layout, reader, wanted_retention(settings), timeline, station.trail, time.time_ns())
         with retention.changing(layout):  # a hold that begins now is in force before anything goes, or after
+            in_force = reader.standing()
             pruning = Pruning(
                 layout,
                 station.keys,
-                _plans(settings),
-                Holds.load(layout),
+                _plans(settings, in_force),
+                in_force.holds,
                 trail=station.trail,
                 prove=partial(prove, station),
             )

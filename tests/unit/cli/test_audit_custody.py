@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from gateway.audit.canonical import encode
+from gateway.audit.protocol import CLI_SLOT
 from gateway.cli.audit import custody
 from gateway.exchange.stream import Stream
-from gateway.ledger import producer, retention
+from gateway.ledger import producer
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.log import open_log
-from gateway.ledger.retention import Change, Rule
 from tests.unit.cli.conftest import House
 
 DAY_NS = 86_400 * 10**9
@@ -150,6 +151,59 @@ def test_holds_that_cannot_be_read_are_an_error(house: House) -> None:
     assert "everything counts as held" in result.output
 
 
+def test_a_hold_that_only_the_log_knows_is_listed_keeps_and_can_be_ended(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """attack: holds.json is removed while the gateway is stopped."""
+    old_files(house)
+    house.value("audit", "seal")
+    keep(house)
+    agreed(house)
+    be(monkeypatch, "1")
+    house.value("audit", "hold", "create", "--case", "c", "--stream", "access", "--subject", "alice", "--reason", "r")
+    (house.state_dir / "holds.json").unlink()
+    [hold] = house.value("audit", "hold", "list")["holds"]
+    assert (hold["case"], hold["streams"], hold["created_by"], hold["everybody"]) == ("c", ["access"], "os:1", True)
+    message = "holds.json lacks the hold of the case c, which is in force by the log"
+    assert hold["difference"] == message
+    assert message in house.run("audit", "hold", "list").output
+    applied = house.value("audit", "retention", "apply")
+    assert (applied["removed"], applied["differences"]) == ({}, [message])
+    assert message in house.run("audit", "retention", "plan").output
+    house.value("audit", "retention", "apply")
+    assert len(events(house, "hold.differs")) == 1
+    assert house.value("audit", "hold", "release", "--case", "c", "--reason", "over")["released"] is False
+    assert house.value("audit", "hold", "list")["holds"][0]["difference"] == "", "the file has it again"
+    be(monkeypatch, "2")
+    assert house.value("audit", "hold", "release", "--case", "c", "--reason", "over")["released"] is True
+    assert house.value("audit", "retention", "apply")["removed"] == {"access": 10}
+    assert house.run("audit", "verify").exit_code == 0
+
+
+def test_a_hold_that_the_file_has_lost_can_be_said_again_and_gets_no_narrower(house: House) -> None:
+    """As after a kill between the record and the file: whoever made it makes it again."""
+    create = ("audit", "hold", "create", "--case", "c", "--subject", "alice", "--reason", "r")
+    house.value(*create)
+    (house.state_dir / "holds.json").unlink()
+    house.value(*create, "--stream", "access", "--since", "2026-01-01")
+    [hold] = house.value("audit", "hold", "list")["holds"]
+    assert (hold["since"], hold["streams"], hold["subjects"]) == ("", ["security", "access", "traffic"], ["alice"])
+    assert (hold["everybody"], hold["difference"]) == (True, ""), "nobody can tell whom it named before"
+    assert house.run(*create).exit_code == 1, "it is in force already"
+
+
+def test_a_hold_begins_also_where_the_log_cannot_be_read_and_none_ends(house: House) -> None:
+    house.value("audit", "hold", "create", "--case", "c", "--reason", "r")
+    old_files(house, days=3)
+    (house.state_dir / "audit" / "security-000000000002.log").unlink()
+    result = house.run("audit", "hold", "release", "--case", "c", "--reason", "over")
+    assert result.exit_code != 0
+    assert "what the log says of holds and retention cannot be read" in result.output
+    assert house.run("audit", "hold", "create", "--case", "d", "--reason", "r").exit_code == 0
+    assert house.run("audit", "hold", "list").exit_code != 0
+    assert house.run("audit", "retention", "apply").exit_code != 0
+
+
 # retention
 
 
@@ -186,12 +240,16 @@ def test_one_person_shortens_nothing(house: House, monkeypatch: pytest.MonkeyPat
 
 
 def agreed(house: House) -> None:
-    """Two people agreed on ten days, a week and a day ago."""
-    layout = Layout(house.state_dir)
-    retention.make_directory(layout)
+    """Two people agreed on ten days, a week and a day ago: the log says so."""
+    keys = AuditKeys.load(house.directory / "config" / "audit-keys.json")
     ago = time.time_ns() - 9 * DAY_NS
-    change = Change(seconds=864_000.0, proposed_by="os:1", proposed_ns=ago, approved_by="os:2", approved_ns=ago)
-    retention.save(layout, retention.load(layout).with_rule(Stream.ACCESS, Rule(change=change)))
+    log = open_log(house.state_dir, keys, Stream.SECURITY, boot="", capacity=1 << 20)
+    for event, by in (("retention.proposed", "os:1"), ("retention.approved", "os:2")):
+        said = {"by": by, "in_force": "none", "stream": "access", "wanted": "10d"}
+        payload = encode({"unmapped": {"gw": {"event": event, "retention": said}}})
+        sequence = log.taken.get(CLI_SLOT, 0) + 1
+        log.append([(CLI_SLOT, range(sequence, sequence + 1), [payload])], is_safe=True, now_ns=ago)
+    log.close()
 
 
 def test_what_is_over_its_time_goes_and_the_log_still_verifies(house: House) -> None:

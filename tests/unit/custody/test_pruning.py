@@ -11,11 +11,15 @@ import sys
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from gateway.audit.canonical import encode
 from gateway.audit.filehead import parse_head
+from gateway.audit.finding import Kind
+from gateway.audit.protocol import CLI_SLOT
 from gateway.audit.segment import seal
 from gateway.custody.pruning import Pruning, RetentionCounters, RetentionDuty, Schedule, make_plans, settle_rules
 from gateway.exchange.errors import AuditUnavailableError
@@ -23,6 +27,7 @@ from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger import retention
 from gateway.ledger.holds import Hold, Holds
 from gateway.ledger.layout import file_name, segment_name
+from gateway.ledger.promise_reader import PromiseReader
 from gateway.ledger.retention import Change, Plan, Rule, Rules, Timeline
 from gateway.ledger.spool import read_head
 from tests.unit.custody.conftest import Custody, Start
@@ -110,6 +115,7 @@ DYING = """
 import os, signal, sys, time
 sys.path.insert(0, sys.argv[4])
 from pathlib import Path
+from typing import Any
 from tests.unit.custody.test_pruning import plans
 from tests.unit.custody.conftest import Custody
 from tests.unit.ledger.conftest import Bench
@@ -246,7 +252,12 @@ def test_the_security_stream_says_again_what_its_beginning_said(custody: Custody
     holds = Holds([Hold(case="c", reason="r", streams=(Stream.TRAFFIC,), created_by="os:1", created_ns=1)])
     prune(custody, plans(custody, rules=rules, holds=holds), holds)
     published(custody, "hold.created", 1)
+    published(custody, "retention.changed", 1)
     published(custody, "retention.prune", 3)
+    promises = PromiseReader(bench.layout, bench.keys).read()
+    again = promises.holds["c"]
+    assert (again.hold.streams, again.hold.created_by, again.mark) == ((Stream.TRAFFIC,), "os:1", "")
+    assert promises.rules[Stream.SECURITY].seconds == 86_400.0
     said = [gw["prune"] for gw in custody.events("retention.prune")]
     assert [(prune["stream"], prune["from"], prune["to"]) for prune in said] == [
         ("access", 0, 19),
@@ -256,30 +267,36 @@ def test_the_security_stream_says_again_what_its_beginning_said(custody: Custody
     assert said[0]["root"] == said[1]["root"]
 
 
+def say(custody: Custody, *said: tuple[str, int, dict[str, Any]], slot: int = CLI_SLOT) -> None:
+    """Have records in the security stream: each an event, when it was taken in, and what it says."""
+    log = custody.bench.open()
+    for event, at_ns, fields in said:
+        gw = {"event": event, event.partition(".")[0]: fields}
+        payload = encode({"actor": {"user": {"uid": "1"}}, "unmapped": {"gw": gw}})
+        sequence = log.taken.get(slot, 0) + 1
+        log.append([(slot, range(sequence, sequence + 1), [payload])], is_safe=True, now_ns=at_ns)
+    log.close()
+
+
+def agreement(day: int, first: str = "os:1", second: str = "os:2") -> list[tuple[str, int, dict[str, Any]]]:
+    """Return the records of two people who want ten days, and when."""
+    at = 10**18 + day * DAY_NS
+    wanted = {"stream": "access", "wanted": "10d", "in_force": "none"}
+    return [("retention.proposed", at, wanted | {"by": first}), ("retention.approved", at, wanted | {"by": second})]
+
+
 def settled(custody: Custody, wanted: dict[Stream, float | None], now_ns: int) -> Rules:
     layout = custody.bench.layout
     created = [head.created_ns for head in retention.heads(layout, Stream.ACCESS)]
-    return settle_rules(layout, wanted, Timeline(created, 2 * 86_400), custody.trail(), now_ns)
+    promises = PromiseReader(layout, custody.bench.keys)
+    return settle_rules(layout, promises, wanted, Timeline(created, 2 * 86_400), custody.trail(), now_ns)
 
 
 def test_a_shorter_retention_waits_for_two_people_and_seven_days(custody: Custody, daemon: Start) -> None:
     """T-72."""
     fill(custody, days=12)
+    say(custody, *agreement(4))
     daemon()
-    layout = custody.bench.layout
-    now = 10**18 + 12 * DAY_NS
-    assert settled(custody, WANTED, now) == Rules()
-    change = Change(seconds=10 * 86_400.0, proposed_by="os:1", proposed_ns=10**18)
-    retention.save(layout, Rules().with_rule(Stream.ACCESS, Rule(change=change)))
-    assert settled(custody, WANTED, now).of(Stream.ACCESS).seconds is None
-    approved = Change(
-        seconds=10 * 86_400.0,
-        proposed_by="os:1",
-        proposed_ns=10**18,
-        approved_by="os:2",
-        approved_ns=10**18 + 4 * DAY_NS,
-    )
-    retention.save(layout, Rules().with_rule(Stream.ACCESS, Rule(change=approved)))
     assert settled(custody, WANTED, 10**18 + 10 * DAY_NS).of(Stream.ACCESS).seconds is None
     assert settled(custody, WANTED, 10**18 + 4 * DAY_NS + 3650 * DAY_NS).of(Stream.ACCESS).seconds == 10 * 86_400.0
     published(custody, "retention.changed", 1)
@@ -291,19 +308,39 @@ def test_a_shorter_retention_waits_for_two_people_and_seven_days(custody: Custod
         "proposer": "os:1",
         "stream": "access",
     }
-    assert settled(custody, dict.fromkeys(STREAMS), now).of(Stream.ACCESS) == Rule()
+    assert settled(custody, dict.fromkeys(STREAMS), 10**18 + 12 * DAY_NS).of(Stream.ACCESS) == Rule()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        agreement(1)[:1],
+        agreement(1)[1:],
+        agreement(1, second="os:1"),
+        [*agreement(1), ("retention.withdrawn", 10**18 + 2 * DAY_NS, {"stream": "access", "by": "os:3"})],
+    ],
+)
+def test_a_shorter_retention_that_only_the_file_agrees_to_does_not_come_into_force(
+    custody: Custody, daemon: Start, said: list[tuple[str, int, dict[str, Any]]]
+) -> None:
+    """attack: retention.json is edited; only two people in the log shorten anything."""
+    fill(custody, days=12)
+    say(custody, *said)
+    daemon()
+    ago = 10**18 + DAY_NS
+    change = Change(seconds=864_000.0, proposed_by="os:1", proposed_ns=ago, approved_by="os:2", approved_ns=ago)
+    retention.make_directory(custody.bench.layout)
+    retention.save(custody.bench.layout, Rules().with_rule(Stream.ACCESS, Rule(change=change)))
+    assert settled(custody, WANTED, 10**18 + 3650 * DAY_NS).of(Stream.ACCESS).seconds is None
 
 
 def test_a_clock_that_jumps_does_not_shorten_the_seven_days(custody: Custody, daemon: Start) -> None:
     """T-20 and T-72: the second person agreed today, and the clock says next year."""
     fill(custody, days=3)
+    say(custody, *agreement(2))
     daemon()
-    agreed = 10**18 + 2 * DAY_NS + 10**10
-    change = Change(
-        seconds=10 * 86_400.0, proposed_by="os:1", proposed_ns=agreed, approved_by="os:2", approved_ns=agreed
-    )
-    retention.save(custody.bench.layout, Rules().with_rule(Stream.ACCESS, Rule(change=change)))
-    assert settled(custody, WANTED, agreed + 400 * DAY_NS).of(Stream.ACCESS).seconds is None
+    assert settled(custody, WANTED, 10**18 + 402 * DAY_NS).of(Stream.ACCESS).seconds is None
 
 
 def test_files_that_were_removed_and_kept_are_counted(custody: Custody) -> None:
@@ -352,6 +389,118 @@ def test_a_hold_cannot_begin_between_the_plan_and_the_removal(custody: Custody, 
     asyncio.run(duty.apply())
     assert tried == [False]
     assert retention.heads(layout, Stream.ACCESS)[0].first_index > 0
+
+
+class NoTiles:
+    """Nothing has to be provable here."""
+
+    async def prune(self, _first: int) -> None:
+        pass
+
+
+def applying(custody: Custody, schedule: Schedule) -> RetentionDuty:
+    station = custody.station()
+    return RetentionDuty(
+        station,
+        {Stream.ACCESS: NoTiles()},  # type: ignore[dict-item]
+        WANTED,
+        blocks=lambda _stream, _file: "",
+        segment_age_s=86_400.0,
+        schedule=schedule,
+        counters=RetentionCounters(station),
+        clock_ns=lambda: NOW,
+    )
+
+
+HELD = Hold(
+    case="A",
+    reason="r",
+    streams=(Stream.ACCESS,),
+    since_ns=10**18 + 2 * DAY_NS + 10**9,
+    until_ns=10**18 + 2 * DAY_NS + 2 * 10**9,
+    created_by="os:1",
+    created_ns=10**18,
+)
+
+
+@pytest.mark.parametrize(
+    "kept", [None, [], [msgspec.structs.replace(HELD, until_ns=HELD.since_ns - 1, since_ns=HELD.since_ns - 1)]]
+)
+def test_a_hold_that_was_taken_out_of_the_file_keeps_what_it_covers_and_is_told_once(
+    custody: Custody, daemon: Start, kept: list[Hold] | None
+) -> None:
+    """attack: holds.json is removed or edited; also a kill between the record of a hold and the file."""
+    fill(custody, days=12)
+    layout = custody.bench.layout
+    say(custody, ("hold.created", 10**18 + DAY_NS, HELD.facts()))
+    daemon()
+    if kept is not None:
+        Holds(kept).save(layout)
+    schedule = Schedule()
+    duty = applying(custody, schedule)
+    for _ in range(2):
+        asyncio.run(duty.apply())
+        assert retention.heads(layout, Stream.ACCESS)[0].file_no == 3, "what came before the hold is gone"
+        assert "holds.json" in schedule.fault
+    published(custody, "hold.differs", 1)
+    published(custody, "retention.prune", 1)
+    asyncio.run(applying(custody, schedule).apply())
+    custody.trail().write(lambda stamp: {"uid": stamp.uid, "unmapped": {"gw": {"event": "last"}}})
+    published(custody, "last", 1)
+    [told] = custody.events("hold.differs")
+    assert told["hold"]["case"] == "A"
+    verdict = custody.bench.verify(stream=Stream.SECURITY)
+    assert Kind.PRUNED_HELD not in {finding.kind for finding in verdict.findings}
+    Holds([HELD]).save(layout)
+    asyncio.run(duty.apply())
+    assert schedule.fault == ""
+    assert retention.heads(layout, Stream.ACCESS)[0].file_no == 3
+
+
+def test_a_hold_that_the_log_says_has_ended_keeps_nothing(custody: Custody, daemon: Start) -> None:
+    fill(custody, days=12)
+    at = 10**18 + DAY_NS
+    say(custody, ("hold.created", at, HELD.facts()), ("hold.released", at + 1, {"case": "A"}))
+    daemon()
+    schedule = Schedule()
+    asyncio.run(applying(custody, schedule).apply())
+    assert retention.heads(custody.bench.layout, Stream.ACCESS)[0].file_no > 3
+    assert schedule.fault == ""
+
+
+def test_a_retention_that_was_shortened_in_the_file_removes_nothing_and_is_told_once(
+    custody: Custody, daemon: Start
+) -> None:
+    """attack: retention.json is edited."""
+    fill(custody, days=12)
+    layout = custody.bench.layout
+    said = {"approver": "os:2", "before": "none", "now": "365d", "proposer": "os:1", "stream": "access"}
+    say(custody, ("retention.changed", 10**18, said))
+    daemon()
+    retention.make_directory(layout)
+    retention.save(layout, Rules(streams={Stream.ACCESS: Rule(seconds=10 * 86_400.0, approved_by="os:2")}))
+    schedule = Schedule()
+    duty = applying(custody, schedule)
+    for _ in range(2):
+        asyncio.run(duty.apply())
+    assert retention.heads(layout, Stream.ACCESS)[0].file_no == 1
+    assert schedule.fault == "retention.json keeps access for less time than the log says was agreed"
+    published(custody, "retention.differs", 1)
+    [told] = custody.events("retention.differs")
+    assert told["retention"]["stream"] == "access"
+
+
+def test_while_the_log_cannot_be_read_nothing_is_removed(custody: Custody, daemon: Start) -> None:
+    fill(custody, days=12)
+    say(custody, ("hold.created", 10**18 + DAY_NS, HELD.facts()))
+    daemon()
+    custody.trail().write(lambda stamp: {"uid": stamp.uid, "unmapped": {"gw": {"event": "first"}}})
+    published(custody, "first", 1)
+    (custody.directory / file_name(Stream.SECURITY, 1)).unlink()
+    before = custody.names()
+    with pytest.raises(AuditUnavailableError, match="what the log says of holds and retention cannot be read"):
+        asyncio.run(applying(custody, Schedule()).apply())
+    assert custody.names() == before
 
 
 def test_reloads_do_not_put_the_removal_off_for_ever(custody: Custody, monkeypatch: pytest.MonkeyPatch) -> None:

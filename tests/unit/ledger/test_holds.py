@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -161,11 +162,12 @@ def test_a_hold_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: 
 
 
 def test_the_facts_of_a_hold_name_no_person() -> None:
-    assert hold(subjects=("alice",)).facts() == {
+    assert hold(subjects=("alice",), salt="salt").facts() == {
         "case": "2026/17",
         "reason": "letter of counsel",
         "since_ns": "0",
         "streams": [str(stream) for stream in STREAMS],
         "subjects": 1,
+        "subjects_sha256": sha256(b"salt\nalice").hexdigest(),
         "until_ns": "0",
     }
