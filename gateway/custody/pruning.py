@@ -28,7 +28,7 @@ from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.ledger import retention
 from gateway.ledger.disk import sync_directory
-from gateway.ledger.holds import Holds
+from gateway.ledger.holds import Hold, Holds
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import UNFINISHED_SUFFIX, Layout, parse_name
 from gateway.ledger.promise_reader import PromiseReader, Standing
@@ -132,14 +132,12 @@ class Pruning:
             if stream is not Stream.SECURITY and known and known[0].first_index:
                 self._trail.write(partial(_still_pruned_event, stream=stream, head=known[0]))
         for hold in self._holds.holds:
-            again = {"asked_by": hold.release_by, "created_by": hold.created_by, "said_again": True}
-            more: dict[str, Any] = {"hold": hold.facts() | again}
-            self._trail.write(partial(record.lifecycle, event="hold.created", more=more))
+            self._trail.write(partial(_still_held_event, hold=hold))
         for plan in self._plans:
             if plan.rule.seconds is not None:
                 kept = describe(plan.rule.seconds)
                 said = {"approver": plan.rule.approved_by, "before": kept, "now": kept, "proposer": ""}
-                more = {"retention": said | {"stream": plan.stream.value, "said_again": True}}
+                more: dict[str, Any] = {"retention": said | {"stream": plan.stream.value, "said_again": True}}
                 self._trail.write(partial(record.lifecycle, event="retention.changed", more=more))
 
 
@@ -198,6 +196,11 @@ def _still_pruned_event(stamp: record.Stamp, stream: Stream, head: FileHead) -> 
             }
         },
     )
+
+
+def _still_held_event(stamp: record.Stamp, hold: Hold) -> dict[str, Any]:
+    again = {"asked_by": hold.release_by, "created_by": hold.created_by, "said_again": True}
+    return record.lifecycle(stamp, "hold.created", more={"hold": hold.facts() | again})
 
 
 def settle_rules(  # noqa: PLR0917 - what it is decided from
@@ -266,7 +269,12 @@ def make_plans(
 
 
 def record_differences(standing: Standing, trail: Recording) -> None:
-    """Record each file that says less than the log, once as long as it stays as it is. Raises `AuditUnavailableError`."""
+    """Record each file that says less than the log, once as long as it stays as it is, and the holds that the log lacks.
+
+    Raises `AuditUnavailableError`.
+    """
+    for hold in standing.unsaid:  # attack: a new log, which does not know what the old one promised
+        trail.write(partial(_still_held_event, hold=hold))
     for found in standing.differences:
         if found.is_told:
             continue

@@ -55,6 +55,8 @@ class Standing(msgspec.Struct, frozen=True):
     holds: Holds
     rules: Rules
     differences: tuple[Difference, ...] = ()
+    unsaid: tuple[Hold, ...] = ()
+    """Holds of which this log says nothing: it was begun anew, and the file is older."""
 
 
 class _Part:
@@ -92,7 +94,8 @@ class PromiseReader:
         promises = self.read()
         holds, of_holds = _merge_holds(promises, self._layout)
         rules, of_rules = _merge_rules(promises, self._layout)
-        return Standing(holds, rules, (*of_holds, *of_rules))
+        unsaid = tuple(hold for hold in holds.holds if hold.case not in {*promises.holds, *promises.ended})
+        return Standing(holds, rules, (*of_holds, *of_rules), unsaid)
 
     def holds(self) -> tuple[Holds, list[Difference]]:
         """Return the holds in force, and where the file says less.

@@ -64,6 +64,8 @@ class Promises:
     def __init__(self, said: Iterable[Said] = ()) -> None:
         self.holds: dict[str, Promise] = {}
         """The holds in force, by case."""
+        self.ended: set[str] = set()
+        """Cases of which the log knows an end and no hold since."""
         self.rules: dict[Stream, Rule] = {}
         self.told: set[tuple[str, str]] = set()
         """Case or stream, and the SHA-256 of the file that was found to differ in it."""
@@ -89,7 +91,9 @@ class Promises:
         known = self.holds.get(case)
         if what == "released":
             self.holds.pop(case, None)
+            self.ended.add(case)
         elif what == "created":
+            self.ended.discard(case)
             made = _promise(said, case, fields)
             self.holds[case] = made if known is None else _both(known, made)
         elif known is not None:

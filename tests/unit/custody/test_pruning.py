@@ -457,6 +457,27 @@ def test_a_hold_that_was_taken_out_of_the_file_keeps_what_it_covers_and_is_told_
     assert retention.heads(layout, Stream.ACCESS)[0].file_no == 3
 
 
+def test_a_hold_that_a_new_log_does_not_know_is_said_in_it_before_the_file_can_lose_it(
+    custody: Custody, daemon: Start
+) -> None:
+    """The old log was moved away; its holds go on, and so they are promises of the new one."""
+    fill(custody, days=12)
+    layout = custody.bench.layout
+    daemon()
+    Holds([msgspec.structs.replace(HELD, release_by="os:1")]).save(layout)
+    schedule = Schedule()
+    for _ in range(2):
+        asyncio.run(applying(custody, schedule).apply())
+    assert schedule.fault == ""
+    layout.holds.unlink()
+    asyncio.run(applying(custody, schedule).apply())
+    assert retention.heads(layout, Stream.ACCESS)[0].file_no == 3
+    assert schedule.fault == "holds.json lacks the hold of the case A, which is in force by the log"
+    published(custody, "hold.differs", 1)
+    [gw] = custody.events("hold.created")
+    assert (gw["hold"]["said_again"], gw["hold"]["asked_by"]) == (True, "os:1")
+
+
 def test_a_hold_that_the_log_says_has_ended_keeps_nothing(custody: Custody, daemon: Start) -> None:
     fill(custody, days=12)
     at = 10**18 + DAY_NS

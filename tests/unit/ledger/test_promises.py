@@ -174,6 +174,10 @@ def test_a_hold_that_was_released_is_over_and_one_that_the_file_still_has_is_not
     Holds([HELD, second]).save(bench.layout)
     assert sorted(in_force(bench)) == ["A", "B"], "a kill between the record and the file ends nothing"
     assert messages(bench) == []
+    assert standing(bench).unsaid == ()
+    unknown = msgspec.structs.replace(HELD, case="C")
+    Holds([unknown]).save(bench.layout)
+    assert standing(bench).unsaid == (unknown,)
 
 
 def test_a_case_that_is_held_again_after_its_end_is_held(bench: Bench) -> None:
