@@ -21,7 +21,7 @@ from gateway.audit.frame import FrameError, open_frame, parse_frame
 from gateway.audit.segment import Segment, SegmentError, entries_of, front_length, parse_front, parse_segment
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.exchange.stream import Stream
-from gateway.ledger.layout import file_name, parse_name, segment_name
+from gateway.ledger.layout import file_name, names_in, parse_name, segment_name
 
 _HEAD_GUESS_BYTES = 4096
 _BLOCK_BYTES = 4 << 20
@@ -50,7 +50,7 @@ class Opener(Protocol):
 
 def numbers(directory: Path, stream: Stream) -> list[int]:
     """Return the numbers of a stream's files and segments, ascending. Raises `OSError`."""
-    found = (parse_name(entry.name) for entry in os.scandir(directory))
+    found = map(parse_name, names_in(directory))
     return sorted({name.number for name in found if name is not None and name.stream is stream})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -116,3 +117,19 @@ def test_only_files_of_the_stream_are_counted(bench: Bench) -> None:
     (bench.layout.directory / file_name(Stream.ACCESS, 9)).touch()
     (bench.layout.directory / (file_name(STREAM, 7) + ".new")).touch()
     assert numbers(bench.layout.directory, STREAM) == [1, 2]
+
+
+def test_the_oldest_file_is_known_while_it_is_sealed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large directory the system shows one part after the other: what is not in any counts as pruned, and sinks skip it."""
+    fill(bench)
+    looks = 0
+    listdir = os.listdir
+
+    def in_parts(folder: Path) -> list[str]:
+        nonlocal looks
+        looks += 1
+        return [name for name in listdir(folder) if looks > 1 or not name.startswith("security-000000000001")]
+
+    monkeypatch.setattr(os, "listdir", in_parts)
+    monkeypatch.setattr(os, "scandir", None)
+    assert numbers(bench.layout.directory, STREAM) == [1, 2, 3]
