@@ -22,7 +22,7 @@ _BLOCK = 1 << 20
 
 def test_a_gigabyte_download_to_a_reader_that_pauses_does_not_grow_memory(gateway: Any, browser: Any) -> None:
     browser.get("/zeros/2000000")
-    settle(gateway)
+    gateway.settle()
     connection = gateway.connect()
     with Watch((gateway.process.pid, *gateway.children())) as watch:
         connection.request("GET", f"/zeros/{GIBIBYTE}", headers={"Cookie": cookie_of(browser)})
@@ -50,7 +50,7 @@ def test_a_gigabyte_upload_to_a_reader_that_pauses_does_not_grow_memory(
     browser = make_browser(gateway)
     browser.sign_in()
     browser.post("/orders/1", {"a": "b" * 100_000})
-    settle(gateway)
+    gateway.settle()
     connection = gateway.connect()
     upstream.taken = 0
     threading.Timer(2 * PAUSE_S, upstream.release.set).start()
@@ -69,12 +69,6 @@ def test_a_gigabyte_upload_to_a_reader_that_pauses_does_not_grow_memory(
     assert upstream.taken == GIBIBYTE
     report("upload", watch)
     assert max(watch.growth.values()) < BOUND, watch.growth
-
-
-def settle(gateway: Any) -> None:
-    """Wait until the custodian, which comes last, has loaded everything and sealed the file that an earlier start left."""
-    sealed = gateway.directory / "state" / "audit" / "security-000000000001.seg"
-    gateway.wait_until(lambda: sealed.exists() and not sealed.with_suffix(".log").exists())
 
 
 def cookie_of(browser: Any) -> str:

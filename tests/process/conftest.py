@@ -211,6 +211,11 @@ class Gateway:
         self.wait_until(lambda: self.ready()[0] == 200)
         self.wait_until(lambda: bool(self.children("custodian")))  # it comes last, and nobody else waits for it
 
+    def settle(self) -> None:
+        """Wait until the custodian has loaded everything and sealed the file that the commands before the start left."""
+        sealed = self.directory / "state" / "audit" / "security-000000000001.seg"
+        self.wait_until(lambda: sealed.exists() and not sealed.with_suffix(".log").exists())
+
     def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait for something to become true of a gateway that lives."""
         deadline = time.monotonic() + READY_S
