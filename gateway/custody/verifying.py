@@ -29,7 +29,7 @@ from gateway.exchange.metrics import Registry
 from gateway.ledger.layout import Layout
 from gateway.ledger.reader import UnreadableLogError
 from gateway.ledger.spare import replace_file
-from gateway.ledger.verification import OWN_CHECKPOINT, Question, Report, published, verify_trees
+from gateway.ledger.verification import OWN_CHECKPOINT, Question, Report, published, verify_own
 
 VERIFIED_NAME: Final = "verified.json"
 """Below `state_dir/custody`: when the log was verified last, so that a restart neither repeats nor delays it."""
@@ -200,7 +200,7 @@ class VerifyingDuty:
             is_live=True,
         )
         try:
-            report = verify_trees([layout.directory], question, _Pace(stop))
+            report = verify_own(layout, question, _Pace(stop))
         except UnreadableLogError as error:
             known = Verified(
                 at=at,

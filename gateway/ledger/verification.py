@@ -7,6 +7,7 @@ what a log proves is `gateway.audit.verify`'s. Never writes and takes no lock.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,9 @@ OWN_CHECKPOINT: Final = "checkpoint"
 """What messages call the tree head that a gateway published last; `Verifier` knows by it that it is its own."""
 
 _TRIES: Final = 5
+_FIRST_CHECKPOINT_S: Final = 2.0
+"""A gateway publishes the first one of a log within a second."""
+_LOOK_S: Final = 0.1
 
 Told = Callable[[str, int, int], None]
 """Is told what is read, bytes done and bytes in all."""
@@ -101,6 +105,30 @@ def verify_trees(roots: Sequence[Path], question: Question, told: Told | None = 
         except VanishedError:  # a custodian sealed or pruned meanwhile
             continue
     return _verify_trees(roots, question, told)
+
+
+def verify_own(
+    layout: Layout, question: Question, told: Told | None = None, *, pause: Callable[[float], None] = time.sleep
+) -> Report:
+    """Verify the log of a gateway, which may run; see `verify_trees`.
+
+    A log that begins while it is looked at has no checkpoint yet. It is waited for, and then everything is looked at again.
+    """
+    report = verify_trees([layout.directory], question, told)
+    known = {stream for stream, name, _ in question.published if name == OWN_CHECKPOINT}
+    young = [
+        layout.checkpoint(Stream(verdict.stream))
+        for _, verdict in report.verdicts
+        if verdict.exit_code == INCOMPLETE and verdict.stream in STREAMS and verdict.stream not in known
+    ]
+    for _ in range(round(_FIRST_CHECKPOINT_S / _LOOK_S)):
+        if not young:
+            break
+        if all(checkpoint.exists() for checkpoint in young):
+            heads = tuple(published(layout))
+            return verify_trees([layout.directory], msgspec.structs.replace(question, published=heads), told)
+        pause(_LOOK_S)
+    return report
 
 
 def _verify_trees(roots: Sequence[Path], question: Question, told: Told | None) -> Report:

@@ -30,7 +30,7 @@ from gateway.ledger.case_file import is_case
 from gateway.ledger.copy import opened
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
-from gateway.ledger.verification import Question, Report, origin_of, published, verify_trees
+from gateway.ledger.verification import Question, Report, origin_of, published, verify_own, verify_trees
 from gateway.server.progress import Progress
 from gateway.server.settings import Settings
 
@@ -128,6 +128,7 @@ def verify_verb(
     )
     ca: bytes | None = None
     settings: Settings | None = None
+    layout: Layout | None = None
     if not copies or current().config is not DEFAULT_CONFIG:
         settings = read_settings()
         layout = Layout(settings.state_dir)
@@ -163,7 +164,11 @@ def verify_verb(
     with ExitStack() as stack:
         progress = stack.enter_context(Progress("reading the audit log"))
         roots = [copy if question.is_live else stack.enter_context(opened(copy)) for copy in copies]
-        report = verify_trees(roots, question, _watch(progress))
+        told = _watch(progress)
+        if layout is not None and question.is_live:
+            report = verify_own(layout, question, told)
+        else:
+            report = verify_trees(roots, question, told)
         outcome = Outcome()
         if settings is not None and question.keys is not None:
             beside = find_copies(sinks, settings, question.streams)  # again: files were rotated meanwhile

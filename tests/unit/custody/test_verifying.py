@@ -155,7 +155,7 @@ async def test_a_file_that_cannot_be_read_is_said_and_tried_again_the_next_time(
     def refuse(*_: object) -> None:
         raise UnreadableLogError("security-000000000001.log: cannot be read: input/output error")
 
-    monkeypatch.setattr(verifying, "verify_trees", refuse)
+    monkeypatch.setattr(verifying, "verify_own", refuse)
     watched = Watched(custody)
     await watched.duty.verify()
     assert watched.duty.fault == (
@@ -248,7 +248,7 @@ async def test_whoever_ends_it_does_not_wait_for_the_whole_log(
         finally:
             ended.set()
 
-    monkeypatch.setattr(verifying, "verify_trees", slow)
+    monkeypatch.setattr(verifying, "verify_own", slow)
     watched = Watched(custody)
     task = asyncio.create_task(watched.duty.verify())
     await asyncio.to_thread(begun.wait)

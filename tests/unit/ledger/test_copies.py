@@ -28,7 +28,7 @@ from gateway.ledger.keys import AuditKeys
 from gateway.ledger.layout import Layout
 from gateway.ledger.log import open_log
 from gateway.ledger.reader import UnreadableLogError
-from gateway.ledger.verification import OWN_CHECKPOINT, Question, Report, verify_trees
+from gateway.ledger.verification import OWN_CHECKPOINT, Question, Report, published, verify_own, verify_trees
 
 NOW_NS = 10**18
 
@@ -136,6 +136,25 @@ def test_all_streams_of_a_live_directory_are_intact_with_segments_beside_log_fil
     assert [(verdict.stream, verdict.proven, verdict.segments) for _, verdict in report.verdicts] == [
         (stream, 12, 2) for stream in STREAMS
     ]
+
+
+def test_a_log_that_begins_while_it_is_looked_at_is_judged_by_its_first_checkpoint(node: Node) -> None:
+    """Its first file stands there for up to a second before a checkpoint says how long it is."""
+    checkpoint = node.layout.checkpoint(Stream.TRAFFIC)
+    note = checkpoint.read_bytes()
+    checkpoint.unlink()
+    question = Question(keys=node.keys, published=tuple(published(node.layout)), is_live=True)
+    waited: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            checkpoint.write_bytes(note)
+
+    report = verify_own(node.layout, question, pause=pause)
+    assert (report.exit_code, kinds(report), len(waited)) == (0, set(), 3)
+    checkpoint.unlink()
+    assert verify_own(node.layout, question, pause=lambda _: None).exit_code == 3
 
 
 def _archive(mode: str) -> Callable[[Path, Path], Path]:
