@@ -18,6 +18,7 @@ from gateway.audit.verify import Kind
 from gateway.exchange.errors import AuditUnavailableError
 from gateway.ledger.disk import LocalDisk
 from gateway.ledger.errors import LogBusyError, LogUnavailableError
+from tests.machine import cannot_run
 
 Bench = Any
 
@@ -160,11 +161,11 @@ def test_a_full_disk_refuses_when_the_file_is_full_and_recovers_by_itself(bench:
 def test_a_full_tmpfs_refuses_and_recovers(tmp_path: Path, bench: Bench) -> None:
     """The kernel's own ENOSPC, not an armed one."""
     if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
+        cannot_run("mounting needs root")
     mount = tmp_path / "small"
     mount.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], capture_output=True).returncode:
-        pytest.skip("mounting is not possible here")
+        cannot_run("mounting is not possible here")
     try:
         small = type(bench)(mount / "state")
         log = small.open(capacity=200_000)

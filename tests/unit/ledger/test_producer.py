@@ -134,6 +134,15 @@ def test_the_operator_is_the_person_behind_sudo(monkeypatch: pytest.MonkeyPatch)
     assert producer.operator()["user"]["name"] == "54321"
 
 
+def say_farewell(listener: socket.socket) -> None:
+    """Welcome one producer as a daemon does that makes room for its successor, and hang up."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(64)
+        connection.sendall(protocol.pack_welcome(0) + protocol.pack_farewell(5000))
+        connection.recv(4096)
+
+
 def test_a_daemon_that_makes_room_for_its_successor_is_waited_for(bench: Bench) -> None:
     """It says farewell and hangs up; the next one that listens takes the records, once."""
     bench.layout.create()
@@ -142,11 +151,7 @@ def test_a_daemon_that_makes_room_for_its_successor_is_waited_for(bench: Bench) 
     listener.listen()
 
     def make_room() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(64)
-            connection.sendall(protocol.pack_welcome(0) + protocol.pack_farewell(5000))
-            connection.recv(4096)
+        say_farewell(listener)
         listener.close()
         bench.layout.socket.unlink()
 
@@ -178,14 +183,7 @@ def test_a_daemon_that_is_being_replaced_takes_nothing_of_a_process_that_can_try
         listener.bind(str(bench.layout.socket))
         listener.listen()
 
-        def make_room() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(64)
-                connection.sendall(protocol.pack_welcome(0) + protocol.pack_farewell(5000))
-                connection.recv(4096)
-
-        thread = threading.Thread(target=make_room)
+        thread = threading.Thread(target=say_farewell, args=(listener,))
         thread.start()
         with pytest.raises(AuditUnavailableError, match="is being replaced"):
             producer.append_with_badge(
