@@ -1,0 +1,45 @@
+"""What a mechanism says of a text, and what a mechanism is.
+
+A mechanism is a module of `gateway.inspection.mechanisms` that judges what one kind of parser behind the
+gateway would do with a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.inspection.finding import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """One thing that a mechanism has seen: its name, and where in the reading."""
+
+    name: str
+    """`sql.tautology`: one of the mechanism's `SIGNS`."""
+    start: int
+    end: int
+
+
+class Mechanism(Protocol):
+    """What each module of `gateway.inspection.mechanisms` offers."""
+
+    @property
+    def SIGNS(self) -> Mapping[str, str]:  # noqa: N802 - a constant of the module
+        """Sign name to one sentence: what the sign proves."""
+
+    @property
+    def CLASS(self) -> str:  # noqa: N802 - a constant of the module
+        """The class of attack, as in findings."""
+
+    def can_occur(self, specials: frozenset[str], lowered: str) -> bool:
+        """Say cheaply whether anything may be found; most values of honest people end here.
+
+        `specials` holds the characters of the text that are neither ASCII letters, digits nor space;
+        `lowered` is the text in lower case.
+        """
+
+    def signs(self, text: str, position: Position) -> Iterable[Sign]:
+        """Find the signs in one reading of a value, at most 64 KiB of text."""
