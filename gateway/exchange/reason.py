@@ -75,6 +75,21 @@ class Reason(StrEnum):
     CONDITION_FAILED = "condition_failed"
     CROSS_ORIGIN = "cross_origin"
     SERVICE_WORKER = "service_worker"
+    # 10 inspection
+    HOSTILE_INPUT = "hostile_input"
+    BODY_UNREADABLE = "body_unreadable"
+    BODY_TOO_COMPLEX = "body_too_complex"
+    ENCODING_NOT_ACCEPTED = "encoding_not_accepted"
+    UPLOAD_REFUSED = "upload_refused"
+    UPLOAD_INFECTED = "upload_infected"
+    UPLOADS_UNAVAILABLE = "uploads_unavailable"
+    FORM_TOKEN_MISSING = "form_token_missing"  # noqa: S105 - a reason, not a token
+    CORS_REFUSED = "cors_refused"
+    DATA_REFUSED = "data_refused"
+    DATA_WITHHELD = "data_withheld"
+    TOO_MUCH_DATA = "too_much_data"
+    ABUSE_BLOCKED = "abuse_blocked"
+    ABUSE_SLOWED = "abuse_slowed"
     # 9 limits
     RATE_LIMITED = "rate_limited"
     TOO_MANY_OPEN = "too_many_open"
@@ -226,6 +241,46 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.CONDITION_FAILED: Answer(403, "Not allowed", "The conditions for this could not be checked."),
     Reason.CROSS_ORIGIN: Answer(403, "Not allowed", "The request came from another site."),
     Reason.SERVICE_WORKER: Answer(403, "Not allowed", "Service workers are not allowed at this address."),
+    Reason.HOSTILE_INPUT: Answer(
+        403,
+        "Stopped for safety",
+        "Something in this request looks like an attack, so it was stopped. If you did nothing unusual, please say so and give the reference below.",
+    ),
+    Reason.BODY_UNREADABLE: Answer(415, "Cannot be read", "What was sent is not what it says it is."),
+    Reason.BODY_TOO_COMPLEX: Answer(413, "Too complex", "What was sent has more parts than this address accepts."),
+    Reason.ENCODING_NOT_ACCEPTED: Answer(
+        415, "Cannot be unpacked", "What was sent is packed in a way that is not accepted."
+    ),
+    Reason.UPLOAD_REFUSED: Answer(
+        415, "File not accepted", "This kind of file, its name or what is in it is not accepted here."
+    ),
+    Reason.UPLOAD_INFECTED: Answer(
+        403, "File not accepted", "The check for harmful software found something in the file. It was not passed on."
+    ),
+    Reason.UPLOADS_UNAVAILABLE: Answer(
+        503, "Files cannot be checked", "Files cannot be checked right now. Nothing was passed on; please try again."
+    ),
+    Reason.FORM_TOKEN_MISSING: Answer(
+        403,
+        "The form has expired",
+        "The form did not come from a page of this session. Please open it again and repeat.",
+    ),
+    Reason.CORS_REFUSED: Answer(403, "Not allowed", "Pages of that site may not use this address."),
+    Reason.DATA_REFUSED: Answer(
+        403, "Not sent", "The request holds data that must not be sent here, such as a card number."
+    ),
+    Reason.DATA_WITHHELD: Answer(
+        403, "Not shown", "The answer holds data that must not leave here, so it was withheld."
+    ),
+    Reason.TOO_MUCH_DATA: Answer(
+        429, "Too many records", "You have opened very many records in a short time. Please wait, or ask for help."
+    ),
+    Reason.ABUSE_BLOCKED: Answer(
+        403, "Blocked for a while", "Requests like yours were blocked for a while, because they looked like abuse."
+    ),
+    Reason.ABUSE_SLOWED: Answer(
+        429, "Please slow down", "Too much is coming from you or your network. Please wait a moment."
+    ),
     Reason.RATE_LIMITED: Answer(429, "Too many requests", "You are doing this too often. Please wait a moment."),
     Reason.TOO_MANY_OPEN: Answer(
         429, "Too many open connections", "Too many live connections are open. Close other tabs of this site first."

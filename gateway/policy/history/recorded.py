@@ -46,8 +46,16 @@ REFUSALS: Final = ROUTING | {
 """What another policy could answer otherwise."""
 LATER: Final = frozenset(
     (
+        Reason.ABUSE_SLOWED,
+        Reason.BODY_TOO_COMPLEX,
         Reason.BODY_TOO_LARGE,
+        Reason.BODY_UNREADABLE,
         Reason.CROSS_ORIGIN,
+        Reason.DATA_REFUSED,
+        Reason.DATA_WITHHELD,
+        Reason.ENCODING_NOT_ACCEPTED,
+        Reason.FORM_TOKEN_MISSING,
+        Reason.HOSTILE_INPUT,
         Reason.IDENTITY_UNFIT,
         Reason.PORTAL_REFUSED,
         Reason.PORTAL_SIGN_ON,
@@ -56,6 +64,10 @@ LATER: Final = frozenset(
         Reason.SERVICE_WORKER,
         Reason.TOO_MANY_OPEN,
         Reason.TOO_MANY_UPLOADS,
+        Reason.TOO_MUCH_DATA,
+        Reason.UPLOADS_UNAVAILABLE,
+        Reason.UPLOAD_INFECTED,
+        Reason.UPLOAD_REFUSED,
         Reason.UPSTREAM_DOWN,
         Reason.UPSTREAM_MALFORMED,
         Reason.UPSTREAM_TIMEOUT,
