@@ -11,6 +11,8 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
+from gateway.wire.card_number import is_card_number
+
 MAX_TEXT = 16_384
 """Longer text is cut before it is read, so that the work is bounded."""
 MARK = "[redacted]"
@@ -51,10 +53,6 @@ _GROUPED = re.compile(
 )
 """As card numbers are printed, 4-4-4-4 and 4-6-5, with what nobody puts between the digits of other numbers."""
 _SEPARATORS = re.compile(r"%20|%2[Dd]|[ +._/|,;:-]")
-_ISSUERS = ("2", "3", "4", "5", "6")
-"""First digits of payment cards (ISO/IEC 7812)."""
-
-
 _DIGIT_BYTES: Final = b"0123456789"
 _TELLTALES: Final = (
     b"=", b":", b"%", b"eyj", b"akia", b"asia", b"gh", b"xox", b"sk_", b"-----begin", b"bearer", b"basic", b"negotiate",
@@ -140,16 +138,3 @@ def _hides_more(text: str) -> bool:
             return True
         text = decoded
     return False
-
-
-def is_card_number(digits: str) -> bool:
-    """Tell whether digits could be a payment card's: an issuer's first digit and a Luhn check digit (ISO/IEC 7812-1)."""
-    if not 13 <= len(digits) <= 19 or digits[0] not in _ISSUERS or not digits.isascii() or not digits.isdigit():
-        return False
-    total = 0
-    for i, digit in enumerate(reversed(digits)):
-        value = int(digit)
-        if i % 2:
-            value = value * 2 - 9 if value > 4 else value * 2
-        total += value
-    return total % 10 == 0

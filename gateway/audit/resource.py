@@ -22,9 +22,10 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from gateway.audit.redact import is_card_number, may_hold_secret, redact
+from gateway.audit.redact import may_hold_secret, redact
 from gateway.audit.subject import OWNER_UID, RESOURCE_NAME, RESOURCE_UID
 from gateway.exchange.route import Classification, Route
+from gateway.wire.card_number import is_card_number
 
 MAX_RESOURCES: Final = 64
 MAX_RESOURCE_BYTES: Final = 8192
