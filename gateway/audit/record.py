@@ -63,6 +63,7 @@ DETECTIONS: Mapping[str, tuple[str, str, int]] = {
     "session.bound_elsewhere": ("A session was used from elsewhere than where it is bound to", "T1539", HIGH),
     "login.locked": ("An account was locked after failed sign-ins", "T1110", MEDIUM),
     "login.looped": ("A browser signs in again and again without being signed in", "T1110", LOW),
+    "request.hostile": ("A request carried what looks like an attack", "T1190", MEDIUM),
     "break_glass.used": ("Somebody signed in with an account that was opened for an emergency", "T1078", HIGH),
     "factor.copied": ("A passkey's counter went back: it may have been copied", "T1606", HIGH),
 }

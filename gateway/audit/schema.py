@@ -81,6 +81,7 @@ _GW: Final = _object(
         "decision_inputs": _about("What policy decided from.", {"type": "object"}),
         "event": _TEXT,
         "events": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+        "inspection": _about("What inspection found: rules, places, counts and digests.", {"type": "object"}),
         "legal_basis": {"enum": [basis.value for basis in LegalBasis]},
         "mono_ns": _COUNT,
         "outcome": {"enum": list(OUTCOMES)},

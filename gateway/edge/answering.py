@@ -22,6 +22,7 @@ from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.forward_auth import allowing_answer, asked_about, is_asked, objection, refusing_answer
 from gateway.edge.hardening import Facts, harden, status_line
 from gateway.edge.identity import IdentityUnfitError
+from gateway.edge.inspecting import BROKEN, WithheldError, hold_body, judge_head, transform_answer
 from gateway.edge.interrupted import KEEP, interrupt
 from gateway.edge.lasting import (
     ANSWER,
@@ -53,12 +54,15 @@ from gateway.wire.rewriting import Places
 from gateway.wire.websocket import GOING_AWAY, INTERNAL_ERROR, NORMAL, POLICY_VIOLATION, PROTOCOL_ERROR
 
 if TYPE_CHECKING:
+    from gateway.edge.inspecting import Holding
     from gateway.edge.worker import Worker
 
 READING, BODY, BUSY, TUNNEL, DISCARD, CLOSED = range(6)
 
 MAX_HELD_BYTES: Final = 64 * 1024
 RECORD_WAIT_S: Final = 2.0
+INSPECTION_WAIT_S: Final = 120.0
+"""The most a body's verdict may take; what it waits for, such as a virus scanner, has time-outs of its own below this."""
 HELD_TO_THE_END: Final = (Durability.STRICT, Durability.REMOTE)
 """What keeps the last piece of an answer back until the closing record is safe."""
 """How long an answer waits for its record before it becomes a 503."""
@@ -330,8 +334,78 @@ class Answering(ABC):
             self._answer_locally(x, SERVER_WIDE)
         elif not x.body_done and x.resolution is not None and x.resolution.internal:
             self._collect(x)
+        elif x.inspection is not None:
+            self._inspect(x)
         else:
             self._proceed(x)
+
+    def _inspect(self, x: Exchange) -> None:
+        """Judge what came for a route that is inspected: the head now, the body when all of it is here."""
+        try:
+            refusal = judge_head(x)
+            if refusal is None and not x.body_done:
+                x.holding = hold_body(x)
+        except Exception:  # noqa: BLE001 - whatever goes wrong while inspecting refuses
+            self._worker.evidence.failed("inspect head", x)
+            refusal = BROKEN
+        if refusal is not None:
+            self.refuse(x, refusal)
+        elif x.holding is None:
+            self._proceed(x)
+        elif not self._has_rest(x) and not self._may_upload(x):
+            self._refuse_upload(x)
+        else:
+            self._collect(x)
+
+    def _hold_piece(self, x: Exchange, holding: Holding, body: bytes) -> None:
+        """Give what came of a body to what holds it; the end of it lets it be judged."""
+        try:
+            refusal = holding.feed(body)
+        except Exception:  # noqa: BLE001 - whatever goes wrong while inspecting refuses
+            self._worker.evidence.failed("inspect body", x)
+            refusal = BROKEN
+        if refusal is not None:
+            self.refuse(x, refusal)
+            return
+        if not x.body_done:
+            return
+        x.phase = Phase.INSPECTING
+        self.deadline = monotonic() + INSPECTION_WAIT_S
+        try:
+            holding.finish(lambda refusal: self.inspected(x, refusal))
+        except Exception:  # noqa: BLE001 - whatever goes wrong while inspecting refuses
+            self._worker.evidence.failed("inspect body", x)
+            self.inspected(x, BROKEN)
+
+    def inspected(self, x: Exchange, refusal: Refusal | None) -> None:
+        """Let a request whose body was judged go its way."""
+        if self.exchange is not x or self._mode == CLOSED or x.phase is not Phase.INSPECTING:
+            return
+        x.phase = Phase.DECIDING
+        if refusal is not None:
+            self.refuse(x, refusal)
+        else:
+            self._proceed(x)
+
+    def pump(self, x: Exchange) -> None:
+        """Send more of a held body upstream, as much as its server takes."""
+        pieces, holding = x.pieces, x.holding
+        if pieces is None or holding is None:
+            return
+        try:
+            for piece in pieces:
+                upstream = x.upstream
+                if upstream is None or self.exchange is not x:
+                    return
+                upstream.write(piece)
+                if upstream.paused:
+                    return
+        except Exception:  # noqa: BLE001 - a body of which a part cannot be read ends its request
+            self._worker.evidence.failed("held body", x)
+            self.on_failed(x, Reason.INTERNAL_ERROR)
+            return
+        x.pieces = x.holding = None
+        holding.close()
 
     def _answer_check(self, x: Exchange, refusal: Refusal | None) -> None:
         """Tell another proxy what was decided about the request that it holds."""
@@ -413,8 +487,7 @@ class Answering(ABC):
         """Go upstream; what may change something is announced first."""
         if not x.body_done:
             if not self._has_rest(x) and not self._may_upload(x):
-                self._worker.metrics.uploads_refused.inc((x.route.upstream,))
-                self.refuse(x, Refusal("limit", Reason.TOO_MANY_UPLOADS, retry_after_s=CROWDED_RETRY_S))
+                self._refuse_upload(x)
                 return
             self.pause_request()  # not a byte of a body before somebody takes it
         if x.snapshot.receipts and self._lacks_receipt(x) and not self._worker.recorder.available:
@@ -442,6 +515,10 @@ class Answering(ABC):
         client = limiter_key(x.client_ip) if x.peer.trusted else x.peer.limiter_key
         self._upload = self._worker.uploads.take(upstream.name, client, upstream.max_uploads_per_client)
         return self._upload is not None
+
+    def _refuse_upload(self, x: Exchange) -> None:
+        self._worker.metrics.uploads_refused.inc((x.route.upstream,))
+        self.refuse(x, Refusal("limit", Reason.TOO_MANY_UPLOADS, retry_after_s=CROWDED_RETRY_S))
 
     def _end_upload(self) -> None:
         """Give the place of the upload back, if one is held."""
@@ -490,6 +567,9 @@ class Answering(ABC):
         connection.send(x, head)
         if x.form:
             connection.write(x.form)
+        if x.holding is not None:
+            x.pieces = x.holding.pieces()
+            self.pump(x)
         if not x.body_done:
             self._take_body(x)
             self.resume_request()
@@ -506,7 +586,11 @@ class Answering(ABC):
         if x.body_done:
             self._mode = BUSY
             self._end_upload()
-        if x.upstream is None:
+        if x.holding is not None:
+            self._hold_piece(x, x.holding, body)
+            if self.exchange is not x or x.body_done or x.phase is not Phase.DECIDING:
+                return
+        elif x.upstream is None:
             x.form += body
             if x.body_done:
                 self._proceed(x)
@@ -525,7 +609,7 @@ class Answering(ABC):
         return (
             x.phase is Phase.DECIDING
             and resolution is not None
-            and bool(resolution.internal)
+            and (bool(resolution.internal) or x.holding is not None)
             and (x.allowed or resolution.internal == KEEP)
         )
 
@@ -689,6 +773,7 @@ class Answering(ABC):
         self._leave_upstream(x)
         self._tunnel = None
         x.held, x.held_bytes, x.chunked, x.sent, x.ended, x.tunnel = (), 0, False, 0, False, False
+        x.transform = None
         x.phase = Phase.UPSTREAM
         self.refuse(x, refusal)
 
@@ -704,6 +789,8 @@ class Answering(ABC):
             self._hear(x, head)
         if x.escort is not None:
             head = self._part_with_escort(x, x.escort, head)
+        if x.inspection is not None and head.status != 101:
+            head = self._transformed(x, head)
         if head.status == 101:
             x.held = [
                 (CONTINUE if x.fields.expects_continue else b"")  # RFC 9110 §7.8
@@ -724,6 +811,23 @@ class Answering(ABC):
         if not head.dated:  # RFC 9110 §6.6.1
             parts += b"date: %b\r\n" % self._worker.outgoing.date()
         x.held = [b"%b%bx-request-id: %b\r\n%b\r\n" % (parts, self._frame(x, head), x.request_id, self._last_fields(x))]
+
+    def _transformed(self, x: Exchange, head: ResponseHead) -> ResponseHead:
+        """Find out what changes the answer, and return its head as it is to be sent."""
+        x.transform = transform_answer(x, head)
+        return head if x.transform is None else x.transform.head
+
+    def _withhold(self, x: Exchange, refusal: Refusal) -> None:
+        """Let nothing more of an answer out: answer in its place, or break off."""
+        x.transform = None
+        self._leave_upstream(x)
+        x.stage, x.reason, x.rule, x.outcome, x.close = refusal.stage, refusal.reason, refusal.rule, "blocked", True
+        if x.phase < Phase.HELD:
+            self._answer_instead(x, refusal)
+        elif x.phase is Phase.HELD:
+            x.ended = True  # the record of the head is under way; break off when it is safe
+        else:
+            self._abort(x)
 
     def _hear(self, x: Exchange, head: ResponseHead) -> None:
         """Take what a portal says about the data in its answer; our own pages say it by their events."""
@@ -751,6 +855,12 @@ class Answering(ABC):
         if self.exchange is not x or self._mode == CLOSED:
             return
         self._hold_head(x, head)
+        if x.transform is not None:
+            if body:
+                self.on_body(x, body)
+            self.on_end(x)
+            self.on_settled(x)
+            return
         if body:
             cast("list[bytes]", x.held).append(body)  # a list since the head
             x.sent = len(body)
@@ -799,6 +909,18 @@ class Answering(ABC):
             if tunnel.is_ending:
                 self._pass_rest(x, tunnel, data)
                 return
+        elif x.transform is not None:
+            try:
+                data = x.transform.feed(data)
+            except WithheldError as withheld:
+                self._withhold(x, withheld.refusal)
+                return
+            if not data:
+                return
+        self._pass_on(x, data)
+
+    def _pass_on(self, x: Exchange, data: bytes) -> None:
+        """Pass on a part of the answer's body as the client is to have it."""
         x.sent += len(data)
         piece = b"%x\r\n%b\r\n" % (len(data), data) if x.chunked else data
         if x.phase is Phase.RELEASED:
@@ -824,6 +946,14 @@ class Answering(ABC):
         """The upstream's answer is complete."""
         if self.is_gone(x):
             return
+        if x.transform is not None and not x.tunnel:
+            try:
+                rest = x.transform.finish()
+            except WithheldError as withheld:
+                self._withhold(x, withheld.refusal)
+                return
+            if rest:
+                self._pass_on(x, rest)
         x.ended = True
         if x.tunnel and x.phase is Phase.RELEASED:
             self._upstream_left(x)
@@ -1002,6 +1132,9 @@ class Answering(ABC):
             return
         if self._upload is not None:
             self._end_upload()
+        if x.holding is not None:
+            holding, x.holding, x.pieces = x.holding, None, None
+            holding.close()
         early = x.phase < Phase.HELD
         if early:  # the client went away before there was an answer
             x.status = x.status or _CLIENT_CLOSED
@@ -1042,6 +1175,8 @@ class Answering(ABC):
         elif self._write_paused or x.phase is Phase.RELEASED:
             x.outcome = "aborted_client" if self._write_paused or self._mode == BODY else "upstream_error"
             self._abort(x)
+        elif x.phase is Phase.INSPECTING:
+            self.refuse(x, BROKEN)
         elif x.phase is Phase.ESCORT:
             self.refuse(x, _NOT_KEPT)
         elif x.phase is Phase.UPSTREAM and x.held and x.escort is not None and x.escort.searches:

@@ -182,10 +182,10 @@ class Evidence:
             COURSES[phase][x.outcome],
             more,
         )
-        if blemish is not None or x.outcome != "completed":
+        if blemish is not None or x.outcome != "completed" or x.noticed:
             payload = _remarked(x, payload, blemish or NO_BLEMISH)
         recorder.add(payload, x.stream | mark, grade, x if waits else None)
-        if x.events and phase in _SPEAKING:
+        if (x.events or x.detections) and phase in _SPEAKING:
             self._detect(x)
 
     def has_room(self, x: Exchange, refusal: Refusal | None) -> bool:
@@ -212,28 +212,33 @@ class Evidence:
     def _detect(self, x: Exchange) -> None:
         """Write a finding of its own for what somebody should look at."""
         for event in x.events:
-            if event.name not in DETECTIONS:
-                continue
-            time_ms = int(x.started * 1000)
-            stamp = Stamp(
-                uid=uuid7(time_ms, os.urandom(10)),
-                sequence=self.recorder.sequence,
-                time_ms=time_ms,
-                mono_ns=int(monotonic() * 1e9),
-                boot_uid=self._node.boot_uid,
-                node=self._node.hostname,
-                version=self._node.version,
-            )
-            user = self.seals.changed(event, is_sealed=x.snapshot.seals_subjects)
-            found = detection(
-                stamp,
-                event.name,
-                correlation_uid=x.request_id.decode("ascii"),
-                user=user,
-                tenant=event.tenant or x.tenant,
-            )
-            self._metrics.findings.inc((event.name,))
-            self.recorder.add(encode(found), STREAM_NUMBERS[stamp.stream], ASYNC, None)
+            if event.name in DETECTIONS:
+                user = self.seals.changed(event, is_sealed=x.snapshot.seals_subjects)
+                self._find(x, event.name, user, event.tenant)
+        for name in x.detections:
+            self._find(x, name, None, "")
+
+    def _find(self, x: Exchange, name: str, user: dict[str, object] | None, tenant: str) -> None:
+        """Write one finding about `x`."""
+        time_ms = int(x.started * 1000)
+        stamp = Stamp(
+            uid=uuid7(time_ms, os.urandom(10)),
+            sequence=self.recorder.sequence,
+            time_ms=time_ms,
+            mono_ns=int(monotonic() * 1e9),
+            boot_uid=self._node.boot_uid,
+            node=self._node.hostname,
+            version=self._node.version,
+        )
+        found = detection(
+            stamp,
+            name,
+            correlation_uid=x.request_id.decode("ascii"),
+            user=user,
+            tenant=tenant or x.tenant,
+        )
+        self._metrics.findings.inc((name,))
+        self.recorder.add(encode(found), STREAM_NUMBERS[stamp.stream], ASYNC, None)
 
     def _about(
         self, x: Exchange, resolution: Resolution, sealing: Sealing | None, blemish: Blemish
@@ -405,6 +410,8 @@ def _remarked(x: Exchange, payload: bytes, blemish: Blemish) -> bytes:
             more["change"] = {"fields": list(told.changes)}
         if told.faults:
             more["resource_faults"] = list(told.faults)
+    if x.noticed:
+        more["inspection"] = x.noticed
     ended = _ENDED.get(x.reason, "") if x.entry is not None and x.outcome != "completed" else ""
     if not redactions and not cut and not more and not ended:
         return payload

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +10,7 @@ from gateway.audit.resource import Told
 from gateway.edge.escort import Escort
 from gateway.edge.peer import Peer
 from gateway.edge.sessions import SessionEntry
-from gateway.edge.snapshot import Snapshot, Upstream
+from gateway.edge.snapshot import RouteInspection, Snapshot, Upstream
 from gateway.exchange.envelope import Event
 from gateway.exchange.field_rules import FieldRules
 from gateway.exchange.reason import Reason
@@ -19,6 +19,7 @@ from gateway.wire.request import Fields
 
 if TYPE_CHECKING:
     from gateway.edge.answering import Answering
+    from gateway.edge.inspecting import Holding, Transform
     from gateway.edge.resolve import Resolution
     from gateway.edge.upstream import UpstreamConnection
 
@@ -29,20 +30,22 @@ class Phase(IntEnum):
     DECIDING = 0
     PARKED = 1
     """Waits for a store in the network; it is not allowed, whatever was decided so far."""
-    ESCORT = 2
-    """Admitted; waits for what goes along to the portal. Nothing has gone upstream."""
-    INTENT = 3
+    INSPECTING = 2
+    """Admitted, its whole body is here; waits for what inspection says. Nothing has gone upstream."""
+    ESCORT = 3
+    """Waits for what goes along to the portal. Nothing has gone upstream."""
+    INTENT = 4
     """Waits until its intent is on stable storage; nothing has gone upstream."""
-    UPSTREAM = 4
+    UPSTREAM = 5
     """Sent, or being sent; no answer yet."""
-    STORING = 5
+    STORING = 6
     """An answer exists; it waits until the cookies that came with it are kept."""
-    HELD = 6
+    HELD = 7
     """An answer exists; its first byte waits for the record."""
-    RELEASED = 7
-    CLOSING = 8
+    RELEASED = 8
+    CLOSING = 9
     """Complete but for the held-back end, which waits for the closing record."""
-    DONE = 9
+    DONE = 10
 
 
 class Refusal(NamedTuple):
@@ -74,6 +77,7 @@ class Exchange:
         "content_type",
         "counted",
         "destination",
+        "detections",
         "durability",
         "ended",
         "entry",
@@ -84,13 +88,17 @@ class Exchange:
         "form",
         "held",
         "held_bytes",
+        "holding",
+        "inspection",
         "is_left_out",
         "is_torn",
         "lane",
         "method",
+        "noticed",
         "outcome",
         "peer",
         "phase",
+        "pieces",
         "raw_target",
         "reason",
         "receipt",
@@ -114,6 +122,7 @@ class Exchange:
         "stream",
         "tenant",
         "told",
+        "transform",
         "tunnel",
         "upstream",
         "version",
@@ -196,6 +205,19 @@ class Exchange:
         self.body_done: bool = True
         self.form: bytes = b""
         """Body of a form for our own pages, collected whole before they are asked."""
+        # inspection
+        self.inspection: RouteInspection | None = None
+        """What is inspected on its route; None = nothing."""
+        self.holding: Holding | None = None
+        """Has the body until it was judged, and what of it goes upstream."""
+        self.pieces: Iterator[bytes] | None = None
+        """What is left of a held body on its way upstream."""
+        self.transform: Transform | None = None
+        """What changes the body of the answer."""
+        self.noticed: dict[str, object] = {}
+        """What inspection says for the record, `unmapped.gw.inspection`: rules, places, counts and digests; never a payload."""
+        self.detections: list[str] = []
+        """Findings that get records of their own: names of `gateway.audit.record.DETECTIONS`."""
         # upstream
         self.destination: Upstream | None = None
         """Where the route leads; settled when the request is admitted."""

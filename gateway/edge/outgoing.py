@@ -118,7 +118,9 @@ class Outgoing:
             parts.append(trace_fields(x))
         if fields.websocket:
             parts.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
-        if upstream.internal and (fields.chunked or fields.length is not None):
+        if x.holding is not None:
+            parts.append(b"content-length: %d\r\n" % x.holding.length)
+        elif upstream.internal and (fields.chunked or fields.length is not None):
             parts.append(b"content-length: %d\r\n" % len(x.form))
         elif fields.chunked:
             parts.append(b"transfer-encoding: chunked\r\n")

@@ -96,6 +96,7 @@ def receive(x: Exchange, limits: Limits, now: float) -> Refusal | None:
     if match is not None and match.rule.tenancy is not None:
         settle_tenant(x, match, match.rule.tenancy, authority.host)
     x.durability = route.durability or s.durability
+    x.inspection = s.inspections.get(route.name)
     return None
 
 

@@ -210,6 +210,14 @@ class ForwardAuthRules:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteInspection:
+    """What is inspected on a route: gateway.yaml's `inspection` with that of the route laid over it.
+
+    Each part is built by `server/inspection`; None = that part is off.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One validated configuration, ready to serve."""
 
@@ -270,3 +278,5 @@ class Snapshot:
     """A policy that is tried beside `policy` without effect (`shadow`); None = there is none."""
     country: Callable[[str], str] | None = None
     """Names the country of an address, where a session may be bound to one."""
+    inspections: Mapping[str, RouteInspection] = field(default_factory=dict)
+    """By route; a route that is not here is not inspected."""

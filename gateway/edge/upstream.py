@@ -147,8 +147,13 @@ class UpstreamConnection:
     def resume_writing(self) -> None:
         """Read the client again."""
         self.paused = False
-        if self.exchange is not None:
-            self.exchange.client.resume_request()
+        x = self.exchange
+        if x is None:
+            return
+        if x.pieces is not None:
+            x.client.pump(x)
+        else:
+            x.client.resume_request()
 
     def data_received(self, data: bytes) -> None:
         """Take what the server says."""

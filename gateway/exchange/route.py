@@ -93,6 +93,16 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """`id` is a person's: it is sealed like one."""
 
 
+class InspectionText(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy says about the inspection of a route, as it is written: `server/inspection` reads it."""
+
+    json: str
+    """The mapping, as JSON."""
+    path: str
+    """The policy file, and in it the keys that lead to the mapping."""
+    loc: tuple[str | int, ...]
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One route of the compiled policy, without its rules (those are the policy table's)."""
 
@@ -145,6 +155,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     client_certificate: Literal["", "optional", "required"] = ""
     """Whether the certificate of the client's connection counts here: as who it stands for, or at all."""
     max_body_bytes: int | None = None
+    inspection: InspectionText | None = None
+    """Laid over `inspection` of gateway.yaml; None = that alone counts."""
     response_timeout_s: float | None = None
     idle_timeout_s: float | None = None
     strip_prefix: str | None = None

@@ -9,9 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from gateway.document.place import Place
 from gateway.document.quantity import duration, size
-from gateway.exchange.route import DELEGATED, Action
+from gateway.exchange.route import DELEGATED, Action, InspectionText
 from gateway.exchange.step_up import Network
 from gateway.policy.account import read_account, read_resource
 from gateway.policy.obligations import NOBODY_COUNTED, counts_nobody, positive, read_headers, read_limit
@@ -27,7 +29,7 @@ PREFIX_SENTENCE: Final = "a prefix is a path such as /app: letters, digits, - . 
 REUSABLE: Final = (
     "upstream", "deny", "action", "resource", "rate_limit", "audit", "authorization", "cache", "credentials", "activity",
     "allow_encoded_slash", "allow_suffix", "allow_service_worker", "client_certificate", "cookies", "max_body", "timeout",
-    "path", "mfa_age", "auth_age", "acr", "require", "headers", "tenant",
+    "path", "mfa_age", "auth_age", "acr", "require", "headers", "tenant", "inspection",
 )  # fmt: skip
 """What profiles and defaults may say as well. Who is let in, and without a second factor, stands on the route itself."""
 OPTIONS: Final = (*REUSABLE, "unsafe_without_mfa")
@@ -82,6 +84,11 @@ def read_options(gathered: Gathered, subject: Subject) -> dict[str, Any]:
         options["activity"] = entries["activity"].flag() is not False
     if "max_body" in entries:
         options["max_body_bytes"] = positive(entries["max_body"], entries["max_body"].quantity(size))
+    if "inspection" in entries and entries["inspection"].entries():
+        place = entries["inspection"]
+        options["inspection"] = InspectionText(
+            json=msgspec.json.encode(place.value).decode(), path=place.document.path, loc=place.loc
+        )
     if "timeout" in entries:
         options |= _read_timeout(entries["timeout"])
     if "path" in entries:

@@ -25,6 +25,7 @@ ENTRY_KEYS: Final = ("roles", "tenants", "when", "scopes", "rate_limit", "header
 _OF_SESSIONS: Final = frozenset(("credentials", "cache", *SHORT_FORM))
 OF_ADMITTED: Final = (
     "activity", "tenant", "rate_limit", "max_body", "timeout", "cache", "cookies", "allow_service_worker",
+    "inspection",
 )  # fmt: skip
 """What is looked at, beside header fields, only after policy has allowed a request."""
 _OF_OPEN_ROUTES: Final = frozenset((*_OF_SESSIONS, *OF_ADMITTED, "require", "headers", "deny", "client_certificate"))

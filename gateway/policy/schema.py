@@ -235,6 +235,10 @@ _KEYS: Final[dict[str, Schema]] = {
     "max_body": _about(
         "The largest body, such as 25MiB.", {"anyOf": [{"type": "integer", "minimum": 1}, _matching(SIZE)]}
     ),
+    "inspection": _about(
+        "What is inspected here, laid over `inspection` of gateway.yaml key by key.",
+        {"type": "object", "minProperties": 1},
+    ),
     "timeout": _about(
         "How long to wait for the upstream.",
         _mapping({"response": _about("For the head.", _AGE), "idle": _about("For the next byte.", _AGE)}, least=1),

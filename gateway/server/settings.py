@@ -63,6 +63,7 @@ from gateway.server.sections.audit import Audit
 from gateway.server.sections.branding import Branding
 from gateway.server.sections.console import Console
 from gateway.server.sections.identity import contradictions as identity_contradictions
+from gateway.server.sections.inspection import Inspection
 from gateway.server.sections.limits import Limit
 from gateway.server.sections.mail import Mail
 from gateway.server.sections.mfa import MFA
@@ -587,6 +588,7 @@ class Settings(Section):
     geo: Geo = Geo()
     logging: Logging = Logging()
     trace: Trace = Trace()
+    inspection: Inspection = Inspection()
 
     @property
     def hosts(self) -> Mapping[str, str]:

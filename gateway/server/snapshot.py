@@ -22,6 +22,7 @@ from gateway.pages.errors import ErrorPages
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
 from gateway.server.bundle import brand_of
+from gateway.server.inspection import build_inspections
 from gateway.server.issuers import credential_rules
 from gateway.server.session_rules import is_bound_to_country
 from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
@@ -99,6 +100,7 @@ def build_snapshot(
         background=tuple(b"\n%b" % line.encode("ascii") for line in settings.sessions.background),
         idle_warning_s=settings.sessions.warn,
         country=_country(settings),
+        inspections=build_inspections(validated.inspections),
         tls=_keep_unchanged(running_tls or {}, validated.tls),
     )
 

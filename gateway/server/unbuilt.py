@@ -13,7 +13,6 @@ ANY: Final = "*"
 """Stands for every key or index at its depth."""
 
 _KEYS: Final[dict[Place, str]] = {
-    ("inspection",): "request inspection is not built yet",
     ("auth_host",): "a separate host for the gateway's pages is not built yet",
     ("audit", "key_command"): "a key command for the audit trail is not built yet",
     ("admin", "tls"): "TLS and authentication on the admin listener are not built yet; bind it to a loopback address",

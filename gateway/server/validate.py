@@ -28,8 +28,10 @@ from gateway.server import factor_rule
 from gateway.server import upstream as upstreams
 from gateway.server.bundle import Bundle, read_bundle, read_directory, read_text
 from gateway.server.fields import parse_host, parse_origin
+from gateway.server.inspection import read_inspections
 from gateway.server.issuers import issuer_problems
 from gateway.server.sections.identity import unknown_roles as unknown_roles_of_providers
+from gateway.server.sections.inspection import Inspection
 from gateway.server.sections.programs import unknown_roles as unknown_roles_of_issuers
 from gateway.server.sections.tenants import unknown_roles as unknown_roles_of_tenants
 from gateway.server.session_rules import unknown_roles
@@ -61,6 +63,8 @@ class Validated(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     texts: dict[str, Texts]
     """What our pages say, by language."""
+    inspections: dict[str, Inspection] = {}
+    """What is inspected, by route."""
 
 
 def validate(bundle: Bundle, *, now: float) -> Validated:
@@ -74,6 +78,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
     errors: list[str] = []
     warnings = settings.warnings()
     table, candidate, cases = PolicyTable([], Roles({}), ""), None, 0
+    inspections: dict[str, Inspection] = {}
     if bundle.policies:
         try:
             table, found = _compile(bundle.policies, settings)
@@ -81,6 +86,8 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             failed, cases = _failed_cases(bundle.cases, settings, table, now)
             errors += failed
             errors += _disagreements(bundle, settings, table)
+            inspected = read_inspections(bundle, table, bundle.policies)
+            inspections, errors = inspected.sections, errors + inspected.errors
         except DocumentError as error:
             errors += error.diagnostics
         try:
@@ -177,6 +184,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
         crl_ends=crl_ends,
         warnings=tuple(warnings),
         texts=texts,
+        inspections=inspections,
     )
 
 
@@ -253,6 +261,7 @@ def _candidate(
     else:
         return None, [], []
     disagreements = [f"{sentence} (in the candidate)" for sentence in _disagreements(bundle, settings, table)]
+    errors += read_inspections(bundle, table, bundle.candidate or bundle.policies).errors
     return table, warnings, errors + disagreements
 
 

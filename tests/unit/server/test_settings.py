@@ -133,7 +133,6 @@ def test_all_errors_of_a_file_come_in_one_run_each_with_its_place() -> None:
     ("line", "sentence"),
     [
         ("sesions: {}", "sesions: unknown key; did you mean 'sessions'?"),
-        ("inspection: {waf: block}", "inspection: request inspection is not built yet"),
         ("auth_host: login.example.com", "auth_host: a separate host for the gateway's pages is not built yet"),
         ("profile: hipaa", "profile: the profile hipaa is not built yet; use baseline"),
         ("profile: [baseline, pci]", "profile: the profile pci is not built yet; use baseline"),
@@ -390,7 +389,7 @@ def test_a_duplicate_key_is_refused_before_it_can_win() -> None:
 @given(key=st.text(st.characters(categories=["Ll"], max_codepoint=122), min_size=1, max_size=20))
 @settings(max_examples=60)
 def test_no_unknown_key_is_ever_accepted(key: str) -> None:
-    if key in Settings.model_fields or key in {"null", "true", "false", "inspection"}:
+    if key in Settings.model_fields or key in {"null", "true", "false"}:
         return
     assert "unknown key" in the_error(SMALL + f"{key}: 1\n")
 
