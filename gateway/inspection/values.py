@@ -19,7 +19,7 @@ PLAIN_CHARACTERS: Final = 15
 
 is_plain: Final = re.compile(rf"[A-Za-z0-9_-]{{0,{PLAIN_CHARACTERS}}}").fullmatch
 """A value of which no parser makes anything but a word or a number: it need not be looked at."""
-_PLAIN_NAME: Final = re.compile(r"(?!.*__)[A-Za-z0-9_-]*").fullmatch
+is_plain_name: Final = re.compile(r"(?!.*__)[A-Za-z0-9_-]*").fullmatch
 _PLAIN_QUERY: Final = re.compile(rb"(?!.*__)(?:[A-Za-z0-9_-]{0,15}[=&])*[A-Za-z0-9_-]{0,15}").fullmatch
 _PLAIN_PATH: Final = re.compile(r"/(?!.*(?:__|[./][./]))[A-Za-z0-9_./-]*").fullmatch
 """Letters, and dots within names only: `/..` and `/.git` are not plain."""
@@ -83,7 +83,7 @@ def of_pairs(
             joined[name] = value
         if with_plain or is_plain(value) is None:
             found.append(Value(of_value, name, value))
-        if _PLAIN_NAME(name) is None:
+        if is_plain_name(name) is None:
             found.append(Value(of_name, name, name))
             if _ORDINARY_NAME(name) is None:
                 found.append(Value(of_value, name, f"{name}={value}"))
@@ -136,7 +136,7 @@ def of_cookies(field: bytes, *, with_plain: bool = False) -> list[Value]:
             content = content[1:-1]
         if with_plain or is_plain(content) is None:
             found.append(Value(Position.COOKIE, text, content))
-        if _PLAIN_NAME(text) is None:
+        if is_plain_name(text) is None:
             found.append(Value(Position.COOKIE_NAME, text, text))
     return found
 

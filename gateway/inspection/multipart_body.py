@@ -1,0 +1,94 @@
+"""What a multipart form says beside its files: names, texts and the names of files (RFC 7578)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import multipart
+
+from gateway.inspection.body import BodyTooComplexError, BodyUnreadableError, Limits, MediaType, media_type_of
+from gateway.inspection.finding import Position, Value
+from gateway.inspection.values import of_pairs
+
+_ORDINARY_DISPOSITION: Final = re.compile(
+    r'form-data; name="[A-Za-z0-9_.\[\]-]*"(?:; filename="[A-Za-z0-9_. ()\[\]-]*")?'
+).fullmatch
+_ORDINARY_FIELDS: Final = frozenset(("Content-Disposition", "Content-Type", "Content-Length"))
+
+
+class Part:
+    """One part that is no file: its name, its type and its text."""
+
+    __slots__ = ("media_type", "name", "raw")
+
+    def __init__(self, name: str, media_type: MediaType) -> None:
+        self.name = name
+        self.media_type = media_type
+        self.raw = bytearray()
+
+
+def read_parts(media_type: MediaType, body: bytes, limits: Limits) -> tuple[list[Part], list[Value]]:
+    """Read a multipart form strictly: the parts that are no files, and what the heads of all parts say.
+
+    Raises:
+        BodyUnreadableError: two readers could see different parts in it.
+        BodyTooComplexError: it has too many parts, or too long heads.
+
+    """
+    boundary = media_type.parameters.get("boundary", "")
+    if not re.fullmatch(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]", boundary):  # RFC 2046 section 5.1.1
+        raise BodyUnreadableError("the multipart body has no boundary that all readers agree about")
+    parts: list[Part] = []
+    heads: list[Value] = []
+    current: Part | None = None
+    parser = multipart.PushMultipartParser(
+        boundary,
+        max_header_size=limits.part_header_bytes,
+        max_segment_count=limits.parts,
+        strict=True,
+    )
+    try:
+        with parser:
+            for event in parser.parse(body):
+                if isinstance(event, multipart.MultipartSegment):
+                    heads += _of_head(event)
+                    current = None
+                    if event.filename is None:
+                        current = Part(event.name, media_type_of((event.content_type or "").encode("utf-8")))
+                        parts.append(current)
+                elif event is not None and current is not None:
+                    current.raw += event
+    except multipart.ParserLimitReached:
+        raise BodyTooComplexError("the multipart body has too many parts, or a part with a too long head") from None
+    except multipart.MultipartError as error:
+        raise BodyUnreadableError(f"the multipart body is malformed: {_sentence(error)}") from None
+    last = body.rfind(b"--" + boundary.encode("ascii"))
+    if body[last:].rstrip(b"\r\n") != b"--%b--" % boundary.encode("ascii"):
+        raise BodyUnreadableError("the multipart body goes on behind its end")
+    return parts, heads
+
+
+def _sentence(error: multipart.MultipartError) -> str:
+    """The parser's own words, which never quote what it read, before the first colon or quotation mark."""
+    return re.split(r"[:'\"]", str(error.args[0]) if error.args else "", maxsplit=1)[0].strip().lower()
+
+
+def _of_head(segment: multipart.MultipartSegment) -> list[Value]:
+    found: list[Value] = []
+    name = segment.name or ""
+    if len({field for field, _ in segment.headerlist}) < len(segment.headerlist):
+        raise BodyUnreadableError("a part of the multipart body has a field twice")
+    if segment.filename is not None:
+        found.append(Value(Position.FILE_NAME, name, segment.filename))
+    for field, content in segment.headerlist:
+        unusual = field not in _ORDINARY_FIELDS
+        if unusual or (field == "Content-Disposition" and _ORDINARY_DISPOSITION(content) is None):
+            found.append(Value(Position.PART_NAME, name, content))
+    return found
+
+
+def of_multipart_fields(parts: list[Part], heads: list[Value], *, with_plain: bool = False) -> list[Value]:
+    """List the values of the parts that are no files, beside what their heads say."""
+    pairs = [(part.name, text) for part in parts for text in part.media_type.texts_of(bytes(part.raw))]
+    return heads + of_pairs(pairs, Position.PART_NAME, Position.PART, with_plain=with_plain)
