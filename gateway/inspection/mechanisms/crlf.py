@@ -1,0 +1,150 @@
+"""Line ends that become the ends of header fields, of a response, or of a mail's commands.
+
+A text area sends line ends; a path, a cookie, a header and most parameters of an address do not. Where people
+write lines only what a protocol would obey after one counts: fields of HTTP that act, a recipient right after an
+address, a command of SMTP or IMAP.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from gateway.inspection.finding import Position
+from gateway.inspection.html import markdown
+from gateway.inspection.sign import Sign
+
+CLASS: Final = "crlf"
+
+SIGNS: Final[Mapping[str, str]] = {
+    "crlf.header": "A line end, then a header field of HTTP that acts: Set-Cookie, Location, Content-Length.",
+    "crlf.any_header": "A line end, then what is shaped like a header field, where no lines are written.",
+    "crlf.response": "A line end, then a status line or an empty line and markup: a response of the value's own.",
+    "crlf.request": "A line end, then a request line of HTTP: a second request.",
+    "crlf.line_end": "A line end where a value never has one: a path, a cookie, a header, a name.",
+    "crlf.mail_header": "An address or a subject, a line end, then a recipient or a type of a mail.",
+    "crlf.mail_command": "A line end, then a command of SMTP, IMAP or POP3 with its operands.",
+    "crlf.bare_mail_command": "A line that is a command of SMTP, IMAP or POP3 without operands.",
+    "crlf.narrowed": "A character whose low byte is CR or LF, then a header field: a server that narrows it splits.",
+    "crlf.log_entry": "A line end, then the beginning of a log's line: a date and a level.",
+}
+
+_LINES_ARE_WRITTEN: Final = frozenset({Position.FORM, Position.JSON, Position.XML, Position.PART, Position.BODY})
+_NEVER: Final = frozenset(
+    {
+        Position.PATH,
+        Position.COOKIE,
+        Position.COOKIE_NAME,
+        Position.HEADER,
+        Position.QUERY_NAME,
+        Position.FORM_NAME,
+        Position.FILE_NAME,
+        Position.PART_NAME,
+    }
+)
+_END: Final = r"[\r\n\x85\u2028\u2029]"
+_FIELDS: Final = (
+    r"set-cookie2?|location|content-length|content-type|content-disposition|content-encoding|transfer-encoding|refresh|"
+    r"x-xss-protection|access-control-allow-[a-z]+|x-forwarded-(?:for|host|proto)|host|connection|clear-site-data|"
+    r"link|content-security-policy|strict-transport-security|proxy-authenticate|www-authenticate|status|x-accel-redirect|x-sendfile"
+)
+_HEADER: Final = re.compile(rf"{_END}[\r\n \t]*(?:{_FIELDS})[ \t]*:", re.IGNORECASE)
+_ANY_HEADER: Final = re.compile(rf"{_END}[\r\n \t]*[a-z][a-z0-9]*(?:-[a-z0-9]+)*[ \t\r]*:(?!//)", re.IGNORECASE)
+_RESPONSE: Final = re.compile(
+    r"[\r\n]HTTP/\d(?:\.\d)?[ \t]+\d{3}\b|(?:\r\n\r\n|\n\n|\r\r)[ \t]*<(?:html|script|svg|body|!doctype|iframe|img)\b",
+    re.IGNORECASE,
+)
+_REQUEST: Final = re.compile(
+    r"(?:\A|[\r\n])[ \t]*(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|CONNECT)[ \t]+(?:/|\*|https?://)[^\s]{0,2048}[ \t]+HTTP/\d"
+)
+_MAIL_FIELDS: Final = (
+    r"bcc|cc|to|from|reply-to|subject|content-type|content-transfer-encoding|mime-version|x-mailer|sender|return-path"
+)
+_MAIL_HEADER: Final = re.compile(rf"{_END}{{1,4}}[ \t]*(?:{_MAIL_FIELDS})[ \t]*:[ \t]*\S", re.IGNORECASE)
+_ADDRESSED: Final = re.compile(r"[ \t]*(?:[^\r\n<>]{0,128}<)?[\w.+%-]{1,64}@[\w.-]{1,255}>?[ \t]*")
+_MAIL_COMMAND: Final = re.compile(
+    rf"{_END}[ \t]*(?:(?:RCPT[ \t]+TO|MAIL[ \t]+FROM)[ \t]*:[ \t]*<?[^\s<>@]{{1,64}}@"
+    r"|(?:EHLO|HELO)[ \t]+[\w.-]{1,255}[ \t]*(?:[\r\n]|\Z)|DATA[ \t]*\r?\n(?:From|To|Subject|Date|\.)\b"
+    r"|[A-Z]{1,4}\d{1,6}[ \t]+(?:CAPABILITY|FETCH|LOGIN|LOGOUT|SELECT|EXAMINE|CREATE|DELETE|RENAME|LIST|LSUB|STATUS|APPEND|STORE|COPY|SEARCH|UID|NOOP|AUTHENTICATE|STARTTLS|EXPUNGE)\b"
+    r"|(?:RETR|DELE|TOP|UIDL|STAT)[ \t]+\d{1,9}[ \t]*(?:[\r\n]|\Z)|(?:USER|PASS|APOP)[ \t]+[^\s]{1,64}[ \t]*\r?\n(?:PASS|STAT|LIST|RETR)\b"
+    r"|AUTH[ \t]+(?:LOGIN|PLAIN|CRAM-MD5)\b|STARTTLS[ \t]*(?:[\r\n]|\Z))"
+)
+_BARE_COMMAND: Final = re.compile(
+    rf"{_END}(?:QUIT|DATA|RSET|NOOP|VRFY|EXPN|CAPABILITY|STARTTLS|LOGOUT|STAT)[ \t]*(?:[\r\n]|\Z)"
+)
+_NARROWED: Final = re.compile(
+    rf"[\u560a\u560d\u010a\u010d\u020a\u020d]{{1,4}}[ \t]*(?:{_FIELDS}|http/1)[ \t]*:", re.IGNORECASE
+)
+_LOG_ENTRY: Final = re.compile(
+    rf"{_END}[ \t]*\[?\d{{4}}-\d{{2}}-\d{{2}}[T ]\d{{2}}:\d{{2}}:\d{{2}}[^\r\n]{{0,40}}\b(?:INFO|WARN|WARNING|ERROR|DEBUG|CRITICAL|FATAL|NOTICE)\b"
+)
+_CONTROLS: Final = frozenset("\r\n\x85\u2028\u2029\u560a\u560d\u010a\u010d\u020a\u020d")
+
+
+def can_occur(specials: frozenset[str], lowered: str) -> bool:
+    """Say whether a line end or something that becomes one is here, or a request line."""
+    return not _CONTROLS.isdisjoint(specials) or ("/" in specials and " http/" in lowered)
+
+
+def signs(text: str, position: Position) -> Iterator[Sign]:
+    """Yield what the line ends of `text` would end."""
+    writes_lines = position in _LINES_ARE_WRITTEN
+    spans = markdown.quoted(text, position)
+    for pattern, name in (
+        (_RESPONSE, "crlf.response"),
+        (_NARROWED, "crlf.narrowed"),
+        (_MAIL_COMMAND, "crlf.mail_command"),
+    ):
+        match = pattern.search(text)
+        if match is not None and not markdown.within(spans, match.start()):
+            yield Sign(name, match.start(), match.end())
+    yield from _requests(text, writes_lines=writes_lines)
+    yield from _headers(text, position)
+    yield from _mail(text)
+    if (
+        position in _NEVER
+        and (match := re.search(r"[\r\n]", text)) is not None
+        and text[: match.start()] + text[match.end() :]
+    ):
+        yield Sign("crlf.line_end", match.start(), match.end())
+    if (match := _LOG_ENTRY.search(text)) is not None and not writes_lines:
+        yield Sign("crlf.log_entry", match.start(), match.end())
+
+
+def _requests(text: str, *, writes_lines: bool) -> Iterator[Sign]:
+    match = _REQUEST.search(text)
+    if match is not None and (not writes_lines or (match.start() == 0 and text.count("\n") < 3)):  # noqa: PLR2004 - more lines are pasted
+        yield Sign("crlf.request", match.start(), match.end())
+
+
+def _headers(text: str, position: Position) -> Iterator[Sign]:
+    """Header fields after a line end; where lines are written, only right after a first line that is no sentence."""
+    match = _HEADER.search(text)
+    if match is not None:
+        if position not in _LINES_ARE_WRITTEN or _is_bare(text[: match.start()]):
+            yield Sign("crlf.header", match.start(), match.end())
+        return
+    if position in _LINES_ARE_WRITTEN:
+        return
+    match = _ANY_HEADER.search(text)
+    if match is not None:
+        # Nobody begins with a line end: what stands before it is the page's.
+        yield Sign("crlf.any_header" if text[: match.start()].strip() else "crlf.header", match.start(), match.end())
+
+
+def _is_bare(before: str) -> bool:
+    """Tell whether what stands before a line end is a single word or nothing: the value of a field, no sentence."""
+    return len(before.split(None, 2)) <= 1 and not before.rstrip().endswith(":")
+
+
+def _mail(text: str) -> Iterator[Sign]:
+    match = _MAIL_HEADER.search(text)
+    if match is not None:
+        first = text[: match.start()]
+        if _ADDRESSED.fullmatch(first) or (_is_bare(first) and first.strip()):
+            yield Sign("crlf.mail_header", match.start(), match.end())
+    match = _BARE_COMMAND.search(text)
+    if match is not None:
+        is_all = not text[: match.start()].strip() and not text[match.end() :].strip()
+        yield Sign("crlf.mail_command" if is_all else "crlf.bare_mail_command", match.start(), match.end())

@@ -1,0 +1,295 @@
+"""HTML that a browser would act on: elements that run or load, event handlers, styles, and the way out of an attribute.
+
+The value is read as content and as what stands in an attribute, in double quotes, in single quotes and without.
+Tags that only mark text (`<b>`, `<br>`, `<div class="x">`), names in angle brackets and comparisons are nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from gateway.inspection.finding import Position
+from gateway.inspection.html import address, markdown, style
+from gateway.inspection.html.names import (
+    ACTING_LINKS,
+    ACTING_PRAGMAS,
+    DIRECTIVES,
+    LOADED_FROM,
+    LOADERS,
+    is_event,
+    may_be_event,
+)
+from gateway.inspection.html.tokenizer import Attribute, Tag, attributes, tags
+from gateway.inspection.script.program import program
+from gateway.inspection.sign import Sign
+
+CLASS: Final = "xss"
+
+SIGNS: Final[Mapping[str, str]] = {
+    "html.script_element": "A script element with an address or with content that is a program.",
+    "html.event_handler": "A tag carries an event handler whose value is a program.",
+    "html.idle_handler": "A tag carries an event handler whose value calls and assigns nothing.",
+    "html.attribute_breakout": "A quotation mark or a space ends the page's attribute and an event handler follows.",
+    "html.script_address": "An attribute's value is an address that runs a program.",
+    "html.loading_element": "An element that loads another document or program: iframe, object, embed, applet.",
+    "html.page_control": "base, meta or link that moves the page, changes its encoding or restyles it.",
+    "html.acting_style": "A style that runs a program in some browser, or one that fetches and so tells what it matches.",
+    "html.style_element": "A style element with rules of its own.",
+    "html.animated_attribute": "An SVG animation that sets an address or an event handler.",
+    "html.directive": "An attribute that a client-side framework evaluates, with a call of the browser in it.",
+    "html.form": "A form, or a button that sends a form, to an address of the value's choosing.",
+    "html.input": "A field of a form.",
+    "html.encoded_tag": "A tag in UTF-7, or one whose angle brackets lost their high bit.",
+    "html.raw_text_end": "The end of an element whose content is no HTML, then a tag: the way out of script, style, title or textarea.",
+    "html.link": "A link or an image that leads elsewhere.",
+    "html.mention": "The name of an element that would act, without what makes it act.",
+    "html.code_sample": "One of the strong signs stands in code that a text quotes as Markdown.",
+    "html.code_sample_live": "The same, for those who do not render Markdown.",
+}
+
+_WEAK: Final = frozenset({"html.mention", "html.link", "html.input"})
+_BREAKOUT_GATE: Final = re.compile(r"on[a-z]{3,40}[\t\n\x0b\f\r \0]*=", re.IGNORECASE)
+_BETWEEN: Final = 2
+"""Between a quotation mark and the handler that leaves the attribute stand at most so many other attributes, unless
+the handler's value calls the browser itself: what stands there in sentences are their words."""
+_UTF7: Final = re.compile(r"\+ADw-?\s*(?:/|\+AC8-?)?[a-z!?]", re.IGNORECASE)
+_RAW_TEXT_END: Final = re.compile(
+    r"</(?:script|style|title|textarea|xmp|noscript|noembed|noframes|template|select|option)[^<>]{0,64}>[^<>\w]{0,64}<[a-z!/]",
+    re.IGNORECASE,
+)
+_BINDING: Final = re.compile(
+    r"(?:^|[;{:\s\"'])(?:-moz-binding\s*:\s*url|behavior\s*:\s*url)\s*\(|\bexpression\s*\(\s*(?:alert|eval|document|window|this)",
+    re.IGNORECASE,
+)
+_SCRIPT_CONTENT: Final = 512
+_SCRIPT_END: Final = re.compile(r"</\s*script", re.IGNORECASE)
+_STYLE_END: Final = re.compile(r"</\s*style", re.IGNORECASE)
+_ELLIPSIS: Final = re.compile(r"[\s.\u2026*_]*")
+
+
+def can_occur(specials: frozenset[str], lowered: str) -> bool:
+    """Say whether a tag, a handler or a style that binds may stand here."""
+    if "<" in specials:
+        return True
+    if "=" in specials and "on" in lowered and _BREAKOUT_GATE.search(lowered) is not None:
+        return True
+    if "(" in specials and ("-moz-binding" in lowered or "behavior" in lowered or "expression" in lowered):
+        return True
+    return "+" in specials and "+adw" in lowered
+
+
+def signs(text: str, position: Position) -> Iterator[Sign]:
+    """Yield what a browser would act on in `text`, each sign once."""
+    spans = markdown.quoted(text, position)
+    seen: set[str] = set()
+    for sign in _signs(text):
+        shown = sign
+        if spans and markdown.within(spans, sign.start):
+            if sign.name in _WEAK:
+                continue
+            shown = Sign("html.code_sample", sign.start, sign.end)
+            if "html.code_sample" not in seen:
+                yield Sign("html.code_sample_live", sign.start, sign.end)
+        if shown.name not in seen:
+            seen.add(shown.name)
+            yield shown
+
+
+def _signs(text: str) -> Iterator[Sign]:
+    if "<" in text:
+        for tag in tags(text):
+            if not tag.is_end:
+                yield from _of_tag(tag, text)
+        match = _RAW_TEXT_END.search(text)
+        if match is not None:
+            yield Sign("html.raw_text_end", match.start(), match.end())
+    if "=" in text:
+        yield from _breakouts(text)
+    match = _UTF7.search(text)
+    if match is not None:
+        yield Sign("html.encoded_tag", match.start(), match.end())
+    match = _BINDING.search(text) if "(" in text else None
+    if match is not None:
+        yield Sign("html.acting_style", match.start(), match.end())
+
+
+# --- content -----------------------------------------------------------------------------------------------------
+
+
+def _of_tag(tag: Tag, text: str) -> Iterator[Sign]:
+    name = _element_sign(tag, text)
+    if name:
+        yield Sign(name, tag.start, tag.end)
+    for attribute in tag.attributes:
+        name = _attribute_sign(attribute, text)
+        if name:
+            yield Sign(name, tag.start, attribute.end)
+
+
+def _element_sign(tag: Tag, text: str) -> str:
+    """Judge the element by its name and by the attributes that make it act."""
+    match tag.name:
+        case "script":
+            return _script_sign(tag, text)
+        case "style":
+            return _style_sign(tag, text)
+        case "base":
+            return "html.page_control" if _has(tag, "href") else ""
+        case "meta":
+            return "html.page_control" if _is_pragma(tag) else ""
+        case "link":
+            return _link_sign(tag)
+        case "animate" | "set" | "animatetransform" | "animatemotion":
+            return _animation_sign(tag)
+        case "form" | "isindex":
+            return "html.form" if _has(tag, "action") else "html.input" if tag.attributes else ""
+        case "input" | "button" | "textarea" | "select" | "keygen":
+            return "html.form" if _has(tag, "formaction") else "html.input" if tag.attributes else ""
+        case "a" | "img" | "image" | "video" | "audio" | "source" | "area" | "picture" | "track":
+            return "html.link" if tag.value("href", "src", "srcset", "poster", "ping") else ""
+        case name if name in LOADERS:
+            if any(each.name in LOADED_FROM for each in tag.attributes):
+                return "html.loading_element"
+            return "html.mention"
+        case _:
+            return "html.form" if _has(tag, "formaction") else ""
+
+
+def _has(tag: Tag, name: str) -> bool:
+    return any(each.name == name and each.has_value for each in tag.attributes)
+
+
+def _script_sign(tag: Tag, text: str) -> str:
+    """A script with an address loads it; else what follows must be a program, and sentences are none."""
+    if tag.value("src", "href", "xlink:href") or _has(tag, "src"):
+        return "html.script_element"
+    if not tag.is_complete:
+        return "html.script_element" if tag.attributes else "html.mention"
+    end = _SCRIPT_END.search(text, tag.end, tag.end + _SCRIPT_CONTENT)
+    content = text[tag.end : end.start() if end else tag.end + _SCRIPT_CONTENT]
+    if not content.strip():
+        # An empty one, or one whose content the page writes: nothing else may stand before it to be no mention.
+        return "html.script_element" if end or not text[: tag.start].strip() else "html.mention"
+    if _ELLIPSIS.fullmatch(content):
+        return "html.mention"
+    read = program(content)
+    if read.acts or read.runs:
+        return "html.script_element"
+    is_alone = end is not None and not read.is_broken and content == content.strip()
+    return "html.script_element" if is_alone else "html.mention"
+
+
+def _style_sign(tag: Tag, text: str) -> str:
+    end = _STYLE_END.search(text, tag.end)
+    content = text[tag.end : end.start() if end else len(text)][:4096]
+    if style.runs(content) or style.loads(content):
+        return "html.acting_style"
+    return "html.style_element" if "{" in content else ""
+
+
+def _is_pragma(tag: Tag) -> bool:
+    pragma = tag.value("http-equiv")
+    if pragma is not None and pragma.strip().lower() in ACTING_PRAGMAS - {"content-type", "x-ua-compatible"}:
+        return True
+    encoding = f"{tag.value('charset') or ''} {tag.value('content') or ''}".lower().replace("_", "-")
+    return any(name in encoding for name in ("utf-7", "utf7", "iso-2022", "hz-gb", "x-user-defined"))
+
+
+def _link_sign(tag: Tag) -> str:
+    if not _has(tag, "href"):
+        return ""
+    relations = (tag.value("rel") or "").lower().split()
+    return "html.page_control" if any(each in ACTING_LINKS for each in relations) else "html.link"
+
+
+def _animation_sign(tag: Tag) -> str:
+    target = (tag.value("attributename") or "").strip().lower()
+    if target in {"href", "xlink:href", "src", "action", "style"} or is_event(target):
+        return "html.animated_attribute"
+    return ""
+
+
+def _attribute_sign(attribute: Attribute, text: str) -> str:
+    """Judge an attribute that any element may have."""
+    name, value = attribute.name, attribute.value
+    if name.startswith("on"):
+        return _handler_sign(attribute, text)
+    if not value:
+        return ""
+    if name == "style":
+        return "html.acting_style" if style.runs(value) else ""
+    if name == "srcdoc":
+        return "html.loading_element"
+    if ":" in value and _is_running_address(name, value):
+        return "html.script_address"
+    if name.startswith(DIRECTIVES) and name != "x-" and (read := program(value)).runs and not read.is_broken:
+        return "html.directive"
+    return ""
+
+
+def _is_running_address(name: str, value: str) -> bool:
+    if address.runs(value):
+        return (
+            name not in {"title", "alt", "placeholder", "content", "aria-label"}
+            or program(address.scheme(value)[1]).acts
+        )
+    # Lists of values of an animation, and refresh's `0;url=`.
+    if name in {"values", "from", "to", "by", "content", "srcset"}:
+        return any(address.runs(part.rpartition("=")[2].strip(" \"'")) for part in value[:1024].split(";"))
+    # Spaces that a filter or a form took for nothing.
+    squeezed = value[:64].replace(" ", "").replace("\u3000", "").lower()
+    return name in {"src", "href", "data", "action", "xlink:href", "formaction"} and squeezed.startswith(
+        ("javascript:", "vbscript:")
+    )
+
+
+def _handler_sign(attribute: Attribute, text: str) -> str:
+    if not attribute.has_value:
+        return ""
+    read = program(attribute.value)
+    if is_event(attribute.name):
+        if read.acts or read.runs or address.runs(attribute.value):
+            return "html.event_handler"
+        if attribute.value.lstrip().startswith(("throw", "import")):
+            return "html.event_handler"
+        # Cut off by the value's end: the page goes on writing the handler.
+        if not attribute.value:
+            return "html.idle_handler" if attribute.end >= len(text.rstrip()) else ""
+        return "html.idle_handler"
+    return "html.event_handler" if may_be_event(attribute.name) and read.calls else ""
+
+
+# --- out of an attribute -----------------------------------------------------------------------------------------
+
+
+def _breakouts(text: str) -> Iterator[Sign]:
+    """Read on as attributes after what ends an attribute's value in double quotes, in single quotes or without."""
+    if _BREAKOUT_GATE.search(text) is None:
+        return
+    for mark in "\"'`":
+        at = text.find(mark)
+        if at >= 0:
+            yield from _of_breakout(text, at, at + 1, is_quoted=True)
+    match = re.search(r"[\t\n\x0b\f\r ]", text)
+    if match is not None:
+        yield from _of_breakout(text, match.start(), match.end(), is_quoted=False)
+
+
+def _of_breakout(text: str, start: int, begin: int, *, is_quoted: bool) -> Iterator[Sign]:
+    found, _, _ = attributes(text, begin)
+    for count, attribute in enumerate(found):
+        name = attribute.name.lstrip("\"'`\\;/")
+        if not name.startswith("on") or not attribute.has_value:
+            continue
+        read = program(attribute.value)
+        if is_event(name):
+            near = count <= _BETWEEN if is_quoted else count == 0 and not text[:start].strip()
+            is_last = not attribute.value.strip("\"' ") and attribute.end >= len(text.rstrip()) and near
+            if read.runs or is_last or (near and (read.acts or read.is_open)):
+                yield Sign("html.attribute_breakout", start, attribute.end)
+                return
+        elif is_quoted and may_be_event(name) and count <= _BETWEEN and read.calls:
+            yield Sign("html.attribute_breakout", start, attribute.end)
+            return

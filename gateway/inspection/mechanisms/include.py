@@ -1,0 +1,80 @@
+"""Directives that a server or a spreadsheet obeys in a text: server side includes, edge side includes, formulas.
+
+Sources: Apache mod_include, ESI Language 1.0, OWASP CSV injection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from gateway.inspection.finding import Position
+from gateway.inspection.html import markdown
+from gateway.inspection.sign import Sign
+
+CLASS: Final = "code"
+
+SIGNS: Final[Mapping[str, str]] = {
+    "include.server_side": "A directive of server side includes: exec, include, echo, set, printenv.",
+    "include.edge_side": "An element of edge side includes that fetches or shows variables.",
+    "include.formula_command": "A formula that starts a program: DDE.",
+    "include.formula_fetch": "A formula that sends cells elsewhere: WEBSERVICE, IMPORTXML, HYPERLINK.",
+    "include.formula": "The value begins as a formula of a spreadsheet does.",
+    "include.code_sample": "One of the strong signs stands in code that a text quotes as Markdown.",
+    "include.code_sample_live": "The same, for those who do not render Markdown.",
+}
+
+_SERVER_SIDE: Final = re.compile(
+    r"<!-{0,2}\s*#\s*(?:exec|include|echo|set|printenv|config|flastmod|fsize|if|elif|else|endif|perl|odbc|email)\b",
+    re.IGNORECASE,
+)
+_EDGE_SIDE: Final = re.compile(
+    r"<\s*/?\s*esi\s*:\s*(?:include|inline|vars|remove|try|attempt|except|choose|when|otherwise|assign|debug|eval|comment)\b|<!--\s*esi\b"
+    r"|\$\(HTTP_(?:COOKIE|HOST|USER_AGENT|REFERER|ACCEPT_LANGUAGE)",
+    re.IGNORECASE,
+)
+_FORMULA_COMMAND: Final = re.compile(
+    r"(?:\A|[\r\n,;\t\"'])\s{0,8}[=+\-@|][^\r\n]{0,128}?(?:\b(?:cmd|msexcel|powershell|mshta|rundll32|regsvr32|wscript|certutil|calc|bash|sh)(?:\.exe)?\s{0,4}\|\s{0,4}['\"/]|\bDDE(?:AUTO)?\s{0,4}[(\"])",
+    re.IGNORECASE,
+)
+_FORMULA_FETCH: Final = re.compile(
+    r"\A\s{0,8}[\"']?[=+\-@]\s{0,8}[^\r\n]{0,64}?\b(?:WEBSERVICE|IMPORT(?:XML|DATA|HTML|FEED|RANGE)|HYPERLINK|IMAGE|FILTERXML|RTD|CALL|REGISTER(?:\.ID)?|EXEC)\s{0,4}\(",
+    re.IGNORECASE,
+)
+_FORMULA: Final = re.compile(r"\A\s{0,8}(?:=|@|[+\-](?=[A-Z@(]))[^\r\n]{0,32}?(?:[A-Z]{1,3}\$?\d|\(|\d\s{0,4}[*+/^-])")
+
+
+def can_occur(specials: frozenset[str], lowered: str) -> bool:
+    """Say whether a directive may stand here, or a formula at the beginning."""
+    if "<" in specials and ("#" in specials or "esi" in lowered):
+        return True
+    if "$" in specials and "$(http_" in lowered:
+        return True
+    return ("(" in specials or "|" in specials or "=" in specials) and (
+        lowered.lstrip()[:2].lstrip("\"'")[:1] in {"=", "+", "-", "@"}
+        or ("|" in specials and ("=" in specials or "@" in specials or "+" in specials))
+    )
+
+
+def signs(text: str, position: Position) -> Iterator[Sign]:
+    """Yield the directives of `text`."""
+    spans = markdown.quoted(text, position)
+    for pattern, name in (
+        (_SERVER_SIDE, "include.server_side"),
+        (_EDGE_SIDE, "include.edge_side"),
+        (_FORMULA_COMMAND, "include.formula_command"),
+    ):
+        match = pattern.search(text)
+        if match is None:
+            continue
+        if markdown.within(spans, match.start()):
+            yield Sign("include.code_sample", match.start(), match.end())
+            yield Sign("include.code_sample_live", match.start(), match.end())
+        else:
+            yield Sign(name, match.start(), match.end())
+    match = _FORMULA_FETCH.match(text)
+    if match is not None:
+        yield Sign("include.formula_fetch", match.start(), match.end())
+    elif (match := _FORMULA.match(text)) is not None:
+        yield Sign("include.formula", match.start(), match.end())

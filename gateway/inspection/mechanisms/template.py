@@ -1,0 +1,216 @@
+"""Expressions that a template engine would compute: on the server (SSTI), or in the browser (AngularJS, Vue).
+
+A placeholder names something (`{{name}}`, `${amount}`, `{{ price | currency }}`): people write them into the
+templates of their letters. An injection computes without any name (`{{7*7}}`), or reaches for what no letter
+names: classes, modules, the engine's own objects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from gateway.inspection.finding import Position
+from gateway.inspection.html import markdown
+from gateway.inspection.script.program import program
+from gateway.inspection.sign import Sign
+
+CLASS: Final = "template"
+
+SIGNS: Final[Mapping[str, str]] = {
+    "template.arithmetic": "An expression computes with literals alone: nobody's letter does, a probe does.",
+    "template.reach": "An expression reaches for classes, modules, files, processes or the engine's own objects.",
+    "template.script": "An expression calls a function of the browser: client-side templates run it.",
+    "template.literal": "An expression works on a literal or calls a function with one.",
+    "template.statement": "A statement of a template language: if, for, set, include.",
+    "template.loading_statement": "A statement that loads a file or a module, or that shows the engine's inside.",
+    "template.code_sample": "One of the strong signs stands in code that a text quotes as Markdown.",
+    "template.code_sample_live": "The same, for those who do not render Markdown.",
+}
+
+_WEAK: Final = frozenset({"template.literal", "template.statement"})
+_OPENING: Final = re.compile(
+    r"\{\{\{?[=#^&!>@~-]?|\{%-?|\{#(?=\w)|[$#*@%~]\{|<%[=\-#!@]?|</?[#@](?=[a-z])|\[#(?=[a-z])|\[=|\[\[|\[\(|@\(|#(?:set|foreach|if|evaluate|include|parse|macro)\s*\("
+    r"|\{(?=[$/]?(?:php|system|passthru|exec|shell_exec|popen|eval|include|fetch|literal|if|math|self::|smarty|Smarty_|[\"'\d]))"
+    r"|\$\w{1,32}\.(?=getClass|class\b|inspect\b|forName)|__\$\{|~\{"
+)
+_CLOSING: Final[Mapping[str, str]] = {"{": "}", "<": ">", "[": "]", "(": ")"}
+_EXPRESSION: Final = 1_024
+_EXPRESSIONS: Final = 256
+"""How many expressions of a value are read: an injection needs few, a letter has dozens."""
+
+_LITERAL: Final = r"(?:[\"']?\d{1,12}(?:\.\d{1,8})?[\"']?)"
+_ARITHMETIC: Final = re.compile(
+    rf"[\s(+~!-]{{0,8}}{_LITERAL}\s*(?:\*\*|\*|/|\+|-|%|==|!=|<|>|~|\^|\|\|)\s*[(+-]{{0,4}}{_LITERAL}"
+    rf"(?:[\s()]{{0,4}}(?:[*/+%^-])[\s()]{{0,4}}{_LITERAL}){{0,8}}[\s)]{{0,8}}(?:\|[\w\s]{{0,32}})?-?\s*\Z"
+)
+_REACH: Final = re.compile(
+    r"__\w{2,32}__|\\x5f|\\u005f|\|\s*attr\b|\.\s*mro\b|\bconstructor\b|\bprototype\b"
+    r"|\bgetClass\b|\bforName\b|\bgetRuntime\b|\bRuntime\b\s*[.\])@]|\bProcessBuilder\b|\bT\s*\(\s*[a-z][\w.]*\s*\)|\bT\s*\(\s*\w+\s*\)\s*\."
+    r"|\?\s*(?:new|api|eval|interpret|lower_abc)\b|\.\s*class\b\s*[.\[(]|\bjava(?:x)?\.(?:lang|util|io|nio|net|script)\b|\bfreemarker\.|\borg\.apache\.|\borg\.springframework\."
+    r"|\b(?:system|popen|passthru|shell_exec|proc_open|phpinfo|exec|execSync|spawn|eval|assert|call_user_func|file_get_contents|readfile|file_put_contents|fopen|getenv|dump|var_dump|globals|locals|vars|dir|getattr|compile)\s*\("
+    r"|\b(?:include|require|source|file_excerpt|read|open)\s*\(\s*[\"'`/]"
+    r"|\bprocess\s*\.\s*(?:env|mainModule|binding|cwd|exit|version)|\bchild_process\b|\bglobal\.process|\bmainModule\b"
+    r"|\b(?:os|subprocess|sys|builtins|importlib|platform)\s*\.\s*(?:system|popen|environ|path|modules|listdir|getcwd|check_output|run|call|Popen|argv|exit|uname)\b"
+    r"|(?:^|[\s(|,!=>-])_(?:self|context|charset|globals|request|response)\b|\b(?:lipsum|cycler|joiner|get_flashed_messages|url_for\.|namespace\s*\()"
+    r"|\bconfig\s*(?:\.\s*(?:items|from_|root_path|[A-Z_]{4,}|__)|\[)|\bSECRET_KEY\b|\b(?:handler|app|self)\s*\.\s*(?:settings|application|request\.(?:server|query|cookies|headers|environ)|environ|module|template|__|_|jinja)|\bself\s*\.\s*[_a-z]"
+    r"|\brequest\s*(?:\|\s*attr|\[|\.\s*(?:application|environ|args|cookies|headers|form|values|__|getClass|getServletContext|server))"
+    r"|\bregister(?:Undefined)?FilterCallback\b|\bgetFilter\s*\(|\|\s*(?:filter|map|sort|reduce)\s*\(\s*[\"'\[(]"
+    r"|\b(?:File|IO|Dir|Kernel|Process|Open3|ENV|ObjectSpace|Marshal|YAML|ERB)\s*(?:\.|::|\[)\s*[\"'a-z]|%x\s*[({\[|]|`[^`]{1,256}`"
+    r"|@[a-z]\w*(?:\.\w+)+@\w+|#_memberAccess|#context\b|#(?:request|session|application|attr|parameters)\s*[.\[]|\(#\w+\s*="
+    r"|\b(?:ScriptEngineManager|JythonRuntime|ObjectConstructor|springMacroRequestContext|applicationContext|pageContext|applicationScope|sessionScope|initParam|servletContext)\b"
+    r"|\bSmarty_\w+|\bself::|\$smarty\b|\bsmarty\.(?:version|template|server|env|get|post|cookies|session|const|now)"
+    r"|\bSystem\s*\.\s*(?:Diagnostics|IO|Reflection|Environment|Net|getenv|getProperty|exit)\b|\.data_model\b|(?:^|\s)\.(?:globals|main|template_name|version)\b"
+    r"|\$(?:eval|on|parse|root|watch)\s*\.\s*\w|\|\s*orderBy\s*:\s*[\"'\[]|\b(?:charAt|fromCharCode|sub)\s*[.=]\s*(?:\[|call|constructor)"
+)
+_ENGINE_OBJECT: Final = re.compile(
+    r"\s*(?:config|self|_self|_context|lipsum|cycler|joiner|settings|app\.request|app\.debug|g|dir|debug|this|globals|\.System|\[\]|\(\)|\{\}|''|\"\")\s*(?:\|\s*\w{1,16}\s*)?-?\s*"
+)
+_ROOTLESS: Final = re.compile(
+    r"\s*[(!]{0,4}(?:\[\s*\]|\(\s*\)|\{\s*\}|''|\"\"|\[\s*[\"'\d][^\]\n]{0,64}\])\s*(?:\.|\[|\||~)\s*\w?"
+)
+_WORKS_ON_LITERAL: Final = re.compile(
+    r"\s*[(!]{0,4}(?:[\"'][^\"'\n]{0,64}[\"']|\d{1,12})\s*(?:[*+/~%.\[]|\|(?!\|)|-)\s*[\w\"'(]"
+)
+_CALLS_WITH_LITERAL: Final = re.compile(r"\b\w{2,32}\s*\(\s*(?:[\"']|\d|\))")
+_STATEMENT: Final = re.compile(
+    r"[\s\-=#@!]{0,4}(?:if|for|set|block|macro|foreach|elseif|while|assign|list|function|var|def|do|puts|print|raw|with|filter|call|apply|autoescape|end\w*|case|unless|capture)\b",
+    re.IGNORECASE,
+)
+_LOADING: Final = re.compile(
+    r"[\s\-=#@!]{0,4}(?:debug\s*-?\Z|(?:include|import|extends|from|load|use|embed|render)\s+[\"']?\s*(?:/|\.\.|[a-z]+://|\w+\s*(?:-?\s*\Z|,|import\b)|[\"'])|php\b|get_admin_log|\s*page\s+import|ssi\s)",
+    re.IGNORECASE,
+)
+_VELOCITY: Final = re.compile(r"\s*\$\w+\s*=")
+
+
+def can_occur(specials: frozenset[str], lowered: str) -> bool:
+    """Say whether an expression's opening may stand here."""
+    if "{" in specials:
+        return "{{" in lowered or "{%" in lowered or "${" in lowered or _OPENING.search(lowered) is not None
+    if "<" in specials:
+        return "<%" in lowered or "<#" in lowered or "<@" in lowered
+    if "(" in specials:
+        return (
+            "@(" in lowered
+            or "#set" in lowered
+            or "getclass" in lowered
+            or "inspect" in lowered
+            or "[(" in lowered
+            or "#" in specials
+        )
+    return "[" in specials and ("[[" in lowered or "[=" in lowered or "[#" in lowered)
+
+
+def signs(text: str, position: Position) -> Iterator[Sign]:
+    """Yield what template engines would compute of `text`, each sign once."""
+    spans = markdown.quoted(text, position)
+    seen: set[str] = set()
+    for sign in _signs(text):
+        shown = sign
+        if spans and markdown.within(spans, sign.start):
+            if sign.name in _WEAK:
+                continue
+            shown = Sign("template.code_sample", sign.start, sign.end)
+            if "template.code_sample" not in seen:
+                yield Sign("template.code_sample_live", sign.start, sign.end)
+        if shown.name not in seen:
+            seen.add(shown.name)
+            yield shown
+
+
+def _signs(text: str) -> Iterator[Sign]:
+    at = 0
+    for _ in range(_EXPRESSIONS):
+        match = _OPENING.search(text, at)
+        if match is None:
+            return
+        opening = match[0]
+        end = _end(text, match.end(), opening)
+        name = _judge(opening, text[match.end() : end], is_closed=end < len(text))
+        if name:
+            yield Sign(name, match.start(), end)
+        # What an expression holds may be one itself (`__${...}__`, `${{7*7}}`): go on right behind the opening.
+        at = match.end()
+
+
+def _end(text: str, start: int, opening: str) -> int:
+    """Return where the expression ends: at its closing bracket, or where the text or our patience ends."""
+    limit = min(len(text), start + _EXPRESSION)
+    closing = _closing(opening)
+    end = text.find(closing, start, limit)
+    return limit if end < 0 else end
+
+
+def _closing(opening: str) -> str:
+    if opening.startswith("{{"):
+        return "}}"
+    if opening.startswith("{%"):
+        return "%}"
+    if opening.startswith("<%"):
+        return "%>"
+    if opening.startswith("[["):
+        return "]]"
+    if opening.endswith("{"):
+        return "}"
+    if opening.startswith("#") and opening.endswith("("):
+        return "\n"
+    if opening.startswith("$"):
+        return "\n"
+    return _CLOSING.get(opening.rstrip("#@=/")[-1:], _CLOSING.get(opening[:1], "\n"))
+
+
+def _judge(opening: str, expression: str, *, is_closed: bool) -> str:
+    """Name what the engine would compute, empty for a placeholder."""
+    if not expression.strip():
+        return ""
+    if opening in {"[[", "[(", "@(", "{", "[=", "[#"}:
+        return _judge_rare(opening, expression, is_closed=is_closed)
+    if _ARITHMETIC.fullmatch(expression) and is_closed:
+        return "template.arithmetic"
+    if opening.startswith("#set") and _VELOCITY.match(expression):
+        return "template.reach"
+    is_statement = opening.startswith(("{%", "<%", "<#", "<@", "</", "{#")) and not opening.startswith("<%=")
+    if is_statement and _LOADING.match(expression):
+        return "template.loading_statement"
+    if _REACH.search(expression) or _ROOTLESS.match(expression):
+        return "template.reach"
+    if opening.startswith("{{") and _ENGINE_OBJECT.fullmatch(expression):
+        return "template.reach"
+    if (opening.startswith(("$", "#")) and opening.endswith(".")) or (
+        opening.startswith("$") and not opening.endswith("{")
+    ):
+        return "template.reach"
+    if opening.startswith(("{{", "${", "#{", "<%")) and "(" in expression and program(expression).shows:
+        return "template.script"
+    if _WORKS_ON_LITERAL.match(expression) or _CALLS_WITH_LITERAL.search(expression):
+        return "template.literal"
+    if is_statement and _STATEMENT.match(expression):
+        return "template.statement"
+    return ""
+
+
+def _judge_rare(opening: str, expression: str, *, is_closed: bool) -> str:
+    """Brackets that people write as well: only what is plain counts."""
+    if _ARITHMETIC.fullmatch(expression):
+        if opening == "{":
+            return "template.literal"
+        return "template.arithmetic" if is_closed and "*" in expression else ""
+    if opening == "{" and re.match(r"/?(?:php\s*\Z|(?:system|passthru|exec|shell_exec|popen|eval)\s*\()", expression):
+        return "template.reach"
+    if opening == "{" and re.match(
+        r"(?:include|fetch)\s+file\s*=|math\s+equation\s*=|\$smarty\.|smarty\.|self::|Smarty_|if\s+\w+\s*\(", expression
+    ):
+        return (
+            "template.reach"
+            if _REACH.search(expression) or expression.startswith(("include", "fetch", "math"))
+            else "template.statement"
+        )
+    if (
+        opening in {"[[", "[(", "@("}
+        and re.match(r"\s*(?:[$*#]\{|T\s*\(|System\.)", expression)
+        and _REACH.search(expression)
+    ):
+        return "template.reach"
+    return ""

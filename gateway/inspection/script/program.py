@@ -1,0 +1,225 @@
+"""Whether a text is a program: what a JavaScript engine would run of it before it meets what no program holds.
+
+No full grammar: two operands side by side on one line, or a character that no program holds, end the reading.
+Sentences end it at their second word; that is what tells them from programs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.inspection.script.lexer import Kind, Token, tokens
+from gateway.inspection.script.names import ASSIGNED, DIALOGUES, HEADS, KEYWORDS, MEMBERS, ROOTS, RUNNERS
+
+_OPERANDS: Final = frozenset({Kind.WORD, Kind.NUMBER, Kind.STRING, Kind.TEMPLATE, Kind.REGEX})
+_INFIX: Final = frozenset({"in", "of", "instanceof", "else", "while", "catch", "finally", "from", "as", "extends"})
+_LINKS: Final = frozenset({")", "]", "(", ".", "?.", "["})
+_CLOSERS: Final = frozenset({")", "]"})
+_TOKENS: Final = 4_096
+"""What is not clear after so many tokens is no injection."""
+_TRAIL: Final = 5
+"""How many tokens a call looks back for its function's name."""
+_PIECES: Final = 16
+"""How many tokens a computed member's name is put together from."""
+
+
+@dataclass(slots=True)
+class Program:
+    """What was read of a text as a program."""
+
+    tokens: int = 0
+    """How many, comments and line ends not among them."""
+    calls: int = 0
+    """Calls of any function: `name(`, `)(` or a tagged template."""
+    assigns: int = 0
+    runs: bool = False
+    """It calls what runs, shows or sends, or reaches into the browser's objects."""
+    shows: bool = False
+    """It does so with one of the few that attacks begin with, or reads the cookies."""
+    hides: bool = False
+    """It writes names with escapes, or computes members from pieces."""
+    lines: int = 1
+    is_broken: bool = False
+    """No program any more from `end` on."""
+    ends_in_comment: bool = False
+    is_open: bool = False
+    """Its last string is not closed: the page's own quotation mark closes it."""
+    end: int = 0
+
+    @property
+    def acts(self) -> bool:
+        """It would do something, whatever that is."""
+        return self.calls > 0 or self.assigns > 0
+
+
+def program(text: str, start: int = 0, stop: int | None = None) -> Program:
+    """Read `text` from `start` up to `stop` as statements of a program."""
+    return _Reader(Program(end=start)).read(text if stop is None else text[:stop], start)
+
+
+@dataclass(slots=True)
+class _Reader:
+    found: Program
+    trail: list[Token] = field(default_factory=list)
+    """The last tokens, without comments and line ends."""
+    heads: list[bool] = field(default_factory=list)
+    """For each open parenthesis: does the head of a statement stand in it?"""
+    after_head: bool = False
+    on_new_line: bool = True
+    pieces: list[Token] | None = None
+    """What stands in the square brackets after one of the browser's objects, while they are open."""
+
+    def read(self, text: str, start: int) -> Program:
+        found = self.found
+        for token in tokens(text, start):
+            if token.kind is Kind.COMMENT:
+                found.ends_in_comment = True
+            elif token.kind is Kind.NEWLINE:
+                found.lines += 1
+                found.ends_in_comment = False
+                self.on_new_line = True
+            elif token.kind is Kind.STRAY or self._collides(token):
+                found.is_broken = True
+                break
+            else:
+                found.ends_in_comment = False
+                self._take(token)
+                if found.tokens >= _TOKENS:
+                    break
+        return found
+
+    def _collides(self, token: Token) -> bool:
+        """Tell whether no program holds `token` right after the one before it on the same line."""
+        if not self.trail or self.on_new_line or token.kind not in _OPERANDS:
+            return False
+        before = self.trail[-1]
+        if token.kind is Kind.TEMPLATE and (before.kind is Kind.WORD or before.text in _CLOSERS):
+            return False  # a tagged template
+        if token.kind is Kind.WORD and token.text in KEYWORDS:
+            return before.kind is Kind.WORD and before.text not in KEYWORDS and token.text not in _INFIX
+        if before.kind in _OPERANDS:
+            return not (before.kind is Kind.WORD and before.text in KEYWORDS)
+        return before.text in _CLOSERS and not self.after_head
+
+    def _take(self, token: Token) -> None:
+        found = self.found
+        self._note(token)
+        if token.kind is Kind.MARK and token.text == "(":
+            self.heads.append(any(each.kind is Kind.WORD and each.text in HEADS for each in self.trail[-2:]))
+            self.after_head = False
+        elif token.kind is Kind.MARK and token.text == ")":
+            self.after_head = self.heads.pop() if self.heads else False
+        else:
+            self.after_head = False
+        self.on_new_line = False
+        found.tokens += 1
+        found.end = token.end
+        found.is_open = not token.is_closed
+        self.trail.append(token)
+        if len(self.trail) > _TRAIL:
+            del self.trail[0]
+
+    def _note(self, token: Token) -> None:
+        """Add what `token` tells after the tokens before it."""
+        if token.is_escaped:
+            self.found.hides = True
+        self._note_piece(token)
+        if token.kind is Kind.TEMPLATE:
+            self._note_template(token)
+        elif self.trail and token.kind is Kind.MARK:
+            if token.text == "(":
+                self._note_call()
+            elif token.text == "=":
+                self._note_assignment()
+            elif token.text in {")", ";", "]", ","}:
+                self._note_handed_on()
+        elif self.trail and token.kind is Kind.WORD:
+            self._note_member(token)
+
+    def _note_call(self) -> None:
+        found, before = self.found, self.trail[-1]
+        if before.kind is Kind.MARK:
+            if before.text not in {")", "]", "?."}:
+                return
+        elif before.kind is not Kind.WORD or (before.text in KEYWORDS and before.text != "import"):
+            return
+        found.calls += 1
+        for each in reversed(self.trail):
+            if each.kind is Kind.WORD and each.text in RUNNERS:
+                found.runs = True
+                found.shows = found.shows or each.text in DIALOGUES or each.text == "constructor"
+            elif each.kind is Kind.WORD:
+                if each.text not in {"call", "apply", "bind"}:
+                    return
+            elif each.kind is not Kind.MARK or each.text not in _LINKS:
+                return
+
+    def _note_assignment(self) -> None:
+        before = self.trail[-1]
+        self.found.assigns += before.kind is Kind.WORD or before.text == "]"
+        is_member = len(self.trail) > 1 and self.trail[-2].text in {".", "?."}
+        if (
+            before.kind is Kind.WORD
+            and before.text in ASSIGNED
+            and (is_member or before.text in {"location", "onerror"})
+        ):
+            self.found.runs = True
+
+    def _note_handed_on(self) -> None:
+        """`some(confirm)`, `=alert;`: a function of the browser handed on as a value."""
+        if len(self.trail) < 2 or self.found.tokens <= 2:  # noqa: PLR2004 - `(alert)` alone says nothing yet
+            return
+        before, function = self.trail[-2:]
+        if function.kind is Kind.WORD and function.text in DIALOGUES and before.text in {"(", "=", ",", "["}:
+            self.found.runs = self.found.shows = True
+
+    def _note_member(self, token: Token) -> None:
+        if self.trail[-1].text not in {".", "?."} or len(self.trail) < 2:  # noqa: PLR2004 - a root and a dot
+            return
+        root = self.trail[-2]
+        if root.text in ROOTS and token.text in MEMBERS:
+            self.found.runs = True
+            if root.text == "document" and token.text in {"cookie", "domain"}:
+                self.found.shows = True
+
+    def _note_template(self, token: Token) -> None:
+        before = self.trail[-1] if self.trail else None
+        if before is not None and (before.kind is Kind.WORD or before.text in _CLOSERS):
+            self.found.calls += 1
+            if before.kind is Kind.WORD and (
+                before.text in DIALOGUES or before.text in {"call", "apply", "constructor"}
+            ):
+                self.found.runs = self.found.shows = True
+        if "${" in token.text and any(
+            name in token.text for name in ("alert", "eval", "confirm", "prompt", "document")
+        ):
+            self.found.runs = self.found.shows = True
+
+    def _note_piece(self, token: Token) -> None:
+        """Follow what stands in `window[...]`: a name put together from pieces, or one worth reaching."""
+        if self.pieces is not None:
+            if token.kind is Kind.MARK and token.text == "]":
+                self._note_computed(self.pieces)
+                self.pieces = None
+            elif len(self.pieces) < _PIECES:
+                self.pieces.append(token)
+        elif token.kind is Kind.MARK and token.text == "[" and self._follows_root():
+            self.pieces = []
+
+    def _follows_root(self) -> bool:
+        for each in reversed(self.trail):
+            if each.kind is Kind.WORD:
+                return each.text in ROOTS
+            if each.text not in {")", "?."}:
+                return False
+        return False
+
+    def _note_computed(self, pieces: list[Token]) -> None:
+        found = self.found
+        parts = [each for each in pieces if each.kind in {Kind.STRING, Kind.REGEX, Kind.TEMPLATE}]
+        name = "".join(each.text.strip("\"'`/") for each in parts)
+        if len(parts) > 1 or "\\" in name:
+            found.runs = found.shows = found.hides = True
+        elif name in RUNNERS or name in MEMBERS or name == "$":
+            found.runs = found.shows = True
