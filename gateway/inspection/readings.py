@@ -20,6 +20,9 @@ MAX_DEPTH: Final = 4
 MAX_CHARACTERS: Final = 4 << 20
 """All readings of one text together."""
 AS_SENT: Final = "as sent"
+TOO_MANY: Final = "reading.too_many"
+SIGNS: Final = {TOO_MANY: "The text is wrapped in more encodings than any program needs: it hides something."}
+"""What the engine sees by itself, beside what mechanisms see."""
 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _NO_BYTES: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")

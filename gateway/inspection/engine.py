@@ -1,0 +1,289 @@
+"""The engine: reads every value of a request in every way, asks the mechanisms, and weighs what they saw.
+
+Scores add up within one value, each rule once, however it was read; the request is as hostile as its most hostile value.
+So one place with several weak signs is suspicious, and a long form with a weak sign here and there is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from gateway.inspection.bodies import Limits, of_body
+from gateway.inspection.finding import Finding, Position, Value
+from gateway.inspection.mechanisms import MECHANISMS
+from gateway.inspection.patch import Patch
+from gateway.inspection.readings import TOO_MANY, readings
+from gateway.inspection.rules import Rule, Rules
+from gateway.inspection.sign import Mechanism
+from gateway.inspection.tuning import Mode, Tuning
+from gateway.inspection.values import is_quiet, of_cookies, of_field, of_target
+from gateway.inspection.verdict import CLEAN, MAX_FINDINGS, Verdict
+
+WINDOW: Final = 65_536
+"""Characters that a mechanism is given at once."""
+OVERLAP: Final = 2_048
+"""Characters that two windows share, so that nothing hides at their edge."""
+MAX_HITS: Final = 64
+"""Of one value; where there are more, more would say nothing."""
+MAX_KNOWN: Final = 4_096
+"""Fields whose content is remembered as harmless."""
+MAX_KNOWN_BYTES: Final = 512
+_UNREMEMBERED: Final = frozenset((b"authorization", b"x-api-key", b"x-csrf-token", b"x-xsrf-token"))
+"""Secrets do not stay in memory, and differ anyway."""
+_ORDINARY_NAME: Final = re.compile(r"[A-Za-z0-9_.:@\[\]$-]{0,64}").fullmatch
+UNUSUAL_NAME: Final = "(unusual)"
+"""Stands for a name that may be a payload itself."""
+PATCH_CLASS: Final = "patch"
+
+_WORDS: Final = dict.fromkeys(map(ord, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 "))
+
+
+class RequestLine(NamedTuple):
+    """What a request asks for."""
+
+    method: str
+    target: bytes
+    """As sent, with the query."""
+    path: str
+    """Canonical, as it goes upstream."""
+
+
+class Hit(NamedTuple):
+    """One sign, or one pattern, in one reading of a value."""
+
+    key: str
+    """The sign; of a pattern, its rule."""
+    start: int
+    end: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why a verdict is what it is: one hit, and what it counted. For the terminal of whoever asked only: it quotes."""
+
+    value: Value
+    reading: str
+    """The text as it was read."""
+    hit: Hit
+    rule: Rule | None
+    """None: no rule of this tuning goes by it."""
+    score: int
+    excluded_because: str
+    """The reason of the exclusion that left it out; empty = it counts."""
+
+
+def specials_of(text: str) -> frozenset[str]:
+    """List the characters of a text that are neither ASCII letters, digits nor space."""
+    # An ASCII text is translated in C without a look-up for each character.
+    return frozenset(text.translate(_WORDS)) if text.isascii() else frozenset(text) - _WORD_CHARACTERS
+
+
+_WORD_CHARACTERS: Final = frozenset(map(chr, _WORDS))
+
+
+class Inspection:
+    """Judges requests by a set of rules. It keeps nothing of them but which fields of a head were harmless."""
+
+    def __init__(self, rules: Rules, *, mechanisms: Sequence[Mechanism] = MECHANISMS, digest_key: bytes = b"") -> None:
+        self.rules = rules
+        self._mechanisms = [(mechanism.can_occur, mechanism.signs) for mechanism in mechanisms]
+        self._digest_key = digest_key
+        self._harmless: set[tuple[bytes, bytes]] = set()
+        self._patterns = {
+            position: [rule for rule in rules.patterns if not rule.positions or position in rule.positions]
+            for position in Position
+        }
+
+    def judge_head(
+        self, line: RequestLine, fields: Iterable[tuple[bytes, bytes]], tuning: Tuning, *, now: float
+    ) -> Verdict:
+        """Judge everything of a request but its body: `fields` are those that go upstream; `now` is in Unix seconds."""
+        patches = _about(tuning, line, now)
+        if patches:
+            return self._judge(_all_of_head(line, fields), tuning, patches, now)
+        if tuning.mode is Mode.OFF:
+            return CLEAN
+        values = of_target(line.target, line.path)
+        harmless = self._harmless
+        verdict = CLEAN
+        for name, value in fields:
+            if (name, value) in harmless:
+                continue
+            folded = name.lower()
+            if folded == b"cookie":
+                values += of_cookies(value)
+            elif not is_quiet(folded):
+                judged = self._judge(of_field(folded, value), tuning, (), now)
+                if judged.findings:
+                    verdict = verdict.merge(judged)
+                else:
+                    self._remember(name, value, folded)
+        return verdict.merge(self._judge(values, tuning, (), now)) if values else verdict
+
+    def judge_body(
+        self, line: RequestLine, content_type: bytes, body: bytes, tuning: Tuning, *, limits: Limits, now: float
+    ) -> Verdict:
+        """Judge a body, without its content coding; of a multipart body everything but its files.
+
+        `content_type` is the field as sent, empty when there is none.
+
+        Raises:
+            BodyUnreadableError: it is not what its type says.
+            BodyTooComplexError: it holds more than the limits allow.
+
+        """
+        patches = _about(tuning, line, now)
+        if tuning.mode is Mode.OFF and not patches:
+            return CLEAN
+        values = of_body(content_type, body, limits, with_plain=bool(patches))
+        return self._judge(values, tuning, patches, now)
+
+    def explain(self, values: Iterable[Value], tuning: Tuning, now: float) -> Iterator[Explained]:
+        """Tell all that was seen in values, what it counts, and what was left out and why."""
+        for value in values:
+            found = {reading.how: reading.text for reading in readings(value.text).found}
+            counted: set[str] = set()
+            for hit in self._hits(value.position, value.text):
+                rule, score = tuning.weights.get(hit.key, (None, 0))
+                reason = ""
+                if rule is not None:
+                    reason = _exclusion(tuning, rule, value, now) or ""
+                    if reason or rule.id in counted or (rule.positions and value.position not in rule.positions):
+                        score = 0
+                    else:
+                        counted.add(rule.id)
+                yield Explained(value, found.get(hit.how, value.text), hit, rule, score, reason)
+
+    def _remember(self, name: bytes, value: bytes, folded: bytes) -> None:
+        if len(value) > MAX_KNOWN_BYTES or folded in _UNREMEMBERED:
+            return
+        if len(self._harmless) >= MAX_KNOWN:
+            self._harmless.clear()
+        self._harmless.add((name, value))
+
+    def _judge(self, values: Iterable[Value], tuning: Tuning, patches: Sequence[Patch], now: float) -> Verdict:
+        most = 0
+        findings: list[Finding] = []
+        blocks = detects = truncated = False
+        for value in values:
+            for patch in patches:
+                if (hit := _patched(patch, value)) is not None:
+                    blocks, detects = blocks or patch.action == "block", detects or patch.action == "detect"
+                    findings.append(self._finding(PATCH_CLASS, tuning.threshold, value, hit))
+            if tuning.mode is Mode.OFF:
+                continue
+            hits = self._hits(value.position, value.text)
+            if not hits:
+                continue
+            truncated |= len(hits) == MAX_HITS
+            score, here = self._weigh(value, hits, tuning, now)
+            findings += here
+            most = max(most, score)
+        if not findings:
+            return CLEAN
+        findings.sort(key=lambda finding: -finding.score)
+        reached = most >= tuning.threshold
+        return Verdict(
+            most,
+            tuple(findings[:MAX_FINDINGS]),
+            is_blocked=blocks or (reached and tuning.mode is Mode.BLOCK),
+            is_detected=detects or (reached and tuning.mode is Mode.DETECT),
+            is_truncated=truncated or len(findings) > MAX_FINDINGS,
+        )
+
+    def _weigh(self, value: Value, hits: Sequence[Hit], tuning: Tuning, now: float) -> tuple[int, list[Finding]]:
+        """Add up what counts of the hits in one value, each rule once."""
+        total = 0
+        counted: set[str] = set()
+        findings: list[Finding] = []
+        for hit in hits:
+            weight = tuning.weights.get(hit.key)
+            if weight is None:
+                continue
+            rule, score = weight
+            if rule.id in counted or (rule.positions and value.position not in rule.positions):
+                continue
+            if tuning.exclusions and _exclusion(tuning, rule, value, now) is not None:
+                continue
+            counted.add(rule.id)
+            total += score
+            findings.append(self._finding(rule.attack, score, value, hit._replace(key=rule.id)))
+        return total, findings
+
+    def _finding(self, attack: str, score: int, value: Value, hit: Hit) -> Finding:
+        name = value.name if _ORDINARY_NAME(value.name) is not None else UNUSUAL_NAME
+        digest = blake2b(value.text.encode("utf-8", "surrogatepass"), digest_size=8, key=self._digest_key).hexdigest()
+        return Finding(hit.key, attack, score, value.position, name, digest, hit.start, hit.end, hit.how)
+
+    def _hits(self, position: Position, text: str) -> list[Hit]:
+        """Ask every mechanism and pattern about every reading of a text."""
+        hits: list[Hit] = []
+        found, is_complete = readings(text)
+        if not is_complete:
+            hits.append(Hit(TOO_MANY, 0, len(text), found[0].how))
+        for reading, how in found:
+            if len(reading) <= WINDOW:
+                self._look(position, reading, how, 0, hits)
+            else:
+                for start in range(0, len(reading) - OVERLAP, WINDOW - OVERLAP):
+                    self._look(position, reading[start : start + WINDOW], how, start, hits)
+        return hits
+
+    def _look(self, position: Position, text: str, how: str, offset: int, hits: list[Hit]) -> None:
+        """Add what is to be seen in one window of one reading."""
+        specials = specials_of(text)
+        lowered = text.lower()
+        for can_occur, signs in self._mechanisms:
+            if can_occur(specials, lowered):
+                for sign in signs(text, position):
+                    if len(hits) == MAX_HITS:
+                        return
+                    hits.append(Hit(sign.name, offset + sign.start, offset + sign.end, how))
+        for rule in self._patterns[position]:
+            if rule.pattern is None or not any(word in lowered for word in rule.contains):
+                continue
+            found = rule.pattern.search(text)
+            if found is not None and len(hits) < MAX_HITS:
+                start, end = found.span()
+                hits.append(Hit(rule.id, offset + start, offset + end, how))
+
+
+def _all_of_head(line: RequestLine, fields: Iterable[tuple[bytes, bytes]]) -> list[Value]:
+    """List every value of a head, words and numbers too: a patch may be about one."""
+    values = of_target(line.target, line.path, with_plain=True)
+    for name, value in fields:
+        folded = name.lower()
+        if folded == b"cookie":
+            values += of_cookies(value, with_plain=True)
+        elif not is_quiet(folded):
+            values += of_field(folded, value)
+    return values
+
+
+def _about(tuning: Tuning, line: RequestLine, now: float) -> Sequence[Patch]:
+    """List the patches that are about this request."""
+    if not tuning.patches:
+        return ()
+    return [patch for patch in tuning.patches if patch.is_about(line.method, line.path, now)]
+
+
+def _patched(patch: Patch, value: Value) -> Hit | None:
+    """Say where, and in which reading, a patch applies to a value."""
+    for reading, how in readings(value.text).found:
+        found = patch.find(value.position, value.name, reading)
+        if found is not None:
+            return Hit(patch.id, *found, how)
+    return None
+
+
+def _exclusion(tuning: Tuning, rule: Rule, value: Value, now: float) -> str | None:
+    """Return the reason of the exclusion that leaves out a rule at a value, None when there is none."""
+    for exclusion in tuning.exclusions:
+        if exclusion.covers(rule, value.position, value.name, now):
+            return exclusion.reason
+    return None
