@@ -1,0 +1,272 @@
+"""The processes of the second engine, as the edge has them: asked one request each at a time, replaced when they fail.
+
+A process that says nothing within the time-out is killed and another one started; what it was asked, and what waits
+longer than the time-out for one that is free, is answered `None`: whoever asked decides what that means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from gateway.crs.process import Rules
+from gateway.crs.rules import RulesError
+from gateway.crs.talk import LARGEST, LENGTH, Asked, Judged, NotLoaded, framed, unpack_first, unpack_judged
+
+LOAD_TIMEOUT_S: Final = 20.0
+RETRY_S: Final = 1.0
+"""Between two attempts to start a process again."""
+MAX_WAITING: Final = 256
+
+Answered = Callable[[Judged | None], None]
+
+
+@dataclass(slots=True)
+class _Question:
+    asked: bytes
+    answered: Answered | None
+    """None once it was answered."""
+    timer: asyncio.TimerHandle | None = None
+
+    def answer(self, judged: Judged | None) -> None:
+        answered, self.answered = self.answered, None
+        if self.timer is not None:
+            self.timer.cancel()
+        if answered is not None:
+            answered(judged)
+
+
+class _Process(asyncio.Protocol):
+    """One process, idle or with one question."""
+
+    def __init__(self, pool: Pool, child: subprocess.Popen[bytes]) -> None:
+        self._pool = pool
+        self._child = child
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self.question: _Question | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # uvloop's transports do not derive from asyncio's
+
+    def ask(self, question: _Question) -> None:
+        self.question = question
+        if self._transport is not None:
+            self._transport.write(question.asked)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) < LENGTH.size:
+            return
+        (size,) = LENGTH.unpack_from(self._buffer)
+        if size > LARGEST:
+            self.end()
+            return
+        if len(self._buffer) < LENGTH.size + size:
+            return
+        message = bytes(self._buffer[LENGTH.size : LENGTH.size + size])
+        self._buffer.clear()
+        question, self.question = self.question, None
+        try:
+            judged = unpack_judged(message)
+        except msgspec.DecodeError:
+            judged = None
+        if question is not None:
+            question.answer(judged)
+        if judged is None:
+            self.end()
+        else:
+            self._pool.is_free(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ended, it is gone
+        self._transport = None
+        question, self.question = self.question, None
+        self._child.kill()
+        self._child.wait()
+        if question is not None:
+            question.answer(None)
+        self._pool.is_lost(self)
+
+    def end(self) -> None:
+        """Kill it; `connection_lost` follows."""
+        self._child.kill()
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Pool:
+    """Some processes with the same rules."""
+
+    def __init__(self, rules: Rules, *, processes: int, timeout_s: float) -> None:
+        self.rules = rules
+        self._size = processes
+        self._timeout_s = timeout_s
+        self._processes: set[_Process] = set()
+        self._free: deque[_Process] = deque()
+        self._waiting: deque[_Question] = deque()
+        self._started: list[tuple[subprocess.Popen[bytes], socket.socket]] = []
+        self._starting: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+        self.replaced = 0
+        """Processes that ended or were killed and had to be replaced."""
+
+    def start(self) -> None:
+        """Start the processes and wait until all have their rules; blocks, so it is called from a thread.
+
+        Raises:
+            RulesError: one of them has not.
+
+        """
+        try:
+            for _ in range(self._size):
+                self._started.append(_start(self.rules))
+        except RulesError:
+            self._drop_started()
+            raise
+
+    async def open(self) -> None:
+        """Take the started processes into use."""
+        started, self._started = self._started, []
+        for child, ours in started:
+            await self._adopt(child, ours)
+
+    @property
+    def available(self) -> int:
+        """Processes that live."""
+        return len(self._processes)
+
+    def ask(self, asked: Asked, answered: Answered) -> None:
+        """Have a request judged; `answered` is called once, on the loop, later."""
+        loop = asyncio.get_running_loop()
+        question = _Question(framed(asked), answered)
+        if self._is_closed or len(self._waiting) >= MAX_WAITING:
+            loop.call_soon(question.answer, None)
+            return
+        question.timer = loop.call_later(self._timeout_s, self._overdue, question)
+        if self._free:
+            self._free.popleft().ask(question)
+        else:
+            self._waiting.append(question)
+
+    def is_free(self, process: _Process) -> None:
+        """Give `process` what waits the longest, or let it wait."""
+        while self._waiting:
+            question = self._waiting.popleft()
+            if question.answered is not None:
+                process.ask(question)
+                return
+        if self._is_closed:
+            process.end()
+        else:
+            self._free.append(process)
+
+    def is_lost(self, process: _Process) -> None:
+        """Replace a process that ended."""
+        self._processes.discard(process)
+        if process in self._free:
+            self._free.remove(process)
+        if not self._is_closed:
+            self.replaced += 1
+            task = asyncio.get_running_loop().create_task(self._replace(), name="crs")
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
+
+    def close(self) -> None:
+        """End all processes as soon as they have answered what they were asked."""
+        self._is_closed = True
+        self._drop_started()
+        for task in self._starting:
+            task.cancel()
+        while self._free:
+            self._free.popleft().end()
+        if not self._waiting:
+            return
+        while self._waiting and not self._processes:
+            self._waiting.popleft().answer(None)
+
+    def _overdue(self, question: _Question) -> None:
+        for process in self._processes:
+            if process.question is question:
+                process.end()  # in the middle of something that takes too long
+                return
+        question.answer(None)
+
+    async def _replace(self) -> None:
+        while not self._is_closed:
+            try:
+                child, ours = await asyncio.to_thread(_start, self.rules)
+            except RulesError:
+                await asyncio.sleep(RETRY_S)
+                continue
+            await self._adopt(child, ours)
+            return
+
+    async def _adopt(self, child: subprocess.Popen[bytes], ours: socket.socket) -> None:
+        ours.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        _, process = await asyncio.get_running_loop().create_connection(lambda: _Process(self, child), sock=ours)
+        self._processes.add(process)
+        self.is_free(process)
+
+    def _drop_started(self) -> None:
+        started, self._started = self._started, []
+        for child, ours in started:
+            ours.close()
+            child.kill()
+            child.wait()
+
+
+def try_rules(rules: Rules) -> int:
+    """Load rules in a process of their own and return how many there are. Raises RulesError."""
+    child, ours, loaded = _load(rules)
+    ours.close()
+    child.kill()
+    child.wait()
+    return loaded
+
+
+def _start(rules: Rules) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    child, ours, _ = _load(rules)
+    return child, ours
+
+
+def _load(rules: Rules) -> tuple[subprocess.Popen[bytes], socket.socket, int]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        child = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "gateway.crs.process", str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # the library writes what it could not parse, and where payloads are
+        )
+    ours.settimeout(LOAD_TIMEOUT_S)
+    try:
+        data = msgspec.msgpack.encode(rules)
+        ours.sendall(LENGTH.pack(len(data)) + data)
+        first = unpack_first(_received(ours))
+    except (OSError, msgspec.DecodeError, EOFError):
+        first = NotLoaded("the process ended, or took too long, before its rules were loaded")
+    if isinstance(first, NotLoaded):
+        ours.close()
+        child.kill()
+        child.wait()
+        raise RulesError(first.sentence)
+    return child, ours, first.rules
+
+
+def _received(ours: socket.socket) -> bytes:
+    data = bytearray()
+    while len(data) < LENGTH.size or len(data) < LENGTH.size + LENGTH.unpack_from(data)[0]:
+        more = ours.recv(65536)
+        if not more:
+            raise EOFError
+        data += more
+    return bytes(data[LENGTH.size :])

@@ -1,0 +1,141 @@
+"""The second engine in its processes, with the library and rules of our own; the whole rule set is a whole-program test's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.crs.pool import Pool, try_rules
+from gateway.crs.process import Rules
+from gateway.crs.rules import RulesError
+from gateway.crs.talk import Asked, Judged
+
+RULES = """
+SecRule ARGS "@rx (?i)union\\s+select|<script" "id:942100,phase:2,block,severity:'CRITICAL',msg:'attack',setvar:'tx.score=+5'"
+SecRule TX:score "@ge %{tx.inbound_anomaly_score_threshold}" "id:949110,phase:2,deny,status:403"
+"""
+
+
+def rules(directory: Path, text: str = RULES, **levels: int) -> Rules:
+    (directory / "a.conf").write_text(text)
+    return Rules(directory=str(directory), **levels)  # type: ignore[arg-type]
+
+
+def asked(target: bytes, body: bytes = b"", kind: bytes = b"application/x-www-form-urlencoded") -> Asked:
+    fields = [(b"host", b"portal.example.com")]
+    if body:
+        fields += [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+    return Asked("POST" if body else "GET", target, "1.1", "192.0.2.1", fields, body)
+
+
+async def verdict(pool: Pool, question: Asked) -> Judged | None:
+    answer: asyncio.Future[Judged | None] = asyncio.get_running_loop().create_future()
+    pool.ask(question, answer.set_result)
+    return await asyncio.wait_for(answer, 30)
+
+
+@pytest.fixture
+async def pool(tmp_path: Path) -> AsyncIterator[Pool]:
+    pool = Pool(rules(tmp_path), processes=2, timeout_s=10.0)
+    await asyncio.to_thread(pool.start)
+    await pool.open()
+    yield pool
+    pool.close()
+    while pool.available:
+        await asyncio.sleep(0.01)
+
+
+async def test_an_attack_is_stopped_and_an_honest_request_is_not(pool: Pool) -> None:
+    hostile = await verdict(pool, asked(b"/?q=1+union+select+2"))
+    honest = await verdict(pool, asked(b"/?q=hello"))
+    assert hostile is not None
+    assert hostile.is_hostile
+    assert [match.rule for match in hostile.matches] == [942100]
+    assert honest is not None
+    assert not honest.is_hostile
+    assert honest.matches == []
+
+
+async def test_what_matched_is_named_by_its_place_and_never_by_its_value(pool: Pool) -> None:
+    found = await verdict(pool, asked(b"/?q=1+union+select+secretcolumn"))
+    assert found is not None
+    assert found.matches[0].place == "ARGS:q"
+    assert "secretcolumn" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (b"application/x-www-form-urlencoded", b"q=1+union+select+2"),
+        (b"application/json", b'{"a":{"q":"1 union select 2"}}'),
+        (b"application/vnd.api+json; charset=utf-8", b'{"q":"1 union select 2"}'),
+        (b"multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n1 union select 2\r\n--x--\r\n'),
+    ],
+)  # fmt: skip
+async def test_bodies_are_read_by_their_type(pool: Pool, kind: bytes, body: bytes) -> None:
+    found = await verdict(pool, asked(b"/", body, kind))
+    assert found is not None
+    assert found.is_hostile
+
+
+async def test_a_body_that_cannot_be_read_is_stopped(pool: Pool) -> None:
+    found = await verdict(pool, asked(b"/", b'{"q": ', b"application/json"))
+    assert found is not None
+    assert found.is_hostile
+
+
+async def test_many_questions_at_once_are_all_answered(pool: Pool) -> None:
+    found = await asyncio.gather(*(verdict(pool, asked(b"/?q=%d" % number)) for number in range(40)))
+    assert all(judged is not None and not judged.is_hostile for judged in found)
+
+
+async def test_a_killed_process_is_replaced_and_its_question_is_answered_with_none(pool: Pool) -> None:
+    children = [process._child.pid for process in pool._processes]
+    for child in children:
+        os.kill(child, signal.SIGSTOP)
+    question = asyncio.ensure_future(verdict(pool, asked(b"/?q=hello")))
+    await asyncio.sleep(0.05)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    assert await question is None
+    while pool.available < 2:
+        await asyncio.sleep(0.01)
+    after = await verdict(pool, asked(b"/?q=hello"))
+    assert after is not None
+    assert pool.replaced == 2
+
+
+async def test_a_process_that_does_not_answer_in_time_is_killed(tmp_path: Path) -> None:
+    pool = Pool(rules(tmp_path), processes=1, timeout_s=0.2)
+    await asyncio.to_thread(pool.start)
+    await pool.open()
+    (child,) = (process._child.pid for process in pool._processes)
+    os.kill(child, signal.SIGSTOP)
+    first, second = await asyncio.gather(verdict(pool, asked(b"/")), verdict(pool, asked(b"/")))
+    assert first is None
+    assert second is None
+    while pool.available < 1:
+        await asyncio.sleep(0.01)
+    pool.close()
+    while pool.available:
+        await asyncio.sleep(0.01)
+    assert await verdict(pool, asked(b"/")) is None
+
+
+def test_rules_that_cannot_be_loaded_are_an_error_and_never_an_engine_that_stops_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RulesError, match="cannot be loaded"):
+        try_rules(rules(tmp_path, RULES + '\n\nSecRule NONSENSE "@rx x" "id:3"'))
+
+
+def test_rules_that_see_no_attack_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RulesError, match="see nothing"):
+        try_rules(rules(tmp_path, 'SecRule ARGS:z "@streq zz" "id:3,phase:2,deny"'))
+
+
+def test_the_threshold_decides(tmp_path: Path) -> None:
+    assert try_rules(rules(tmp_path, threshold=6)) > 0
