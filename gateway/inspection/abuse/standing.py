@@ -1,0 +1,145 @@
+"""Answers that stand: to whom, which one, since when and until when; and what they mean for one request.
+
+A standing is made by a finding, ends by itself and can be lifted before. Nobody is asked for it on the way of a request: `Standings` is
+what a worker keeps in memory, made anew whenever one comes or goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from gateway.exchange.route import LimitSpec
+from gateway.inspection.abuse.rule import EVERYBODY, HARDNESS, Answer, Detector, Scope
+from gateway.inspection.abuse.spared import Spared
+from gateway.inspection.abuse.watch import Finding
+
+MOST_STANDINGS: Final = 10_000
+"""Beyond that no answer is added; every finding is still told."""
+LONGEST_S: Final = 30 * 86_400.0
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One answer to somebody."""
+
+    reference: str
+    """Names it to people, `a_` and hexadecimal digits."""
+    detector: str
+    rule: str
+    scope: Scope
+    subject: str
+    name: str = ""
+    """Of the person, where there is one."""
+    tenant: str = ""
+    answer: Answer
+    since: float
+    until: float
+    rate_per_s: float = 0.0
+    burst: int = 0
+    """With `rate_per_s`: how often whoever is slowed down may ask."""
+    spares_signed_in: bool = False
+    finding: str = ""
+    """Id of the audit record that says why."""
+
+    def holds(self, now: float) -> bool:
+        """Tell whether it is not over yet; a clock that was set back makes none longer."""
+        return self.since - LONGEST_S <= now < self.until
+
+
+def answered(
+    finding: Finding, detector: Detector, spared: Spared, *, reference: str, uid: str
+) -> tuple[Standing | None, str]:
+    """Return the answer that a finding gets, and why it gets none: the reason of an exception, or nothing.
+
+    `reference` and `uid` name the standing and the record of the finding.
+    """
+    if finding.answer in {Answer.OFF, Answer.ALERT}:
+        return None, ""
+    because = spared.reason_for(finding)
+    if because:
+        return None, because
+    standing = Standing(
+        reference=reference,
+        detector=finding.detector,
+        rule=finding.rule,
+        scope=finding.scope,
+        subject=finding.subject,
+        name=finding.name,
+        tenant=finding.tenant,
+        answer=finding.answer,
+        since=finding.at,
+        until=finding.at + min(detector.answer_s, LONGEST_S),
+        rate_per_s=detector.rate_per_s if finding.answer is Answer.SLOW_DOWN else 0.0,
+        burst=detector.burst if finding.answer is Answer.SLOW_DOWN else 0,
+        spares_signed_in=detector.spares_signed_in and finding.scope is Scope.NETWORK,
+        finding=uid,
+    )
+    return standing, ""
+
+
+class Standings:
+    """Every answer that stands, found by whom it is about."""
+
+    __slots__ = ("_found", "accounts", "count", "has_tenants")
+
+    def __init__(self, standings: Iterable[Standing] = ()) -> None:
+        self._found: dict[Scope, dict[str, tuple[Standing, ...]]] = {}
+        self.count = 0
+        for standing in standings:
+            of_scope = self._found.setdefault(standing.scope, {})
+            known = (*of_scope.get(standing.subject, ()), standing)
+            of_scope[standing.subject] = tuple(sorted(known, key=_hardness, reverse=True))
+            self.count += 1
+        self.accounts = frozenset(self._found.get(Scope.ACCOUNT, ()))
+        self.has_tenants = Scope.TENANT in self._found
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def on_network(self, network: str, now: float) -> Standing | None:
+        """Return the hardest answer to a network that concerns everybody there."""
+        return self._hardest(Scope.NETWORK, network, now, spares_signed_in=False)
+
+    def on_strangers(self, network: str, now: float) -> Standing | None:
+        """Return the hardest answer to a network that concerns only who is not signed in there."""
+        return self._hardest(Scope.NETWORK, network, now, spares_signed_in=True)
+
+    def on_person(self, person: str, session: str, key: str, now: float) -> Standing | None:
+        """Return the hardest answer to whoever proved to be somebody; what is not there is empty."""
+        hardest: Standing | None = None
+        for scope, subject in ((Scope.PERSON, person), (Scope.SESSION, session), (Scope.KEY, key)):
+            if subject:
+                found = self._hardest(scope, subject, now)
+                if found is not None and (hardest is None or _hardness(found) > _hardness(hardest)):
+                    hardest = found
+        return hardest
+
+    def on_account(self, account: str, now: float) -> Standing | None:
+        """Return the hardest answer to sign-ins with a name, written as sightings write it."""
+        return self._hardest(Scope.ACCOUNT, account, now) if account in self.accounts else None
+
+    def on_sign_ins(self, tenant: str, now: float) -> Standing | None:
+        """Return the hardest answer to everybody who signs in at an organisation."""
+        return self._hardest(Scope.TENANT, tenant or EVERYBODY, now) if self.has_tenants else None
+
+    def _hardest(
+        self, scope: Scope, subject: str, now: float, *, spares_signed_in: bool | None = None
+    ) -> Standing | None:
+        of_scope = self._found.get(scope)
+        if of_scope is None:
+            return None
+        for standing in of_scope.get(subject, ()):
+            if standing.holds(now) and spares_signed_in in {None, standing.spares_signed_in}:
+                return standing
+        return None
+
+
+def limit_of(standing: Standing) -> LimitSpec:
+    """Return the limit of whoever is slowed down; one for each standing, so that none begins with another's count."""
+    return LimitSpec(name=f"abuse:{standing.reference}", rate_per_s=standing.rate_per_s, burst=standing.burst, per="ip")
+
+
+def _hardness(standing: Standing) -> tuple[int, float]:
+    return HARDNESS[standing.answer], standing.until
