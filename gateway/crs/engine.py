@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from gateway.crs.rules import RulesError
-from gateway.crs.talk import Asked, Judged, Match
+from gateway.exchange.opinion import Match, Opinion, Question
 
 MAX_MATCHES: Final = 32
 MAX_PLACE: Final = 64
@@ -65,7 +65,7 @@ class Engine:
         if not self.judge(PROBE).matches:
             raise RulesError("the rules load and see nothing: none matched a plain attack")
 
-    def judge(self, asked: Asked) -> Judged:
+    def judge(self, asked: Question) -> Opinion:
         """Judge one request."""
         began = time.perf_counter_ns()
         found: list[Match] = []
@@ -87,10 +87,10 @@ class Engine:
             if message.rule_id not in _COUNTED and len(found) < MAX_MATCHES:
                 place = _PLACE.search(message.match)
                 found.append(Match(message.rule_id, message.severity, place[1][:MAX_PLACE] if place else ""))
-        return Judged(is_hostile, found, (time.perf_counter_ns() - began) // 1000)
+        return Opinion(is_hostile, found, (time.perf_counter_ns() - began) // 1000)
 
 
-PROBE: Final = Asked(
+PROBE: Final = Question(
     method="GET",
     target=b"/?probe=%27%20UNION%20SELECT%20password%20FROM%20users--%20&x=%3Cscript%3Ealert(1)%3C/script%3E",
     version="1.1",

@@ -19,24 +19,25 @@ import msgspec
 
 from gateway.crs.process import Rules
 from gateway.crs.rules import RulesError
-from gateway.crs.talk import LARGEST, LENGTH, Asked, Judged, NotLoaded, framed, unpack_first, unpack_judged
+from gateway.crs.talk import LARGEST, LENGTH, NotLoaded, framed, unpack_first, unpack_opinion
+from gateway.exchange.opinion import Opinion, Question
 
 LOAD_TIMEOUT_S: Final = 20.0
 RETRY_S: Final = 1.0
 """Between two attempts to start a process again."""
 MAX_WAITING: Final = 256
 
-Answered = Callable[[Judged | None], None]
+Answered = Callable[[Opinion | None], None]
 
 
 @dataclass(slots=True)
-class _Question:
+class _Pending:
     asked: bytes
     answered: Answered | None
     """None once it was answered."""
     timer: asyncio.TimerHandle | None = None
 
-    def answer(self, judged: Judged | None) -> None:
+    def answer(self, judged: Opinion | None) -> None:
         answered, self.answered = self.answered, None
         if self.timer is not None:
             self.timer.cancel()
@@ -52,12 +53,12 @@ class _Process(asyncio.Protocol):
         self._child = child
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
-        self.question: _Question | None = None
+        self.question: _Pending | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports do not derive from asyncio's
 
-    def ask(self, question: _Question) -> None:
+    def ask(self, question: _Pending) -> None:
         self.question = question
         if self._transport is not None:
             self._transport.write(question.asked)
@@ -76,7 +77,7 @@ class _Process(asyncio.Protocol):
         self._buffer.clear()
         question, self.question = self.question, None
         try:
-            judged = unpack_judged(message)
+            judged = unpack_opinion(message)
         except msgspec.DecodeError:
             judged = None
         if question is not None:
@@ -111,7 +112,7 @@ class Pool:
         self._timeout_s = timeout_s
         self._processes: set[_Process] = set()
         self._free: deque[_Process] = deque()
-        self._waiting: deque[_Question] = deque()
+        self._waiting: deque[_Pending] = deque()
         self._started: list[tuple[subprocess.Popen[bytes], socket.socket]] = []
         self._starting: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -143,10 +144,10 @@ class Pool:
         """Processes that live."""
         return len(self._processes)
 
-    def ask(self, asked: Asked, answered: Answered) -> None:
+    def ask(self, asked: Question, answered: Answered) -> None:
         """Have a request judged; `answered` is called once, on the loop, later."""
         loop = asyncio.get_running_loop()
-        question = _Question(framed(asked), answered)
+        question = _Pending(framed(asked), answered)
         if self._is_closed or len(self._waiting) >= MAX_WAITING:
             loop.call_soon(question.answer, None)
             return
@@ -192,7 +193,7 @@ class Pool:
         while self._waiting and not self._processes:
             self._waiting.popleft().answer(None)
 
-    def _overdue(self, question: _Question) -> None:
+    def _overdue(self, question: _Pending) -> None:
         for process in self._processes:
             if process.question is question:
                 process.end()  # in the middle of something that takes too long

@@ -18,7 +18,8 @@ import msgspec
 
 from gateway.crs.engine import LEVELS, Engine
 from gateway.crs.rules import RulesError, read_rules
-from gateway.crs.talk import LARGEST, LENGTH, Asked, Loaded, NotLoaded, framed, unpack_asked
+from gateway.crs.talk import LARGEST, LENGTH, Loaded, NotLoaded, framed, unpack_question
+from gateway.exchange.opinion import Question
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -67,7 +68,7 @@ def main() -> int:
             return 1
         edge.sendall(framed(Loaded(engine.loaded)))
         while (data := _receive(edge)) is not None:
-            asked: Asked = unpack_asked(data)
+            asked: Question = unpack_question(data)
             edge.sendall(framed(engine.judge(asked)))
     return 0
 

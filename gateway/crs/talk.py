@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from gateway.exchange.opinion import Opinion, Question
+
 LENGTH: Final = struct.Struct("<I")
 LARGEST: Final = 64 * 1024 * 1024
 
@@ -26,46 +28,14 @@ class NotLoaded(msgspec.Struct, frozen=True, tag="not-loaded"):
     sentence: str
 
 
-class Asked(msgspec.Struct, frozen=True, array_like=True):
-    """A request to judge."""
-
-    method: str
-    target: bytes
-    """As it goes upstream: path and query."""
-    version: str
-    client_ip: str
-    fields: list[tuple[bytes, bytes]]
-    body: bytes
-
-
-class Match(msgspec.Struct, frozen=True, array_like=True):
-    """A rule that matched; without what it matched."""
-
-    rule: int
-    severity: int
-    """0 emergency to 7 debug; the rule set uses 2 critical, 3 error, 4 warning, 5 notice."""
-    place: str
-    """The variable that matched, such as `ARGS:q`; empty where none is named."""
-
-
-class Judged(msgspec.Struct, frozen=True, array_like=True):
-    """What the rules say of a request."""
-
-    is_hostile: bool
-    """A rule asked for the request to be stopped: its anomaly score reached the threshold."""
-    matches: list[Match]
-    micros: int
-    """What it took."""
-
-
 First = Loaded | NotLoaded
 pack = msgspec.msgpack.Encoder().encode
 unpack_first = msgspec.msgpack.Decoder(First).decode
-unpack_asked = msgspec.msgpack.Decoder(Asked).decode
-unpack_judged = msgspec.msgpack.Decoder(Judged).decode
+unpack_question = msgspec.msgpack.Decoder(Question).decode
+unpack_opinion = msgspec.msgpack.Decoder(Opinion).decode
 
 
-def framed(message: Loaded | NotLoaded | Asked | Judged) -> bytes:
+def framed(message: Loaded | NotLoaded | Question | Opinion) -> bytes:
     """Write a message with its length."""
     data = pack(message)
     return LENGTH.pack(len(data)) + data

@@ -22,7 +22,7 @@ from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.forward_auth import allowing_answer, asked_about, is_asked, objection, refusing_answer
 from gateway.edge.hardening import Facts, harden, status_line
 from gateway.edge.identity import IdentityUnfitError
-from gateway.edge.inspecting import BROKEN, WithheldError, hold_body, judge_head, transform_answer
+from gateway.edge.inspecting import BROKEN, Released, WithheldError, hold_body, judge_head, transform_answer
 from gateway.edge.interrupted import KEEP, interrupt
 from gateway.edge.lasting import (
     ANSWER,
@@ -34,6 +34,7 @@ from gateway.edge.lasting import (
     take_places,
     why_closed,
 )
+from gateway.edge.metrics import EdgeMetrics
 from gateway.edge.peer import Peer
 from gateway.edge.pipeline import admit, receive
 from gateway.edge.remote import UNAVAILABLE, Answers, RemoteState, unasked
@@ -116,6 +117,11 @@ class Answering(ABC):
         self._received_at_check = 0
         self._lasting: Lasting | None = None
         self._tunnel: Tunnel | None = None
+
+    @property
+    def metrics(self) -> EdgeMetrics:
+        """What the worker counts."""
+        return self._worker.metrics
 
     # what a version of HTTP fills in
 
@@ -343,7 +349,7 @@ class Answering(ABC):
         """Judge what came for a route that is inspected: the head now, the body when all of it is here."""
         try:
             refusal = judge_head(x)
-            if refusal is None and not x.body_done:
+            if refusal is None:
                 x.holding = hold_body(x)
         except Exception:  # noqa: BLE001 - whatever goes wrong while inspecting refuses
             self._worker.evidence.failed("inspect head", x)
@@ -352,6 +358,8 @@ class Answering(ABC):
             self.refuse(x, refusal)
         elif x.holding is None:
             self._proceed(x)
+        elif x.body_done:
+            self._hold_piece(x, x.holding, b"")
         elif not self._has_rest(x) and not self._may_upload(x):
             self._refuse_upload(x)
         else:
@@ -359,11 +367,17 @@ class Answering(ABC):
 
     def _hold_piece(self, x: Exchange, holding: Holding, body: bytes) -> None:
         """Give what came of a body to what holds it; the end of it lets it be judged."""
+        refusal: Refusal | Released | None
         try:
             refusal = holding.feed(body)
         except Exception:  # noqa: BLE001 - whatever goes wrong while inspecting refuses
             self._worker.evidence.failed("inspect body", x)
             refusal = BROKEN
+        if isinstance(refusal, Released):
+            x.form, x.holding = b"".join(holding.pieces()), None
+            holding.close()
+            self._proceed(x)
+            return
         if refusal is not None:
             self.refuse(x, refusal)
             return
@@ -486,7 +500,7 @@ class Answering(ABC):
     def _announce(self, x: Exchange) -> None:
         """Go upstream; what may change something is announced first."""
         if not x.body_done:
-            if not self._has_rest(x) and not self._may_upload(x):
+            if self._upload is None and not self._has_rest(x) and not self._may_upload(x):
                 self._refuse_upload(x)
                 return
             self.pause_request()  # not a byte of a body before somebody takes it
@@ -565,8 +579,10 @@ class Answering(ABC):
         x.sent_at = monotonic()
         self.deadline = x.sent_at + (x.route.response_timeout_s or _destination(x).response_timeout_s)
         connection.send(x, head)
-        if x.form:
+        if x.form and x.destination is not None and x.destination.internal:
             connection.write(x.form)
+        elif x.form:
+            self._pass_body(x, connection, x.form)
         if x.holding is not None:
             x.pieces = x.holding.pieces()
             self.pump(x)

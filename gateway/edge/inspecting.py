@@ -6,15 +6,28 @@ The pure judging is `gateway.inspection`'s. Here stands what it is given and wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from typing import Final, Protocol
 
+from gateway.edge.browser import said
 from gateway.edge.exchange import Exchange, Refusal
+from gateway.edge.snapshot import RouteInspection
+from gateway.edge.waf import ask_second, is_lenient, judge_body, judge_by_waf, note
 from gateway.exchange.reason import Reason
 from gateway.wire.response import ResponseHead
 
 Done = Callable[[Refusal | None], None]
 """Takes the verdict about a body: None = it may go upstream."""
+
+
+class Released(Enum):
+    """What is held and cannot be judged goes on all the same: where inspection only records."""
+
+    RELEASED = True
+
+
+RELEASED: Final = Released.RELEASED
 
 
 class WithheldError(Exception):
@@ -28,8 +41,8 @@ class WithheldError(Exception):
 class Holding(Protocol):
     """Holds the body of one request until it was judged, and then gives out what goes upstream."""
 
-    def feed(self, data: bytes) -> Refusal | None:
-        """Take more of the body; a refusal ends the request at once."""
+    def feed(self, data: bytes) -> Refusal | Released | None:
+        """Take more of the body; a refusal ends the request at once, `RELEASED` lets it go on unheld and unjudged."""
 
     def finish(self, done: Done) -> None:
         """Judge the whole body; `done` is called on the loop, before this returns or later, and once."""
@@ -81,6 +94,24 @@ class Chain:
         return rest
 
 
+Judge = Callable[[Exchange, bytes], Refusal | bytes | None]
+"""Judges a whole body; bytes are what goes upstream instead of it."""
+BODY_JUDGES: Final[tuple[tuple[Callable[[RouteInspection], bool], Judge], ...]] = (
+    (lambda rules: rules.waf is not None, judge_body),
+)
+"""Who reads bodies, in their order, and on which routes."""
+FILES: Final = (
+    b"image/",
+    b"audio/",
+    b"video/",
+    b"font/",
+    b"application/octet-stream",
+    b"application/pdf",
+    b"application/zip",
+)
+"""Types that are no text: larger than what is held, they go upstream as they come."""
+PIECE_BYTES: Final = 64 * 1024
+
 Opener = Callable[[Exchange, ResponseHead], Transform | None]
 """Says whether, and how, an answer with this head is changed; None = it is not."""
 _OPENERS: Final[tuple[Opener, ...]] = ()
@@ -89,12 +120,82 @@ _OPENERS: Final[tuple[Opener, ...]] = ()
 
 def judge_head(x: Exchange) -> Refusal | None:
     """Judge everything of a request but its body. Raises whatever goes wrong, which refuses."""
-    return None
+    rules = x.inspection
+    return judge_by_waf(x, rules.waf) if rules is not None and rules.waf is not None else None
 
 
 def hold_body(x: Exchange) -> Holding | None:
-    """Say how the body of `x` is held and judged; None = it goes upstream as it comes."""
-    return None
+    """Say how the body of `x` is held and judged; None = it goes upstream as it comes.
+
+    Where a second engine judges, a request without a body is held like one whose body is empty.
+    """
+    rules = x.inspection
+    if rules is None:
+        return None
+    judges = [judge for wants, judge in BODY_JUDGES if wants(rules)] if not x.body_done and is_read(x, rules) else []
+    if not judges and rules.crs is None:
+        return None
+    return MemoryHolding(x, rules, judges)
+
+
+def is_read(x: Exchange, rules: RouteInspection) -> bool:
+    """Whether the body is one that is read: not a file of a size that is not held."""
+    kind = said(x.fields, b"content-type").lower()
+    if not kind.startswith(FILES):
+        return True
+    length = x.fields.length
+    return length is not None and length <= rules.max_body
+
+
+class MemoryHolding:
+    """A body that is read whole, in memory."""
+
+    def __init__(self, x: Exchange, rules: RouteInspection, judges: Sequence[Judge]) -> None:
+        self._x = x
+        self._rules = rules
+        self._judges = judges
+        self._body = bytearray()
+
+    def feed(self, data: bytes) -> Refusal | Released | None:
+        """Take more of the body."""
+        self._body += data
+        if len(self._body) <= self._rules.max_body:
+            return None
+        if any(judge is not judge_body for judge in self._judges) or not is_lenient(self._rules):
+            return Refusal("inspection", Reason.BODY_TOO_LARGE)
+        note(self._x, "waf", {"outcome": "unread", "because": "body too large"})
+        return RELEASED
+
+    def finish(self, done: Done) -> None:
+        """Judge by our own rules, then by the second engine's where there is one."""
+        x, body = self._x, bytes(self._body)
+        for judge in self._judges:
+            judged = judge(x, body)
+            if isinstance(judged, Refusal):
+                done(judged)
+                return
+            if judged is not None:
+                body = judged
+        self._body[:] = body
+        if self._rules.crs is None:
+            done(None)
+        else:
+            ask_second(x, self._rules.crs, body, done)
+
+    @property
+    def length(self) -> int:
+        """Bytes that go upstream."""
+        return len(self._body)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give out the body."""
+        body = bytes(self._body)
+        for start in range(0, len(body), PIECE_BYTES):
+            yield body[start : start + PIECE_BYTES]
+
+    def close(self) -> None:
+        """Forget the body."""
+        self._body.clear()
 
 
 def transform_answer(x: Exchange, head: ResponseHead) -> Transform | None:

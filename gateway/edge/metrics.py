@@ -125,6 +125,21 @@ class EdgeMetrics:
             "Answers by which a portal showed that it knows the person no more (lost) or refused what it was sent (refused).",
             ("upstream", "reason"),
         )
+        self.inspection_findings = registry.counter(
+            "gateway_inspection_findings_total",
+            "Rules that applied to requests: blocked, detected (only recorded) or noted (below the threshold).",
+            ("route", "class", "outcome"),
+        )
+        self.inspection_unread = registry.counter(
+            "gateway_inspection_unread_total",
+            "Bodies that could not be read as what they say they are.",
+            ("route", "reason"),
+        )
+        self.crs = registry.counter(
+            "gateway_crs_requests_total",
+            "Requests by what the Core Rule Set says: passed, detected, blocked, or failed where it did not answer.",
+            ("route", "outcome"),
+        )
         self.http2_connections = registry.gauge("gateway_http2_connections", "Open client connections of HTTP/2.")
         self.http2_streams = registry.gauge("gateway_http2_streams", "Open streams of HTTP/2.")
         self.http2_requests = registry.counter("gateway_http2_requests_total", "Requests that came by HTTP/2.")

@@ -118,7 +118,7 @@ class Outgoing:
             parts.append(trace_fields(x))
         if fields.websocket:
             parts.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
-        if x.holding is not None:
+        if x.holding is not None and (fields.chunked or fields.length is not None):
             parts.append(b"content-length: %d\r\n" % x.holding.length)
         elif upstream.internal and (fields.chunked or fields.length is not None):
             parts.append(b"content-length: %d\r\n" % len(x.form))

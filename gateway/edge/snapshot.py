@@ -15,8 +15,12 @@ from gateway.edge.identity import PLAIN_IDENTITY, IdentityRules
 from gateway.edge.resolve import Resolver
 from gateway.edge.tls import ListenerTLS
 from gateway.exchange.envelope import NotKept
+from gateway.exchange.opinion import Opinion, Question
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Durability
+from gateway.inspection.body import Limits
+from gateway.inspection.engine import Inspection
+from gateway.inspection.tuning import Tuning
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
 from gateway.wire.forwarded import TrustedProxies
@@ -210,11 +214,44 @@ class ForwardAuthRules:
 
 
 @dataclass(frozen=True, slots=True)
+class WafRules:
+    """Attacks in requests: who judges, and by which tuning."""
+
+    engine: Inspection
+    tuning: Tuning
+
+
+class SecondEngine(Protocol):
+    """What judges a request beside our own engine, in processes of its own."""
+
+    def ask(self, question: Question, answered: Callable[[Opinion | None], None]) -> None:
+        """Have a request judged; `answered` is called once, later, with None where nobody could judge it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrsRules:
+    """The Core Rule Set on a route."""
+
+    engine: SecondEngine
+    blocks: bool
+    """False: what it finds is only recorded."""
+    may_fail: bool
+    """True: a request that it could not judge goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteInspection:
     """What is inspected on a route: gateway.yaml's `inspection` with that of the route laid over it.
 
     Each part is built by `server/inspection`; None = that part is off.
     """
+
+    waf: WafRules | None = None
+    crs: CrsRules | None = None
+    max_body: int = 0
+    """Bytes of a body that is held to be read."""
+    limits: Limits = field(default_factory=Limits)
+    """How complex such a body may be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import pytest
 from gateway.crs.pool import Pool, try_rules
 from gateway.crs.process import Rules
 from gateway.crs.rules import RulesError
-from gateway.crs.talk import Asked, Judged
+from gateway.exchange.opinion import Opinion, Question
 
 RULES = """
 SecRule ARGS "@rx (?i)union\\s+select|<script" "id:942100,phase:2,block,severity:'CRITICAL',msg:'attack',setvar:'tx.score=+5'"
@@ -26,15 +26,15 @@ def rules(directory: Path, text: str = RULES, **levels: int) -> Rules:
     return Rules(directory=str(directory), **levels)  # type: ignore[arg-type]
 
 
-def asked(target: bytes, body: bytes = b"", kind: bytes = b"application/x-www-form-urlencoded") -> Asked:
+def asked(target: bytes, body: bytes = b"", kind: bytes = b"application/x-www-form-urlencoded") -> Question:
     fields = [(b"host", b"portal.example.com")]
     if body:
         fields += [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
-    return Asked("POST" if body else "GET", target, "1.1", "192.0.2.1", fields, body)
+    return Question("POST" if body else "GET", target, "1.1", "192.0.2.1", fields, body)
 
 
-async def verdict(pool: Pool, question: Asked) -> Judged | None:
-    answer: asyncio.Future[Judged | None] = asyncio.get_running_loop().create_future()
+async def verdict(pool: Pool, question: Question) -> Opinion | None:
+    answer: asyncio.Future[Opinion | None] = asyncio.get_running_loop().create_future()
     pool.ask(question, answer.set_result)
     return await asyncio.wait_for(answer, 30)
 

@@ -1,0 +1,162 @@
+"""Attacks in requests: what the engine is asked about one request, and what follows from its verdict.
+
+What it found stands in the record as rules, places and digests. The answer says none of it: whoever attacks would learn
+from it, and whoever does not has a reference number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from gateway.edge.browser import said
+from gateway.edge.exchange import Exchange, Refusal
+from gateway.edge.snapshot import CrsRules, RouteInspection, WafRules
+from gateway.exchange.opinion import Opinion, Question
+from gateway.exchange.reason import Reason
+from gateway.inspection.body import BodyTooComplexError, BodyUnreadableError
+from gateway.inspection.engine import RequestLine
+from gateway.inspection.tuning import Mode
+from gateway.inspection.verdict import Verdict
+
+HOSTILE: Final = Refusal("inspection", Reason.HOSTILE_INPUT)
+HOSTILE_EVENT: Final = "request.hostile"
+
+
+def judge_by_waf(x: Exchange, rules: WafRules) -> Refusal | None:
+    """Judge the head of a request."""
+    return _follow(x, rules.engine.judge_head(_line(x), fields_of(x), rules.tuning, now=x.started))
+
+
+def judge_body(x: Exchange, body: bytes) -> Refusal | None:
+    """Judge the whole body of a request."""
+    inspection = x.inspection
+    assert inspection is not None  # noqa: S101 - it is held because of it
+    rules = inspection.waf
+    if rules is None or not body:
+        return None
+    try:
+        verdict = rules.engine.judge_body(
+            _line(x),
+            said(x.fields, b"content-type"),
+            body,
+            rules.tuning,
+            limits=inspection.limits,
+            now=x.started,
+        )
+    except BodyUnreadableError:
+        return _unread(x, rules, Reason.BODY_UNREADABLE)
+    except BodyTooComplexError:
+        return _unread(x, rules, Reason.BODY_TOO_COMPLEX)
+    return _follow(x, verdict)
+
+
+def ask_second(x: Exchange, rules: CrsRules, body: bytes, done: Callable[[Refusal | None], None]) -> None:
+    """Have the second engine judge a request that ours let pass."""
+    line = _line(x)
+    authority = x.fields.authority
+    fields = [(b"host", authority.text.encode("ascii") if authority is not None else b""), *fields_of(x)]
+    if body:
+        fields.append((b"content-length", b"%d" % len(body)))
+
+    def answered(opinion: Opinion | None) -> None:
+        done(_opined(x, rules, opinion))
+
+    question = Question(line.method, line.target, x.version.decode("ascii"), x.client_ip, fields, body)
+    rules.engine.ask(question, answered)
+
+
+def _opined(x: Exchange, rules: CrsRules, opinion: Opinion | None) -> Refusal | None:
+    metrics = x.client.metrics
+    if opinion is None:
+        metrics.crs.inc((x.route.name, "failed"))
+        note(x, "crs", {"outcome": "failed"})
+        return None if rules.may_fail else Refusal("inspection", Reason.OVERLOADED, retry_after_s=1.0)
+    outcome = ("blocked" if rules.blocks else "detected") if opinion.is_hostile else "passed"
+    metrics.crs.inc((x.route.name, outcome))
+    if opinion.matches:
+        told = [{"rule": match.rule, "place": match.place, "severity": match.severity} for match in opinion.matches]
+        note(x, "crs", {"outcome": outcome, "rules": told})
+    if not opinion.is_hostile:
+        return None
+    _alarm(x)
+    return HOSTILE if rules.blocks else None
+
+
+def is_lenient(rules: RouteInspection) -> bool:
+    """Whether what cannot be read may go on, since hostile requests would."""
+    return (rules.waf is None or rules.waf.tuning.mode is not Mode.BLOCK) and (rules.crs is None or rules.crs.may_fail)
+
+
+def fields_of(x: Exchange) -> list[tuple[bytes, bytes]]:
+    """List the fields of a request that go upstream, in lower case, as they are there."""
+    fields = []
+    for line in x.fields.forward.split(b"\r\n"):
+        if line:
+            name, _, value = line.partition(b": ")
+            fields.append((name, value))
+    if x.fields.authorization and x.route.authorization == "portal":
+        fields.append((b"authorization", x.fields.authorization))
+    return fields
+
+
+def note(x: Exchange, part: str, told: dict[str, object]) -> None:
+    """Say something for the record; a later word of the same part stands beside the earlier one."""
+    before = x.noticed.get(part)
+    if before is None:
+        x.noticed[part] = [told]
+    elif isinstance(before, list):
+        before.append(told)
+
+
+def _line(x: Exchange) -> RequestLine:
+    resolution = x.resolution
+    assert resolution is not None  # noqa: S101 - admitted
+    assert resolution.target is not None  # noqa: S101 - a portal's route
+    return RequestLine(x.method.decode("ascii"), resolution.forwarded or resolution.text, resolution.target.path)
+
+
+def _follow(x: Exchange, verdict: Verdict) -> Refusal | None:
+    if not verdict.findings:
+        return None
+    outcome = "blocked" if verdict.is_blocked else "detected" if verdict.is_detected else "noted"
+    counted = x.client.metrics.inspection_findings
+    for finding in verdict.findings:
+        counted.inc((x.route.name, finding.attack, outcome))
+    told: dict[str, object] = {
+        "outcome": outcome,
+        "score": verdict.score,
+        "findings": [
+            {
+                "rule": finding.rule,
+                "class": finding.attack,
+                "score": finding.score,
+                "position": finding.position.value,
+                "name": finding.name,
+                "digest": finding.digest,
+                "start": finding.start,
+                "end": finding.end,
+                "reading": finding.reading,
+            }
+            for finding in verdict.findings
+        ],
+    }
+    if verdict.is_truncated:
+        told["more"] = True
+    note(x, "waf", told)
+    if outcome == "noted":
+        return None
+    _alarm(x)
+    return HOSTILE if verdict.is_blocked else None
+
+
+def _alarm(x: Exchange) -> None:
+    if HOSTILE_EVENT not in x.detections:
+        x.detections.append(HOSTILE_EVENT)
+
+
+def _unread(x: Exchange, rules: WafRules, reason: Reason) -> Refusal | None:
+    """Refuse what nobody can read as the portal would; where attacks are only recorded, record this too."""
+    x.client.metrics.inspection_unread.inc((x.route.name, reason.value))
+    note(x, "waf", {"outcome": "unread", "because": reason.value})
+    return Refusal("inspection", reason) if rules.tuning.mode is Mode.BLOCK else None
