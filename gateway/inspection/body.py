@@ -53,7 +53,7 @@ _SINGLE_BYTE: Final = {
     "koi8-r": "koi8-r",
 }
 _UTF_8: Final = frozenset(("", "utf-8", "utf8", "us-ascii", "ascii"))
-_PARAMETER: Final = re.compile(r';[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=(?:"([^"]*)"|([^;" \t]*))')
+_PARAMETER: Final = re.compile(r';[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*(?:"([^"]*)"|([^;" \t]*))')
 
 
 @dataclass(frozen=True, slots=True)

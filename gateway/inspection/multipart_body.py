@@ -14,6 +14,11 @@ from gateway.inspection.values import of_pairs
 _ORDINARY_DISPOSITION: Final = re.compile(
     r'form-data; name="[A-Za-z0-9_.\[\]-]*"(?:; filename="[A-Za-z0-9_. ()\[\]-]*")?'
 ).fullmatch
+_ENCODING: Final = "Content-Transfer-Encoding"
+_AS_IT_IS: Final = frozenset(("7bit", "8bit", "binary"))
+"""RFC 7578 section 4.7 did away with the others; who still obeys them would read another text."""
+_DEFAULT_CHARSET: Final = "_charset_"
+"""The field by which a form names the character set of the others (RFC 7578 section 4.6)."""
 _ORDINARY_FIELDS: Final = frozenset(("Content-Disposition", "Content-Type", "Content-Length"))
 
 
@@ -55,7 +60,8 @@ def read_parts(media_type: MediaType, body: bytes, limits: Limits) -> tuple[list
                     heads += _of_head(event)
                     current = None
                     if event.filename is None:
-                        current = Part(event.name, media_type_of((event.content_type or "").encode("utf-8")))
+                        declared = event.header("Content-Type", "")
+                        current = Part(event.name, media_type_of(declared.encode("utf-8")))
                         parts.append(current)
                 elif event is not None and current is not None:
                     current.raw += event
@@ -79,6 +85,8 @@ def _of_head(segment: multipart.MultipartSegment) -> list[Value]:
     name = segment.name or ""
     if len({field for field, _ in segment.headerlist}) < len(segment.headerlist):
         raise BodyUnreadableError("a part of the multipart body has a field twice")
+    if segment.header(_ENCODING, "binary").strip().lower() not in _AS_IT_IS:
+        raise BodyUnreadableError("a part of the multipart body is encoded once more")
     if segment.filename is not None:
         found.append(Value(Position.FILE_NAME, name, segment.filename))
     for field, content in segment.headerlist:
@@ -89,6 +97,14 @@ def _of_head(segment: multipart.MultipartSegment) -> list[Value]:
 
 
 def of_multipart_fields(parts: list[Part], heads: list[Value], *, with_plain: bool = False) -> list[Value]:
-    """List the values of the parts that are no files, beside what their heads say."""
+    """List the values of the parts that are no files, beside what their heads say.
+
+    Raises:
+        BodyUnreadableError: a part, or the form, declares a character set that is not read here.
+
+    """
+    for part in parts:
+        if part.name == _DEFAULT_CHARSET:
+            MediaType("", {"charset": part.raw.decode("latin-1")}).texts_of(b"")
     pairs = [(part.name, text) for part in parts for text in part.media_type.texts_of(bytes(part.raw))]
     return heads + of_pairs(pairs, Position.PART_NAME, Position.PART, with_plain=with_plain)

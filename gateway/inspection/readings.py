@@ -11,14 +11,17 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final, NamedTuple
-from urllib.parse import unquote_to_bytes
+
+from gateway.inspection.values import unquoted
 
 MAX_READINGS: Final = 16
 MAX_DEPTH: Final = 4
 """Decodings one upon another: three of percent-encoding, and one more."""
-MAX_CHARACTERS: Final = 4 << 20
-"""All readings of one text together."""
+FREE_CHARACTERS: Final = 65_536
+MOST_TIMES: Final = 6
+"""All readings of a text together have that many times its length at most, beyond what is free: work stays linear."""
 AS_SENT: Final = "as sent"
 TOO_MANY: Final = "reading.too_many"
 SIGNS: Final = {TOO_MANY: "The text is wrapped in more encodings than any program needs: it hides something."}
@@ -45,28 +48,65 @@ _URL_SAFE: Final = str.maketrans("-_", "+/")
 _JWT_PARTS: Final = 8
 _SEVEN_BITS: Final = re.compile(r"\+[A-Za-z0-9/]{2,}-?")
 """RFC 2152 section 3."""
-_INVISIBLE: Final = re.compile(r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
-# Letters that a conversion to a narrower character set takes for these (Windows' "best fit").
-_BEST_FIT: Final = str.maketrans(
-    {
-        "\u02b9": "'",
-        "\u02bc": "'",
-        "\u02c8": "'",
-        "\u2032": "'",
-        "\u02ba": '"',
-        "\u2033": '"',
-        "\u2039": "<",
-        "\u203a": ">",
-        "\u2329": "<",
-        "\u232a": ">",
-        "\u3008": "<",
-        "\u3009": ">",
-        "\u2215": "/",
-        "\u2044": "/",
-        "\u2216": "\\",
-        "\u29f5": "\\",
-    }
+# Letters that a conversion to a narrower character set takes for these (Windows' "best fit"), and what is not shown.
+_BEST_FIT: Final = {
+    "\u02b9": "'",
+    "\u02bc": "'",
+    "\u02c8": "'",
+    "\u2032": "'",
+    "\u02ba": '"',
+    "\u2033": '"',
+    "\u2039": "<",
+    "\u203a": ">",
+    "\u2329": "<",
+    "\u232a": ">",
+    "\u3008": "<",
+    "\u3009": ">",
+    "\u2215": "/",
+    "\u2044": "/",
+    "\u2216": "\\",
+    "\u29f5": "\\",
+    "\xad": "",
+    "\u200b": "",
+    "\u200c": "",
+    "\u2060": "",
+    "\ufeff": "",
+}
+_COMPATIBLE: Final = (
+    (0x17F, 0x180),
+    (0x2B0, 0x386),
+    (0x2000, 0x2500),
+    (0x3000, 0x3400),
+    (0xFB00, 0xFB2A),
+    (0xFE10, 0xFE70),
+    (0xFF00, 0xFFF0),
+    (0x1D400, 0x1D800),
+    (0x1F100, 0x1F200),
 )
+"""Blocks with characters whose compatible form (Unicode Standard Annex 15, NFKC) is ASCII."""
+_HARMLESS: Final = frozenset(
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u2026\u2116\u2122"
+)
+"""Of these, what people write: spaces of other widths, an ellipsis, numero and trade mark."""
+
+
+def _narrow_forms() -> dict[str, str]:
+    """List the characters that some reader takes for ASCII."""
+    found = dict(_BEST_FIT)
+    for first, end in _COMPATIBLE:
+        for wide in map(chr, range(first, end)):
+            narrow = unicodedata.normalize("NFKC", wide)
+            if narrow != wide and any(map(str.isascii, narrow)):
+                found.setdefault(wide, narrow)
+    return {wide: narrow for wide, narrow in found.items() if wide not in _HARMLESS}
+
+
+_NARROW: Final = _narrow_forms()
+_BEYOND_BMP: Final = "\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff"
+"""As ranges: a class of single characters beyond the Basic Multilingual Plane is searched one by one."""
+_WIDE: Final = re.compile(f"[{''.join(re.escape(wide) for wide in _NARROW if wide < _BEYOND_BMP)}{_BEYOND_BMP}]")
+_UNUSUAL: Final = re.compile(f"[\ud800-\udfff{_WIDE.pattern[1:]}").search
+"""Surrogates, and what has a narrow form: a text of other languages has neither, mostly."""
 
 
 def _sequences(tail: str) -> re.Pattern[str]:
@@ -102,19 +142,25 @@ def readings(text: str) -> Readings:
     if text.isascii() and _CHANGES(text) is None and not _may_be_base64(text):
         return Readings([Reading(text, AS_SENT)], is_complete=True)
     found: list[Reading] = []
-    text = _NO_BYTES.sub("\ufffd", text)
     seen = {text}
     work = [(text, "", 0)]
-    budget = MAX_CHARACTERS
+    budget = FREE_CHARACTERS + MOST_TIMES * len(text)
     for current, how, depth in work:  # grows as it is read
         budget -= len(current)
         if len(found) == MAX_READINGS or budget < 0:
             return Readings(found, is_complete=False)
-        found.append(Reading(_SURROGATES.sub("\ufffd", current), how or AS_SENT))
+        unusual = None if current.isascii() else _UNUSUAL(current)
+        if unusual is None:
+            found.append(Reading(current, how or AS_SENT))
+            steps = _steps(current)
+        else:
+            has_bytes = _SURROGATES.search(current) is not None
+            cleaned = _NO_BYTES.sub("\ufffd", current) if has_bytes else current
+            found.append(Reading(_SURROGATES.sub("\ufffd", cleaned) if has_bytes else cleaned, how or AS_SENT))
+            steps = chain(_of_bytes(cleaned) if has_bytes else _of_wide(cleaned), _steps(cleaned))
         if depth == MAX_DEPTH:
             continue
-        for step, decoded in _steps(current):
-            made = decoded if decoded.isascii() else _NO_BYTES.sub("\ufffd", decoded)
+        for step, made in steps:
             if made not in seen:
                 seen.add(made)
                 work.append((made, f"{how} > {step}" if how else step, depth + 1))
@@ -123,8 +169,6 @@ def readings(text: str) -> Readings:
 
 def _steps(text: str) -> Iterator[tuple[str, str]]:
     """Undo each encoding once that could be there."""
-    if not text.isascii():
-        yield from _of_wide_characters(text)
     if "%" in text and _ESCAPE(text) is not None:
         yield "url", percent_decoded(text)
         if "+" in text:
@@ -152,12 +196,12 @@ def percent_decoded(text: str) -> str:
     if "%u" in text or "%U" in text:
         text = _WIDE_ESCAPE.sub(_wide, text)
     # What is decoded is bytes again: the surrogates of single bytes go back to bytes, those of `%ud800` to nothing.
-    return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+    return unquoted(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def _wide(found: re.Match[str]) -> str:
     point = int(found[1], 16)
-    return chr(point) if not 0xD800 <= point <= 0xDFFF else "\ufffd"  # noqa: PLR2004 - surrogates
+    return chr(point) if not 0xD800 <= point <= 0xDFFF else "\ufffd"
 
 
 def without_comments(text: str) -> str:
@@ -171,18 +215,19 @@ def without_comments(text: str) -> str:
     return "".join(kept)
 
 
-def _of_wide_characters(text: str) -> Iterator[tuple[str, str]]:
-    if _SURROGATES.search(text) is not None:
-        raw = text.encode("utf-8", "surrogateescape").decode("latin-1")
-        yield "latin-1", raw
-        yield "overlong", _OVERLONG.sub(_collapsed, raw)
-        yield "overlong", _UNCHECKED.sub(_collapsed, raw)
-        return
-    if not unicodedata.is_normalized("NFKC", text):
-        yield "nfkc", unicodedata.normalize("NFKC", text)
-    fitted = _INVISIBLE.sub("", text).translate(_BEST_FIT)
-    if fitted != text:
-        yield "best fit", fitted
+def _of_bytes(text: str) -> Iterator[tuple[str, str]]:
+    raw = text.encode("utf-8", "surrogateescape").decode("latin-1")
+    yield "latin-1", raw
+    yield "overlong", _OVERLONG.sub(_collapsed, raw)
+    yield "overlong", _UNCHECKED.sub(_collapsed, raw)
+
+
+def _of_wide(text: str) -> Iterator[tuple[str, str]]:
+    yield "nfkc", _WIDE.sub(_narrowed, text)
+
+
+def _narrowed(found: re.Match[str]) -> str:
+    return _NARROW.get(found[0], found[0])
 
 
 def _collapsed(found: re.Match[str]) -> str:
@@ -191,13 +236,13 @@ def _collapsed(found: re.Match[str]) -> str:
     point = ord(text[0]) & (0xFF >> (len(text) + 1))
     for byte in text[1:]:
         point = point << 6 | ord(byte) & 0x3F
-    return chr(point) if point < 0xD800 or 0xE000 <= point < 0x110000 else "\ufffd"  # noqa: PLR2004 - Unicode's range
+    return chr(point) if point < 0xD800 or 0xE000 <= point < 0x110000 else "\ufffd"
 
 
 def _scripted(found: re.Match[str]) -> str:
     digits = found[1] or found[2] or found[3]
     point = int(digits, 16) if digits else int(found[4], 8)
-    return chr(point) if point < 0xD800 or 0xE000 <= point < 0x110000 else "\ufffd"  # noqa: PLR2004 - Unicode's range
+    return chr(point) if point < 0xD800 or 0xE000 <= point < 0x110000 else "\ufffd"
 
 
 def _simple(found: re.Match[str]) -> str:
@@ -206,7 +251,7 @@ def _simple(found: re.Match[str]) -> str:
 
 def _styled(found: re.Match[str]) -> str:
     point = int(found[1], 16)
-    return chr(point) if 0 < point < 0xD800 or 0xE000 <= point < 0x110000 else "\ufffd"  # noqa: PLR2004 - Unicode's range
+    return chr(point) if 0 < point < 0xD800 or 0xE000 <= point < 0x110000 else "\ufffd"
 
 
 def _of_seven_bits(text: str) -> Iterator[tuple[str, str]]:
@@ -220,7 +265,7 @@ def _of_seven_bits(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _may_be_base64(text: str) -> bool:
-    return _BASE64_PREFIX in text or (len(text) > 15 and " " not in text and "." in text) or _BASE64(text) is not None  # noqa: PLR2004 - as _BASE64
+    return _BASE64_PREFIX in text or (len(text) > 15 and " " not in text and "." in text) or _BASE64(text) is not None
 
 
 def _of_base64(text: str) -> Iterator[tuple[str, str]]:

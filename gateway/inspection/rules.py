@@ -147,8 +147,8 @@ def _read_rule(place: Place, attack: str, signs: Collection[str]) -> Rule | None
 
 def _lower_case(place: Place) -> str | None:
     text = place.text()
-    if text is not None and text != text.lower():
-        place.fail("expected lower case: a text is compared in it", name="malformed-value")
+    if text is not None and (text != text.lower() or not text.isascii()):
+        place.fail("expected ASCII in lower case: a text is compared in it", name="malformed-value")
         return None
     return text
 

@@ -37,8 +37,8 @@ class Mechanism(Protocol):
     def can_occur(self, specials: frozenset[str], lowered: str) -> bool:
         """Say cheaply whether anything may be found; most values of honest people end here.
 
-        `specials` holds the characters of the text that are neither ASCII letters, digits nor space;
-        `lowered` is the text in lower case.
+        `specials` holds the ASCII characters of the text that are neither letters, digits nor space;
+        `lowered` is what is ASCII in the text, in lower case.
         """
 
     def signs(self, text: str, position: Position) -> Iterable[Sign]:

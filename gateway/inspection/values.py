@@ -17,13 +17,16 @@ from gateway.inspection.finding import Position, Value
 PLAIN_CHARACTERS: Final = 15
 """A longer word of letters and digits may be a text in base64."""
 
-is_plain: Final = re.compile(rf"[A-Za-z0-9_-]{{0,{PLAIN_CHARACTERS}}}").fullmatch
+is_plain: Final = re.compile(
+    rf"[A-Za-z0-9_-]{{0,{PLAIN_CHARACTERS}}}|[A-Za-z]{{1,{PLAIN_CHARACTERS}}} [0-9]{{1,9}}"
+).fullmatch
 """A value of which no parser makes anything but a word or a number: it need not be looked at."""
 is_plain_name: Final = re.compile(r"(?!.*__)[A-Za-z0-9_-]*").fullmatch
 _PLAIN_QUERY: Final = re.compile(rb"(?!.*__)(?:[A-Za-z0-9_-]{0,15}[=&])*[A-Za-z0-9_-]{0,15}").fullmatch
 _PLAIN_PATH: Final = re.compile(r"/(?!.*(?:__|[./][./]))[A-Za-z0-9_./-]*").fullmatch
 """Letters, and dots within names only: `/..` and `/.git` are not plain."""
 _ORDINARY_NAME: Final = re.compile(r"[A-Za-z0-9_.:\[\]-]*").fullmatch
+_ALL_ESCAPES: Final = re.compile(rb"[^%]*(?:%[0-9A-Fa-f]{2}[^%]*)*").fullmatch
 _URL: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 _QUIET_FIELDS: Final = frozenset(
@@ -39,12 +42,20 @@ def text_of(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+def unquoted(raw: bytes) -> bytes:
+    """Undo percent-encoding once; what is no escape stays."""
+    if _ALL_ESCAPES(raw) is None:
+        return unquote_to_bytes(raw)
+    # The same as quoted-printable but for the sign, and that is decoded in C: form bodies are long.
+    return binascii.a2b_qp(raw.replace(b"=", b"=3D").replace(b"%", b"="))
+
+
 def unescaped(raw: bytes) -> str:
     """Undo percent-encoding of a query or form once, with `+` as a space."""
     if b"+" in raw:
         raw = raw.replace(b"+", b" ")
     if b"%" in raw:
-        raw = unquote_to_bytes(raw)
+        raw = unquoted(raw)
     return raw.decode("utf-8", "surrogateescape")
 
 
@@ -106,7 +117,7 @@ def of_path(raw: bytes, canonical: str, *, with_plain: bool = False) -> list[Val
         if forwarded != sent:
             found.append(Value(Position.PATH, "", forwarded))
     segments = text.split("/")
-    if len(segments) > 2:  # noqa: PLR2004 - with one segment the path is the segment
+    if len(segments) > 2:
         found.extend(
             Value(Position.PATH, "", text_of(unquote_to_bytes(segment)))
             for segment in segments
