@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.inspection.mechanisms import crlf, html, include, prototype, script, template
+from gateway.inspection.mechanisms import (
+    code,
+    crlf,
+    deserialisation,
+    html,
+    include,
+    lookup,
+    path,
+    protocol,
+    prototype,
+    script,
+    shell,
+    ssrf,
+    template,
+    xxe,
+)
 from gateway.inspection.sign import Mechanism
 
 MECHANISMS: Final[tuple[Mechanism, ...]] = (
@@ -14,5 +29,13 @@ MECHANISMS: Final[tuple[Mechanism, ...]] = (
     include,
     prototype,
     crlf,
+    code,
+    deserialisation,
+    lookup,
+    path,
+    protocol,
+    shell,
+    ssrf,
+    xxe,
 )
 """One line for each module of this package."""

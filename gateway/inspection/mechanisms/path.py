@@ -1,0 +1,198 @@
+r"""Path traversal, local and remote file inclusion, and files that nobody but the server reads.
+
+CWE-22, CWE-98, CWE-538; ASVS 5.0 5.3.2 and 13.4. A value that as a whole is a path counts; the same words in a sentence are weak.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from gateway.inspection.finding import Position
+from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_running
+from gateway.inspection.sign import Sign
+
+CLASS: Final = "path_traversal"
+
+SIGNS: Final[Mapping[str, str]] = {
+    "path.traversal": "The value is a path that leaves its folder.",
+    "path.traversal_to_secret": "Steps upwards lead to a file of the operating system or of the application.",
+    "path.traversal_mentioned": "Steps upwards stand in running text or in a URL.",
+    "path.secret_file": "The value names a file that holds secrets of the host or of the application.",
+    "path.secret_file_mentioned": "Running text names a file that holds secrets.",
+    "path.restricted": "The path of the request asks for a file that no site publishes: versions, settings, keys, backups.",
+    "path.hidden": "The path of the request asks for a file or folder whose name begins with a dot.",
+    "path.wrapper": "The value is a stream that PHP, Java or a library would open: php://, phar://, expect://, data:, jar:.",
+    "path.remote_script": "The value is the address of a script on a host that has no name (remote file inclusion).",
+    "path.network_share": "The value is a path to a share of another machine (UNC), which a Windows server would open.",
+    "path.executable_name": "The name of the file makes a server run it.",
+    "path.null_byte": "A NUL cuts the name before its ending.",
+}
+
+_TRIGGERS: Final = frozenset("./\\:~\0")
+
+_UP: Final = re.compile(
+    r"(?:^|[/\\=:,;'\"(]|%2f|%5c)\s?\.{2,3}(?:;[^/\\]{0,16})?\s?(?:[/\\]|%2f|%5c)"
+    r"|[/\\]\.{2,4}(?:;[^/\\]{0,16})?$|\.{4,}[/\\]{2,}|(?:\.\.[/\\]){2}|\.\.(?:0x2f|0x5c|\u2215|\u2216|\uff0f|%c0%af|%252f)|0x2e(?:0x2e|\.)\W{0,2}(?:0x2f|0x5c|/)|0x5c(?:0x2e|\.){1,2}"
+    r"|\.\.;?[\\/.;]{2,}\\?\.{0,2}|/\?\?/\?\?/|\.\.\./\.\.",
+    re.IGNORECASE,
+)
+_UP_TWICE: Final = re.compile(r"(?:\.{2,4}(?:;[^/\\\s]{0,16})?[/\\]+(?:\./)*){2}", re.IGNORECASE)
+_DOUBLED: Final = re.compile(r"\.{2,4}[/\\]{1,4}\.{2,4}[/\\]{1,4}")
+_SECRET: Final = re.compile(
+    r"(?i)(?:^|[/\\\s=:'\"(])(?:etc[/\\]+(?:\.?/)*(?:passwd|shadow|gshadow|group|hosts|master\.passwd|security/passwd|sudoers|sub[ug]id|crontab|cron\.d|fstab|issue|motd|my\.cnf|mysql|httpd|apache2|nginx|php|ssh|ssl|pki|vsftpd|proftpd|samba|ldap|kubernetes|redis|resolv\.conf|hostname|os-release|network|environment|profile|bashrc)\b"
+    r"|proc[/\\]+(?:self|version|cmdline|mounts|net|cpuinfo|environ|interrupts|sched_debug|\d{1,7}|\*)\b|sys[/\\]+(?:class|kernel|devices|fs)\b|var[/\\]+(?:log|lib|run|spool|mail|backups)[/\\]+[\w.-]|root[/\\]+\.?\w|dev[/\\]+(?:fd|shm|tcp|random|zero|stdin|mem)\b"
+    r"|(?:windows|winnt)[/\\]+(?:win\.ini|system\.ini|system32|repair|debug|panther|php\.ini|my\.ini|temp\b|explorer)|boot\.ini\b|win\.ini\b|system32[/\\]|ntuser\.dat|autoexec\.bat|inetpub[/\\]|ntds\.dit|sam$"
+    r"|\.ssh[/\\]|\.aws[/\\]|\.kube[/\\]|\.docker[/\\]|\.gnupg[/\\]|\.azure[/\\]|\.gcloud|\.config[/\\]|id_(?:rsa|dsa|ecdsa|ed25519)\b|authorized_keys|known_hosts|\.bash_history|\.(?:zsh|mysql|psql|python|sh|node_repl|redis|sqlite)?_?history\b|\.(?:bashrc|profile|netrc|npmrc|pypirc|pgpass|my\.cnf|git-credentials|dockercfg|boto|s3cfg|vault-token)\b"
+    r"|web-inf(?:[/\\]|$)|meta-inf[/\\]|\.htpasswd|\.htaccess|web\.config\b|wp-config(?:[._-]|$)|applicationhost\.config|\.git[/\\]|\.svn[/\\]|\.hg[/\\]|\.env(?:\.\w{1,16})?$|(?:httpd|apache2|nginx|sshd?|smb|php|redis|mongod|pg_hba|postgresql|catalina|tomcat-users)(?:_config|\.conf|\.ini|\.xml|\.cnf)\b|docker-compose\.ya?ml$|run[/\\]secrets[/\\]|serviceaccount[/\\])"
+)
+_DOT_FOLDERS: Final = (
+    "git|svn|hg|bzr|cvs|ssh|aws|azure|gcloud|kube|docker|gnupg|vscode|idea|fleet|terraform|ansible|vagrant|circleci|github|gitlab|jenkins|travis|claude|cursor|roo|rovodev|opencode"
+    "|plandex|fabric|n8n|junie|windsurf|aider|continue|codeium|codex|gemini|copilot|qwen|kiro|amazonq|augment|cline|goose|zed|ollama|openai|anthropic|mcp|sourcery|tabnine|npm|yarn|pnpm|nuget|m2|gradle|cargo|composer|config|cache|local|history"
+)
+_RESTRICTED: Final = re.compile(
+    r"(?i)/(?:\.(?:"
+    + _DOT_FOLDERS
+    + r")(?:/|$)|\.(?:env|envrc|ht\w{1,16}|ds_store|gitignore|gitmodules|gitattributes|gitconfig|git-credentials|gitlab-ci\.yml|travis\.yml|dockerignore|dockercfg|npmrc|yarnrc|pypirc|netrc|pgpass|boto|s3cfg|bash\w{0,16}|zsh\w{0,16}|profile|cshrc|viminfo|vimrc|mysql_history|psql_history|history|sh_history|user\.ini|cursorignore|cursorrules|clinerules|windsurfrules|aider\S{0,32}|ftpconfig|remote-sync\.json|editorconfig|babelrc|eslintrc\S{0,8}|prettierrc|php_cs\S{0,8}|svnignore|hgignore|wgetrc|curlrc|my\.cnf|k5login|rhosts|forward|token|secret\w{0,3}|credentials|passwd|idea)(?:[._~-][^/]{0,32})?(?:/|$)"
+    r"|wp-config(?:[._-][^/]{0,32})?(?:/|$)|wp-content/(?:debug|error|errors)\.log|web-inf(?:/|$)|meta-inf(?:/|$)|web\.config$|appsettings(?:\.\w{1,32})?\.json$|application(?:-\w{1,16})?\.(?:ya?ml|properties)$|bootstrap\.(?:ya?ml|properties)$|local\.xml$|localsettings\.php$|config(?:uration)?\.(?:php|inc|ini|ya?ml|bak|old)(?:[.~-]\w{0,8})?$|settings\.(?:php|py|ini)(?:[.~-]\w{0,8})?$|parameters\.ya?ml$|database\.ya?ml$|secrets?\.(?:ya?ml|json|env)$|credentials(?:\.(?:json|csv|xml|ya?ml))?$|id_(?:rsa|dsa|ecdsa|ed25519)(?:\.pub)?$|server\.key$|private\.key$|privatekey\.\w{1,8}$|\w{0,32}\.(?:kdbx|pfx|jks|keystore|ppk)$|htpasswd(?:\.\w{1,8})?$|phpinfo\.php$|info\.php$|test\.php$|php\.ini$|phpunit(?:\.xml\S{0,8}|/src/util/php/eval-stdin\.php)|composer\.(?:lock|phar)$|auth\.json$|dockerfile$|docker-compose(?:[.\w-]{0,32})?\.ya?ml$|jenkinsfile$|vagrantfile$|makefile$|procfile$|sftp-config\.json$|deployment-config\.json$|nohup\.out$|error_log$|(?:debug|access|error|errors|laravel|development|production)\.log$|dump\.rdb$|core\.\d{1,6}$|server-(?:status|info)$|actuator/(?:env|heapdump|dump|trace|jolokia|gateway|logfile|configprops|shutdown|mappings|threaddump|beans)\b|jolokia(?:/|$)|cgi-bin/(?:\.|php|bash|sh|test-cgi|printenv)|etc/(?:passwd|shadow|group|hosts|issue)\b|proc/(?:self|version|cmdline|mounts|net|cpuinfo|environ|interrupts|\d{1,7})\b|sys/(?:class|kernel|devices)\b|@fs/|boot\.ini$|win\.ini$|windows/system32/"
+    r"|[^/]{1,64}\.(?:sql|sqlite3?|mdb|bak|swp|swo|orig|dump|rdb)(?:\.(?:zip|gz|bz2|xz|7z|tgz|tar|rar|zst))?$|[^/]{1,64}\.(?:php\d?|asp|aspx|jsp|py|rb|pl|cgi|cs|java|ya?ml|xml|ini|conf|config|env|inc|json)(?:\.(?:bak|old|save|orig|txt|swp|tmp|copy|\d{1,2})|~|_bak|-bak)$|(?:backup|dump|database|db|site|www|wwwroot|htdocs|public_html|web|old)[\w.-]{0,16}\.(?:zip|tar|tar\.gz|tgz|gz|rar|7z|sql\S{0,8})$)"
+)
+_HIDDEN: Final = re.compile(r"/\.(?!well-known(?:/|$)|/|\.)[A-Za-z0-9_]")
+_WRAPPER: Final = re.compile(
+    r"(?i)(?:^|[=\s'\"(,;])(?:php://(?:filter|input|stdin|stdout|stderr|output|memory|temp|fd)\b|phar://|expect://|zip://\S|rar://|glob://|ogg://|zlib:|compress\.(?:zlib|bzip2)://|ssh2(?:\.\w{1,8})?://|data://|jar:(?:https?|file|ftp):|netdoc:|local_file:|view-source:file|vbscript:file|file:/{0,3}(?:[a-z]:|/|etc|localhost|\.{2}|\w)|classpath:\S{1,64}[!.]|gopher://|dict://|ldaps?://|tftp://|imaps?://|pop3s?://|smb://)"
+)
+_DATA: Final = re.compile(
+    r"(?i)\s*data:(?:text/(?:plain|html|xml|php|x-php)|application/(?:x-php|x-httpd-php|octet-stream|xml)|;base64)(?:;[\w=-]{1,32}){0,3},"
+)
+_REMOTE_SCRIPT: Final = re.compile(
+    r"(?i)\s*(?:https?|ftps?)://(?:[^/\s@]{0,64}@)?(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]{2,45}\]|[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}|0x[0-9a-f]{8}|\d{8,10})(?::\d{1,5})?/\S{0,256}?\.(?:php\d?|phtml|txt|jspx?|aspx?|cgi|pl|py|sh|exe|ps1|inc|dtd|hta|bat|class|jar|xml)\b\S{0,256}\s*\??"
+    r"|\s*(?:https?|ftps?)://\S{1,256}\.(?:txt|php|phtml|inc|gif|jpg|png)\?\s*$|\s*(?:https?|ftps?)://\S{1,256}[?#](?:cmd|exec)=\S{0,256}|\s*(?:https?|ftps?)://\S{1,200}/(?:(?:r57|c99|b374k|wso|shell|webshell|cmd|backdoor|evil)\d{0,3}(?:\.\w{1,5}))\b\S{0,64}"
+)
+_SHARE: Final = re.compile(
+    r"(?i)\s*(?:\\\\|//)(?:(?:\d{1,3}\.){3}\d{1,3}|\[?[0-9a-f]{0,4}(?:::?[0-9a-f]{0,4}){1,8}\]?|[\w.-]{1,253}@(?:ssl|\d{1,5})(?:@\d{1,5})?)\\+\S|\s*\\\\[\w.-]{1,253}\\+(?:[a-z]\$|admin\$|ipc\$|c\$)|\s*\\\\[?.]\\"
+)
+_EXECUTABLE_NAME: Final = re.compile(
+    r"(?i)\.(?:ph(?:p\d?|tml?|ps|t|ar|pt)|pht|shtml?|jspx?|jspf|jsw|jsv|jhtml|war|aspx?|ashx|asmx|ascx|asa|asax|cer|cdx|cshtml|vbhtml|cfml?|cfc|cgi|pl|fcgi|htaccess|htpasswd|user\.ini)(?:[\s.:;%\x00_-]{0,32}(?:\.(?:jpe?g|png|gif|pdf|txt|docx?|webp|bmp|svg))?|::\$data)\s*$|(?i:\.(?:php\d?|phtml|jspx?|aspx?)[\s\x00;%:/\\])"
+)
+_NULL_CUT: Final = re.compile(r"(?i)[\w/\\.]\x00|%00(?:\.|$)|\\0(?:\.\w{2,4})$|\\x00|\\u0000")
+_SPACE: Final = re.compile(r"\S\s+\S")
+_MOST_WORDS: Final = 3
+_URL: Final = re.compile(r"(?i)\s*[a-z][a-z0-9+.-]{1,16}://[^/?#\s\\]+")
+_NAMES: Final = frozenset({Position.FILE_NAME})
+
+
+def can_occur(specials: frozenset[str], lowered: str) -> bool:
+    """Say whether a dot, a slash or a colon is there at all, in a company that a path needs."""
+    if _TRIGGERS.isdisjoint(specials):
+        return False
+    return (
+        "/" in specials
+        or "\\" in specials
+        or ".." in lowered
+        or ":" in specials
+        or "\0" in specials
+        or "0x2" in lowered
+        or "%" in specials
+        or _may_be_file(lowered)
+    )
+
+
+def _may_be_file(lowered: str) -> bool:
+    return len(lowered) < 128 and " " not in lowered.strip()
+
+
+def signs(text: str, position: Position) -> Iterator[Sign]:
+    """Find paths that lead where nobody may go."""
+    if position is Position.PATH:
+        yield from _of_request(text)
+        yield from _traversal(text, position, is_speech=False)
+        yield from _wrappers(text, is_speech=False)
+        return
+    is_speech = position in PROSE_POSITIONS and (is_running(text) or bool(CodeSpans(text, position)))
+    if position in _NAMES:
+        executable = _EXECUTABLE_NAME.search(text)
+        if executable:
+            yield Sign("path.executable_name", executable.start(), executable.end())
+    if "\0" in text or "%00" in text or "\\0" in text or "\\x00" in text:
+        cut = _NULL_CUT.search(text)
+        if cut and not is_speech and _SPACE.search(text) is None:
+            yield Sign("path.null_byte", cut.start(), cut.end())
+    yield from _traversal(text, position, is_speech=is_speech)
+    yield from _wrappers(text, is_speech=is_speech)
+
+
+def _of_request(text: str) -> Iterator[Sign]:
+    path = text.split("?", 1)[0]
+    restricted = _RESTRICTED.search(path if path.startswith("/") else f"/{path}")
+    if restricted:
+        yield Sign("path.restricted", max(0, restricted.start()), min(len(text), restricted.end()))
+    elif hidden := _HIDDEN.search(path):
+        yield Sign("path.hidden", hidden.start(), hidden.end())
+
+
+def _traversal(text: str, position: Position, *, is_speech: bool) -> Iterator[Sign]:
+    up = _UP.search(text) if "." in text or "0x" in text else None
+    secret = _SECRET.search(text)
+    is_whole = _is_one_path(text)
+    if up:
+        if secret and (is_whole or not is_speech):
+            yield Sign("path.traversal_to_secret", up.start(), secret.end())
+        elif is_whole and not is_speech and not _is_ordinary(text, position):
+            yield Sign("path.traversal", up.start(), up.end())
+        elif secret and _UP_TWICE.search(text):
+            yield Sign("path.traversal_to_secret", up.start(), secret.end())
+        else:
+            yield Sign("path.traversal_mentioned", up.start(), up.end())
+    elif secret:
+        if (
+            not is_speech
+            and (is_whole or _is_short(text))
+            and not _is_published(text)
+            and position is not Position.PATH
+        ):
+            yield Sign("path.secret_file", secret.start(), secret.end())
+        elif position is not Position.PATH:
+            yield Sign("path.secret_file_mentioned", secret.start(), secret.end())
+
+
+def _is_one_path(text: str) -> bool:
+    return _SPACE.search(text) is None
+
+
+def _is_short(text: str) -> bool:
+    return len(text.split(maxsplit=_MOST_WORDS)) <= _MOST_WORDS
+
+
+def _is_ordinary(text: str, position: Position) -> bool:
+    """A URL that goes up once within itself, or a folder of Windows that ends in `..`, is merely untidy."""
+    if position is Position.PATH:
+        return _UP_TWICE.search(text) is None and ".." not in text.strip("/").split("/")[:1] and False
+    if _URL.match(text):
+        return _UP_TWICE.search(text) is None
+    return len(text) > 2 and text[1] == ":" and text.endswith("\\..")
+
+
+def _is_published(text: str) -> bool:
+    """An address of a site may have any path; what it says is that site's affair."""
+    return text.lower().startswith(("http://", "https://"))
+
+
+def _wrappers(text: str, *, is_speech: bool) -> Iterator[Sign]:
+    if ":" in text:
+        wrapper = _WRAPPER.search(text)
+        if wrapper:
+            if not is_speech and _is_short(text):
+                yield Sign("path.wrapper", wrapper.start(), wrapper.end())
+            else:
+                yield Sign("path.secret_file_mentioned", wrapper.start(), wrapper.end())
+        elif (data := _DATA.match(text)) is not None and not is_speech:
+            yield Sign("path.wrapper", data.start(), data.end())
+        if not is_speech and (script := _REMOTE_SCRIPT.fullmatch(text)) is not None:
+            yield Sign("path.remote_script", script.start(), script.end())
+    if (
+        (text.startswith(("\\\\", "//", " ")) or "\\\\" in text[:64])
+        and (share := _SHARE.match(text)) is not None
+        and not is_speech
+    ):
+        yield Sign("path.network_share", share.start(), share.end())

@@ -1,0 +1,1 @@
+"""Read a text as a shell would: POSIX `sh` with what bash adds, `cmd.exe` and PowerShell."""
