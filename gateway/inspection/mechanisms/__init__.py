@@ -10,14 +10,18 @@ from gateway.inspection.mechanisms import (
     deserialisation,
     html,
     include,
+    ldap,
     lookup,
+    nosql,
     path,
     protocol,
     prototype,
     script,
     shell,
+    sql,
     ssrf,
     template,
+    xpath,
     xxe,
 )
 from gateway.inspection.sign import Mechanism
@@ -37,5 +41,9 @@ MECHANISMS: Final[tuple[Mechanism, ...]] = (
     shell,
     ssrf,
     xxe,
+    sql,
+    nosql,
+    ldap,
+    xpath,
 )
 """One line for each module of this package."""

@@ -1,0 +1,83 @@
+"""The words of SQL that an injection needs: what joins, what continues, what begins a statement, what attacks only.
+
+From the grammars of MySQL 8.4, PostgreSQL 17, SQL Server 2022, Oracle 23 and SQLite 3.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LOGICAL: Final = frozenset({"and", "or", "xor"})
+COMPARING: Final = frozenset(
+    {"like", "rlike", "regexp", "ilike", "glob", "similar", "sounds", "is", "in", "between", "match"}
+)
+ARITHMETIC_WORDS: Final = frozenset({"div", "mod", "collate", "escape", "overlaps"})
+"""Operators that are words and compare nothing."""
+BEFORE_OPERAND: Final = frozenset({"not", "binary", "distinct", "all", "any", "some", "exists", "unique", "prior"})
+LITERALS: Final = frozenset({"null", "true", "false", "unknown", "default"})
+CONSTANTS: Final = frozenset(
+    {
+        "current_date", "current_time", "current_timestamp", "current_user", "session_user", "system_user",
+        "localtime", "localtimestamp", "sysdate", "user", "rownum", "current_schema", "current_catalog",
+    }
+)  # fmt: skip
+"""What servers compute without parentheses."""
+SET_OPERATORS: Final = frozenset({"union", "except", "intersect", "minus"})
+JOINING: Final = frozenset({"join", "left", "right", "inner", "outer", "cross", "full", "natural", "straight_join"})
+RESERVED: Final = frozenset(
+    {
+        "select", "from", "where", "group", "order", "having", "limit", "union", "except", "intersect", "into",
+        "and", "or", "xor", "not", "like", "rlike", "regexp", "in", "is", "between", "as", "on", "using", "case",
+        "when", "then", "else", "end", "insert", "update", "delete", "drop", "create", "alter", "by", "asc", "desc",
+        "set", "values", "table", "procedure", "waitfor", "exec", "execute", "declare", "fetch", "for",
+    }
+)  # fmt: skip
+"""Words that name neither a column nor a table without quotation marks, in most servers."""
+NO_ALIAS: Final = frozenset(
+    {
+        "a", "an", "the", "this", "that", "these", "your", "our", "my", "his", "her", "their", "its", "one", "some",
+        "which", "what", "only", "both", "each", "every", "to", "for", "of", "with", "at", "by", "if", "you", "we", "i",
+        "it", "they", "he", "she", "me", "us", "them", "please", "and", "or", "ein", "eine", "einen", "der", "die",
+        "das", "den", "le", "la", "les", "un", "une", "el", "los", "las",
+    }
+)  # fmt: skip
+"""Words after which prose goes on with a noun: a name of this kind takes no alias without AS."""
+
+DELAYS: Final = frozenset(
+    {"sleep", "benchmark", "pg_sleep", "pg_sleep_for", "pg_sleep_until", "randomblob", "zeroblob"}
+)
+PROBES: Final = frozenset(
+    {
+        "benchmark", "pg_sleep", "pg_sleep_for", "pg_sleep_until", "extractvalue", "updatexml", "load_file", "xmltype",
+        "xp_cmdshell", "xp_dirtree", "xp_fileexist", "xp_regread", "xp_subdirs", "sp_executesql", "sp_oacreate",
+        "sp_oamethod", "sp_password", "sp_configure", "sp_makewebtask", "db_name", "name_const", "gtid_subset",
+        "gtid_subtract", "sqlite_version", "load_extension", "lo_get", "lo_import", "lo_export", "lo_from_bytea",
+        "pg_read_file", "pg_read_binary_file", "pg_ls_dir", "pg_stat_file", "pg_user", "query_to_xml",
+        "database_to_xml", "dblink", "dblink_connect", "current_setting", "set_config", "utl_http", "utl_inaddr",
+        "utl_file", "dbms_pipe", "dbms_lock", "dbms_ldap", "dbms_xmlgen", "dbms_java", "dbms_scheduler",
+        "dbms_utility", "httpuritype", "ctxsys", "ordsys", "sys_eval", "sys_exec", "openrowset", "openquery",
+        "opendatasource", "fn_xe_file_target_read_file", "fn_trace_gettable", "is_srvrolemember", "xp_loginconfig",
+        "fn_varbintohexstr", "col_name", "object_id", "host_name", "procedure", "analyse",
+    }
+)  # fmt: skip
+"""Functions and packages that tell about the server, reach files or hosts, or take time: nobody's words in prose."""
+CATALOGUES: Final = frozenset(
+    {
+        "information_schema", "pg_catalog", "pg_shadow", "pg_user", "pg_tables", "pg_class", "pg_database",
+        "pg_stat_activity", "sqlite_master", "sqlite_schema", "sqlite_temp_master", "sysobjects", "syscolumns",
+        "sysdatabases", "sysusers", "syslogins", "all_tables", "all_tab_columns", "all_users", "user_tables",
+        "user_tab_columns", "dba_users", "dba_tables", "v$version", "msysobjects", "msysaccessobjects",
+        "mysql", "performance_schema", "table_name", "column_name", "table_schema", "schema_name", "schemata",
+    }
+)  # fmt: skip
+"""Where a server keeps the names of what it keeps."""
+SERVER_VARIABLES: Final = frozenset(
+    {
+        "@@version", "@@servername", "@@hostname", "@@datadir", "@@basedir", "@@global", "@@session", "@@version_compile_os",
+        "@@version_comment", "@@tmpdir", "@@secure_file_priv", "@@plugin_dir", "@@language", "@@spid", "@@servicename",
+        "@@innodb_version", "@@max_allowed_packet", "@@microsoftversion", "@@dbname", "@@identity", "@@rowcount",
+    }
+)  # fmt: skip
+"""What a server tells of itself without a call."""
+TELLING: Final = frozenset({"version", "user", "database", "schema", "current_user", "session_user", "system_user"})
+"""Functions without arguments that tell about the server; their names are words of prose, too."""
