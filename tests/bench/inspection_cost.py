@@ -20,7 +20,10 @@ from collections.abc import Callable
 from urllib.parse import quote_plus
 
 from gateway.inspection.bodies import BodyTooComplexError, BodyUnreadableError, Limits
-from gateway.inspection.engine import Inspection, RequestLine
+from gateway.inspection.engine import Inspection, RequestLine, specials_of
+from gateway.inspection.finding import Position
+from gateway.inspection.mechanisms import MECHANISMS
+from gateway.inspection.sign import Mechanism
 from gateway.inspection.tuning import Mode, Settings, tuned
 from tests.bench.inspection_corpus import NOW, rules_of_the_house
 
@@ -147,11 +150,40 @@ def seconds_each(act: Callable[[int], None]) -> float:
     return best
 
 
+def mechanisms() -> None:
+    """Print what the gate of each mechanism says to some texts, and what it costs to look behind it."""
+    texts = {"prose": (PROSE * 20)[:4096], "noise": WORST["noise"], "short": "O'Brien & Sons", "name": "Miller, Ann"}
+    texts |= {"mail": "ann.miller@example.com", "money": "49.90", "agent": FIELDS[0][1].decode()}
+    print(f"{'':16}" + "".join(f"{name:>20}" for name in texts) + "   us at the gate, behind it")
+    for mechanism in MECHANISMS:
+        cells = []
+        for text in texts.values():
+            plain = text.encode("ascii", "ignore")
+            gate, behind = _gate_and_behind(mechanism, text, specials_of(plain), plain.lower().decode())
+            cells.append(f"{gate:9.2f} " + ("        -" if behind is None else f"{behind:9.1f}"))
+        name = str(getattr(mechanism, "__name__", "")).rpartition(".")[2]
+        print(f"{name:16}" + "".join(f"{cell:>20}" for cell in cells), flush=True)
+
+
+def _gate_and_behind(
+    mechanism: Mechanism, text: str, specials: frozenset[str], lowered: str
+) -> tuple[float, float | None]:
+    def ask(_number: int) -> None:
+        mechanism.can_occur(specials, lowered)
+
+    def look(_number: int) -> None:
+        list(mechanism.signs(text, Position.FORM))
+
+    behind = 1e6 * seconds_each(look) if mechanism.can_occur(specials, lowered) else None
+    return 1e6 * seconds_each(ask), behind
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--paranoia", type=int, default=1)
     parser.add_argument("--profile", default="", help="show where one of them spends its time")
+    parser.add_argument("--mechanisms", action="store_true", help="what each mechanism costs on a form and on noise")
     parser.add_argument("--worst", action="store_true", help="the worst inputs, 64 KiB each, in milliseconds")
     chosen = parser.parse_args()
     rules = rules_of_the_house(is_complete=False)
@@ -192,6 +224,9 @@ def main() -> None:
             act(number)
         profile.disable()
         pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(25)
+        return
+    if chosen.mechanisms:
+        mechanisms()
         return
     for name, request in ordinary.items():
         verdict = engine.judge_head(*request(1)[:2], tuning, now=NOW)
