@@ -11,9 +11,9 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -133,11 +133,16 @@ class Pool:
             self._drop_started()
             raise
 
-    async def open(self) -> None:
-        """Take the started processes into use."""
+    def open(self) -> None:
+        """Take the started processes into use, on the running loop; what is asked meanwhile waits."""
         started, self._started = self._started, []
         for child, ours in started:
-            await self._adopt(child, ours)
+            self._spawn(self._adopt(child, ours))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="crs")
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
 
     @property
     def available(self) -> int:
@@ -176,9 +181,7 @@ class Pool:
             self._free.remove(process)
         if not self._is_closed:
             self.replaced += 1
-            task = asyncio.get_running_loop().create_task(self._replace(), name="crs")
-            self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
+            self._spawn(self._replace())
 
     def close(self) -> None:
         """End all processes as soon as they have answered what they were asked."""

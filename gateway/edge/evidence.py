@@ -38,6 +38,7 @@ from gateway.audit.resource import encode_resources, own_resource, together
 from gateway.audit.subject import Sealing
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.forward_auth import VIA
+from gateway.edge.lookout import Lookout
 from gateway.edge.metrics import EdgeMetrics, Finished
 from gateway.edge.recorder import Recorder
 from gateway.edge.resolve import Resolution
@@ -105,6 +106,7 @@ class Evidence:
         self._sealed: dict[tuple[bytes, str, bytes], tuple[Sealing | None, bytes, bytes, Blemish | None]] = {}
         self._types: dict[bytes, bytes] = {b"": b""}
         self._lines: list[str] = []
+        self.lookout = Lookout()
 
     def forget(self) -> None:
         """Compose templates anew: the configuration changed."""
@@ -363,6 +365,7 @@ class Evidence:
         if finished is None:
             finished = self._metrics.finished[key] = Finished()
         finished.add(seconds, x.received, x.sent)
+        self.lookout.note(x)
         if x.snapshot.log_requests:
             self._lines.append(
                 f'{{"event":"request.completed","time":{x.started:.3f},"request_id":"{x.request_id.decode("ascii")}",'

@@ -140,6 +140,10 @@ class EdgeMetrics:
             "Requests by what the Core Rule Set says: passed, detected, blocked, or failed where it did not answer.",
             ("route", "outcome"),
         )
+        self.crs_replaced = registry.counter(
+            "gateway_crs_processes_replaced_total",
+            "Processes of the Core Rule Set that ended or did not answer in time.",
+        )
         self.http2_connections = registry.gauge("gateway_http2_connections", "Open client connections of HTTP/2.")
         self.http2_streams = registry.gauge("gateway_http2_streams", "Open streams of HTTP/2.")
         self.http2_requests = registry.counter("gateway_http2_requests_total", "Requests that came by HTTP/2.")

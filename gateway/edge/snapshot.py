@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from gateway.edge.assertion import Signer
 from gateway.edge.credential_rules import CredentialRules
@@ -24,6 +24,10 @@ from gateway.inspection.tuning import Tuning
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
 from gateway.wire.forwarded import TrustedProxies
+
+if TYPE_CHECKING:
+    from gateway.edge.gate import Gate
+    from gateway.edge.lookout import WatchRules
 
 
 class ErrorPage(Protocol):
@@ -315,5 +319,9 @@ class Snapshot:
     """A policy that is tried beside `policy` without effect (`shadow`); None = there is none."""
     country: Callable[[str], str] | None = None
     """Names the country of an address, where a session may be bound to one."""
+    watch: WatchRules | None = None
+    """What detectors of abuse are told of; None = every one of them is off."""
+    gate: Gate | None = None
+    """What they answered, as the worker knows it."""
     inspections: Mapping[str, RouteInspection] = field(default_factory=dict)
     """By route; a route that is not here is not inspected."""

@@ -125,6 +125,7 @@ class SubjectSeals:
     def _event(self, event: Event, sealing: Sealing | None) -> dict[str, object]:
         told: dict[str, object] = msgspec.to_builtins(event, builtin_types=(bytes,))
         told.pop("subject", None)
+        told.pop("account", None)
         if sealing is not None:
             if event.user_id:
                 sealing = self._of_event(event) or sealing

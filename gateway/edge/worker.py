@@ -22,6 +22,7 @@ from gateway.edge.bearer import Bearers
 from gateway.edge.escorts import Escorts
 from gateway.edge.evidence import Evidence
 from gateway.edge.exchange import Exchange, Refusal
+from gateway.edge.gate import Gate
 from gateway.edge.group import Destination, open_destination
 from gateway.edge.http1 import Http1Connection
 from gateway.edge.http2_shared import Http2Shared
@@ -112,6 +113,7 @@ class Worker:
         self.uploads = Uploads()
         self.metrics = metrics or EdgeMetrics()
         self.bearers = Bearers()
+        self.gate = Gate()
         self.snapshot = self._adopted(snapshot)
         self.shadow = self._shadow(report)
         """Tries a candidate policy; None where there is none."""
@@ -281,7 +283,8 @@ class Worker:
 
     def _adopted(self, snapshot: Snapshot) -> Snapshot:
         """Give a configuration what this worker remembers of programs."""
-        return replace(snapshot, credentials=snapshot.credentials.of_worker(self.bearers, self.metrics.credentials))
+        credentials = snapshot.credentials.of_worker(self.bearers, self.metrics.credentials)
+        return replace(snapshot, credentials=credentials, gate=self.gate)
 
     def _shadow(self, report: Callable[[str, str], None]) -> Shadow | None:
         snapshot = self.snapshot

@@ -7,12 +7,12 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,7 +21,7 @@ from gateway.edge.limits import LimitTable
 from gateway.edge.occupancy import Occupancy
 from gateway.edge.recorder import Recorder
 from gateway.edge.snapshot import Snapshot
-from gateway.edge.tls import quiet_about_server_names
+from gateway.edge.tls import ListenerTLS, quiet_about_server_names
 from gateway.edge.worker import Listener, Worker
 from gateway.exchange.errors import ConfigurationError, GatewayError, StoreUnavailableError
 from gateway.exchange.stream import STREAM_NUMBERS, STREAMS
@@ -51,6 +51,9 @@ from gateway.store.strays import Strays
 from gateway.store.subject_pool import SubjectPool
 from gateway.store.worker_state import WorkerState
 
+if TYPE_CHECKING:
+    from gateway.server.second_engines import SecondEngines
+
 AUDIT_WAIT_S: Final = 8.0
 FLUSH_S: Final = 1.0
 _log = structlog.get_logger()
@@ -74,13 +77,14 @@ class EdgeProcess:
         self._handshake_timeout_s = 0.0
         self._flusher: asyncio.Task[None] | None = None
         self._store_problem = ""
+        self._second_engines: SecondEngines | None = None
 
     async def start(self) -> None:
         """Begin to serve. Raises GatewayError with the reason when that is not possible."""
         boot = self._boot
         keep_tls_buffers_apart()
         validated = validate(boot.bundle, now=time.time())
-        snapshot = _fit(build_snapshot(validated, boot.pages_socket), validated.settings)
+        snapshot = await asyncio.to_thread(self._snapshot, validated)
         sys.unraisablehook = quiet_about_server_names(sys.unraisablehook)
         keyring = validated.keyring
         assert keyring is not None  # noqa: S101 - build_snapshot refuses without
@@ -136,6 +140,8 @@ class EdgeProcess:
             report=_report,
             subjects=subjects,
         )
+        if self._second_engines is not None:
+            self._second_engines.commit()
         issuers = self._issuers = IssuerReader(IssuerKeyStore(rows, store.sealer), worker.bearers)
         issuers.adopt(validated)
         with suppress(StoreUnavailableError):  # read again as soon as the store is there
@@ -186,11 +192,22 @@ class EdgeProcess:
         try:
             validated = validate(bundle, now=time.time())
             running = self._worker.snapshot.tls if self._worker is not None else {}
-            snapshot = build_snapshot(validated, self._boot.pages_socket, running)
-            self._prepared = _fit(snapshot, validated.settings), validated
+            self._prepared = self._snapshot(validated, running), validated
             gc.freeze()  # as at the start: to look through a large policy would hold up every request meanwhile
         finally:
             gc.enable()
+
+    def _snapshot(self, validated: Validated, running: Mapping[str, ListenerTLS] | None = None) -> Snapshot:
+        """Build what the worker runs on; waits for the rules of second engines. Raises ConfigurationError."""
+        if any(item.section.crs is not None for item in validated.inspections.values()) and not self._second_engines:
+            from gateway.server.second_engines import SecondEngines  # noqa: PLC0415 - most gateways have none
+
+            self._second_engines = SecondEngines()
+        engines = self._second_engines
+        if engines is not None:
+            engines.prepare()
+        built = build_snapshot(validated, self._boot.pages_socket, running, engines.find if engines else None)
+        return _fit(built, validated.settings)
 
     def commit(self) -> None:
         """Serve by what was prepared. Raises ConfigurationError when nothing was."""
@@ -206,6 +223,8 @@ class EdgeProcess:
         if self._subjects is not None:
             self._subjects.anonymous_s = validated.settings.audit.privacy.anonymous
         self._worker.swap(snapshot)
+        if self._second_engines is not None:
+            self._second_engines.commit()
 
     def dump(self) -> Dumped:
         """All counters, and what is wrong."""
@@ -219,6 +238,10 @@ class EdgeProcess:
         if self._strays is not None:
             worker.metrics.sessions_elsewhere.values |= {(bond,): count for bond, count in self._strays.counts.items()}
         degraded = {f"upstream {name}": sentence for name, sentence in worker.degraded().items()}
+        if self._second_engines is not None:
+            worker.metrics.crs_replaced.values[()] = self._second_engines.replaced
+            if self._second_engines.lacking:
+                degraded["core rule set"] = "no process of the second engine runs"
         if self._subjects is not None:
             worker.metrics.subject_keys_unstored.values[()] = self._subjects.unstored
         return Dumped(samples=worker.metrics.dump(), health=health, degraded=degraded)
@@ -234,6 +257,8 @@ class EdgeProcess:
                 await asyncio.to_thread(self._subjects.flush, time.time())
         if self._redis is not None:
             await self._redis.close()
+        if self._second_engines is not None:
+            self._second_engines.close()
 
     def hurry(self, seconds: float) -> None:
         """End the drain under way after `seconds`."""

@@ -6,68 +6,148 @@ A key of a route replaces that of gateway.yaml; where both are mappings, the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from pydantic import ValidationError
 
-from gateway.document.source import load
-from gateway.edge.snapshot import RouteInspection
-from gateway.exchange.route import Route
+from gateway.document.place import Place
+from gateway.document.source import Diagnostic, Document, load
+from gateway.edge.snapshot import CrsRules, RouteInspection, SecondEngine, WafRules
+from gateway.exchange.errors import ConfigurationError
+from gateway.exchange.route import InspectionText
+from gateway.inspection.body import Limits
+from gateway.inspection.engine import Inspection as Engine
+from gateway.inspection.mechanisms import MECHANISMS
+from gateway.inspection.rules import Rules, known_signs, read_rules
+from gateway.inspection.tuning import Settings as Weights
+from gateway.inspection.tuning import Tuning, read_settings, tuned
 from gateway.policy import PolicyTable
 from gateway.server.bundle import Bundle
 from gateway.server.sections.inspection import Inspection
+from gateway.server.sections.inspection.crs import Crs
 from gateway.server.settings import dotted, explain
+from gateway.server.shipped import shipped
 
 ADDED: Final = frozenset(("exclusions", "patches"))
 """Lists of which both count."""
+_KEY: Final = "inspection"
+
+FindEngine = Callable[[Crs], SecondEngine]
+"""Returns what judges by the Core Rule Set as a section says."""
+
+
+class InspectedRoute(msgspec.Struct, frozen=True):
+    """What is in force on a route; one for all routes that say the same."""
+
+    section: Inspection
+    tuning: Tuning
 
 
 class InspectedRoutes(msgspec.Struct, frozen=True):
     """What came of reading the inspection of all routes."""
 
-    sections: dict[str, Inspection]
-    """By route: what is in force there."""
+    routes: dict[str, InspectedRoute]
     errors: list[str]
+    warnings: list[str]
 
 
-def read_inspections(bundle: Bundle, table: PolicyTable, policies: Mapping[str, str]) -> InspectedRoutes:
-    """Read what is in force on each route; what is wrong is told with its place in the policy file."""
-    general = load(bundle.settings, bundle.path).data.get("inspection") or {}
-    known: dict[str, Inspection] = {}
-    sections: dict[str, Inspection] = {}
-    errors: list[str] = []
+@cache
+def shipped_rules() -> Rules:
+    """Read the rules that ship with this program: they change with it alone. Raises DocumentError."""
+    directory = shipped("inspection/rules")
+    files = {f"{path.name}": path.read_text("utf-8") for path in sorted(directory.glob("*.yaml"))}
+    if not files:
+        raise ConfigurationError(
+            (f"{directory}: the rules of the inspection are not there; install the gateway again",)
+        )
+    return read_rules(files, known_signs(MECHANISMS))
+
+
+def read_inspections(bundle: Bundle, table: PolicyTable, policies: Mapping[str, str], now: float) -> InspectedRoutes:
+    """Read what is in force on each route; what is wrong is told with its place."""
+    document = load(bundle.settings, Path(bundle.path).name)
+    general = document.data.get(_KEY) or {}
+    if not general and all(route.inspection is None for route in table.routes.values()):
+        return InspectedRoutes({}, [], [])
+    rules = shipped_rules()
+    findings: list[Diagnostic] = []
+    weights = Weights()
+    if general:
+        weights = read_settings(Place(document, findings, (_KEY,), general), rules, now) or weights
+    known: dict[str, InspectedRoute] = {}
+    routes: dict[str, InspectedRoute] = {}
+    documents: dict[str, Document] = {}
     for name, route in table.routes.items():
-        text = route.inspection.json if route.inspection is not None else ""
-        section = known.get(text)
-        if section is None:
-            own = msgspec.json.decode(text) if text else {}
+        said = route.inspection
+        text = said.json if said is not None else ""
+        if text not in known:
+            own, here = {}, weights
+            if said is not None:
+                own = msgspec.json.decode(text)
+                if said.path not in documents:
+                    documents[said.path] = load(policies[said.path], said.path)
+                place = Place(documents[said.path], findings, said.loc, own)
+                here = weights.under(read_settings(place, rules, now) or Weights())
             try:
-                section = known[text] = Inspection.model_validate(_laid_over(general, own))
+                section = Inspection.model_validate(
+                    _laid_over(general, own), context={"base": Path(bundle.path).resolve().parent}
+                )
             except ValidationError as error:
-                errors += _errors(error, route, policies)
+                if said is not None:  # what gateway.yaml says alone was told with gateway.yaml
+                    findings += _errors(error, said, documents[said.path])
                 continue
-        sections[name] = section
-    return InspectedRoutes(sections, list(dict.fromkeys(errors)))
+            known[text] = InspectedRoute(section, tuned(here, rules))
+        routes[name] = known[text]
+    told = list(dict.fromkeys(findings))
+    return InspectedRoutes(
+        routes,
+        [str(finding) for finding in told if finding.severity == "error"],
+        [str(finding) for finding in told if finding.severity != "error"],
+    )
 
 
-def build_inspections(sections: Mapping[str, Inspection]) -> dict[str, RouteInspection]:
-    """Build what the edge inspects by, for each route where something is on."""
-    built: dict[int, RouteInspection | None] = {}
+def build_inspections(
+    routes: Mapping[str, InspectedRoute], *, digest_key: bytes, find_engine: FindEngine | None
+) -> dict[str, RouteInspection]:
+    """Build what the edge inspects by, for each route where something is on.
+
+    `find_engine` is None where nothing is served: a second engine is left out then.
+    """
+    if not routes:
+        return {}
+    engine = Engine(shipped_rules(), digest_key=digest_key)
+    built: dict[int, RouteInspection] = {}
     found = {}
-    for name, section in sections.items():
-        if id(section) not in built:
-            built[id(section)] = _build(section)
-        inspection = built[id(section)]
-        if inspection is not None:
-            found[name] = inspection
+    for name, inspected in routes.items():
+        key = id(inspected)
+        if key not in built:
+            built[key] = _build(inspected, engine, find_engine)
+        if built[key] != NOTHING:
+            found[name] = built[key]
     return found
 
 
-def _build(section: Inspection) -> RouteInspection | None:
-    """Build the parts of one section; None where all are off."""
-    return None
+NOTHING: Final = RouteInspection()
+
+
+def _build(inspected: InspectedRoute, engine: Engine, find_engine: FindEngine | None) -> RouteInspection:
+    """Build the parts that are on; all parts off is `NOTHING`."""
+    section, tuning = inspected.section, inspected.tuning
+    waf = WafRules(engine, tuning) if tuning.is_on else None
+    crs = None
+    if section.crs is not None and find_engine is not None:
+        crs = CrsRules(
+            find_engine(section.crs),
+            blocks=section.crs.mode == "block",
+            may_fail=section.crs.on_failure == "allow",
+        )
+    if waf is None and crs is None:
+        return NOTHING
+    return RouteInspection(waf=waf, crs=crs, max_body=section.body.max, limits=Limits())
 
 
 def _laid_over(general: Any, own: Any) -> Any:
@@ -85,22 +165,16 @@ def _laid_over(general: Any, own: Any) -> Any:
     return merged
 
 
-def _errors(error: ValidationError, route: Route, policies: Mapping[str, str]) -> list[str]:
-    """Tell what is wrong where the route says it; what gateway.yaml says alone was told with gateway.yaml."""
-    text = route.inspection
-    if text is None:
-        return []
-    document = load(policies[text.path], text.path)
+def _errors(error: ValidationError, said: InspectionText, document: Document) -> list[Diagnostic]:
+    """Tell what is wrong where the route says it."""
     found = []
     for item in error.errors():
         place, sentence = explain(item, Inspection)
         found.append(
-            str(
-                document.finding(
-                    (*text.loc, *place),
-                    f"{dotted(('inspection', *place))}: {sentence}",
-                    key=sentence.startswith("unknown key"),
-                )
+            document.finding(
+                (*said.loc, *place),
+                f"{dotted((_KEY, *place))}: {sentence}",
+                key=sentence.startswith("unknown key"),
             )
         )
     return found

@@ -22,7 +22,7 @@ from gateway.pages.errors import ErrorPages
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
 from gateway.server.bundle import brand_of
-from gateway.server.inspection import build_inspections
+from gateway.server.inspection import FindEngine, build_inspections
 from gateway.server.issuers import credential_rules
 from gateway.server.session_rules import is_bound_to_country
 from gateway.server.settings import LOGIN_LIMIT, Headers, Settings
@@ -40,11 +40,15 @@ COUNTRIES: Final = 8192
 
 
 def build_snapshot(
-    validated: Validated, pages_socket: str, running_tls: Mapping[str, ListenerTLS] | None = None
+    validated: Validated,
+    pages_socket: str,
+    running_tls: Mapping[str, ListenerTLS] | None = None,
+    find_engine: FindEngine | None = None,
 ) -> Snapshot:
     """Compile everything a request needs. Raises ConfigurationError.
 
-    Of `running_tls`, what did not change stays, and with it the keys under which clients resume.
+    Of `running_tls`, what did not change stays, and with it the keys under which clients resume. `find_engine` finds
+    the second engine of the inspection, None where nothing is served.
     """
     settings, keyring = validated.settings, validated.keyring
     if keyring is None:
@@ -100,7 +104,9 @@ def build_snapshot(
         background=tuple(b"\n%b" % line.encode("ascii") for line in settings.sessions.background),
         idle_warning_s=settings.sessions.warn,
         country=_country(settings),
-        inspections=build_inspections(validated.inspections),
+        inspections=build_inspections(
+            validated.inspections, digest_key=keyring.derive("inspection digests"), find_engine=find_engine
+        ),
         tls=_keep_unchanged(running_tls or {}, validated.tls),
     )
 

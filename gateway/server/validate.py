@@ -28,10 +28,9 @@ from gateway.server import factor_rule
 from gateway.server import upstream as upstreams
 from gateway.server.bundle import Bundle, read_bundle, read_directory, read_text
 from gateway.server.fields import parse_host, parse_origin
-from gateway.server.inspection import read_inspections
+from gateway.server.inspection import InspectedRoute, read_inspections
 from gateway.server.issuers import issuer_problems
 from gateway.server.sections.identity import unknown_roles as unknown_roles_of_providers
-from gateway.server.sections.inspection import Inspection
 from gateway.server.sections.programs import unknown_roles as unknown_roles_of_issuers
 from gateway.server.sections.tenants import unknown_roles as unknown_roles_of_tenants
 from gateway.server.session_rules import unknown_roles
@@ -63,7 +62,7 @@ class Validated(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     texts: dict[str, Texts]
     """What our pages say, by language."""
-    inspections: dict[str, Inspection] = {}
+    inspections: dict[str, InspectedRoute] = {}
     """What is inspected, by route."""
 
 
@@ -78,7 +77,7 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
     errors: list[str] = []
     warnings = settings.warnings()
     table, candidate, cases = PolicyTable([], Roles({}), ""), None, 0
-    inspections: dict[str, Inspection] = {}
+    inspections: dict[str, InspectedRoute] = {}
     if bundle.policies:
         try:
             table, found = _compile(bundle.policies, settings)
@@ -86,8 +85,9 @@ def validate(bundle: Bundle, *, now: float) -> Validated:
             failed, cases = _failed_cases(bundle.cases, settings, table, now)
             errors += failed
             errors += _disagreements(bundle, settings, table)
-            inspected = read_inspections(bundle, table, bundle.policies)
-            inspections, errors = inspected.sections, errors + inspected.errors
+            inspected = read_inspections(bundle, table, bundle.policies, now)
+            inspections, errors = inspected.routes, errors + inspected.errors
+            warnings += inspected.warnings
         except DocumentError as error:
             errors += error.diagnostics
         try:
@@ -261,7 +261,7 @@ def _candidate(
     else:
         return None, [], []
     disagreements = [f"{sentence} (in the candidate)" for sentence in _disagreements(bundle, settings, table)]
-    errors += read_inspections(bundle, table, bundle.candidate or bundle.policies).errors
+    errors += read_inspections(bundle, table, bundle.candidate or bundle.policies, now).errors
     return table, warnings, errors + disagreements
 
 
@@ -365,6 +365,12 @@ def read_and_validate(path: Path) -> Validated:
         raise ConfigurationError((*problems, *error.diagnostics)) from None
     if problems:
         raise ConfigurationError(tuple(problems))
+    asked = [item.section.crs for item in validated.inspections.values() if item.section.crs is not None]
+    if asked:
+        from gateway.server.second_engines import rule_problems  # noqa: PLC0415 - see `_problems_of_the_optional`
+
+        if problems := rule_problems(asked):
+            raise ConfigurationError(tuple(problems))
     if any(sink.path is not None for sink in validated.settings.audit.sinks):
         from gateway.server.sinks import unwritable  # noqa: PLC0415 - see `_problems_of_the_optional`
 

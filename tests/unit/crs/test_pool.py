@@ -43,7 +43,7 @@ async def verdict(pool: Pool, question: Question) -> Opinion | None:
 async def pool(tmp_path: Path) -> AsyncIterator[Pool]:
     pool = Pool(rules(tmp_path), processes=2, timeout_s=10.0)
     await asyncio.to_thread(pool.start)
-    await pool.open()
+    pool.open()
     yield pool
     pool.close()
     while pool.available:
@@ -95,6 +95,8 @@ async def test_many_questions_at_once_are_all_answered(pool: Pool) -> None:
 
 
 async def test_a_killed_process_is_replaced_and_its_question_is_answered_with_none(pool: Pool) -> None:
+    while pool.available < 2:
+        await asyncio.sleep(0.01)
     children = [process._child.pid for process in pool._processes]
     for child in children:
         os.kill(child, signal.SIGSTOP)
@@ -113,7 +115,9 @@ async def test_a_killed_process_is_replaced_and_its_question_is_answered_with_no
 async def test_a_process_that_does_not_answer_in_time_is_killed(tmp_path: Path) -> None:
     pool = Pool(rules(tmp_path), processes=1, timeout_s=0.2)
     await asyncio.to_thread(pool.start)
-    await pool.open()
+    pool.open()
+    while pool.available < 1:
+        await asyncio.sleep(0.01)
     (child,) = (process._child.pid for process in pool._processes)
     os.kill(child, signal.SIGSTOP)
     first, second = await asyncio.gather(verdict(pool, asked(b"/")), verdict(pool, asked(b"/")))

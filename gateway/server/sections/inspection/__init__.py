@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from gateway.server.sections.inspection.body import BodyRules
+from gateway.server.sections.inspection.crs import Crs
 from gateway.server.sections.section import Section
 
 
@@ -17,6 +18,13 @@ class Inspection(Section):
     """Whether attacks in requests are stopped, only recorded, or not looked for."""
     paranoia: Annotated[int, Field(ge=1, le=4, strict=True)] = 1
     """How much is taken for an attack: 1 what hardly any honest person writes, 4 whatever could be one."""
-    threshold: Annotated[int, Field(ge=2, le=100, strict=True)] = 5
+    threshold: Annotated[int, Field(ge=2, le=1000, strict=True)] = 5
     """The score from which a request is stopped."""
+    exclusions: list[dict[str, Any]] = Field(default_factory=list)
+    """Findings that do not count, and why; read by `gateway.inspection.tuning`, like the two below."""
+    rules: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """What counts otherwise than the shipped rules say."""
+    patches: list[dict[str, Any]] = Field(default_factory=list)
+    """Holes of the portal that are closed here."""
+    crs: Crs | None = None
     body: BodyRules = BodyRules()
