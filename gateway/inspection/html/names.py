@@ -75,4 +75,4 @@ def is_event(name: str) -> bool:
 
 def may_be_event(name: str) -> bool:
     """Tell whether `name` is shaped like an event handler: some browser of tomorrow may know it."""
-    return len(name) > 4 and name.startswith("on") and name.isalpha()  # noqa: PLR2004 - `on` and an event of three letters
+    return len(name) > 4 and name.startswith("on") and name.isalpha()

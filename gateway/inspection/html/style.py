@@ -29,7 +29,7 @@ def plain(style: str) -> str:
 def _unescaped(match: re.Match[str]) -> str:
     if match[1]:
         point = int(match[1], 16)
-        return chr(point) if 0 < point <= 0x10FFFF else "\ufffd"  # noqa: PLR2004 - the last code point
+        return chr(point) if 0 < point <= 0x10FFFF else "\ufffd"
     return match[2] or ""
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
-from gateway.inspection.html import markdown
+from gateway.inspection.prose import CodeSpans
 from gateway.inspection.sign import Sign
 
 CLASS: Final = "crlf"
@@ -50,6 +50,8 @@ _FIELDS: Final = (
     r"link|content-security-policy|strict-transport-security|proxy-authenticate|www-authenticate|status|x-accel-redirect|x-sendfile"
 )
 _HEADER: Final = re.compile(rf"{_END}[\r\n \t]*(?:{_FIELDS})[ \t]*:", re.IGNORECASE)
+_WRITTEN_HEADER: Final = re.compile(rf"(?:\\r\\n|\\[rn]|\\x0[ad])(?:{_FIELDS})[ \t]*:", re.IGNORECASE)
+"""With the escapes of a string of a program, which the upstream resolves."""
 _ANY_HEADER: Final = re.compile(rf"{_END}[\r\n \t]*[a-z][a-z0-9]*(?:-[a-z0-9]+)*[ \t\r]*:(?!//)", re.IGNORECASE)
 _RESPONSE: Final = re.compile(
     r"[\r\n]HTTP/\d(?:\.\d)?[ \t]+\d{3}\b|(?:\r\n\r\n|\n\n|\r\r)[ \t]*<(?:html|script|svg|body|!doctype|iframe|img)\b",
@@ -61,8 +63,14 @@ _REQUEST: Final = re.compile(
 _MAIL_FIELDS: Final = (
     r"bcc|cc|to|from|reply-to|subject|content-type|content-transfer-encoding|mime-version|x-mailer|sender|return-path"
 )
-_MAIL_HEADER: Final = re.compile(rf"{_END}{{1,4}}[ \t]*(?:{_MAIL_FIELDS})[ \t]*:[ \t]*\S", re.IGNORECASE)
-_ADDRESSED: Final = re.compile(r"[ \t]*(?:[^\r\n<>]{0,128}<)?[\w.+%-]{1,64}@[\w.-]{1,255}>?[ \t]*")
+# A blank line ends the head of a mail: only the next line is a field of it.
+_MAIL_HEADER: Final = re.compile(rf"(?:\r\n|[\r\n])[ \t]*(?:{_MAIL_FIELDS})[ \t]*:[ \t]*\S", re.IGNORECASE)
+_MAIL_RECIPIENT: Final = re.compile(
+    r"(?:\r\n|[\r\n])[ \t]*(?:(?:bcc|cc|to)[ \t]*:[^\r\n@]{0,128}@|(?:content-type|mime-version)[ \t]*:)",
+    re.IGNORECASE,
+)
+_HIDDEN_RECIPIENT: Final = re.compile(r"[^\r\n:]{0,256}(?:\r\n|[\r\n])[ \t]*bcc[ \t]*:[^\r\n@]{0,128}@", re.IGNORECASE)
+_ADDRESSED: Final = re.compile(r"[ \t]*(?:[^\r\n<>:]{0,128}<)?[\w.+%-]{1,64}@[\w.-]{1,255}>?[ \t]*")
 _MAIL_COMMAND: Final = re.compile(
     rf"{_END}[ \t]*(?:(?:RCPT[ \t]+TO|MAIL[ \t]+FROM)[ \t]*:[ \t]*<?[^\s<>@]{{1,64}}@"
     r"|(?:EHLO|HELO)[ \t]+[\w.-]{1,255}[ \t]*(?:[\r\n]|\Z)|DATA[ \t]*\r?\n(?:From|To|Subject|Date|\.)\b"
@@ -84,20 +92,26 @@ _CONTROLS: Final = frozenset("\r\n\x85\u2028\u2029\u560a\u560d\u010a\u010d\u020a
 
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
     """Say whether a line end or something that becomes one is here, or a request line."""
-    return not _CONTROLS.isdisjoint(specials) or ("/" in specials and " http/" in lowered)
+    return (
+        not _CONTROLS.isdisjoint(specials)
+        or ("\\" in specials and ":" in specials)
+        or ("/" in specials and " http/" in lowered)
+    )
 
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
     """Yield what the line ends of `text` would end."""
     writes_lines = position in _LINES_ARE_WRITTEN
-    spans = markdown.quoted(text, position)
+    spans = CodeSpans(text, position)
     for pattern, name in (
         (_RESPONSE, "crlf.response"),
         (_NARROWED, "crlf.narrowed"),
         (_MAIL_COMMAND, "crlf.mail_command"),
     ):
         match = pattern.search(text)
-        if match is not None and not markdown.within(spans, match.start()):
+        if match is None or match.start() in spans:
+            continue
+        if name != "crlf.response" or not writes_lines or _is_bare(text[: match.start()]):
             yield Sign(name, match.start(), match.end())
     yield from _requests(text, writes_lines=writes_lines)
     yield from _headers(text, position)
@@ -114,13 +128,15 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
 
 def _requests(text: str, *, writes_lines: bool) -> Iterator[Sign]:
     match = _REQUEST.search(text)
-    if match is not None and (not writes_lines or (match.start() == 0 and text.count("\n") < 3)):  # noqa: PLR2004 - more lines are pasted
+    if match is not None and (not writes_lines or (match.start() == 0 and text.count("\n") < 3)):
         yield Sign("crlf.request", match.start(), match.end())
 
 
 def _headers(text: str, position: Position) -> Iterator[Sign]:
     """Header fields after a line end; where lines are written, only right after a first line that is no sentence."""
     match = _HEADER.search(text)
+    if match is None and position not in _LINES_ARE_WRITTEN:
+        match = _WRITTEN_HEADER.search(text)
     if match is not None:
         if position not in _LINES_ARE_WRITTEN or _is_bare(text[: match.start()]):
             yield Sign("crlf.header", match.start(), match.end())
@@ -140,10 +156,12 @@ def _is_bare(before: str) -> bool:
 
 def _mail(text: str) -> Iterator[Sign]:
     match = _MAIL_HEADER.search(text)
-    if match is not None:
-        first = text[: match.start()]
-        if _ADDRESSED.fullmatch(first) or (_is_bare(first) and first.strip()):
-            yield Sign("crlf.mail_header", match.start(), match.end())
+    if (
+        (match is not None and _ADDRESSED.fullmatch(text, 0, match.start()))
+        or ((match := _MAIL_RECIPIENT.search(text)) is not None and match.start() and _is_bare(text[: match.start()]))
+        or (match := _HIDDEN_RECIPIENT.match(text)) is not None
+    ):
+        yield Sign("crlf.mail_header", match.start(), match.end())
     match = _BARE_COMMAND.search(text)
     if match is not None:
         is_all = not text[: match.start()].strip() and not text[match.end() :].strip()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
-from gateway.inspection.html import address, markdown, style
+from gateway.inspection.html import address, style
 from gateway.inspection.html.names import (
     ACTING_LINKS,
     ACTING_PRAGMAS,
@@ -22,6 +22,7 @@ from gateway.inspection.html.names import (
     may_be_event,
 )
 from gateway.inspection.html.tokenizer import Attribute, Tag, attributes, tags
+from gateway.inspection.prose import CodeSpans
 from gateway.inspection.script.program import program
 from gateway.inspection.sign import Sign
 
@@ -82,11 +83,11 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
     """Yield what a browser would act on in `text`, each sign once."""
-    spans = markdown.quoted(text, position)
+    spans = CodeSpans(text, position)
     seen: set[str] = set()
     for sign in _signs(text):
         shown = sign
-        if spans and markdown.within(spans, sign.start):
+        if spans and sign.start in spans:
             if sign.name in _WEAK:
                 continue
             shown = Sign("html.code_sample", sign.start, sign.end)
@@ -144,9 +145,9 @@ def _element_sign(tag: Tag, text: str) -> str:
         case "animate" | "set" | "animatetransform" | "animatemotion":
             return _animation_sign(tag)
         case "form" | "isindex":
-            return "html.form" if _has(tag, "action") else "html.input" if tag.attributes else ""
+            return "html.form" if _sends_elsewhere(tag, "action") else "html.input" if tag.attributes else ""
         case "input" | "button" | "textarea" | "select" | "keygen":
-            return "html.form" if _has(tag, "formaction") else "html.input" if tag.attributes else ""
+            return "html.form" if _sends_elsewhere(tag, "formaction") else "html.input" if tag.attributes else ""
         case "a" | "img" | "image" | "video" | "audio" | "source" | "area" | "picture" | "track":
             return "html.link" if tag.value("href", "src", "srcset", "poster", "ping") else ""
         case name if name in LOADERS:
@@ -154,11 +155,20 @@ def _element_sign(tag: Tag, text: str) -> str:
                 return "html.loading_element"
             return "html.mention"
         case _:
-            return "html.form" if _has(tag, "formaction") else ""
+            return ""
 
 
 def _has(tag: Tag, name: str) -> bool:
     return any(each.name == name and each.has_value for each in tag.attributes)
+
+
+def _sends_elsewhere(tag: Tag, name: str) -> bool:
+    """Tell whether the form goes to another host, or to a program: that is how passwords are asked for."""
+    target = tag.value(name)
+    if target is None:
+        return False
+    scheme, _ = address.scheme(target)
+    return scheme not in {"", "mailto", "tel"} or target.strip().startswith(("//", "\\\\", "/\\"))
 
 
 def _script_sign(tag: Tag, text: str) -> str:
@@ -170,8 +180,7 @@ def _script_sign(tag: Tag, text: str) -> str:
     end = _SCRIPT_END.search(text, tag.end, tag.end + _SCRIPT_CONTENT)
     content = text[tag.end : end.start() if end else tag.end + _SCRIPT_CONTENT]
     if not content.strip():
-        # An empty one, or one whose content the page writes: nothing else may stand before it to be no mention.
-        return "html.script_element" if end or not text[: tag.start].strip() else "html.mention"
+        return "html.script_element" if end else "html.mention"
     if _ELLIPSIS.fullmatch(content):
         return "html.mention"
     read = program(content)
@@ -218,6 +227,8 @@ def _attribute_sign(attribute: Attribute, text: str) -> str:
         return _handler_sign(attribute, text)
     if not value:
         return ""
+    if value.startswith("`") and _BREAKOUT_GATE.search(value) is not None:
+        return "html.event_handler"  # back-ticks are quotation marks to old browsers
     if name == "style":
         return "html.acting_style" if style.runs(value) else ""
     if name == "srcdoc":

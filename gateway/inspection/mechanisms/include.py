@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
-from gateway.inspection.html import markdown
+from gateway.inspection.prose import CodeSpans
 from gateway.inspection.sign import Sign
 
 CLASS: Final = "code"
@@ -18,6 +18,7 @@ CLASS: Final = "code"
 SIGNS: Final[Mapping[str, str]] = {
     "include.server_side": "A directive of server side includes: exec, include, echo, set, printenv.",
     "include.edge_side": "An element of edge side includes that fetches or shows variables.",
+    "include.typesetting": "A command of LaTeX that reads a file of the server or starts a program.",
     "include.formula_command": "A formula that starts a program: DDE.",
     "include.formula_fetch": "A formula that sends cells elsewhere: WEBSERVICE, IMPORTXML, HYPERLINK.",
     "include.formula": "The value begins as a formula of a spreadsheet does.",
@@ -34,6 +35,10 @@ _EDGE_SIDE: Final = re.compile(
     r"|\$\(HTTP_(?:COOKIE|HOST|USER_AGENT|REFERER|ACCEPT_LANGUAGE)",
     re.IGNORECASE,
 )
+_TYPESETTING: Final = re.compile(
+    r"\\(?:immediate\s{0,4}\\)?write18\b|\\(?:input|include|verbatiminput|lstinputlisting(?:\[[^\]]{0,64}\])?|openin\s{0,4}\S{1,16}|openout\s{0,4}\S{1,16})\s{0,4}=?\s{0,4}\{?\s{0,4}[\"|/~]"
+    r"|\\(?:input|include)\s{0,4}\{\s{0,4}\.\./|\\(?:read|openin)\d{0,2}\s{0,4}\\|\\(?:directlua|pdffiledump|catcode)\b"
+)
 _FORMULA_COMMAND: Final = re.compile(
     r"(?:\A|[\r\n,;\t\"'])\s{0,8}[=+\-@|][^\r\n]{0,128}?(?:\b(?:cmd|msexcel|powershell|mshta|rundll32|regsvr32|wscript|certutil|calc|bash|sh)(?:\.exe)?\s{0,4}\|\s{0,4}['\"/]|\bDDE(?:AUTO)?\s{0,4}[(\"])",
     re.IGNORECASE,
@@ -44,12 +49,25 @@ _FORMULA_FETCH: Final = re.compile(
 )
 _FORMULA: Final = re.compile(r"\A\s{0,8}(?:=|@|[+\-](?=[A-Z@(]))[^\r\n]{0,32}?(?:[A-Z]{1,3}\$?\d|\(|\d\s{0,4}[*+/^-])")
 
+_COMMANDS: Final = (
+    "\\write18",
+    "\\input",
+    "\\include",
+    "\\verbatim",
+    "\\lstinput",
+    "\\open",
+    "\\read",
+    "\\directlua",
+    "\\pdffile",
+    "\\catcode",
+)
+
 
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
     """Say whether a directive may stand here, or a formula at the beginning."""
     if "<" in specials and ("#" in specials or "esi" in lowered):
         return True
-    if "$" in specials and "$(http_" in lowered:
+    if ("$" in specials and "$(http_" in lowered) or ("\\" in specials and any(name in lowered for name in _COMMANDS)):
         return True
     return ("(" in specials or "|" in specials or "=" in specials) and (
         lowered.lstrip()[:2].lstrip("\"'")[:1] in {"=", "+", "-", "@"}
@@ -59,16 +77,17 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
     """Yield the directives of `text`."""
-    spans = markdown.quoted(text, position)
+    spans = CodeSpans(text, position)
     for pattern, name in (
         (_SERVER_SIDE, "include.server_side"),
         (_EDGE_SIDE, "include.edge_side"),
+        (_TYPESETTING, "include.typesetting"),
         (_FORMULA_COMMAND, "include.formula_command"),
     ):
         match = pattern.search(text)
         if match is None:
             continue
-        if markdown.within(spans, match.start()):
+        if match.start() in spans:
             yield Sign("include.code_sample", match.start(), match.end())
             yield Sign("include.code_sample_live", match.start(), match.end())
         else:

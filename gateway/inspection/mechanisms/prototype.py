@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
-from gateway.inspection.html import markdown
+from gateway.inspection.prose import CodeSpans
 from gateway.inspection.sign import Sign
 
 CLASS: Final = "code"
@@ -53,13 +53,13 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         if match is not None:
             yield Sign("prototype.name", match.start(), match.end())
         return
-    spans = markdown.quoted(text, position)
+    spans = CodeSpans(text, position)
     match = _MEMBER.search(text)
-    if match is not None and not markdown.within(spans, match.start()):
+    if match is not None and match.start() not in spans:
         yield Sign("prototype.member", match.start(), match.end())
     match = _PATH.match(text)
     if match is not None and _SENTENCE.search(text) is None:
         yield Sign("prototype.path", match.start(), match.end())
     match = _ASSIGNMENT.search(text)
-    if match is not None and not markdown.within(spans, match.start()):
+    if match is not None and match.start() not in spans:
         yield Sign("prototype.assignment", match.start(), match.end())

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
-from gateway.inspection.html import address, markdown
+from gateway.inspection.html import address
+from gateway.inspection.prose import CodeSpans
 from gateway.inspection.script.program import Program, program
 from gateway.inspection.sign import Sign
 
@@ -41,26 +42,28 @@ _ROOT_NAMES: Final = (
     "frames",
     "this",
     "cookie",
+    "onerror",
     "script",
     "data:",
 )
 
 # A quotation mark, then what can follow a string in a program.
 _BREAKOUT: Final = re.compile(
-    r"\s*(?:[)\]}]\s*)*(?:[;,*/|&^%?:]|[-+](?!\s*\d+\s*$)|\.\w|<|>|=|in\b|\()|\s*[)\]}]{1,64}\s*\n"
+    r"\s*(?:[)\]}]\s*)*(?:[;,*/|&^%?:]|[-+](?!\s*\d+\s*$)|\.\w|<|>|=|in\b|\()|[ \t]*[\r\n\u2028\u2029]\s*[A-Za-z_$(\[]"
 )
 _AFTER: Final = re.compile(r"[\s)\]}]*(?:\|\||&&|\?\?|[;,+*/|&^%?:<>=!.-])*")
 _TEMPLATE_HOLE: Final = re.compile(r"\$\{\s*(?=[A-Za-z_$(\[!])")
 _STATEMENT: Final = re.compile(
-    r"[\s;,({\[!+~-]{0,64}(?:(?:var|let|const|void|new|typeof|throw|return|delete|await|if|try|with|function|import)\b\s*)?"
+    r"\d{0,9}[\s;,({\[!+~*/|&^)}\]-]{0,64}(?:(?:var|let|const|void|new|typeof|throw|return|delete|await|if|try|with|function|import)\b\s*)?"
     r"[({\[!\s]{0,16}[A-Za-z_$\\][\w$\\{}]*\s*(?:/\*[^*]*\*/\s*)?[.(\[=`?)\]/{!+]"
 )
 _WHOLE_LINES: Final = 2
 """A program of more lines is what people paste."""
 _JSFUCK: Final = re.compile(r"[\[\]()!+ \t\r\n]{24,}")
 _JSFUCK_MARKS: Final = (("![]", "[][", "!![]", "+[]", "! []", "[] ["), 3)
+_NAMELESS: Final = re.compile(r"(?:[$_]{1,16}[^\w$\s\"']{1,8}){5}")
 _LINKED: Final = re.compile(
-    r"(?:\]\(|\]:\s|url\s*\(|(?:href|src|action|data|xlink:href|poster|background)\s*=)\s*[\"'<]?\s*"
+    r"(?:\]\(|\]:\s|<|\[(?:url|img|link|email|iframe)\s*[=\]]|url\s*\(|(?:href|src|action|data|xlink:href|poster|background)\s*=)\s*[\"'<]?\s*"
     r"(?:j[\s\\]*a[\s\\]*v[\s\\]*a|v[\s\\]*b)[\s\\]*s[\s\\]*c[\s\\]*r[\s\\]*i[\s\\]*p[\s\\]*t\s*:",
     re.IGNORECASE,
 )
@@ -68,6 +71,7 @@ _EVALUATED: Final = re.compile(
     r"\b(?:eval|Function|setTimeout|setInterval|execScript)\s*\(\s*(?:\w{1,16}\.)?(?:atob|unescape|decodeURI(?:Component)?|String\.fromC\w+)\s*\("
     r"|\bconstructor\s*[.(\[]\s*(?:constructor\s*\(\s*)?[\"'`][^\"'`\n]{0,256}[\"'`]\s*\)\s*\("
     r"|\b(?:eval|Function|setTimeout|setInterval|alert|confirm|prompt)\s*\(\s*String\s*\.\s*fromCharCode\s*\(\s*\d"
+    r"|[\])]\s*\[\s*[\"'`]constructor[\"'`]\s*\]|\[\s*[\"'`]constructor[\"'`]\s*\]\s*[(`\[]"
     r"|\]\s*\.\s*(?:filter|map|find|some|every|sort)\s*\.\s*constructor\s*\(",
 )
 _TAGGED: Final = re.compile(
@@ -97,11 +101,11 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
     """Yield what a JavaScript engine would make of `text`, each sign once."""
-    spans = markdown.quoted(text, position)
+    spans = CodeSpans(text, position)
     seen: set[str] = set()
     for sign in _signs(text):
         shown = sign
-        if spans and markdown.within(spans, sign.start):
+        if spans and sign.start in spans:
             shown = Sign("script.code_sample", sign.start, sign.end)
             if "script.code_sample" not in seen:
                 yield Sign("script.code_sample_live", sign.start, sign.end)
@@ -187,20 +191,12 @@ def _whole(text: str) -> Iterator[Sign]:
     read = program(text)
     if read.is_broken or not (read.runs or read.shows) or read.is_open:
         return
-    acts = (read.shows and read.acts) or (read.runs and read.assigns > 0) or read.hides
+    acts = (read.shows and read.acts) or read.fills or read.hides
     strong = acts and read.lines <= _WHOLE_LINES
-    if strong and not _is_idle(text):
+    if strong:
         yield Sign("script.statement", 0, read.end)
     elif read.runs:
         yield Sign("script.idle_statement", 0, read.end)
-
-
-_IDLE: Final = re.compile(r"\s*(?:new\s+)?[\w$]{1,32}\s*\(\s*\)\s*;?\s*")
-
-
-def _is_idle(text: str) -> bool:
-    """Tell a function's name with empty parentheses: people write names so."""
-    return _IDLE.fullmatch(text) is not None
 
 
 def _hidden(text: str) -> Iterator[Sign]:
@@ -210,6 +206,9 @@ def _hidden(text: str) -> Iterator[Sign]:
         if sum(run.count(mark) for mark in marks) >= enough and "[" in run and "(" in run:
             yield Sign("script.obfuscation", match.start(), match.end())
             break
+    nameless = _NAMELESS.search(text)
+    if nameless is not None and "=" in nameless[0] and ("[" in nameless[0] or "(" in nameless[0]):
+        yield Sign("script.obfuscation", nameless.start(), nameless.end())
     for count, match in enumerate(_COMPUTED.finditer(text)):
         if count >= _ENTRY_LIMIT:
             break

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
-from gateway.inspection.html import markdown
+from gateway.inspection.prose import CodeSpans
 from gateway.inspection.script.program import program
 from gateway.inspection.sign import Sign
 
@@ -31,9 +31,9 @@ SIGNS: Final[Mapping[str, str]] = {
 
 _WEAK: Final = frozenset({"template.literal", "template.statement"})
 _OPENING: Final = re.compile(
-    r"\{\{\{?[=#^&!>@~-]?|\{%-?|\{#(?=\w)|[$#*@%~]\{|<%[=\-#!@]?|</?[#@](?=[a-z])|\[#(?=[a-z])|\[=|\[\[|\[\(|@\(|#(?:set|foreach|if|evaluate|include|parse|macro)\s*\("
-    r"|\{(?=[$/]?(?:php|system|passthru|exec|shell_exec|popen|eval|include|fetch|literal|if|math|self::|smarty|Smarty_|[\"'\d]))"
-    r"|\$\w{1,32}\.(?=getClass|class\b|inspect\b|forName)|__\$\{|~\{"
+    r"\{\{\{?[=#^&!>@~-]?|\{%-?|(?<!\{)\{#(?=\w)|[$#*@%~]\{|<%[=\-#!@]?|</?[#@](?=[a-z])|\[#(?=[a-z])|\[=|\[\[|\[\(|@\(|#(?:set|foreach|if|evaluate|include|parse|macro)\s*\("
+    r"|(?<![\^_\w}])\{(?=[$/]?(?:php|system|passthru|exec|shell_exec|popen|eval|include|fetch|literal|if|math|self::|smarty|Smarty_|[\"'\d]))"
+    r"|@(?=System\.[A-Z])|\$\w{1,32}\.(?=getClass|class\b|inspect\b|forName)|__\$\{|~\{"
 )
 _CLOSING: Final[Mapping[str, str]] = {"{": "}", "<": ">", "[": "]", "(": ")"}
 _EXPRESSION: Final = 1_024
@@ -42,15 +42,15 @@ _EXPRESSIONS: Final = 256
 
 _LITERAL: Final = r"(?:[\"']?\d{1,12}(?:\.\d{1,8})?[\"']?)"
 _ARITHMETIC: Final = re.compile(
-    rf"[\s(+~!-]{{0,8}}{_LITERAL}\s*(?:\*\*|\*|/|\+|-|%|==|!=|<|>|~|\^|\|\|)\s*[(+-]{{0,4}}{_LITERAL}"
+    rf"[\s(+~!-]{{0,8}}(?:(?:print|echo|puts|return|out\.print(?:ln)?)[\s(]{{1,4}})?{_LITERAL}\s*(?:\*\*|\*|/|\+|-|%|==|!=|<|>|~|\^|\|\|)\s*[(+-]{{0,4}}{_LITERAL}"
     rf"(?:[\s()]{{0,4}}(?:[*/+%^-])[\s()]{{0,4}}{_LITERAL}){{0,8}}[\s)]{{0,8}}(?:\|[\w\s]{{0,32}})?-?\s*\Z"
 )
 _REACH: Final = re.compile(
     r"__\w{2,32}__|\\x5f|\\u005f|\|\s*attr\b|\.\s*mro\b|\bconstructor\b|\bprototype\b"
-    r"|\bgetClass\b|\bforName\b|\bgetRuntime\b|\bRuntime\b\s*[.\])@]|\bProcessBuilder\b|\bT\s*\(\s*[a-z][\w.]*\s*\)|\bT\s*\(\s*\w+\s*\)\s*\."
+    r"|\bget(?:Class|ClassLoader|Resource|Method|DeclaredM\w+|DeclaredField|Runtime)\b|\bnewInstance\b|\bforName\b|\bgetRuntime\b|\bRuntime\b\s*[.\])@]|\bProcessBuilder\b|\bT\s*\(\s*[a-z][\w.]*\s*\)|\bT\s*\(\s*\w+\s*\)\s*\."
     r"|\?\s*(?:new|api|eval|interpret|lower_abc)\b|\.\s*class\b\s*[.\[(]|\bjava(?:x)?\.(?:lang|util|io|nio|net|script)\b|\bfreemarker\.|\borg\.apache\.|\borg\.springframework\."
-    r"|\b(?:system|popen|passthru|shell_exec|proc_open|phpinfo|exec|execSync|spawn|eval|assert|call_user_func|file_get_contents|readfile|file_put_contents|fopen|getenv|dump|var_dump|globals|locals|vars|dir|getattr|compile)\s*\("
-    r"|\b(?:include|require|source|file_excerpt|read|open)\s*\(\s*[\"'`/]"
+    r"|\b(?:file_excerpt|system|popen|passthru|shell_exec|proc_open|phpinfo|exec|execSync|spawn|eval|assert|call_user_func|file_get_contents|readfile|file_put_contents|fopen|getenv|dump|var_dump|globals|locals|vars|dir|getattr|compile)\s*\("
+    r"|\b(?:include|require|source|read|open)\s*\(\s*[\"'`/]"
     r"|\bprocess\s*\.\s*(?:env|mainModule|binding|cwd|exit|version)|\bchild_process\b|\bglobal\.process|\bmainModule\b"
     r"|\b(?:os|subprocess|sys|builtins|importlib|platform)\s*\.\s*(?:system|popen|environ|path|modules|listdir|getcwd|check_output|run|call|Popen|argv|exit|uname)\b"
     r"|(?:^|[\s(|,!=>-])_(?:self|context|charset|globals|request|response)\b|\b(?:lipsum|cycler|joiner|get_flashed_messages|url_for\.|namespace\s*\()"
@@ -94,6 +94,7 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
     if "(" in specials:
         return (
             "@(" in lowered
+            or "@system." in lowered
             or "#set" in lowered
             or "getclass" in lowered
             or "inspect" in lowered
@@ -105,11 +106,11 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
     """Yield what template engines would compute of `text`, each sign once."""
-    spans = markdown.quoted(text, position)
+    spans = CodeSpans(text, position)
     seen: set[str] = set()
     for sign in _signs(text):
         shown = sign
-        if spans and markdown.within(spans, sign.start):
+        if spans and sign.start in spans:
             if sign.name in _WEAK:
                 continue
             shown = Sign("template.code_sample", sign.start, sign.end)
@@ -132,7 +133,7 @@ def _signs(text: str) -> Iterator[Sign]:
         if name:
             yield Sign(name, match.start(), end)
         # What an expression holds may be one itself (`__${...}__`, `${{7*7}}`): go on right behind the opening.
-        at = match.end()
+        at = match.start() + 1
 
 
 def _end(text: str, start: int, opening: str) -> int:
@@ -156,7 +157,7 @@ def _closing(opening: str) -> str:
         return "}"
     if opening.startswith("#") and opening.endswith("("):
         return "\n"
-    if opening.startswith("$"):
+    if opening.startswith("$") or opening == "@":
         return "\n"
     return _CLOSING.get(opening.rstrip("#@=/")[-1:], _CLOSING.get(opening[:1], "\n"))
 
@@ -167,7 +168,8 @@ def _judge(opening: str, expression: str, *, is_closed: bool) -> str:
         return ""
     if opening in {"[[", "[(", "@(", "{", "[=", "[#"}:
         return _judge_rare(opening, expression, is_closed=is_closed)
-    if _ARITHMETIC.fullmatch(expression) and is_closed:
+    # `#{12-34}` and `#{7/2026}` are numbers of tickets.
+    if is_closed and _ARITHMETIC.fullmatch(expression) and (opening != "#{" or "*" in expression or "+" in expression):
         return "template.arithmetic"
     if opening.startswith("#set") and _VELOCITY.match(expression):
         return "template.reach"
@@ -194,9 +196,9 @@ def _judge(opening: str, expression: str, *, is_closed: bool) -> str:
 def _judge_rare(opening: str, expression: str, *, is_closed: bool) -> str:
     """Brackets that people write as well: only what is plain counts."""
     if _ARITHMETIC.fullmatch(expression):
-        if opening == "{":
-            return "template.literal"
         return "template.arithmetic" if is_closed and "*" in expression else ""
+    if opening == "[#" and _REACH.search(expression):
+        return "template.reach"
     if opening == "{" and re.match(r"/?(?:php\s*\Z|(?:system|passthru|exec|shell_exec|popen|eval)\s*\()", expression):
         return "template.reach"
     if opening == "{" and re.match(

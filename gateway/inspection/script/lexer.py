@@ -114,4 +114,4 @@ def _token(match: re.Match[str]) -> Token:
 
 def _character(match: re.Match[str]) -> str:
     point = int(match[1], 16)
-    return chr(point) if point <= 0x10FFFF else "\ufffd"  # noqa: PLR2004 - the last code point
+    return chr(point) if point <= 0x10FFFF else "\ufffd"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 
@@ -20,22 +21,38 @@ RUNNERS: Final[frozenset[str]] = _words(
 )
 # Of these, the ones whose call alone is what a probe or an attack looks like.
 DIALOGUES: Final[frozenset[str]] = _words(
-    "alert confirm prompt eval Function setTimeout setInterval execScript globalEval getScript showModalDialog atob "
-    "fromCharCode importScripts"
+    "alert confirm prompt eval Function execScript globalEval getScript showModalDialog atob fromCharCode importScripts"
 )
 ROOTS: Final[frozenset[str]] = _words(
     "window self top parent frames globalThis document this opener location navigator navigation"
 )
-# What is worth reaching below a root.
-MEMBERS: Final[frozenset[str]] = _words(
-    "cookie domain location href innerHTML outerHTML srcdoc textContent innerText write writeln body documentElement "
-    "defaultView localStorage sessionStorage referrer URL documentURI baseURI hash search assign replace open name "
-    "onerror onload cookieStore opener"
+# What is worth reaching below a root. `self`, `this`, `top` and `parent` are names of other languages' programs, too.
+OF_DOCUMENT: Final[frozenset[str]] = _words(
+    "cookie domain location body documentElement defaultView referrer URL documentURI baseURI write writeln "
+    "createElement forms scripts cookieStore implementation innerHTML"
 )
-# A name in this set, assigned to, moves the page or fills it.
-ASSIGNED: Final[frozenset[str]] = _words(
-    "location href innerHTML outerHTML srcdoc textContent innerText cookie onerror src domain"
+_OF_WINDOW: Final[frozenset[str]] = _words(
+    "location document localStorage sessionStorage onerror cookieStore opener eval alert confirm prompt Function navigation"
 )
+_OF_OTHERS: Final[frozenset[str]] = _words("document localStorage sessionStorage cookieStore eval alert confirm prompt")
+MEMBERS: Final[Mapping[str, frozenset[str]]] = {
+    "window": _OF_WINDOW,
+    "globalThis": _OF_WINDOW,
+    "frames": _OF_WINDOW,
+    "opener": _OF_WINDOW,
+    "self": _OF_OTHERS,
+    "top": _OF_OTHERS,
+    "parent": _OF_OTHERS,
+    "location": _words("href hash search assign replace"),
+    "navigator": _words("sendBeacon clipboard serviceWorker"),
+    "navigation": _words("navigate"),
+}
+# A member so named, assigned to, fills the page or the browser's store of cookies.
+FILLED: Final[frozenset[str]] = _words("innerHTML outerHTML srcdoc textContent innerText cookie")
+# A name so called, assigned to, moves the page or handles what fails.
+MOVED: Final[frozenset[str]] = _words("location onerror")
+# A text as their first argument is run.
+TIMERS: Final[frozenset[str]] = _words("setTimeout setInterval setImmediate")
 # Words of the language that another word may follow or precede.
 KEYWORDS: Final[frozenset[str]] = _words(
     "async await break case catch class const continue debugger default delete do else export extends finally for "

@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.inspection.script.lexer import Kind, Token, tokens
-from gateway.inspection.script.names import ASSIGNED, DIALOGUES, HEADS, KEYWORDS, MEMBERS, ROOTS, RUNNERS
+from gateway.inspection.script.names import (
+    DIALOGUES,
+    FILLED,
+    HEADS,
+    KEYWORDS,
+    MEMBERS,
+    MOVED,
+    OF_DOCUMENT,
+    ROOTS,
+    RUNNERS,
+    TIMERS,
+)
 
 _OPERANDS: Final = frozenset({Kind.WORD, Kind.NUMBER, Kind.STRING, Kind.TEMPLATE, Kind.REGEX})
 _INFIX: Final = frozenset({"in", "of", "instanceof", "else", "while", "catch", "finally", "from", "as", "extends"})
@@ -37,6 +48,8 @@ class Program:
     """It calls what runs, shows or sends, or reaches into the browser's objects."""
     shows: bool = False
     """It does so with one of the few that attacks begin with, or reads the cookies."""
+    fills: bool = False
+    """It writes into the page, or moves it."""
     hides: bool = False
     """It writes names with escapes, or computes members from pieces."""
     lines: int = 1
@@ -67,6 +80,12 @@ class _Reader:
     """For each open parenthesis: does the head of a statement stand in it?"""
     after_head: bool = False
     on_new_line: bool = True
+    awaits_value: bool = False
+    """`location=` stands here: an address or an object of the browser makes it the page's."""
+    awaits_argument: bool = False
+    """`alert(` stands here: one plain word after it may be people's, `alert (red)`."""
+    awaits_code: bool = False
+    """`setTimeout(` stands here: text after it is run, a function is what programs write."""
     pieces: list[Token] | None = None
     """What stands in the square brackets after one of the browser's objects, while they are open."""
 
@@ -124,6 +143,8 @@ class _Reader:
         """Add what `token` tells after the tokens before it."""
         if token.is_escaped:
             self.found.hides = True
+        if self.awaits_value or self.awaits_argument or self.awaits_code:
+            self._note_awaited(token)
         self._note_piece(token)
         if token.kind is Kind.TEMPLATE:
             self._note_template(token)
@@ -148,7 +169,10 @@ class _Reader:
         for each in reversed(self.trail):
             if each.kind is Kind.WORD and each.text in RUNNERS:
                 found.runs = True
-                found.shows = found.shows or each.text in DIALOGUES or each.text == "constructor"
+                if each.text in TIMERS:
+                    self.awaits_code = True
+                elif each.text in DIALOGUES or each.text == "constructor":
+                    self.awaits_argument = True
             elif each.kind is Kind.WORD:
                 if each.text not in {"call", "apply", "bind"}:
                     return
@@ -156,31 +180,51 @@ class _Reader:
                 return
 
     def _note_assignment(self) -> None:
+        """`name =`: into the page (`innerHTML`), or to where it moves (`location`)."""
         before = self.trail[-1]
         self.found.assigns += before.kind is Kind.WORD or before.text == "]"
-        is_member = len(self.trail) > 1 and self.trail[-2].text in {".", "?."}
-        if (
-            before.kind is Kind.WORD
-            and before.text in ASSIGNED
-            and (is_member or before.text in {"location", "onerror"})
+        if before.kind is not Kind.WORD:
+            return
+        owner = self.trail[-3] if len(self.trail) > 2 and self.trail[-2].text in {".", "?."} else None
+        if owner is not None and before.text in FILLED:
+            self.found.runs = self.found.fills = True
+        elif before.text in MOVED or (
+            owner is not None
+            and (before.text, owner.text) in {("href", "location"), ("src", ")"), ("domain", "document")}
         ):
-            self.found.runs = True
+            self.awaits_value = True
+
+    def _note_awaited(self, token: Token) -> None:
+        """Take the value or argument that was waited for: one of the browser's, or a plain word of people."""
+        is_browsers = token.kind is Kind.WORD and (token.text in ROOTS or token.text in RUNNERS or token.text == "name")
+        if self.awaits_argument:
+            is_plain = token.kind is Kind.WORD and not is_browsers
+            self.found.shows = self.found.shows or not (is_plain or token.text == ")")
+        elif self.awaits_code:
+            self.found.shows = self.found.shows or is_browsers or token.kind in {Kind.STRING, Kind.TEMPLATE}
+        elif (
+            (is_browsers and token.text != "location")
+            or token.text == "/"
+            or (token.kind in {Kind.STRING, Kind.TEMPLATE, Kind.REGEX} and ("/" in token.text or ":" in token.text))
+        ):
+            self.found.runs = self.found.fills = True
+        self.awaits_argument = self.awaits_code = self.awaits_value = False
 
     def _note_handed_on(self) -> None:
         """`some(confirm)`, `=alert;`: a function of the browser handed on as a value."""
-        if len(self.trail) < 2 or self.found.tokens <= 2:  # noqa: PLR2004 - `(alert)` alone says nothing yet
+        if len(self.trail) < 2 or self.found.tokens <= 2:
             return
         before, function = self.trail[-2:]
         if function.kind is Kind.WORD and function.text in DIALOGUES and before.text in {"(", "=", ",", "["}:
             self.found.runs = self.found.shows = True
 
     def _note_member(self, token: Token) -> None:
-        if self.trail[-1].text not in {".", "?."} or len(self.trail) < 2:  # noqa: PLR2004 - a root and a dot
+        if self.trail[-1].text not in {".", "?."} or len(self.trail) < 2:
             return
-        root = self.trail[-2]
-        if root.text in ROOTS and token.text in MEMBERS:
+        root = self.trail[-2].text
+        if token.text in (OF_DOCUMENT if root == "document" else MEMBERS.get(root, ())):
             self.found.runs = True
-            if root.text == "document" and token.text in {"cookie", "domain"}:
+            if root == "document" and token.text in {"cookie", "domain", "write", "writeln"}:
                 self.found.shows = True
 
     def _note_template(self, token: Token) -> None:
@@ -221,5 +265,5 @@ class _Reader:
         name = "".join(each.text.strip("\"'`/") for each in parts)
         if len(parts) > 1 or "\\" in name:
             found.runs = found.shows = found.hides = True
-        elif name in RUNNERS or name in MEMBERS or name == "$":
+        elif name in RUNNERS or name in OF_DOCUMENT or name == "$":
             found.runs = found.shows = True
