@@ -17,6 +17,8 @@ from gateway.exchange.subject import SubjectKey
 ENVELOPE_FIELD = "X-Gateway-Envelope"
 FRESHEN = "/.gateway/oidc/freshen"
 """Path at which the edge, and nobody else, asks the pages for fresher tokens of a provider."""
+SIGHTINGS = "/.gateway/sightings"
+"""Path at which the edge, and nobody else, tells the pages what detectors of abuse count: a list of sightings as MessagePack."""
 EVENTS_FIELD = "X-Gateway-Events"
 
 
@@ -63,6 +65,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Only where the edge asks the pages to keep a form: no client can ask for that."""
     freshens: bool = False
     """Only where the edge asks the pages to refresh a provider's tokens: no client can ask for that."""
+    tells: bool = False
+    """Only where the edge tells what detectors count: no client can do that."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -99,6 +103,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Which kind of second factor: a `Method` value."""
     operation: str = ""
     """Of `admin`: what somebody looked at or tried in the console, `view people`, `try`."""
+    account: str = ""
+    """Of an attempt with a name that nobody has: a keyed digest of it, for detectors; it is no part of the record."""
     subject: SubjectKey | None = None
     """Under which `user_id` and `user` are sealed in the record; it is no part of the record itself."""
 

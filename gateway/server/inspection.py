@@ -34,6 +34,8 @@ from gateway.server.shipped import shipped
 
 ADDED: Final = frozenset(("exclusions", "patches"))
 """Lists of which both count."""
+GLOBAL: Final = frozenset(("detectors", "spared"))
+"""What counts over all routes, so that none can say it."""
 _KEY: Final = "inspection"
 
 FindEngine = Callable[[Crs], SecondEngine]
@@ -92,6 +94,12 @@ def read_inspections(bundle: Bundle, table: PolicyTable, policies: Mapping[str, 
                     documents[said.path] = load(policies[said.path], said.path)
                 place = Place(documents[said.path], findings, said.loc, own)
                 here = weights.under(read_settings(place, rules, now) or Weights())
+                findings += [
+                    documents[said.path].finding(
+                        (*said.loc, key), f"inspection.{key}: is said in gateway.yaml alone", key=True
+                    )
+                    for key in sorted(GLOBAL & own.keys())
+                ]
             try:
                 section = Inspection.model_validate(
                     _laid_over(general, own), context={"base": Path(bundle.path).resolve().parent}

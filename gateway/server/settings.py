@@ -64,6 +64,7 @@ from gateway.server.sections.branding import Branding
 from gateway.server.sections.console import Console
 from gateway.server.sections.identity import contradictions as identity_contradictions
 from gateway.server.sections.inspection import Inspection
+from gateway.server.sections.inspection.detectors import contradictions as detector_contradictions
 from gateway.server.sections.limits import Limit
 from gateway.server.sections.mail import Mail
 from gateway.server.sections.mfa import MFA
@@ -776,6 +777,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Place, str]]:
             urlsplit(issuer.issuer).hostname in settings.hosts
         ):  # attack: a portal comes back with the assertion it was told
             yield ("identity", "issuers", index, "issuer"), "is the gateway itself, whose assertions open nothing here"
+    for below, sentence in detector_contradictions(settings.inspection.detectors, settings.inspection.spared):
+        yield ("inspection", *below), sentence
     yield from _address_conflicts(settings)
     kinds = {listener.kind for listener in settings.listen}
     if "redirect" in kinds and "tls" not in kinds and not settings.trusted_proxies:

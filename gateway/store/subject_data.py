@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.authn.address import canonical_address
 from gateway.exchange.letter import Letter
+from gateway.inspection.abuse.standing import Standing
 from gateway.store.attempts import AttemptKeys
 from gateway.store.erasures import Erasure, Erasures
 from gateway.store.federated import SignInNote
@@ -25,6 +26,7 @@ from gateway.store.records import User
 from gateway.store.rows import Row, Table, Transaction
 from gateway.store.sealing import SealBrokenError
 from gateway.store.shelf import Shelf
+from gateway.store.standings import is_about
 from gateway.store.state import Store
 from gateway.store.strays import Stray
 from gateway.store.subjects import StoredSubject
@@ -37,6 +39,7 @@ from gateway.store.tables import (
     OWNERS,
     PROVIDER_SIGN_INS,
     PROVIDER_TOKENS,
+    STANDINGS,
     STRAYS,
     SUBJECT_KEYS,
     USERS,
@@ -72,6 +75,8 @@ REACH: Final[Mapping[str, str]] = MappingProxyType(
         "issuer_keys": "names nobody",
         "subject_keys": "by person",
         "erasures": "holds look-up tokens alone, and stays",
+        "standings": "by whom each is about",
+        "abuse_memory": "holds ids that lead to nobody any more, for 30 days at most",
     }
 )
 """Table -> how what it holds about a person is found."""
@@ -124,6 +129,7 @@ class SubjectData:
         self._letters = Shelf(OUTBOX, Letter, store.rows, store.sealer)
         self._mailed = Shelf(MAILED, Mailed, store.rows, store.sealer)
         self._strays = Shelf(STRAYS, Stray, store.rows, store.sealer)
+        self._standings = Shelf(STANDINGS, Standing, store.rows, store.sealer)
         self._notes = Shelf(PROVIDER_SIGN_INS, SignInNote, store.rows, store.sealer)
         self._keys = Shelf(SUBJECT_KEYS, StoredSubject, store.rows, store.sealer)
         self._users = Shelf(USERS, User, store.rows, store.sealer)
@@ -242,6 +248,15 @@ class SubjectData:
             "strays": [
                 {"handle": stray.handle, "client_ip": stray.address, "noticed": stray.noticed}
                 for stray in self._opened(STRAYS, self._strays, lambda stray: stray.user_id == id_)
+            ],
+            "answers_of_detectors": [
+                {
+                    "detector": standing.detector,
+                    "answer": standing.answer.value,
+                    "since": standing.since,
+                    "until": standing.until,
+                }
+                for standing in self._opened(STANDINGS, self._standings, partial(is_about, user_id=id_))
             ],
             "sign_ins_at_providers": [
                 {
@@ -372,6 +387,7 @@ class SubjectData:
             OUTBOX: self._meant(OUTBOX, self._letters, person.gets),
             MAILED: self._meant(MAILED, self._mailed, lambda mailed: mailed.user_id == id_),
             STRAYS: self._meant(STRAYS, self._strays, lambda stray: stray.user_id == id_),
+            STANDINGS: self._meant(STANDINGS, self._standings, partial(is_about, user_id=id_)),
             PROVIDER_SIGN_INS: self._meant(PROVIDER_SIGN_INS, self._notes, person.signed_in),
         }
 

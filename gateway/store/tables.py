@@ -57,6 +57,10 @@ SUBJECT_KEYS: Final = Table(name="subject_keys", indexes=("subject",))
 """Under which personal fields of the audit trail are sealed, by their tokens; a row that is gone is a person who is erased."""
 ERASURES: Final = Table(name="erasures")
 """Who was erased, by a look-up token: a state restored from a backup is erased again."""
+STANDINGS: Final = Table(name="standings")
+"""Answers of detectors of abuse that stand, by a digest of the rule and of whom they are about."""
+ABUSE_MEMORY: Final = Table(name="abuse_memory", durable=False)
+"""What the detectors of a node counted, over a restart."""
 
 TABLES: Final = (
     MARKS,
@@ -86,4 +90,6 @@ TABLES: Final = (
     ISSUER_KEYS,
     SUBJECT_KEYS,
     ERASURES,
+    STANDINGS,
+    ABUSE_MEMORY,
 )

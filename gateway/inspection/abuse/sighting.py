@@ -1,8 +1,7 @@
 """One thing that happened and that a detector may count: who it came from, and what it was about.
 
-Names of people who are known stand in it as the audit record has them; everything that a stranger typed or that says what
-somebody looked at (a name nobody has, a path, a resource, a browser) is a keyed digest, so that a memory of them tells nobody
-what they were. It decides nothing.
+Whatever somebody typed, and what says what somebody looked at (a name, a path, a resource, a browser), is a keyed digest, so that
+a memory of sightings holds ids and addresses, and tells nobody the rest. It decides nothing.
 """
 
 from __future__ import annotations
@@ -63,9 +62,9 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     person: str = ""
     """Stable id of who is signed in, or of whose account was tried."""
     name: str = ""
-    """The name that this person signs in with; what an operator reads."""
+    """The name that this person signs in with: what an operator reads in a finding. It is counted nowhere."""
     account: str = ""
-    """The name that was tried: `=NAME` of an account that there is, else a digest."""
+    """Digest of the name that was tried, whether there is such an account or not."""
     key: str = ""
     """Handle of an API key, or what names an access token."""
     session: str = ""

@@ -61,7 +61,7 @@ def _is_of(exception: Exemption, finding: Finding) -> bool:
         case Scope.PERSON | Scope.SESSION:
             return bool(exception.person) and exception.person in {finding.subject, finding.name}
         case Scope.ACCOUNT:
-            return bool(exception.person) and finding.subject == f"={exception.person}"
+            return bool(exception.person) and exception.person == finding.name
         case Scope.KEY:
             return bool(exception.key) and exception.key == finding.subject
         case Scope.TENANT:

@@ -32,6 +32,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     subject: str
     name: str = ""
     """Of the person, where there is one."""
+    person: str = ""
+    """Their stable id."""
     tenant: str = ""
     answer: Answer
     since: float
@@ -67,6 +69,7 @@ def answered(
         scope=finding.scope,
         subject=finding.subject,
         name=finding.name,
+        person=finding.person,
         tenant=finding.tenant,
         answer=finding.answer,
         since=finding.at,

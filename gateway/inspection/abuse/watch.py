@@ -20,6 +20,7 @@ from gateway.inspection.abuse.spread import Counted, counter
 MOST_REMEMBERED: Final = 16_384
 """Events, values or days that one rule remembers, of everybody together."""
 MOST_SUBJECTS: Final = 8_192
+_OF_MANY: Final = frozenset((Scope.TENANT, Scope.NETWORK))
 LEAST_SILENCE_S: Final = 60.0
 LONGEST_SILENCE_S: Final = 3_600.0
 DUMPED: Final = 2_048
@@ -36,7 +37,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     """Whom it is about: an address, an id, a handle, an account as sightings name it."""
     name: str
-    """Of the person, where one is known."""
+    """Of the person whom it is about, where one is known."""
+    person: str
+    """Their stable id."""
     tenant: str
     route: str
     at: float
@@ -188,7 +191,8 @@ class _Memory:
             severity=rule.severity or detector.severity,
             scope=scope,
             subject=subject,
-            name=seen.name if scope is not Scope.TENANT else "",
+            name="" if scope in _OF_MANY else seen.name,
+            person="" if scope in _OF_MANY else seen.person,
             tenant=seen.tenant,
             route=seen.route if rule.habit is not None else "",
             at=seen.at,

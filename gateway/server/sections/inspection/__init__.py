@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gateway.server.sections.inspection.body import BodyRules
 from gateway.server.sections.inspection.crs import Crs
+from gateway.server.sections.inspection.detectors import Detectors, Spares
 from gateway.server.sections.section import Section
 
 
@@ -27,4 +28,8 @@ class Inspection(Section):
     patches: list[dict[str, Any]] = Field(default_factory=list)
     """Holes of the portal that are closed here."""
     crs: Crs | None = None
+    detectors: Detectors
+    """What detectors of abuse answer, by their id; said in gateway.yaml alone."""
+    spared: Spares = ()
+    """Whom they never answer; said in gateway.yaml alone."""
     body: BodyRules = BodyRules()

@@ -61,7 +61,7 @@ def test_a_case_speaks_once_for_each_subject() -> None:
     [
         (("finds: [burst]", "finds: [burst, bursts]"), "4:20: 'bursts' is not one of burst"),
         (("what: sign_in.failed", "what: sign_in"), "'sign_in' is not one of"),
-        (("account: =alice", "acount: =alice"), "unknown key 'acount'; did you mean 'account'?"),
+        (("account: alice", "acount: alice"), "unknown key 'acount'; did you mean 'account'?"),
         (("repeat: 5", "repeat: 0"), "expected a whole number from 1"),
         (("every: 60s", "every: 60"), "'60' is not a length of time"),
         (("detector: D-01", "detector: D-99"), "'D-99' is not one of"),
@@ -76,7 +76,7 @@ cases:
     finds: [burst]
     name: five
     seen:
-      - {what: sign_in.failed, account: =alice, repeat: 5, every: 60s}
+      - {what: sign_in.failed, account: alice, repeat: 5, every: 60s}
 """
     assert read_cases(text, "cases.yaml", DETECTORS)
     with pytest.raises(ConfigurationError) as refused:
