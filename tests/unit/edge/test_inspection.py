@@ -1,0 +1,377 @@
+"""Attacks in requests, at the edge: what reaches the portal, what the client is told, what is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.edge.snapshot import CrsRules, RouteInspection, WafRules
+from gateway.exchange.opinion import Match, Opinion, Question
+from gateway.inspection.engine import Inspection
+from gateway.inspection.rules import read_rules
+from gateway.inspection.tuning import Mode, Settings, tuned
+from tests.fakes.portal import OK, Portal, read_body
+from tests.unit.edge.conftest import Edge, Reply, until
+
+RULES = read_rules(
+    {"r.yaml": "version: 1\nclass: sqli\nrules:\n"
+     "  - {id: test-union, title: t, pattern: '(?i)union select', contains: [union], score: 5, paranoia: 1}\n"
+     "  - {id: test-quote, title: t, pattern: \"''\", contains: [\"''\"], score: 2, paranoia: 1}\n"},
+    (),
+)  # fmt: skip
+ATTACK = "1+union+select+2"
+PAYLOAD = "union select"
+FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
+MAX_BODY = 4096
+
+
+def rules(mode: Mode = Mode.BLOCK, **changes: Any) -> RouteInspection:
+    engine = Inspection(RULES, mechanisms=(), digest_key=b"k" * 32)
+    waf = WafRules(engine, tuned(Settings(mode=mode), RULES))
+    return replace(RouteInspection(waf=waf, max_body=MAX_BODY), **changes)
+
+
+def inspect(edge: Edge, *, on: str = "public", **changes: Any) -> None:
+    edge.change(inspections={on: rules(**changes)})
+
+
+def told(edge: Edge) -> list[dict[str, Any]]:
+    """What the records say of inspection."""
+    return [
+        record["unmapped"]["gw"]["inspection"]
+        for record in edge.audit.records
+        if "inspection" in record["unmapped"]["gw"] and record["unmapped"]["gw"]["phase"] != "intent"
+    ]
+
+
+def is_untouched(edge: Edge) -> bool:
+    return edge.portal.heads == []
+
+
+async def test_an_attack_in_the_query_never_reaches_the_portal(edge: Edge) -> None:
+    inspect(edge)
+    reply = await edge.get(f"/public/x?q={ATTACK}", fields="Accept: application/json\r\n")
+    assert (reply.status, json.loads(reply.body)["reason"]) == (403, "hostile_input")
+    assert is_untouched(edge)
+
+
+async def test_the_answer_names_no_rule_and_no_payload_and_has_a_reference_number(edge: Edge) -> None:
+    inspect(edge)
+    reply = await edge.get(f"/public/x?q={ATTACK}", fields="Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n")
+    assert reply.status == 403
+    assert b"test-union" not in reply.raw
+    assert b"union" not in reply.body
+    assert reply.field("x-request-id")[0] in reply.body
+
+
+async def test_an_honest_request_passes_as_it_was_sent(edge: Edge) -> None:
+    inspect(edge)
+    reply = await edge.get("/public/x?name=O%27Brien&q=the+student+union")
+    assert reply.status == 200
+    assert edge.portal.head.startswith(b"GET /public/x?name=O%27Brien&q=the+student+union HTTP/1.1")
+    assert told(edge) == []
+
+
+async def test_a_route_without_inspection_is_not_inspected(edge: Edge) -> None:
+    inspect(edge, on="invoice")
+    assert (await edge.get(f"/public/x?q={ATTACK}")).status == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "User-Agent: x union select y\r\n",
+        "Referer: https://portal.example/?q=union%20select\r\n",
+        "X-Filter: union select\r\n",
+        "Cookie: theme=union select\r\n",
+        "Authorization: Basic dW5pb24gc2VsZWN0OnB3\r\n",
+    ],
+)
+async def test_an_attack_in_a_field_that_goes_upstream_is_stopped(edge: Edge, fields: str) -> None:
+    inspect(edge)
+    assert (await edge.get("/public/x", fields=fields)).status == 403
+    assert is_untouched(edge)
+
+
+async def test_our_own_cookie_and_an_authorization_that_stays_here_are_nobodys_input(edge: Edge) -> None:
+    inspect(edge, on="home")
+    assert (await edge.get("/", token="tok")).status == 200
+
+
+async def test_an_attack_in_a_form_is_stopped_before_the_portal_sees_its_head(edge: Edge) -> None:
+    inspect(edge)
+    reply = await edge.get("/public/x", method="POST", fields=FORM, body=f"a=1&q={ATTACK}".encode())
+    assert reply.status == 403
+    assert is_untouched(edge)
+
+
+async def test_a_body_that_comes_in_pieces_is_judged_whole(edge: Edge) -> None:
+    inspect(edge)
+    reader, writer = await edge.connect()
+    body = f"a=1&q={ATTACK}".encode()
+    writer.write(
+        b"POST /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n%b\r\n" % (len(body), FORM.encode())
+    )
+    for byte in body:
+        writer.write(bytes((byte,)))
+        await asyncio.sleep(0.001)
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 403")
+    assert is_untouched(edge)
+    writer.close()
+
+
+async def test_a_chunked_body_is_judged_and_goes_upstream_with_its_length(edge: Edge) -> None:
+    inspect(edge)
+    start = (
+        f"POST /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n{FORM}\r\n"
+    )
+    reply = Reply(await edge.raw(start.encode() + b"3\r\na=1\r\n4\r\n&b=2\r\n0\r\n\r\n"))
+    assert reply.status == 200
+    assert edge.portal.bodies == [b"a=1&b=2"]
+    assert edge.portal.field(b"content-length") == [b"7"]
+    assert edge.portal.field(b"transfer-encoding") == []
+    hostile = start.encode() + b"a\r\nq=1+union+\r\n8\r\nselect+2\r\n0\r\n\r\n"
+    assert Reply(await edge.raw(hostile)).status == 403
+    assert len(edge.portal.heads) == 1
+
+
+async def test_an_honest_body_reaches_the_portal_byte_for_byte(edge: Edge) -> None:
+    inspect(edge)
+    body = b"name=O%27Brien&text=stra%C3%9Fe+%26+co&a=&a=2"
+    assert (await edge.get("/public/x", method="POST", fields=FORM, body=body)).status == 200
+    assert edge.portal.bodies == [body]
+
+
+async def test_a_client_that_waits_for_continue_is_told_to_go_on(edge: Edge) -> None:
+    inspect(edge)
+    reader, writer = await edge.connect()
+    writer.write(
+        f"POST /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n{FORM}\r\n".encode()
+    )
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+    writer.write(b"a=1")
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+async def test_the_next_request_of_the_connection_is_served_after_a_held_body(edge: Edge) -> None:
+    inspect(edge)
+    one = f"POST /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\n{FORM}\r\na=1".encode()
+    two = b"GET /public/y HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    answer = await edge.raw(one + two)
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert [head.split()[1] for head in edge.portal.heads] == [b"/public/x", b"/public/y"]
+
+
+async def test_a_hostile_body_does_not_become_the_next_request(edge: Edge) -> None:
+    inspect(edge)
+    inner = b"GET /public/smuggled HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    body = f"q={ATTACK}&x=".encode() + inner
+    head = b"POST /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: %d\r\n%b\r\n"
+    answer = await edge.raw(head % (len(body), FORM.encode()) + body)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert is_untouched(edge)
+
+
+async def test_a_body_beyond_what_is_read_is_refused_before_it_was_sent_whole(edge: Edge) -> None:
+    inspect(edge)
+    reply = await edge.get("/public/x", method="POST", fields=FORM, body=b"a=" + b"x" * 2 * MAX_BODY)
+    assert (reply.status, json.loads(reply.body)["reason"]) == (413, "body_too_large")
+    assert is_untouched(edge)
+
+
+async def test_a_file_of_any_size_is_no_text_and_passes(edge: Edge) -> None:
+    inspect(edge)
+    image = bytes(range(256)) * 64
+    fields = "Content-Type: image/png\r\n"
+    assert (await edge.get("/public/x", method="POST", fields=fields, body=image)).status == 200
+    assert edge.portal.bodies == [image]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b'{"a": '),
+        ("application/xml", b"<a><b></a>"),
+        ("multipart/form-data; boundary=x", b"--x\r\nno head"),
+        ("application/x-www-form-urlencoded; charset=utf-7", b"a=1"),
+    ],
+)
+async def test_a_body_that_is_not_what_it_says_is_refused(edge: Edge, kind: str, body: bytes) -> None:
+    inspect(edge)
+    reply = await edge.get("/public/x", method="POST", fields=f"Content-Type: {kind}\r\n", body=body)
+    assert (reply.status, json.loads(reply.body)["reason"]) == (415, "body_unreadable")
+    assert is_untouched(edge)
+    assert edge.worker.metrics.inspection_unread.values == {("public", "body_unreadable"): 1}
+
+
+async def test_a_body_that_is_too_complex_is_refused(edge: Edge) -> None:
+    inspect(edge)
+    body = b"[" * 100 + b"]" * 100
+    reply = await edge.get("/public/x", method="POST", fields="Content-Type: application/json\r\n", body=body)
+    assert (reply.status, json.loads(reply.body)["reason"]) == (413, "body_too_complex")
+
+
+async def test_where_attacks_are_only_detected_they_pass_and_are_recorded(edge: Edge) -> None:
+    inspect(edge, mode=Mode.DETECT)
+    assert (await edge.get(f"/public/x?q={ATTACK}")).status == 200
+    assert told(edge)[0]["waf"][0]["outcome"] == "detected"
+    assert edge.worker.metrics.inspection_findings.values == {("public", "sqli", "detected"): 1}
+
+
+async def test_where_attacks_are_only_detected_an_unreadable_or_large_body_passes_as_it_came(edge: Edge) -> None:
+    inspect(edge, mode=Mode.DETECT)
+    assert (
+        await edge.get("/public/x", method="POST", fields="Content-Type: application/json\r\n", body=b"{")
+    ).status == 200
+    large = b"a=" + b"x" * 3 * MAX_BODY
+    assert (await edge.get("/public/x", method="POST", fields=FORM, body=large)).status == 200
+    start = (
+        f"POST /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n{FORM}\r\n"
+    )
+    chunks = b"".join(b"%x\r\n%b\r\n" % (1000, b"y" * 1000) for _ in range(9))
+    assert Reply(await edge.raw(start.encode() + chunks + b"0\r\n\r\n")).status == 200
+    assert edge.portal.bodies == [b"{", large, b"y" * 9000]
+    assert [item["waf"][0]["outcome"] for item in told(edge)] == ["unread"] * 3
+
+
+async def test_the_record_says_rule_place_and_digest_and_never_the_payload(edge: Edge) -> None:
+    inspect(edge)
+    await edge.get(f"/public/x?q={ATTACK}&secret=hunter2")
+    (record,) = [record for record in edge.audit.records if "inspection" in record["unmapped"]["gw"]]
+    (verdict,) = record["unmapped"]["gw"]["inspection"]["waf"]
+    (finding,) = verdict["findings"]
+    assert (verdict["outcome"], verdict["score"]) == ("blocked", 5)
+    assert {key: finding[key] for key in ("rule", "class", "position", "name")} == {
+        "rule": "test-union", "class": "sqli", "position": "query", "name": "q",
+    }  # fmt: skip
+    assert len(finding["digest"]) == 16
+    assert PAYLOAD not in json.dumps(edge.audit.records).lower()
+    assert "hunter2" not in json.dumps(edge.audit.records)
+    found = [record for record in edge.audit.records if record["class_uid"] == 2004]
+    assert [record["unmapped"]["gw"]["event"] for record in found] == ["request.hostile"]
+
+
+async def test_what_stays_below_the_threshold_passes_and_is_noted_without_an_alarm(edge: Edge) -> None:
+    inspect(edge)
+    assert (await edge.get("/public/x?q=%27%27")).status == 200
+    assert told(edge)[0]["waf"][0]["outcome"] == "noted"
+    assert not any(record["class_uid"] == 2004 for record in edge.audit.records)
+
+
+async def test_a_fault_of_the_engine_refuses(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("boom")
+
+    inspect(edge)
+    monkeypatch.setattr(Inspection, "judge_head", broken)
+    assert (await edge.get("/public/x")).status == 500
+    monkeypatch.undo()
+    monkeypatch.setattr(Inspection, "judge_body", broken)
+    assert (await edge.get("/public/x", method="POST", fields=FORM, body=b"a=1")).status == 500
+    assert is_untouched(edge)
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_held_body_leaves_nothing_behind(edge: Edge) -> None:
+    inspect(edge)
+    _, writer = await edge.connect()
+    writer.write(f"POST /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 30\r\n{FORM}\r\na=1".encode())
+    await until(lambda: edge.worker.uploads is not None)
+    writer.transport.abort()
+    await until(lambda: any(record["unmapped"]["gw"]["outcome"] == "aborted_client" for record in edge.audit.records))
+    assert is_untouched(edge)
+
+
+async def test_a_held_body_larger_than_the_sockets_reaches_a_slow_portal_whole(edge: Edge) -> None:
+    edge.change(inspections={"public": rules(max_body=1 << 20)})
+    body = b"a=" + b"0123456789" * 90_000
+
+    async def slow(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)
+        portal.bodies.append(await read_body(head, reader))
+        writer.write(OK)
+
+    edge.portal.answers[b"/public/slow"] = slow
+    assert (await edge.get("/public/slow", method="POST", fields=FORM, body=body)).status == 200
+    assert edge.portal.bodies == [body]
+
+
+class Second:
+    """A second engine that says what it is told to."""
+
+    def __init__(self, opinion: Opinion | None) -> None:
+        self.opinion = opinion
+        self.questions: list[Question] = []
+        self.delay_s = 0.01
+
+    def ask(self, question: Question, answered: Callable[[Opinion | None], None]) -> None:
+        self.questions.append(question)
+        asyncio.get_running_loop().call_later(self.delay_s, answered, self.opinion)
+
+
+HARMLESS = Opinion(is_hostile=False, matches=[], micros=1)
+HOSTILE = Opinion(is_hostile=True, matches=[Match(942100, 2, "ARGS:q")], micros=1)
+
+
+def second(edge: Edge, opinion: Opinion | None, *, blocks: bool = True, may_fail: bool = False) -> Second:
+    engine = Second(opinion)
+    inspect(edge, crs=CrsRules(engine, blocks=blocks, may_fail=may_fail))
+    return engine
+
+
+async def test_a_second_engine_is_asked_about_what_goes_upstream_and_nothing_else(edge: Edge) -> None:
+    engine = second(edge, HARMLESS)
+    fields = FORM + "Connection: x-hop\r\nX-Hop: 1\r\nX-Gateway-User: root\r\nCookie: gw=tok; theme=dark\r\n"
+    assert (await edge.get("/public/x?a=1", method="POST", fields=fields, body=b"b=2")).status == 200
+    (question,) = engine.questions
+    assert (question.method, question.target, question.body) == ("POST", b"/public/x?a=1", b"b=2")
+    names = [name for name, _ in question.fields]
+    assert b"x-gateway-user" not in names
+    assert (b"cookie", b"theme=dark") in question.fields
+    assert edge.portal.bodies == [b"b=2"]
+
+
+async def test_what_a_second_engine_finds_is_stopped_and_recorded(edge: Edge) -> None:
+    second(edge, HOSTILE)
+    assert (await edge.get("/public/x?q=1")).status == 403
+    assert is_untouched(edge)
+    assert told(edge)[0]["crs"] == [
+        {"outcome": "blocked", "rules": [{"rule": 942100, "place": "ARGS:q", "severity": 2}]}
+    ]
+
+
+async def test_a_second_engine_that_only_detects_stops_nothing(edge: Edge) -> None:
+    second(edge, HOSTILE, blocks=False)
+    assert (await edge.get("/public/x?q=1")).status == 200
+    assert told(edge)[0]["crs"][0]["outcome"] == "detected"
+
+
+@pytest.mark.parametrize(("may_fail", "status"), [(False, 503), (True, 200)])
+async def test_a_second_engine_that_cannot_be_asked_refuses_unless_the_route_says_otherwise(
+    edge: Edge, may_fail: bool, status: int
+) -> None:
+    second(edge, None, may_fail=may_fail)
+    assert (await edge.get("/public/x?q=1")).status == status
+    assert edge.worker.metrics.crs.values == {("public", "failed"): 1}
+
+
+async def test_a_second_engine_is_not_asked_about_what_ours_stopped(edge: Edge) -> None:
+    engine = second(edge, HARMLESS)
+    assert (await edge.get(f"/public/x?q={ATTACK}")).status == 403
+    assert engine.questions == []
+
+
+async def test_a_client_that_leaves_while_a_second_engine_judges_is_forgotten(edge: Edge) -> None:
+    engine = second(edge, HARMLESS)
+    engine.delay_s = 0.2
+    _, writer = await edge.connect()
+    writer.write(b"GET /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    await until(lambda: engine.questions)
+    writer.transport.abort()
+    await asyncio.sleep(0.3)
+    assert is_untouched(edge)
