@@ -76,7 +76,7 @@ REACH: Final[Mapping[str, str]] = MappingProxyType(
         "subject_keys": "by person",
         "erasures": "holds look-up tokens alone, and stays",
         "standings": "by whom each is about",
-        "abuse_memory": "holds ids that lead to nobody any more, for 30 days at most",
+        "abuse_memory": "names nobody: keyed digests, for 30 days at most",
     }
 )
 """Table -> how what it holds about a person is found."""

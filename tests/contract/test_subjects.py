@@ -19,6 +19,8 @@ from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.letter import Letter, Matter
 from gateway.exchange.session import Owed, Session
 from gateway.exchange.subject import ERASED, RESTRICTED, SubjectKey
+from gateway.inspection.abuse.rule import Answer, Scope
+from gateway.inspection.abuse.standing import Standing
 from gateway.session.binding import Bond
 from gateway.session.life import Lifetimes, start
 from gateway.session.token import make_handle, make_token, row_of
@@ -39,6 +41,7 @@ from gateway.store.redis_rows import RedisRows
 from gateway.store.rows import Backend
 from gateway.store.sealing import Sealer
 from gateway.store.sessions import Entry
+from gateway.store.standings import StandingStore
 from gateway.store.state import Store
 from gateway.store.strays import Strays
 from gateway.store.subject_data import REACH, Person, SubjectData
@@ -51,7 +54,7 @@ from tests.contract.conftest import NOW, OpenRows
 from tests.fakes.redis_servers import PASSWORD
 
 DAY_S = 86_400.0
-NAMES_NOBODY = {"marks", "challenges", "provider_metadata", "spent", "issuer_keys", "erasures"}
+NAMES_NOBODY = {"marks", "challenges", "provider_metadata", "spent", "issuer_keys", "erasures", "abuse_memory"}
 
 
 @pytest.fixture
@@ -329,6 +332,11 @@ def leave_traces(store: Store, keyring: Keyring, name: str) -> User:
         token, session.handle, "corp", b"tokens", now=NOW, expires=NOW + 600
     )
     federated = FederatedStore(store, keyring=keyring, executor=_Inline(), longest_s=DAY_S)  # type: ignore[arg-type]
+    answered = Standing(
+        reference="a_1", detector="D-14", rule="burst", scope=Scope.PERSON, subject=user.id, name=name, person=user.id,
+        answer=Answer.BLOCK, since=NOW, until=NOW + 600,
+    )  # fmt: skip
+    assert StandingStore(rows, sealer).add(answered, now=NOW)
     note = SignInNote(
         provider="corp",
         at=NOW,

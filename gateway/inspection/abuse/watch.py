@@ -1,12 +1,13 @@
 """Watches sightings as they come and says what they amount to: one finding for each rule and subject, then silence for a while.
 
-The memory is bounded for each rule; whoever was not seen for longest is forgotten first, and counted. The same sightings in the
-same order make the same findings. It knows no clock, stores nothing and answers nobody.
+The memory is bounded for each rule; whoever was not seen for longest is forgotten first, and counted. It holds pseudonyms in
+place of ids and addresses; a finding names whoever the last sighting named. The same sightings in the same order make the same
+findings. It knows no clock, stores nothing and answers nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -81,15 +82,15 @@ class _Memory:
         rule = self._rule
         return f"{self.detector.id}/{rule.name}/{rule.by}/{','.join(rule.features)}/{rule.within_s:g}"
 
-    def see(self, seen: Sighting) -> Finding | None:
-        """Take one more; return what it amounts to."""
+    def see(self, named: Sighting, seen: Sighting) -> Finding | None:
+        """Take one more, `seen` with pseudonyms; return what it amounts to for whom it names."""
         rule = self._rule
-        scope, subject = subject_of(rule.by, seen)
+        _, subject = subject_of(rule.by, seen)
         if not subject:
             return None
         key = f"{subject} {seen.route}" if self._routes is not None else subject
         if self.days is not None:
-            return self._compare(scope, subject, seen)
+            return self._compare(subject, named, seen)
         if seen.what in rule.of:
             if (rule.classified and not seen.classified) or (rule.watched and seen.owner not in self.detector.watched):
                 return None
@@ -99,14 +100,14 @@ class _Memory:
             self._size += len(entry.counted) - before
             self._make_room(seen.at)
             is_unusual = self._routes is None or self._routes.see(seen)
-            finding = None if rule.when or not is_unusual else self._judge(entry, scope, subject, seen)
+            finding = None if rule.when or not is_unusual else self._judge(entry, named)
         else:
             known = self._entries.get(key)
             if known is None:
                 return None
             before = len(known.counted)
             known.counted.slide(seen.at)
-            finding = self._judge(known, scope, subject, seen) if seen.what in rule.when else None
+            finding = self._judge(known, named) if seen.what in rule.when else None
             if seen.what in rule.until:
                 known.counted.clear()
             self._size += len(known.counted) - before
@@ -160,7 +161,7 @@ class _Memory:
             self._size -= len(entries.pop(oldest).counted)
             self.evicted += not is_over
 
-    def _compare(self, scope: Scope, subject: str, seen: Sighting) -> Finding | None:
+    def _compare(self, subject: str, named: Sighting, seen: Sighting) -> Finding | None:
         days = self.days
         if days is None or seen.what not in self._rule.of or (self._rule.classified and not seen.classified):
             return None
@@ -169,18 +170,17 @@ class _Memory:
             return None
         entry = self._touch(subject)
         self._make_room(seen.at)
-        return self._spoken(entry, scope, subject, seen, numbers)
+        return self._spoken(entry, named, numbers)
 
-    def _judge(self, entry: _Entry, scope: Scope, subject: str, seen: Sighting) -> Finding | None:
+    def _judge(self, entry: _Entry, seen: Sighting) -> Finding | None:
         if seen.at < entry.quiet_until <= seen.at + max(LONGEST_SILENCE_S, self.detector.answer_s):
             return None
         numbers = entry.counted.reached()
-        return None if numbers is None else self._spoken(entry, scope, subject, seen, numbers)
+        return None if numbers is None else self._spoken(entry, seen, numbers)
 
-    def _spoken(
-        self, entry: _Entry, scope: Scope, subject: str, seen: Sighting, numbers: Mapping[str, int]
-    ) -> Finding | None:
+    def _spoken(self, entry: _Entry, seen: Sighting, numbers: Mapping[str, int]) -> Finding | None:
         detector, rule = self.detector, self._rule
+        scope, subject = subject_of(rule.by, seen)
         if seen.at < entry.quiet_until <= seen.at + max(LONGEST_SILENCE_S, detector.answer_s):
             return None
         silence = detector.answer_s if detector.answer is not Answer.ALERT else min(rule.within_s, LONGEST_SILENCE_S)
@@ -205,10 +205,21 @@ class _Memory:
 class Watch:
     """Everything that is being counted."""
 
-    __slots__ = ("_listening", "_memories", "detectors", "seen")
+    __slots__ = ("_known", "_listening", "_memories", "_pseudonym", "detectors", "seen")
 
-    def __init__(self, detectors: Sequence[Detector], *, budget: int = MOST_REMEMBERED) -> None:
-        """Watch with those `detectors` that are not off; each rule remembers at most `budget` of what it counts."""
+    def __init__(
+        self,
+        detectors: Sequence[Detector],
+        *,
+        pseudonym: Callable[[str], str] = str,
+        budget: int = MOST_REMEMBERED,
+    ) -> None:
+        """Watch with those `detectors` that are not off.
+
+        `pseudonym` is what is remembered in place of an id or an address; each rule remembers at most `budget` of what it counts.
+        """
+        self._pseudonym = pseudonym
+        self._known: dict[str, str] = {"": ""}
         self.detectors = tuple(detector for detector in detectors if detector.answer is not Answer.OFF)
         self._memories = [_Memory(detector, rule, budget) for detector in self.detectors for rule in detector.rules]
         self._listening: dict[What, list[_Memory]] = {what: [] for what in What}
@@ -220,13 +231,33 @@ class Watch:
     def see(self, seen: Sighting) -> list[Finding]:
         """Take one more sighting; return what it amounts to."""
         self.seen += 1
-        return [finding for memory in self._listening[seen.what] if (finding := memory.see(seen)) is not None]
+        hidden = Sighting(
+            what=seen.what,
+            at=seen.at,
+            count=seen.count,
+            tenant=seen.tenant,
+            network=self._hide(seen.network),
+            person=self._hide(seen.person),
+            account=seen.account,
+            key=self._hide(seen.key),
+            session=self._hide(seen.session),
+            agent=seen.agent,
+            country=seen.country,
+            route=seen.route,
+            item=seen.item,
+            owner=seen.owner,
+            group=seen.group,
+            classified=seen.classified,
+        )
+        found = (memory.see(seen, hidden) for memory in self._listening[seen.what])
+        return [finding for finding in found if finding is not None]
 
     def forget(self, detector: str, subject: str) -> None:
         """Begin anew for whom an operator let go: what they did is not held against them again."""
         for memory in self._memories:
             if memory.detector.id == detector:
-                memory.forget(subject)
+                memory.forget(subject)  # a name that was tried, or an organisation
+                memory.forget(self._hide(subject))
 
     @property
     def evicted(self) -> dict[str, int]:
@@ -251,6 +282,14 @@ class Watch:
                 memory.load(found, now)
             except (KeyError, TypeError, ValueError, AttributeError):
                 continue
+
+    def _hide(self, text: str) -> str:
+        known = self._known.get(text)
+        if known is None:
+            if len(self._known) >= MOST_SUBJECTS:
+                self._known = {"": ""}
+            known = self._known[text] = self._pseudonym(text)
+        return known
 
     def _rules(self) -> Iterator[Rule]:
         for detector in self.detectors:

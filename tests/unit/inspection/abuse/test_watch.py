@@ -258,6 +258,28 @@ def test_a_memory_that_cannot_be_read_is_left_out(junk: object) -> None:
     assert len(shown(watch, *(failed(at, "198.51.100.1") for at in range(3)))) == 1
 
 
+def test_a_memory_holds_pseudonyms_and_a_finding_names_whoever_it_is() -> None:
+    """Whoever is erased must be in no memory: not by id, not by address, not by session."""
+    rules = (
+        rule(name="a", by=By.PERSON, at_least={"networks": 2}),
+        rule(name="b", at_least={"sessions": 2, "events": 2}),
+        rule(name="c", by=By.WHO, at_least={"events": 2}),
+    )
+    watch = Watch((detector(*rules),), pseudonym=lambda text: f"#{hash(text)}")
+    seen = [
+        failed(at, f"203.0.113.{at % 2}", person="u_alice", session=f"s_{at}", key="k_1", name="alice")
+        for at in range(3)
+    ]
+    found = shown(watch, *seen)
+    assert {(each.rule, each.subject, each.name) for each in found} == {
+        ("a", "u_alice", "alice"),
+        ("b", "203.0.113.0", ""),
+        ("c", "k_1", "alice"),
+    }
+    kept = str(watch.dump())
+    assert not any(word in kept for word in ("alice", "203.0", "s_1", "k_1"))
+
+
 def test_what_is_kept_over_a_restart_is_bounded() -> None:
     watch = Watch((detector(rule()),))
     shown(watch, *(failed(number / 10_000, f"n{number}") for number in range(5000)))
