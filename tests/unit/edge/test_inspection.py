@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -372,6 +374,8 @@ async def test_a_client_that_leaves_while_a_second_engine_judges_is_forgotten(ed
     _, writer = await edge.connect()
     writer.write(b"GET /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     await until(lambda: engine.questions)
+    # a reset: who only ends a plain connection may still read
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
     await asyncio.sleep(0.3)
     assert is_untouched(edge)
