@@ -60,7 +60,7 @@ class Page:
     """One page on its way: `feed` until it ends, then `finish`. What comes out is the same however the page is cut."""
 
     __slots__ = (
-        "_at", "_base", "_buffer", "_charset", "_has_base", "_held", "_into", "_name", "_out", "_passed", "_raw_end",
+        "_at", "_base", "_buffer", "_charset", "_has_base", "_held", "_in_form", "_into", "_name", "_out", "_passed", "_raw_end",
         "_script", "_started", "_state", "_steps", "_tag", "_zone", "seen", "stopped",
     )  # fmt: skip
 
@@ -70,6 +70,8 @@ class Page:
         self._base = into.url
         """What relative addresses go by; empty once that is not certain."""
         self._has_base = False
+        self._in_form = False
+        """A form is open."""
         self._zone = Zone()
         self._buffer = bytearray()
         self._out: list[bytes] = []
@@ -366,8 +368,10 @@ class Page:
     def _closed(self, name: bytes) -> None:
         if self._raw_end:
             self._raw_end = False
-        else:
-            self._zone.closed(name)
+            return
+        if name == b"form" and self._zone.is_plain:
+            self._in_form = False
+        self._zone.closed(name)
 
     def _opened(self, name: bytes, *, is_self_closing: bool) -> None:
         if name in RAW or name == b"script":
@@ -396,13 +400,10 @@ class Page:
             self._rebase(tag)
         elif name == b"meta":
             self._declare(tag, at)
-        elif not zone.is_plain:
-            pass
-        elif name == b"link" and into.nonce and at >= 0 and loads_script(tag) and can_carry_nonce(tag):
-            if is_approved(tag, place_of(tag, b"href", self._base), into):
-                self._give_nonce(at, name)
-        elif name == b"form" and into.input and takes_field(tag, self._base, into):
-            self._insert(self._at, into.input)
+        elif name == b"form":
+            self._form_opened(tag)
+        elif name == b"link" and zone.is_plain:
+            self._link(tag, at)
         zone.opened(name, is_self_closing=tag.is_self_closing)
 
     def _script_opened(self, tag: Tag, at: int) -> None:
@@ -420,6 +421,22 @@ class Page:
             self._give_nonce(at, b"script")
         elif place is not None:
             self._see(shown(place, into.own))
+
+    def _link(self, tag: Tag, at: int) -> None:
+        """Give a script that is loaded ahead the nonce of the one that runs it."""
+        into = self._into
+        if not into.nonce or at < 0 or not loads_script(tag) or not can_carry_nonce(tag):
+            return
+        if is_approved(tag, place_of(tag, b"href", self._base), into):
+            self._give_nonce(at, b"link")
+
+    def _form_opened(self, tag: Tag) -> None:
+        """Put the field into a form; one that stands in another is none, and its fields would go where that one is sent."""
+        if self._zone.is_inert or self._in_form:
+            return
+        self._in_form = True
+        if self._zone.is_plain and self._into.input and takes_field(tag, self._base, self._into):
+            self._insert(self._at, self._into.input)
 
     def _rebase(self, tag: Tag) -> None:
         """Let relative addresses go by `<base>`; where browsers may not agree on it, by nothing."""

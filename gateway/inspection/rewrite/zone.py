@@ -41,6 +41,11 @@ class Zone:
         return bool(self._foreign) or self._is_lost or self._in_select
 
     @property
+    def is_inert(self) -> bool:
+        """It is in a template, to every reader."""
+        return self._templates > 0 and not self.is_disputed
+
+    @property
     def is_plain(self) -> bool:
         """Something may be put in: it is markup of the document itself, to every reader."""
         return not self._foreign and not self._is_lost and not self._in_select and not self._templates

@@ -211,6 +211,15 @@ def test_a_form_that_is_posted_to_us_gets_the_field_and_no_other(tag: bytes, goe
     assert passed(tag + b"<input>") == tag + (I if goes_in else b"") + b"<input>"
 
 
+def test_a_form_within_a_form_is_none_and_gets_no_field_that_the_outer_one_would_send_away() -> None:
+    inner = b"<form method=post></form>"
+    assert passed(b"<form action=//evil.example>" + inner) == b"<form action=//evil.example>" + inner
+    assert passed(b"<svg><form></svg></form>" + inner) == b"<svg><form></svg></form>" + inner
+    assert passed(b"<form action=//evil.example></form>" + inner).count(I) == 1
+    assert passed(b"<template><form></template>" + inner).count(I) == 1
+    assert passed(inner + inner).count(I) == 2
+
+
 def test_a_preloaded_script_gets_the_nonce_and_a_style_sheet_does_not() -> None:
     assert N in passed(b"<link rel=preload as=script href=/static/app.js>")
     assert N in passed(b"<link rel=modulepreload href=/lib/m.js>")
