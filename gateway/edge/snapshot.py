@@ -19,7 +19,12 @@ from gateway.exchange.opinion import Opinion, Question
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Durability
 from gateway.inspection.body import Limits
+from gateway.inspection.cors import CorsRules
+from gateway.inspection.csp.policy import Policy
+from gateway.inspection.csp.scripts import Approved
 from gateway.inspection.engine import Inspection
+from gateway.inspection.origin import OriginRules
+from gateway.inspection.same_site import Floor
 from gateway.inspection.tuning import Tuning
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
@@ -244,6 +249,26 @@ class CrsRules:
 
 
 @dataclass(frozen=True, slots=True)
+class BrowserRules:
+    """What pages of other sites may do on a route, and what scripts of its own pages may."""
+
+    senders: OriginRules | None = None
+    """Who may send what changes something; None = anybody."""
+    cookies: Floor = "portal"
+    """The least SameSite of the portal's cookies."""
+    form_key: bytes = field(default=b"", repr=False)
+    """Under which the tokens of forms are made; empty = forms get none."""
+    sharing: CorsRules | None = None
+    """Who may read answers from elsewhere; None = the portal says it."""
+    is_strict: bool = False
+    """What the portal says of that is taken out where it gives too much away."""
+    policy: Policy | None = None
+    """What its pages may run; None = the gateway says nothing."""
+    approved: Approved = field(default_factory=Approved)
+    """Scripts that get the nonce of their page."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteInspection:
     """What is inspected on a route: gateway.yaml's `inspection` with that of the route laid over it.
 
@@ -256,6 +281,7 @@ class RouteInspection:
     """Bytes of a body that is held to be read."""
     limits: Limits = field(default_factory=Limits)
     """How complex such a body may be."""
+    browser: BrowserRules | None = None
 
 
 @dataclass(frozen=True, slots=True)

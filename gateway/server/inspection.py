@@ -7,6 +7,7 @@ A key of a route replaces that of gateway.yaml; where both are mappings, the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +17,11 @@ from pydantic import ValidationError
 
 from gateway.document.place import Place
 from gateway.document.source import Diagnostic, Document, load
-from gateway.edge.snapshot import CrsRules, RouteInspection, SecondEngine, WafRules
+from gateway.edge.snapshot import BrowserRules, CrsRules, RouteInspection, SecondEngine, WafRules
 from gateway.exchange.errors import ConfigurationError
 from gateway.exchange.route import InspectionText
 from gateway.inspection.body import Limits
+from gateway.inspection.csp.scripts import Approved
 from gateway.inspection.engine import Inspection as Engine
 from gateway.inspection.mechanisms import MECHANISMS
 from gateway.inspection.rules import Rules, known_signs, read_rules
@@ -119,11 +121,11 @@ def read_inspections(bundle: Bundle, table: PolicyTable, policies: Mapping[str, 
 
 
 def build_inspections(
-    routes: Mapping[str, InspectedRoute], *, digest_key: bytes, find_engine: FindEngine | None
+    routes: Mapping[str, InspectedRoute], *, digest_key: bytes, form_key: bytes, find_engine: FindEngine | None
 ) -> dict[str, RouteInspection]:
     """Build what the edge inspects by, for each route where something is on.
 
-    `find_engine` is None where nothing is served: a second engine is left out then.
+    `find_engine` is None where nothing is served: a second engine is left out then. `form_key` makes the tokens of forms.
     """
     if not routes:
         return {}
@@ -133,7 +135,7 @@ def build_inspections(
     for name, inspected in routes.items():
         key = id(inspected)
         if key not in built:
-            built[key] = _build(inspected, engine, find_engine)
+            built[key] = _build(inspected, engine, find_engine, form_key)
         if built[key] != NOTHING:
             found[name] = built[key]
     return found
@@ -142,7 +144,9 @@ def build_inspections(
 NOTHING: Final = RouteInspection()
 
 
-def _build(inspected: InspectedRoute, engine: Engine, find_engine: FindEngine | None) -> RouteInspection:
+def _build(
+    inspected: InspectedRoute, engine: Engine, find_engine: FindEngine | None, form_key: bytes
+) -> RouteInspection:
     """Build the parts that are on; all parts off is `NOTHING`."""
     section, tuning = inspected.section, inspected.tuning
     waf = WafRules(engine, tuning) if tuning.is_on else None
@@ -153,9 +157,29 @@ def _build(inspected: InspectedRoute, engine: Engine, find_engine: FindEngine | 
             blocks=section.crs.mode == "block",
             may_fail=section.crs.on_failure == "allow",
         )
-    if waf is None and crs is None:
+    browser = _browser(section, form_key)
+    if waf is None and crs is None and browser is None:
         return NOTHING
-    return RouteInspection(waf=waf, crs=crs, max_body=section.body.max, limits=Limits())
+    return RouteInspection(waf=waf, crs=crs, max_body=section.body.max, limits=Limits(), browser=browser)
+
+
+def _browser(section: Inspection, form_key: bytes) -> BrowserRules | None:
+    """Build what browsers are told and held to; scripts of an origin that may act with cookies may send forms, too."""
+    csrf, cors, csp = section.csrf, section.cors, section.csp
+    senders = csrf.rules if csrf is not None else None
+    sharing = cors.rules if cors is not None else None
+    if senders is not None and sharing is not None and sharing.credentials:
+        senders = replace(senders, trusted_origins=senders.trusted_origins | sharing.origins)
+    found = BrowserRules(
+        senders=senders,
+        cookies=csrf.floor if csrf is not None else "portal",
+        form_key=form_key if senders is not None and senders.token else b"",
+        sharing=sharing,
+        is_strict=cors is not None and cors.mode == "strict",
+        policy=csp.rules if csp is not None else None,
+        approved=csp.approved if csp is not None else Approved(),
+    )
+    return found if found != BrowserRules() else None
 
 
 def _laid_over(general: Any, own: Any) -> Any:

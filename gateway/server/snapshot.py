@@ -105,7 +105,10 @@ def build_snapshot(
         idle_warning_s=settings.sessions.warn,
         country=_country(settings),
         inspections=build_inspections(
-            validated.inspections, digest_key=keyring.derive("inspection digests"), find_engine=find_engine
+            validated.inspections,
+            digest_key=keyring.derive("inspection digests"),
+            form_key=keyring.derive("form tokens"),
+            find_engine=find_engine,
         ),
         tls=_keep_unchanged(running_tls or {}, validated.tls),
     )

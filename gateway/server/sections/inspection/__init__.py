@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gateway.server.sections.inspection.body import BodyRules
+from gateway.server.sections.inspection.browser import CorsSection, CspSection, CsrfRules
 from gateway.server.sections.inspection.crs import Crs
 from gateway.server.sections.inspection.detectors import Detectors, Spares
 from gateway.server.sections.section import Section
@@ -33,3 +34,6 @@ class Inspection(Section):
     spared: Spares = ()
     """Whom they never answer; said in gateway.yaml alone."""
     body: BodyRules = BodyRules()
+    csrf: CsrfRules = None
+    cors: CorsSection = None
+    csp: CspSection = None
