@@ -106,7 +106,6 @@ class Inspection:
             return CLEAN
         values = of_target(line.target, line.path)
         harmless = self._harmless
-        verdict = CLEAN
         for name, value in fields:
             if (name, value) in harmless:
                 continue
@@ -114,12 +113,12 @@ class Inspection:
             if folded == b"cookie":
                 values += of_cookies(value)
             elif not is_quiet(folded):
-                judged = self._judge(of_field(folded, value), tuning, (), now)
-                if judged.findings:
-                    verdict = verdict.merge(judged)
+                here = of_field(folded, value)
+                if any(self._hits(said.position, said.text) for said in here):
+                    values += here
                 else:
                     self._remember(name, value, folded)
-        return verdict.merge(self._judge(values, tuning, (), now)) if values else verdict
+        return self._judge(values, tuning, (), now)
 
     def judge_body(
         self, line: RequestLine, content_type: bytes, body: bytes, tuning: Tuning, *, limits: Limits, now: float

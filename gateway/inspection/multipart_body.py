@@ -69,8 +69,8 @@ def read_parts(media_type: MediaType, body: bytes, limits: Limits) -> tuple[list
         raise BodyTooComplexError("the multipart body has too many parts, or a part with a too long head") from None
     except multipart.MultipartError as error:
         raise BodyUnreadableError(f"the multipart body is malformed: {_sentence(error)}") from None
-    last = body.rfind(b"--" + boundary.encode("ascii"))
-    if body[last:].rstrip(b"\r\n") != b"--%b--" % boundary.encode("ascii"):
+    end = b"\r\n--%b--" % boundary.encode("ascii")
+    if (b"\r\n" + body).partition(end)[2].strip(b"\r\n"):
         raise BodyUnreadableError("the multipart body goes on behind its end")
     return parts, heads
 

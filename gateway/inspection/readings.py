@@ -154,9 +154,10 @@ def readings(text: str) -> Readings:
             found.append(Reading(current, how or AS_SENT))
             steps = _steps(current)
         else:
-            has_bytes = _SURROGATES.search(current) is not None
-            cleaned = _NO_BYTES.sub("\ufffd", current) if has_bytes else current
-            found.append(Reading(_SURROGATES.sub("\ufffd", cleaned) if has_bytes else cleaned, how or AS_SENT))
+            cleaned = _NO_BYTES.sub("\ufffd", current)
+            seen.add(cleaned)
+            has_bytes = _SURROGATES.search(cleaned) is not None
+            found.append(Reading(_SURROGATES.sub("\ufffd", cleaned), how or AS_SENT))
             steps = chain(_of_bytes(cleaned) if has_bytes else _of_wide(cleaned), _steps(cleaned))
         if depth == MAX_DEPTH:
             continue
@@ -173,7 +174,7 @@ def _steps(text: str) -> Iterator[tuple[str, str]]:
         yield "url", percent_decoded(text)
         if "+" in text:
             yield "url", percent_decoded(text.replace("+", " "))
-    elif "+" in text and " " not in text:
+    elif "+" in text and " " not in text and _BASE64(text) is None:
         yield "url", text.replace("+", " ")
     if "+A" in text:
         yield from _of_seven_bits(text)
@@ -231,12 +232,12 @@ def _narrowed(found: re.Match[str]) -> str:
 
 
 def _collapsed(found: re.Match[str]) -> str:
-    """The character of one sequence of bytes, which stand as Latin-1."""
+    """The character of one sequence of bytes, which stand as Latin-1, where it is ASCII: no other is worth hiding so."""
     text = found[0]
     point = ord(text[0]) & (0xFF >> (len(text) + 1))
     for byte in text[1:]:
         point = point << 6 | ord(byte) & 0x3F
-    return chr(point) if point < 0xD800 or 0xE000 <= point < 0x110000 else "\ufffd"
+    return chr(point) if point < 0x80 else text
 
 
 def _scripted(found: re.Match[str]) -> str:

@@ -23,7 +23,7 @@ is_plain: Final = re.compile(
 """A value of which no parser makes anything but a word or a number: it need not be looked at."""
 is_plain_name: Final = re.compile(r"(?!.*__)[A-Za-z0-9_-]*").fullmatch
 _PLAIN_QUERY: Final = re.compile(rb"(?!.*__)(?:[A-Za-z0-9_-]{0,15}[=&])*[A-Za-z0-9_-]{0,15}").fullmatch
-_PLAIN_PATH: Final = re.compile(r"/(?!.*(?:__|[./][./]))[A-Za-z0-9_./-]*").fullmatch
+_PLAIN_PATH: Final = re.compile(r"(?!.*(?:__|[./][./]|\.$))/[A-Za-z0-9_./-]*").fullmatch
 """Letters, and dots within names only: `/..` and `/.git` are not plain."""
 _ORDINARY_NAME: Final = re.compile(r"[A-Za-z0-9_.:\[\]-]*").fullmatch
 _ALL_ESCAPES: Final = re.compile(rb"[^%]*(?:%[0-9A-Fa-f]{2}[^%]*)*").fullmatch
@@ -168,7 +168,7 @@ def of_field(name: bytes, value: bytes) -> list[Value]:
         scheme, _, rest = value.partition(b" ")
         if scheme.lower() == b"basic":
             try:
-                value = binascii.a2b_base64(rest)
+                value = binascii.a2b_base64(rest, strict_mode=True)
             except binascii.Error:
                 value = rest
         elif scheme.lower() == b"bearer":
