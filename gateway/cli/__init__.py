@@ -36,6 +36,7 @@ _VERBS: Final = {
     "session": ("gateway.cli.session", "List and revoke sessions."),
     "keys": ("gateway.cli.keys", "List and rotate keys."),
     "policy": ("gateway.cli.policy", "Check, test and explain policies."),
+    "inspection": ("gateway.cli.inspection", "Show why requests are stopped as attacks, and what to allow."),
     "privacy": ("gateway.cli.privacy", "Tell people what is recorded about them, restrict it, erase it."),
     "audit": ("gateway.cli.audit", "Verify and query the audit trail."),
     "witness": ("gateway.cli.witness", "Vouch for the audit logs of other gateways."),

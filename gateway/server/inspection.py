@@ -24,6 +24,7 @@ from gateway.inspection.body import Limits
 from gateway.inspection.csp.scripts import Approved
 from gateway.inspection.engine import Inspection as Engine
 from gateway.inspection.mechanisms import MECHANISMS
+from gateway.inspection.readings import SIGNS
 from gateway.inspection.rules import Rules, known_signs, read_rules
 from gateway.inspection.tuning import Settings as Weights
 from gateway.inspection.tuning import Tuning, read_settings, tuned
@@ -68,7 +69,7 @@ def shipped_rules() -> Rules:
         raise ConfigurationError(
             (f"{directory}: the rules of the inspection are not there; install the gateway again",)
         )
-    return read_rules(files, known_signs(MECHANISMS))
+    return read_rules(files, known_signs(MECHANISMS) | SIGNS)
 
 
 def read_inspections(bundle: Bundle, table: PolicyTable, policies: Mapping[str, str], now: float) -> InspectedRoutes:
