@@ -54,6 +54,7 @@ _SCRIPT_COMPUTED: Final = re.compile(r"\s*[-+*/]\s{0,8}(?:sleep\s{0,4}\(\s{0,4}\
 _SCRIPT_BEHIND_WORD: Final = re.compile(
     rf"\s*[\w.-]{{0,64}}\s{{0,8}}[)}}\]]{{0,8}}\s{{0,8}}(?:;|\|\||&&)\s{{0,8}}[({{!]{{0,4}}\s{{0,8}}{_SCRIPT}"
 )
+_DB: Final = "db"
 _WRITING: Final = (
     r"(?:insert(?:One|Many)?|update(?:One|Many)?|remove|delete(?:One|Many)|drop(?:Database|Index(?:es)?|User)?|save|eval|replaceOne|"
     r"renameCollection|runCommand|adminCommand|shutdownServer|createUser|createCollection|copyDatabase|mapReduce|bulkWrite|findAndModify|"
@@ -95,7 +96,7 @@ def _found(text: str, position: Position) -> Iterator[Sign]:
     if "$" in text:
         yield from _operators(text, position)
     yield from _behind_marks(text)
-    writing = _SHELL.search(text)
+    writing = _SHELL.search(text) if _DB in text else None
     for begin in begins(text, position):
         script = _SCRIPT_BEHIND_WORD.match(text, begin)
         if script:
@@ -142,9 +143,9 @@ def _behind_marks(text: str) -> Iterator[Sign]:
 
 def _mentioned(text: str) -> Iterator[Sign]:
     """Find what a text says about such queries, wherever it stands."""
-    member = _MEMBER.search(text)
+    member = _MEMBER.search(text) if "$" in text else None
     if member and member.group(1).lower() not in _SHARED:
         yield Sign("nosql.operator_text", *member.span())
-    shell = _SHELL.search(text) or _SHELL_READING.search(text)
+    shell = (_SHELL.search(text) or _SHELL_READING.search(text)) if _DB in text else None
     if shell:
         yield Sign("nosql.shell_text", *shell.span())

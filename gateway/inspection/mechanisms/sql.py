@@ -14,6 +14,7 @@ from gateway.inspection.finding import Position
 from gateway.inspection.sign import Sign
 from gateway.inspection.sql.continuation import Continuation, Ending, Fact, First, Reader
 from gateway.inspection.sql.lexis import Kind
+from gateway.inspection.sql.mentions import mentions
 from gateway.inspection.sql.places import TYPOGRAPHIC, begins, exits, respelled
 
 CLASS: Final = "sqli"
@@ -32,6 +33,7 @@ SIGNS: Final[Mapping[str, str]] = {
     "sql.choice": "A value is chosen by a condition inside the statement.",
     "sql.executable_comment": "Keywords stand in a comment that MySQL executes.",
     "sql.statement_probe": "The value is a whole statement that tells about the server, waits or cuts off what follows.",
+    "sql.endless": "The value goes on as an expression of thousands of operators, which hides what comes behind it.",
     "sql.statement": "The value is, or quotes, a whole statement.",
     "sql.words": "Plain words continue as SQL that adds rows or conditions.",
     "sql.joined": "The value leaves its place and joins a word or a number.",
@@ -58,30 +60,23 @@ _EXECUTABLE: Final = re.compile(
     r"benchmark|into|all|distinct|like|procedure|concat)\b",
     re.IGNORECASE,
 )
-_WAIT: Final = re.compile(r"waitfor[\s+]{1,16}delay[\s+]{0,16}['\"@]", re.IGNORECASE)
-_QUOTED_STATEMENT: Final = re.compile(
-    r"\bselect\b[^;]{1,300}?\bfrom\s+[\w`\"\[(]|\binsert\s+into\s+[\w`\"\[.]+\s*(?:\(|values)|\bdelete\s+from\s+[\w`\"\[.]+\s+where\b"
-    r"|\bupdate\s+[\w`\"\[.]+\s+set\s+[\w`\"\[.]+\s*=|\b(?:drop|truncate|alter)\s+table\s+\w|\bcreate\s+table\s+\w+\s*\(",
+_GOES_ON: Final = re.compile(
+    r"[\s\x00-\x20\x7f-\xa0)]*+(?:[^\w\s)]|(?:or|and|xor|union|except|intersect|minus|like|rlike|ilike|regexp|glob|similar|sounds|is|isnull|notnull|"
+    r"in|not|between|div|mod|collate|escape|order|group|having|limit|offset|where|into|procedure|waitfor|exec|execute|declare|drop|shutdown|"
+    r"insert|update|delete|if|as|asc|desc|sleep|benchmark|pg_sleep|randomblob|n'|x'|b'|e'|for|fetch)(?![\w$])|\d+\.e(?!\w))",
     re.IGNORECASE,
 )
-_KEYWORDS: Final = re.compile(
-    r"\bunion\b[\s/*!()\w]{0,64}\bselect\b|\b(?:select|having|order\s{1,8}by|group\s{1,8}by)\b\s{0,8}[\d(*'\"@]|\binto\s{1,8}(?:out|dump)file\b"
-    r"|\bexec(?:ute)?\s{1,8}(?:immediate\b|(?:xp|sp)_)|;\s{0,8}(?:select|insert|update|delete|drop|truncate|declare|replace|shutdown|waitfor)\b"
-    r"|['\"`]\s{0,8}(?:or|and|xor|union|like|having|not|as|alter|print)\b|\bwhen\b.{1,64}?\bthen\b|\b(?:or|and)\b\s{1,8}[\d'\"(]",
-    re.IGNORECASE | re.DOTALL,
-)
-_FUNCTION_NAME: Final = re.compile(
-    r"\b(?:sleep|benchmark|pg_sleep|extractvalue|updatexml|load_file|concat|concat_ws|group_concat|char|chr|ascii|substr|substring|"
-    r"mid|version|database|current_user|db_name|user|hex|unhex|conv|if|ifnull|elt|make_set|name_const|find_in_set|convert|cast|"
-    r"replace|overlay|encode|decode|mod|div|sin|json_valid|json_extract|lo_get|lo_import|randomblob|xmltype|password|md5|sha1)\s{0,4}\(",
-    re.IGNORECASE,
-)
-_CATALOGUE_NAME: Final = re.compile(
-    r"\b(?:information_schema|pg_catalog|pg_shadow|sqlite_master|sqlite_schema|sysobjects|syscolumns|sysdatabases|msysaccessobjects|"
-    r"msysobjects|all_tab_columns|user_tab_columns|tempdb|msdb|northwind|schema_name|table_schema|sp_executesql|openrowset|xp_cmdshell)\b",
-    re.IGNORECASE,
-)
-
+"""What can follow the mark that ends a value in any statement; most apostrophes have a letter behind them."""
+_BARE: Final = (
+    "(", "or", "and", "union", "select", "||", "&&", ";", "having", "group", "limit", "into", "waitfor", "case", "@@", "::", "--",
+    "exec", "drop", "insert", "delete", "update", "create", "alter", "truncate", "declare",
+)  # fmt: skip
+"""One of these stands in every text that is judged where it begins."""
+_WHOLE_BUDGET: Final = 8_192
+_LATER_BUDGET: Final = 256
+"""Tokens that are read behind the first mark, and behind a later one."""
+_MANY: Final = 2_048
+"""Operators but commas, in what is too long to be read."""
 _NESTED: Final = 2
 """Operands: more than a call and what it is called in."""
 
@@ -97,6 +92,8 @@ _ALWAYS: Final = (
     (Fact.TAUTOLOGY, "sql.tautology"),
 )
 """What counts behind a mark whatever follows: a server of another dialect may go on where the reader could not."""
+_SELECTED: Final = frozenset({Fact.TABLE, Fact.CALL, Fact.CASE})
+"""What tells a SELECT in parentheses from a hint in a form: `(select 2)`."""
 _WHEN_WHOLE: Final = (
     (Fact.CONDITION, "sql.condition"),
     (Fact.SUBQUERY_WORDS, "sql.subquery"),
@@ -135,8 +132,14 @@ def signs(text: str, position: Position) -> Iterable[Sign]:
             if strong:
                 return [sign]
             weak.setdefault(sign.name, sign)
-    for sign in _mentioned(text):
-        weak.setdefault(sign.name, sign)
+    for name, start, end in mentions(text, text.lower()):
+        weak.setdefault(name, Sign(name, start, end))
+    for quote in _QUOTES:
+        if text.count(quote) % 2:
+            at = text.index(quote)
+            weak.setdefault("sql.quote", Sign("sql.quote", at, at + 1))
+    if "sql.words" in weak:
+        weak.pop("sql.statement", None)
     return list(weak.values())
 
 
@@ -148,10 +151,15 @@ def _judged(text: str, position: Position) -> Iterator[tuple[Sign, bool]]:
     for quote in _QUOTES:
         if quote in text:
             for start, escapes, first in exits(text, quote):
-                seen = Reader(text, start, escapes=escapes, operand=False).read()
+                if _GOES_ON.match(text, start) is None:
+                    continue
+                reader = Reader(text, start, escapes=escapes, operand=False)
+                seen = reader.read(_WHOLE_BUDGET if first else _LATER_BUDGET)
                 yield from _quoted(text, start, seen) if first else _behind_later_mark(seen)
-    for begin in begins(text, position):
-        yield from _bare(text, begin)
+    lowered = text.lower()
+    if any(word in lowered for word in _BARE):
+        for begin in begins(text, position):
+            yield from _bare(text, begin)
 
 
 # --- between quotation marks
@@ -160,12 +168,14 @@ def _judged(text: str, position: Position) -> Iterator[tuple[Sign, bool]]:
 def _quoted(text: str, start: int, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
     """Judge what follows the mark that ends a value between quotation marks."""
     for fact, name in _ALWAYS:
-        if fact in seen.facts:
+        if fact in seen.facts and (fact is not Fact.TAUTOLOGY or _is_joined(seen)):
             yield Sign(name, *seen.facts[fact]), True
-    if seen.ending is Ending.ERROR:
+    if seen.ending is Ending.ENDLESS and seen.operators > _MANY:
+        yield Sign("sql.endless", start, seen.stop), True
+    if not seen.is_whole:
         return
     for fact, name in _WHEN_WHOLE:
-        if fact in seen.facts:
+        if fact in seen.facts and (fact is not Fact.CONDITION or _is_joined(seen)):
             yield Sign(name, *seen.facts[fact]), True
     cuts = seen.ending is Ending.CUT and _says_nothing(text, seen.cut)
     yield from _left(text, start, seen, cuts=cuts)
@@ -189,6 +199,11 @@ def _is_tight(text: str, start: int, seen: Continuation) -> bool:
         and " " not in text[start : seen.string]
         and _SIMPLE(text, seen.string + 1) is not None
     )
+
+
+def _is_joined(seen: Continuation) -> bool:
+    """Tell a condition that is joined to the application's from one of mathematics: `y' = y and y(0) = 1`."""
+    return seen.first in (First.LOGICAL, First.CLAUSE, First.NOTHING) or seen.ending in (Ending.OPEN, Ending.CUT)
 
 
 def _left(text: str, start: int, seen: Continuation, *, cuts: bool) -> Iterator[tuple[Sign, bool]]:
@@ -226,10 +241,12 @@ def _behind_later_mark(seen: Continuation) -> Iterator[tuple[Sign, bool]]:
 def _bare(text: str, begin: int) -> Iterator[tuple[Sign, bool]]:
     """Judge a value that stands where a number, a column or a direction stands."""
     escapes = "\\" in text
-    seen = Reader(text, begin, escapes=escapes, operand=True).read()
+    seen = Reader(text, begin, escapes=escapes, operand=True).read(_WHOLE_BUDGET)
+    if seen.ending is Ending.ENDLESS and seen.operators > _MANY:
+        yield Sign("sql.endless", begin, seen.stop), True
     yield from _operand(text, seen)
     if seen.ending is Ending.ERROR and seen.operands == 0:
-        seen = Reader(text, begin, escapes=escapes, operand=False).read()
+        seen = Reader(text, begin, escapes=escapes, operand=False).read(_WHOLE_BUDGET)
         if seen.first is not First.STRING:
             yield from _continued(text, seen)
 
@@ -240,7 +257,7 @@ def _operand(text: str, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
     if not facts.keys().isdisjoint((Fact.SELECT, Fact.SELECT_WORDS, Fact.STATEMENT)) or _selects_probe(text, seen):
         yield from _whole_statement(text, seen)
         return
-    whole = seen.ending is not Ending.ERROR
+    whole = seen.is_whole
     number = seen.left is Kind.NUMBER
     cuts = seen.ending is Ending.CUT and _says_nothing(text, seen.cut)
     for fact, name in _ALWAYS:
@@ -251,8 +268,10 @@ def _operand(text: str, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
             strong = number or (whole and cuts)
         elif fact in (Fact.UNION, Fact.STACKED):
             strong = whole or number
+        elif fact is Fact.TAUTOLOGY:
+            strong = whole and (seen.first is not First.COMPARISON or cuts)
         elif fact is Fact.SUBQUERY:
-            strong = whole and (number or Fact.TABLE in facts or Fact.CALL in facts or Fact.SERVER_VARIABLE in facts)
+            strong = whole and (number or seen.first is not First.NOTHING or not facts.keys().isdisjoint(_SELECTED))
         yield Sign(name if strong else "sql.words", *facts[fact]), strong
     if not whole:
         return
@@ -273,8 +292,10 @@ def _operand(text: str, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
         if fact in facts:
             strong = number and (cuts or seen.comments > 0)
             yield Sign("sql.tautology" if strong else "sql.joined", *facts[fact]), strong
+    if number and Fact.JOINED_TRUTH in facts:
+        yield Sign("sql.tautology", *facts[Fact.JOINED_TRUTH]), True
     if seen.first is First.COMPARISON and not seen.names and seen.operands > 1:
-        yield Sign("sql.comparison", 0, seen.stop), False
+        yield Sign("sql.tautology" if cuts else "sql.comparison", 0, seen.stop), cuts
 
 
 def _selects_probe(text: str, seen: Continuation) -> bool:
@@ -284,7 +305,7 @@ def _selects_probe(text: str, seen: Continuation) -> bool:
 
 def _whole_statement(text: str, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
     """Judge a text that begins as a statement of its own."""
-    whole = seen.ending is not Ending.ERROR
+    whole = seen.is_whole
     facts = seen.facts
     cuts = seen.ending is Ending.CUT and Fact.TERMINATED in facts and _says_nothing(text, seen.cut)
     if whole and (cuts or any(fact in facts for fact in _TELLING_STATEMENT)):
@@ -295,12 +316,14 @@ def _whole_statement(text: str, seen: Continuation) -> Iterator[tuple[Sign, bool
 def _continued(text: str, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
     """Judge a text that begins where an operator stands: what an application appends to a statement of its own."""
     facts = seen.facts
-    if seen.ending is Ending.ERROR:
+    if not seen.is_whole:
         return
     cuts = seen.ending is Ending.CUT and _says_nothing(text, seen.cut)
     for fact, name in _ALWAYS:
         if fact in facts:
             strong = fact is not Fact.UNION_WORDS or Fact.TABLE in facts or cuts
+            if fact is Fact.STACKED and seen.first is not First.SEMICOLON:
+                continue
             yield Sign(name if strong else "sql.words", *facts[fact]), strong
     for fact in (Fact.SUBQUERY_WORDS, Fact.STACKED_WORDS):
         if fact in facts:
@@ -311,28 +334,3 @@ def _continued(text: str, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
     for fact in _JOINED:
         if fact in facts:
             yield Sign("sql.joined", *facts[fact]), False
-
-
-# --- anywhere in a text
-
-
-def _mentioned(text: str) -> Iterator[Sign]:
-    """Find what is SQL wherever it stands; each is a weak sign, most of them only for the bolder levels."""
-    wait = _WAIT.search(text)
-    if wait:
-        before = text[: wait.start()].rstrip("+ \t\r\n")
-        yield Sign("sql.delay" if before.endswith(("'", '"', ";", ")", "`")) else "sql.statement", *wait.span())
-    for name, pattern in (
-        ("sql.statement", _QUOTED_STATEMENT),
-        ("sql.keywords", _KEYWORDS),
-        ("sql.function_name", _FUNCTION_NAME),
-        ("sql.catalogue_name", _CATALOGUE_NAME),
-    ):
-        found = pattern.search(text)
-        if found:
-            yield Sign(name, *found.span())
-    for quote in _QUOTES:
-        if text.count(quote) % 2:
-            at = text.index(quote)
-            yield Sign("sql.quote", at, at + 1)
-            return

@@ -45,6 +45,7 @@ _DOCUMENT: Final = re.compile(
     r"(?<![\w.$])(?:fn:)?(?:doc|document|unparsed-text|doc-available|collection)\(\s{0,8}(?:concat\(\s{0,8})?['\"](?:[a-z]{2,8}:)?//?",
     re.IGNORECASE,
 )
+_DOCUMENTS: Final = ("doc", "unparsed", "collection")
 _WHOLE: Final = re.compile(
     rf"\s*(?:/{{1,2}}(?:\*|{_AXIS}|[a-z_][\w.:-]{{0,63}}\[)|(?:count|name|local-name|string-length|substring)\(\s{{0,4}}(?:/|{_AXIS})|{_AXIS})",
     re.IGNORECASE,
@@ -90,7 +91,7 @@ def _found(text: str) -> Iterator[Sign]:
         found = pattern.match(text)
         if found:
             yield Sign("xpath.path", *found.span())
-    document = _DOCUMENT.search(text)
+    document = _DOCUMENT.search(text) if "(" in text and any(word in text for word in _DOCUMENTS) else None
     if document:
         yield Sign("xpath.document", *document.span())
     whole = _WHOLE.match(text)

@@ -43,6 +43,8 @@ class Ending(Enum):
     """In a comment, which cuts off what the application had left."""
     ERROR = auto()
     """At something that no server takes there."""
+    ENDLESS = auto()
+    """Nowhere: there was more than is read."""
 
 
 class First(Enum):
@@ -67,8 +69,10 @@ class Fact(Enum):
     """A condition is joined whose truth the data do not decide."""
     CONDITION = auto()
     """A condition on the data is joined."""
+    JOINED_TRUTH = auto()
+    """A truth value is joined as a condition."""
     JOINED_NUMBER = auto()
-    """A number or a truth value is joined as a condition."""
+    """A number is joined as a condition."""
     JOINED_TEXT = auto()
     """A string is joined as a condition."""
     JOINED_NAME = auto()
@@ -150,8 +154,15 @@ class Continuation:
     """Where the string begins that is open; meaningful when `ending` is OPEN."""
     numbers: int = 0
     names: int = 0
+    operators: int = 0
+    """But commas."""
     comments: int = 0
     """Comments that stood for white space."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether a server would take all of the text."""
+        return self.ending not in (Ending.ERROR, Ending.ENDLESS)
 
 
 class Reader:
@@ -186,10 +197,14 @@ class Reader:
         self._first_order = False
         self.seen = Continuation(stop=position)
 
-    def read(self) -> Continuation:
-        """Read until the end or until no server would."""
+    def read(self, budget: int) -> Continuation:
+        """Read until the end or until no server would, at most `budget` tokens."""
         seen = self.seen
         while True:
+            budget -= 1
+            if budget < 0:
+                seen.ending = Ending.ENDLESS
+                break
             token = self._lexer.next()
             seen.stop = token.start
             if token.kind is Kind.END:
@@ -207,7 +222,7 @@ class Reader:
                 seen.string = token.start
                 break
         if seen.ending is not Ending.ERROR or not self._wanted:
-            self._close_term(token.start)
+            self._close_term(seen.stop)
         seen.comments = self._lexer.comments
         return seen
 
@@ -291,6 +306,7 @@ class Reader:
 
     def _star(self) -> bool:
         """`*` where all columns may stand."""
+        self._named = True
         return self._took(Kind.NAME, solid=True)
 
     def _operand_mark(self, token: Token) -> bool:
@@ -345,7 +361,9 @@ class Reader:
                 return True
             self._lexer.position = mark
         if word in LITERALS:
-            return self._took(Kind.NUMBER, solid=word == "null")
+            if self._joined and self._term_kind is None and word in ("true", "false"):
+                self._tell(Fact.JOINED_TRUTH, self._term)
+            return self._took(Kind.NUMBER if word == "null" else Kind.VARIABLE, solid=word == "null")
         if word in RESERVED and not self._is_called():
             return self._begins_text(token)
         return self._name(token)
@@ -404,11 +422,7 @@ class Reader:
         if argument.word in _PLURALS and self._is_plural(parenthesis):
             return False
         self._computed = True
-        if (
-            word in DELAYS
-            and not empty
-            and (word in PROBES or argument.kind is not Kind.WORD or self._is_nested(behind))
-        ):
+        if word in DELAYS and not empty and (argument.kind is not Kind.WORD or self._is_nested(behind)):
             self._tell(Fact.DELAY, token.start)
         if probing:
             self._tell(Fact.PROBE, token.start)
@@ -444,6 +458,7 @@ class Reader:
         """Take SELECT, where one may stand, and what it says of rows."""
         if not self._fresh:
             return False
+        self._leads = False
         if self._modes[-1] == "text" and self._origin[0] is not Fact.UNION and self.seen.operands == 0:
             self._origin = (Fact.SELECT, Fact.SELECT_WORDS)
         elif self._origin[0] is not Fact.UNION or self._modes[-1] in ("paren", "call"):
@@ -494,7 +509,8 @@ class Reader:
 
     def _alias(self, token: Token) -> bool:
         """Take a second name behind a column or a table, which servers read as AS."""
-        if self._aliased or self._previous.word in NO_ALIAS or token.word in NO_ALIAS:
+        behind_query = self._previous.word == ")"
+        if self._aliased or self._previous.word in NO_ALIAS or (token.word in NO_ALIAS and not behind_query):
             return False
         self._aliased = True
         return True
@@ -507,6 +523,7 @@ class Reader:
     def _operator_sign(self, token: Token) -> bool:
         """Take an operator of signs."""
         sign = token.word
+        self.seen.operators += 1
         if sign in ("||", "&&"):
             self._begins_with(First.LOGICAL if sign == "&&" else First.ARITHMETIC)
             self._begin_term(token, joined=True)
@@ -596,6 +613,7 @@ class Reader:
         word = token.word
         mode = self._modes[-1]
         if word in LOGICAL:
+            self.seen.operators += 1
             self._begins_with(First.LOGICAL)
             if word == "and" and self._between:
                 self._between -= 1
@@ -727,7 +745,7 @@ class Reader:
             return True
         self._begins_with(First.CLAUSE)
         if word == "where":
-            if mode != "from":
+            if mode not in ("from", "text"):
                 return False
             self._begin_term(token, joined=False)
             return True
@@ -744,7 +762,7 @@ class Reader:
         if word == "procedure":
             following = self._lexer.next()
             self._tell(Fact.PROBE, token.start)
-            return following.word in ("analyse", "analyze")
+            return following.word in ("analyse", "analyze") and self._name(following)
         return self._ordering(token)
 
     def _want(self) -> bool:

@@ -133,6 +133,8 @@ class Lexer:
             return self._string(position, position, letter)
         if letter.isdigit() or (letter == "." and text[position + 1 : position + 2].isdigit()):
             return self._number(text, position)
+        if letter == "\\" and text[position + 1 : position + 2] in ("n", "N"):
+            return self._token(Kind.NUMBER, "", position, position + 2)
         if letter in _MARKS:
             return self._token(Kind.MARK, letter, position, position + 1)
         if letter.isalpha() or letter == "_":

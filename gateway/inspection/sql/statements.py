@@ -25,22 +25,48 @@ _OBJECT: Final = (
     "or|temp|temporary|unique|global|materialized|foreign|server|event|assembly|alias|system|session|tablespace)"
 )
 _NAME: Final = r"[\w$]+(?: \. ?[\w$]*)*"
-_HEAD: Final = re.compile(
-    rf"(?:(?:drop|create|alter) {_OBJECT}\b"
-    rf"|truncate (?:table\b|{_NAME} [$;'\[])|rename (?:table|user)\b|lock tables?\b"
-    r"|(?:insert|replace|merge) (?:into|ignore|overwrite)\b|bulk insert\b|insert or\b"
-    rf"|replace {_NAME} \(|delete from\b|update {_NAME} set\b|update only\b"
-    rf"|exec(?:ute)? (?:immediate\b|[@('$]|{_NAME} [$;'@0,(])"
-    rf"|declare (?:@|{_NAME} (?:cursor|number|varchar2?|int|integer|text)\b)|waitfor (?:delay|time)\b"
-    rf"|set (?:@|{_NAME} (?:=|:=|to\b))|copy (?:{_NAME} (?:from|to|\()|\()|call {_NAME} \("
-    rf"|(?:grant|revoke) {_NAME} (?:on|to|from|,|privileges)|attach (?:database\b|')|pragma {_NAME} [$;=(]"
-    r"|vacuum [$;]|vacuum into\b|analy[zs]e [$;]|load (?:data|xml)\b|shutdown (?:[$;]|with)|reconfigure [$;]"
-    rf"|use {_NAME} [$;]|prepare {_NAME} (?:from|as|\()|execute {_NAME} using\b|deallocate prepare\b"
-    rf"|do (?:{_NAME} \(|[$'])|(?:backup|restore) (?:database|log)\b|dbcc \w|print '|kill 0"
-    rf"|handler {_NAME} (?:open|read)|show (?:tables|databases|grants|variables|columns|processlist|full)\b"
-    rf"|begin (?:[$;]|tran|transaction|declare|dbms_\w+|execute)|if \(|with {_NAME} (?:as\b|\()|values \("
-    rf"|openrowset \(|explain (?:select|update|delete|insert|analyze)\b|raiserror [('0]|commit [$;]|rollback [$;]|{_NAME} : begin\b)"
+_TYPE: Final = "(?:as|table|cursor|n?(?:var)?(?:char|binary)|(?:big|small|tiny)?int|bit|sysname|datetime|float|[$,=])"
+_HEADS: Final = (
+    rf"(?:drop|create|alter) {_OBJECT}\b",
+    rf"truncate (?:table\b|{_NAME} [$;'\[])",
+    r"rename (?:table|user)\b",
+    r"lock tables?\b",
+    r"(?:insert|replace|merge) (?:into|ignore|overwrite)\b",
+    r"(?:bulk insert|insert or)\b",
+    rf"replace {_NAME} \(",
+    r"delete from\b",
+    rf"update only\b|update {_NAME} set {_NAME} [=(]",  # noqa: S608 - a pattern of statements, and none itself
+    rf"exec(?:ute)? (?:immediate\b|[@('$]|{_NAME} (?:[$;'@0,(]|using\b))",
+    rf"declare (?:@ {_TYPE}|{_NAME} (?:cursor|number|varchar2?|int|integer|text)\b)",
+    r"waitfor (?:delay|time)\b",
+    rf"set (?:@|{_NAME} (?:=|:=|to\b))",
+    rf"copy (?:{_NAME} (?:from|to|\()|\()",
+    rf"call (?:\w+ \. {_NAME} \(|{_NAME} \( [)'@])",
+    rf"(?:grant|revoke) {_NAME} (?:on|to|from|,|privileges)",
+    r"attach (?:database\b|')",
+    rf"pragma {_NAME} [$;=(]",
+    r"vacuum (?:[$;]|into\b)",
+    r"(?:analy[zs]e|reconfigure|commit|rollback) [$;]",
+    r"load (?:data|xml)\b",
+    r"shutdown (?:[$;]|with)",
+    rf"use {_NAME} [$;]",
+    rf"prepare {_NAME} (?:from|as|\()",
+    r"deallocate prepare\b",
+    rf"do (?:{_NAME} \(|[$'])",
+    r"(?:backup|restore) (?:database|log)\b",
+    r"dbcc \w",
+    r"print '",
+    r"kill 0",
+    rf"handler {_NAME} (?:open|read)",
+    r"show (?:tables|databases|grants|variables|columns|processlist|full)\b",
+    r"begin (?:[$;]|tran|transaction|declare|dbms_\w+|execute)",
+    r"if \(",
+    rf"with {_NAME} (?:as\b|\()",
+    r"(?:values|openrowset) \(",
+    r"explain (?:select|update|delete|insert|analyze)\b",
+    r"raiserror [('0]",
 )
+_HEAD: Final = re.compile("|".join(_HEADS))
 VERBS: Final = frozenset(
     {
         "drop", "create", "alter", "truncate", "rename", "lock", "insert", "replace", "merge", "bulk", "delete", "update",
@@ -51,8 +77,8 @@ VERBS: Final = frozenset(
     }
 )  # fmt: skip
 """What begins a statement that is no SELECT."""
-_LOOKED_AT: Final = 6
-"""Tokens: `update a.b.c set` needs seven, names of three parts are nobody's."""
+_LOOKED_AT: Final = 9
+"""Tokens: `update a.b.c set d =` needs them."""
 
 
 def is_head(verb: Token, lexer: Lexer) -> bool:

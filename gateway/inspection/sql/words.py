@@ -48,7 +48,7 @@ DELAYS: Final = frozenset(
 )
 PROBES: Final = frozenset(
     {
-        "benchmark", "pg_sleep", "pg_sleep_for", "pg_sleep_until", "extractvalue", "updatexml", "load_file", "xmltype",
+        "pg_sleep", "pg_sleep_for", "pg_sleep_until", "extractvalue", "updatexml", "load_file", "xmltype",
         "xp_cmdshell", "xp_dirtree", "xp_fileexist", "xp_regread", "xp_subdirs", "sp_executesql", "sp_oacreate",
         "sp_oamethod", "sp_password", "sp_configure", "sp_makewebtask", "db_name", "name_const", "gtid_subset",
         "gtid_subtract", "sqlite_version", "load_extension", "lo_get", "lo_import", "lo_export", "lo_from_bytea",
@@ -57,7 +57,7 @@ PROBES: Final = frozenset(
         "utl_file", "dbms_pipe", "dbms_lock", "dbms_ldap", "dbms_xmlgen", "dbms_java", "dbms_scheduler",
         "dbms_utility", "httpuritype", "ctxsys", "ordsys", "sys_eval", "sys_exec", "openrowset", "openquery",
         "opendatasource", "fn_xe_file_target_read_file", "fn_trace_gettable", "is_srvrolemember", "xp_loginconfig",
-        "fn_varbintohexstr", "col_name", "object_id", "host_name", "procedure", "analyse",
+        "fn_varbintohexstr", "col_name", "object_id", "host_name",
     }
 )  # fmt: skip
 """Functions and packages that tell about the server, reach files or hosts, or take time: nobody's words in prose."""
