@@ -63,6 +63,8 @@ DETECTIONS: Mapping[str, tuple[str, str, int]] = {
     "session.bound_elsewhere": ("A session was used from elsewhere than where it is bound to", "T1539", HIGH),
     "login.locked": ("An account was locked after failed sign-ins", "T1110", MEDIUM),
     "login.looped": ("A browser signs in again and again without being signed in", "T1110", LOW),
+    "request.forged": ("A page of another site made a browser send a request that changes something", "T1185", MEDIUM),
+    "answer.overshared": ("A portal let scripts of any site read an answer", "T1213", LOW),
     "request.hostile": ("A request carried what looks like an attack", "T1190", MEDIUM),
     "break_glass.used": ("Somebody signed in with an account that was opened for an emergency", "T1078", HIGH),
     "factor.copied": ("A passkey's counter went back: it may have been copied", "T1606", HIGH),
@@ -308,6 +310,44 @@ def detection(
     record["attacks"] = [{"technique": {"uid": technique}}]
     if user is not None:
         record["user"] = dict(user)
+    return record
+
+
+def abuse(
+    stamp: Stamp,
+    *,
+    title: str,
+    technique: str,
+    severity: int,
+    found: Mapping[str, Any],
+    tenant: str = "",
+    address: str = "",
+    user: tuple[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return `abuse.found`, the finding (2004) of a detector: what it counted, of whom, and what was answered.
+
+    `found` becomes `unmapped.gw.abuse`; `user` is the id and the name of the person whom it is about.
+    """
+    record = _base(
+        stamp,
+        2004,
+        1,
+        event="abuse.found",
+        action="view",
+        success=False,
+        severity=severity,
+        tenant=tenant,
+        more={"abuse": dict(found)},
+    )
+    record["action_id"] = 3
+    record["disposition_id"] = 17
+    record["finding_info"] = {"title": title, "uid": stamp.uid}
+    if technique:
+        record["attacks"] = [{"technique": {"uid": technique}}]
+    if address:
+        record["src_endpoint"] = {"ip": address}
+    if user is not None:
+        record["user"] = _user(*user)
     return record
 
 

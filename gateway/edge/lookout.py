@@ -7,14 +7,13 @@ itself, knows no thresholds and answers nobody; what cannot be told in time is c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import DELEGATED, SELF, Action, Classification, Route
-from gateway.inspection.abuse.sighting import MAX_COUNT, MAX_VALUE, Sighting, What
+from gateway.inspection.abuse.sighting import MAX_COUNT, MAX_VALUE, Sighting, What, digest
 
 if TYPE_CHECKING:
     from gateway.edge.exchange import Exchange
@@ -26,7 +25,6 @@ REMEMBERED: Final = 8192
 USED_AGAIN_S: Final = 300.0
 """A session is told again after that while it is used, and so is a resource that somebody looks at after `TAKEN_AGAIN_S`."""
 TAKEN_AGAIN_S: Final = 60.0
-_DIGEST_BYTES: Final = 8
 _MAX_TARGET_BYTES: Final = 2048
 _EVENTS: Final[Mapping[str, What]] = {
     "login.failed": What.SIGN_IN_FAILED,
@@ -56,15 +54,9 @@ class WatchRules(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker sees, as the configuration says."""
 
     key: bytes
-    """Of the digests: `digest`."""
+    """Of the digests: `sighting.digest`."""
     country: Callable[[str], str] | None = None
     """Names the country of an address, where the operator has a database of places."""
-
-
-def digest(key: bytes, kind: str, text: str | bytes) -> str:
-    """Return what stands for a text in a sighting; `kind` keeps the same text apart in different roles."""
-    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return blake2b(raw, digest_size=_DIGEST_BYTES, key=key, person=kind.encode("ascii")).hexdigest()
 
 
 class Lookout:

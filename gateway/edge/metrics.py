@@ -165,6 +165,9 @@ class EdgeMetrics:
         self.unrecorded = registry.counter(
             "gateway_answers_unrecorded_total", "Answers that became 503 because their record was not safe.", ("phase",)
         )
+        self.sightings_dropped = registry.counter(
+            "gateway_abuse_dropped_total", "Sightings for detectors of abuse that a worker had no room for."
+        )
         self.limit_table_full = registry.counter(
             "gateway_limit_table_full_total", "Requests refused because the table of limits was full."
         )
@@ -192,7 +195,27 @@ class EdgeMetrics:
             "Keys that records about people are sealed under and that the store does not have yet.",
         )
         self.csp_reports = registry.counter(
-            "gateway_csp_reports_total", "Reports of browsers about content the report-only policy would block."
+            "gateway_csp_reports_total",
+            "Reports of browsers about what a content security policy stops, or would stop; `-` is the general one.",
+            ("route", "directive"),
+        )
+        self.forged = registry.counter(
+            "gateway_requests_forged_total",
+            "Requests that change something and that no page of the portal sent.",
+            ("route", "sender", "outcome"),
+        )
+        self.preflights = registry.counter(
+            "gateway_cors_preflights_total", "Preflights that the gateway answered.", ("route", "outcome")
+        )
+        self.overshared = registry.counter(
+            "gateway_cors_overshared_total",
+            "Answers whose leave for scripts of other sites was taken out.",
+            ("route", "excess"),
+        )
+        self.pages = registry.counter(
+            "gateway_pages_rewritten_total",
+            "Pages that nonces or form tokens are put into, by how far: whole, or why no further.",
+            ("route", "outcome"),
         )
 
         self.store_operations = registry.histogram(

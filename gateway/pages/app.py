@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.exchange.envelope import FRESHEN, Event
+from gateway.exchange.envelope import FRESHEN, SIGHTINGS, Event
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.reason import Reason
@@ -51,6 +51,7 @@ from gateway.pages.return_to import CONSOLE
 from gateway.pages.visit import Desk, Problem, Visit, begin_visit, finish, form_expired, open_envelope, refuse
 
 _log = structlog.get_logger("gateway.pages")
+MAX_SIGHTINGS_BYTES = 4 * 1024 * 1024
 
 _PAGE_DESTINATIONS = frozenset({"document"})
 _ASSET_DESTINATIONS = {
@@ -296,6 +297,8 @@ class Dependencies(Generic[ClientT]):
     """Portals that people are signed on to, or whose cookies are kept."""
     console: Console | None = None
     """What administrators see; without it the console is an address like any unknown one."""
+    watch: Callable[[bytes], Awaitable[None]] | None = None
+    """Takes what the edge tells detectors of abuse; raises `ValueError` for anything else."""
     seal_events: Callable[[list[Event]], Awaitable[list[Event]]] | None = None
     """Gives the events of an answer the keys under which their people are sealed in the audit record; never fails."""
 
@@ -375,6 +378,8 @@ def create_app(dependencies: Dependencies[Any]) -> web.Application:
         app.router.add_post(FRESHEN, _freshen)
         app.router.add_post(oidc.BACK_CHANNEL, _take_logout)
     app.router.add_post(kept.KEEP, _keep)
+    if dependencies.watch is not None:
+        app.router.add_post(SIGHTINGS, _watcher(dependencies.watch))
     if dependencies.console is not None:
         _open_console(app, dependencies.console, desk, registry)
     assets = {asset.path: asset for look in (desk.look, *desk.looks.values()) for asset in look.assets}
@@ -418,7 +423,7 @@ def _admit(desk: Desk) -> Middleware:
                 await _carry(desk, visit)
         except web.HTTPMethodNotAllowed as error:
             # attack: a 405 tells apart what is there from what is not
-            known = request.path not in {kept.KEEP, FRESHEN} and not f"{request.path}/".startswith(CONSOLE)
+            known = request.path not in {kept.KEEP, FRESHEN, SIGHTINGS} and not f"{request.path}/".startswith(CONSOLE)
             response = refuse(request, Reason.METHOD_NOT_ALLOWED if known else Reason.NO_ROUTE, envelope.request_id)
             if known:
                 response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
@@ -473,6 +478,26 @@ async def _keep(request: web.Request) -> web.StreamResponse:
     if visit.envelope.interrupted is None:
         raise web.HTTPNotFound
     return await kept.keep(visit, visit.envelope.interrupted)
+
+
+def _watcher(watch: Callable[[bytes], Awaitable[None]]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Serve the edge, which tells what detectors count; for everybody else this page does not exist."""
+
+    async def take(request: web.Request) -> web.StreamResponse:
+        if not request[_VISIT].envelope.tells:
+            raise web.HTTPNotFound
+        told = bytearray()
+        async for piece in request.content.iter_any():
+            told += piece
+            if len(told) > MAX_SIGHTINGS_BYTES:
+                return web.Response(status=413)
+        try:
+            await watch(bytes(told))
+        except ValueError:
+            return web.Response(status=400)
+        return web.Response(status=204)
+
+    return take
 
 
 def _places(error: Exception) -> list[str]:

@@ -31,6 +31,7 @@ from gateway.server.control import LIMITS_BYTES, Boot, Dumped
 from gateway.server.descriptors import allow_files, files_needed, room_for_clients
 from gateway.server.escorts import build_escorts
 from gateway.server.issuer_reader import IssuerReader
+from gateway.server.messenger import Messenger
 from gateway.server.relayed_tokens import RelayedTokens
 from gateway.server.remote_state import RedisState
 from gateway.server.run_directory import AUDIT_SOCKET_NAME
@@ -76,6 +77,8 @@ class EdgeProcess:
         self._limits: LimitTable | None = None
         self._handshake_timeout_s = 0.0
         self._flusher: asyncio.Task[None] | None = None
+        self._messenger: Messenger | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._store_problem = ""
         self._second_engines: SecondEngines | None = None
 
@@ -154,6 +157,11 @@ class EdgeProcess:
         if not boot.is_reserve:
             await self.serve()
         self._flusher = worker.spawn(self._flush_sessions(flush, issuers), name="flush sessions")
+        messenger = self._messenger = Messenger(
+            worker.evidence.lookout, worker.gate, rows, store.sealer, lambda: boot.pages_socket
+        )
+        await messenger.read(time.time())
+        self._telling = worker.spawn(messenger.run(), name="tell the detectors")
         gc.collect()
         gc.freeze()  # what is there now lives as long as the process
         gc.set_threshold(20_000, 50, 100)  # a request leaves no cycles behind: look for them rarely
@@ -242,6 +250,7 @@ class EdgeProcess:
             worker.metrics.crs_replaced.values[()] = self._second_engines.replaced
             if self._second_engines.lacking:
                 degraded["core rule set"] = "no process of the second engine runs"
+        worker.metrics.sightings_dropped.values[()] = worker.evidence.lookout.dropped
         if self._subjects is not None:
             worker.metrics.subject_keys_unstored.values[()] = self._subjects.unstored
         return Dumped(samples=worker.metrics.dump(), health=health, degraded=degraded)
@@ -252,6 +261,9 @@ class EdgeProcess:
             _log.warning("requests.cut", count=cut, seconds=seconds)
         if self._flusher is not None:
             self._flusher.cancel()
+        if self._messenger is not None and self._telling is not None:
+            self._telling.cancel()
+            await self._messenger.tell()
         if self._subjects is not None:
             with suppress(StoreUnavailableError):
                 await asyncio.to_thread(self._subjects.flush, time.time())

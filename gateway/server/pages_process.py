@@ -31,6 +31,7 @@ from gateway.pages.look import Look
 from gateway.pages.serve import accept, make_runner
 from gateway.policy.roles import Roles
 from gateway.post.postman import MailMetrics
+from gateway.server.abuse import AbuseRules, abuse_rules
 from gateway.server.bundle import Bundle, brand_of
 from gateway.server.control import Boot, Dumped
 from gateway.server.emergencies import EmergencyKeeper
@@ -47,6 +48,7 @@ from gateway.server.session_rules import rule_book
 from gateway.server.settings import Settings
 from gateway.server.state import open_state, redis_options
 from gateway.server.validate import Validated, validate
+from gateway.server.watch_tower import AbuseMetrics, WatchTower
 from gateway.store.account_options import AccountOptions
 from gateway.store.accounts import Accounts
 from gateway.store.administration import PeopleDesk, console_executor
@@ -81,10 +83,12 @@ class _Site:
         issuers: IssuerKeeper,
         *,
         seals: bool,
+        abuse: AbuseRules,
     ) -> None:
         self.store = store
         self.seals = seals
         """Records name people under keys of their own."""
+        self.abuse = abuse
         self._issuers = issuers
         self._keeping: asyncio.Task[None] | None = None
         self._providers = providers
@@ -142,6 +146,7 @@ class PagesProcess:
         self._administering = console_executor()
         self._hasher = Hasher()
         self._emergencies = EmergencyKeeper(boot, self._storing)
+        self._tower = WatchTower(boot, self._storing, AbuseMetrics(self._registry))
         self._look: tuple[tuple[Branding, str, dict[str, bytes]], Look] | None = None
         self._site: _Site | None = None
         self._prepared: _Site | None = None
@@ -156,6 +161,8 @@ class PagesProcess:
         self._site = self._build(self._boot.bundle)
         await self._site.runner.setup()
         self._site.begin()
+        self._tower.adopt(self._site.store, self._site.abuse)
+        self._spawn(self._tower.run(), "pages.watch")
         self._spawn(accept(self._listener, self._server), "pages.accept")
         self._spawn(self._care(), "pages.care")
 
@@ -179,6 +186,7 @@ class PagesProcess:
         self._spawn(self._site.end(), "pages.end")
         self._site, self._prepared = self._prepared, None
         self._site.begin()
+        self._tower.adopt(self._site.store, self._site.abuse)
 
     def dump(self) -> Dumped:
         """Tell what was counted and whether the store can be used."""
@@ -201,6 +209,9 @@ class PagesProcess:
         for task in self._tasks:
             task.cancel()
         self._listener.close()
+        with suppress(TimeoutError, StoreUnavailableError, OverloadedError):
+            async with asyncio.timeout(seconds):
+                await self._tower.remember()
         if self._site:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -241,7 +252,8 @@ class PagesProcess:
             metrics=self._issuer_metrics,
         )
         seals = validated.settings.audit.privacy.subject_keys
-        return _Site(store, make_runner(application), providers, mailing, issuers, seals=seals)
+        abuse = abuse_rules(validated.settings, keyring)
+        return _Site(store, make_runner(application), providers, mailing, issuers, seals=seals, abuse=abuse)
 
     def _mailing(self, validated: Validated, store: Store) -> Mailing | None:
         return build_mailing(
@@ -267,6 +279,7 @@ class PagesProcess:
             passwords=accounts.passwords,
             tell=mailing.tell,
             store_executor=self._storing,
+            holds=self._tower.holds,
         )
 
     def _confirmations(
@@ -291,6 +304,7 @@ class PagesProcess:
             tell=None if mailing is None else mailing.tell,
             store_executor=self._storing,
             hashing_executor=self._hashing,
+            holds=self._tower.holds,
         )
 
     def _application(
@@ -343,6 +357,7 @@ class PagesProcess:
                 password_tenants=settings.identity.password_tenants,
                 providers=providers,
                 console=self._console(validated, keyring, store, mailing),
+                watch=self._tower.take,
                 seal_events=SubjectEvents(store.subjects, self._storing).seal
                 if settings.audit.privacy.subject_keys
                 else None,

@@ -81,7 +81,7 @@ class RelayedTokens:
             "Cookie": f"{name}={token.decode('ascii')}",
             "Content-Length": "0",
         }
-        connection = _PagesConnection(self._pages(), self._patience_s)
+        connection = PagesConnection(self._pages(), self._patience_s)
         try:
             connection.request("POST", FRESHEN, headers=fields)
             return connection.getresponse().status == _DONE
@@ -94,7 +94,7 @@ class RelayedTokens:
             connection.close()
 
 
-class _PagesConnection(HTTPConnection):
+class PagesConnection(HTTPConnection):
     """HTTP over the socket of the pages."""
 
     def __init__(self, path: str, timeout_s: float) -> None:

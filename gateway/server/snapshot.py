@@ -21,6 +21,7 @@ from gateway.exchange.route import LimitSpec
 from gateway.pages.errors import ErrorPages
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
+from gateway.server.abuse import watch_rules
 from gateway.server.bundle import brand_of
 from gateway.server.inspection import FindEngine, build_inspections
 from gateway.server.issuers import credential_rules
@@ -104,6 +105,7 @@ def build_snapshot(
         background=tuple(b"\n%b" % line.encode("ascii") for line in settings.sessions.background),
         idle_warning_s=settings.sessions.warn,
         country=_country(settings),
+        watch=watch_rules(settings, keyring),
         inspections=build_inspections(
             validated.inspections,
             digest_key=keyring.derive("inspection digests"),

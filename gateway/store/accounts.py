@@ -135,8 +135,9 @@ class Accounts:
         random: Callable[[int], bytes] = os.urandom,
         country: Callable[[str], str] | None = None,
         tell: Callable[[str, Notice, Circumstances], None] | None = None,
+        holds: Callable[[str, float], bool] | None = None,
     ) -> None:
-        """Serve the accounts of `store`; `country` and `tell` are as for `Openings`."""
+        """Serve the accounts of `store`; `country` and `tell` are as for `Openings`, `holds` as for `Admissions`."""
         self._store = store
         self._options = options
         self._openings = Openings(store, options=options, random=random, country=country, tell=tell)
@@ -151,7 +152,7 @@ class Accounts:
             threads=hashing_executor.run,
             random=random,
         )
-        self._admissions = Admissions(store, self._keys)
+        self._admissions = Admissions(store, self._keys, holds)
         self._tell = tell
         self._run = store_executor.run
         self._hash = hashing_executor.run
@@ -188,7 +189,8 @@ class Accounts:
         admission = await self._run(partial(self._admissions.admit, name, client=client, now=now))
         user = admission.user
         if admission.told_s:
-            return _too_many(admission.told_s, event_of("login.locked", user, reason=Reason.TOO_MANY_ATTEMPTS))
+            event = event_of("login.locked", user, reason=Reason.TOO_MANY_ATTEMPTS, account=admission.account)
+            return _too_many(admission.told_s, event)
         try:
             known = None if user is None or not user.password else user.password
             matches = await self._hash(partial(self._hasher.matches, known, password))
@@ -196,12 +198,11 @@ class Accounts:
             await self._run(partial(self._admissions.forgive, admission))
             raise
         if admission.is_held:  # says no more to the person than a wrong password does
-            event = event_of("login.locked", user, reason=Reason.TOO_MANY_ATTEMPTS)
+            event = event_of("login.locked", user, reason=Reason.TOO_MANY_ATTEMPTS, account=admission.account)
             return refused(Reason.CREDENTIALS_REFUSED, event)
         if user is None or not matches or user.rests(now):
-            return refused(
-                Reason.CREDENTIALS_REFUSED, event_of("login.failed", user, reason=Reason.CREDENTIALS_REFUSED)
-            )
+            event = event_of("login.failed", user, reason=Reason.CREDENTIALS_REFUSED, account=admission.account)
+            return refused(Reason.CREDENTIALS_REFUSED, event)
         renewed = await self._rehashed(user, password)
         return await self._run(
             partial(self._open_session, user, renewed, client, admission=admission, replaces=replaces, now=now)

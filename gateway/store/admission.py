@@ -8,6 +8,8 @@ on itself alone, so nobody locks a person out of their own device. Known names a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from gateway.authn.throttle import ACCOUNT, DEVICE, NETWORK, Throttle
@@ -27,6 +29,8 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     is_held: bool = False
     """The account waits: whatever the password, the answer is that of a wrong one."""
     charged: tuple[tuple[bytes, Throttle], ...] = ()
+    account: str = ""
+    """What detectors know the account by that is meant."""
 
     @property
     def user(self) -> User | None:
@@ -37,30 +41,36 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
 class Admissions:
     """Admits tries for one store. Runs in the store's thread."""
 
-    def __init__(self, store: Store, keys: AttemptKeys) -> None:
+    def __init__(self, store: Store, keys: AttemptKeys, holds: Callable[[str, float], bool] | None = None) -> None:
+        """Count by `keys`; `holds` tells whether detectors let strangers try that account no more."""
         self._store = store
         self._keys = keys
+        self._holds = holds
 
     def admit(self, typed: str, *, client: Client, now: float) -> Admission:
         """Charge one try for whoever is meant by `typed`; the same look-ups and charges whoever that is."""
         store, keys = self._store, self._keys
         principal = find_principal(store.people, typed)
         user_id = "" if principal.user is None else principal.user.id
+        account = keys.watched(principal.name)
         device = store.devices.find(client.device, user_id=user_id, host=client.host, now=now)
         if device is not None:
             own: tuple[tuple[bytes, Throttle], ...] = ((keys.device(user_id, device.name), DEVICE),)
             wait = store.admit_attempt(own, now=now)
-            return Admission(principal=principal, told_s=wait, charged=() if wait else own)
+            return Admission(principal=principal, told_s=wait, charged=() if wait else own, account=account)
         told: tuple[tuple[bytes, Throttle], ...] = (
             (keys.network(client.ip), NETWORK),
             (keys.typed(principal.text), ACCOUNT),
         )
         wait = store.admit_attempt(told, now=now)
         if wait:
-            return Admission(principal=principal, told_s=wait)
+            return Admission(principal=principal, told_s=wait, account=account)
         meant: tuple[tuple[bytes, Throttle], ...] = ((keys.account(principal.name), ACCOUNT),)
         is_held = store.admit_attempt(meant, now=now, evenly=True) > 0
-        return Admission(principal=principal, is_held=is_held, charged=told if is_held else (*told, *meant))
+        if self._holds is not None and self._holds(account, now):
+            is_held = True
+        charged = told if is_held else (*told, *meant)
+        return Admission(principal=principal, is_held=is_held, charged=charged, account=account)
 
     def forgive(self, admission: Admission) -> None:
         """Take the charges back: nothing was checked."""

@@ -9,6 +9,7 @@ import hmac
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
+from gateway.inspection.abuse.sighting import KEY_PURPOSE, digest
 from gateway.store.keyring import Keyring
 
 CUSTOMER_PREFIX: Final = 64
@@ -18,14 +19,19 @@ CUSTOMER_PREFIX: Final = 64
 class AttemptKeys:
     """Makes the keys of one gateway."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_key", "_watched")
 
     def __init__(self, keyring: Keyring) -> None:
         self._key = keyring.derive("attempts")
+        self._watched = keyring.derive(KEY_PURPOSE)
 
     def account(self, name: str) -> bytes:
         """Return the key of a canonical account name, whether such an account exists or not."""
         return self._token("account", name)
+
+    def watched(self, name: str) -> str:
+        """Return what detectors of abuse know an account name by, whether such an account exists or not."""
+        return digest(self._watched, "account", name)
 
     def typed(self, text: str) -> bytes:
         """Return the key of what was typed where a name is asked for, in canonical form: who is meant by it changes nothing."""

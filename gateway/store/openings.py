@@ -533,10 +533,13 @@ def refused(reason: Reason, *events: Event) -> Refused:
     return Refused(reason=reason, events=events)
 
 
-def event_of(name: str, user: User | None, *, reason: Reason) -> Event:
-    """Describe a failed sign-in; an unknown name is not repeated, because people type passwords into that field."""
+def event_of(name: str, user: User | None, *, reason: Reason, account: str = "") -> Event:
+    """Describe a failed sign-in; an unknown name is not repeated, because people type passwords into that field.
+
+    `account` is what detectors know it by.
+    """
     if user is None:
-        return Event(name=name, outcome="failure", reason=reason)
+        return Event(name=name, outcome="failure", reason=reason, account=account)
     return Event(name=name, outcome="failure", reason=reason, user_id=user.id, user=user.name, tenant=user.tenant)
 
 

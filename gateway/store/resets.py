@@ -73,8 +73,9 @@ class Resets:
         tell: Callable[[str, Notice, Circumstances], None] | None,
         store_executor: BoundedExecutor,
         random: Callable[[int], bytes] = os.urandom,
+        holds: Callable[[str, float], bool] | None = None,
     ) -> None:
-        """Reset accounts of `store`; `tell` has the owner of one told, in the store's thread."""
+        """Reset accounts of `store`; `tell` has the owner of one told, in the store's thread; `holds` as for `Admissions`."""
         self._store = store
         self._options = options
         self._keys = AttemptKeys(keyring)
@@ -82,6 +83,7 @@ class Resets:
         self._outbox = outbox
         self._passwords = passwords
         self._tell = tell
+        self._holds = holds
         self._run = store_executor.run
         self._random = random
 
@@ -132,10 +134,14 @@ class Resets:
         if device is not None:
             limits = [(keys.own_letter(user_id, device.name), MAIL_ASKED)]
         is_held = store.admit_attempt(limits, now=now, evenly=True) > 0
+        account = keys.watched(principal.name)
+        if device is None and self._holds is not None and self._holds(account, now):
+            is_held = True
         user = principal.user if _can_be_told(principal.user, client, now) else None
         letter = self._letter(principal, None if is_held else user, client, now, is_held=is_held)
         is_full = not store.rows.transact(partial(self._store_both, letter, user, browser, now))
-        return Asked(events=(_asked_event(principal, user, is_held=is_held or is_full),))
+        asked = _asked_event(principal, user, is_held=is_held or is_full)
+        return Asked(events=(msgspec.structs.replace(asked, account="" if asked.user else account),))
 
     def _store_both(self, letter: Letter, user: User | None, browser: bytes, now: float, tx: Transaction) -> bool:
         told = user if letter.to and letter.matter is Matter.RESET_CODE else None

@@ -7,6 +7,7 @@ a memory of sightings holds ids and addresses, and tells nobody the rest. It dec
 from __future__ import annotations
 
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -15,6 +16,17 @@ MAX_COUNT: Final = 1_000_000
 """Sightings that were alike and are told as one."""
 MAX_VALUE: Final = 256
 """Characters of a value; whoever makes sightings cuts or digests what is longer."""
+
+
+KEY_PURPOSE: Final = "abuse"
+"""What the key of the digests is derived for."""
+_DIGEST_BYTES: Final = 8
+
+
+def digest(key: bytes, kind: str, text: str | bytes) -> str:
+    """Return what stands for a text in a sighting; `kind` keeps the same text apart in different roles."""
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return blake2b(raw, digest_size=_DIGEST_BYTES, key=key, person=kind.encode("ascii")).hexdigest()
 
 
 class What(StrEnum):

@@ -42,20 +42,16 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     burst: int = 0
     """With `rate_per_s`: how often whoever is slowed down may ask."""
     spares_signed_in: bool = False
-    finding: str = ""
-    """Id of the audit record that says why."""
 
     def holds(self, now: float) -> bool:
         """Tell whether it is not over yet; a clock that was set back makes none longer."""
         return self.since - LONGEST_S <= now < self.until
 
 
-def answered(
-    finding: Finding, detector: Detector, spared: Spared, *, reference: str, uid: str
-) -> tuple[Standing | None, str]:
+def answered(finding: Finding, detector: Detector, spared: Spared, *, reference: str) -> tuple[Standing | None, str]:
     """Return the answer that a finding gets, and why it gets none: the reason of an exception, or nothing.
 
-    `reference` and `uid` name the standing and the record of the finding.
+    `reference` names the standing, in the record of the finding too.
     """
     if finding.answer in {Answer.OFF, Answer.ALERT}:
         return None, ""
@@ -77,7 +73,6 @@ def answered(
         rate_per_s=detector.rate_per_s if finding.answer is Answer.SLOW_DOWN else 0.0,
         burst=detector.burst if finding.answer is Answer.SLOW_DOWN else 0,
         spares_signed_in=detector.spares_signed_in and finding.scope is Scope.NETWORK,
-        finding=uid,
     )
     return standing, ""
 
