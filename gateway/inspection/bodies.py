@@ -19,7 +19,7 @@ from gateway.inspection.body import (
 from gateway.inspection.finding import Position, Value
 from gateway.inspection.json_body import of_json
 from gateway.inspection.multipart_body import of_multipart_fields, read_parts
-from gateway.inspection.values import of_pairs, pairs_of
+from gateway.inspection.values import of_encoded
 from gateway.inspection.xml_body import of_xml
 
 __all__ = ["BodyTooComplexError", "BodyUnreadableError", "Limits", "of_body", "of_form"]
@@ -89,7 +89,7 @@ def of_form(media_type: MediaType, body: bytes, limits: Limits, *, with_plain: b
     found: list[Value] = []
     for text in media_type.texts_of(body):
         raw = text.encode("utf-8", "surrogateescape")
-        found += of_pairs(pairs_of(raw), Position.FORM_NAME, Position.FORM, with_plain=with_plain)
+        found += of_encoded(raw, Position.FORM_NAME, Position.FORM, with_plain=with_plain)
     return found
 
 
@@ -116,7 +116,7 @@ def _of_text(media_type: MediaType, body: bytes, limits: Limits, *, with_plain: 
     found = [Value(Position.BODY, "", text) for text in media_type.texts_of(body)]
     found += _by_shape(body, limits, with_plain=with_plain)
     if _FORM_SHAPE(body) is not None and body.count(b"&") < limits.members:
-        found += of_pairs(pairs_of(body), Position.FORM_NAME, Position.FORM, with_plain=with_plain)
+        found += of_encoded(body, Position.FORM_NAME, Position.FORM, with_plain=with_plain)
     return found
 
 

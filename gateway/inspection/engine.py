@@ -18,7 +18,7 @@ from gateway.inspection.mechanisms import MECHANISMS
 from gateway.inspection.patch import Patch
 from gateway.inspection.readings import TOO_MANY, readings
 from gateway.inspection.rules import Rule, Rules
-from gateway.inspection.sign import Mechanism
+from gateway.inspection.sign import BEYOND_ASCII, Mechanism
 from gateway.inspection.tuning import Mode, Tuning
 from gateway.inspection.values import is_quiet, of_cookies, of_field, of_target
 from gateway.inspection.verdict import CLEAN, MAX_FINDINGS, Verdict
@@ -234,6 +234,8 @@ class Inspection:
         # All of what a gate looks for is ASCII, and to leave out the rest costs less than to look at it.
         ascii_text = text.encode("ascii", "ignore")
         specials = specials_of(ascii_text)
+        if len(ascii_text) < len(text):
+            specials |= BEYOND_ASCII
         lowered = ascii_text.lower().decode("ascii")
         for can_occur, signs in self._mechanisms:
             if can_occur(specials, lowered):

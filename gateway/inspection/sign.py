@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.inspection.finding import Position
 
@@ -21,6 +21,10 @@ class Sign:
     """`sql.tautology`: one of the mechanism's `SIGNS`."""
     start: int
     end: int
+
+
+BEYOND_ASCII: Final = frozenset("\x80")
+"""Among the special characters of a text: it is not all ASCII."""
 
 
 class Mechanism(Protocol):
@@ -37,7 +41,8 @@ class Mechanism(Protocol):
     def can_occur(self, specials: frozenset[str], lowered: str) -> bool:
         """Say cheaply whether anything may be found; most values of honest people end here.
 
-        `specials` holds the ASCII characters of the text that are neither letters, digits nor space;
+        `specials` holds the ASCII characters of the text that are neither letters, digits nor space, and `\x80` for all
+        that are not ASCII;
         `lowered` is what is ASCII in the text, in lower case.
         """
 

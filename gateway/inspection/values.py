@@ -83,22 +83,30 @@ def of_pairs(
     is also read together with its value: `?' or 1=1` has a `=`, but no upstream that takes the whole query cares.
     """
     found: list[Value] = []
-    joined: dict[str, str] = {}
-    repeated: set[str] = set()
+    of_this_name: dict[str, list[str]] = {}
     for name, value in pairs:
-        if name in joined:
-            if len(joined[name]) < len(value) + 65536:  # linear: what is longer is inspected in its parts
-                joined[name] += "," + value
-                repeated.add(name)
-        else:
-            joined[name] = value
+        of_this_name.setdefault(name, []).append(value)
         if with_plain or is_plain(value) is None:
             found.append(Value(of_value, name, value))
         if is_plain_name(name) is None:
             found.append(Value(of_name, name, name))
             if _ORDINARY_NAME(name) is None:
                 found.append(Value(of_value, name, f"{name}={value}"))
-    found.extend(Value(of_value, name, joined[name]) for name in repeated if is_plain(joined[name]) is None)
+    for name, values in of_this_name.items():
+        if name and len(values) > 1 and any(is_plain(value) is None for value in values):
+            found.append(Value(of_value, name, ",".join(values)))
+    return found
+
+
+def of_encoded(raw: bytes, of_name: Position, of_value: Position, *, with_plain: bool = False) -> list[Value]:
+    """List the values of a query or form as sent.
+
+    Where a part has no name somebody left an `&` in the clear, and some reader takes the whole for one text: scripts that
+    decode `location.search`, for one.
+    """
+    found = of_pairs(pairs_of(raw), of_name, of_value, with_plain=with_plain)
+    if len(found) > 1 and any(not value.name and value.position is of_value for value in found):
+        found.append(Value(of_value, "", unescaped(raw)))
     return found
 
 
@@ -116,13 +124,11 @@ def of_path(raw: bytes, canonical: str, *, with_plain: bool = False) -> list[Val
         forwarded = text_of(unquote_to_bytes(canonical))
         if forwarded != sent:
             found.append(Value(Position.PATH, "", forwarded))
-    segments = text.split("/")
-    if len(segments) > 2:
-        found.extend(
-            Value(Position.PATH, "", text_of(unquote_to_bytes(segment)))
-            for segment in segments
-            if is_plain(segment) is None
-        )
+    found.extend(
+        Value(Position.PATH, "", text_of(unquote_to_bytes(segment)))
+        for segment in text.split("/")
+        if is_plain(segment) is None
+    )
     return found
 
 
@@ -131,7 +137,7 @@ def of_target(target: bytes, canonical: str, *, with_plain: bool = False) -> lis
     path, _, query = target.partition(b"?")
     found = of_path(path, canonical, with_plain=with_plain)
     if query and (with_plain or _PLAIN_QUERY(query) is None):
-        found += of_pairs(pairs_of(query), Position.QUERY_NAME, Position.QUERY, with_plain=with_plain)
+        found += of_encoded(query, Position.QUERY_NAME, Position.QUERY, with_plain=with_plain)
     return found
 
 

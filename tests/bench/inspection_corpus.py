@@ -2,7 +2,8 @@
 
     python -m tests.bench.inspection_corpus [--class sqli] [--tier core] [--paranoia 1] [--misses] [--stopped]
 
-A request counts as caught when its head or its body is blocked, or when its body is refused as unreadable.
+A request counts as caught when its head or its body is blocked, when its body is unreadable, and when the wire layer
+refuses its target.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from gateway.inspection.tuning import Mode, Settings, Tuning, tuned
 from gateway.inspection.verdict import Verdict
 from gateway.wire.authority import Authority
 from gateway.wire.target import parse_target
+from tests.bench.inspection_portal import portal_samples
+from tests.bench.inspection_sample import Sample
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPORA = ROOT.parent / "shared" / "corpora"
@@ -38,23 +40,8 @@ NOW = 1_700_000_000.0
 HOST = Authority("portal.example", None, "portal.example")
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One request of a corpus."""
-
-    id: str
-    attack: str
-    tier: str
-    place: str
-    payload: str
-    line: RequestLine
-    fields: tuple[tuple[bytes, bytes], ...]
-    content_type: bytes
-    body: bytes
-
-
 def samples(path: Path) -> Iterator[Sample]:
-    """Read a corpus; a target that the wire would refuse keeps its path as it is."""
+    """Read a corpus."""
     for text in path.read_text(encoding="utf-8").splitlines():
         row: dict[str, Any] = json.loads(text)
         request = row["request"]
@@ -77,6 +64,7 @@ def samples(path: Path) -> Iterator[Sample]:
             fields,
             types[0] if types else b"",
             body,
+            parsed.value if isinstance(parsed, Reason) else "",
         )
 
 
@@ -99,6 +87,8 @@ def rules_of_the_house(*, is_complete: bool = True) -> Rules:
 def judge(engine: Inspection, tuning: Tuning, sample: Sample) -> tuple[Verdict, str]:
     """Judge one request; the text says why its body was refused, or nothing."""
     verdict = engine.judge_head(sample.line, sample.fields, tuning, now=NOW)
+    if sample.refused:
+        return verdict, sample.refused
     try:
         body = engine.judge_body(sample.line, sample.content_type, sample.body, tuning, limits=Limits(), now=NOW)
     except (BodyUnreadableError, BodyTooComplexError) as error:
@@ -117,6 +107,7 @@ def main() -> None:
     parser.add_argument("--stopped", action="store_true", help="list benign requests that do not")
     parser.add_argument("--rules", action="store_true", help="count what each rule caught and stopped")
     parser.add_argument("--corpus", type=Path, default=CORPORA)
+    parser.add_argument("--portal", action="store_true", help="the project's own texts of portals instead")
     chosen = parser.parse_args()
     rules = rules_of_the_house(is_complete=False)
     engine = Inspection(rules)
@@ -126,7 +117,10 @@ def main() -> None:
         by_rule: Counter[str] = Counter()
         alone: Counter[str] = Counter()
         listed: list[str] = []
-        for sample in samples(chosen.corpus / name):
+        chosen_samples = (
+            portal_samples(Path(name).stem.removeprefix("waf_")) if chosen.portal else samples(chosen.corpus / name)
+        )
+        for sample in chosen_samples:
             if is_attack and chosen.attack and sample.attack not in chosen.attack:
                 continue
             if chosen.tier and is_attack and sample.tier not in chosen.tier:
@@ -148,7 +142,7 @@ def main() -> None:
         print(f"{name} at paranoia {chosen.paranoia}")
         for (attack, tier), count in sorted(counts.items()):
             share = 100 * count["stopped"] / count["all"]
-            refusals = f", {count['refused']} of them unreadable" if count["refused"] else ""
+            refusals = f", {count['refused']} of them refused" if count["refused"] else ""
             print(f"  {attack or 'ALL':22} {tier:9} {count['stopped']:5} of {count['all']:5}  {share:5.1f} %{refusals}")
         if chosen.rules:
             for rule, times in by_rule.most_common():
