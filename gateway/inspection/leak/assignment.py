@@ -32,7 +32,7 @@ _NAMED: Final = re.compile(
 _NAMED_REACH: Final = 192
 _CODE: Final = re.compile(rb"[(){}\[\]$]|^[A-Za-z_]+(?:\.[A-Za-z_]+)+$")
 """It is called, looked up or put in by a program."""
-_FEWEST_SORTS: Final = 2
+_DIGITS: Final = b"0123456789"
 _FEWEST_LETTERS: Final = 5
 
 
@@ -70,8 +70,5 @@ def read(text: Text, at: int, trigger: bytes) -> Reading:
 
 def _is_likely(value: bytes) -> bool:
     """Tell whether a value looks like a secret rather than a word, an example or a piece of a program."""
-    sorts = (
-        any(map(test, (value[i : i + 1] for i in range(len(value)))))
-        for test in (bytes.islower, bytes.isupper, bytes.isdigit)
-    )
-    return sum(sorts) >= _FEWEST_SORTS and len(set(value)) >= _FEWEST_LETTERS and not _CODE.search(value)
+    letters = value.translate(None, _DIGITS)
+    return 0 < len(letters) < len(value) and len(set(value)) >= _FEWEST_LETTERS and not _CODE.search(value)

@@ -14,7 +14,7 @@ from gateway.inspection.leak.sighting import Kind
 TRIGGER: Final = b"-----BEGIN "
 OPENING: Final = beginnings([TRIGGER])
 
-_BREAK: Final = rb"(?:[ \t\r\n\x01]|\\[rnt]|<br[ /]{0,2}>|&#(?:10|13|xA|xa|xD|xd);){0,8}+"
+_BREAK: Final = rb"(?:[ \t\r\n\x01]|\\{1,4}[rnt]|<br[ /]{0,2}>|&#(?:10|13|xA|xa|xD|xd);){0,8}+"
 _HEAD: Final = re.compile(
     rb"-----BEGIN (?:[A-Z0-9]{1,16} ){0,4}PRIVATE KEY(?: BLOCK)?-----" + _BREAK + rb"([A-Za-z0-9+/=:,-]{8})"
 )

@@ -22,7 +22,7 @@ _LONGEST_HEADER: Final = 2_048
 _HEADER: Final = re.compile(rb"eyJ[A-Za-z0-9_-]{8,2048}+")
 _RUN: Final = re.compile(rb"[A-Za-z0-9_-]*+")
 _WORD: Final = re.compile(rb"[A-Za-z0-9_]*+")
-_BODY: Final = re.compile(rb"\.{1,2}[A-Za-z0-9_-]{4}")
+_BODY: Final = re.compile(rb"\.[A-Za-z0-9_.-]{5}")
 _BODY_BYTES: Final = 6
 _TAIL: Final = Tail(re.compile(rb"[A-Za-z0-9_.-]*+"), b"", 32_768)
 
