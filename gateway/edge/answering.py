@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final, cast
 
 from gateway.audit.protocol import GROUP
 from gateway.audit.resource import read_told
-from gateway.edge import session_state
+from gateway.edge import reports, session_state
 from gateway.edge.answers import CONTINUE, plain_answer, refusal_answer
 from gateway.edge.browser import waits_for_page
+from gateway.edge.cross_origin import PREFLIGHT, granted
 from gateway.edge.escort import Escort, judgement
 from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.forward_auth import allowing_answer, asked_about, is_asked, objection, refusing_answer
-from gateway.edge.hardening import Facts, harden, status_line
+from gateway.edge.hardening import Facts, field_lines, harden, status_line
 from gateway.edge.identity import IdentityUnfitError
 from gateway.edge.inspecting import BROKEN, Released, WithheldError, hold_body, judge_head, transform_answer
 from gateway.edge.interrupted import KEEP, interrupt
@@ -48,6 +49,7 @@ from gateway.edge.upstream import UpstreamConnection
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Action, Durability
+from gateway.inspection.csp.tally import Tally
 from gateway.wire.address import limiter_key
 from gateway.wire.request import SAFE_METHODS, Fields
 from gateway.wire.response import ResponseHead
@@ -80,7 +82,7 @@ _READING_ACTIONS: Final = frozenset((None, Action.VIEW, Action.DOWNLOAD))
 _CLIENT_FAULTS: Final = frozenset(
     (Reason.MALFORMED_BODY, Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.OVERLOADED)
 )
-_LOCAL: Final = frozenset(("jwks.json", "csp-report", session_state.PAGE, SERVER_WIDE))
+_LOCAL: Final = frozenset(("jwks.json", reports.PAGE, session_state.PAGE, SERVER_WIDE, PREFLIGHT))
 """What the edge answers itself."""
 _CLIENT_CLOSED: Final = 499
 _END_OF_CHUNKS: Final = b"0\r\n\r\n"
@@ -122,6 +124,11 @@ class Answering(ABC):
     def metrics(self) -> EdgeMetrics:
         """What the worker counts."""
         return self._worker.metrics
+
+    @property
+    def tally(self) -> Tally:
+        """What the worker was told about policies and scripts of pages."""
+        return self._worker.tally
 
     # what a version of HTTP fills in
 
@@ -334,6 +341,8 @@ class Answering(ABC):
                 self.refuse(x, refusal)
         elif x.fields.websocket and self._is_crowded(x, WEBSOCKET):
             self.refuse(x, Refusal("limit", Reason.TOO_MANY_OPEN, retry_after_s=CROWDED_RETRY_S))
+        elif x.resolution is not None and x.resolution.internal == reports.PAGE and not x.body_done:
+            self._collect(x)
         elif x.resolution is not None and x.resolution.internal in _LOCAL:
             self._answer_locally(x, x.resolution.internal)
         elif x.fields.max_forwards == 0 and x.method == b"OPTIONS":  # RFC 9110 §7.6.2: we are the last who may answer
@@ -608,6 +617,9 @@ class Answering(ABC):
                 return
         elif x.upstream is None:
             x.form += body
+            if x.body_done and x.resolution is not None and x.resolution.internal == reports.PAGE:
+                self._answer_locally(x, reports.PAGE)
+                return
             if x.body_done:
                 self._proceed(x)
                 return
@@ -671,9 +683,16 @@ class Answering(ABC):
         if page == session_state.PAGE and x.method in (b"GET", b"HEAD", b"POST"):
             self._tell_session(x)
             return
-        if page == "csp-report" and x.method == b"POST":
-            self._worker.metrics.csp_reports.inc()
+        if page == PREFLIGHT:
+            fields = granted(x)
+            if isinstance(fields, Refusal):
+                self.refuse(x, fields)
+                return
             x.close = x.close or not x.body_done
+            self._answer(x, 204, plain_answer(x, 204, b"", b"", now=x.started, extra=field_lines(fields)))
+            return
+        if page == reports.PAGE and x.method == b"POST":
+            reports.take_reports(x)
             self._answer(x, 204, plain_answer(x, 204, b"", b"", now=x.started))
             return
         if page == SERVER_WIDE and x.resolution is not None:
@@ -898,6 +917,9 @@ class Answering(ABC):
                 no_store=not x.route.public and x.route.cache == "no-store",
                 allow_service_worker=x.route.allow_service_worker,
                 fields=fields,
+                policy=x.inspection.browser.policy
+                if x.inspection is not None and x.inspection.browser is not None
+                else None,
             )
             if len(head.hardened) >= HARDENED_ENTRIES:  # the client chooses the port in Host
                 head.hardened.clear()

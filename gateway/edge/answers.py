@@ -15,8 +15,9 @@ import orjson
 
 from gateway.edge.browser import is_framed, page_of, said, waits_for_page
 from gateway.edge.challenge import challenge, is_of_program
+from gateway.edge.cross_origin import sharing_of
 from gateway.edge.exchange import Exchange, Refusal
-from gateway.edge.hardening import status_line
+from gateway.edge.hardening import field_lines, status_line
 from gateway.edge.interrupted import obstacle
 from gateway.edge.pipeline import retry_after
 from gateway.edge.step_up import step_up_page
@@ -144,11 +145,12 @@ def plain_answer(x: Exchange, status: int, kind: bytes, body: bytes, *, now: flo
 
 def _common(x: Exchange, now: float, *, framed: bool = False) -> bytes:
     """Fields that every refusal carries."""
-    return b"date: %b\r\nx-request-id: %b\r\n%b%b" % (
+    return b"date: %b\r\nx-request-id: %b\r\n%b%b%b" % (
         formatdate(now, usegmt=True).encode(),
         x.request_id,
         _OURS % (b"SAMEORIGIN" if framed else b"DENY"),
         x.snapshot.headers.always(secure=x.secure),
+        field_lines(sharing_of(x)),  # a script that may read answers may read why there is none
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
+from gateway.inspection.csp.policy import Policy
 from gateway.wire.cookies import harden_set_cookie
 from gateway.wire.response import ResponseHead
 from gateway.wire.rewriting import Places
@@ -18,6 +19,8 @@ STATUS_LINES: Final = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode()) for status in map(int, HTTPStatus)
 }
 
+_FRAME_OPTIONS: Final[dict[tuple[str, ...], bytes]] = {("'none'",): b"DENY", ("'self'",): b"SAMEORIGIN"}
+"""What X-Frame-Options says where it can say the same as `frame-ancestors`; elsewhere it would only contradict."""
 _STRICT_REFERRER: Final = frozenset(
     (b"no-referrer", b"same-origin", b"strict-origin", b"strict-origin-when-cross-origin")
 )
@@ -79,6 +82,8 @@ class Facts:
     allow_service_worker: bool
     fields: tuple[tuple[bytes, bytes], ...] = ()
     """Fields that policy sets on the answer, in the place of the portal's; never one of those that are written below."""
+    policy: Policy | None = None
+    """The content security policy of the route, which stands on the answer already."""
 
 
 def harden(head: ResponseHead, rules: HeaderRules, facts: Facts) -> bytes:
@@ -86,7 +91,10 @@ def harden(head: ResponseHead, rules: HeaderRules, facts: Facts) -> bytes:
     forward = _without(head.forward, facts.fields) if facts.fields else head.forward
     out = [status_line(head.status), forward, rules.always(secure=facts.secure)]
     places = facts.places
-    frame = b"SAMEORIGIN"
+    csp, frame = rules.csp, b"SAMEORIGIN"
+    ancestors = facts.policy.ancestors if facts.policy is not None else None
+    if ancestors is not None:
+        csp, frame = _unframed(csp), _FRAME_OPTIONS.get(ancestors, b"")
     referrer = rules.referrer_policy
     cache: list[bytes] = []
     for name, value in head.weighed:
@@ -126,16 +134,24 @@ def harden(head: ResponseHead, rules: HeaderRules, facts: Facts) -> bytes:
         else:
             cache.append(b"%b: %b\r\n" % (name, value))
     out.extend((b"cache-control: no-store\r\n",) if facts.no_store else cache)
-    out.append(b"x-frame-options: %b\r\nreferrer-policy: %b\r\n" % (frame, referrer))
-    if rules.csp:
-        out.append(b"content-security-policy: %b\r\n" % rules.csp)
-    if rules.csp_report_only:
+    if frame:
+        out.append(b"x-frame-options: %b\r\n" % frame)
+    out.append(b"referrer-policy: %b\r\n" % referrer)
+    if csp:
+        out.append(b"content-security-policy: %b\r\n" % csp)
+    if rules.csp_report_only and facts.policy is None:  # two would report about the same
         out.append(
             b"content-security-policy-report-only: %b; report-uri /.gateway/csp-report\r\n" % rules.csp_report_only
         )
     if facts.fields:
         out.append(field_lines(facts.fields))
     return b"".join(out)
+
+
+def _unframed(csp: bytes) -> bytes:
+    """Leave `frame-ancestors` out of the general policy: the route says who may frame its pages."""
+    parts = [part.strip() for part in csp.split(b";")]
+    return b"; ".join(part for part in parts if part and part.split()[0].lower() != b"frame-ancestors")
 
 
 def _without(block: bytes, fields: tuple[tuple[bytes, bytes], ...]) -> bytes:

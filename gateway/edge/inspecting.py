@@ -11,7 +11,9 @@ from enum import Enum
 from typing import Final, Protocol
 
 from gateway.edge.browser import said
+from gateway.edge.cross_origin import judge_form, reads_forms
 from gateway.edge.exchange import Exchange, Refusal
+from gateway.edge.page_answer import open_answer
 from gateway.edge.snapshot import RouteInspection
 from gateway.edge.waf import ask_second, is_lenient, judge_body, judge_by_waf, note
 from gateway.exchange.reason import Reason
@@ -96,8 +98,9 @@ class Chain:
 
 Judge = Callable[[Exchange, bytes], Refusal | bytes | None]
 """Judges a whole body; bytes are what goes upstream instead of it."""
-BODY_JUDGES: Final[tuple[tuple[Callable[[RouteInspection], bool], Judge], ...]] = (
-    (lambda rules: rules.waf is not None, judge_body),
+BODY_JUDGES: Final[tuple[tuple[Callable[[Exchange, RouteInspection], bool], Judge], ...]] = (
+    (reads_forms, judge_form),
+    (lambda _, rules: rules.waf is not None, judge_body),
 )
 """Who reads bodies, in their order, and on which routes."""
 FILES: Final = (
@@ -114,7 +117,7 @@ PIECE_BYTES: Final = 64 * 1024
 
 Opener = Callable[[Exchange, ResponseHead], Transform | None]
 """Says whether, and how, an answer with this head is changed; None = it is not."""
-_OPENERS: Final[tuple[Opener, ...]] = ()
+_OPENERS: Final[tuple[Opener, ...]] = (open_answer,)
 """In their order: unpack and look for what must not leave, then rewrite the page."""
 
 
@@ -132,7 +135,7 @@ def hold_body(x: Exchange) -> Holding | None:
     rules = x.inspection
     if rules is None:
         return None
-    judges = [judge for wants, judge in BODY_JUDGES if wants(rules)] if not x.body_done and is_read(x, rules) else []
+    judges = [judge for wants, judge in BODY_JUDGES if wants(x, rules)] if not x.body_done and is_read(x, rules) else []
     if not judges and rules.crs is None:
         return None
     return MemoryHolding(x, rules, judges)

@@ -16,6 +16,7 @@ from gateway.edge.activity import shows_activity
 from gateway.edge.astray import is_astray
 from gateway.edge.certified import certificate_entry, certificate_of
 from gateway.edge.credential import prove
+from gateway.edge.cross_origin import PREFLIGHT, judge_sender, preflight_of
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.limits import subject_of
 from gateway.edge.sessions import Sessions
@@ -38,9 +39,10 @@ DEBTS: Final = {
 }
 ANYWHERE: Final = frozenset((Owed.DEVICE, Owed.ROOM))
 """What is owed on routes without `mfa` as well: it is no second factor."""
-UNCOUNTED_FORMS: Final = frozenset(("csp-report", "session", "oidc"))
+REPORTS: Final = "csp-report"
+UNCOUNTED_FORMS: Final = frozenset((REPORTS, "session", "oidc"))
 """What a page, or an identity provider, sends by itself and no person could send too often."""
-PASSIVE_PAGES: Final = frozenset(("static", "jwks.json", "csp-report", "session"))
+PASSIVE_PAGES: Final = frozenset(("static", "jwks.json", REPORTS, "session", PREFLIGHT))
 """Pages of ours that are no use of a session."""
 
 
@@ -86,7 +88,10 @@ def receive(x: Exchange, limits: Limits, now: float) -> Refusal | None:
     x.tenant = tenant
     if peer.redirects and not x.secure:
         return Refusal("route", Reason.HTTPS_REQUIRED)
-    resolution = x.resolution = s.resolver.resolve(authority, x.raw_target, x.method)
+    resolution = s.resolver.resolve(authority, x.raw_target, x.method)
+    if x.method == b"OPTIONS" and fields.origin:  # a preflight: answered here, where the route grants anything
+        resolution = preflight_of(x, authority) or resolution
+    x.resolution = resolution
     if resolution.refusal is not None:
         return Refusal("route", resolution.refusal)
     if resolution.demands_tls and not x.secure:  # RFC 9110 §7.4
@@ -136,6 +141,10 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
                 wait = limits.take(s.login_limits[tenant], counted, now)
             if wait:
                 return Refusal("limit", Reason.TOO_MANY_ATTEMPTS, retry_after_s=wait)
+        if resolution.internal == REPORTS:  # a page sends them, and anybody can
+            wait = limits.take(s.report_limit, counted, now)
+            if wait:
+                return Refusal("limit", Reason.RATE_LIMITED, retry_after_s=wait)
         if fields.length is not None and fields.length > (route.max_body_bytes or 0):
             return Refusal("inspection", Reason.BODY_TOO_LARGE)
         if entry is not None and resolution.internal not in PASSIVE_PAGES:
@@ -239,6 +248,9 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
         and fields.origin != b"%b://%b" % (b"https" if x.secure else b"http", authority.text.encode("ascii"))
     ):
         return Refusal("inspection", Reason.CROSS_ORIGIN)
+    refusal = judge_sender(x) if x.inspection is not None else None
+    if refusal is not None:
+        return refusal
     if fields.service_worker and not route.allow_service_worker:
         return Refusal("inspection", Reason.SERVICE_WORKER)
     if fields.length is not None and fields.length > (route.max_body_bytes or s.wire.max_body):

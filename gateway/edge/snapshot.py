@@ -17,7 +17,7 @@ from gateway.edge.tls import ListenerTLS
 from gateway.exchange.envelope import NotKept
 from gateway.exchange.opinion import Opinion, Question
 from gateway.exchange.reason import Reason
-from gateway.exchange.route import Durability
+from gateway.exchange.route import Durability, LimitSpec
 from gateway.inspection.body import Limits
 from gateway.inspection.cors import CorsRules
 from gateway.inspection.csp.policy import Policy
@@ -349,5 +349,9 @@ class Snapshot:
     """What detectors of abuse are told of; None = every one of them is off."""
     gate: Gate | None = None
     """What they answered, as the worker knows it."""
+    report_limit: Bucket = field(
+        default_factory=lambda: Bucket(LimitSpec(name="csp-report", rate_per_s=5.0, burst=50, per="ip"))
+    )
+    """How often browsers of one client may report about policies."""
     inspections: Mapping[str, RouteInspection] = field(default_factory=dict)
     """By route; a route that is not here is not inspected."""

@@ -41,6 +41,7 @@ from gateway.edge.subjects import SubjectKeys
 from gateway.edge.tls import ListenerTLS
 from gateway.edge.uploads import Uploads
 from gateway.exchange.reason import Reason
+from gateway.inspection.csp.tally import Tally
 from gateway.wire.proxy_protocol import Source
 
 SWEEP_S: Final = 0.25
@@ -114,6 +115,8 @@ class Worker:
         self.metrics = metrics or EdgeMetrics()
         self.bearers = Bearers()
         self.gate = Gate()
+        self.tally = Tally()
+        """What browsers report about policies, and which scripts of pages are not approved, until it is kept."""
         self.snapshot = self._adopted(snapshot)
         self.shadow = self._shadow(report)
         """Tries a candidate policy; None where there is none."""
