@@ -34,6 +34,7 @@ _VERBS: Final = {
     "apikey": ("gateway.cli.apikey", "Create, list, rotate and revoke API keys."),
     "vault": ("gateway.cli.vault", "Keep, list and delete the accounts that people have at portals."),
     "session": ("gateway.cli.session", "List and revoke sessions."),
+    "abuse": ("gateway.cli.abuse", "List and lift what detectors of abuse answered."),
     "keys": ("gateway.cli.keys", "List and rotate keys."),
     "policy": ("gateway.cli.policy", "Check, test and explain policies."),
     "inspection": ("gateway.cli.inspection", "Show why requests are stopped as attacks, and what to allow."),
