@@ -39,7 +39,7 @@ class Mechanism(Protocol):
         """The class of attack, as in findings."""
 
     def can_occur(self, specials: frozenset[str], lowered: str) -> bool:
-        """Say cheaply whether anything may be found; most values of honest people end here.
+        r"""Say cheaply whether anything may be found; most values of honest people end here.
 
         `specials` holds the ASCII characters of the text that are neither letters, digits nor space, and `\x80` for all
         that are not ASCII;
