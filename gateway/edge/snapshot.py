@@ -228,6 +228,8 @@ class WafRules:
 
     engine: Inspection
     tuning: Tuning
+    harmless: set[bytes] = field(default_factory=set, compare=False)
+    """Field blocks in which nothing was found: a browser repeats its own."""
 
 
 class SecondEngine(Protocol):

@@ -21,11 +21,28 @@ from gateway.inspection.verdict import Verdict
 
 HOSTILE: Final = Refusal("inspection", Reason.HOSTILE_INPUT)
 HOSTILE_EVENT: Final = "request.hostile"
+MAX_KNOWN: Final = 1024
+MAX_KNOWN_BYTES: Final = 4096
+"""Field blocks that are remembered as harmless: how many, and how long one may be."""
 
 
 def judge_by_waf(x: Exchange, rules: WafRules) -> Refusal | None:
-    """Judge the head of a request."""
-    return _follow(x, rules.engine.judge_head(_line(x), fields_of(x), rules.tuning, now=x.started))
+    """Judge the head of a request. A field block in which nothing was found is not read again."""
+    block, known = x.fields.forward, rules.harmless
+    if block in known and not x.fields.authorization:
+        return _follow(x, rules.engine.judge_head(_line(x), (), rules.tuning, now=x.started))
+    verdict = rules.engine.judge_head(_line(x), fields_of(x), rules.tuning, now=x.started)
+    # an exclusion or a patch may have its last day, and a patch is about whole requests
+    if (
+        not verdict.findings
+        and len(block) <= MAX_KNOWN_BYTES
+        and not rules.tuning.patches
+        and not rules.tuning.exclusions
+    ):
+        if len(known) >= MAX_KNOWN:
+            known.clear()
+        known.add(block)
+    return _follow(x, verdict)
 
 
 def judge_body(x: Exchange, body: bytes) -> Refusal | None:

@@ -18,16 +18,18 @@ from tests.bench.candidates.gateway import (
     GatewayAsync,
     GatewayCompiled,
     GatewayCompiledAsync,
+    GatewayCompiledInspecting,
+    GatewayInspecting,
     GatewayRedis,
     GatewayStrict,
 )
 from tests.bench.candidates.haproxy import HAProxy
-from tests.bench.candidates.nginx import Nginx
+from tests.bench.candidates.nginx import Nginx, NginxModSecurity
 from tests.bench.candidates.traefik import Traefik
 from tests.bench.upstream import PROJECT
 
 EVERYONE: tuple[type[Candidate], ...] = (
-    Nginx, HAProxy, Envoy, Gateway, GatewayAsync, GatewayStrict, GatewayRedis, GatewayCompiled, GatewayCompiledAsync, Caddy, Traefik, AiohttpProxy, Apache,
+    Nginx, HAProxy, Envoy, Gateway, GatewayAsync, GatewayStrict, GatewayRedis, GatewayCompiled, GatewayCompiledAsync, NginxModSecurity, GatewayInspecting, GatewayCompiledInspecting, Caddy, Traefik, AiohttpProxy, Apache,
 )  # fmt: skip
 REQUIREMENTS = PROJECT / "requirements" / "bench.txt"
 INSTALL_S = 600

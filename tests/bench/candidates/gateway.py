@@ -302,6 +302,24 @@ class GatewayAsync(Gateway):
     scales = False
 
 
+class GatewayInspecting(Gateway):
+    """The same with attacks looked for in every request, by our own rules."""
+
+    name = "gateway-waf"
+    work = "the same as gateway, and `inspection: {waf: block}`"
+    scales = False
+
+    def _settings(self, house: Path) -> dict[str, Any]:
+        return {**super()._settings(house), "inspection": {"waf": "block"}}
+
+
+class GatewayCompiledInspecting(GatewayInspecting, GatewayCompiled):
+    """The same, compiled."""
+
+    name = "gateway-compiled-waf"
+    work = "the same as gateway-waf, hot path compiled by mypyc"
+
+
 class GatewayStrict(Gateway):
     """The same with durability `strict`: the last byte waits for the closing record."""
 

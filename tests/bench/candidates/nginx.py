@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench.candidates.candidate import Candidate, executable, first_line
+from tests.bench.candidates.candidate import Candidate, MissingError, executable, first_line
 from tests.bench.site import HOST, user, write
 from tests.bench.upstream import CHAT
 
@@ -87,3 +87,42 @@ class Nginx(Candidate):
 
     def command(self, room: Path) -> list[str]:
         return [self.binary(), "-c", str(room / "nginx.conf"), "-e", str(room / "error.log")]
+
+
+RULES = """\
+SecRuleEngine On
+SecRequestBodyAccess On
+SecResponseBodyAccess Off
+SecRule REQUEST_HEADERS:Content-Type "^application/(?:[a-z0-9.-]+[+])?json" "id:200001,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=JSON"
+SecAuditEngine RelevantOnly
+SecAuditLogRelevantStatus "^(?:5|4(?!04))"
+SecAuditLogFormat JSON
+SecAuditLog {room}/modsec_audit.log
+Include /etc/modsecurity/crs/crs-setup.conf
+Include {crs}/rules/*.conf
+"""
+CRS = Path("/usr/share/modsecurity-crs")
+MODULE = Path("/usr/lib/nginx/modules/ngx_http_modsecurity_module.so")
+
+
+class NginxModSecurity(Nginx):
+    """nginx with ModSecurity and the Core Rule Set of Debian, at its own paranoia level 1: what inspection is compared with."""
+
+    name = "nginx-crs"
+    work = "the same as nginx, and ModSecurity 3 with the OWASP Core Rule Set"
+    scales = False
+
+    def binary(self) -> str:
+        for path, package in ((MODULE, "libnginx-mod-http-modsecurity"), (CRS / "rules", "modsecurity-crs")):
+            if not path.exists():
+                raise MissingError(f"no {path} (Debian: {package})")
+        return super().binary()
+
+    def configure(self, room: Path) -> None:
+        super().configure(room)
+        write(room / "modsecurity.conf", RULES.format(room=room, crs=CRS))
+        text = (room / "nginx.conf").read_text(encoding="utf-8")
+        loads = f"load_module {MODULE};\n"
+        judges = f"    modsecurity on;\n    modsecurity_rules_file {room}/modsecurity.conf;\n"
+        text = text.replace("  server {\n", "  server {\n" + judges)
+        write(room / "nginx.conf", loads + text)

@@ -379,3 +379,24 @@ async def test_a_client_that_leaves_while_a_second_engine_judges_is_forgotten(ed
     writer.transport.abort()
     await asyncio.sleep(0.3)
     assert is_untouched(edge)
+
+
+async def test_a_field_block_that_was_harmless_is_not_read_again_and_a_hostile_one_always_is(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    judge = Inspection.judge_head
+
+    def counted(self: Inspection, line: Any, fields: Any, tuning: Any, *, now: float) -> Any:
+        given.append(len(list(fields)))
+        return judge(self, line, fields, tuning, now=now)
+
+    inspect(edge)
+    monkeypatch.setattr(Inspection, "judge_head", counted)
+    for _ in range(2):
+        assert (await edge.get("/public/x", fields="User-Agent: plain\r\n")).status == 200
+        assert (await edge.get("/public/x", fields=f"User-Agent: {PAYLOAD}\r\n")).status == 403
+    assert given[0] > 0
+    assert given[2] == 0
+    assert given[1] == given[3] > 0
+    assert (await edge.get(f"/public/x?q={ATTACK}", fields="User-Agent: plain\r\n")).status == 403
