@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -33,6 +33,7 @@ _LENGTH: Final = struct.Struct(">I")
 _NONCE_BYTES: Final = 12
 _LONGEST_ENVELOPE: Final = 16 * 1024
 _SUFFIX: Final = ".sealed"
+_FILE: Final = re.compile(r"(q_[0-9a-f]{24})-([0-9a-f]{1,12})\.sealed")
 _UNFINISHED: Final = ".unfinished"
 _ID: Final = re.compile(r"q_[0-9a-f]{24}")
 _ABANDONED_S: Final = 3600.0
@@ -44,6 +45,8 @@ class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     id: str
     at: float
     """Unix time."""
+    until: float
+    """When it goes; whole seconds stand in the file's name, too."""
     request_id: str
     route: str
     tenant: str
@@ -65,6 +68,15 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     key: bytes
 
 
+class _Kept(NamedTuple):
+    """One file of the directory."""
+
+    id: str
+    until: int
+    size: int
+    path: Path
+
+
 def new_id(now: float, random: Callable[[int], bytes] = os.urandom) -> str:
     """Make an id; later ones sort later."""
     return f"q_{int(now):010x}{random(7).hex()}"
@@ -78,20 +90,19 @@ def is_id(text: str) -> bool:
 class Quarantine:
     """The files of one gateway that are kept."""
 
-    __slots__ = ("_cipher", "_directory", "_keep_s", "_kept_free", "_max_bytes", "_random")
+    __slots__ = ("_cipher", "_directory", "_kept_free", "_max_bytes", "_random")
 
     def __init__(
         self,
         directory: Path,
         key: bytes,
         *,
-        keep_s: float,
-        max_bytes: int,
+        max_bytes: int = 0,
         kept_free: int = KEPT_FREE_BYTES,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._directory, self._cipher = directory, AESGCM(key)
-        self._keep_s, self._max_bytes, self._kept_free, self._random = keep_s, max_bytes, kept_free, random
+        self._max_bytes, self._kept_free, self._random = max_bytes, kept_free, random
 
     def add(self, item: Item, content: Source) -> bool:
         """Keep a file; the oldest go where there is no room. False = it alone is more than may be kept.
@@ -110,7 +121,7 @@ class Quarantine:
             try:
                 with _new_file(beside) as file:
                     self._write(file, item, content)
-                beside.rename(self._path(item.id))
+                beside.rename(self._directory / f"{item.id}-{int(item.until):x}{_SUFFIX}")
             finally:
                 beside.unlink(missing_ok=True)
         except OSError as error:
@@ -120,9 +131,9 @@ class Quarantine:
     def items(self) -> list[Item]:
         """List what is kept, oldest first; what cannot be opened is left out. Raises `QuarantineError`."""
         found = []
-        for name in self._names():
+        for kept in self._files():
             with suppress(QuarantineError):
-                found.append(self.item(name))
+                found.append(self.item(kept.id))
         return found
 
     def item(self, name: str) -> Item:
@@ -149,41 +160,40 @@ class Quarantine:
 
     def delete(self, name: str) -> bool:
         """Remove a file; False = there is none. Raises `QuarantineError`."""
+        _require_id(name)
+        found = [kept.path for kept in self._files() if kept.id == name]
+        return bool(found) and all(self._remove(path) for path in found)
+
+    def _remove(self, path: Path) -> bool:
         try:
-            self._path(name).unlink()
+            path.unlink()
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise QuarantineError(f"{name}: cannot be removed: {error.strerror}") from error
+            raise QuarantineError(f"{path}: cannot be removed: {error.strerror}") from error
         return True
 
     def prune(self, now: float) -> int:
         """Remove what was kept for long enough, and what a crash left; return how many. Raises `QuarantineError`."""
         removed = 0
-        for name in self._names():
-            if _made_at(name) + self._keep_s >= now:
-                break
-            removed += self.delete(name)
+        for kept in self._files():
+            if kept.until <= now:
+                removed += self._remove(kept.path)
         for left in self._directory.glob(f"*{_UNFINISHED}"):
             with suppress(OSError):
                 if left.stat().st_mtime + _ABANDONED_S < now:
                     left.unlink()
         return removed
 
-    def usage(self) -> tuple[int, int]:
-        """Return how many files are kept, and their bytes on disk."""
-        sizes = list(self._sizes().values())
-        return len(sizes), sum(sizes)
-
     def _make_room(self, now: float, length: int) -> None:
         self.prune(now)
-        sizes = self._sizes()
-        total = sum(sizes.values())
-        for name, size in sizes.items():
+        files = self._files()
+        total = sum(kept.size for kept in files)
+        for kept in files:
             if total + length <= self._max_bytes:
                 break
-            self.delete(name)
-            total -= size
+            self._remove(kept.path)
+            total -= kept.size
         found = os.statvfs(self._directory)
         if found.f_bavail * found.f_frsize < self._kept_free + length:
             raise QuarantineError(f"{self._directory}: the disk is nearly full; a file was not kept")
@@ -213,40 +223,35 @@ class Quarantine:
             raise QuarantineError(f"{name}: does not open: it was changed, or kept under another keyring") from None
 
     def _opened(self, name: str) -> BinaryIO:
+        _require_id(name)
+        path = next((kept.path for kept in self._files() if kept.id == name), None)
+        if path is None:
+            raise QuarantineError(f"there is no {name} in the quarantine")
         try:
-            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            raise QuarantineError(f"there is no {name} in the quarantine") from None
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
             raise QuarantineError(f"{name}: cannot be read: {error.strerror}") from error
         return os.fdopen(descriptor, "rb")
 
-    def _path(self, name: str) -> Path:
-        if not is_id(name):
-            raise QuarantineError("that is no id of the quarantine: q_ and 24 hexadecimal digits")
-        return self._directory / f"{name}{_SUFFIX}"
-
-    def _names(self) -> list[str]:
+    def _files(self) -> list[_Kept]:
+        """List the files, oldest first."""
+        kept = []
         try:
-            found = [path.name for path in self._directory.iterdir()]
+            for path in self._directory.iterdir():
+                found = _FILE.fullmatch(path.name)
+                if found is not None:
+                    with suppress(FileNotFoundError):  # another process was faster
+                        kept.append(_Kept(found[1], int(found[2], 16), path.stat().st_size, path))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise QuarantineError(f"{self._directory}: cannot be read: {error.strerror}") from error
-        return sorted(
-            name.removesuffix(_SUFFIX) for name in found if name.endswith(_SUFFIX) and is_id(name.removesuffix(_SUFFIX))
-        )
-
-    def _sizes(self) -> dict[str, int]:
-        found = {}
-        for name in self._names():
-            with suppress(OSError):
-                found[name] = self._path(name).stat().st_size
-        return found
+        return sorted(kept)
 
 
-def _made_at(name: str) -> float:
-    return float(int(name[2:12], 16))
+def _require_id(name: str) -> None:
+    if not is_id(name):
+        raise QuarantineError("that is no id of the quarantine: q_ and 24 hexadecimal digits")
 
 
 def _sealed_length(size: int) -> int:

@@ -7,7 +7,7 @@ name that a client chose nor a byte of a file is in it.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Objection(StrEnum):
@@ -64,6 +64,24 @@ class Objection(StrEnum):
     INFECTED = "infected"
     UNSCANNED = "unscanned"
     """The antivirus could not be asked, or did not look at all of it."""
+
+
+SUSPECT: Final = frozenset(
+    (
+        Objection.NAME_PATH,
+        Objection.NAME_DISGUISED,
+        Objection.NAME_EXECUTABLE,
+        Objection.TYPE_DISGUISED,
+        Objection.TYPE_EXECUTABLE,
+        Objection.POLYGLOT,
+        Objection.ACTIVE_CONTENT,
+        Objection.ARCHIVE_RATIO,
+        Objection.ARCHIVE_NAME,
+        Objection.ARCHIVE_LINK,
+        Objection.INFECTED,
+    )
+)
+"""What somebody should be able to look at afterwards. What is merely too large, not wanted or unreadable is not kept: it is a customer's."""
 
 
 class UploadRefusedError(ValueError):

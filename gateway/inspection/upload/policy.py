@@ -30,8 +30,16 @@ class Antivirus(msgspec.Struct, frozen=True, kw_only=True):
     clamd: str
     """`unix:/run/clamav/clamd.ctl` or `tcp://127.0.0.1:3310`."""
     timeout_s: float = 30.0
-    """For the whole of one file."""
+    """For all files of one upload together."""
     on_failure: Answer = "refuse"
+
+
+class QuarantinePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of files that are refused because of what they are."""
+
+    keep_s: float = 30 * 86_400.0
+    max_bytes: int = 1024 * MIB
+    """Of all that is kept; 0 = nothing is."""
 
 
 class UploadPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +53,7 @@ class UploadPolicy(msgspec.Struct, frozen=True, kw_only=True):
     archives: ArchivePolicy = ArchivePolicy()
     active_content: Answer = "refuse"
     antivirus: Antivirus | None = None
+    quarantine: QuarantinePolicy = QuarantinePolicy()
 
     @property
     def max_body(self) -> int:
