@@ -26,6 +26,8 @@ FORGED_EVENT: Final = "request.forged"
 _ASKED_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"))
 _URLENCODED: Final = b"application/x-www-form-urlencoded"
 _MULTIPART: Final = b"multipart/form-data"
+_FORMS: Final = (_URLENCODED, _MULTIPART, b"text/plain")
+"""What a form can be sent as (WHATWG HTML §4.10.21.6); the last one cannot bring a field that anybody could read."""
 _FORGED: Final = Refusal("inspection", Reason.CROSS_ORIGIN)
 _TOKENLESS: Final = Refusal("inspection", Reason.FORM_TOKEN_MISSING)
 
@@ -88,7 +90,10 @@ def judge_sender(x: Exchange) -> Refusal | None:
     if senders is None or not senders.is_subject(x.method) or not _has_authority(x):
         return None
     sender = _sender(x, senders)
-    if sender is Sender.UNSAID and (senders.missing == "allow" or _owes_token(x, senders)):
+    if sender is Sender.UNSAID and _owes_token(x, senders):
+        may_bring = not x.body_done and (_is_form(x, _URLENCODED) or _is_form(x, _MULTIPART))
+        return None if may_bring else _object(x, senders, "tokenless", _TOKENLESS)  # a body is held, and speaks for it
+    if sender is Sender.UNSAID and senders.missing == "allow":
         return None
     if sender in {Sender.OWN, Sender.TRUSTED}:
         return None
@@ -132,7 +137,7 @@ def reads_forms(x: Exchange, rules: RouteInspection) -> bool:
     senders = browser.senders if browser is not None else None
     if senders is None or not senders.token or not senders.is_subject(x.method) or _handle(x) == "":
         return False
-    return _is_form(x, _URLENCODED) or (_owes_token(x, senders) and _sender(x, senders) is Sender.UNSAID)
+    return _is_form(x, _URLENCODED) or (_is_form(x, _MULTIPART) and _sender(x, senders) is Sender.UNSAID)
 
 
 def judge_form(x: Exchange, body: bytes) -> Refusal | bytes | None:
@@ -153,12 +158,12 @@ def judge_form(x: Exchange, body: bytes) -> Refusal | bytes | None:
 
 
 def _owes_token(x: Exchange, rules: OriginRules) -> bool:
-    """Tell whether the body may speak for its sender: a form, of a session whose pages have tokens."""
-    return rules.token and _handle(x) != "" and (_is_form(x, _URLENCODED) or _is_form(x, _MULTIPART))
+    """Tell whether the body must speak for its sender: a form of any encoding, of a session whose pages have tokens."""
+    return rules.token and _handle(x) != "" and any(_is_form(x, kind) for kind in _FORMS)
 
 
 def _is_form(x: Exchange, kind: bytes) -> bool:
-    return not x.body_done and said(x.fields, b"content-type").lower().startswith(kind)
+    return said(x.fields, b"content-type").lower().startswith(kind)
 
 
 def _handle(x: Exchange) -> str:
