@@ -21,6 +21,7 @@ from gateway.audit.flat import AND, COLUMNS, NAMES, flatten, visible
 from gateway.exchange.inquiry import MAX_ROWS, MAX_START
 from gateway.exchange.stream import STREAMS, Stream
 from gateway.exchange.subject import UNREADABLE
+from gateway.inspection.learning import Suspicion
 from gateway.pages.console.desk import Findings, Found, Sought
 from gateway.pages.console.door import Inside
 from gateway.pages.console.paging import SIZE, Paging, page_number, words_of
@@ -97,6 +98,8 @@ async def show_record(inside: Inside, problem: Problem | None = None) -> web.Res
         if line is None
         else "\n".join(map(visible, json.dumps(line.found.record, indent=2, ensure_ascii=False).split("\n"))),
         follow=follow,
+        findings=() if line is None else stopped_of(line.found.record),
+        exclusions="" if line is None else "".join(dict.fromkeys(exclusions_of(line.found.record, inside.now))),
     )
 
 
@@ -204,6 +207,44 @@ def fields_of(line: Line) -> list[tuple[str, str]]:
         for column in COLUMNS
         if column.is_shown and column.name != "time" and line.columns[column.name]
     ]
+
+
+def stopped_of(record: Mapping[str, object]) -> list[dict[str, str]]:
+    """List what rules of the inspection found in the request of a record: rule, place, reading, score."""
+    return [
+        {name: visible(str(finding.get(name, ""))) for name in ("rule", "position", "name", "reading", "score", "class")}
+        for finding in findings_of(record)
+    ]
+
+
+def exclusions_of(record: Mapping[str, object], now: float) -> Iterator[str]:
+    """Write for each finding the exclusion that would let it pass."""
+    gw = _member(_member(record, "unmapped"), "gw")
+    for finding in stopped_of(record):
+        suspicion = Suspicion(
+            rule=finding["rule"],
+            attack=finding["class"],
+            position=finding["position"],
+            name=finding["name"],
+            route=visible(str(gw.get("route", ""))),
+            count=1,
+            people=1,
+            values=1,
+        )
+        yield suspicion.exclusion(datetime.fromtimestamp(now, UTC).date())
+
+
+def findings_of(record: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Yield the findings of our own rules in a record."""
+    told = _member(_member(_member(record, "unmapped"), "gw"), "inspection").get("waf")
+    for verdict in told if isinstance(told, list) else ():
+        found = verdict.get("findings") if isinstance(verdict, dict) else None
+        yield from (finding for finding in (found if isinstance(found, list) else ()) if isinstance(finding, dict))
+
+
+def _member(value: Mapping[str, object], name: str) -> Mapping[str, object]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def follow(name: str, value: str) -> str:

@@ -61,6 +61,15 @@ def sealed_access(site: Site, n: int, name: str, tenant: str, *, of: str = "", *
     )
 
 
+STOPPED = {
+    "outcome": "blocked",
+    "score": 5,
+    "findings": [
+        {"rule": "sqli-tautology", "class": "sqli", "position": "query", "name": "q<b>", "reading": "url", "score": 5}
+    ],
+}
+
+
 class Office:
     """The site, its log, and who answers about it."""
 
@@ -75,6 +84,7 @@ class Office:
                 13,
                 http_request={"http_method": "GET", "url": {"path": "/<script>\u202e=1+1"}},
                 actor={"user": {"name": "=cmd|x", "uid": "u-evil"}},
+                unmapped={"gw": {"event": "request", "route": "search", "inspection": {"waf": [STOPPED]}}},
             ),
         ]
         write(custody.bench.state_dir, custody.bench.keys, Stream.ACCESS, payloads)
@@ -127,6 +137,15 @@ async def test_a_person_is_followed_by_name_through_what_is_sealed(office: Offic
         stored.token.hex() for stored in office.site.store.subjects.of_person(person(office.site, "gwen"))
     }
     assert all("root" not in json.dumps(use["actor"]) for use in uses)
+
+
+async def test_what_inspection_found_is_shown_with_the_exclusion_that_would_let_it_pass(office: Office) -> None:
+    root = await signed_in(office.site, "root")
+    page = await root.get(f"{EVIDENCE}/access/3")
+    assert "Why inspection spoke up" in page.text
+    assert "- rule: sqli-tautology" in page.text
+    assert "q&lt;b&gt;" in page.text
+    assert "Why inspection spoke up" not in (await root.get(f"{EVIDENCE}/access/0")).text
 
 
 async def test_a_record_is_shown_whole_and_what_a_stranger_chose_is_text(office: Office) -> None:
