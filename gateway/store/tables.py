@@ -61,6 +61,8 @@ STANDINGS: Final = Table(name="standings")
 """Answers of detectors of abuse that stand, by a digest of the rule and of whom they are about."""
 ABUSE_MEMORY: Final = Table(name="abuse_memory", durable=False)
 """What the detectors of a node counted, over a restart."""
+PAGE_COUNTS: Final = Table(name="page_counts", durable=False)
+"""What browsers reported about policies and which scripts pages had that are not approved, by a digest of the route."""
 
 TABLES: Final = (
     MARKS,
@@ -92,4 +94,5 @@ TABLES: Final = (
     ERASURES,
     STANDINGS,
     ABUSE_MEMORY,
+    PAGE_COUNTS,
 )

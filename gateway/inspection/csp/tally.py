@@ -102,27 +102,19 @@ class Tally:
         counted = self._routes.get(route)
         return counted[0].left_out if counted else 0
 
-    def take_over(self, told: bytes) -> None:
-        """Add what another process wrote with `write`.
-
-        Raises:
-            msgspec.DecodeError: it is nothing that `write` wrote.
-
-        """
-        for route, of_route in msgspec.json.decode(told, type=dict[str, OfRoute]).items():
-            for count in of_route.counts:
+    def take_over(self, route: str, told: OfRoute) -> None:
+        """Add what another process counted of a route."""
+        for count in told.counts:
+            for now, times in ((count.first, 0), (count.last, count.times)):
                 self.add(
                     route, count.kind, count.directive, count.what,
-                    enforced=count.enforced, now=count.first, times=0,
+                    enforced=count.enforced, now=float(now), times=times,
                 )  # fmt: skip
-                self.add(
-                    route, count.kind, count.directive, count.what,
-                    enforced=count.enforced, now=count.last, times=count.times,
-                )  # fmt: skip
-            counted = self._counted(route)
-            if counted is not None:
-                counted[0].left_out += of_route.left_out
+        counted = self._counted(route)
+        if counted is not None:
+            counted[0].left_out += told.left_out
 
-    def write(self) -> bytes:
-        """Write everything as JSON."""
-        return msgspec.json.encode({route: counted[0] for route, counted in sorted(self._routes.items())})
+    def of_route(self, route: str) -> OfRoute:
+        """Return everything that was counted of a route, for `take_over`."""
+        counted = self._routes.get(route)
+        return counted[0] if counted else OfRoute(counts=[])
