@@ -24,6 +24,8 @@ _RUNNING: Final = re.compile(
 _IDEOGRAPHS: Final = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{4}")
 _PLAIN_WORD: Final = re.compile(r"""[("„«]?[^\W\d_]{1,40}(?:['\u2019\-][^\W\d_]{1,30})?[)"“»]?[,.;:!?…]{0,3}""")
 _FENCE: Final = re.compile(r"^[ \t>]{0,8}(?:```|~~~)", re.MULTILINE)
+_LABELLED: Final = re.compile(r"[ \t]{0,3}(?:```|~~~) ?[A-Za-z][\w+#.-]{0,16}(?: [^\n`]{0,64})?\n")
+"""A fence that names its language, as nobody writes by accident."""
 _INLINE: Final = re.compile(r"(?<![^\s(\[*_\"'„>:/-])(`{1,2})(?!`)[^`\n]{1,400}\1(?![\w`/$])")
 _PROSE_AROUND: Final = 2
 """This many plain words outside a code span make the text one that quotes code."""
@@ -49,7 +51,7 @@ class CodeSpans:
         if position not in PROSE_POSITIONS or ("`" not in text and "~~~" not in text):
             return
         spans = _fenced(text) or [span.span() for span in _INLINE.finditer(text)]
-        if spans and _speaks_outside(text, spans):
+        if spans and (_speaks_outside(text, spans) or _LABELLED.match(text) is not None):
             self._starts = [start for start, _ in spans]
             self._ends = [end for _, end in spans]
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
+from gateway.inspection.needles import Needles
 from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_running
 from gateway.inspection.sign import Sign
 
@@ -53,6 +54,7 @@ _PICKLE: Final = re.compile(
     r"|(?:^|[^A-Za-z0-9+/])(?:Y29zCnN5c3RlbQ|Y3Bvc2l4CnN5c3RlbQ|Y19fYnVpbHRpbl9f|Y2J1aWx0aW5z|Y3N1YnByb2Nlc3MK|KFMn|gASV[A-Za-z0-9+/]{4}AAAAAACM|gAR[A-Za-z0-9+/]{4,}|gAN[jc]|gAJjcG9zaXgK|gAJjb3MK|gAJjX19idWlsdGluX18K|gAJjc3VicHJvY2Vzcwo|gAWV[A-Za-z0-9+/]{4}AAAAAACM)[A-Za-z0-9+/=]{8,}"
     r"|\x80[\x02-\x05]\x95?.{0,12}\x8c.(?:posix|os|nt|subprocess|builtins)\x94?"
 )
+_PICKLES: Final = ("Y29zC", "Y3Bvc2l4", "Y19fYn", "Y2J1aW", "Y3N1Yn", "KFMn", "gASV", "gAWV", "gAR", "gAN", "gAJ")
 _RUBY: Final = re.compile(
     r"(?:^|[^A-Za-z0-9+/])BAh(?:vO|VOh|bC|c|lOh|jC?|1O)[A-Za-z0-9+/=]{8,}|\x04\x08[oUuecCmM][:;]?[\x06-\xff]?[A-Z]"
 )
@@ -62,32 +64,61 @@ _YAML: Final = re.compile(
 _NODE: Final = re.compile(
     r"_\$\$ND_FUNC\$\$_|\b__js_function\b|\"\$\$\w{1,16}_FUNC|\$\w{1,4}:(?:\w{1,32}:)*(?:constructor|__proto__|prototype)\b|\bconstructor:constructor\b"
 )
-_TRIGGERS: Final = frozenset(".:$!+/=\x04\x80\n\xac_")
+_STREAMS: Final = (
+    "ro0ab",
+    "kztaau",
+    "cs7qaf",
+    "aaeaaad",
+    "bahv",
+    "bahb",
+    "bahc",
+    "bahl",
+    "bahj",
+    "bah1",
+    "aced",
+    "h4si",
+    "kfmn",
+    "y29zc",
+    "y3bvc2l4",
+    "y19fyn",
+    "y2j1aw",
+    "y3n1yn",
+    "gasv",
+    "gawv",
+    "gan",
+    "gaj",
+    "gar",
+)
+"""What streams begin with in base64 and in hexadecimal, in lower case."""
+_SHORTEST_STREAM: Final = 5
+_SHAPES: Final = frozenset("{$")
+_PICKLED: Final = Needles(
+    ("system\n", "popen\n", "eval\n", "exec\n", "getattr\n", "call\n", "run\n", "output\n", "__import__\n")
+)
+_STREAM_LETTERS: Final = frozenset("\x04\x80")
+_CLASSES: Final = Needles((
+    "java.", "javax.", "com.sun.", "com.bea.", "com.tangosol.", "com.mchange.", "com.alibaba.", "com.zaxxer.", "com.ibatis.", "com.opensymphony",
+    "org.apache.", "org.codehaus.", "org.springframework.", "org.hibernate.", "org.jdom", "sun.rmi", "sun.misc", "sun.net", "sun.print", "ch.qos.", "net.sf.ehcache",
+    "ysoserial", "processbuilder", "runtime.", "getruntime", "ognl.", "freemarker.", "system.windows", "system.diagnostics", "system.configuration", "system.activities",
+    "system.security", "system.management", "system.collections", "system.workflow", "system.data", "system.io.", "system.reflection", "system.runtime", "system.web", "system.codedom",
+    "system.drawing", "microsoft.visualstudio",
+))  # fmt: skip
 
 
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
-    """Say whether a text has a class, a tag, a header of an object stream, or is one word that may be base64."""
-    if not _TRIGGERS.isdisjoint(specials):
+    """Say whether a text has a class, a tag, or what an object stream begins with."""
+    if len(lowered) > _SHORTEST_STREAM and (lowered.startswith(_STREAMS) or "ro0ab" in lowered or "aaeaaad" in lowered):
         return True
-    return lowered.startswith(
-        (
-            "ro0a",
-            "kzta",
-            "cs7q",
-            "aaea",
-            "bah",
-            "gas",
-            "gan",
-            "gaj",
-            "gaw",
-            "gar",
-            "aced",
-            "h4si",
-            "y29z",
-            "y3",
-            "y19f",
-            "y2",
-        )
+    if not specials:
+        return "processbuilder" in lowered
+    return (
+        ("." in specials and _CLASSES.are_in(lowered))
+        or (":" in specials and (not _SHAPES.isdisjoint(specials) or "tag:yaml" in lowered))
+        or ("!" in specials and ("!!" in lowered or "!ruby" in lowered or "!python" in lowered or "!java" in lowered))
+        or ("_" in specials and ("__js_function" in lowered or "nd_func" in lowered))
+        or ("\n" in specials and _PICKLED.are_in(lowered))
+        or not _STREAM_LETTERS.isdisjoint(specials)
+        or "processbuilder" in lowered
     )
 
 
@@ -100,7 +131,12 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         if match:
             found.append(Sign(name, match.start(), match.end()))
     yield from found
-    if "." not in text and "!" not in text:
+    if not (
+        "!" in text
+        or "processbuilder" in lowered
+        or "tag:yaml" in lowered
+        or ("." in text and _CLASSES.are_in(lowered))
+    ):
         return
     speaks = position in PROSE_POSITIONS and (is_running(text) or bool(CodeSpans(text, position)))
     for name, pattern in _names(lowered):
@@ -115,14 +151,15 @@ def _streams(text: str, lowered: str) -> Iterator[tuple[str, re.Pattern[str]]]:
         "rO0AB" in text
         or "KztAAU" in text
         or "Cs7QAF" in text
-        or "ac" in lowered
+        or "aced" in lowered
+        or "ac ed" in lowered
         or "H4sI" in text
         or "\xac\xed" in text
     ):
         yield "object.java", _JAVA
-    if ":" in text and ("o:" in lowered or "c:" in lowered or "e:" in lowered):
+    if ":{" in text:
         yield "object.php", _PHP
-    if "\n" in text or "\x80" in text or "g" in lowered or "Y" in text or "KFMn" in text:
+    if "\n" in text or "\x80" in text or any(word in text for word in _PICKLES):
         yield "object.pickle", _PICKLE
     if "BAh" in text or "\x04\x08" in text:
         yield "object.ruby", _RUBY
@@ -137,7 +174,8 @@ def _names(lowered: str) -> Iterator[tuple[str, re.Pattern[str]]]:
         yield "object.yaml", _YAML
     if "system." in lowered or "microsoft." in lowered:
         yield "object.dotnet", _DOTNET
-    yield "object.java_gadget", _GADGET
+    if _CLASSES.are_in(lowered) or "processbuilder" in lowered:
+        yield "object.java_gadget", _GADGET
     if "runtime" in lowered or "processbuilder" in lowered:
         yield "object.java_runtime", _RUNTIME
     if (

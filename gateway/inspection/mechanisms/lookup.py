@@ -50,8 +50,7 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
     at = text.find("${")
     found = _find(text)
     if found is None and at >= 0:
-        resolved = _resolved(text[at : at + _LONGEST])
-        found = _find(resolved)
+        found = _find_resolved(text[at : at + _LONGEST])
         if found is not None:
             found = (found[0], at, min(len(text), at + _LONGEST))
         elif spelled := _SPELLED.search(text, at):
@@ -78,13 +77,17 @@ def _find(text: str) -> tuple[str, int, int] | None:
     return None
 
 
-def _resolved(text: str) -> str:
-    """Resolve from the inside out, as `StrSubstitutor` does; what has neither value nor default becomes nothing."""
+def _find_resolved(text: str) -> tuple[str, int, int] | None:
+    """Resolve from the inside out, as `StrSubstitutor` does, and look after each round; what has no value becomes nothing."""
     for _ in range(_MOST_ROUNDS):
-        if not _INNERMOST.search(text):
+        resolved = _INNERMOST.sub(_value, text)
+        if resolved == text:
             break
-        text = _INNERMOST.sub(_value, text)
-    return text
+        text = resolved
+        found = _find(text)
+        if found is not None:
+            return found
+    return None
 
 
 def _value(lookup: re.Match[str]) -> str:
@@ -96,8 +99,6 @@ def _value(lookup: re.Match[str]) -> str:
     kind = kind.strip().lower()
     if kind in ("lower", "upper"):
         return rest.lower() if kind == "lower" else rest.upper()
-    if kind == "jndi":
-        return lookup[0].replace("${", "$\u200b{").replace("$\u200b{", "jndi:ldap:")
     if kind == "date":
         return rest.strip("'")
     return ""

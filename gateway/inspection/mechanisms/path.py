@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
+from gateway.inspection.needles import Needles
 from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_running
 from gateway.inspection.sign import Sign
 
@@ -43,7 +44,7 @@ _DOUBLED: Final = re.compile(r"\.{2,4}[/\\]{1,4}\.{2,4}[/\\]{1,4}")
 _SECRET: Final = re.compile(
     r"(?i)(?:^|[/\\\s=:'\"(])(?:etc[/\\]+(?:\.?/)*(?:passwd|shadow|gshadow|group|hosts|master\.passwd|security/passwd|sudoers|sub[ug]id|crontab|cron\.d|fstab|issue|motd|my\.cnf|mysql|httpd|apache2|nginx|php|ssh|ssl|pki|vsftpd|proftpd|samba|ldap|kubernetes|redis|resolv\.conf|hostname|os-release|network|environment|profile|bashrc)\b"
     r"|proc[/\\]+(?:self|version|cmdline|mounts|net|cpuinfo|environ|interrupts|sched_debug|\d{1,7}|\*)\b|sys[/\\]+(?:class|kernel|devices|fs)\b|var[/\\]+(?:log|lib|run|spool|mail|backups)[/\\]+[\w.-]|root[/\\]+\.?\w|dev[/\\]+(?:fd|shm|tcp|random|zero|stdin|mem)\b"
-    r"|(?:windows|winnt)[/\\]+(?:win\.ini|system\.ini|system32|repair|debug|panther|php\.ini|my\.ini|temp\b|explorer)|boot\.ini\b|win\.ini\b|system32[/\\]|ntuser\.dat|autoexec\.bat|inetpub[/\\]|ntds\.dit|sam$"
+    r"|(?:windows|winnt)[/\\]+(?:win\.ini|system\.ini|repair|debug|panther|php\.ini|my\.ini|temp\b|explorer)|boot\.ini\b|win\.ini\b|system32[/\\]+(?:config|drivers|inetsrv|cmd|winevt|logfiles|license|eula)\b|ntuser\.dat|autoexec\.bat|inetpub[/\\]|ntds\.dit|sam$"
     r"|\.ssh[/\\]|\.aws[/\\]|\.kube[/\\]|\.docker[/\\]|\.gnupg[/\\]|\.azure[/\\]|\.gcloud|\.config[/\\]|id_(?:rsa|dsa|ecdsa|ed25519)\b|authorized_keys|known_hosts|\.bash_history|\.(?:zsh|mysql|psql|python|sh|node_repl|redis|sqlite)?_?history\b|\.(?:bashrc|profile|netrc|npmrc|pypirc|pgpass|my\.cnf|git-credentials|dockercfg|boto|s3cfg|vault-token)\b"
     r"|web-inf(?:[/\\]|$)|meta-inf[/\\]|\.htpasswd|\.htaccess|web\.config\b|wp-config(?:[._-]|$)|applicationhost\.config|\.git[/\\]|\.svn[/\\]|\.hg[/\\]|\.env(?:\.\w{1,16})?$|(?:httpd|apache2|nginx|sshd?|smb|php|redis|mongod|pg_hba|postgresql|catalina|tomcat-users)(?:_config|\.conf|\.ini|\.xml|\.cnf)\b|docker-compose\.ya?ml$|run[/\\]secrets[/\\]|serviceaccount[/\\])"
 )
@@ -82,24 +83,34 @@ _URL: Final = re.compile(r"(?i)\s*[a-z][a-z0-9+.-]{1,16}://[^/?#\s\\]+")
 _NAMES: Final = frozenset({Position.FILE_NAME})
 
 
+_LONGEST_PATH: Final = 512
+_SECRET_WORDS: Final = (
+    "etc/", "etc\\", "proc/", "/sys/", "sys/class", "var/", "root/", "dev/", "windows", "winnt", ".ini", "system32", "ntuser", "autoexec", "inetpub", "ntds",
+    ".ssh", ".aws", ".kube", ".docker", "docker-compose", ".gnupg", ".azure", ".gcloud", ".config", "id_", "authorized_keys", "known_hosts", "history", "rc",
+    "profile", "pgpass", "my.cnf", "credential", ".boto", "s3cfg", "vault-token", "-inf", ".ht", "web.config", "wp-config", "applicationhost", ".git", ".svn", ".hg",
+    ".env", ".conf", ".xml", ".cnf", "ssh", "secrets", "serviceaccount", "\\sam", "/sam", "sam",
+)  # fmt: skip
+"""What the names of secret files have in them."""
+_SCHEMES: Final = (
+    "php:", "phar:", "expect:", "zip:", "rar:", "glob:", "ogg:", "zlib:", "bzip2:", "ssh2", "data:", "jar:", "netdoc:", "local_file:", "view-source:",
+    "vbscript:", "file:", "classpath:", "gopher:", "dict:", "ldap:", "ldaps:", "tftp:", "imap:", "imaps:", "pop3:", "pop3s:", "smb:",
+)  # fmt: skip
+_EXECUTABLE: Final = (
+    ".php", ".jsp", ".asp", ".phtml", ".pht", ".phar", ".phps", ".shtm", ".war", ".ashx", ".asmx", ".ascx", ".asa", ".cer", ".cdx", ".cshtml", ".vbhtml",
+    ".cfm", ".cfc", ".cgi", ".pl", ".fcgi", ".jhtml", "::$data", ".jsw", ".jsv",
+)  # fmt: skip
+_SECRETS: Final = Needles(_SECRET_WORDS)
+_WRAPPERS: Final = Needles(_SCHEMES)
+_WORDS: Final = Needles((*_SECRET_WORDS, *_SCHEMES, *_EXECUTABLE, "..", "0x2", "://", "%00", "\\\\"))
+
+
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
-    """Say whether a dot, a slash or a colon is there at all, in a company that a path needs."""
+    """Say whether a text may be a path, or mentions steps upwards or a file of interest; long texts are no paths."""
     if _TRIGGERS.isdisjoint(specials):
-        return False
-    return (
-        "/" in specials
-        or "\\" in specials
-        or ".." in lowered
-        or ":" in specials
-        or "\0" in specials
-        or "0x2" in lowered
-        or "%" in specials
-        or _may_be_file(lowered)
-    )
-
-
-def _may_be_file(lowered: str) -> bool:
-    return len(lowered) < 128 and " " not in lowered.strip()
+        return "\0" in specials
+    if len(lowered) > _LONGEST_PATH and " " in lowered:
+        return "../.." in lowered or "..\\.." in lowered
+    return _WORDS.are_in(lowered) or lowered.startswith("/")
 
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
@@ -132,8 +143,9 @@ def _of_request(text: str) -> Iterator[Sign]:
 
 
 def _traversal(text: str, position: Position, *, is_speech: bool) -> Iterator[Sign]:
-    up = _UP.search(text) if "." in text or "0x" in text else None
-    secret = _SECRET.search(text)
+    up = _UP.search(text) if ".." in text or "0x" in text or "??/" in text else None
+    lowered = text.lower()
+    secret = _SECRET.search(text) if _SECRETS.are_in(lowered) else None
     is_whole = _is_one_path(text)
     if up:
         if secret and (is_whole or not is_speech):
@@ -180,7 +192,7 @@ def _is_published(text: str) -> bool:
 
 def _wrappers(text: str, *, is_speech: bool) -> Iterator[Sign]:
     if ":" in text:
-        wrapper = _WRAPPER.search(text)
+        wrapper = _WRAPPER.search(text) if _WRAPPERS.are_in(text.lower()) else None
         if wrapper:
             if not is_speech and _is_short(text):
                 yield Sign("path.wrapper", wrapper.start(), wrapper.end())

@@ -95,7 +95,7 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         ):
             yield Sign("protocol.request", request.start(), request.end())
     if position is not Position.BODY:
-        if (at := text.find("\0")) >= 0:
+        if (at := text.find("\0")) >= 0 and not (position in PROSE_POSITIONS and is_running(text)):
             yield Sign("protocol.null", at, at + 1)
         control = _CONTROLS.search(text)
         if control:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
+
+import re2
 
 from gateway.inspection.finding import Position
-from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_running
+from gateway.inspection.needles import Needles
+from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_plain_word, is_running
 from gateway.inspection.shell.commands import KNOWN
-from gateway.inspection.shell.lexer import LONGEST_COMMAND, read_command
+from gateway.inspection.shell.lexer import LONGEST_COMMAND, Command, read_command
 from gateway.inspection.shell.places import (
     Kind,
     Place,
@@ -22,7 +25,7 @@ from gateway.inspection.shell.places import (
     is_value_prefix,
     places,
 )
-from gateway.inspection.shell.weight import Weight, glob_target, weigh
+from gateway.inspection.shell.weight import Weight, glob_target, says_more, weigh
 from gateway.inspection.sign import Sign
 
 CLASS: Final = "command"
@@ -44,11 +47,11 @@ SIGNS: Final[Mapping[str, str]] = {
     "shell.unknown_substitution": "A shell would substitute the output of something that is no known command.",
 }
 
-_TRIGGERS: Final = frozenset(";|&\n\r`$<>\\'\"{/^%*?[(")
+_TRIGGERS: Final = frozenset(";|&\n\r`$<>\\'\"{/^%*?[(=-")
 _ANYWHERE: Final = (
     (
         "shell.reverse_shell",
-        ("/dev/tcp", "/dev/udp", "mkfifo", ">&", "<&", "-e"),
+        ("/dev/tcp", "/dev/udp", "mkfifo", ">&", "<&", " -e", "sh -i"),
         re.compile(
             r"(?i)/dev/(?:tcp|udp)/[\w.$-]|\b(?:ba|da|z|k)?sh\s+-i\b\s*[<>0-9&|]|\bmkfifo\s+/|\b(?:nc|ncat|netcat)(?:\.\w+)?\s[^\n|;&]{0,100}-[a-z]*e\s*(?:/bin/|cmd|sh\b|bash|powershell)|\b0<&196|\bexec\s+\d+<>/dev"
         ),
@@ -83,7 +86,19 @@ _ANYWHERE: Final = (
     ),
     (
         "shell.batch",
-        ("for /", "if ", "%comspec%", "%systemroot%", ":~"),
+        (
+            "for /",
+            'if "',
+            "if %",
+            "if not ",
+            "if /i",
+            "if defined",
+            "if exist",
+            "if errorlevel",
+            "%comspec%",
+            "%systemroot%",
+            ":~",
+        ),
         re.compile(
             r"(?i)\bfor\s+/[flrd]\b[^\n]{0,200}\bin\s*\([^\n]{0,200}\)\s*do\b|\bif\s+(?:/i\s+|not\s+)*(?:[\"%]\S{1,64}\s*(?:==|\s(?:equ|neq|lss|leq|gtr|geq)\s)|(?:defined|exist|errorlevel)\s+\S+\s*\()|%(?:comspec|systemroot|programfiles|path|os)(?::~-?\d+,-?\d+)?%\s*(?:/[ck]|\\system32)|%\w{1,32}:~-?\d{1,3},-?\d{1,3}%"
         ),
@@ -103,7 +118,14 @@ _ANYWHERE: Final = (
             "-ooutputfile",
         ),
         re.compile(
-            r"(?i)(?:^|[\s'\"=;,&|])-o\s?(?:ProxyCommand|LocalCommand|PermitLocalCommand)\s?=|--(?:upload-pack|receive-pack|checkpoint-action|use-compress-program|to-command|unzip-command|exec)[ =]\S*[`$(/'\";|]|--checkpoint-action=exec|-wrapper\s+\w*sh,"
+            r"(?i)(?:^|[\s'\"=;,&|])-o\s?(?:ProxyCommand|LocalCommand|PermitLocalCommand)\s?=|--(?:upload-pack|receive-pack|checkpoint-action|use-compress-program|to-command|unzip-command|exec)[ =][^\n]{0,128}[`$(/'\";|]|--checkpoint-action=exec|-wrapper\s+\w*sh,"
+        ),
+    ),
+    (
+        "shell.command",
+        ("=",),
+        re.compile(
+            r"(?:^|[;&|\n])\s{0,4}([A-Za-z_]\w{0,15})=[^;&|\n\s]{1,64}(?:;|&&|\n)[^\n]{0,256}(?<=[;&|\n\s])\$\{?\1\b"
         ),
     ),
     (
@@ -114,21 +136,47 @@ _ANYWHERE: Final = (
         ),
     ),
 )
+_FILE_LIKE: Final = frozenset({Position.PATH, Position.FILE_NAME})
+_GLUE: Final = frozenset(";|&=/.,:'\"$@-")
+_SEPARATORS: Final = ("\n", ";", "|", "&")
 _ARITHMETIC: Final = re.compile(r"\$\(\([\s\d+*/%()<>-]{1,64}\)\)")
 _UNKNOWN: Final = re.compile(r"\$\([a-z][\w./-]{1,64}(?:\s[^()\n]{0,200})?\)|(?<!\w)[<>]\([a-z][\w ./-]{1,64}\)")
 _CLOSERS: Final = re.compile(r"""[\s;|&'"`)\]}#%\x00]*(?:(?:#|--|//|/\*|::)[^\n]*)?\s*""")
-_LINE_OF_LIST: Final = re.compile(r"[^;|\n]{0,64}(?:[;|][^;|\n]{0,64}){3,}")
-_MOST_SEPARATORS: Final = 3
 _FLOOR: Final = 64
 """What is read of each command once a text has used up what its length allows."""
 
 
+def _gate() -> Any:
+    """Compile what a text has that may hold a command: a mark with a known name or with noise behind it, or a substitution."""
+    options = re2.Options()
+    options.log_errors = False
+    names = "|".join(re2.escape(name) for name in sorted(KNOWN))
+    return re2.compile(
+        rf"[;|&\n\r`][\s;|&]*(?:(?:{names})(?:[^a-z0-9_]|$)|['\"\\$/.{{(^@%!~*?\[<>][^\s;|&])|[$<>]\(|\$\(?\{{?ifs|\(\)\s?\{{",
+        options,
+    ).search
+
+
+_GATE: Final = _gate()
+_WORDS: Final = Needles([needle for _, needles, _ in _ANYWHERE for needle in needles if needle not in ("|", "=")])
+_NOISE: Final = str.maketrans("", "", "'\"\\^")
+_PUZZLES: Final = frozenset("${/?*[@%")
+
+
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
-    """Say whether a separator, a substitution or noise is there, or the first word is a command."""
-    if not _TRIGGERS.isdisjoint(specials):
+    """Say whether a command may stand behind a mark, or the first word is one."""
+    if _begins_with_command(lowered):
         return True
-    first, space, rest = lowered.partition(" ")
-    return bool(space or not rest) and first in KNOWN
+    return not _TRIGGERS.isdisjoint(specials) and (_GATE(lowered) is not None or _WORDS.are_in(lowered))
+
+
+def _begins_with_command(text: str) -> bool:
+    """Say whether the first word is a command, once what a shell drops is left out, or may stand for one."""
+    first = text.split(None, 1)[:1]
+    if not first:
+        return False
+    word = first[0][:_FLOOR].translate(_NOISE).rstrip(";|&)").lower()
+    return word in KNOWN or not _PUZZLES.isdisjoint(word)
 
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
@@ -136,7 +184,7 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
     lowered = text.lower()
     spans = CodeSpans(text, position)
     weak: Sign | None = None
-    for name, needles, pattern in _ANYWHERE:
+    for name, needles, pattern in _ANYWHERE if _WORDS.are_in(lowered) or "|" in text or "=" in text else ():
         if any(needle in lowered for needle in needles):
             match = pattern.search(text)
             if match is None:
@@ -147,7 +195,10 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
                 yield Sign(name, match.start(), match.end())
     allowance = 4 * len(text) + LONGEST_COMMAND
     reported: set[str] = set()
+    is_chain = False
     for place in places(text):
+        if place.kind is Kind.BEGINNING and not _begins_with_command(text):
+            continue
         command = read_command(text, place.command, LONGEST_COMMAND if allowance > 0 else _FLOOR)
         allowance -= command.end - place.command
         if not command.words:
@@ -155,7 +206,19 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         weight, is_sentence = weigh(command)
         if weight is Weight.NONE:
             continue
-        found = _judge(text, position, spans, place, end=command.end, weight=weight, is_sentence=is_sentence)
+        is_clean = is_chain or position not in PROSE_POSITIONS or is_clean_prefix(text, place.start)
+        found = _judge(
+            text,
+            position,
+            spans,
+            place,
+            command=command,
+            weight=weight,
+            is_sentence=is_sentence,
+            is_clean=is_clean,
+        )
+        # What follows an injected command in a pipeline is injected as well, whatever stands before it.
+        is_chain = is_chain or (is_clean and place.kind is Kind.SEPARATOR and weight >= Weight.WORD)
         if found is None or found in reported:
             continue
         if found in ("shell.quoted", "shell.bare_word"):
@@ -170,38 +233,59 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
 
 
 def _judge(
-    text: str, position: Position, spans: CodeSpans, place: Place, *, end: int, weight: Weight, is_sentence: bool
+    text: str,
+    position: Position,
+    spans: CodeSpans,
+    place: Place,
+    *,
+    command: Command,
+    weight: Weight,
+    is_sentence: bool,
+    is_clean: bool,
 ) -> str | None:
     """Weigh a command by where it stands."""
+    end = command.end
     speaks = position in PROSE_POSITIONS
     if place.start in spans or place.command in spans:
-        return "shell.quoted" if weight >= Weight.COMMAND else None
+        return "shell.quoted" if weight >= Weight.PLAUSIBLE else None
     if place.kind is Kind.BEGINNING:
         return _judge_beginning(text, end, weight, speaks=speaks, is_sentence=is_sentence)
-    is_clean = not speaks or is_clean_prefix(text, place.start)
     if place.kind is Kind.SUBSTITUTION:
         return _judge_substitution(text, place, end, weight, is_clean=is_clean)
     if place.kind is Kind.LINE and not is_clean:
         return "shell.quoted" if weight >= Weight.HOSTILE else None
-    if weight >= Weight.COMMAND:
+    if weight >= Weight.PLAUSIBLE:
         if is_clean:
             return "shell.command"
-        if is_sentence or is_quoted_pipeline(text, place.start) or _speaks_after(text, end):
+        if is_sentence or is_quoted_pipeline(text, place.start) or is_running(text, end):
+            return "shell.quoted"
+        if weight is Weight.PLAUSIBLE and (says_more(command) or is_running(text, 0, place.start)):
             return "shell.quoted"
         return "shell.command"
-    is_last = _CLOSERS.fullmatch(text, end) is not None
+    is_last = _CLOSERS.fullmatch(text, end) is not None or (
+        position in _FILE_LIKE and text[end : end + 1] in _SEPARATORS
+    )
     if not is_last:
         return None
     if weight is Weight.NAME:
-        return "shell.command" if is_clean else ("shell.bare_word" if place.mark.strip() != ";" else None)
+        if is_clean or (place.mark.strip() in ("|", "||", "&&") and _is_phrase(text, place.start)):
+            return "shell.command"
+        return "shell.bare_word" if place.mark.strip() != ";" else None
     return _judge_word(text, place, weight, is_clean=is_clean)
+
+
+def _is_phrase(text: str, start: int) -> bool:
+    """Say whether before the place stand a few words, as of a name or title, and no command."""
+    return not is_running(text, 0, start) and not is_quoted_pipeline(text, start)
 
 
 def _judge_word(text: str, place: Place, weight: Weight, *, is_clean: bool) -> str | None:
     """One common word that ends the value: `;id`, `127.0.0.1|ls`; but not the last column of a list."""
     mark = place.mark.strip()
-    if not is_clean or text.count(mark[:1] or "\n") > _MOST_SEPARATORS or place.kind is Kind.LINE:
+    if not is_clean or (mark and mark[0] in text[: place.start]):
         return None
+    if place.kind is Kind.LINE:
+        return "shell.command" if text[: place.start].strip() and is_value_prefix(text, place.start) else None
     if is_value_prefix(text, place.start):
         return "shell.command"
     if mark in ("&&", "||") or weight is Weight.WORD:
@@ -210,7 +294,9 @@ def _judge_word(text: str, place: Place, weight: Weight, *, is_clean: bool) -> s
 
 
 def _judge_beginning(text: str, end: int, weight: Weight, *, speaks: bool, is_sentence: bool) -> str | None:
-    if weight < Weight.COMMAND:
+    if _PROGRAM.fullmatch(text):
+        return "shell.command_line"
+    if weight < Weight.PLAUSIBLE:
         return None
     if speaks and (is_sentence or is_running(text, end)):
         return "shell.quoted"
@@ -219,11 +305,12 @@ def _judge_beginning(text: str, end: int, weight: Weight, *, speaks: bool, is_se
     return "shell.quoted"
 
 
+_PROGRAM: Final = re.compile(r"\s*/(?:usr/)?(?:local/)?s?bin/[a-z][\w.-]{0,32}\s*")
 _SHOWN: Final = re.compile(
     r"(?i)\s*(?:sudo\s+)?(?:curl|wget|ping6?|ssh|scp|rsync|telnet|nslookup|dig|host|http|https|fetch|traceroute|openssl|java|node|sed|awk|python3?|php|ruby|perl|chmod|chown|kill|dd|cd|ls|http|docker|npm|git)\s"
 )
 _SECRET_FILE: Final = re.compile(
-    r"(?i)/etc/(?:passwd|shadow|group|sudoers|sub[ug]id)|/proc/|/root/|\.ssh/|\.aws/|win\.ini|boot\.ini|/var/log/\w|/bin/(?:ba|z|da|k)?sh"
+    r"(?i)/etc(?:[/\s]|$)|/proc/|/root/|\.ssh/|\.aws/|win\.ini|boot\.ini|/var/log/\w|/bin/(?:ba|z|da|k)?sh"
 )
 
 
@@ -234,12 +321,14 @@ def _is_hostile_line(text: str) -> bool:
 
 def _judge_substitution(text: str, place: Place, end: int, weight: Weight, *, is_clean: bool) -> str | None:
     closer = "`" if place.mark == "`" else ")"
-    if text.find(closer, end, end + LONGEST_COMMAND) < 0 and weight < Weight.COMMAND:
+    if text.find(closer, end, end + LONGEST_COMMAND) < 0 and weight < Weight.PLAUSIBLE:
         return None
     if place.mark == "`":
         if text.count("`", 0, place.start) % 2:  # this one closes; what follows it is outside
             return None
-        glued = place.start > 0 and not text[place.start - 1].isspace()
+        if _speaks_after(text, end) and weight < Weight.HOSTILE:
+            return "shell.quoted"
+        glued = place.start > 0 and (text[place.start - 1].isalnum() or text[place.start - 1] in _GLUE)
         return "shell.substitution" if is_clean or glued or weight is Weight.HOSTILE else "shell.quoted"
     if is_clean or weight >= Weight.NAME:
         return "shell.substitution"
@@ -247,12 +336,16 @@ def _judge_substitution(text: str, place: Place, end: int, weight: Weight, *, is
 
 
 def _speaks_after(text: str, end: int) -> bool:
-    return is_running(text, end)
+    """Say whether a backtick closes here and a word follows at a distance, as after code in Markdown."""
+    if not text.startswith("`", end):
+        return False
+    following = text[end + 1 : end + 65].split(maxsplit=1)
+    return text[end + 1 : end + 2].isspace() and bool(following) and is_plain_word(following[0])
 
 
 def _substitutions(text: str, position: Position, spans: CodeSpans, *, is_reported: bool) -> Iterator[Sign]:
     """Substitutions without a known command: arithmetic as a probe, and names nobody knows."""
-    if is_reported or "(" not in text:
+    if is_reported or not ("$(" in text or "<(" in text or ">(" in text):
         return
     arithmetic = _ARITHMETIC.search(text)
     if arithmetic and arithmetic.start() not in spans and (position not in PROSE_POSITIONS or not is_running(text)):

@@ -12,6 +12,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, 
 from typing import Final
 
 from gateway.inspection.finding import Position
+from gateway.inspection.needles import Needles
 from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_running
 from gateway.inspection.sign import Sign
 
@@ -137,21 +138,40 @@ _LOOPBACK: Final = tuple(IPv4Network(net) for net in ("127.0.0.0/8", "0.0.0.0/8"
 _PRIVATE_6: Final = tuple(IPv6Network(net) for net in ("fc00::/7", "fe80::/10", "64:ff9b:1::/48"))
 _TRANSLATED_PREFIX: Final = 0x64FF9B << 64
 """64:ff9b::/96 of RFC 6052."""
-_SHORT: Final = 64
 _NUMBER: Final = re.compile(r"(?i)0x[0-9a-f]{0,16}|\d{1,16}")
 _DOTTED: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 _MOST_PARTS: Final = 4
 _DOT_LIKE: Final = str.maketrans({"\u3002": ".", "\uff0e": ".", "\uff61": "."})
 
 
+_LONGEST: Final = 512
+_ADDRESSES: Final = Needles(("169.254.169.254", "metadata.google", *_CALLBACK_NAMES))
+_ABSOLUTE: Final = Needles(("://", ":/", ":\\", "http:", "https:", "ftp:", "jar:", "netdoc:"))
+_BEGINNINGS: Final = (
+    *"0123456789[/\\",
+    "localhost",
+    "ip6-",
+    "ipv6-",
+    "metadata",
+    "instance-data",
+    "host.",
+    "gateway.docker",
+    "kubernetes",
+    "lvh.me",
+    "localtest.me",
+    "loopback",
+)
+
+
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
-    """Say whether there is a colon or a slash, and a word that an address would have."""
-    return (
-        ":" in specials
-        or ("/" in specials and "." in specials)
-        or ("/" in specials and len(lowered) < _SHORT)
-        or ("." in specials and "oast" in lowered)
-    )
+    """Say whether a text may be an address as a whole, or mentions one that is nobody's business."""
+    if len(lowered) > _LONGEST and " " in lowered:
+        return "." in specials and _ADDRESSES.are_in(lowered)
+    if ":" in specials and _ABSOLUTE.are_in(lowered):
+        return True
+    if "/" in specials and ("." in specials or "localhost" in lowered):
+        return lowered.lstrip().startswith(_BEGINNINGS) or _ADDRESSES.are_in(lowered)
+    return "." in specials and ("oast" in lowered or "interact" in lowered or "collaborator" in lowered)
 
 
 def signs(text: str, position: Position) -> Iterator[Sign]:

@@ -23,43 +23,60 @@ DOWNLOADERS: Final = _listed("""curl wget wget2 fetch aria2c lynx links elinks w
     telnet ssh openssl nslookup dig host ping ping6 traceroute getent""")
 """Programs that take or leave data at the host an argument names."""
 
-UNMISTAKABLE: Final = _listed("""7z 7za 7zr aa-exec ab addgroup adduser ansible ansible-playbook ansible-doc ansible-vault ansible-galaxy ansible-config
-    ansible-pull ansible-inventory apache2 apk apt apt-get aptitude arch arp aria2c arj ascii85 aspell aws awk gawk mawk nawk
-    base32 base64 base58 basenc bash batcat bcdboot bcdedit bdftopcf bitsadmin blkid bridge bsdtar bunzip2 busctl busybox bzcat
-    bzip2 bzgrep bzless c89 c99 certutil cewl chattr chgrp chmod chown chpasswd chroot chsh chvt cmp cobc cowsay cpan cpio
-    cpulimit crontab csh csplit cscript cscli csvtool cupsfilter curl cut dash dd debugfs del deluser dhclient dig dirname
-    dmesg dmidecode dmsetup dnf docker dosbox doas dpkg dstat dvips easy_install ed edquota egrep elinks emacs enscript eqn erase
-    ethtool fgrep findmnt findstr fmt forfiles fping ftp ftpd fusermount g++ gcc gdb getent getfacl getopt gimp ginsh git gpasswd
-    grep gunzip gzexe gzip hexdump hostid hostnamectl hping3 htop iconv ifconfig iftop insmod iostat iotop ionice ipconfig ipcs
-    ip6tables iptables irb ispell iwr iex irm iwmi jjs jobs journalctl jrunscript jq ksh ksh93 kubectl lastlog lastlogin latex
-    ldapsearch ldconfig ldd logname logsave losetup lsattr lsb_release lsblk lscpu lshw lsmod lsof lspci lsusb ltrace lua
-    luajit lwp-download lwp-request lynx lz4 lzcat lzma mkdir mkfifo mknod mktemp modprobe mongodump mosquitto msfvenom mshta
-    mkfs mtr mv mysql mysqladmin mysqldump nasm nc nc.openbsd nc.traditional ncat ncdu ncftp net1 netcat netdom netsh netstat nice nmap nmcli node nodejs nohup npm
-    npx nroff nsenter nslookup ntpdate objdump octave odbcconf openssl openvpn osascript pacman passwd paste pcalua pdb peekfd perl perl5
-    perldoc pg_dump pgrep php php5 php7 php8 pidof pidstat ping6 pip pip2 pip3 pkexec pkg pkgmgr pkill pmap podman poweroff powershell
-    pr printenv printf ps psed psftp psql pstree ptx pwd pwsh pwdump python python2 python3 python2.7 qemu-img rake rcp reg
-    regedit regsvr32 rename restic rev rlogin rlwrap rm rmdir rmt robocopy rpm rpm2cpio rpmquery rsync runas rundll32 rvim
-    sc schtasks schtask scp screen scrot scutil sdiff sed service setarch setfacl setsid sftp sh sha1sum sha256sum md5sum shasum
-    shuf shutdown slsh smbclient snmpwalk socat sqlite3 ss ssh ssh-keygen ssh-keyscan start-stop-daemon stdbuf strace strings su sudo
-    svn symfony sysctl systemctl systeminfo tac taskkill tasklist taskset tbl tclsh tcpdump tcsh tee telnet tftp tmux
-    traceroute tracert troff tshark tclsh uname unexpand uniq unlink unlzma unrar unshare unxz unzip update-alternatives uptime
-    useradd userdel usermod uudecode uuencode vigr vim vimdiff vipw virsh visudo vmstat volatility vssadmin wget whatis whereis whoami wmic wscript
-    xargs xcopy xelatex xmodmap xmore xxd xz xzcat yarn yum zcat zgrep zip zipgrep zless zsh zsoelim zypper dscl csrutil
-    cmd.exe powershell.exe certutil.exe mshta.exe rundll32.exe regsvr32.exe whoami.exe ipconfig.exe net.exe nslookup.exe ping.exe
-    chef-client chef-run chef-vault knife aa-disable gem cpanm julia lsb-release nft burpcollaborator cat3 gtester wevtutil
-    diskshadow dnscmd esentutl expand.exe extrac32 fsutil icacls cacls takeown tscon wusa rasdial qwinsta quser nltest dsquery
-    cmdkey cmstp installutil msbuild msiexec msconfig nbtstat pathping regasm regsvcs hh.exe infdefaultinstall where.exe""")
+UNMISTAKABLE: Final = _listed(
+    """7z 7za 7zr aa-disable aa-exec addgroup adduser ansible-config ansible-doc ansible-galaxy ansible-inventory
+    ansible-playbook ansible-pull ansible-vault apache2 apk apt apt-get aptitude aria2c arj base32 base58
+    base64 basenc bash batcat bcdboot bcdedit bdftopcf bitsadmin blkid bsdtar bunzip2 burpcollaborator busctl
+    busybox bzcat bzgrep bzip2 bzless c89 c99 cacls cat3 certutil certutil.exe cewl chattr chef-client
+    chef-run chef-vault chgrp chmod chown chpasswd chroot chsh chvt cmd.exe cmdkey cmp cmstp cowsay cpanm cpio
+    cpulimit crontab cscli cscript csh csrutil cupsfilter curl debugfs del deluser dhclient dirname diskshadow
+    dmesg dmidecode dmsetup dnf dnscmd doas docker dpkg dscl dsquery dstat dvips easy_install egrep elinks
+    esentutl ethtool extrac32 fgrep findmnt findstr forfiles fping fsutil ftp ftpd fusermount g++ gawk gcc gdb
+    getent getfacl getopt ginsh gpasswd grep gtester gunzip gzexe gzip hexdump hh.exe hostid hostnamectl
+    hping3 htop icacls iconv iex ifconfig iftop infdefaultinstall insmod installutil ionice iostat iotop
+    ip6tables ipconfig ipconfig.exe ipcs iptables irb irm ispell iwmi iwr jjs jobs journalctl jq jrunscript
+    ksh ksh93 kubectl lastlog lastlogin latex ldapsearch ldconfig ldd logname logsave losetup lsattr
+    lsb-release lsb_release lsblk lscpu lshw lsmod lsof lspci lsusb ltrace luajit lwp-download lwp-request
+    lynx lz4 lzcat lzma mawk md5sum mkdir mkfifo mkfs mknod mktemp modprobe mongodump mosquitto msbuild
+    msconfig msfvenom mshta mshta.exe msiexec mtr mysql mysqladmin mysqldump nasm nawk nbtstat nc nc.openbsd
+    nc.traditional ncat ncdu ncftp net.exe net1 netcat netdom netsh netstat nft nltest nmap nmcli nodejs nohup
+    npm npx nroff nsenter nslookup nslookup.exe ntpdate objdump odbcconf openssl openvpn osascript pacman
+    passwd pathping pcalua pdb peekfd perl5 perldoc pg_dump pgrep php5 php7 php8 pidof pidstat ping.exe ping6
+    pip2 pip3 pkexec pkg pkgmgr pkill pmap podman poweroff powershell powershell.exe printenv printf psed
+    psftp psql pstree ptx pwd pwdump pwsh python2 python2.7 python3 qemu-img quser qwinsta rasdial rcp regasm
+    regedit regsvcs regsvr32 regsvr32.exe rlogin rlwrap rmdir rmt robocopy rpm rpm2cpio rpmquery rsync runas
+    rundll32 rundll32.exe rvim schtask schtasks scp scrot scutil sdiff setarch setfacl setsid sftp sh sha1sum
+    sha256sum shasum shuf slsh smbclient snmpwalk socat sqlite3 ssh ssh-keygen ssh-keyscan start-stop-daemon
+    stdbuf strace sudo svn symfony sysctl systemctl systeminfo tac takeown taskkill tasklist taskset tclsh
+    tcpdump tcsh telnet tftp tmux traceroute tracert troff tscon tshark uname unexpand uniq unlink unlzma
+    unrar unshare unxz unzip update-alternatives uptime useradd userdel usermod uudecode uuencode vigr vim
+    vimdiff vipw virsh visudo vmstat volatility vssadmin wevtutil wget whatis whereis whoami whoami.exe wmic
+    wscript wusa xargs xcopy xelatex xmodmap xmore xxd xz xzcat zcat zgrep zipgrep zless zsh zsoelim zypper"""
+)
 
-HOMONYMS: Final = _listed("""alias at attrib batch bc bg break bundle cal call cancel capsh cat cd chef choice clear cls cmd column comm command compose composer
-    copy cp crash cron cscli date dc declare df dialog diff dir disown dnsdomainname dos2unix du dump dvi echo edit emacs env eval ex exec exit
-    expand expect export expr facter factor false fc fg fetch file find finger fish fi fold for free function gate gawk gem ghc go
-    group groups halt hash head help hg history host hostname http https id if install ip join java jed kill killall last ld less let links list ln load local locate
-    login logger logout look lp ls lsb mail make man md mesg message mknod mode more most mount move msg mutt nano nawk net new
-    nl nm nmap od open parallel pax pdf perf pg pic pick pico ping popd ports print pry pushd quota r raku read readelf readonly
-    reboot red reset restore ri route ruby run rview s3 sash save script search select sendmail service set setenv shift sleep sort source split start
-    stat stop sum swift sync systeminfo tail tar task tasks test tex time timeout title top touch tr trap tree trace true tsc tput type ul ulimit umask unset update
-    users ver vi view vol w wait wall watch wc where which while who write x11 xdg-open xmllint yes zcat""")
+HOMONYMS: Final = _listed(
+    """ab alias ansible arch arp ascii85 aspell at attrib awk aws axel batch bc bg break bridge bundle cal call
+    cancel capsh cat cd chef choice clear cls cmd cobc column comm command compose composer copy cp cpan crash
+    cron csplit csvtool cut dash date dc dd declare df dialog diff dig dir disown dnsdomainname dos2unix
+    dosbox du dump dvi echo ed edit edquota emacs enscript env eqn erase eval ex exec exit expand expand.exe
+    expect export expr facter factor false fc fetch fg fi file find finger fish fmt fold for free function
+    gate gem ghc gimp git go group groups halt hash head help hg history host hostname http https id if
+    install ip java jed join julia kill killall knife last ld less let links list ln load local locate logger
+    login logout look lp ls lsb lua mail make man md mesg message mode more most mount move msg mutt mv nano
+    net new nice nl nm node octave od open parallel paste patch pax pdf perf perl pg php pic pick pico ping
+    pip popd ports pr print pry ps pushd python quota r rake raku read readelf readonly reboot red reg rename
+    reset restic restore rev ri rm route ruby run rview s3 sash save sc screen script search sed select
+    sendmail service set setenv shift shutdown sleep sort source split ss start stat stop strings su sum swift
+    sync tail tar task tasks tbl tee test tex time timeout title top touch tput tr trace trap tree true tsc
+    type ul ulimit umask unset update users ver vi view vol w wait wall watch wc where where.exe which while
+    who write x11 xdg-open xmllint yarn yes yum zip"""
+)
 """Words that are commands too: they need an argument that only a command has, or a clean break-out."""
+
+TERSE: Final = _listed(
+    "ls rm mv cp wc du df ps cd tr nl od id awk sed git php perl python node pip dd yum env zip tee java lua"
+)
+"""Homonyms so short that with an argument of a command nobody means the word."""
 
 COLUMN_NAMES: Final = _listed("""date time type host file users user groups group sort last list id name names link links mode order title message mail
     read write edit save load open print search select status stat start stop set test top view tree trace reset run route service split sum sync
@@ -77,6 +94,14 @@ DEVELOPER_TOOLS: Final = _listed("""npm npx yarn pnpm git docker docker-compose 
     terraform ansible systemctl journalctl ssh scp curl wget python python3 node java rails bundle dotnet az aws gcloud cd ls cat
     grep sudo echo ping mkdir cp mv rm tar unzip chmod chown sed awk find ps top tail head export source""")
 """What people show each other in tickets; a pipeline that follows one of these in a sentence is quoted, not injected."""
+
+SUBCOMMANDS: Final = {
+    "net": _listed("user localgroup use view share start stop group accounts session"),
+    "reg": _listed("query add delete save export import"),
+    "sc": _listed("query create start stop config delete qc"),
+    "service": _listed("apache2 nginx mysql ssh sshd cron iptables firewalld postgresql docker"),
+}
+"""Of programs with common names: words after which nobody means the word."""
 
 CMDLETS: Final = _listed("""invoke-expression invoke-webrequest invoke-restmethod invoke-command invoke-item invoke-wmimethod invoke-mimikatz invoke-shellcode
     start-process start-bitstransfer start-job new-object new-service new-item get-content get-childitem get-process get-wmiobject

@@ -20,6 +20,7 @@ _VARIABLE: Final = re.compile(r"\$(?:[@*#?!$0-9_-]|[A-Za-z_]\w{0,64}|\{[^}\s]{0,
 _BRACES: Final = re.compile(r"\{([^{}\s;|&]{0,512})\}")
 _ANSI_ESCAPE: Final = re.compile(r"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|u([0-9A-Fa-f]{1,4})|(.))", re.DOTALL)
 _CONTROL: Final = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "v": "\v"}
+_WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:|%\w+%|\\\\")
 _ENDS: Final = frozenset(";|&\n\r)")
 
 
@@ -44,7 +45,8 @@ class Command:
     end: int
     has_field_separator: bool
     """`$IFS` separated its words."""
-    has_redirection: bool
+    has_here_string: bool
+    """`<<<` gives it its input."""
 
 
 class _Reader:
@@ -56,7 +58,7 @@ class _Reader:
         self.stop = min(len(text), start + longest)
         self.words: list[Word] = []
         self.has_field_separator = False
-        self.has_redirection = False
+        self.has_here_string = False
         self._follows_redirection = False
         self._begin()
 
@@ -96,7 +98,7 @@ class _Reader:
             elif not self._take(char):
                 break
         self._finish()
-        return Command(tuple(self.words), self.at, self.has_field_separator, self.has_redirection)
+        return Command(tuple(self.words), self.at, self.has_field_separator, self.has_here_string)
 
     def _take(self, char: str) -> bool:
         """Take what is not plain; False ends the command."""
@@ -116,6 +118,8 @@ class _Reader:
         elif char == "{":
             self._brace()
         elif char in "<>":
+            if char == ">" and at and text[at - 1] in "-=":  # an arrow
+                return False
             self._redirect()
         elif char == "#":
             if not self._is_open:
@@ -146,6 +150,10 @@ class _Reader:
 
     def _escape(self, char: str) -> None:
         following = self.text[self.at + 1 : self.at + 2]
+        if char == "\\" and self._is_open and _WINDOWS_PATH.match("".join(self._pieces)):
+            self._pieces.append(char)
+            self.at += 1
+            return
         if char == "^" and not following.isalnum():
             self._pieces.append(char)
             self._is_open = True
@@ -160,8 +168,6 @@ class _Reader:
     def _quote(self, char: str) -> None:
         close = self.text.find(char, self.at + 1, self.stop)
         if close < 0:  # the quote that the injection leaves behind for the program's own
-            if self._is_open:
-                self._is_noisy = True
             self.at += 1
             return
         inside = self.text[self.at + 1 : close]
@@ -234,7 +240,7 @@ class _Reader:
         if self._is_open and "".join(self._pieces).isdigit():
             self._begin()
         self._finish()
-        self.has_redirection = True
+        self.has_here_string = self.has_here_string or self.text.startswith("<<<", self.at)
         self._follows_redirection = True
         while self.at < self.stop and self.text[self.at] in "<>&-":
             self.at += 1

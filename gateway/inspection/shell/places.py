@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from gateway.inspection.prose import is_plain_word
 from gateway.inspection.shell.commands import DEVELOPER_TOOLS, KNOWN
 
 
@@ -42,8 +41,11 @@ class Place:
 
 _MARK: Final = re.compile(r"[;|&\n\r]+(?:[ \t]*[;|&\n\r]+){0,4}|`|[$<>]\(")
 _ENTITY_BEFORE: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31})$")
+_TABLE: Final = re.compile(r"^[ \t>]{0,8}\|?[ \t]{0,4}:?-{2,}:?[ \t]{0,4}\|", re.MULTILINE)
+"""The second row of a table in Markdown."""
 _FIRST: Final = re.compile(r"""[ \t]*([A-Za-z][\w.\-]*)(?=[\s;|&)<>`'"]|$)""")
 _QUOTES: Final = " \t\r\n'\"`)]}(%"
+_VALUE_MARKS: Final = frozenset("./@:=\\%?#$+")
 _LONGEST_PREFIX: Final = 512
 _MOST_TOOLS: Final = 24
 _SHORT_PREFIX_WORDS: Final = 1
@@ -52,7 +54,10 @@ _SHORT_PREFIX_WORDS: Final = 1
 def places(text: str) -> Iterator[Place]:
     """Yield the command positions whose first word may be a command; the rest would say nothing."""
     yield Place(Kind.BEGINNING, "", 0, 0)
+    is_table = "|" in text and _TABLE.search(text) is not None
     for mark in _MARK.finditer(text):
+        if is_table and mark[0].strip(" \t\r\n") == "|":
+            continue
         first = _FIRST.match(text, mark.end())
         if first and first[1].lower() not in KNOWN:
             continue
@@ -78,7 +83,7 @@ def is_value_prefix(text: str, end: int) -> bool:
     """Say whether before the place stands nothing or a value that is no plain word: `127.0.0.1`, `a@b.c`, `x.pdf`, `1'`."""
     before = text[:end].strip(" \t\r\n")
     bare = before.strip(_QUOTES)
-    return not bare or before != bare or not is_plain_word(bare)
+    return not bare or before != bare or not any(map(str.isalpha, bare)) or not _VALUE_MARKS.isdisjoint(bare)
 
 
 def is_quoted_pipeline(text: str, start: int) -> bool:

@@ -18,6 +18,8 @@ from gateway.inspection.shell.commands import (
     HOMONYMS,
     INTERPRETERS,
     KNOWN,
+    SUBCOMMANDS,
+    TERSE,
     UNMISTAKABLE,
     WRAPPERS,
 )
@@ -34,9 +36,11 @@ class Weight(IntEnum):
     """A word alone that is a command too: `ls`, `cat`."""
     NAME = 3
     """An unmistakable name alone: `whoami`."""
-    COMMAND = 4
-    """A name with an argument that only a command has."""
-    HOSTILE = 5
+    PLAUSIBLE = 4
+    """A common word with an argument as commands have it: `find /x`, `sort -n`."""
+    COMMAND = 5
+    """An unmistakable name with such an argument."""
+    HOSTILE = 6
     """A command that reads what is secret, runs what it is given, fetches, or hides what it is."""
 
 
@@ -56,7 +60,7 @@ _EVALUATES: Final = re.compile(
     re.IGNORECASE,
 )
 _FILE: Final = re.compile(
-    r"(?:\.{1,2}|~)?/[\w.*?\[\]{}@%+/-]*|[\w-]+/[\w./*?-]+|[a-zA-Z]:[\\/].*|\.[\w.]+|[\w-]+\.[a-z0-9]{1,5}|\*(?:\.\w+)?|\.{1,2}|~"
+    r"(?:\.{1,2}|~)?/[\w.*?\[\]{}@%+/-]*|[a-zA-Z]:[\\/].*|\.[\w.]{1,64}[A-Za-z]|[\w-]{1,64}\.(?:txt|php|sh|py|pl|rb|js|html?|jsp|aspx?|log|conf|cfg|ini|xml|json|ya?ml|sql|csv|bak|zip|tar|gz|tgz|exe|bat|ps1|dll|key|pem|env|db|c|jpg|png)|\*(?:\.\w+)?|\.{1,2}|~|[\w*?-]+/[\w./*?-]*[A-Za-z*?][\w./*?-]*\.\w{1,8}|\d?&\d"
 )
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?[smhd]?")
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w{0,63}=.*", re.DOTALL)
@@ -95,13 +99,13 @@ _MUTATING: Final = _listed(
     "rm chmod chown mkfifo mknod useradd adduser usermod dd mkfs shutdown reboot halt poweroff kill killall pkill crontab visudo chattr mshta certutil bitsadmin regsvr32 rundll32 bcdedit bcdboot vssadmin wmic schtasks regedit iex iwmi nc ncat netcat socat"
 )
 _SPEAKING: Final = frozenset({"echo", "printf", "print", "print_r", "write-output", "write-host", "puts"})
-_COUNTED: Final = frozenset({"sleep", "timeout", "kill", "exit", "head", "tail", "usleep"})
+_COUNTED: Final = frozenset({"sleep", "timeout", "usleep"})
 _MOST_PROSE: Final = 3
 _SHORTEST_NOISY_NAME: Final = 2
 
 
 def weigh(command: Command) -> tuple[Weight, bool]:
-    """Weigh a command; beside the weight, whether plain words follow it as in a sentence."""
+    """Weigh a command; the second value says whether plain words follow it as in a sentence."""
     words = list(command.words)
     name, rest, is_wrapped, is_assigned = _unwrap(words)
     if name is None:
@@ -118,11 +122,11 @@ def weigh(command: Command) -> tuple[Weight, bool]:
     if command.has_field_separator:
         return Weight.HOSTILE, False
     is_sentence = _trails_off(rest)
-    weight = _weigh_known(base, rest, command)
+    weight = _weigh_known(base, rest, has_here_string=command.has_here_string)
     if is_pathed:
-        weight = Weight.HOSTILE if rest and weight >= Weight.COMMAND else max(weight, Weight.NAME)
-    if is_wrapped and weight == Weight.NAME and not rest:
-        weight = Weight.COMMAND
+        weight = Weight.HOSTILE if rest and weight >= Weight.PLAUSIBLE else max(weight, Weight.NAME)
+    if is_wrapped and weight == Weight.NAME:
+        weight = Weight.HOSTILE
     return weight, is_sentence
 
 
@@ -171,13 +175,16 @@ def _base_name(name: str) -> tuple[str, bool]:
     return name, False
 
 
-def _weigh_known(base: str, rest: list[Word], command: Command) -> Weight:
+def _weigh_known(base: str, rest: list[Word], *, has_here_string: bool) -> Weight:
     if not rest:
         if base in COLUMN_NAMES and base not in UNMISTAKABLE:
             return Weight.COLUMN
         return Weight.NAME if base in UNMISTAKABLE else Weight.WORD
     texts = [word.text for word in rest]
-    if any(_SECRET.search(text) for text in texts) or any(_is_glob(text) and glob_target(text) for text in texts):
+    is_sure = base in UNMISTAKABLE or base in TERSE
+    if (is_sure or _is_shaped(rest[0])) and any(_SECRET.search(text) for text in texts):
+        return Weight.HOSTILE
+    if any(_is_glob(text) and glob_target(text) for text in texts):
         return Weight.HOSTILE
     if base in CMDLETS:
         return Weight.HOSTILE if any(_is_shaped(word) for word in rest) else Weight.COMMAND
@@ -185,15 +192,21 @@ def _weigh_known(base: str, rest: list[Word], command: Command) -> Weight:
         return Weight.HOSTILE
     if base in DOWNLOADERS and any(_URL.search(text) or _HOST.fullmatch(text) for text in texts):
         return Weight.HOSTILE
+    if base in SUBCOMMANDS and texts[0].lower() in SUBCOMMANDS[base]:
+        return Weight.COMMAND
     if base == "set" and texts[0].lower() in ("/a", "/p"):
         return Weight.HOSTILE
-    is_shaped = any(_is_shaped(word) for word in rest) or command.has_redirection
-    if base in _MUTATING and is_shaped:
+    is_shaped = has_here_string or any(_is_shaped(word) for word in rest)
+    if base in _MUTATING and is_shaped and is_sure:
         return Weight.HOSTILE
-    if is_shaped:
+    if is_sure and is_shaped:
         return Weight.COMMAND
+    if has_here_string:
+        return Weight.HOSTILE
+    if is_shaped and (_is_shaped(rest[0]) or any(word.is_target for word in rest)):
+        return Weight.PLAUSIBLE
     if base in _COUNTED and _NUMBER.fullmatch(texts[0]):
-        return Weight.COMMAND
+        return Weight.PLAUSIBLE
     if base in _SPEAKING:
         return Weight.WORD
     if base in INTERPRETERS | UNMISTAKABLE and len(texts) <= _MOST_PROSE:
@@ -205,9 +218,7 @@ def _is_shaped(word: Word) -> bool:
     """Say whether only a command has an argument like this."""
     text = word.text
     return (
-        word.is_noisy
-        or word.has_expansion
-        or word.is_target
+        word.has_expansion
         or _OPTION.fullmatch(text) is not None
         or _FILE.fullmatch(text) is not None
         or _HOST.fullmatch(text) is not None
@@ -221,6 +232,11 @@ def _trails_off(rest: list[Word]) -> bool:
     for word in rest:
         run = run + 1 if not word.is_quoted and is_plain_word(word.text) else 0
     return run >= _MOST_PROSE
+
+
+def says_more(command: Command) -> bool:
+    """Say whether any argument is a plain word."""
+    return any(not word.is_quoted and is_plain_word(word.text) for word in command.words[1:])
 
 
 def _is_glob(text: str) -> bool:

@@ -1,0 +1,1 @@
+"""What the interpreters of programming languages run, and how to find it without reading every text closely."""
