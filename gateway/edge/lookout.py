@@ -35,7 +35,6 @@ _EVENTS: Final[Mapping[str, What]] = {
     "factor.verified": What.FACTOR_SUCCEEDED,
     "device.confirmed": What.FACTOR_SUCCEEDED,
     "device.confirmation_requested": What.FACTOR_ASKED,
-    "factor.requested": What.FACTOR_ASKED,
     "password.reset_requested": What.RESET_ASKED,
     "session.bound_elsewhere": What.SESSION_ELSEWHERE,
 }

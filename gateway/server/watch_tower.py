@@ -41,6 +41,7 @@ MAX_TOLD: Final = 16_384
 """Sightings of one message."""
 MAX_WAITING: Final = 1_000
 """Findings that wait for their record."""
+SPARED: Final = "spared"
 _BREATH: Final = 256
 """Sightings that are counted before a page may be served again."""
 _RECORD_WAIT_S: Final = 5.0
@@ -106,6 +107,9 @@ class WatchTower:
         self._detectors = {detector.id: detector for detector in rules.detectors}
         self._watch = Watch(rules.detectors, pseudonym=partial(digest, rules.key, _PSEUDONYM))
         self._watch.load(memory, time.time())
+        for detector in rules.detectors:  # a series that begins at one has not increased, for whoever alerts on it
+            for said in (*detector.answers, SPARED):
+                self._metrics.found.inc((detector.id, str(said)), by=0)
 
     async def take(self, told: bytes) -> None:
         """Count what an edge saw. Raises `ValueError` for anything else than sightings."""
@@ -204,7 +208,7 @@ class WatchTower:
             return
         reference = f"a_{os.urandom(_REFERENCE_BYTES).hex()}"
         standing, because = answered(finding, detector, rules.spared, reference=reference)
-        said = standing.answer.value if standing is not None else "spared" if because else Answer.ALERT.value
+        said = standing.answer.value if standing is not None else SPARED if because else Answer.ALERT.value
         found = _found(finding, standing, because, reference)
         build = await self._storing.run(partial(self._build, rules, finding, detector, found))
         if not await self._recorded(build):

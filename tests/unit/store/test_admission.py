@@ -253,3 +253,25 @@ def test_person_of_a_provider_takes_nobody_s_address_by_choosing_it_as_a_name(do
     other = door.add("bob@acme.example", password="", provider="okta", issuer="https://okta.example", subject="8")
     assert find_principal(door.store.people, "bob@acme.example").user == other
     assert find_principal(door.store.people, squatter.name).user == owner
+
+
+def test_detectors_hold_strangers_and_no_device_that_is_known(door: Door) -> None:
+    alice = door.add("alice", "alice@acme.example")
+    browser = door.know(alice)
+    keys = AttemptKeys(Keyring.generate(os.urandom, NOW))
+    held = {keys.watched("alice")}
+    admissions = Admissions(door.store, keys, lambda account, _: account in held)
+    strange, known = (Client(ip="203.0.113.9", host=HOST, secure=True, device=device) for device in (b"", browser))
+    assert admissions.admit("Alice", client=strange, now=NOW).is_held
+    by_address = admissions.admit("alice@acme.example", client=strange, now=NOW)
+    assert by_address.is_held, "whichever of its names is typed"
+    assert by_address.account == keys.watched("alice")
+    assert not admissions.admit("alice", client=known, now=NOW).is_held
+    assert not admissions.admit("bob", client=strange, now=NOW).is_held
+
+
+def test_a_name_that_nobody_has_is_known_to_detectors_by_a_digest_alone(door: Door) -> None:
+    keys = AttemptKeys(Keyring.generate(os.urandom, NOW))
+    admission = Admissions(door.store, keys).admit("hunter2", client=Client(ip="::1", host=HOST, secure=True), now=NOW)
+    assert admission.account == keys.watched("hunter2")
+    assert "hunter2" not in admission.account
