@@ -30,7 +30,7 @@ SIGNS: Final = {TOO_MANY: "The text is wrapped in more encodings than any progra
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _NO_BYTES: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Surrogates that stand for no byte: `"\\ud800"` is a string of JSON."""
-_CHANGES: Final = re.compile(r"[%&\\+\0]|/\*").search
+_CHANGES: Final = re.compile(r"[\\+\0]|%[0-9A-Fa-fuU]|&[#A-Za-z]|/\*").search
 _ESCAPE: Final = re.compile(r"%(?:[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4})").search
 _WIDE_ESCAPE: Final = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
 _ENTITY: Final = re.compile(r"&(?:#[0-9]|#[xX][0-9A-Fa-f]|[A-Za-z]{2})").search
@@ -266,7 +266,14 @@ def _of_seven_bits(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _may_be_base64(text: str) -> bool:
-    return _BASE64_PREFIX in text or (len(text) > 15 and " " not in text and "." in text) or _BASE64(text) is not None
+    if _BASE64_PREFIX in text or (len(text) > 15 and "." in text and " " not in text):
+        return True
+    return _BASE64(text) is not None and _begins_as_text(text)
+
+
+def _begins_as_text(text: str) -> bool:
+    """Most words of letters and digits are no text in base64: their first bytes tell."""
+    return _is_text(binascii.a2b_base64(text[:16].translate(_URL_SAFE)))  # a candidate has 16 before any padding
 
 
 def _of_base64(text: str) -> Iterator[tuple[str, str]]:
@@ -285,10 +292,9 @@ def _of_base64(text: str) -> Iterator[tuple[str, str]]:
 def _decoded(text: str) -> Iterator[tuple[str, str]]:
     if _BASE64(text) is None:
         return
-    # Most words of letters and digits are no text in base64: their first bytes tell.
-    plain = text.translate(_URL_SAFE).rstrip("=")
-    if not _is_text(binascii.a2b_base64(plain[:16])):
+    if not _begins_as_text(text):
         return
+    plain = text.translate(_URL_SAFE).rstrip("=")
     plain = plain[: len(plain) - 1] if len(plain) % 4 == 1 else plain
     raw = binascii.a2b_base64(plain + "=" * (-len(plain) % 4))
     decoded = raw.decode("utf-8", "replace")
