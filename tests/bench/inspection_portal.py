@@ -14,11 +14,15 @@ from xml.sax.saxutils import escape
 
 import yaml
 
+from gateway.exchange.reason import Reason
 from gateway.inspection.engine import RequestLine
+from gateway.wire.authority import Authority
+from gateway.wire.target import parse_target
 from tests.bench.inspection_sample import Sample
 
 TEXTS: Final = Path(__file__).resolve().parents[1] / "corpora" / "inspection"
 BOUNDARY: Final = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
+HOST: Final = Authority("portal.example", None, "portal.example")
 AGENT: Final = (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0")
 
 
@@ -89,11 +93,43 @@ _OF_MESSAGES: Final = {place: how for place, how in EVERYWHERE.items() if place 
 OF_A_CLASS: Final = {
     "xxe": {"body": _as_body, "form": _as_form, "json": _as_json, "part": _as_part},
     "messages": _OF_MESSAGES,
+    "technical_text": _OF_MESSAGES,
 }
 
 
+OF_A_TYPE: Final = {
+    "form": "application/x-www-form-urlencoded",
+    "json": "application/json",
+    "xml": "application/soap+xml",
+    "text": "text/plain",
+}
+
+
+def whole_requests() -> Iterator[Sample]:
+    """Read the requests that are written out whole: a line, fields, or a body of some type."""
+    for number, asked in enumerate(yaml.safe_load((TEXTS / "requests.yaml").read_text(encoding="utf-8")), 1):
+        line, fields, content_type, body = RequestLine("GET", b"/", "/"), [AGENT], b"", b""
+        if isinstance(asked, str):
+            method, _, target = asked.partition(" ")
+            raw = target.encode()
+            parsed = parse_target(quote(target, safe="".join(map(chr, range(33, 127)))).encode(), HOST)
+            line = RequestLine(method, raw, "/" if isinstance(parsed, Reason) else parsed.path)
+        elif "headers" in asked:
+            fields = [(name.encode(), value.encode()) for name, value in asked["headers"].items()]
+        else:
+            ((kind, said),) = asked.items()
+            content_type = OF_A_TYPE[kind].encode()
+            body = said.encode() if isinstance(said, str) else json.dumps(said).encode()
+            line = RequestLine("POST", b"/", "/")
+        yield Sample(
+            f"request-{number}", "request", "core", "", str(asked), line, tuple(fields), content_type, body, ""
+        )
+
+
 def portal_samples(name: str) -> Iterator[Sample]:
-    """Make the requests of one file of texts: `benign` or `attacks`."""
+    """Make the requests of one file of texts: `benign`, with those that are written out whole, or `attacks`."""
+    if name == "benign":
+        yield from whole_requests()
     texts: dict[str, list[object]] = yaml.safe_load((TEXTS / f"{name}.yaml").read_text(encoding="utf-8"))
     for attack, items in texts.items():
         for number, text in enumerate(items, 1):
