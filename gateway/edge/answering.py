@@ -23,7 +23,7 @@ from gateway.edge.exchange import Exchange, Phase, Refusal
 from gateway.edge.forward_auth import allowing_answer, asked_about, is_asked, objection, refusing_answer
 from gateway.edge.hardening import Facts, field_lines, harden, status_line
 from gateway.edge.identity import IdentityUnfitError
-from gateway.edge.inspecting import BROKEN, Released, WithheldError, hold_body, judge_head, transform_answer
+from gateway.edge.inspecting import BROKEN, Released, hold_body, judge_head, transform_answer
 from gateway.edge.interrupted import KEEP, interrupt
 from gateway.edge.lasting import (
     ANSWER,
@@ -46,6 +46,7 @@ from gateway.edge.tenancy import tenant_field
 from gateway.edge.tunnel import FRAME_GRACE_S, Tunnel, leaving_share
 from gateway.edge.uploads import Place
 from gateway.edge.upstream import UpstreamConnection
+from gateway.edge.withheld import WithheldError
 from gateway.exchange.errors import StoreUnavailableError
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Action, Durability
@@ -57,7 +58,8 @@ from gateway.wire.rewriting import Places
 from gateway.wire.websocket import GOING_AWAY, INTERNAL_ERROR, NORMAL, POLICY_VIOLATION, PROTOCOL_ERROR
 
 if TYPE_CHECKING:
-    from gateway.edge.inspecting import Holding
+    from gateway.edge.inspecting import Holding, Transform
+    from gateway.edge.upload_holding import UploadKeeper
     from gateway.edge.worker import Worker
 
 READING, BODY, BUSY, TUNNEL, DISCARD, CLOSED = range(6)
@@ -129,6 +131,11 @@ class Answering(ABC):
     def tally(self) -> Tally:
         """What the worker was told about policies and scripts of pages."""
         return self._worker.tally
+
+    @property
+    def upload_keeper(self) -> UploadKeeper | None:
+        """Where the worker keeps uploads until they are judged; None = nowhere."""
+        return self._worker.upload_keeper
 
     # what a version of HTTP fills in
 
@@ -824,8 +831,19 @@ class Answering(ABC):
             self._hear(x, head)
         if x.escort is not None:
             head = self._part_with_escort(x, x.escort, head)
-        if x.inspection is not None and head.status != 101:
-            head = self._transformed(x, head)
+        if x.inspection is not None and head.status != 101 and not (x.resolution is not None and x.resolution.internal):
+            try:
+                transform = transform_answer(x, head)
+            except WithheldError as withheld:
+                self._answer_instead(x, withheld.refusal)
+                return
+            except Exception:  # noqa: BLE001 - an answer that cannot be inspected is not released
+                self._worker.evidence.failed("inspect answer", x)
+                self._answer_instead(x, BROKEN)
+                return
+            if transform is not None:
+                head = transform.head
+                x.transform = transform if x.method != b"HEAD" and head.status not in (204, 304) else None
         if head.status == 101:
             x.held = [
                 (CONTINUE if x.fields.expects_continue else b"")  # RFC 9110 §7.8
@@ -847,10 +865,16 @@ class Answering(ABC):
             parts += b"date: %b\r\n" % self._worker.outgoing.date()
         x.held = [b"%b%bx-request-id: %b\r\n%b\r\n" % (parts, self._frame(x, head), x.request_id, self._last_fields(x))]
 
-    def _transformed(self, x: Exchange, head: ResponseHead) -> ResponseHead:
-        """Find out what changes the answer, and return its head as it is to be sent."""
-        x.transform = transform_answer(x, head)
-        return head if x.transform is None else x.transform.head
+    def _transformed(self, x: Exchange, transform: Transform, data: bytes | None = None) -> bytes | None:
+        """Return what may leave after more of the answer came, or after its end; None when nothing may any more."""
+        try:
+            return transform.finish() if data is None else transform.feed(data)
+        except WithheldError as withheld:
+            self._withhold(x, withheld.refusal)
+        except Exception:  # noqa: BLE001 - an answer that cannot be inspected does not go on
+            self._worker.evidence.failed("inspect answer", x)
+            self._withhold(x, BROKEN)
+        return None
 
     def _withhold(self, x: Exchange, refusal: Refusal) -> None:
         """Let nothing more of an answer out: answer in its place, or break off."""
@@ -890,6 +914,8 @@ class Answering(ABC):
         if self.exchange is not x or self._mode == CLOSED:
             return
         self._hold_head(x, head)
+        if x.phase is not Phase.UPSTREAM:  # answered instead
+            return
         if x.transform is not None:
             if body:
                 self.on_body(x, body)
@@ -948,13 +974,10 @@ class Answering(ABC):
                 self._pass_rest(x, tunnel, data)
                 return
         elif x.transform is not None:
-            try:
-                data = x.transform.feed(data)
-            except WithheldError as withheld:
-                self._withhold(x, withheld.refusal)
+            transformed = self._transformed(x, x.transform, data)
+            if not transformed:
                 return
-            if not data:
-                return
+            data = transformed
         self._pass_on(x, data)
 
     def _pass_on(self, x: Exchange, data: bytes) -> None:
@@ -985,10 +1008,8 @@ class Answering(ABC):
         if self.is_gone(x):
             return
         if x.transform is not None and not x.tunnel:
-            try:
-                rest = x.transform.finish()
-            except WithheldError as withheld:
-                self._withhold(x, withheld.refusal)
+            rest = self._transformed(x, x.transform)
+            if rest is None:
                 return
             if rest:
                 self._pass_on(x, rest)
@@ -1050,6 +1071,9 @@ class Answering(ABC):
                 self._leave_upstream(x)
                 x.held, x.held_bytes, x.chunked, x.sent, x.close = (), 0, False, 0, True
                 self.refuse(x, Refusal("limit", Reason.TOO_MANY_OPEN, retry_after_s=CROWDED_RETRY_S))
+                return
+            if not x.ended and x.held_bytes < x.whole_bytes:  # it may yet be withheld
+                self.deadline = monotonic() + self._idle_timeout(x)
                 return
             self._hold(x)
 

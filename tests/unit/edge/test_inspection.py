@@ -12,13 +12,18 @@ from typing import Any
 
 import pytest
 
+from gateway.edge import inspecting
+from gateway.edge.exchange import Refusal
+from gateway.edge.http2_stream import STREAM_WINDOW
+from gateway.edge.withheld import WithheldError
 from gateway.edge.snapshot import CrsRules, RouteInspection, WafRules
 from gateway.exchange.opinion import Match, Opinion, Question
+from gateway.exchange.reason import Reason
 from gateway.inspection.engine import Inspection
 from gateway.inspection.rules import read_rules
 from gateway.inspection.tuning import Mode, Settings, tuned
 from tests.fakes.portal import OK, Portal, read_body
-from tests.unit.edge.conftest import Edge, Reply, until
+from tests.unit.edge.conftest import Edge, Http2Edge, Reply, until
 
 RULES = read_rules(
     {"r.yaml": "version: 1\nclass: sqli\nrules:\n"
@@ -400,3 +405,166 @@ async def test_a_field_block_that_was_harmless_is_not_read_again_and_a_hostile_o
     assert given[2] == 0
     assert given[1] == given[3] > 0
     assert (await edge.get(f"/public/x?q={ATTACK}", fields="User-Agent: plain\r\n")).status == 403
+
+
+FORM_FIELD = (b"content-type", b"application/x-www-form-urlencoded")
+
+
+@pytest.mark.parametrize("length", [True, False])
+async def test_over_http2_a_body_is_judged_whole_and_goes_upstream_with_its_length(
+    http2: Http2Edge, length: bool
+) -> None:
+    inspect(http2.edge)
+    client = await http2.client()
+    for body, status in ((b"a=1&b=2", 200), (f"q={ATTACK}".encode(), 403)):
+        fields = (FORM_FIELD, (b"content-length", b"%d" % len(body))) if length else (FORM_FIELD,)
+        stream_id = client.request(client.get("/public/x", *fields, method=b"POST"), end=False)
+        client.data(stream_id, body[:3])
+        client.data(stream_id, body[3:], end=True)
+        assert (await client.answer(stream_id)).status == status
+    assert http2.edge.portal.bodies == [b"a=1&b=2"]
+    assert http2.edge.portal.field(b"content-length") == [b"7"]
+
+
+async def test_over_http2_a_large_body_keeps_its_window_open_while_it_is_held(http2: Http2Edge) -> None:
+    http2.edge.change(inspections={"public": rules(max_body=1 << 20)})
+    client = await http2.client()
+    body = b"a=" + b"x" * 900_000
+    stream_id = client.request(client.get("/public/x", FORM_FIELD, method=b"POST"), end=False)
+    sent = 0
+    while sent < len(body):
+        await client.until(lambda sent=sent: client.room(stream_id) + STREAM_WINDOW - sent >= 16_384)  # type: ignore[misc]
+        piece = body[sent : sent + 16_384]
+        sent += len(piece)
+        client.data(stream_id, piece, end=sent == len(body))
+    assert (await client.answer(stream_id)).status == 200
+    assert http2.edge.portal.bodies == [body]
+
+
+async def test_over_http2_a_second_engine_is_waited_for_and_other_streams_go_on(http2: Http2Edge) -> None:
+    engine = second(http2.edge, HARMLESS)
+    engine.delay_s = 0.2
+    client = await http2.client()
+    slow = client.request(client.get("/public/x"))
+    assert (await client.ask("/invoices/1", method=b"GET")).status in {302, 401}
+    assert not client.is_over(slow)
+    assert (await client.answer(slow)).status == 200
+
+
+class Shout:
+    """A transform for tests: upper case, and a word that must not leave."""
+
+    def __init__(self, head: Any) -> None:
+        self.head = replace(head, length=None, hardened={})
+        self._kept = b""
+
+    def feed(self, data: bytes) -> bytes:
+        if b"secret" in data:
+            raise WithheldError(Refusal("inspection", Reason.DATA_WITHHELD))
+        return data.upper()
+
+    def finish(self) -> bytes:
+        return b"!"
+
+
+@pytest.fixture
+def shouting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspecting, "_OPENERS", (lambda x, head: Shout(head),))
+
+
+@pytest.mark.usefixtures("shouting")
+async def test_an_answer_is_changed_on_its_way_and_framed_anew(edge: Edge) -> None:
+    inspect(edge)
+    edge.portal.answers[b"/public/whole"] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+    edge.portal.answers[b"/public/chunks"] = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
+    )
+    for path in ("/public/whole", "/public/chunks"):
+        reply = await edge.get(path)
+        assert reply.status == 200
+        assert reply.field("content-length") == []
+        assert unchunked(reply.body) == b"HELLO!"
+    assert (await edge.get("/public/whole", method="HEAD")).body == b""
+
+
+def unchunked(body: bytes) -> bytes:
+    text = b""
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        text, body = text + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return text
+
+
+@pytest.mark.usefixtures("shouting")
+async def test_an_answer_that_must_not_leave_is_answered_by_us_while_nobody_has_seen_it(edge: Edge) -> None:
+    inspect(edge)
+    edge.portal.answers[b"/public/x"] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret"
+    reply = await edge.get("/public/x")
+    assert (reply.status, json.loads(reply.body)["reason"]) == (403, "data_withheld")
+    assert b"secret" not in reply.raw
+    (record,) = [record for record in edge.audit.records if record["unmapped"]["gw"].get("phase") != "intent"]
+    assert record["unmapped"]["gw"]["reason"] == "data_withheld"
+
+
+@pytest.mark.usefixtures("shouting")
+async def test_an_answer_that_must_not_go_on_is_broken_off_where_it_began(edge: Edge) -> None:
+    inspect(edge)
+    gate = asyncio.Event()
+
+    async def slowly(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nhello ")
+        await gate.wait()
+        writer.write(b"secret")
+
+    edge.portal.answers[b"/public/x"] = slowly
+    reader, writer = await edge.connect()
+    writer.write(b"GET /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"transfer-encoding: chunked" in head
+    await reader.readuntil(b"HELLO \r\n")
+    gate.set()
+    assert await reader.read() == b"", "without the last chunk: whoever reads it knows that it is not whole"
+    writer.close()
+    await until(lambda: any(record["unmapped"]["gw"]["reason"] == "data_withheld" for record in edge.audit.records))
+
+
+@pytest.mark.usefixtures("shouting")
+async def test_the_connection_goes_on_after_an_answer_that_was_changed(edge: Edge) -> None:
+    inspect(edge)
+    one = b"GET /public/a HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    two = b"GET /public/b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    answer = await edge.raw(one + two)
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert answer.count(b"OK\r\n1\r\n!\r\n0\r\n\r\n") == 2
+
+
+@pytest.mark.usefixtures("shouting")
+async def test_over_http2_an_answer_is_changed_too(http2: Http2Edge) -> None:
+    inspect(http2.edge)
+    client = await http2.client()
+    answer = await client.ask("/public/x")
+    assert (answer.body, answer.field(b"content-length")) == (b"OK!", [])
+
+
+async def test_a_fault_while_an_answer_is_changed_releases_nothing(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(x: Any, head: Any) -> Any:
+        raise RuntimeError("boom")
+
+    inspect(edge)
+    monkeypatch.setattr(inspecting, "_OPENERS", (broken,))
+    reply = await edge.get("/public/x")
+    assert (reply.status, json.loads(reply.body)["reason"]) == (500, "internal_error")
+
+
+@pytest.mark.usefixtures("shouting")
+@pytest.mark.parametrize("part", ["feed", "finish"])
+async def test_a_fault_in_the_middle_of_an_answer_releases_nothing_more(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def broken(*_: Any) -> bytes:
+        raise RuntimeError("boom")
+
+    inspect(edge)
+    monkeypatch.setattr(Shout, part, broken)
+    reply = await edge.get("/public/x")
+    assert (reply.status, json.loads(reply.body)["reason"]) == (500, "internal_error")
