@@ -30,7 +30,7 @@ _ATTRIBUTES: Final = (
 _OPERATOR: Final = r"(?:=|~=|>=|<=|:=)"
 _EXTENSIBLE: Final = r"(?::[\w.-]{1,64}){0,2}"
 _ADDED: Final = re.compile(
-    rf"\)(?:[&|!]|\(\s{{0,4}}[&|!]\s{{0,4}}){{0,8}}\(\s{{0,4}}(?:[&|!]|[\w;.-]{{1,64}}{_EXTENSIBLE}{_OPERATOR})"
+    rf"\)(?:[&|!]?\(){{1,8}}\s{{0,4}}(?:[&|!]|[&|!]?[\w;.-]{{1,64}}{_EXTENSIBLE}{_OPERATOR})"
     rf"|\)\s{{0,8}}\(\s{{0,8}}(?:[&|]|!\s{{0,4}}\(|\(?{_ATTRIBUTES}{_EXTENSIBLE}\s{{0,4}}{_OPERATOR})",
     re.IGNORECASE,
 )

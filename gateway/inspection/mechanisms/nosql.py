@@ -28,24 +28,95 @@ SIGNS: Final[Mapping[str, str]] = {
 _OPERATORS: Final = (
     r"(?:ne|eq|gte?|lte?|n?in|not|nor|or|and|exists|expr|jsonSchema|mod|regex|text|where|all|elemMatch|size|near(?:Sphere)?|"
     r"geo(?:Within|Intersects)|function|accumulator|lookup|merge|out|unionWith|match|group|project|unset|set|inc|push|pull|rename|"
-    r"currentOp|rand|options|search|type|slice|natural)"
+    r"currentOp|rand|options|search|type|slice|natural|comment)"
 )
 _SHARED: Final = frozenset(
-    {"search", "type", "match", "group", "project", "merge", "out", "set", "options", "size", "rand", "slice"}
+    {
+        "search",
+        "type",
+        "match",
+        "group",
+        "project",
+        "merge",
+        "out",
+        "set",
+        "options",
+        "size",
+        "rand",
+        "slice",
+        "comment",
+    }
 )
 """Names that JSON Schema, OData, Json.NET and analytics use with a dollar sign, too: they count in brackets and beside others only."""
+_ALONE: Final = frozenset(
+    {
+        "where",
+        "ne",
+        "eq",
+        "gt",
+        "gte",
+        "lt",
+        "lte",
+        "in",
+        "nin",
+        "regex",
+        "or",
+        "and",
+        "nor",
+        "not",
+        "exists",
+        "expr",
+        "elemmatch",
+        "jsonschema",
+    }
+)
+"""What is no other program's parameter."""
+_ALONE_IN_JSON: Final = _ALONE | {
+    "all",
+    "mod",
+    "text",
+    "near",
+    "nearsphere",
+    "geowithin",
+    "geointersects",
+    "function",
+    "accumulator",
+    "lookup",
+    "unionwith",
+    "unset",
+    "inc",
+    "push",
+    "pull",
+    "rename",
+    "natural",
+    "currentop",
+}
 _BRACKETED: Final = re.compile(rf"\[\s{{0,4}}['\"]?\$({_OPERATORS})['\"]?\s{{0,4}}\]", re.IGNORECASE)
+_INDEXED: Final = re.compile(
+    rf"[\w.-]{{0,64}}(?:\[[\w.-]{{0,64}}\]){{0,8}}\[\s{{0,4}}\$({_OPERATORS})\s{{0,4}}\]", re.IGNORECASE
+)
+"""`user[$ne]`, where the value itself is split into name and value again."""
 _NAME: Final = re.compile(rf"(?:[\w.\[\]-]{{0,128}}[.\[])?\$({_OPERATORS})\]?", re.IGNORECASE)
-_MEMBER: Final = re.compile(rf"(?:^|[{{,\[(\s'\"])['\"]?\$({_OPERATORS})['\"]?\s{{0,8}}:", re.IGNORECASE)
+_MEMBER: Final = re.compile(rf"(?:^|[{{,\[(\s'\"])['\"]?\$({_OPERATORS})['\"]?\s{{0,8}}:(?![=:])", re.IGNORECASE)
 _DOCUMENT: Final = re.compile(r"\s*[\[{]")
-_LEAVING: Final = re.compile(r"[\w.@ -]{0,64}['\"]?\s{0,8}[}\])]{0,8}\s{0,8},\s{0,8}['\"]?")
+_LEAVING: Final = re.compile(r"[\w.@ -]{0,64}['\"]?[}\])\s]{0,16},\s{0,8}['\"]?")
+_BEGINNING: Final = re.compile(
+    rf"\s*['\"]?\$({_OPERATORS})['\"]?\s{{0,8}}:\s{{0,8}}(?:['\"{{\[/\d]|true\b|null\b|function\b)", re.IGNORECASE
+)
 _NAMES: Final = frozenset(
     (Position.QUERY_NAME, Position.FORM_NAME, Position.COOKIE_NAME, Position.PART_NAME, Position.JSON_NAME)
 )
+_ENDED: Final = r"\s{0,8}\)?\s{0,8}(?:;|\}|[!=]=|&&|\|\|)"
+_RETURN: Final = (
+    r"return\s{0,8}\(?\s{0,8}(?:(?:true|false)(?:\s{0,8}\)?\s{0,8}\Z|" + _ENDED + r")"
+    r"|(?:\d{1,9}|'[^'\n]{0,64}'|\"[^\"\n]{0,64}\"|\w{1,64})"
+    + _ENDED
+    + r"|this\s{0,4}[.\[]|!|\{|db\.\w|to(?:json|string)\(|function\b)"
+)
 _SCRIPT: Final = (
-    r"(?:return\s{0,8}\(?\s{0,8}(?:true\b|false\b|this\b|[!\d'\"({])|(?:var|let|const)\s{1,8}\w+\s{0,8}=|while\s{0,8}\(|do\s{0,8}\{|"
-    r"for\s{0,8}\(|this\s{0,4}[.\[]\s{0,4}['\"\w]|db\.\w+\.|sleep\s{0,4}\(\s{0,4}\d|function\s{0,8}\w{0,32}\s{0,4}\(|"
-    r"throw\s{1,8}(?:new\b|\w+\())"
+    rf"(?:{_RETURN}|(?:(?:var|let|const)\s{{1,8}})?\w{{1,64}}\s{{0,8}}=\s{{0,8}}new\s{{1,8}}Date\b|(?:var|let|const)\s{{1,8}}\w+\s{{0,8}}=|"
+    r"while\s{0,8}\(|do\s{0,8}\{|for\s{0,8}\(|this\s{0,4}[.\[]\s{0,4}['\"\w]|db\.\w+\.|sleep\s{0,4}\(\s{0,4}\d|"
+    r"function\s{0,8}\w{0,32}\s{0,4}\(|throw\s{1,8}(?:new\b|\w+\())"
 )
 _SCRIPT_BEHIND_MARK: Final = re.compile(
     rf"\s*[)}}\]]{{0,8}}\s{{0,8}}(?:;|\|\||&&|,)\s{{0,8}}[({{!]{{0,4}}\s{{0,8}}{_SCRIPT}"
@@ -68,9 +139,10 @@ _SHELL_READING: Final = re.compile(
 )
 _SHELL_START: Final = re.compile(r"(?:[\w.@-]{0,64}['\"]?\s{0,8}[)}\]]{0,8}\s{0,8}[;,|&]{1,2})?\s*(?=db[.\[])")
 _CYPHER: Final = re.compile(
-    r"\s*[})\]]{0,8}\s{0,8}(?:(?:or|and|xor)\b[^\n]{1,200}?)?\s{0,8}"
-    r"(?:(?:return|with|set|remove)\b[^\n]{1,200}//|detach\s{1,8}delete\b|(?:optional\s{1,8})?match\s{0,8}\(|union\s{1,8}(?:all\s{1,8})?match\b|"
-    r"load\s{1,8}csv\b|call\s{1,8}(?:db|dbms|apoc)\.|foreach\s{0,8}\(|merge\s{0,8}\()",
+    r"\s*[})\]]{0,8}(?<=[\s})\]])\s{0,8}(?:(?:or|and|xor)\b[^\n]{1,200}?)?\s{0,8}"
+    r"(?:(?:return|with|set|remove)\s[^\n]{1,200}//\s{0,8}\S{0,8}\s{0,8}\Z|detach\s{1,8}delete\s|"
+    r"(?:optional\s{1,8})?(?:match|merge|create)\s{0,8}\(\s{0,4}\w{0,32}\s{0,4}(?::\s{0,4}\w|\)\s{0,8}(?:<?-|return|detach|set|delete|where|with))|"
+    r"union\s{1,8}(?:all\s{1,8})?match\b|load\s{1,8}csv\s|call\s{1,8}(?:db|dbms|apoc)\.)",
     re.IGNORECASE,
 )
 
@@ -79,7 +151,7 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
     """Say whether a dollar sign, a mark or the signs of script stand in the text."""
     if "$" in specials:
         return True
-    if "(" not in specials and "=" not in specials and "." not in specials and "/" not in specials:
+    if specials.isdisjoint("(=./") and "return" not in lowered:
         return False
     return not specials.isdisjoint("'\";|&,") or "db" in lowered
 
@@ -104,6 +176,9 @@ def _found(text: str, position: Position) -> Iterator[Sign]:
         start = _SHELL_START.match(text, begin)
         if writing and start and start.end() == writing.start():
             yield Sign("nosql.shell", *writing.span())
+        beginning = _BEGINNING.match(text, begin)
+        if beginning and beginning.group(1).lower() not in _SHARED:
+            yield Sign("nosql.document", *beginning.span())
         leaving = _LEAVING.match(text, begin) if "$" in text else None
         member = _MEMBER.search(text) if leaving and text.startswith("$", leaving.end()) else None
         if leaving and member and member.start(1) == leaving.end() + 1:
@@ -114,9 +189,10 @@ def _operators(text: str, position: Position) -> Iterator[Sign]:
     """Find operators where they take effect."""
     if position in _NAMES:
         name = _NAME.fullmatch(text)
-        if name and (text[: name.start(1)].rstrip("$") or name.group(1).lower() not in _SHARED):
+        alone = _ALONE_IN_JSON if position is Position.JSON_NAME else _ALONE
+        if name and (name.start(1) > 1 or name.group(1).lower() in alone):
             yield Sign("nosql.operator", *name.span())
-    bracketed = _BRACKETED.search(text)
+    bracketed = _BRACKETED.search(text) if position in _NAMES else _INDEXED.match(text)
     if bracketed:
         yield Sign("nosql.operator", *bracketed.span())
     if _DOCUMENT.match(text):

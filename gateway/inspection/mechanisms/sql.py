@@ -52,6 +52,11 @@ _WORDS: Final = (
     "exec", "limit", " like ", "xor", "information_schema", "case",
 )  # fmt: skip
 _SIMPLE: Final = re.compile(r"[\w.@+\-]{0,64}").fullmatch
+_COMPUTED: Final = re.compile(
+    r"\s*(?:[-+*/%^|&<>=!~]{1,3}|like)\s*|\s*[+^|-]{1,2}\s*\(?[\w.]+\)?\s*[+^|-]{1,2}\s*", re.IGNORECASE
+).fullmatch
+_OPENING: Final = re.compile(r"[=+(,:\[{]\s{0,4}[a-zA-Z]{0,2}\Z")
+"""What stands before a mark that opens a literal of some program: `sql += " and ..."`."""
 _SHORT: Final = 3
 """Characters: of `'a`, of `or` and `and`."""
 _WORD: Final = re.compile(r"\w+")
@@ -77,9 +82,6 @@ _LATER_BUDGET: Final = 256
 """Tokens that are read behind the first mark, and behind a later one."""
 _MANY: Final = 2_048
 """Operators but commas, in what is too long to be read."""
-_NESTED: Final = 2
-"""Operands: more than a call and what it is called in."""
-
 _ALWAYS: Final = (
     (Fact.DELAY, "sql.delay"),
     (Fact.UNION, "sql.union"),
@@ -92,6 +94,8 @@ _ALWAYS: Final = (
     (Fact.TAUTOLOGY, "sql.tautology"),
 )
 """What counts behind a mark whatever follows: a server of another dialect may go on where the reader could not."""
+_ALONE: Final = 2
+"""Operands: a call and its argument, as in code that somebody quotes."""
 _SELECTED: Final = frozenset({Fact.TABLE, Fact.CALL, Fact.CASE})
 """What tells a SELECT in parentheses from a hint in a form: `(select 2)`."""
 _WHEN_WHOLE: Final = (
@@ -174,36 +178,46 @@ def _quoted(text: str, start: int, seen: Continuation) -> Iterator[tuple[Sign, b
         yield Sign("sql.endless", start, seen.stop), True
     if not seen.is_whole:
         return
+    if _OPENING.search(text, max(0, start - 8), start - 1):
+        return
     for fact, name in _WHEN_WHOLE:
         if fact in seen.facts and (fact is not Fact.CONDITION or _is_joined(seen)):
             yield Sign(name, *seen.facts[fact]), True
-    cuts = seen.ending is Ending.CUT and _says_nothing(text, seen.cut)
+    cuts = seen.ending is Ending.CUT and _says_nothing(text, seen.cut) and _is_cut(text, start, seen)
     yield from _left(text, start, seen, cuts=cuts)
+    plain = _SIMPLE(text, 0, start - 1) is not None
     for fact in _JOINED:
         if fact in seen.facts:
-            returns = seen.ending is Ending.OPEN and (
-                fact is Fact.JOINED_NUMBER or len(text) - seen.string <= _SHORT or _is_tight(text, start, seen)
+            returns = (
+                seen.ending is Ending.OPEN
+                and seen.first in (First.LOGICAL, First.CONCATENATION, First.COMPARISON)
+                and (
+                    fact is Fact.JOINED_NUMBER
+                    or (plain and _SIMPLE(text, seen.string + 1) is not None and _is_short(text, start, seen))
+                )
             )
             yield Sign("sql.tautology" if cuts or returns else "sql.joined", *seen.facts[fact]), cuts or returns
     if Fact.TERMINATED in seen.facts:
         ends = seen.comments > 0 or (
-            text[start : start + 1] == ";" and start > 1 and _SIMPLE(text, 0, start - 1) is not None
+            text[start:].strip() == ";"
+            and text[start - 2 : start - 1].isalnum()
+            and _SIMPLE(text, 0, start - 1) is not None
         )
         yield Sign("sql.cut" if ends else "sql.terminated", *seen.facts[Fact.TERMINATED]), ends
 
 
-def _is_tight(text: str, start: int, seen: Continuation) -> bool:
-    """Tell whether one word is joined between marks without a space: `a'or'a`."""
-    return (
-        seen.string - start <= _SHORT
-        and " " not in text[start : seen.string]
-        and _SIMPLE(text, seen.string + 1) is not None
-    )
+def _is_short(text: str, start: int, seen: Continuation) -> bool:
+    """Tell whether what is joined is a letter or two, or one word between marks without a space: `a'or'a`."""
+    tight = seen.string - start <= _SHORT and " " not in text[start : seen.string]
+    return tight or len(text) - seen.string <= _SHORT
 
 
 def _is_joined(seen: Continuation) -> bool:
     """Tell a condition that is joined to the application's from one of mathematics: `y' = y and y(0) = 1`."""
-    return seen.first in (First.LOGICAL, First.CLAUSE, First.NOTHING) or seen.ending in (Ending.OPEN, Ending.CUT)
+    return seen.first in (First.LOGICAL, First.CONCATENATION, First.CLAUSE, First.NOTHING) or seen.ending in (
+        Ending.OPEN,
+        Ending.CUT,
+    )
 
 
 def _left(text: str, start: int, seen: Continuation, *, cuts: bool) -> Iterator[tuple[Sign, bool]]:
@@ -212,19 +226,30 @@ def _left(text: str, start: int, seen: Continuation, *, cuts: bool) -> Iterator[
         yield Sign("sql.cut", start - 1, seen.stop) if cuts else Sign("sql.terminated", start - 1, seen.stop), cuts
     elif seen.first is First.CLAUSE and cuts:
         yield Sign("sql.ordering", start - 1, seen.stop), True
-    elif seen.first in (First.ARITHMETIC, First.COMPARISON):
-        computed = bool(seen.numbers or seen.names or Fact.CALL in seen.facts)
-        plain = _SIMPLE(text, 0, start - 1) is not None
-        returns = seen.ending is Ending.OPEN and (
-            (computed and (plain or not seen.names)) or (plain and _SIMPLE(text, seen.string + 1) is not None)
-        )
+    elif seen.first in (First.ARITHMETIC, First.CONCATENATION, First.COMPARISON):
+        returns = seen.ending is Ending.OPEN and _SIMPLE(text, 0, start - 1) is not None and _returns(text, start, seen)
         if cuts or returns:
             yield Sign("sql.arithmetic", start - 1, seen.stop), True
 
 
+def _returns(text: str, start: int, seen: Continuation) -> bool:
+    """Tell whether what is computed with ends in a string again, and is nothing that programs write between two strings."""
+    if seen.numbers or Fact.CALL in seen.facts or Fact.TELLING in seen.facts:
+        return True
+    return _COMPUTED(text, start, seen.string) is not None and _SIMPLE(text, seen.string + 1) is not None
+
+
+def _is_cut(text: str, start: int, seen: Continuation) -> bool:
+    """Tell a comment that cuts off the rest from one that is quoted: `use "--" here`."""
+    if seen.lines and seen.first is First.NOTHING:
+        return False
+    quoted = text[start - 1] in text[seen.cut :]
+    return not quoted or (start > 1 and _SIMPLE(text, 0, start - 1) is not None)
+
+
 def _says_nothing(text: str, comment: int) -> bool:
     """Tell whether a comment that cuts off the rest holds no words, as a dash or a number sign in prose would."""
-    return text.startswith("/*", comment) or _WORD.search(text, comment) is None
+    return _WORD.search(text, comment) is None
 
 
 def _behind_later_mark(seen: Continuation) -> Iterator[tuple[Sign, bool]]:
@@ -268,6 +293,8 @@ def _operand(text: str, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
             strong = number or (whole and cuts)
         elif fact in (Fact.UNION, Fact.STACKED):
             strong = whole or number
+        elif fact is Fact.DELAY:
+            strong = whole and (seen.operands > _ALONE or not text.lstrip().startswith("sleep"))
         elif fact is Fact.TAUTOLOGY:
             strong = whole and (seen.first is not First.COMPARISON or cuts)
         elif fact is Fact.SUBQUERY:
@@ -279,14 +306,14 @@ def _operand(text: str, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
         if fact in facts:
             yield Sign(name, *facts[fact]), True
     if Fact.CONDITION in facts:
-        strong = number and seen.first is First.LOGICAL
+        strong = number and seen.first in (First.LOGICAL, First.CONCATENATION)
         yield Sign("sql.condition" if strong else "sql.words", *facts[Fact.CONDITION]), strong
     if Fact.ORDINAL in facts:
         yield Sign("sql.ordering" if number else "sql.words", *facts[Fact.ORDINAL]), number
     if Fact.CASE in facts:
         strong = number or text.lstrip().startswith("(")
         yield Sign("sql.choice" if strong else "sql.words", *facts[Fact.CASE]), strong
-    if Fact.CALL in facts and (Fact.CAST in facts or (Fact.TELLING in facts and seen.operands > _NESTED)):
+    if Fact.CALL in facts and (Fact.CAST in facts or Fact.TOLD in facts):
         yield Sign("sql.probe", *facts[Fact.CALL]), True
     for fact in _JOINED:
         if fact in facts:

@@ -24,16 +24,21 @@ SIGNS: Final[Mapping[str, str]] = {
 
 _AXIS: Final = r"(?:ancestor(?:-or-self)?|attribute|child|descendant(?:-or-self)?|following(?:-sibling)?|namespace|parent|preceding(?:-sibling)?|self)::"
 _NODE: Final = r"(?:text|node|comment|processing-instruction)\(\s{0,4}\)"
-_PATH: Final = r"(?://?(?:\*|@|\.\.|[a-z_][\w.:-]{0,63}[/\[\]@|\s)=<>!]|[a-z_][\w.:-]{0,63}\Z)|/\*|\.\./)"
+_PATH: Final = (
+    r"(?://(?:\*|@\*|\.\.|[a-z_][\w.-]{0,63}(?:[/\[\]|)=<>!]|\s|\Z))|/\*|\.\./[a-z@*]|"
+    r"(?:/[a-z_][\w.-]{0,63}){1,16}\s{0,8}(?:\[|[!<>]?=|\bor\b|\band\b))"
+)
 _FUNCTION: Final = (
     r"(?:(?:local-name|name|namespace-uri|position|last)\(\s{0,4}(?:\)|[/.@*a-z])|(?:count|string-length|normalize-space|sum|boolean|string|number)"
     r"\(\s{0,4}(?:/|\.|@|\*|[a-z-]{1,32}\()|(?:substring|starts-with|contains|ends-with|matches|translate|substring-before|substring-after|concat)"
     r"\(\s{0,4}(?:/|\.|@|\*|[a-z][\w.-]{0,63}(?:[,/\[]|\(\s{0,4}[)./*])))"
 )
 _ONLY_XPATH: Final = re.compile(rf"{_AXIS}|(?<![\w]){_NODE}|(?<![\w-]){_FUNCTION}|(?<![:\w/]){_PATH}", re.IGNORECASE)
-_JOINED: Final = re.compile(r"\s{0,8}[)\]]{0,8}\s{0,8}(?:(?:or|and)\b|\||!?=|[<>]=?|\+|-)", re.IGNORECASE)
+_JOINED: Final = re.compile(
+    r"\s{0,8}[)\]]{0,8}\s{0,8}(?:(?:or|and)\b|\|)(?:\s|\(|not\(|boolean\(|string\(|number\()*+", re.IGNORECASE
+)
 _LEFT: Final = re.compile(
-    rf"\s{{0,8}}\)?\s{{0,8}}\]\s{{0,8}}(?:[)\]]\s{{0,4}}){{0,8}}(?:\|\s{{0,8}}(?:/|{_AXIS}|\w)|/{{1,2}}(?:{_AXIS}|\*|@|\.\.|[a-z_])|\[)",
+    rf"\s{{0,8}}\)?\s{{0,8}}\]\s{{0,8}}(?:[)\]]\s{{0,4}}){{0,8}}(?:\|\s{{0,8}}(?:/|{_AXIS}|\w)|/{{1,2}}(?:{_AXIS}|\*|@|\.\.|[a-z_]))",
     re.IGNORECASE,
 )
 _NUMBER: Final = re.compile(r"\s*-?\d{1,18}\s{0,8}[)\]]{0,8}\s{0,8}(?:(?:or|and)\b|\|)", re.IGNORECASE)
@@ -47,7 +52,7 @@ _DOCUMENT: Final = re.compile(
 )
 _DOCUMENTS: Final = ("doc", "unparsed", "collection")
 _WHOLE: Final = re.compile(
-    rf"\s*(?:/{{1,2}}(?:\*|{_AXIS}|[a-z_][\w.:-]{{0,63}}\[)|(?:count|name|local-name|string-length|substring)\(\s{{0,4}}(?:/|{_AXIS})|{_AXIS})",
+    rf"\s*(?:/{{1,2}}(?:\*(?:[/\[|\])]|\Z)|{_AXIS}|[a-z_][\w.:-]{{0,63}}\[)|(?:count|name|local-name|string-length|substring)\(\s{{0,4}}(?:/|{_AXIS})|{_AXIS})",
     re.IGNORECASE,
 )
 _REACH: Final = 512
@@ -80,7 +85,7 @@ def _found(text: str) -> Iterator[Sign]:
             if left:
                 yield Sign("xpath.path", start - 1, left.end())
             joined = _JOINED.match(text, start)
-            only = _ONLY_XPATH.search(text, joined.end(), joined.end() + _REACH) if joined else None
+            only = _ONLY_XPATH.match(text, joined.end(), joined.end() + _REACH) if joined else None
             if only:
                 yield Sign("xpath.condition", start - 1, only.end())
     number = _NUMBER.match(text)

@@ -26,8 +26,10 @@ from gateway.inspection.sql.words import (
     NO_ALIAS,
     PROBES,
     RESERVED,
+    SCHEMAS,
     SERVER_VARIABLES,
     SET_OPERATORS,
+    STRING_FUNCTIONS,
     TELLING,
 )
 
@@ -54,6 +56,8 @@ class First(Enum):
     LOGICAL = auto()
     COMPARISON = auto()
     ARITHMETIC = auto()
+    CONCATENATION = auto()
+    """`||`, which joins conditions in MySQL."""
     STRING = auto()
     COMMA = auto()
     CLAUSE = auto()
@@ -109,6 +113,8 @@ class Fact(Enum):
     """A table of names of the server is named."""
     TELLING = auto()
     """A function without arguments that tells about the server is called."""
+    TOLD = auto()
+    """What such a function tells is made part of a string."""
     CALL = auto()
     """Any other function is called."""
     SERVER_VARIABLE = auto()
@@ -158,6 +164,8 @@ class Continuation:
     """But commas."""
     comments: int = 0
     """Comments that stood for white space."""
+    lines: int = 0
+    """Comments to the end of a line with more lines behind them."""
 
     @property
     def is_whole(self) -> bool:
@@ -169,7 +177,7 @@ class Reader:
     """Reads one text from one place in one of the two states."""
 
     __slots__ = (
-        "_aliased", "_between", "_compared", "_computed", "_first_order", "_fresh", "_joined", "_leads", "_lexer", "_modes", "_named",
+        "_aliased", "_between", "_branches", "_compared", "_computed", "_first_order", "_fresh", "_joined", "_leads", "_lexer", "_modes", "_named",
         "_origin", "_pending", "_previous", "_selected", "_term", "_term_kind", "_wanted", "seen",
     )  # fmt: skip
 
@@ -187,6 +195,8 @@ class Reader:
         self._named = False
         self._selected = False
         self._between = 0
+        self._branches = False
+        """The statement behind a semicolon begins with IF, as the code of other languages does."""
         self._term = position
         self._term_kind: Kind | None = None
         self._previous: Token = Token(Kind.END if operand else Kind.STRING, "", position, position)
@@ -210,7 +220,8 @@ class Reader:
             if token.kind is Kind.END:
                 break
             if token.kind is Kind.CUT:
-                seen.ending = Ending.CUT
+                awaited = self._wanted and (seen.operands > 0 or seen.first is not First.NOTHING)
+                seen.ending = Ending.ERROR if awaited else Ending.CUT
                 seen.cut = token.start
                 break
             if not (self._operand(token) if self._wanted else self._operator(token)):
@@ -224,6 +235,7 @@ class Reader:
         if seen.ending is not Ending.ERROR or not self._wanted:
             self._close_term(seen.stop)
         seen.comments = self._lexer.comments
+        seen.lines = self._lexer.lines
         return seen
 
     # --- what is told
@@ -360,7 +372,7 @@ class Reader:
                 self._previous = token
                 return True
             self._lexer.position = mark
-        if word in LITERALS:
+        if word in LITERALS and not self._is_called():
             if self._joined and self._term_kind is None and word in ("true", "false"):
                 self._tell(Fact.JOINED_TRUTH, self._term)
             return self._took(Kind.NUMBER if word == "null" else Kind.VARIABLE, solid=word == "null")
@@ -377,7 +389,12 @@ class Reader:
 
     def _begins_text(self, token: Token) -> bool:
         """Take a statement that is no SELECT at the very beginning of the text."""
-        if self.seen.operands or self._modes != ["text"] or not is_head(token, self._lexer):
+        if (
+            not self._leads
+            or self.seen.operands
+            or self.seen.first is not First.NOTHING
+            or not is_head(token, self._lexer)
+        ):
             return False
         return self._statement(token, Fact.STATEMENT)
 
@@ -387,6 +404,7 @@ class Reader:
         word = token.word
         if word in CATALOGUES:
             self._tell(Fact.CATALOGUE, start)
+        dotted = False
         probing = word in PROBES
         while True:
             behind = self._lexer.position
@@ -400,10 +418,14 @@ class Reader:
                 return False
             if part.word in CATALOGUES:
                 self._tell(Fact.CATALOGUE, start)
+            if not dotted and token.word not in SCHEMAS:
+                probing = False
+                dotted = True
             word = part.word
-            probing = probing or word in PROBES
+            probing = probing or (word in PROBES and not dotted)
         if following.word == "(" and following.kind is Kind.MARK:
-            return self._call(token, word, following, probing=probing)
+            self._named = self._named or dotted
+            return self._call("" if dotted else word, token, following, probing=probing)
         self._lexer.position = behind
         if word in CONSTANTS and self._modes[-1] != "from":
             self._computed = True
@@ -413,7 +435,7 @@ class Reader:
             self._tell(Fact.PROBE_NAME, start)
         return self._took(Kind.WORD, solid=False)
 
-    def _call(self, token: Token, word: str, parenthesis: Token, *, probing: bool) -> bool:
+    def _call(self, word: str, token: Token, parenthesis: Token, *, probing: bool) -> bool:
         """Take the head of a function's call."""
         behind = self._lexer.position
         argument = self._lexer.next()
@@ -422,14 +444,19 @@ class Reader:
         if argument.word in _PLURALS and self._is_plural(parenthesis):
             return False
         self._computed = True
-        if word in DELAYS and not empty and (argument.kind is not Kind.WORD or self._is_nested(behind)):
+        solid = not empty and (argument.kind is not Kind.WORD or self._is_nested(behind))
+        if solid and (word in DELAYS or (probing and token.word.startswith("dbms_"))):
             self._tell(Fact.DELAY, token.start)
-        if probing:
+        if probing and (solid or self._modes[-1] != "text"):
             self._tell(Fact.PROBE, token.start)
         if word in TELLING and empty:
             self._tell(Fact.TELLING, token.start)
+            if "string" in self._modes:
+                self._tell(Fact.TOLD, token.start)
         self._tell(Fact.CALL, token.start)
         self._took(Kind.NAME, solid=True)
+        if word in STRING_FUNCTIONS:
+            self._modes.append("string")
         self._modes.append("call")
         self._previous = parenthesis
         self._wanted = True
@@ -437,6 +464,8 @@ class Reader:
         if empty:
             self._lexer.next()
             self._modes.pop()
+            if self._modes[-1] == "string":
+                self._modes.pop()
             self._wanted = self._fresh = False
         return True
 
@@ -525,7 +554,7 @@ class Reader:
         sign = token.word
         self.seen.operators += 1
         if sign in ("||", "&&"):
-            self._begins_with(First.LOGICAL if sign == "&&" else First.ARITHMETIC)
+            self._begins_with(First.LOGICAL if sign == "&&" else First.CONCATENATION)
             self._begin_term(token, joined=True)
             self._fresh = False
             return True
@@ -581,7 +610,7 @@ class Reader:
         if mark == "[":
             self._modes.append("bracket")
             self._wanted = True
-            return True
+            return self._previous.kind is not Kind.STRING
         if mark in "]}":
             wanted = "bracket" if mark == "]" else "brace"
             if wanted not in self._modes:
@@ -602,6 +631,8 @@ class Reader:
         while len(self._modes) > 1:
             closed = self._modes.pop()
             if closed in ("paren", "call"):
+                if self._modes[-1] == "string":
+                    self._modes.pop()
                 return True
             self._pending = False
         self._close_term(self._lexer.position)
@@ -761,8 +792,10 @@ class Reader:
             return self._lexer.next().word in ("update", "share", "xml", "json", "browse")
         if word == "procedure":
             following = self._lexer.next()
+            if following.word not in ("analyse", "analyze"):
+                return False
             self._tell(Fact.PROBE, token.start)
-            return following.word in ("analyse", "analyze") and self._name(following)
+            return self._name(following)
         return self._ordering(token)
 
     def _want(self) -> bool:
@@ -826,11 +859,23 @@ class Reader:
         """Take a statement that SQL Server begins without a semicolon, and a delay that stands where no operator does."""
         word = token.word
         if word in ("waitfor", "exec", "execute", "declare", "drop", "shutdown", "insert", "update", "delete", "if"):
+            if word.startswith("exec") and not self._is_procedure_next():
+                return False
             return is_head(token, self._lexer) and self._statement(token, Fact.STACKED)
-        if word in DELAYS and self.seen.operands == 0 and self._is_called():
+        detached = token.start > self._previous.end and self._previous.kind is Kind.STRING
+        if word in DELAYS and self.seen.operands == 0 and detached and self._is_called():
             self._tell(Fact.DELAY, token.start)
             return self._name(token)
         return False
+
+    def _is_procedure_next(self) -> bool:
+        """Tell whether EXEC is followed by what no sentence and no shell has there: `xp_...`, `a.b`, a parenthesis, a variable."""
+        behind = self._lexer.position
+        name = self._lexer.next()
+        fits = name.kind is Kind.VARIABLE or name.word == "(" or name.word.startswith(("xp_", "sp_"))
+        fits = fits or (name.kind is Kind.WORD and self._lexer.next().word == ".")
+        self._lexer.position = behind
+        return fits
 
     def _stack(self, token: Token) -> bool:
         """Take what follows a semicolon: another statement, or the end."""
@@ -855,11 +900,16 @@ class Reader:
         if following.word in DELAYS and self._is_called():
             self._tell(Fact.DELAY, following.start)
             return self._name(following)
+        if following.word == "waitfor":
+            self._tell(Fact.DELAY, following.start)
+        self._branches = following.word == "if"
         return is_head(following, self._lexer) and self._statement(token, Fact.STACKED)
 
     def _statement(self, token: Token, fact: Fact) -> bool:
         """Read the rest of a statement loosely: no two plain words stand side by side in it but those of its grammar."""
-        self._tell(fact, token.start)
+        branching = token.word == "if" or self._branches
+        if not branching:
+            self._tell(fact, token.start)
         if token.word == "waitfor":
             self._tell(Fact.DELAY, token.start)
         words = 0
@@ -876,6 +926,8 @@ class Reader:
                     self._tell(Fact.PROBE, following.start)
                 elif word == "waitfor":
                     self._tell(Fact.DELAY, following.start)
+                elif branching and word != "if" and is_head(following, lexer):
+                    self._tell(fact, following.start)
                 elif word in CATALOGUES:
                     self._tell(Fact.CATALOGUE, following.start)
                 words = 0 if word in RESERVED else words + 1

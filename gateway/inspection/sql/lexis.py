@@ -1,7 +1,7 @@
 """The tokens of SQL, read one at a time from any place of a text, as MySQL, PostgreSQL, SQL Server, Oracle and SQLite read it.
 
 Where servers differ, what reads more of an attack is taken: `#` and `--x` begin a comment, `/*!50000 ... */` is code (MySQL),
-`1.e` before a name is nothing (MySQL), control characters and no-break spaces are white (SQL Server, Oracle).
+`//` cuts off (Cypher, script), `1.e` before a name is nothing (MySQL), control characters and no-break spaces are white (SQL Server, Oracle).
 Never more than one pass over the text: a comment or a string that is not closed ends it.
 """
 
@@ -78,7 +78,7 @@ _STRING: Final = {
 class Lexer:
     """Reads tokens forward from a place of a text."""
 
-    __slots__ = ("comments", "escapes", "position", "text")
+    __slots__ = ("comments", "escapes", "lines", "position", "text")
 
     def __init__(self, text: str, position: int, *, escapes: bool) -> None:
         """Begin at `position`; `escapes`: a backslash in a string escapes what follows (MySQL, PostgreSQL's E'')."""
@@ -87,6 +87,8 @@ class Lexer:
         self.escapes = escapes
         self.comments = 0
         """How many comments were closed between tokens."""
+        self.lines = 0
+        """How many comments ended with their line."""
 
     def next(self) -> Token:
         """Read the next token; END for ever at the end of the text."""
@@ -110,6 +112,8 @@ class Lexer:
                     return self._token(Kind.CUT, "/*", position, size)
                 position = close + 2
                 continue
+            if letter == "/" and text.startswith("//", position):
+                return self._token(Kind.CUT, letter, position, size)
             if letter == "*" and text.startswith("*/", position):
                 position += 2
                 continue
@@ -121,6 +125,7 @@ class Lexer:
                 if rest is None or rest.end() == size:
                     return self._token(Kind.CUT, letter, position, size)
                 position = line
+                self.lines += 1
                 continue
             nothing = _NOTHING.match(text, position) if letter.isdigit() else None
             if nothing is None:

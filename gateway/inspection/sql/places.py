@@ -51,7 +51,6 @@ def begins(text: str, position: Position) -> Iterator[int]:
 
 def exits(text: str, quote: str) -> Iterator[tuple[int, bool, bool]]:
     """Each place behind a mark that ends a value between such marks: (offset, escapes, first of its reading)."""
-    seen: set[int] = set()
     escaping = "\\" in text
     for escapes in (False, True) if escaping else (True,):
         first = True
@@ -59,9 +58,7 @@ def exits(text: str, quote: str) -> Iterator[tuple[int, bool, bool]]:
         for mark in (_ESCAPING if escapes else _PLAIN)[quote].finditer(text):
             if mark.group() != quote:
                 continue
-            if mark.end() not in seen:
-                seen.add(mark.end())
-                yield mark.end(), escaping and escapes, first
+            yield mark.end(), escaping and escapes, first
             first = False
             tried += 1
             if tried > _LATER_MARKS:

@@ -12,7 +12,7 @@ from gateway.inspection.sql.lexis import Kind, Lexer, Token
 
 _SHAPES: Final = {
     Kind.END: "$",
-    Kind.CUT: "$",
+    Kind.CUT: "%",
     Kind.NUMBER: "0",
     Kind.STRING: "'",
     Kind.OPEN_STRING: "'",
@@ -25,18 +25,18 @@ _OBJECT: Final = (
     "or|temp|temporary|unique|global|materialized|foreign|server|event|assembly|alias|system|session|tablespace)"
 )
 _NAME: Final = r"[\w$]+(?: \. ?[\w$]*)*"
-_TYPE: Final = "(?:as|table|cursor|n?(?:var)?(?:char|binary)|(?:big|small|tiny)?int|bit|sysname|datetime|float|[$,=])"
+_TYPE: Final = "(?:as|table|cursor|n?(?:var)?(?:char|binary)|(?:big|small|tiny)?int|bit|sysname|datetime|float|[$%,=])"
 _HEADS: Final = (
     rf"(?:drop|create|alter) {_OBJECT}\b",
-    rf"truncate (?:table\b|{_NAME} [$;'\[])",
+    rf"truncate (?:table\b|{_NAME} [%;'\[])",
     r"rename (?:table|user)\b",
     r"lock tables?\b",
     r"(?:insert|replace|merge) (?:into|ignore|overwrite)\b",
-    r"(?:bulk insert|insert or)\b",
+    r"(?:bulk insert|insert or (?:replace|ignore|abort|rollback|fail))\b",
     rf"replace {_NAME} \(",
     r"delete from\b",
     rf"update only\b|update {_NAME} set {_NAME} [=(]",  # noqa: S608 - a pattern of statements, and none itself
-    rf"exec(?:ute)? (?:immediate\b|[@('$]|{_NAME} (?:[$;'@0,(]|using\b))",
+    rf"exec(?:ute)? (?:immediate\b|[@'$%]|\( [@']|[xs]p_|{_NAME} (?:[%;'@0,(]|using\b))",
     rf"declare (?:@ {_TYPE}|{_NAME} (?:cursor|number|varchar2?|int|integer|text)\b)",
     r"waitfor (?:delay|time)\b",
     rf"set (?:@|{_NAME} (?:=|:=|to\b))",
@@ -44,12 +44,12 @@ _HEADS: Final = (
     rf"call (?:\w+ \. {_NAME} \(|{_NAME} \( [)'@])",
     rf"(?:grant|revoke) {_NAME} (?:on|to|from|,|privileges)",
     r"attach (?:database\b|')",
-    rf"pragma {_NAME} [$;=(]",
-    r"vacuum (?:[$;]|into\b)",
-    r"(?:analy[zs]e|reconfigure|commit|rollback) [$;]",
+    rf"pragma {_NAME} [$%;=(]",
+    r"vacuum (?:[$%;]|into\b)",
+    r"(?:analy[zs]e|reconfigure|commit|rollback) [%;]",
     r"load (?:data|xml)\b",
-    r"shutdown (?:[$;]|with)",
-    rf"use {_NAME} [$;]",
+    r"shutdown (?:[$%;]|with)",
+    rf"use {_NAME} [%;]",
     rf"prepare {_NAME} (?:from|as|\()",
     r"deallocate prepare\b",
     rf"do (?:{_NAME} \(|[$'])",
@@ -58,8 +58,8 @@ _HEADS: Final = (
     r"print '",
     r"kill 0",
     rf"handler {_NAME} (?:open|read)",
-    r"show (?:tables|databases|grants|variables|columns|processlist|full)\b",
-    r"begin (?:[$;]|tran|transaction|declare|dbms_\w+|execute)",
+    r"show (?:(?:databases|grants|variables|processlist)\b|(?:full )?(?:tables|columns) (?:[%;]|from|in|like))",
+    r"begin (?:[%;]|tran|transaction|declare|dbms_\w+|execute)",
     r"if \(",
     rf"with {_NAME} (?:as\b|\()",
     r"(?:values|openrowset) \(",

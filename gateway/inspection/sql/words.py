@@ -53,11 +53,11 @@ PROBES: Final = frozenset(
         "sp_oamethod", "sp_password", "sp_configure", "sp_makewebtask", "db_name", "name_const", "gtid_subset",
         "gtid_subtract", "sqlite_version", "load_extension", "lo_get", "lo_import", "lo_export", "lo_from_bytea",
         "pg_read_file", "pg_read_binary_file", "pg_ls_dir", "pg_stat_file", "pg_user", "query_to_xml",
-        "database_to_xml", "dblink", "dblink_connect", "current_setting", "set_config", "utl_http", "utl_inaddr",
+        "database_to_xml", "dblink", "dblink_connect", "utl_http", "utl_inaddr",
         "utl_file", "dbms_pipe", "dbms_lock", "dbms_ldap", "dbms_xmlgen", "dbms_java", "dbms_scheduler",
         "dbms_utility", "httpuritype", "ctxsys", "ordsys", "sys_eval", "sys_exec", "openrowset", "openquery",
         "opendatasource", "fn_xe_file_target_read_file", "fn_trace_gettable", "is_srvrolemember", "xp_loginconfig",
-        "fn_varbintohexstr", "col_name", "object_id", "host_name",
+        "fn_varbintohexstr",
     }
 )  # fmt: skip
 """Functions and packages that tell about the server, reach files or hosts, or take time: nobody's words in prose."""
@@ -67,10 +67,12 @@ CATALOGUES: Final = frozenset(
         "pg_stat_activity", "sqlite_master", "sqlite_schema", "sqlite_temp_master", "sysobjects", "syscolumns",
         "sysdatabases", "sysusers", "syslogins", "all_tables", "all_tab_columns", "all_users", "user_tables",
         "user_tab_columns", "dba_users", "dba_tables", "v$version", "msysobjects", "msysaccessobjects",
-        "mysql", "performance_schema", "table_name", "column_name", "table_schema", "schema_name", "schemata",
+        "performance_schema",
     }
 )  # fmt: skip
 """Where a server keeps the names of what it keeps."""
+SCHEMAS: Final = frozenset({"master", "dbo", "sys", "msdb", "pg_catalog", "mysql", "information_schema"}) | PROBES
+"""What stands before the dot when a function is the server's, not a method of some program."""
 SERVER_VARIABLES: Final = frozenset(
     {
         "@@version", "@@servername", "@@hostname", "@@datadir", "@@basedir", "@@global", "@@session", "@@version_compile_os",
@@ -79,5 +81,25 @@ SERVER_VARIABLES: Final = frozenset(
     }
 )  # fmt: skip
 """What a server tells of itself without a call."""
+STRING_FUNCTIONS: Final = frozenset(
+    {
+        "concat",
+        "concat_ws",
+        "group_concat",
+        "hex",
+        "ascii",
+        "char",
+        "length",
+        "substr",
+        "substring",
+        "mid",
+        "ord",
+        "md5",
+        "left",
+        "right",
+        "unhex",
+    }
+)
+"""What an injection wraps an answer in."""
 TELLING: Final = frozenset({"version", "user", "database", "schema", "current_user", "session_user", "system_user"})
 """Functions without arguments that tell about the server; their names are words of prose, too."""
