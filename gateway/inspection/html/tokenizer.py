@@ -11,23 +11,25 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _SPACE: Final = r"[\t\n\x0b\f\r ]"
-_OPENING: Final = re.compile(r"<(/?)([A-Za-z][^\t\n\x0b\f\r />]*)")
-# Names may begin with `=` (WHATWG: unexpected-equals-sign-before-attribute-name). No two parts overlap: linear.
+_OPENING: Final = re.compile(r"<(/?)([A-Za-z][^\t\n\x0b\f\r /><]*)")
+# Names without a value, up to the next that has one: only those act. A name that begins a tag ends the row.
+_PLAIN: Final = re.compile(r"(?:[\t\n\x0b\f\r /]++(?!<[A-Za-z!?])[^\t\n\x0b\f\r />=]++(?![\t\n\x0b\f\r ]*+=))+")
+# Names may begin with `=` (WHATWG: unexpected-equals-sign-before-attribute-name). No part is read twice: linear.
 _ATTRIBUTE: Final = re.compile(
-    r"[\t\n\x0b\f\r /]*"
-    r"(?P<name>[^\t\n\x0b\f\r />][^\t\n\x0b\f\r />=]*)"
-    rf"(?:{_SPACE}*(?P<equals>=){_SPACE}*(?P<value>\"[^\"]*\"?|'[^']*'?|[^\t\n\x0b\f\r >\"'][^\t\n\x0b\f\r >]*)?)?"
+    r"[\t\n\x0b\f\r /]*+(?!<[A-Za-z!?])"
+    r"(?P<name>[^\t\n\x0b\f\r />][^\t\n\x0b\f\r />=]*+)"
+    rf"(?:{_SPACE}*+(?P<equals>=){_SPACE}*+(?P<value>\"[^\"]*+\"?|'[^']*+'?|[^\t\n\x0b\f\r >\"'][^\t\n\x0b\f\r >]*+)?)?"
 )
-_GAP: Final = re.compile(r"[\t\n\x0b\f\r /]*")
-_DEPTH: Final = 4
-"""How often the inside of a tag is read again."""
+_GAP: Final = re.compile(r"[\t\n\x0b\f\r /]*+")
+_INNER: Final = re.compile(r"<[A-Za-z]")
+_DEPTH: Final = 3
+"""How often what stands in quotes within a tag is read as content again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(NamedTuple):
     """One attribute as the browser keeps it: name in lower case, value without quotes and character references."""
 
     name: str
@@ -48,6 +50,7 @@ class Tag:
     is_complete: bool
     """A `>` ended it inside the value; else the page goes on writing it."""
     attributes: tuple[Attribute, ...]
+    """Those with a value; where none has one, the first of the others."""
     start: int
     end: int
 
@@ -59,19 +62,23 @@ class Tag:
         return None
 
 
-def attributes(text: str, start: int) -> tuple[tuple[Attribute, ...], int, bool]:
-    """Read attributes from `start` on: them, where the tag ends, and whether a `>` ended it."""
+def attributes(text: str, start: int, stop: int | None = None) -> tuple[tuple[Attribute, ...], int, bool]:
+    """Read the attributes with a value from `start` on: them, where the tag ends, and whether a `>` ended it."""
     found: list[Attribute] = []
-    at, length = start, len(text)
+    at, length = start, len(text) if stop is None else stop
     while at < length:
-        match = _ATTRIBUTE.match(text, at)
+        plain = _PLAIN.match(text, at, length)
+        if plain is not None:
+            at = plain.end()
+        match = _ATTRIBUTE.match(text, at, length)
         if match is None:
             break
-        found.append(_attribute(match))
+        if match["equals"] is not None or not found:
+            found.append(_attribute(match))
         at = match.end()
-    gap = _GAP.match(text, at)
+    gap = _GAP.match(text, at, length)
     at = gap.end() if gap else at
-    complete = text.startswith(">", at)
+    complete = text.startswith(">", at) and at < length
     return tuple(found), at + complete, complete
 
 
@@ -82,40 +89,40 @@ def _attribute(match: re.Match[str]) -> Attribute:
         value = value[1:-1] if len(value) > 1 and value.endswith(quote) else value[1:]
     if "&" in value:
         value = html.unescape(value)
-    name = match["name"].lower().replace("\0", "")
+    name = match["name"].lower()
+    if "\0" in name:
+        name = name.replace("\0", "")
     return Attribute(name, value, match["equals"] is not None, match.start("name"), match.end())
 
 
 def tags(text: str) -> Iterator[Tag]:
-    """Yield the tags of `text` in each reading of it as content, outer ones first."""
-    yield from _tags(text, 0, len(text), _DEPTH)
+    """Yield the tags of `text` in each reading of it as content, outer ones before what stands in their quotes."""
+    return _tags(text, 0, len(text), _DEPTH)
 
 
 def _tags(text: str, start: int, stop: int, depth: int) -> Iterator[Tag]:
-    within = text if stop == len(text) else text[:stop]
-    inner: list[tuple[int, int]] = []
     at = start
-    while (match := _OPENING.search(within, at)) is not None:
-        found, at, complete = attributes(within, match.end())
+    while (match := _OPENING.search(text, at, stop)) is not None:
+        found, at, complete = attributes(text, match.end(), stop)
         yield Tag(_name(match[2]), bool(match[1]), complete, found, match.start(), at)
-        if within.find("<", match.start() + 1, at) >= 0:
-            inner.append((match.start() + 1, at))
-    if depth and inner:
-        # Each level reads disjoint parts of its outer one: together at most `depth` times the text.
-        for first, last in inner:
-            part = text[first:last]
-            for tag in _tags(part, 0, len(part), depth - 1):
-                yield _moved(tag, first)
+        if depth:
+            for attribute in found:
+                if (
+                    "<" in attribute.value
+                    and (inner := _INNER.search(text, attribute.start, attribute.end)) is not None
+                ):
+                    yield from _tags(text, inner.start(), attribute.end, depth - 1)
+                elif "<" in attribute.value:
+                    yield from _decoded(attribute)
+
+
+def _decoded(attribute: Attribute) -> Iterator[Tag]:
+    """Yield the tags that stand in an attribute's value by character references: one page decodes, the next shows."""
+    for tag in _tags(attribute.value, 0, len(attribute.value), 0):
+        yield Tag(tag.name, tag.is_end, tag.is_complete, tag.attributes, attribute.start, attribute.end)
 
 
 def _name(written: str) -> str:
     """Name the element: old browsers drop NUL; a program that reads `+` as a space ends the name there."""
     name = written.lower().replace("\0", "").partition("+")[0]
     return name.rpartition(":")[2] or name
-
-
-def _moved(tag: Tag, by: int) -> Tag:
-    moved = tuple(
-        Attribute(each.name, each.value, each.has_value, each.start + by, each.end + by) for each in tag.attributes
-    )
-    return Tag(tag.name, tag.is_end, tag.is_complete, moved, tag.start + by, tag.end + by)

@@ -43,16 +43,17 @@ _NEVER: Final = frozenset(
         Position.PART_NAME,
     }
 )
-_END: Final = r"[\r\n\x85\u2028\u2029]"
+# One character of look-behind: where line ends stand in rows, none is read twice.
+_END: Final = r"(?<=[\r\n\x85\u2028\u2029])"
 _FIELDS: Final = (
     r"set-cookie2?|location|content-length|content-type|content-disposition|content-encoding|transfer-encoding|refresh|"
     r"x-xss-protection|access-control-allow-[a-z]+|x-forwarded-(?:for|host|proto)|host|connection|clear-site-data|"
     r"link|content-security-policy|strict-transport-security|proxy-authenticate|www-authenticate|status|x-accel-redirect|x-sendfile"
 )
-_HEADER: Final = re.compile(rf"{_END}[\r\n \t]*(?:{_FIELDS})[ \t]*:", re.IGNORECASE)
+_HEADER: Final = re.compile(rf"{_END}[ \t]*(?:{_FIELDS})[ \t]*:", re.IGNORECASE)
 _WRITTEN_HEADER: Final = re.compile(rf"(?:\\r\\n|\\[rn]|\\x0[ad])(?:{_FIELDS})[ \t]*:", re.IGNORECASE)
 """With the escapes of a string of a program, which the upstream resolves."""
-_ANY_HEADER: Final = re.compile(rf"{_END}[\r\n \t]*[a-z][a-z0-9]*(?:-[a-z0-9]+)*[ \t\r]*:(?!//)", re.IGNORECASE)
+_ANY_HEADER: Final = re.compile(rf"{_END}[ \t]*[a-z][a-z0-9-]*+[ \t]*+\r{{0,4}}:(?!//)", re.IGNORECASE)
 _RESPONSE: Final = re.compile(
     r"[\r\n]HTTP/\d(?:\.\d)?[ \t]+\d{3}\b|(?:\r\n\r\n|\n\n|\r\r)[ \t]*<(?:html|script|svg|body|!doctype|iframe|img)\b",
     re.IGNORECASE,
@@ -87,7 +88,14 @@ _NARROWED: Final = re.compile(
 _LOG_ENTRY: Final = re.compile(
     rf"{_END}[ \t]*\[?\d{{4}}-\d{{2}}-\d{{2}}[T ]\d{{2}}:\d{{2}}:\d{{2}}[^\r\n]{{0,40}}\b(?:INFO|WARN|WARNING|ERROR|DEBUG|CRITICAL|FATAL|NOTICE)\b"
 )
-_CONTROLS: Final = frozenset("\r\n\x85\u2028\u2029\u560a\u560d\u010a\u010d\u020a\u020d")
+_WORD: Final = 4_096
+"""Longer than this no word stands before a line end."""
+_CANDIDATE: Final = re.compile(
+    r"[ \t]*(?:[A-Za-z][A-Za-z0-9 -]{0,40}[ \t]*\r{0,4}:|HTTP/|<|[A-Z]{1,10}\d{0,6}(?:[ \t][^ ]|[ \t]*\Z)|(?:GET|POST|PUT)\b|\[?\d{4}-\d\d-)"
+)
+_NARROW: Final = frozenset("\u560a\u560d\u010a\u010d\u020a\u020d")
+_CONTROLS: Final = frozenset("\r\n\x85\u2028\u2029") | _NARROW
+_LINE_END: Final = re.compile(r"[\r\n]")
 
 
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
@@ -101,6 +109,10 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
     """Yield what the line ends of `text` would end."""
+    if position in _NEVER and (end := _LINE_END.search(text)) is not None and len(text) > end.end() - end.start():
+        yield Sign("crlf.line_end", end.start(), end.end())
+    if not _has_candidate(text):
+        return
     writes_lines = position in _LINES_ARE_WRITTEN
     spans = CodeSpans(text, position)
     for pattern, name in (
@@ -111,19 +123,20 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         match = pattern.search(text)
         if match is None or match.start() in spans:
             continue
-        if name != "crlf.response" or not writes_lines or _is_bare(text[: match.start()]):
+        if name != "crlf.response" or not writes_lines or _is_bare(text, match.start()):
             yield Sign(name, match.start(), match.end())
     yield from _requests(text, writes_lines=writes_lines)
     yield from _headers(text, position)
     yield from _mail(text)
-    if (
-        position in _NEVER
-        and (match := re.search(r"[\r\n]", text)) is not None
-        and text[: match.start()] + text[match.end() :]
-    ):
-        yield Sign("crlf.line_end", match.start(), match.end())
-    if (match := _LOG_ENTRY.search(text)) is not None and not writes_lines:
+    if not writes_lines and (match := _LOG_ENTRY.search(text)) is not None:
         yield Sign("crlf.log_entry", match.start(), match.end())
+
+
+def _has_candidate(text: str) -> bool:
+    """Tell whether some line begins as a field, a command or markup does; most lines of people do not."""
+    if "\\" in text or " HTTP/" in text or not (text.isascii() or _NARROW.isdisjoint(text)):
+        return True
+    return any(line and _CANDIDATE.match(line) is not None for line in text.splitlines()[1:])
 
 
 def _requests(text: str, *, writes_lines: bool) -> Iterator[Sign]:
@@ -138,7 +151,7 @@ def _headers(text: str, position: Position) -> Iterator[Sign]:
     if match is None and position not in _LINES_ARE_WRITTEN:
         match = _WRITTEN_HEADER.search(text)
     if match is not None:
-        if position not in _LINES_ARE_WRITTEN or _is_bare(text[: match.start()]):
+        if position not in _LINES_ARE_WRITTEN or _is_bare(text, match.start()):
             yield Sign("crlf.header", match.start(), match.end())
         return
     if position in _LINES_ARE_WRITTEN:
@@ -149,16 +162,17 @@ def _headers(text: str, position: Position) -> Iterator[Sign]:
         yield Sign("crlf.any_header" if text[: match.start()].strip() else "crlf.header", match.start(), match.end())
 
 
-def _is_bare(before: str) -> bool:
-    """Tell whether what stands before a line end is a single word or nothing: the value of a field, no sentence."""
-    return len(before.split(None, 2)) <= 1 and not before.rstrip().endswith(":")
+def _is_bare(text: str, end: int) -> bool:
+    """Tell whether up to `end` stands a single word or nothing: the value of a field, no sentence."""
+    before = text[: min(end, _WORD)]
+    return end <= _WORD and len(before.split(None, 2)) <= 1 and not before.rstrip().endswith(":")
 
 
 def _mail(text: str) -> Iterator[Sign]:
     match = _MAIL_HEADER.search(text)
     if (
         (match is not None and _ADDRESSED.fullmatch(text, 0, match.start()))
-        or ((match := _MAIL_RECIPIENT.search(text)) is not None and match.start() and _is_bare(text[: match.start()]))
+        or ((match := _MAIL_RECIPIENT.search(text)) is not None and match.start() and _is_bare(text, match.start()))
         or (match := _HIDDEN_RECIPIENT.match(text)) is not None
     ):
         yield Sign("crlf.mail_header", match.start(), match.end())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.inspection.finding import Position
@@ -23,7 +24,7 @@ from gateway.inspection.html.names import (
 )
 from gateway.inspection.html.tokenizer import Attribute, Tag, attributes, tags
 from gateway.inspection.prose import CodeSpans
-from gateway.inspection.script.program import program
+from gateway.inspection.script.program import Program, program
 from gateway.inspection.sign import Sign
 
 CLASS: Final = "xss"
@@ -52,6 +53,17 @@ SIGNS: Final[Mapping[str, str]] = {
 
 _WEAK: Final = frozenset({"html.mention", "html.link", "html.input"})
 _BREAKOUT_GATE: Final = re.compile(r"on[a-z]{3,40}[\t\n\x0b\f\r \0]*=", re.IGNORECASE)
+_SPACE: Final = re.compile(r"[\t\n\x0b\f\r ]")
+_IN_WORD: Final = re.compile(r"\w<[A-Za-z]{1,8}/?>\w")
+_SHORT_TAG: Final = re.compile(r"</?[A-Za-z]{1,8}/?>")
+_DECISIVE: Final = frozenset(
+    {"html.script_element", "html.event_handler", "html.script_address", "html.attribute_breakout"}
+)
+_PROGRAMS: Final = 64
+"""How many values of attributes are read as programs; a handler beyond counts unread."""
+_TAGS: Final = 16
+"""How many scripts and styles are read; those beyond count unread."""
+_NEAR: Final = 512
 _BETWEEN: Final = 2
 """Between a quotation mark and the handler that leaves the attribute stand at most so many other attributes, unless
 the handler's value calls the browser itself: what stands there in sentences are their words."""
@@ -65,6 +77,7 @@ _BINDING: Final = re.compile(
     re.IGNORECASE,
 )
 _SCRIPT_CONTENT: Final = 512
+_STYLE_CONTENT: Final = 4_096
 _SCRIPT_END: Final = re.compile(r"</\s*script", re.IGNORECASE)
 _STYLE_END: Final = re.compile(r"</\s*style", re.IGNORECASE)
 _ELLIPSIS: Final = re.compile(r"[\s.\u2026*_]*")
@@ -74,7 +87,7 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
     """Say whether a tag, a handler or a style that binds may stand here."""
     if "<" in specials:
         return True
-    if "=" in specials and "on" in lowered and _BREAKOUT_GATE.search(lowered) is not None:
+    if "=" in specials and "on" in lowered:
         return True
     if "(" in specials and ("-moz-binding" in lowered or "behavior" in lowered or "expression" in lowered):
         return True
@@ -85,7 +98,7 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
     """Yield what a browser would act on in `text`, each sign once."""
     spans = CodeSpans(text, position)
     seen: set[str] = set()
-    for sign in _signs(text):
+    for sign in _Page(text).signs():
         shown = sign
         if spans and sign.start in spans:
             if sign.name in _WEAK:
@@ -96,37 +109,134 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         if shown.name not in seen:
             seen.add(shown.name)
             yield shown
+            if shown.name in _DECISIVE:
+                return  # a browser that runs this runs anything
 
 
-def _signs(text: str) -> Iterator[Sign]:
-    if "<" in text:
-        for tag in tags(text):
-            if not tag.is_end:
-                yield from _of_tag(tag, text)
-        match = _RAW_TEXT_END.search(text)
-        if match is not None:
-            yield Sign("html.raw_text_end", match.start(), match.end())
-    if "=" in text:
-        yield from _breakouts(text)
-    match = _UTF7.search(text)
-    if match is not None:
-        yield Sign("html.encoded_tag", match.start(), match.end())
-    match = _BINDING.search(text) if "(" in text else None
-    if match is not None:
-        yield Sign("html.acting_style", match.start(), match.end())
+@dataclass(slots=True)
+class _Page:
+    """A value that is read as a page, and how much of it was read as programs."""
 
+    text: str
+    programs: int = 0
+    tags: int = 0
 
-# --- content -----------------------------------------------------------------------------------------------------
+    def signs(self) -> Iterator[Sign]:
+        text = self.text
+        lowered = text.lower()
+        if "<" in text:
+            for tag in tags(text):
+                if not tag.is_end:
+                    yield from self._of_tag(tag)
+            if "</" in text and (match := _RAW_TEXT_END.search(text)) is not None:
+                yield Sign("html.raw_text_end", match.start(), match.end())
+            if (stripped := _without_short_tags(text)) is not None:
+                yield from _Page(stripped).signs()
+        if "=" in text and "on" in lowered:
+            yield from self._breakouts()
+        if "+adw" in lowered and (match := _UTF7.search(text)) is not None:
+            yield Sign("html.encoded_tag", match.start(), match.end())
+        if "(" in text and any(name in lowered for name in ("-moz-binding", "behavior", "expression")):
+            match = _BINDING.search(text)
+            if match is not None:
+                yield Sign("html.acting_style", match.start(), match.end())
 
-
-def _of_tag(tag: Tag, text: str) -> Iterator[Sign]:
-    name = _element_sign(tag, text)
-    if name:
-        yield Sign(name, tag.start, tag.end)
-    for attribute in tag.attributes:
-        name = _attribute_sign(attribute, text)
+    def _of_tag(self, tag: Tag) -> Iterator[Sign]:
+        if tag.name in {"script", "style"}:
+            self.tags += 1
+        # So many scripts or styles are no sentences: they are not read any more, they count.
+        name = _element_sign(tag, self.text) if self.tags <= _TAGS else "html.script_element"
         if name:
-            yield Sign(name, tag.start, attribute.end)
+            yield Sign(name, tag.start, tag.end)
+        for attribute in tag.attributes:
+            name = self._attribute_sign(attribute)
+            if name:
+                yield Sign(name, tag.start, attribute.end)
+
+    def _program(self, text: str) -> Program:
+        self.programs += 1
+        return program(text)
+
+    def _attribute_sign(self, attribute: Attribute) -> str:
+        """Judge an attribute that any element may have."""
+        name, value = attribute.name, attribute.value
+        if name.startswith("on"):
+            return self._handler_sign(attribute)
+        if not value:
+            return ""
+        if value[0] == "`" and _BREAKOUT_GATE.search(value) is not None:
+            return "html.event_handler"  # back-ticks are quotation marks to old browsers
+        if name == "style":
+            return "html.acting_style" if style.runs(value) else ""
+        if name == "srcdoc":
+            return "html.loading_element"
+        if ":" in value and _is_running_address(name, value):
+            return "html.script_address"
+        if name.startswith(DIRECTIVES) and "(" in value and self.programs < _PROGRAMS:
+            read = self._program(value)
+            return "html.directive" if read.runs and not read.is_broken else ""
+        return ""
+
+    def _handler_sign(self, attribute: Attribute) -> str:
+        if not attribute.has_value or not (is_event(attribute.name) or may_be_event(attribute.name)):
+            return ""
+        if self.programs >= _PROGRAMS:
+            return "html.event_handler"  # nobody's sentences hold so many
+        read = self._program(attribute.value)
+        if not is_event(attribute.name):
+            return "html.event_handler" if read.calls else ""
+        if read.acts or read.runs or address.runs(attribute.value):
+            return "html.event_handler"
+        if attribute.value.lstrip().startswith(("throw", "import")):
+            return "html.event_handler"
+        # Cut off by the value's end: the page goes on writing the handler.
+        if not attribute.value:
+            return "html.idle_handler" if attribute.end >= len(self.text.rstrip()) else ""
+        return "html.idle_handler"
+
+    def _breakouts(self) -> Iterator[Sign]:
+        """Read on as attributes after what ends an attribute: a quotation mark of each kind, or a space."""
+        text = self.text
+        if _BREAKOUT_GATE.search(text) is None:
+            return
+        for mark in "\"'`":
+            at = text.find(mark)
+            if at >= 0:
+                yield from self._of_breakout(at, at + 1, is_quoted=True)
+        match = _SPACE.search(text)
+        if match is not None:
+            yield from self._of_breakout(match.start(), match.end(), is_quoted=False)
+
+    def _of_breakout(self, start: int, begin: int, *, is_quoted: bool) -> Iterator[Sign]:
+        text = self.text
+        found, _, _ = attributes(text, begin)
+        for attribute in found:
+            name = attribute.name.lstrip("\"'`\\;/")
+            if not name.startswith("on") or not attribute.has_value or not (is_event(name) or may_be_event(name)):
+                continue
+            if self.programs >= _PROGRAMS:
+                yield Sign("html.attribute_breakout", start, attribute.end)
+                return
+            read = self._program(attribute.value)
+            # In sentences their words stand between; so they may not, unless the browser itself is called.
+            between = len(text[begin : attribute.start][:_NEAR].replace("/", " ").split(None, _BETWEEN + 1))
+            near = between <= _BETWEEN if is_quoted else not text[: attribute.start][:_NEAR].strip()
+            if is_event(name):
+                is_last = not attribute.value.strip("\"' ") and attribute.end >= len(text.rstrip()) and near
+                if read.runs or is_last or (near and (read.acts or read.is_open)):
+                    yield Sign("html.attribute_breakout", start, attribute.end)
+                    return
+            elif is_quoted and near and read.calls:
+                yield Sign("html.attribute_breakout", start, attribute.end)
+                return
+
+
+def _without_short_tags(text: str) -> str | None:
+    """Return `text` as a filter leaves it that takes tags out of words, None where it has no such tags."""
+    if _IN_WORD.search(text) is None:
+        return None
+    stripped = _SHORT_TAG.sub("", text)
+    return stripped if "=" in stripped or "<" in stripped else None
 
 
 def _element_sign(tag: Tag, text: str) -> str:
@@ -191,8 +301,8 @@ def _script_sign(tag: Tag, text: str) -> str:
 
 
 def _style_sign(tag: Tag, text: str) -> str:
-    end = _STYLE_END.search(text, tag.end)
-    content = text[tag.end : end.start() if end else len(text)][:4096]
+    end = _STYLE_END.search(text, tag.end, tag.end + _STYLE_CONTENT)
+    content = text[tag.end : end.start() if end else tag.end + _STYLE_CONTENT]
     if style.runs(content) or style.loads(content):
         return "html.acting_style"
     return "html.style_element" if "{" in content else ""
@@ -220,26 +330,6 @@ def _animation_sign(tag: Tag) -> str:
     return ""
 
 
-def _attribute_sign(attribute: Attribute, text: str) -> str:
-    """Judge an attribute that any element may have."""
-    name, value = attribute.name, attribute.value
-    if name.startswith("on"):
-        return _handler_sign(attribute, text)
-    if not value:
-        return ""
-    if value.startswith("`") and _BREAKOUT_GATE.search(value) is not None:
-        return "html.event_handler"  # back-ticks are quotation marks to old browsers
-    if name == "style":
-        return "html.acting_style" if style.runs(value) else ""
-    if name == "srcdoc":
-        return "html.loading_element"
-    if ":" in value and _is_running_address(name, value):
-        return "html.script_address"
-    if name.startswith(DIRECTIVES) and name != "x-" and (read := program(value)).runs and not read.is_broken:
-        return "html.directive"
-    return ""
-
-
 def _is_running_address(name: str, value: str) -> bool:
     if address.runs(value):
         return (
@@ -254,53 +344,3 @@ def _is_running_address(name: str, value: str) -> bool:
     return name in {"src", "href", "data", "action", "xlink:href", "formaction"} and squeezed.startswith(
         ("javascript:", "vbscript:")
     )
-
-
-def _handler_sign(attribute: Attribute, text: str) -> str:
-    if not attribute.has_value:
-        return ""
-    read = program(attribute.value)
-    if is_event(attribute.name):
-        if read.acts or read.runs or address.runs(attribute.value):
-            return "html.event_handler"
-        if attribute.value.lstrip().startswith(("throw", "import")):
-            return "html.event_handler"
-        # Cut off by the value's end: the page goes on writing the handler.
-        if not attribute.value:
-            return "html.idle_handler" if attribute.end >= len(text.rstrip()) else ""
-        return "html.idle_handler"
-    return "html.event_handler" if may_be_event(attribute.name) and read.calls else ""
-
-
-# --- out of an attribute -----------------------------------------------------------------------------------------
-
-
-def _breakouts(text: str) -> Iterator[Sign]:
-    """Read on as attributes after what ends an attribute's value in double quotes, in single quotes or without."""
-    if _BREAKOUT_GATE.search(text) is None:
-        return
-    for mark in "\"'`":
-        at = text.find(mark)
-        if at >= 0:
-            yield from _of_breakout(text, at, at + 1, is_quoted=True)
-    match = re.search(r"[\t\n\x0b\f\r ]", text)
-    if match is not None:
-        yield from _of_breakout(text, match.start(), match.end(), is_quoted=False)
-
-
-def _of_breakout(text: str, start: int, begin: int, *, is_quoted: bool) -> Iterator[Sign]:
-    found, _, _ = attributes(text, begin)
-    for count, attribute in enumerate(found):
-        name = attribute.name.lstrip("\"'`\\;/")
-        if not name.startswith("on") or not attribute.has_value:
-            continue
-        read = program(attribute.value)
-        if is_event(name):
-            near = count <= _BETWEEN if is_quoted else count == 0 and not text[:start].strip()
-            is_last = not attribute.value.strip("\"' ") and attribute.end >= len(text.rstrip()) and near
-            if read.runs or is_last or (near and (read.acts or read.is_open)):
-                yield Sign("html.attribute_breakout", start, attribute.end)
-                return
-        elif is_quoted and may_be_event(name) and count <= _BETWEEN and read.calls:
-            yield Sign("html.attribute_breakout", start, attribute.end)
-            return

@@ -39,10 +39,14 @@ _TYPESETTING: Final = re.compile(
     r"\\(?:immediate\s{0,4}\\)?write18\b|\\(?:input|include|verbatiminput|lstinputlisting(?:\[[^\]]{0,64}\])?|openin\s{0,4}\S{1,16}|openout\s{0,4}\S{1,16})\s{0,4}=?\s{0,4}\{?\s{0,4}[\"|/~]"
     r"|\\(?:input|include)\s{0,4}\{\s{0,4}\.\./|\\(?:read|openin)\d{0,2}\s{0,4}\\|\\(?:directlua|pdffiledump|catcode)\b"
 )
-_FORMULA_COMMAND: Final = re.compile(
-    r"(?:\A|[\r\n,;\t\"'])\s{0,8}[=+\-@|][^\r\n]{0,128}?(?:\b(?:cmd|msexcel|powershell|mshta|rundll32|regsvr32|wscript|certutil|calc|bash|sh)(?:\.exe)?\s{0,4}\|\s{0,4}['\"/]|\bDDE(?:AUTO)?\s{0,4}[(\"])",
+_STARTED: Final = re.compile(
+    r"\b(?:cmd|msexcel|powershell|mshta|rundll32|regsvr32|wscript|certutil|calc|bash|sh)(?:\.exe)?\s{0,4}\|\s{0,4}['\"/]"
+    r"|\bDDE(?:AUTO)?\s{0,4}[(\"]",
     re.IGNORECASE,
 )
+_FORMULA_BEGINS: Final = re.compile(r"(?:\A|[\r\n,;\t\"'])\s{0,8}[=+\-@|]")
+_FORMULA_REACH: Final = 160
+"""How far before the program's name its formula begins."""
 _FORMULA_FETCH: Final = re.compile(
     r"\A\s{0,8}[\"']?[=+\-@]\s{0,8}[^\r\n]{0,64}?\b(?:WEBSERVICE|IMPORT(?:XML|DATA|HTML|FEED|RANGE)|HYPERLINK|IMAGE|FILTERXML|RTD|CALL|REGISTER(?:\.ID)?|EXEC)\s{0,4}\(",
     re.IGNORECASE,
@@ -82,7 +86,6 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         (_SERVER_SIDE, "include.server_side"),
         (_EDGE_SIDE, "include.edge_side"),
         (_TYPESETTING, "include.typesetting"),
-        (_FORMULA_COMMAND, "include.formula_command"),
     ):
         match = pattern.search(text)
         if match is None:
@@ -92,8 +95,17 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
             yield Sign("include.code_sample_live", match.start(), match.end())
         else:
             yield Sign(name, match.start(), match.end())
+    match = _STARTED.search(text)
+    if match is not None and _begins_formula(text, match.start()):
+        yield Sign("include.formula_command", match.start(), match.end())
     match = _FORMULA_FETCH.match(text)
     if match is not None:
         yield Sign("include.formula_fetch", match.start(), match.end())
     elif (match := _FORMULA.match(text)) is not None:
         yield Sign("include.formula", match.start(), match.end())
+
+
+def _begins_formula(text: str, end: int) -> bool:
+    """Tell whether a cell that is a formula begins shortly before `end`, on the same line."""
+    start = max(0, end - _FORMULA_REACH, text.rfind("\n", 0, end))
+    return _FORMULA_BEGINS.search(text, start, end) is not None

@@ -34,7 +34,7 @@ _PATH: Final = re.compile(
 )
 _MEMBER: Final = re.compile(r"[\"']\s*__proto__\s*[\"']\s*:|[\"']constructor[\"']\s*:\s*\{\s*[\"']prototype[\"']\s*:")
 _ASSIGNMENT: Final = re.compile(
-    rf"{_PROTO}[\"']?\]?(?:\s{{0,8}}(?:\.\s{{0,8}}[\w$-]{{1,64}}|\[[^\]\n]{{1,64}}\])){{1,8}}\s{{0,8}}=(?!=)"
+    rf"{_PROTO}[\"']?\]?(?:\s{{0,8}}(?:\.\s{{0,8}}[\w$-]{{1,64}}+|\[[^\]\n]{{1,64}}+\])){{1,8}}\s{{0,8}}=(?!=)"
 )
 _SENTENCE: Final = re.compile(r"[^\W\d_]{2,}[,;:]?\s+[^\W\d_]{2,}")
 

@@ -84,6 +84,9 @@ _COMPUTED: Final = re.compile(
 _ESCAPED_CALL: Final = re.compile(
     r"(?:\\u(?:00[4-7][0-9a-fA-F]|\{0*[4-7][0-9a-fA-F]\})[\w$]{0,16}){1,16}\s*(?:\\u\{?0*28\}?|[(`])"
 )
+_EVALUATORS: Final = (
+    "eval", "function", "settimeout", "setinterval", "execscript", "constructor", "alert", "confirm", "prompt",
+)  # fmt: skip
 _MEMBER: Final = 512
 """How far a computed member and what is done with it reach."""
 _ENTRY_LIMIT: Final = 8
@@ -115,22 +118,29 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
 
 
 def _signs(text: str) -> Iterator[Sign]:
-    yield from _addresses(text)
+    lowered = text.lower()
+    yield from _addresses(text, lowered)
     yield from _breakouts(text)
     yield from _whole(text)
-    for pattern, name in (
-        (_EVALUATED, "script.evaluated_code"),
-        (_TAGGED, "script.tagged_call"),
-        (_ESCAPED_CALL, "script.obfuscation"),
-    ):
-        for count, match in enumerate(pattern.finditer(text)):
-            if count >= _ENTRY_LIMIT:
-                break
-            yield Sign(name, match.start(), match.end())
-    yield from _hidden(text)
+    if "(" in text and any(name in lowered for name in _EVALUATORS):
+        yield from _found(_EVALUATED, text, "script.evaluated_code")
+    if "`" in text:
+        yield from _found(_TAGGED, text, "script.tagged_call")
+    if "\\u" in text:
+        yield from _found(_ESCAPED_CALL, text, "script.obfuscation")
+    if "[" in text:
+        yield from _hidden(text)
 
 
-def _addresses(text: str) -> Iterator[Sign]:
+def _found(pattern: re.Pattern[str], text: str, name: str) -> Iterator[Sign]:
+    """Yield the first places; more tell nothing, unless the first ones stand in quoted code."""
+    for count, match in enumerate(pattern.finditer(text)):
+        if count >= _ENTRY_LIMIT:
+            return
+        yield Sign(name, match.start(), match.end())
+
+
+def _addresses(text: str, lowered: str) -> Iterator[Sign]:
     """The whole value as an address, and addresses in links and styles."""
     if ":" not in text:
         return
@@ -144,10 +154,8 @@ def _addresses(text: str) -> Iterator[Sign]:
             yield Sign("script.address", 0, len(text))
     elif name and address.runs(text) and "," in rest:
         yield Sign("script.address", 0, len(text))
-    for count, match in enumerate(_LINKED.finditer(text)):
-        if count >= _ENTRY_LIMIT:
-            break
-        yield Sign("script.address", match.start(), match.end())
+    if "script:" in lowered or "script :" in lowered or ("\\" in text and "script" in lowered):
+        yield from _found(_LINKED, text, "script.address")
 
 
 def _breakouts(text: str) -> Iterator[Sign]:
@@ -174,7 +182,7 @@ def _fits(read: Program, text: str, quote: str) -> bool:
     """Tell whether the page's program, with this in it, would call something."""
     if not read.calls and not (read.assigns and read.runs):
         return False
-    if read.shows:
+    if read.shows or read.is_long:
         return True
     if read.is_broken and not read.runs:
         return False
@@ -200,15 +208,18 @@ def _whole(text: str) -> Iterator[Sign]:
 
 
 def _hidden(text: str) -> Iterator[Sign]:
-    for match in _JSFUCK.finditer(text):
-        run = match[0]
-        marks, enough = _JSFUCK_MARKS
-        if sum(run.count(mark) for mark in marks) >= enough and "[" in run and "(" in run:
-            yield Sign("script.obfuscation", match.start(), match.end())
-            break
-    nameless = _NAMELESS.search(text)
-    if nameless is not None and "=" in nameless[0] and ("[" in nameless[0] or "(" in nameless[0]):
-        yield Sign("script.obfuscation", nameless.start(), nameless.end())
+    """Find programs without a name that says what they do: JSFuck, jjencode, members computed from pieces."""
+    if "![" in text or "[]" in text or "! [" in text:
+        for match in _JSFUCK.finditer(text):
+            run = match[0]
+            marks, enough = _JSFUCK_MARKS
+            if sum(run.count(mark) for mark in marks) >= enough and "(" in run:
+                yield Sign("script.obfuscation", match.start(), match.end())
+                break
+    if "$=" in text or "_=" in text:
+        nameless = _NAMELESS.search(text)
+        if nameless is not None and "=" in nameless[0] and ("[" in nameless[0] or "(" in nameless[0]):
+            yield Sign("script.obfuscation", nameless.start(), nameless.end())
     for count, match in enumerate(_COMPUTED.finditer(text)):
         if count >= _ENTRY_LIMIT:
             break

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Kind(Enum):
@@ -24,8 +23,7 @@ class Kind(Enum):
     """A character that no program holds outside of strings and comments."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token; `text` as written, escapes in names resolved."""
 
     kind: Kind

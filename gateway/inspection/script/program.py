@@ -27,8 +27,8 @@ _OPERANDS: Final = frozenset({Kind.WORD, Kind.NUMBER, Kind.STRING, Kind.TEMPLATE
 _INFIX: Final = frozenset({"in", "of", "instanceof", "else", "while", "catch", "finally", "from", "as", "extends"})
 _LINKS: Final = frozenset({")", "]", "(", ".", "?.", "["})
 _CLOSERS: Final = frozenset({")", "]"})
-_TOKENS: Final = 4_096
-"""What is not clear after so many tokens is no injection."""
+_TOKENS: Final = 1_024
+"""Who has read so many tokens has read a program: sentences are none for so long."""
 _TRAIL: Final = 5
 """How many tokens a call looks back for its function's name."""
 _PIECES: Final = 16
@@ -56,6 +56,8 @@ class Program:
     is_broken: bool = False
     """No program any more from `end` on."""
     ends_in_comment: bool = False
+    is_long: bool = False
+    """It goes on, unbroken, beyond what is read."""
     is_open: bool = False
     """Its last string is not closed: the page's own quotation mark closes it."""
     end: int = 0
@@ -105,6 +107,7 @@ class _Reader:
                 found.ends_in_comment = False
                 self._take(token)
                 if found.tokens >= _TOKENS:
+                    found.is_long = True
                     break
         return found
 
