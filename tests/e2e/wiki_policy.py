@@ -32,6 +32,7 @@ limits:
   login: {{rate: 60/m, burst: 60, per: ip}}
 headers: {{hsts: 2y}}
 audit: {{durability: group}}
+inspection: {{waf: block}}
 """
 
 POLICY = """\
