@@ -25,8 +25,8 @@ from gateway.inspection.rewrite.insertion import (
     takes_field,
 )
 from gateway.inspection.rewrite.script_text import ScriptText
-from gateway.inspection.rewrite.tag import MAX_NAME_BYTES, WHOLE, Tag
-from gateway.inspection.rewrite.zone import RAW, Zone
+from gateway.inspection.rewrite.tag import MAX_NAME_BYTES, WHOLE, Tag, passing_over
+from gateway.inspection.rewrite.zone import MARKERS, RAW, Zone
 
 MAX_SCRIPT_BYTES: Final = 512 * 1024
 """A longer inline script is not held back, and so not approved by its hash."""
@@ -40,6 +40,8 @@ DECLARED_WITHIN: Final = 1024
 
 _READ: Final = frozenset((b"script", b"link", b"form", b"base", b"meta"))
 """Tags whose attributes matter."""
+_UNREMARKABLE: Final = passing_over(_READ | RAW | MARKERS | {b"plaintext"})
+"""Text, and tags that change nothing for what follows: most of a page."""
 _RAW_ENDS: Final = {
     name: re.compile(rb"</" + name + rb"(?=[\t\n\f\r />])", re.IGNORECASE) for name in (*RAW, b"script")
 }
@@ -179,7 +181,7 @@ class Page:
     def _markup(self) -> bool:
         """Read text and markup up to something that takes a state of its own; False when that is not here yet."""
         buffer = self._buffer
-        at = buffer.find(b"<", self._at)
+        at = self._next()
         while at >= 0:
             self._at = at
             following = buffer[at + 1 : at + 3]
@@ -195,7 +197,7 @@ class Page:
                 self._take_whole(whole, at, is_end=first == _SLASH)
                 if self._state != _DATA:
                     return True
-                at = buffer.find(b"<", self._at)
+                at = self._next()
                 continue
             length = self._opening(first, len(following))
             if length < 0:
@@ -204,9 +206,17 @@ class Page:
             if self._state != _DATA:
                 self._started = self._at
                 return True
-            at = buffer.find(b"<", self._at)
+            at = self._next()
         self._at = len(buffer)
         return False
+
+    def _next(self) -> int:
+        """Find the next `<` that needs a look; -1 when there is none here."""
+        if not self._zone.is_nested and not self._raw_end:
+            passed = _UNREMARKABLE(self._buffer, self._at)
+            if passed is not None:
+                self._at = passed.end()
+        return self._buffer.find(b"<", self._at)
 
     def _opening(self, first: int, following: int) -> int:
         """Tell how many bytes at a `<` that begins no tag are settled, and enter what they open; -1 when more must be here."""
@@ -387,7 +397,7 @@ class Page:
 
     def _read_tag(self, tag: Tag, at: int) -> None:
         """Put into a tag, or behind it, what belongs there; `at` is where it begins, -1 when that has left."""
-        name, zone, into = tag.name, self._zone, self._into
+        name, zone = tag.name, self._zone
         if at >= 0 and self._at - at > MAX_TAG_BYTES:
             tag.is_unfit = True
         if name == b"script":

@@ -7,6 +7,7 @@ once, however it is cut. Both read the same.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 MAX_ATTRIBUTES: Final = 128
@@ -17,9 +18,8 @@ _ATTRIBUTE: Final = (
     rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
     rb"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>))|[\t\n\f\r ]*+(?!=))"
 )
-WHOLE: Final = re.compile(
-    rb"</?([A-Za-z][^\t\n\f\r />]*+)(?:[\t\n\f\r /]*+" + _ATTRIBUTE + rb")*+([\t\n\f\r /]*+)>"
-).match
+_ATTRIBUTES: Final = rb"(?:[\t\n\f\r /]*+" + _ATTRIBUTE + rb")*+"
+WHOLE: Final = re.compile(rb"</?([A-Za-z][^\t\n\f\r />]*+)" + _ATTRIBUTES + rb"([\t\n\f\r /]*+)>").match
 """A whole tag: its name, and what stands before its `>`."""
 _NAME_END: Final = re.compile(rb"[\t\n\f\r />]").search
 _ATTRIBUTE_START: Final = re.compile(rb"[^\t\n\f\r /]").search
@@ -29,6 +29,13 @@ _UNQUOTED_END: Final = re.compile(rb"[\t\n\f\r >]").search
 
 _NAME, _BETWEEN, _ATTRIBUTE_NAME, _AFTER_NAME, _BEFORE_VALUE, _QUOTED, _UNQUOTED = range(7)
 _GT, _SLASH, _EQUALS, _DOUBLE, _SINGLE = b">/=\"'"
+
+
+def passing_over(names: frozenset[bytes]) -> Callable[[bytearray, int], re.Match[bytes] | None]:
+    """Return what matches a run of text and of whole tags that are none of these."""
+    none_of = rb"(?!(?:" + b"|".join(sorted(names)) + rb")[\t\n\f\r />])"
+    tag = rb"</?" + none_of + rb"[A-Za-z][^\t\n\f\r />]*+" + _ATTRIBUTES + rb"[\t\n\f\r /]*+>"
+    return re.compile(rb"(?:[^<]++|" + tag + rb")*+", re.IGNORECASE).match
 
 
 class Tag:

@@ -18,6 +18,8 @@ _VOID: Final = frozenset(
     (b"area", b"base", b"br", b"col", b"embed", b"hr", b"img", b"input", b"link", b"meta", b"param", b"source", b"track", b"wbr")
 )  # fmt: skip
 MAX_DEPTH: Final = 256
+MARKERS: Final = _ROOTS | {b"template", b"select", b"frameset"}
+"""Tags outside of foreign content that a zone has to know of."""
 RAW: Final = frozenset((b"style", b"xmp", b"iframe", b"noembed", b"noframes", b"noscript", b"textarea", b"title"))
 """Elements whose content is text to the tokenizer; `script` and `plaintext` are apart."""
 
@@ -39,6 +41,11 @@ class Zone:
     def is_disputed(self) -> bool:
         """Parsers differ about what is text here."""
         return bool(self._foreign) or self._is_lost or self._in_select
+
+    @property
+    def is_nested(self) -> bool:
+        """Every tag counts: the end of foreign content is looked for."""
+        return bool(self._foreign)
 
     @property
     def is_inert(self) -> bool:
