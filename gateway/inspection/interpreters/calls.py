@@ -19,6 +19,8 @@ class Call(NamedTuple):
     """One call."""
 
     name: str
+    start: int
+    """Where the name begins."""
     at: int
     """Where the parenthesis opens."""
     is_adjacent: bool
@@ -39,8 +41,8 @@ def calls(lowered: str) -> list[Call]:
                 start = end - 1
                 while start > 0 and end - start < _LONGEST_NAME and lowered[start - 1] in _NAME:
                     start -= 1
-                found.append(Call(lowered[start:end], at, end == at))
+                found.append(Call(lowered[start:end], start, at, end == at))
             elif last in _ENDS_OF_EXPRESSIONS and end == at:
-                found.append(Call(DYNAMIC, at, is_adjacent=True))
+                found.append(Call(DYNAMIC, end, at, is_adjacent=True))
         at = lowered.find("(", at + 1)
     return found

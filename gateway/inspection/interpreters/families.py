@@ -26,24 +26,23 @@ _PHP_TAG: Final = re.compile(
     r"(?i)<\?(?:php\s+\S|=|\s*(?:\w+\s*[(\"\'`$;]|[$@`]|echo\b|print\b)|hh\b)|<%\s*(?:eval|execute|response|request)|<script\s+language\s*=\s*[\"']?php|\[/?php\]|\{/?php\}|\[\\php\]"
 )
 _PHP_CALL: Final = re.compile(
-    r"(?i)(?:(?<![\w>.$-])|(?<=[\"\x27]\.))@?(?:"
+    r"(?i)(?:(?<![\w>.$-])|(?<=[\"\x27]\.))(?:(?:"
     + _RUNS
     + r")\s{0,4}(?:/\*[^*]{0,64}\*/|#[^\n]{0,64}\n)?\s{0,4}\(\s{0,8}(?:[\"'$@`\\]|(?:"
     + _RUNS
     + "|"
     + _MERELY
-    + r")\s{0,4}\(|array\b|\[|__|\)\s*;)"
-    r"|(?<![\w>.$-])(?:"
+    + r")\s{0,4}\(|array\b|\[|__|\)\s*;)|(?:"
     + _MERELY
-    + r")\s{0,4}\(?\s{0,4}(?:"
+    + r")\s{0,4}\(\s{0,4}(?:(?:"
     + _RUNS
-    + r"|md5|sha1|crc32|chr|ord|phpversion|strrev|strlen)\s{0,4}\(|(?<![\w>.$-])(?:"
-    + _MERELY
-    + r")\s{0,4}\(\s{0,4}\$_(?:GET|POST|REQUEST|COOKIE|SERVER|FILES)\b"
-    r"|^\W{0,3}(?:"
-    + _MERELY
-    + r")\s{0,4}\(\s{0,4}[$\"'][^()]{0,64}\)\W{0,3}$|\b(?:phpinfo|get_defined_vars|php_uname|posix_\w{2,16}|getcwd|phpversion|get_current_user)\s{0,4}\(\s{0,4}-?\d{0,3}\s{0,4}\)|(?<![\w.>$-])(?:system|exec|passthru|shell_exec|popen|eval|assert|unserialize|fopen)\s{0,2}\(\s{0,4}[^\s()]{1,64}\s{0,4}\)\s{0,4};"
+    + r"|md5|sha1|crc32|chr|ord|strrev|strlen)\s{0,4}\(|\$_(?:GET|POST|REQUEST|COOKIE|SERVER|FILES)\b)"
+    r"|(?:phpinfo|get_defined_vars|php_uname|posix_\w{2,16}|getcwd|phpversion|get_current_user)\s{0,4}\(\s{0,4}-?\d{0,3}\s{0,4}\)"
+    r"|(?:system|exec|passthru|shell_exec|popen|eval|assert|unserialize|fopen)\s{0,2}\(\s{0,4}[^\s()]{1,64}\s{0,4}\)\s{0,4};"
+    r"|(?<=echo )(?:md5|sha1)\s{0,4}\(|(?<=print )(?:md5|sha1)\s{0,4}\()"
 )
+"""Matched where a name begins that is called."""
+_PHP_ALONE: Final = re.compile(r"(?i)\W{0,3}(?:" + _MERELY + r")\s{0,4}\(\s{0,4}[$\"'][^()]{0,64}\)\W{0,3}")
 _PHP_FUNCTION: Final = re.compile(
     r"(?i)(?<![\w.$>-])(?:[a-z]{2,24}_(?:[a-z0-9]{1,32}_){0,6}[a-z0-9]{1,32}|gethostbyname|fopen|unserialize|filegroup|gz\w{4,12}|bz\w{4,12}|foogzdecode)\s{0,4}\(|^\W{0,3}(?:"
     + _RUNS
@@ -107,6 +106,8 @@ class Family(NamedTuple):
     needles: tuple[str, ...]
     """Texts, in lower case."""
     pattern: re.Pattern[str]
+    is_anchored: bool = False
+    """The pattern begins where the name of a call begins."""
 
 
 RUN_BY_PHP: Final = _listed(
@@ -124,7 +125,7 @@ _MERELY_CALLED: Final = _listed(
 
 FAMILIES: Final = (
     Family("code.php_tag", frozenset(), ("<?", "<%", "php]", "php}", "<script"), _PHP_TAG),
-    Family("code.php_call", RUN_BY_PHP | _MERELY_CALLED, ("phpinfo",), _PHP_CALL),
+    Family("code.php_call", RUN_BY_PHP | _MERELY_CALLED, (), _PHP_CALL, is_anchored=True),
     Family("code.php_variable", frozenset(), ("$",), _SUPERGLOBAL),
     Family("code.php_dynamic_call", frozenset({DYNAMIC, "system", "exec"}), ("$",), _DYNAMIC),
     Family(
@@ -274,6 +275,8 @@ FAMILIES: Final = (
 )
 FUNCTIONS: Final = _PHP_FUNCTION
 """Calls of PHP's functions whose names no other language has; or of any of the above, when nothing else stands in the value."""
+CALL_ALONE: Final = _PHP_ALONE
+"""A call that is the whole value."""
 STATEMENT: Final = _JS_CALL
 LOOP: Final = _LOOP
 ALL_NAMES: Final = frozenset(name for family in FAMILIES for name in family.names) - {DYNAMIC} | {

@@ -14,6 +14,7 @@ from gateway.inspection.finding import Position
 from gateway.inspection.interpreters.calls import Call, calls
 from gateway.inspection.interpreters.families import (
     ALL_NAMES,
+    CALL_ALONE,
     FAMILIES,
     FUNCTIONS,
     LOOP,
@@ -62,6 +63,7 @@ _BREAKS_OUT: Final = re.compile(
 )
 _BEFORE: Final = 160
 _BEHIND: Final = 288
+_ENOUGH: Final = 128
 """Characters around a call that a pattern is given."""
 _WORDS: Final = Needles(NEEDLES)
 _MARKS: Final = frozenset(".=\"'%#@[`;<")
@@ -100,6 +102,8 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
     if called:
         if (function := FUNCTIONS.search(text)) is not None:
             found.append(Sign("code.php_function", function.start(), function.end()))
+        if (alone := CALL_ALONE.fullmatch(text)) is not None:
+            found.append(Sign("code.php_call", 0, alone.end()))
         if (loop := LOOP.fullmatch(text)) is not None:
             found.append(Sign("code.endless_loop", 0, loop.end()))
         if (statement := STATEMENT.fullmatch(text)) is not None:
@@ -114,23 +118,30 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
 
 def _of_family(family: Family, text: str, lowered: str, called: list[Call]) -> Iterator[Sign]:
     """Search for a family's pattern around its calls and words, each part of the text once."""
+    if family.is_anchored:
+        for call in called:
+            if call.name in family.names and (match := family.pattern.match(text, call.start)) is not None:
+                yield Sign(family.sign, match.start(), match.end())
+                return
+        return
     places = [call.at for call in called if call.name in family.names]
     for needle in family.needles:
         at = lowered.find(needle)
         while at >= 0:
             places.append(at)
             at = lowered.find(needle, at + _BEHIND)
-    reached = 0
+    covered = 0
     for place in sorted(places):
-        start = max(reached, place - _BEFORE)
-        end = min(len(text), place + _BEHIND)
-        if end <= reached:
+        if covered and place + _ENOUGH <= covered:
             continue
-        match = family.pattern.search(text, start, end)
+        start = max(covered - _BEFORE, place - _BEFORE, 0)
+        covered = min(len(text), place + _BEHIND)
+        match = family.pattern.search(text, start, covered)
         if match is not None:
             yield Sign(family.sign, match.start(), match.end())
             return
-        reached = max(reached, end - _BEFORE)
+        if covered == len(text):
+            return
 
 
 def _weighed(text: str, position: Position, found: list[Sign]) -> Iterator[Sign]:

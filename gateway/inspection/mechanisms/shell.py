@@ -15,7 +15,7 @@ import re2
 from gateway.inspection.finding import Position
 from gateway.inspection.needles import Needles
 from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_plain_word, is_running
-from gateway.inspection.shell.commands import KNOWN
+from gateway.inspection.shell.commands import CMDLETS, HOMONYMS, KNOWN, SUBCOMMANDS, TERSE
 from gateway.inspection.shell.lexer import LONGEST_COMMAND, Command, read_command
 from gateway.inspection.shell.places import (
     Kind,
@@ -146,28 +146,43 @@ _FLOOR: Final = 64
 """What is read of each command once a text has used up what its length allows."""
 
 
+_MARKS_ANYWHERE: Final = [needle for _, needles, _ in _ANYWHERE for needle in needles if needle not in ("|", "=")]
+_SHY: Final = (HOMONYMS - TERSE - CMDLETS - SUBCOMMANDS.keys() - {"echo", "print", "time", "then", "do", "exec"}) | {
+    "if",
+    "while",
+    "until",
+}
+"""Common words, which need something behind them that is no word."""
+
+
 def _gate() -> Any:
     """Compile what a text has that may hold a command: a mark with a known name or with noise behind it, or a substitution."""
     options = re2.Options()
     options.log_errors = False
-    names = "|".join(re2.escape(name) for name in sorted(KNOWN))
+    bold = "|".join(re2.escape(name) for name in sorted(KNOWN - _SHY))
+    shy = "|".join(re2.escape(name) for name in sorted(_SHY))
     return re2.compile(
-        rf"[;|&\n\r`][\s;|&]*(?:(?:{names})(?:[^a-z0-9_]|$)|['\"\\$/.{{(^@%!~*?\[<>][^\s;|&])|[$<>]\(|\$\(?\{{?ifs|\(\)\s?\{{",
+        r"[;|&\n\r`][\s;|&]*(?:"
+        rf"(?:{bold})(?:[^a-z0-9_]|$)"
+        rf"|(?:{shy})(?:[^a-z0-9_\s.,:!?]|\s*(?:[;|&'\"`)\]}}#<>]|$)|\s+[a-z]*(?:[^a-z\s,.!?:]|\.[a-z0-9]|:[\\/]))"
+        r"|['\"\\$/.{(^@%!~*?\[<>][^\s;|&])|[$<>]\(|\$\(?\{?ifs|\(\)\s?\{|"
+        + "|".join(re2.escape(needle) for needle in _MARKS_ANYWHERE),
         options,
     ).search
 
 
 _GATE: Final = _gate()
-_WORDS: Final = Needles([needle for _, needles, _ in _ANYWHERE for needle in needles if needle not in ("|", "=")])
+_WORDS: Final = Needles(_MARKS_ANYWHERE)
 _NOISE: Final = str.maketrans("", "", "'\"\\^")
-_PUZZLES: Final = frozenset("${/?*[@%")
+_PUZZLES: Final = frozenset("${%")
+_WILDCARDS: Final = frozenset("?*[")
 
 
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
     """Say whether a command may stand behind a mark, or the first word is one."""
     if _begins_with_command(lowered):
         return True
-    return not _TRIGGERS.isdisjoint(specials) and (_GATE(lowered) is not None or _WORDS.are_in(lowered))
+    return not _TRIGGERS.isdisjoint(specials) and _GATE(lowered) is not None
 
 
 def _begins_with_command(text: str) -> bool:
@@ -176,6 +191,10 @@ def _begins_with_command(text: str) -> bool:
     if not first:
         return False
     word = first[0][:_FLOOR].translate(_NOISE).rstrip(";|&)").lower()
+    if "/" in word:
+        return (
+            word.rpartition("/")[2] in KNOWN or (word[0] in "/[?*" and not _WILDCARDS.isdisjoint(word)) or "$" in word
+        )
     return word in KNOWN or not _PUZZLES.isdisjoint(word)
 
 

@@ -182,6 +182,8 @@ def _weigh_known(base: str, rest: list[Word], *, has_here_string: bool) -> Weigh
         return Weight.NAME if base in UNMISTAKABLE else Weight.WORD
     texts = [word.text for word in rest]
     is_sure = base in UNMISTAKABLE or base in TERSE
+    if not is_sure and not has_here_string and _is_sentence(base, rest):
+        return Weight.WORD if base in _SPEAKING else Weight.NONE
     if (is_sure or _is_shaped(rest[0])) and any(_SECRET.search(text) for text in texts):
         return Weight.HOSTILE
     if any(_is_glob(text) and glob_target(text) for text in texts):
@@ -212,6 +214,16 @@ def _weigh_known(base: str, rest: list[Word], *, has_here_string: bool) -> Weigh
     if base in INTERPRETERS | UNMISTAKABLE and len(texts) <= _MOST_PROSE:
         return Weight.NAME if base in UNMISTAKABLE else Weight.COLUMN
     return Weight.NONE
+
+
+def _is_sentence(base: str, rest: list[Word]) -> bool:
+    """Say whether a common word is followed by another, as no command that has its name would have it."""
+    first = rest[0]
+    if first.is_target or first.is_quoted or not is_plain_word(first.text) or any(word.is_target for word in rest[1:]):
+        return False
+    if base in CMDLETS or first.text.lower() in SUBCOMMANDS.get(base, ()):
+        return False
+    return base not in INTERPRETERS or len(rest) > _MOST_PROSE
 
 
 def _is_shaped(word: Word) -> bool:
