@@ -13,10 +13,11 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from gateway.inspection.bodies import Limits, of_body
+from gateway.inspection.body import BodyTooComplexError
 from gateway.inspection.finding import Finding, Position, Value
 from gateway.inspection.mechanisms import MECHANISMS
 from gateway.inspection.patch import Patch
-from gateway.inspection.readings import TOO_MANY, readings
+from gateway.inspection.readings import TOO_MANY, Reading, readings
 from gateway.inspection.rules import Rule, Rules
 from gateway.inspection.sign import BEYOND_ASCII, Mechanism
 from gateway.inspection.tuning import Mode, Tuning
@@ -27,8 +28,9 @@ WINDOW: Final = 65_536
 """Characters that a mechanism is given at once."""
 OVERLAP: Final = 2_048
 """Characters that two windows share, so that nothing hides at their edge."""
-MAX_HITS: Final = 64
-"""Of one value; where there are more, more would say nothing."""
+MAX_WORK: Final = 32 << 20
+"""Characters that mechanisms read of one body, each of them and each reading counted: some seconds at the worst. A
+megabyte of prose takes a fifth of it; only what is dense with punctuation in every encoding needs more."""
 MAX_KNOWN: Final = 4_096
 """Fields whose content is remembered as harmless."""
 MAX_KNOWN_BYTES: Final = 512
@@ -82,6 +84,21 @@ def specials_of(ascii_text: bytes) -> frozenset[str]:
     return frozenset(ascii_text.translate(None, _WORDS).decode("ascii"))
 
 
+class Work:
+    """What mechanisms may still read of one body."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_WORK
+
+    def spend(self, characters: int) -> None:
+        """Count characters. Raises BodyTooComplexError when there were too many."""
+        self._left -= characters
+        if self._left < 0:
+            raise BodyTooComplexError("the body is too dense to be judged in reasonable time")
+
+
 class Inspection:
     """Judges requests by a set of rules. It keeps nothing of them but which fields of a head were harmless."""
 
@@ -114,7 +131,7 @@ class Inspection:
                 values += of_cookies(value)
             elif not is_quiet(folded):
                 here = of_field(folded, value)
-                if any(self._hits(said.position, said.text) for said in here):
+                if any(self._hits(said.position, said.text, Work()) for said in here):
                     values += here
                 else:
                     self._remember(name, value, folded)
@@ -143,7 +160,7 @@ class Inspection:
         for value in values:
             found = {reading.how: reading.text for reading in readings(value.text).found}
             counted: set[str] = set()
-            for hit in self._hits(value.position, value.text):
+            for hit in self._hits(value.position, value.text, Work()).values():
                 rule, score = tuning.weights.get(hit.key, (None, 0))
                 reason = ""
                 if rule is not None:
@@ -164,7 +181,8 @@ class Inspection:
     def _judge(self, values: Iterable[Value], tuning: Tuning, patches: Sequence[Patch], now: float) -> Verdict:
         most = 0
         findings: list[Finding] = []
-        blocks = detects = truncated = False
+        blocks = detects = False
+        work = Work()
         for value in values:
             for patch in patches:
                 if (hit := _patched(patch, value)) is not None:
@@ -172,13 +190,14 @@ class Inspection:
                     findings.append(self._finding(PATCH_CLASS, tuning.threshold, value, hit))
             if tuning.mode is Mode.OFF:
                 continue
-            hits = self._hits(value.position, value.text)
+            hits = self._hits(value.position, value.text, work)
             if not hits:
                 continue
-            truncated |= len(hits) == MAX_HITS
-            score, here = self._weigh(value, hits, tuning, now)
+            score, here = self._weigh(value, hits.values(), tuning, now)
             findings += here
             most = max(most, score)
+            if len(findings) > MAX_FINDINGS and most >= tuning.threshold and tuning.mode is Mode.BLOCK:
+                break  # nothing can make it worse, and whoever sends much of it shall not cost more
         if not findings:
             return CLEAN
         findings.sort(key=lambda finding: -finding.score)
@@ -188,10 +207,10 @@ class Inspection:
             tuple(findings[:MAX_FINDINGS]),
             is_blocked=blocks or (reached and tuning.mode is Mode.BLOCK),
             is_detected=detects or (reached and tuning.mode is Mode.DETECT),
-            is_truncated=truncated or len(findings) > MAX_FINDINGS,
+            is_truncated=len(findings) > MAX_FINDINGS,
         )
 
-    def _weigh(self, value: Value, hits: Sequence[Hit], tuning: Tuning, now: float) -> tuple[int, list[Finding]]:
+    def _weigh(self, value: Value, hits: Iterable[Hit], tuning: Tuning, now: float) -> tuple[int, list[Finding]]:
         """Add up what counts of the hits in one value, each rule once."""
         total = 0
         counted: set[str] = set()
@@ -215,22 +234,27 @@ class Inspection:
         digest = blake2b(value.text.encode("utf-8", "surrogatepass"), digest_size=8, key=self._digest_key).hexdigest()
         return Finding(hit.key, attack, score, value.position, name, digest, hit.start, hit.end, hit.how)
 
-    def _hits(self, position: Position, text: str) -> list[Hit]:
-        """Ask every mechanism and pattern about every reading of a text."""
-        hits: list[Hit] = []
+    def _hits(self, position: Position, text: str, work: Work) -> dict[str, Hit]:
+        """Ask every mechanism and pattern about every reading of a text; of each sign the first is kept.
+
+        There is no cap: a flood of faint signs must not hide a grave one.
+        """
+        hits: dict[str, Hit] = {}
         found, is_complete = readings(text)
         if not is_complete:
-            hits.append(Hit(TOO_MANY, 0, len(text), found[0].how))
-        for reading, how in found:
-            if len(reading) <= WINDOW:
-                self._look(position, reading, how, 0, hits)
+            hits[TOO_MANY] = Hit(TOO_MANY, 0, len(text), found[0].how)
+        for reading in found:
+            if len(reading.text) <= WINDOW:
+                self._look(position, reading, 0, hits, work)
             else:
-                for start in range(0, len(reading) - OVERLAP, WINDOW - OVERLAP):
-                    self._look(position, reading[start : start + WINDOW], how, start, hits)
+                for start in range(0, len(reading.text) - OVERLAP, WINDOW - OVERLAP):
+                    window = Reading(reading.text[start : start + WINDOW], reading.how)
+                    self._look(position, window, start, hits, work)
         return hits
 
-    def _look(self, position: Position, text: str, how: str, offset: int, hits: list[Hit]) -> None:
+    def _look(self, position: Position, window: Reading, offset: int, hits: dict[str, Hit], work: Work) -> None:
         """Add what is to be seen in one window of one reading."""
+        text, how = window
         # All of what a gate looks for is ASCII, and to leave out the rest costs less than to look at it.
         ascii_text = text.encode("ascii", "ignore")
         specials = specials_of(ascii_text)
@@ -239,17 +263,18 @@ class Inspection:
         lowered = ascii_text.lower().decode("ascii")
         for can_occur, signs in self._mechanisms:
             if can_occur(specials, lowered):
+                work.spend(len(text))
                 for sign in signs(text, position):
-                    if len(hits) == MAX_HITS:
-                        return
-                    hits.append(Hit(sign.name, offset + sign.start, offset + sign.end, how))
+                    if sign.name not in hits:
+                        hits[sign.name] = Hit(sign.name, offset + sign.start, offset + sign.end, how)
         for rule in self._patterns[position]:
-            if rule.pattern is None or not any(word in lowered for word in rule.contains):
+            if rule.pattern is None or rule.id in hits or not any(word in lowered for word in rule.contains):
                 continue
+            work.spend(len(text))
             found = rule.pattern.search(text)
-            if found is not None and len(hits) < MAX_HITS:
+            if found is not None:
                 start, end = found.span()
-                hits.append(Hit(rule.id, offset + start, offset + end, how))
+                hits[rule.id] = Hit(rule.id, offset + start, offset + end, how)
 
 
 def _all_of_head(line: RequestLine, fields: Iterable[tuple[bytes, bytes]]) -> list[Value]:

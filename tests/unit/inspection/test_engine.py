@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from gateway.inspection.body import BodyTooComplexError, BodyUnreadableError, Limits
-from gateway.inspection.engine import MAX_HITS, OVERLAP, UNUSUAL_NAME, WINDOW, Inspection, RequestLine
+from gateway.inspection.engine import MAX_WORK, OVERLAP, UNUSUAL_NAME, WINDOW, Inspection, RequestLine
 from gateway.inspection.finding import Position, Value
 from gateway.inspection.patch import Patch
 from gateway.inspection.patterns import compile_pattern
@@ -201,10 +201,28 @@ def test_findings_are_capped() -> None:
     assert verdict.is_truncated
 
 
-def test_signs_of_one_value_are_capped() -> None:
-    verdict = ask(b"a=" + b"odd!" * (MAX_HITS + 1))
-    assert verdict.is_truncated
-    assert verdict.score == 3
+def test_a_flood_of_faint_signs_hides_no_grave_one() -> None:
+    verdict = ask(b"a=" + b"odd!" * 5000 + b"evil!")
+    assert verdict.is_blocked
+    assert [finding.rule for finding in verdict.findings] == ["words-evil", "words-odd"]
+
+
+def test_a_body_that_is_too_dense_to_be_judged_is_refused() -> None:
+    class Many(Words):
+        SIGNS: Mapping[str, str] = {}
+
+    inspection = Inspection(RULES, mechanisms=(Many(),) * 40)
+    body = b"a=" + b"!" * (MAX_WORK // 40)
+    assert inspection.judge_body(LINE, FORM, body[: len(body) // 2], tuning(), limits=Limits(), now=NOW) is CLEAN
+    with pytest.raises(BodyTooComplexError, match="too dense"):
+        inspection.judge_body(LINE, FORM, body, tuning(), limits=Limits(), now=NOW)
+
+
+def test_a_body_that_is_hostile_through_and_through_is_not_read_to_its_end() -> None:
+    words = Words()
+    body = b"&".join(b"a%d=evil!" % n for n in range(500))
+    assert engine(words).judge_body(LINE, FORM, body, tuning(), limits=Limits(), now=NOW).is_blocked
+    assert len(words.asked) < 30
 
 
 @pytest.mark.parametrize("at", [0, WINDOW - 3, WINDOW, 2 * WINDOW - OVERLAP, 3 * WINDOW])
