@@ -66,6 +66,10 @@ DETECTIONS: Mapping[str, tuple[str, str, int]] = {
     "request.forged": ("A page of another site made a browser send a request that changes something", "T1185", MEDIUM),
     "answer.overshared": ("A portal let scripts of any site read an answer", "T1213", LOW),
     "request.hostile": ("A request carried what looks like an attack", "T1190", MEDIUM),
+    "upload.infected": ("Somebody uploaded a file in which the antivirus found something", "T1105", HIGH),
+    "upload.unscanned": ("A file was uploaded of which the antivirus gave no verdict", "T1562", MEDIUM),
+    "data.exposed": ("An answer held card numbers, secrets or what an operator looks for", "T1213", MEDIUM),
+    "data.sent": ("A request held card numbers, secrets or what an operator looks for", "T1213", LOW),
     "break_glass.used": ("Somebody signed in with an account that was opened for an emergency", "T1078", HIGH),
     "factor.copied": ("A passkey's counter went back: it may have been copied", "T1606", HIGH),
 }

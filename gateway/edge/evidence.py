@@ -187,7 +187,9 @@ class Evidence:
         if blemish is not None or x.outcome != "completed" or x.noticed:
             payload = _remarked(x, payload, blemish or NO_BLEMISH)
         recorder.add(payload, x.stream | mark, grade, x if waits else None)
-        if (x.events or x.detections) and phase in _SPEAKING:
+        if x.events and phase in _SPEAKING:
+            self._detect_events(x)
+        if x.detections and phase != "intent":
             self._detect(x)
 
     def has_room(self, x: Exchange, refusal: Refusal | None) -> bool:
@@ -211,14 +213,18 @@ class Evidence:
             self._sealed[subject.token, x.client_ip, agent] = sealing, client, user_agent, blemish
         return sealing, client, user_agent, blemish
 
-    def _detect(self, x: Exchange) -> None:
+    def _detect_events(self, x: Exchange) -> None:
         """Write a finding of its own for what somebody should look at."""
         for event in x.events:
             if event.name in DETECTIONS:
                 user = self.seals.changed(event, is_sealed=x.snapshot.seals_subjects)
                 self._find(x, event.name, user, event.tenant)
+
+    def _detect(self, x: Exchange) -> None:
+        """Write a finding for each that inspection made; what an answer brings may come after its opening record."""
         for name in x.detections:
             self._find(x, name, None, "")
+        x.detections = []
 
     def _find(self, x: Exchange, name: str, user: dict[str, object] | None, tenant: str) -> None:
         """Write one finding about `x`."""

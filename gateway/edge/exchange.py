@@ -126,6 +126,7 @@ class Exchange:
         "tunnel",
         "upstream",
         "version",
+        "whole_bytes",
     )
 
     def __init__(
@@ -214,6 +215,8 @@ class Exchange:
         """What is left of a held body on its way upstream."""
         self.transform: Transform | None = None
         """What changes the body of the answer."""
+        self.whole_bytes: int = 0
+        """Bytes of an answer that are held before its head leaves, unless it ends: it may yet be withheld."""
         self.noticed: dict[str, object] = {}
         """What inspection says for the record, `unmapped.gw.inspection`: rules, places, counts and digests; never a payload."""
         self.detections: list[str] = []

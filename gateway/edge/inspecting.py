@@ -10,11 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Final, Protocol
 
+from gateway.edge.body_shape import decoded, encoded_again, judge_coding, weigh
 from gateway.edge.browser import said
 from gateway.edge.cross_origin import judge_form, reads_forms
 from gateway.edge.exchange import Exchange, Refusal
+from gateway.edge.leaks import (
+    is_strict_about_requests,
+    judge_leaks,
+    judge_target,
+    looks_into_requests,
+    open_leaks,
+)
 from gateway.edge.page_answer import open_answer
 from gateway.edge.snapshot import RouteInspection
+from gateway.edge.upload_holding import hold_upload
 from gateway.edge.waf import ask_second, is_lenient, judge_body, judge_by_waf, note
 from gateway.exchange.reason import Reason
 from gateway.wire.response import ResponseHead
@@ -30,14 +39,6 @@ class Released(Enum):
 
 
 RELEASED: Final = Released.RELEASED
-
-
-class WithheldError(Exception):
-    """The rest of an answer must not reach the client."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.reason.value)
-        self.refusal = refusal
 
 
 class Holding(Protocol):
@@ -99,7 +100,9 @@ class Chain:
 Judge = Callable[[Exchange, bytes], Refusal | bytes | None]
 """Judges a whole body; bytes are what goes upstream instead of it."""
 BODY_JUDGES: Final[tuple[tuple[Callable[[Exchange, RouteInspection], bool], Judge], ...]] = (
+    (lambda _, rules: rules.is_bounded, weigh),
     (reads_forms, judge_form),
+    (looks_into_requests, judge_leaks),
     (lambda _, rules: rules.waf is not None, judge_body),
 )
 """Who reads bodies, in their order, and on which routes."""
@@ -117,14 +120,26 @@ PIECE_BYTES: Final = 64 * 1024
 
 Opener = Callable[[Exchange, ResponseHead], Transform | None]
 """Says whether, and how, an answer with this head is changed; None = it is not."""
-_OPENERS: Final[tuple[Opener, ...]] = (open_answer,)
+_OPENERS: Final[tuple[Opener, ...]] = (open_leaks, open_answer)
 """In their order: unpack and look for what must not leave, then rewrite the page."""
 
 
 def judge_head(x: Exchange) -> Refusal | None:
     """Judge everything of a request but its body. Raises whatever goes wrong, which refuses."""
     rules = x.inspection
-    return judge_by_waf(x, rules.waf) if rules is not None and rules.waf is not None else None
+    if rules is None:
+        return None
+    refusal = judge_by_waf(x, rules.waf) if rules.waf is not None else None
+    if refusal is None and rules.leaks is not None:
+        refusal = judge_target(x)
+    if refusal is None and not x.body_done and reads_bodies(x, rules):
+        refusal = judge_coding(x, rules)
+    return refusal
+
+
+def reads_bodies(x: Exchange, rules: RouteInspection) -> bool:
+    """Whether bodies are read here, by whomever."""
+    return rules.crs is not None or rules.uploads is not None or any(wants(x, rules) for wants, _ in BODY_JUDGES)
 
 
 def hold_body(x: Exchange) -> Holding | None:
@@ -135,7 +150,12 @@ def hold_body(x: Exchange) -> Holding | None:
     rules = x.inspection
     if rules is None:
         return None
-    judges = [judge for wants, judge in BODY_JUDGES if wants(x, rules)] if not x.body_done and is_read(x, rules) else []
+    wanted = [judge for wants, judge in BODY_JUDGES if wants(x, rules)] if not x.body_done else []
+    reads = not x.body_done and is_read(x, rules)
+    upload = hold_upload(x, rules, wanted, reads_files=reads)
+    if upload is not None:
+        return upload
+    judges = wanted if reads else []
     if not judges and rules.crs is None:
         return None
     return MemoryHolding(x, rules, judges)
@@ -158,20 +178,32 @@ class MemoryHolding:
         self._rules = rules
         self._judges = judges
         self._body = bytearray()
+        self._is_strict = (
+            rules.is_bounded
+            or not is_lenient(rules)
+            or judge_form in judges
+            or (judge_leaks in judges and is_strict_about_requests(rules))
+        )
+        """A body that is too large to be read is refused."""
 
     def feed(self, data: bytes) -> Refusal | Released | None:
         """Take more of the body."""
         self._body += data
         if len(self._body) <= self._rules.max_body:
             return None
-        if any(judge is not judge_body for judge in self._judges) or not is_lenient(self._rules):
+        if self._is_strict:
             return Refusal("inspection", Reason.BODY_TOO_LARGE)
         note(self._x, "waf", {"outcome": "unread", "because": "body too large"})
         return RELEASED
 
     def finish(self, done: Done) -> None:
         """Judge by our own rules, then by the second engine's where there is one."""
-        x, body = self._x, bytes(self._body)
+        x, rules = self._x, self._rules
+        body = decoded(x, rules, bytes(self._body))
+        if isinstance(body, Refusal) or body is None:
+            done(body)
+            return
+        came = body
         for judge in self._judges:
             judged = judge(x, body)
             if isinstance(judged, Refusal):
@@ -179,11 +211,12 @@ class MemoryHolding:
                 return
             if judged is not None:
                 body = judged
-        self._body[:] = body
-        if self._rules.crs is None:
+        if body is not came:
+            self._body[:] = encoded_again(x, body)
+        if rules.crs is None:
             done(None)
         else:
-            ask_second(x, self._rules.crs, body, done)
+            ask_second(x, rules.crs, body, done)
 
     @property
     def length(self) -> int:

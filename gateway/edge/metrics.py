@@ -130,10 +130,34 @@ class EdgeMetrics:
             "Rules that applied to requests: blocked, detected (only recorded) or noted (below the threshold).",
             ("route", "class", "outcome"),
         )
+        self.leaks = registry.counter(
+            "gateway_inspection_leaks_total",
+            "Card numbers, secrets and patterns of an operator that were sighted, by where, and by what was done.",
+            ("route", "in", "kind", "action"),
+        )
+        self.leaks_unread = registry.counter(
+            "gateway_inspection_leaks_unread_total",
+            "Texts that could not be looked through for card numbers and secrets.",
+            ("route", "in"),
+        )
         self.inspection_unread = registry.counter(
             "gateway_inspection_unread_total",
             "Bodies that could not be read as what they say they are.",
             ("route", "reason"),
+        )
+        self.uploads = registry.counter(
+            "gateway_uploads_total",
+            "Files that were uploaded, by what became of them: passed, unscanned (passed without the antivirus), or why not.",
+            ("route", "outcome"),
+        )
+        self.uploads_waiting = registry.gauge("gateway_uploads_waiting", "Uploads that wait for their verdict.")
+        self.upload_spool_bytes = registry.gauge(
+            "gateway_upload_spool_bytes", "Bytes of uploads on disk, sealed, until their verdict."
+        )
+        self.quarantined = registry.counter(
+            "gateway_quarantine_files_total",
+            "Refused files by whether the quarantine has them: kept, too_large, or failed.",
+            ("result",),
         )
         self.crs = registry.counter(
             "gateway_crs_requests_total",

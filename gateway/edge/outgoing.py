@@ -19,6 +19,7 @@ from gateway.edge.exchange import Exchange
 from gateway.edge.hardening import field_lines, status_line
 from gateway.edge.identity import identity_fields
 from gateway.edge.interrupted import KEEP, interrupted
+from gateway.edge.leaks import asked_readable
 from gateway.edge.page_answer import asked_whole
 from gateway.edge.snapshot import Upstream
 from gateway.edge.tenancy import tenant_field
@@ -76,10 +77,10 @@ class Outgoing:
             b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (x.method, resolution.forwarded or resolution.text, host),
             self._page_fields(x)
             if upstream.internal
-            else asked_whole(x, fields.forward)
+            else asked_readable(x, asked_whole(x, fields.forward))
             if escort is None
             else escort.client_fields(
-                asked_whole(x, fields.forward),
+                asked_readable(x, asked_whole(x, fields.forward)),
                 host=authority.host,
                 path=resolution.text,
                 secure=x.secure,

@@ -23,9 +23,12 @@ from gateway.inspection.cors import CorsRules
 from gateway.inspection.csp.policy import Policy
 from gateway.inspection.csp.scripts import Approved
 from gateway.inspection.engine import Inspection
+from gateway.inspection.leak.rules import LeakRules
 from gateway.inspection.origin import OriginRules
 from gateway.inspection.same_site import Floor
+from gateway.inspection.shape.limits import BodyLimits
 from gateway.inspection.tuning import Tuning
+from gateway.inspection.upload.policy import UploadPolicy
 from gateway.policy import PolicyTable
 from gateway.ratelimit.gcra import Bucket
 from gateway.wire.forwarded import TrustedProxies
@@ -283,7 +286,14 @@ class RouteInspection:
     """Bytes of a body that is held to be read."""
     limits: Limits = field(default_factory=Limits)
     """How complex such a body may be."""
+    body: BodyLimits = field(default_factory=BodyLimits)
+    """How such a body is built, by its type, and what it may grow to when it is decoded."""
+    is_bounded: bool = False
+    """What is beyond a bound is refused; else it is only recorded."""
+    leaks: LeakRules | None = None
     browser: BrowserRules | None = None
+    uploads: UploadPolicy | None = None
+    """What files may be; None = they go upstream as they come."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ _ZSTD_WINDOW_LOG: Final = 23
 """8 MiB of memory: what RFC 8878 section 3.1.1.1.2 asks a decoder to have, and RFC 9659 allows over HTTP at most."""
 _BROTLI_BYTES: Final = 32_000
 """Its decoder grows its output in blocks and returns up to three times what it is asked for."""
+_BROTLI_QUALITY: Final = 4
 _DEFLATE: Final = 8
 _GZIP_BITS: Final = 31
 _ZLIB_BITS: Final = 15
@@ -153,7 +154,7 @@ class _Deflate:
     def push(self, data: bytes) -> bytes:
         if self._stream is None:
             self._head += data
-            if len(self._head) < 2:  # noqa: PLR2004 - CMF and FLG, RFC 1950 section 2.2
+            if len(self._head) < 2:  # CMF and FLG, RFC 1950 section 2.2
                 return b""
             is_zlib = self._head[0] & 15 == _DEFLATE and int.from_bytes(self._head[:2], "big") % 31 == 0
             self._stream = _Zlib(_ZLIB_BITS if is_zlib else _RAW_BITS)
@@ -306,3 +307,16 @@ def decompress(body: bytes, coding: Coding, budget: Budget) -> bytes:
     decoded = b"".join(decompressor.feed(body))
     decompressor.finish()
     return decoded
+
+
+def compress(body: bytes, coding: Coding) -> bytes:
+    """Encode a body again that was changed while it was decoded."""
+    match coding:
+        case Coding.GZIP | Coding.DEFLATE:
+            packer = zlib.compressobj(wbits=_GZIP_BITS if coding is Coding.GZIP else _ZLIB_BITS)
+            return packer.compress(body) + packer.flush()
+        case Coding.BROTLI:
+            packed: bytes = brotli.compress(body, quality=_BROTLI_QUALITY)
+            return packed
+        case Coding.ZSTD:
+            return zstd.compress(body)

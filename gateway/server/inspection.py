@@ -26,11 +26,12 @@ from gateway.inspection.engine import Inspection as Engine
 from gateway.inspection.mechanisms import MECHANISMS
 from gateway.inspection.readings import SIGNS
 from gateway.inspection.rules import Rules, known_signs, read_rules
+from gateway.inspection.tuning import Mode, Tuning, read_settings, tuned
 from gateway.inspection.tuning import Settings as Weights
-from gateway.inspection.tuning import Tuning, read_settings, tuned
 from gateway.policy import PolicyTable
 from gateway.server.bundle import Bundle
 from gateway.server.sections.inspection import Inspection
+from gateway.server.sections.inspection.body import BodyRules
 from gateway.server.sections.inspection.crs import Crs
 from gateway.server.settings import dotted, explain
 from gateway.server.shipped import shipped
@@ -136,7 +137,7 @@ def build_inspections(
     for name, inspected in routes.items():
         key = id(inspected)
         if key not in built:
-            built[key] = _build(inspected, engine, find_engine, form_key)
+            built[key] = _build(inspected, engine, find_engine, form_key=form_key, digest_key=digest_key)
         if built[key] != NOTHING:
             found[name] = built[key]
     return found
@@ -146,7 +147,7 @@ NOTHING: Final = RouteInspection()
 
 
 def _build(
-    inspected: InspectedRoute, engine: Engine, find_engine: FindEngine | None, form_key: bytes
+    inspected: InspectedRoute, engine: Engine, find_engine: FindEngine | None, *, form_key: bytes, digest_key: bytes
 ) -> RouteInspection:
     """Build the parts that are on; all parts off is `NOTHING`."""
     section, tuning = inspected.section, inspected.tuning
@@ -159,9 +160,22 @@ def _build(
             may_fail=section.crs.on_failure == "allow",
         )
     browser = _browser(section, form_key)
-    if waf is None and crs is None and browser is None:
+    uploads = section.uploads.policy if section.uploads is not None else None
+    leaks = section.leaks.rules(digest_key) if section.leaks is not None else None
+    if waf is None and crs is None and browser is None and uploads is None and leaks is None and section.body is None:
         return NOTHING
-    return RouteInspection(waf=waf, crs=crs, max_body=section.body.max, limits=Limits(), browser=browser)
+    body = (section.body or BodyRules()).limits()
+    return RouteInspection(
+        waf=waf,
+        crs=crs,
+        max_body=body.most_bytes,
+        limits=replace(Limits(), parts=body.multipart.parts),
+        body=body,
+        is_bounded=section.body is not None or (waf is not None and tuning.mode is Mode.BLOCK),
+        leaks=leaks,
+        browser=browser,
+        uploads=uploads,
+    )
 
 
 def _browser(section: Inspection, form_key: bytes) -> BrowserRules | None:

@@ -52,8 +52,9 @@ _SHOWN: Final = 4
 _PART_BEFORE: Final = re.compile(rb"(?:(?<!\\)[nrt]|[A-Za-mo-qsu-z0-9_$#]|\xe2\x82\xac|[A-Za-z0-9][-/]|[0-9]\.)\Z")
 """It is the rest of a word, a path, a fraction, a price; `\\n` before it is a new line that is written so."""
 _PART_AFTER: Final = re.compile(rb"[A-Za-z0-9_]|\.[0-9]|-[A-Za-z0-9]")
-_PART_BYTES: Final = 3
-"""How much of what stands before and after a number is looked at for that."""
+_PART_BYTES_BEFORE: Final = 3
+_PART_BYTES_AFTER: Final = 2
+"""How much is looked at for that."""
 
 _LOOK_AFTER: Final = 48
 _WORDS_BEFORE: Final = 96
@@ -92,17 +93,18 @@ def read(text: Text, at: int, _trigger: bytes) -> Reading:
     data = text.data
     if at and data[at - 1 : at].isdigit():
         return Skip(_end_of_run(data, at))
+    first_end = min(_end_of_run(data, at), at + LONGEST + 1)
+    if first_end - at > LONGEST:
+        return Skip(_end_of_run(data, at))
+    if first_end - at >= SHORTEST and (first_end < len(data) or text.is_whole) and not _has_scheme(data, at, first_end):
+        return Skip(first_end)
     chain = _CHAIN.match(data, at)
     if chain is None:
         return Skip(at + 1)
-    known = len(data) - chain.end()
-    if not text.is_whole and (
-        known < _PART_BYTES or (len(data) - at <= _CHAIN_REACH and _AT_END.match(data, chain.end()))
-    ):
-        return HOLD
-    first_end = at + len(_RUN.match(data, at, at + LONGEST + 1)[0])  # type: ignore[index]  # matches always
-    if first_end - at > LONGEST:
-        return Skip(_end_of_run(data, at))
+    if not text.is_whole:
+        is_open = len(data) - at <= _CHAIN_REACH and _AT_END.match(data, chain.end())
+        if is_open or len(data) - chain.end() < _PART_BYTES_AFTER:
+            return HOLD
     if first_end - at >= SHORTEST:
         return _read_unbroken(text, at, first_end)
     return _read_grouped(text, at, first_end, chain.end())
@@ -113,9 +115,12 @@ def _end_of_run(data: bytes, at: int) -> int:
     return at + 1 if found is None else found.end()
 
 
+def _has_scheme(data: bytes, at: int, end: int) -> bool:
+    return scheme_of(data[at:end].decode("ascii")) is not None
+
+
 def _read_unbroken(text: Text, at: int, end: int) -> Reading:
-    digits = text.data[at:end]
-    if scheme_of(digits.decode("ascii")) is None or _is_part(text.data, at, end):
+    if _is_part(text.data, at, end):
         return Skip(end)
     named = _named(text, at)
     if not named:
@@ -124,7 +129,7 @@ def _read_unbroken(text: Text, at: int, end: int) -> Reading:
             return HOLD
         if not followed and (named is False or not (text.has_heading and text.markup in COLUMNS)):
             return Skip(end)
-    return Found(Kind.CARDS, at, end, digits, ((at, end - _SHOWN),), is_number=True)
+    return Found(Kind.CARDS, at, end, text.data[at:end], ((at, end - _SHOWN),), is_number=True)
 
 
 def _read_grouped(text: Text, at: int, first_end: int, chain_end: int) -> Reading:
@@ -180,7 +185,7 @@ def _covered(groups: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 def _is_part(data: bytes, at: int, end: int) -> bool:
     """Tell whether a number goes on as something else."""
-    return bool(_PART_BEFORE.search(data, max(0, at - _PART_BYTES), at) or _PART_AFTER.match(data, end))
+    return bool(_PART_BEFORE.search(data, max(0, at - _PART_BYTES_BEFORE), at) or _PART_AFTER.match(data, end))
 
 
 def _named(text: Text, at: int) -> bool | None:

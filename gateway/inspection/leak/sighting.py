@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -84,11 +83,3 @@ def digest_of(key: bytes, kind: str, value: bytes) -> str:
     A card number has fewer than a thousand million million possibilities: without a key, a digest of one gives it away.
     """
     return hmac.digest(key, kind.encode() + b"\0" + value, "sha256")[:_DIGEST_BYTES].hex()
-
-
-def strictest(*choices: Mapping[str, Action]) -> dict[str, Action]:
-    """Join what several roles or layers ask for; of each kind, the last choice that names it counts."""
-    joined: dict[str, Action] = {}
-    for choice in choices:
-        joined.update(choice)
-    return joined

@@ -10,6 +10,8 @@ from gateway.server.sections.inspection.body import BodyRules
 from gateway.server.sections.inspection.browser import CorsSection, CspSection, CsrfRules
 from gateway.server.sections.inspection.crs import Crs
 from gateway.server.sections.inspection.detectors import Detectors, Spares
+from gateway.server.sections.inspection.leaks import LeaksSection
+from gateway.server.sections.inspection.uploads import Uploads
 from gateway.server.sections.section import Section
 
 
@@ -33,7 +35,12 @@ class Inspection(Section):
     """What detectors of abuse answer, by their id; said in gateway.yaml alone."""
     spared: Spares = ()
     """Whom they never answer; said in gateway.yaml alone."""
-    body: BodyRules = BodyRules()
+    body: BodyRules | None = None
+    """Bounds of bodies that are read; said at all, they hold whether attacks are looked for or not."""
+    leaks: LeaksSection = None
+    """Card numbers, secrets and own patterns in requests and answers; absent = not looked for."""
     csrf: CsrfRules = None
     cors: CorsSection = None
     csp: CspSection = None
+    uploads: Uploads = None
+    """What files may be; absent = they go upstream as they come."""

@@ -21,6 +21,7 @@ from gateway.inspection.decompress import (
     Decompressor,
     Fault,
     coding_of,
+    compress,
     decompress,
 )
 
@@ -174,3 +175,8 @@ def test_an_unknown_or_doubled_coding_is_refused(field: bytes, fault: Fault) -> 
 def test_no_bytes_raise_anything_else(coding: Coding, body: bytes) -> None:
     with suppress(DecompressError):
         decompress(body, coding, Budget())
+
+
+@given(st.sampled_from(list(Coding)), st.binary(max_size=300))
+def test_what_was_changed_is_encoded_again(coding: Coding, body: bytes) -> None:
+    assert decompress(compress(body, coding), coding, Budget()) == body
