@@ -213,7 +213,7 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
             else:
                 yield Sign(name, match.start(), match.end())
     allowance = 4 * len(text) + LONGEST_COMMAND
-    reported: set[str] = set()
+    is_reported = False
     is_chain = False
     for place in places(text):
         if place.kind is Kind.BEGINNING and not _begins_with_command(text):
@@ -238,16 +238,17 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         )
         # What follows an injected command in a pipeline is injected as well, whatever stands before it.
         is_chain = is_chain or (is_clean and place.kind is Kind.SEPARATOR and weight >= Weight.WORD)
-        if found is None or found in reported:
+        if found is None:
             continue
         if found in ("shell.quoted", "shell.bare_word"):
             weak = weak or Sign(found, place.start, command.end)
         else:
-            reported.add(found)
+            is_reported = True
             yield Sign(found, place.start, command.end)
-    yield from _substitutions(text, position, spans, is_reported=bool(reported))
+            break  # one command is enough, and an attacker may write thousands
+    yield from _substitutions(text, position, spans, is_reported=is_reported)
     yield from _pattern(text, position)
-    if weak is not None and not reported:
+    if weak is not None and not is_reported:
         yield weak
 
 

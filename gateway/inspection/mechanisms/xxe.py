@@ -33,7 +33,10 @@ _INCLUSION: Final = re.compile(
     r"(?i)<(?:[\w-]{1,32}:)?(?:include|import|redefine)\s[^<>]{0,512}(?:href|schemaLocation)\s*=\s*[\"']?(?:[a-z][a-z0-9+.-]*:|/|\\\\)"
     r"|=\s*[\"']http://www\.w3\.org/200[13]/XInclude[\"']|<\?xml-stylesheet\s[^<>]{0,256}href\s*=\s*[\"'](?:https?|file|ftp):"
 )
-_NAMESPACE: Final = re.compile(r"(?i)\s*http://www\.w3\.org/200[13]/XInclude\s*")
+_ELEMENT: Final = re.compile(
+    r"(?i)\s*http://www\.w3\.org/200[13]/XInclude\s*|(?:xi|xs|xsd):(?:include|redefine|import)"
+)
+"""The values of a document that was read: its namespaces and the names of its elements."""
 
 
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
@@ -46,12 +49,12 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
             or "xml-stylesheet" in lowered
             or "redefine" in lowered
         )
-    return ":" in specials and "xinclude" in lowered
+    return ":" in specials and ("include" in lowered or "redefine" in lowered or "import" in lowered)
 
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
     """Find declarations that a parser would act upon."""
-    if position is Position.XML and _NAMESPACE.fullmatch(text):
+    if position is Position.XML and _ELEMENT.fullmatch(text):
         yield Sign("xxe.inclusion", 0, len(text))
     found = [
         (name, match)
