@@ -30,15 +30,39 @@ SIGNS: Final[Mapping[str, str]] = {
 }
 
 _WEAK: Final = frozenset({"template.literal", "template.statement"})
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Two characters begin each opening; most texts hold none, and a search for them alone is quick.
+_BEGINS: Final = re.compile(r"[{$#*@%~<\[][{(%#$@\[=/\w\"'<]")
 _OPENING: Final = re.compile(
-    r"\{\{\{?[=#^&!>@~-]?|\{%-?|(?<!\{)\{#(?=\w)|[$#*@%~]\{|<%[=\-#!@]?|</?[#@](?=[a-z])|\[#(?=[a-z])|\[=|\[\[|\[\(|@\(|#(?:set|foreach|if|evaluate|include|parse|macro)\s*\("
-    r"|(?<![\^_\w}])\{(?=[$/]?(?:php|system|passthru|exec|shell_exec|popen|eval|include|fetch|literal|if|math|self::|smarty|Smarty_|[\"'\d]))"
-    r"|@(?=System\.[A-Z])|\$\w{1,32}\.(?=getClass|class\b|inspect\b|forName)|__\$\{|~\{"
+    r"\{\{+[=#^&!>@~-]?|\{%-?|\{#(?=\w)|[$#*@%~]\{+|<%[=\-#!@]?|</?[#@](?=[a-z])|\[#(?=[a-z])|\[=|\[\[|\[\(|@\("
+    r"|#(?:set|foreach|if|evaluate|include|parse|macro)\s{0,4}\("
+    r"|\{(?=[$/]?(?:php|system|passthru|exec|shell_exec|popen|eval|include|fetch|literal|if|math|self::|smarty|Smarty_|\d{1,12}\s{0,4}\*))"
+    r"|@(?=System\.[A-Z])|\$\w{1,32}\.(?=getClass|class\b|inspect\b|forName)"
 )
-_CLOSING: Final[Mapping[str, str]] = {"{": "}", "<": ">", "[": "]", "(": ")"}
-_EXPRESSION: Final = 1_024
-_EXPRESSIONS: Final = 256
-"""How many expressions of a value are read: an injection needs few, a letter has dozens."""
+_CLOSING: Final[Mapping[str, str]] = {"{{": "}}", "{%": "%}", "<%": "%>", "[[": "]]", "</": ">", "<#": ">", "<@": ">"}
+_NESTED: Final = re.compile(
+    r"\{\{|[$#*@%~]\{|\{%|<%|\[\[|\[\(|@\(|<#|#(?:set|foreach|if|evaluate|include|parse|macro)\s{0,4}\("
+)
+_JUDGED: Final = 1_024
+_SHORT: Final = 64
+"""An expression so short is judged whole, even when it holds another."""
+_EXPRESSION: Final = 2_048
+"""How far an expression may reach."""
+# Names, filters and what stands around them in letters: no digit computes, no bracket calls, no name is reserved.
+_PLACEHOLDER: Final = re.compile(
+    r"[\s#/^&>!|:-]*+(?:else|each|if|unless|with)?[\s]*+[A-Za-z][A-Za-z0-9-]*+(?:[._][A-Za-z0-9]++)*+\s*+(?:\|\s*+[a-z_]++\s*+)*+[/-]?"
+)
+_RESERVED: Final = _words(
+    """
+    config self settings lipsum cycler joiner debug this globals dir g class env constructor prototype attr request app
+    handler process os sys system environ mro global session template context application import include extends php
+    """
+)
 
 _LITERAL: Final = r"(?:[\"']?\d{1,12}(?:\.\d{1,8})?[\"']?)"
 _ARITHMETIC: Final = re.compile(
@@ -87,21 +111,9 @@ _VELOCITY: Final = re.compile(r"\s*\$\w+\s*=")
 
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
     """Say whether an expression's opening may stand here."""
-    if "{" in specials:
-        return "{{" in lowered or "{%" in lowered or "${" in lowered or _OPENING.search(lowered) is not None
-    if "<" in specials:
-        return "<%" in lowered or "<#" in lowered or "<@" in lowered
-    if "(" in specials:
-        return (
-            "@(" in lowered
-            or "@system." in lowered
-            or "#set" in lowered
-            or "getclass" in lowered
-            or "inspect" in lowered
-            or "[(" in lowered
-            or "#" in specials
-        )
-    return "[" in specials and ("[[" in lowered or "[=" in lowered or "[#" in lowered)
+    if "{" in specials or "%" in specials or "@" in specials or "#" in specials or "[" in specials or "$" in specials:
+        return _BEGINS.search(lowered) is not None
+    return False
 
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
@@ -119,53 +131,70 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         if shown.name not in seen:
             seen.add(shown.name)
             yield shown
+            if shown.name == "template.reach":
+                return  # an engine that computes this computes anything
 
 
 def _signs(text: str) -> Iterator[Sign]:
-    at = 0
-    for _ in range(_EXPRESSIONS):
-        match = _OPENING.search(text, at)
-        if match is None:
-            return
-        opening = match[0]
-        end = _end(text, match.end(), opening)
-        name = _judge(opening, text[match.end() : end], is_closed=end < len(text))
-        if name:
-            yield Sign(name, match.start(), end)
-        # What an expression holds may be one itself (`__${...}__`, `${{7*7}}`): go on right behind the opening.
-        at = match.start() + 1
+    at = judged = 0
+    while (begin := _BEGINS.search(text, at)) is not None:
+        match = _OPENING.match(text, begin.start())
+        if match is None or _is_typesetting(text, match):
+            at = begin.start() + 1
+            continue
+        end, is_closed = _end(text, match.end(), match[0])
+        expression = text[match.end() : end]
+        if expression and not _is_placeholder(match[0], expression):
+            judged += 1
+            # So many expressions that are no names are no letter: the rest counts unread.
+            name = _judge(match[0], expression, is_closed=is_closed) if judged <= _JUDGED else "template.reach"
+            if name:
+                yield Sign(name, match.start(), end)
+        # What an expression holds may be one itself (`__${...}__`): go on right behind the opening.
+        at = match.end()
 
 
-def _end(text: str, start: int, opening: str) -> int:
-    """Return where the expression ends: at its closing bracket, or where the text or our patience ends."""
+def _is_typesetting(text: str, match: re.Match[str]) -> bool:
+    """`x^{2*3}`, `_{1*2}`: a single brace that follows a formula's sign or a command."""
+    before = text[match.start() - 1 : match.start()]
+    return match[0] == "{" and (before in {"^", "_", "}"} or before.isalnum())
+
+
+def _is_placeholder(opening: str, expression: str) -> bool:
+    """Tell a name with filters, none of them reserved: most expressions of letters are that."""
+    if opening == "{" or _PLACEHOLDER.fullmatch(expression) is None:
+        return False
+    return _RESERVED.isdisjoint(expression.replace(".", " ").replace("|", " ").split())
+
+
+def _end(text: str, start: int, opening: str) -> tuple[int, bool]:
+    """Return where the expression ends, and whether a bracket closed it.
+
+    One that another opening interrupts before it is closed ends there: so no text is judged twice.
+    """
     limit = min(len(text), start + _EXPRESSION)
-    closing = _closing(opening)
-    end = text.find(closing, start, limit)
-    return limit if end < 0 else end
+    end = text.find(_closing(opening), start, limit)
+    if end >= 0 and end - start < _SHORT:
+        return end, True
+    nested = _NESTED.search(text, start + 1, limit if end < 0 else end)
+    if nested is not None:
+        return nested.start(), False
+    return (limit, False) if end < 0 else (end, True)
 
 
 def _closing(opening: str) -> str:
-    if opening.startswith("{{"):
-        return "}}"
-    if opening.startswith("{%"):
-        return "%}"
-    if opening.startswith("<%"):
-        return "%>"
-    if opening.startswith("[["):
-        return "]]"
+    pair = _CLOSING.get(opening[:2])
+    if pair is not None:
+        return pair
     if opening.endswith("{"):
         return "}"
-    if opening.startswith("#") and opening.endswith("("):
-        return "\n"
-    if opening.startswith("$") or opening == "@":
-        return "\n"
-    return _CLOSING.get(opening.rstrip("#@=/")[-1:], _CLOSING.get(opening[:1], "\n"))
+    if opening[0] == "[":
+        return "]"
+    return ")" if opening == "@(" else "\n"
 
 
 def _judge(opening: str, expression: str, *, is_closed: bool) -> str:
     """Name what the engine would compute, empty for a placeholder."""
-    if not expression.strip():
-        return ""
     if opening in {"[[", "[(", "@(", "{", "[=", "[#"}:
         return _judge_rare(opening, expression, is_closed=is_closed)
     # `#{12-34}` and `#{7/2026}` are numbers of tickets.
