@@ -23,8 +23,10 @@ is_plain: Final = re.compile(
 """A value of which no parser makes anything but a word or a number: it need not be looked at."""
 is_plain_name: Final = re.compile(r"(?!.*__)[A-Za-z0-9_-]*").fullmatch
 _PLAIN_QUERY: Final = re.compile(rb"(?!.*__)(?:[A-Za-z0-9_-]{0,15}[=&])*[A-Za-z0-9_-]{0,15}").fullmatch
-_PLAIN_PATH: Final = re.compile(r"(?!.*(?:__|[./][./]|\.$))/[A-Za-z0-9_./-]*").fullmatch
-"""Letters, and dots within names only: `/..` and `/.git` are not plain."""
+_PLAIN_PATH: Final = re.compile(
+    r"(?!.*(?:__|//|-INF))/[A-Za-z0-9_/-]*(?:[A-Za-z0-9_-]\.(?:js|css|png|jpg|jpeg|gif|svg|webp|ico|woff2?|html))?"
+).fullmatch
+"""Words, and at the end a name that every site publishes: `/..`, `/.git` and `/db.sql` are not plain."""
 _ORDINARY_NAME: Final = re.compile(r"[A-Za-z0-9_.:\[\]-]*").fullmatch
 _ALL_ESCAPES: Final = re.compile(rb"[^%]*(?:%[0-9A-Fa-f]{2}[^%]*)*").fullmatch
 _URL: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")

@@ -105,15 +105,16 @@ OF_A_TYPE: Final = {
 }
 
 
-def whole_requests() -> Iterator[Sample]:
+def whole_requests(name: str) -> Iterator[Sample]:
     """Read the requests that are written out whole: a line, fields, or a body of some type."""
-    for number, asked in enumerate(yaml.safe_load((TEXTS / "requests.yaml").read_text(encoding="utf-8")), 1):
-        line, fields, content_type, body = RequestLine("GET", b"/", "/"), [AGENT], b"", b""
+    for number, asked in enumerate(yaml.safe_load((TEXTS / f"{name}.yaml").read_text(encoding="utf-8")), 1):
+        line, fields, content_type, body, refused = RequestLine("GET", b"/", "/"), [AGENT], b"", b"", ""
         if isinstance(asked, str):
             method, _, target = asked.partition(" ")
             raw = target.encode()
             parsed = parse_target(quote(target, safe="".join(map(chr, range(33, 127)))).encode(), HOST)
             line = RequestLine(method, raw, "/" if isinstance(parsed, Reason) else parsed.path)
+            refused = parsed.value if isinstance(parsed, Reason) else ""
         elif "headers" in asked:
             fields = [(name.encode(), value.encode()) for name, value in asked["headers"].items()]
         else:
@@ -122,14 +123,13 @@ def whole_requests() -> Iterator[Sample]:
             body = said.encode() if isinstance(said, str) else json.dumps(said).encode()
             line = RequestLine("POST", b"/", "/")
         yield Sample(
-            f"request-{number}", "request", "core", "", str(asked), line, tuple(fields), content_type, body, ""
+            f"request-{number}", "request", "core", "", str(asked), line, tuple(fields), content_type, body, refused
         )
 
 
 def portal_samples(name: str) -> Iterator[Sample]:
-    """Make the requests of one file of texts: `benign`, with those that are written out whole, or `attacks`."""
-    if name == "benign":
-        yield from whole_requests()
+    """Make the requests of one file of texts, `benign` or `attacks`, with those that are written out whole."""
+    yield from whole_requests("requests" if name == "benign" else "attack_requests")
     texts: dict[str, list[object]] = yaml.safe_load((TEXTS / f"{name}.yaml").read_text(encoding="utf-8"))
     for attack, items in texts.items():
         for number, text in enumerate(items, 1):

@@ -19,7 +19,9 @@ def test_query_values_are_decoded_once_with_plus_as_a_space() -> None:
     assert values == [Value(Position.QUERY, "q", "O'Brien & Sons")]
 
 
-@pytest.mark.parametrize("target", [b"/invoices/42?page=2&sort=date", b"/a/b.html", b"/", b"/x?flag", b"/x?a=&b="])
+@pytest.mark.parametrize(
+    "target", [b"/invoices/42?page=2&sort=date", b"/a/b.html", b"/a/app.js", b"/", b"/x?flag", b"/x?a=&b="]
+)
 def test_words_and_numbers_are_not_worth_a_look(target: bytes) -> None:
     assert of_target(target, target.partition(b"?")[0].decode()) == []
 
@@ -31,7 +33,20 @@ def test_words_are_listed_for_patches() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", [b"/.git/config", b"/a/../b", b"/a//b", b"/__debug__/x", b"/a%20b", b"/a.", b"/..", b"/x;y"]
+    "target",
+    [
+        b"/.git/config",
+        b"/db.sql",
+        b"/WEB-INF/a",
+        b"/a.b/c",
+        b"/a/../b",
+        b"/a//b",
+        b"/__debug__/x",
+        b"/a%20b",
+        b"/a.",
+        b"/..",
+        b"/x;y",
+    ],
 )
 def test_a_path_that_could_mean_something_is_listed(target: bytes) -> None:
     assert texts(of_target(target, target.decode()), Position.PATH)
