@@ -42,6 +42,33 @@ def is_plain_word(word: str) -> bool:
     return _PLAIN_WORD.fullmatch(word) is not None
 
 
+class Speech:
+    """Where in a text sentences stand, found once and asked often."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._spans: tuple[int, int] | None = None
+
+    def _found(self) -> tuple[int, int]:
+        """Where the first sentence has shown itself, and where the last one begins."""
+        if self._spans is None:
+            first, last = len(self._text) + 1, -1
+            for pattern in (_RUNNING, _IDEOGRAPHS):
+                for match in pattern.finditer(self._text):
+                    first = min(first, match.end())
+                    last = max(last, match.start())
+            self._spans = first, last
+        return self._spans
+
+    def before(self, at: int) -> bool:
+        """Say whether a sentence stands before the offset."""
+        return self._found()[0] <= at
+
+    def after(self, at: int) -> bool:
+        """Say whether a sentence begins behind the offset."""
+        return self._found()[1] >= at
+
+
 class CodeSpans:
     """Where a text quotes code as Markdown does: between fences, and in backticks that stand in a sentence."""
 

@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import re2
 
 from gateway.inspection.finding import Position
 from gateway.inspection.needles import Needles
-from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_plain_word, is_running
-from gateway.inspection.shell.commands import CMDLETS, HOMONYMS, KNOWN, SUBCOMMANDS, TERSE
+from gateway.inspection.prose import is_plain_word
+from gateway.inspection.shell.commands import CMDLETS, HOMONYMS, KNOWN, RECONNAISSANCE, SUBCOMMANDS, TERSE
 from gateway.inspection.shell.lexer import LONGEST_COMMAND, Command, read_command
-from gateway.inspection.shell.places import (
-    Kind,
-    Place,
-    is_clean_prefix,
-    is_quoted_pipeline,
-    is_value_prefix,
-    places,
-)
+from gateway.inspection.shell.places import Kind, Place, Surroundings, places
 from gateway.inspection.shell.weight import Weight, glob_target, says_more, weigh
 from gateway.inspection.sign import Sign
 
@@ -136,7 +129,7 @@ _ANYWHERE: Final = (
         ),
     ),
 )
-_FILE_LIKE: Final = frozenset({Position.PATH, Position.FILE_NAME})
+_NEAR: Final = 16
 _GLUE: Final = frozenset(";|&=/.,:'\"$@-")
 _SEPARATORS: Final = ("\n", ";", "|", "&")
 _ARITHMETIC: Final = re.compile(r"\$\(\([\s\d+*/%()<>-]{1,64}\)\)")
@@ -200,20 +193,40 @@ def _begins_with_command(text: str) -> bool:
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
     """Find what a shell would run; of weak signs at most one, for they all say the same."""
-    lowered = text.lower()
-    spans = CodeSpans(text, position)
+    around = Surroundings(text, position)
     weak: Sign | None = None
-    for name, needles, pattern in _ANYWHERE if _WORDS.are_in(lowered) or "|" in text or "=" in text else ():
-        if any(needle in lowered for needle in needles):
-            match = pattern.search(text)
-            if match is None:
-                continue
-            if match.start() in spans:
-                weak = Sign("shell.quoted", match.start(), match.end())
-            else:
-                yield Sign(name, match.start(), match.end())
-    allowance = 4 * len(text) + LONGEST_COMMAND
+    for name, start, end in _anywhere(text):
+        if start in around.spans:
+            weak = Sign("shell.quoted", start, end)
+        else:
+            yield Sign(name, start, end)
     is_reported = False
+    for sign in _commands(around):
+        if sign.name in ("shell.quoted", "shell.bare_word"):
+            weak = weak or sign
+        else:
+            is_reported = True
+            yield sign
+            break  # one command is enough, and an attacker may write thousands
+    yield from _substitutions(around, is_reported=is_reported)
+    yield from _pattern(around)
+    if weak is not None and not is_reported:
+        yield weak
+
+
+def _anywhere(text: str) -> Iterator[tuple[str, int, int]]:
+    lowered = text.lower()
+    if not (_WORDS.are_in(lowered) or "|" in text or "=" in text):
+        return
+    for name, needles, pattern in _ANYWHERE:
+        if any(needle in lowered for needle in needles) and (match := pattern.search(text)) is not None:
+            yield name, match.start(), match.end()
+
+
+def _commands(around: Surroundings) -> Iterator[Sign]:
+    """Weigh each command where it stands."""
+    text = around.text
+    allowance = 4 * len(text) + LONGEST_COMMAND
     is_chain = False
     for place in places(text):
         if place.kind is Kind.BEGINNING and not _begins_with_command(text):
@@ -225,104 +238,102 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         weight, is_sentence = weigh(command)
         if weight is Weight.NONE:
             continue
-        is_clean = is_chain or position not in PROSE_POSITIONS or is_clean_prefix(text, place.start)
-        found = _judge(
-            text,
-            position,
-            spans,
-            place,
-            command=command,
-            weight=weight,
-            is_sentence=is_sentence,
-            is_clean=is_clean,
-        )
+        is_clean = is_chain or not around.speaks or around.is_clean(place.start)
+        found = _judge(around, Found(place, command, weight, is_sentence, is_clean))
         # What follows an injected command in a pipeline is injected as well, whatever stands before it.
         is_chain = is_chain or (is_clean and place.kind is Kind.SEPARATOR and weight >= Weight.WORD)
-        if found is None:
-            continue
-        if found in ("shell.quoted", "shell.bare_word"):
-            weak = weak or Sign(found, place.start, command.end)
-        else:
-            is_reported = True
+        if found is not None:
             yield Sign(found, place.start, command.end)
-            break  # one command is enough, and an attacker may write thousands
-    yield from _substitutions(text, position, spans, is_reported=is_reported)
-    yield from _pattern(text, position)
-    if weak is not None and not is_reported:
-        yield weak
 
 
-def _judge(
-    text: str,
-    position: Position,
-    spans: CodeSpans,
-    place: Place,
-    *,
-    command: Command,
-    weight: Weight,
-    is_sentence: bool,
-    is_clean: bool,
-) -> str | None:
+class Found(NamedTuple):
+    """One command, and what is known of it."""
+
+    place: Place
+    command: Command
+    weight: Weight
+    is_sentence: bool
+    is_clean: bool
+
+    @property
+    def end(self) -> int:
+        """Where the command ends."""
+        return self.command.end
+
+    @property
+    def mark(self) -> str:
+        """The separator, without the spaces around it."""
+        return self.place.mark.strip()
+
+
+def _judge(around: Surroundings, found: Found) -> str | None:
     """Weigh a command by where it stands."""
-    end = command.end
-    speaks = position in PROSE_POSITIONS
-    if place.start in spans or place.command in spans:
+    place, weight = found.place, found.weight
+    if (place.start in around.spans or place.command in around.spans) and not _is_piped(around, place):
         return "shell.quoted" if weight >= Weight.PLAUSIBLE else None
     if place.kind is Kind.BEGINNING:
-        return _judge_beginning(text, end, weight, speaks=speaks, is_sentence=is_sentence)
+        return _judge_beginning(around, found)
     if place.kind is Kind.SUBSTITUTION:
-        return _judge_substitution(text, place, end, weight, is_clean=is_clean)
-    if place.kind is Kind.LINE and not is_clean:
-        return "shell.quoted" if weight >= Weight.HOSTILE else None
+        return _judge_substitution(around, found)
+    if place.kind is Kind.LINE and not found.is_clean:
+        return _judge_line(around, found)
     if weight >= Weight.PLAUSIBLE:
-        if is_clean:
-            return "shell.command"
-        if is_sentence or is_quoted_pipeline(text, place.start) or is_running(text, end):
-            return "shell.quoted"
-        if weight is Weight.PLAUSIBLE and (says_more(command) or is_running(text, 0, place.start)):
-            return "shell.quoted"
-        return "shell.command"
-    is_last = _CLOSERS.fullmatch(text, end) is not None or (
-        position in _FILE_LIKE and text[end : end + 1] in _SEPARATORS
-    )
-    if not is_last:
+        return _judge_command(around, found)
+    is_last = _CLOSERS.fullmatch(around.text, found.end) is not None
+    if not is_last and not (not around.speaks and around.text[found.end : found.end + 1] in _SEPARATORS):
         return None
     if weight is Weight.NAME:
-        if is_clean or (place.mark.strip() in ("|", "||", "&&") and _is_phrase(text, place.start)):
+        if found.is_clean or (
+            (found.mark in ("|", "||", "&&") or _name_of(found) in RECONNAISSANCE) and around.is_phrase(place.start)
+        ):
             return "shell.command"
-        return "shell.bare_word" if place.mark.strip() != ";" else None
-    return _judge_word(text, place, weight, is_clean=is_clean)
+        return "shell.bare_word" if found.mark != ";" else None
+    return _judge_word(around, found)
 
 
-def _is_phrase(text: str, start: int) -> bool:
-    """Say whether before the place stand a few words, as of a name or title, and no command."""
-    return not is_running(text, 0, start) and not is_quoted_pipeline(text, start)
+def _name_of(found: Found) -> str:
+    return found.command.words[0].text.lower()
 
 
-def _judge_word(text: str, place: Place, weight: Weight, *, is_clean: bool) -> str | None:
-    """One common word that ends the value: `;id`, `127.0.0.1|ls`; but not the last column of a list."""
-    mark = place.mark.strip()
-    if not is_clean or (mark and mark[0] in text[: place.start]):
-        return None
-    if place.kind is Kind.LINE:
-        return "shell.command" if text[: place.start].strip() and is_value_prefix(text, place.start) else None
-    if is_value_prefix(text, place.start):
+def _judge_command(around: Surroundings, found: Found) -> str:
+    if found.is_clean:
         return "shell.command"
-    if mark in ("&&", "||") or weight is Weight.WORD:
+    start, end = found.place.start, found.end
+    if found.is_sentence or around.is_quoted_pipeline(start) or around.speech.after(end):
+        return "shell.quoted"
+    if found.weight is Weight.PLAUSIBLE and (says_more(found.command) or around.speech.before(start)):
+        return "shell.quoted"
+    return "shell.command"
+
+
+def _judge_line(around: Surroundings, found: Found) -> str | None:
+    """A line of its own in a text of several: people paste those, but nobody has a secret read behind his name."""
+    if found.weight < Weight.HOSTILE:
+        return None
+    before = around.text[: found.place.start]
+    if (
+        around.is_phrase(found.place.start)
+        and "\n" not in before.strip()
+        and not before.rstrip().endswith(":")
+        and _CLOSERS.fullmatch(around.text, found.end)
+        and _SECRET_FILE.search(around.text, found.place.start)
+    ):
+        return "shell.command"
+    return "shell.quoted"
+
+
+def _judge_word(around: Surroundings, found: Found) -> str | None:
+    """One common word that ends the value: `;id`, `127.0.0.1|ls`; but not the last column of a list."""
+    mark, start = found.mark, found.place.start
+    if not found.is_clean or (mark and around.text.find(mark[0], 0, start) >= 0):
+        return None
+    if found.place.kind is Kind.LINE:
+        return "shell.command" if around.text[:start].strip() and around.is_value(start) else None
+    if around.is_value(start):
+        return "shell.command"
+    if mark in ("&&", "||") or found.weight is Weight.WORD:
         return "shell.command" if mark != "&" else "shell.bare_word"
     return "shell.bare_word" if mark == "|" else None
-
-
-def _judge_beginning(text: str, end: int, weight: Weight, *, speaks: bool, is_sentence: bool) -> str | None:
-    if _PROGRAM.fullmatch(text):
-        return "shell.command_line"
-    if weight < Weight.PLAUSIBLE:
-        return None
-    if speaks and (is_sentence or is_running(text, end)):
-        return "shell.quoted"
-    if weight is Weight.HOSTILE and _is_hostile_line(text):
-        return "shell.command_line"
-    return "shell.quoted"
 
 
 _PROGRAM: Final = re.compile(r"\s*/(?:usr/)?(?:local/)?s?bin/[a-z][\w.-]{0,32}\s*")
@@ -334,25 +345,47 @@ _SECRET_FILE: Final = re.compile(
 )
 
 
-def _is_hostile_line(text: str) -> bool:
-    """Of the commands that customers show each other, only those that touch what is nobody's business."""
-    return _SHOWN.match(text) is None or _SECRET_FILE.search(text) is not None
+def _judge_beginning(around: Surroundings, found: Found) -> str | None:
+    """Weigh a value that is a command as a whole: customers show each other some, but none that touch what is nobody's business."""
+    text = around.text
+    if _PROGRAM.fullmatch(text):
+        return "shell.command_line"
+    if found.weight < Weight.PLAUSIBLE:
+        return None
+    if around.speaks and (found.is_sentence or around.speech.after(found.end)):
+        return "shell.quoted"
+    if found.weight is Weight.HOSTILE and (_SHOWN.match(text) is None or _SECRET_FILE.search(text) is not None):
+        return "shell.command_line"
+    return "shell.quoted"
 
 
-def _judge_substitution(text: str, place: Place, end: int, weight: Weight, *, is_clean: bool) -> str | None:
+def _judge_substitution(around: Surroundings, found: Found) -> str | None:
+    text, place, end, weight = around.text, found.place, found.end, found.weight
     closer = "`" if place.mark == "`" else ")"
     if text.find(closer, end, end + LONGEST_COMMAND) < 0 and weight < Weight.PLAUSIBLE:
         return None
     if place.mark == "`":
-        if text.count("`", 0, place.start) % 2:  # this one closes; what follows it is outside
+        if around.closes(place.start):  # what follows it is outside
             return None
         if _speaks_after(text, end) and weight < Weight.HOSTILE:
             return "shell.quoted"
         glued = place.start > 0 and (text[place.start - 1].isalnum() or text[place.start - 1] in _GLUE)
-        return "shell.substitution" if is_clean or glued or weight is Weight.HOSTILE else "shell.quoted"
-    if is_clean or weight >= Weight.NAME:
+        is_injected = found.is_clean or glued or weight is Weight.HOSTILE or _is_piped(around, place)
+        return "shell.substitution" if is_injected else "shell.quoted"
+    if found.is_clean or weight >= Weight.NAME or _is_piped(around, place):
+        return "shell.substitution"
+    is_last = _CLOSERS.fullmatch(text, end) is not None
+    if is_last and around.is_phrase(place.start) and "=" not in text[: place.start]:
         return "shell.substitution"
     return "shell.bare_word"
+
+
+def _is_piped(around: Surroundings, place: Place) -> bool:
+    """Say whether a substitution stands right behind a separator, as nobody quotes code."""
+    if place.kind is not Kind.SUBSTITUTION:
+        return False
+    before = around.text[max(0, place.start - _NEAR) : place.start].rstrip(" \t")
+    return before.endswith(("|", "&")) or (before.endswith(";") and around.is_phrase(place.start))
 
 
 def _speaks_after(text: str, end: int) -> bool:
@@ -363,12 +396,13 @@ def _speaks_after(text: str, end: int) -> bool:
     return text[end + 1 : end + 2].isspace() and bool(following) and is_plain_word(following[0])
 
 
-def _substitutions(text: str, position: Position, spans: CodeSpans, *, is_reported: bool) -> Iterator[Sign]:
+def _substitutions(around: Surroundings, *, is_reported: bool) -> Iterator[Sign]:
     """Substitutions without a known command: arithmetic as a probe, and names nobody knows."""
+    text, spans = around.text, around.spans
     if is_reported or not ("$(" in text or "<(" in text or ">(" in text):
         return
     arithmetic = _ARITHMETIC.search(text)
-    if arithmetic and arithmetic.start() not in spans and (position not in PROSE_POSITIONS or not is_running(text)):
+    if arithmetic and arithmetic.start() not in spans and not (around.speaks and around.speech.before(len(text))):
         yield Sign("shell.substitution", arithmetic.start(), arithmetic.end())
         return
     unknown = _UNKNOWN.search(text)
@@ -380,11 +414,12 @@ def _substitutions(text: str, position: Position, spans: CodeSpans, *, is_report
         yield Sign("shell.unknown_substitution", unknown.start(), unknown.end())
 
 
-def _pattern(text: str, position: Position) -> Iterator[Sign]:
+def _pattern(around: Surroundings) -> Iterator[Sign]:
     """Words with wildcards that stand for a program or a secret file, wherever a value begins or is broken out of."""
+    text = around.text
     if "/" not in text or not ("?" in text or "*" in text or "[" in text):
         return
-    if position in PROSE_POSITIONS and is_running(text):
+    if around.speaks and around.speech.before(len(text)):
         return
     at = 0
     for word in text.split(maxsplit=32)[:32]:

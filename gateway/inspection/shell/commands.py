@@ -95,7 +95,13 @@ DEVELOPER_TOOLS: Final = _listed("""npm npx yarn pnpm git docker docker-compose 
     grep sudo echo ping mkdir cp mv rm tar unzip chmod chown sed awk find ps top tail head export source""")
 """What people show each other in tickets; a pipeline that follows one of these in a sentence is quoted, not injected."""
 
+RECONNAISSANCE: Final = _listed(
+    "whoami ifconfig ipconfig uname netstat systeminfo tasklist printenv lsof lsb_release uptime hostnamectl getent nslookup quser qwinsta"
+)
+"""What somebody runs first who does not know where he is, and nobody lists among his skills."""
 SUBCOMMANDS: Final = {
+    "ps": _listed("aux ax axu auxw auxww faux ef elf"),
+    "tar": _listed("xf xvf xzf xzvf cf cvf czf czvf tf tvf xjf cjf"),
     "net": _listed("user localgroup use view share start stop group accounts session"),
     "reg": _listed("query add delete save export import"),
     "sc": _listed("query create start stop config delete qc"),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from gateway.inspection.finding import Position
+from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, Speech
 from gateway.inspection.shell.commands import DEVELOPER_TOOLS, KNOWN
 
 
@@ -44,7 +46,10 @@ _ENTITY_BEFORE: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]
 _TABLE: Final = re.compile(r"^[ \t>]{0,8}\|?[ \t]{0,4}:?-{2,}:?[ \t]{0,4}\|", re.MULTILINE)
 """The second row of a table in Markdown."""
 _FIRST: Final = re.compile(r"""[ \t]*([A-Za-z][\w.\-]*)(?=[\s;|&)<>`'"]|$)""")
+_CALL: Final = re.compile(r"\s*\(")
+"""What makes a word one of a programming language: `if (x)`, `test(1)`."""
 _QUOTES: Final = " \t\r\n'\"`)]}(%"
+_GAP: Final = re.compile(r"[ \t\r\n]")
 _VALUE_MARKS: Final = frozenset("./@:=\\%?#$+")
 _LONGEST_PREFIX: Final = 512
 _MOST_TOOLS: Final = 24
@@ -59,7 +64,7 @@ def places(text: str) -> Iterator[Place]:
         if is_table and mark[0].strip(" \t\r\n") == "|":
             continue
         first = _FIRST.match(text, mark.end())
-        if first and first[1].lower() not in KNOWN:
+        if first and (first[1].lower() not in KNOWN or _CALL.match(text, first.end())):
             continue
         written = mark[0]
         if written[0] in "$<>`":
@@ -72,22 +77,46 @@ def places(text: str) -> Iterator[Place]:
             yield Place(Kind.SEPARATOR, written, mark.start(), mark.end())
 
 
-def is_clean_prefix(text: str, end: int) -> bool:
-    """Say whether before the place stands nothing, or one word: a host, a number, a file, with the quote that is closed."""
-    if end > _LONGEST_PREFIX:
-        return text.find(" ", 0, end) < 0 and text.find("\n", 0, end) < 0
-    return len(text[:end].strip(_QUOTES).split()) <= _SHORT_PREFIX_WORDS
+class Surroundings:
+    """What stands around the places of one text; each question is answered in constant time, or looks at a short piece."""
 
+    def __init__(self, text: str, position: Position) -> None:
+        self.text = text
+        self.speaks = position in PROSE_POSITIONS
+        """People may write sentences here."""
+        self.spans = CodeSpans(text, position)
+        self.speech = Speech(text)
+        gap = _GAP.search(text)
+        self._first_gap = gap.start() if gap else len(text)
+        self._ticks = 0
+        self._ticks_to = 0
 
-def is_value_prefix(text: str, end: int) -> bool:
-    """Say whether before the place stands nothing or a value that is no plain word: `127.0.0.1`, `a@b.c`, `x.pdf`, `1'`."""
-    before = text[:end].strip(" \t\r\n")
-    bare = before.strip(_QUOTES)
-    return not bare or before != bare or not any(map(str.isalpha, bare)) or not _VALUE_MARKS.isdisjoint(bare)
+    def is_clean(self, start: int) -> bool:
+        """Say whether before the place stands nothing, or one word: a host, a number, a file, with the quote it closes."""
+        if start <= self._first_gap:
+            return True
+        if start > _LONGEST_PREFIX:
+            return False
+        return len(self.text[:start].strip(_QUOTES).split()) <= _SHORT_PREFIX_WORDS
 
+    def is_value(self, start: int) -> bool:
+        """Say whether before the place stands nothing or a value that is no plain word: `127.0.0.1`, `a@b.c`, `x.pdf`, `1'`."""
+        before = self.text[max(0, start - _LONGEST_PREFIX) : start].strip(" \t\r\n")
+        bare = before.strip(_QUOTES)
+        return not bare or before != bare or not any(map(str.isalpha, bare)) or not _VALUE_MARKS.isdisjoint(bare)
 
-def is_quoted_pipeline(text: str, start: int) -> bool:
-    """Say whether what precedes the place is itself a command line that somebody shows: `I ran docker ps | grep x`."""
-    before = text[max(0, start - _LONGEST_PREFIX) : start]
-    words = [word.strip("`'\"(),:;") for word in before.lower().split()[-_MOST_TOOLS:]]
-    return any(word in DEVELOPER_TOOLS for word in words[:-1]) or (len(words) > 1 and words[-1] in DEVELOPER_TOOLS)
+    def is_phrase(self, start: int) -> bool:
+        """Say whether before the place stand a few words, as of a name or title, and no command."""
+        return not self.speech.before(start) and not self.is_quoted_pipeline(start)
+
+    def is_quoted_pipeline(self, start: int) -> bool:
+        """Say whether what precedes the place is itself a command that somebody shows: `I ran docker ps | grep x`."""
+        before = self.text[max(0, start - _LONGEST_PREFIX) : start]
+        words = [word.strip("`'\"(),:;") for word in before.lower().split()[-_MOST_TOOLS:]]
+        return any(word in DEVELOPER_TOOLS for word in words[:-1]) or (len(words) > 1 and words[-1] in DEVELOPER_TOOLS)
+
+    def closes(self, tick: int) -> bool:
+        """Say whether the backtick at the offset closes what another one opened; offsets only grow from call to call."""
+        self._ticks += self.text.count("`", self._ticks_to, tick)
+        self._ticks_to = max(self._ticks_to, tick)
+        return self._ticks % 2 == 1
