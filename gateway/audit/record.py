@@ -69,6 +69,7 @@ DETECTIONS: Mapping[str, tuple[str, str, int]] = {
     "upload.infected": ("Somebody uploaded a file in which the antivirus found something", "T1105", HIGH),
     "upload.unscanned": ("A file was uploaded of which the antivirus gave no verdict", "T1562", MEDIUM),
     "data.exposed": ("An answer held card numbers, secrets or what an operator looks for", "T1213", MEDIUM),
+    "data.hoarded": ("Somebody took more records than their role needs", "T1213", MEDIUM),
     "data.sent": ("A request held card numbers, secrets or what an operator looks for", "T1213", LOW),
     "break_glass.used": ("Somebody signed in with an account that was opened for an emergency", "T1078", HIGH),
     "factor.copied": ("A passkey's counter went back: it may have been copied", "T1606", HIGH),

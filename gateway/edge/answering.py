@@ -59,6 +59,7 @@ from gateway.wire.websocket import GOING_AWAY, INTERNAL_ERROR, NORMAL, POLICY_VI
 
 if TYPE_CHECKING:
     from gateway.edge.inspecting import Holding, Transform
+    from gateway.edge.takings import Takings
     from gateway.edge.upload_holding import UploadKeeper
     from gateway.edge.worker import Worker
 
@@ -131,6 +132,11 @@ class Answering(ABC):
     def tally(self) -> Tally:
         """What the worker was told about policies and scripts of pages."""
         return self._worker.tally
+
+    @property
+    def takings(self) -> Takings | None:
+        """Where the workers count the records that people take; None = nowhere."""
+        return self._worker.takings
 
     @property
     def upload_keeper(self) -> UploadKeeper | None:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from gateway.edge.body_shape import decoded, encoded_again, judge_coding, weigh
 from gateway.edge.browser import said
 from gateway.edge.cross_origin import judge_form, reads_forms
+from gateway.edge.downloads import judge_taking, open_taking
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.leaks import (
     is_strict_about_requests,
@@ -120,7 +121,7 @@ PIECE_BYTES: Final = 64 * 1024
 
 Opener = Callable[[Exchange, ResponseHead], Transform | None]
 """Says whether, and how, an answer with this head is changed; None = it is not."""
-_OPENERS: Final[tuple[Opener, ...]] = (open_leaks, open_answer)
+_OPENERS: Final[tuple[Opener, ...]] = (open_taking, open_leaks, open_answer)
 """In their order: unpack and look for what must not leave, then rewrite the page."""
 
 
@@ -130,6 +131,8 @@ def judge_head(x: Exchange) -> Refusal | None:
     if rules is None:
         return None
     refusal = judge_by_waf(x, rules.waf) if rules.waf is not None else None
+    if refusal is None and rules.downloads is not None:
+        refusal = judge_taking(x)
     if refusal is None and rules.leaks is not None:
         refusal = judge_target(x)
     if refusal is None and not x.body_done and reads_bodies(x, rules):

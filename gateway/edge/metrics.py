@@ -135,6 +135,11 @@ class EdgeMetrics:
             "Card numbers, secrets and patterns of an operator that were sighted, by where, and by what was done.",
             ("route", "in", "kind", "action"),
         )
+        self.hoarding = registry.counter(
+            "gateway_inspection_downloads_total",
+            "Times somebody took more records than their role needs, by what followed: alert (once), step_up or block.",
+            ("route", "outcome"),
+        )
         self.leaks_unread = registry.counter(
             "gateway_inspection_leaks_unread_total",
             "Texts that could not be looked through for card numbers and secrets.",

@@ -23,6 +23,7 @@ from gateway.inspection.cors import CorsRules
 from gateway.inspection.csp.policy import Policy
 from gateway.inspection.csp.scripts import Approved
 from gateway.inspection.engine import Inspection
+from gateway.inspection.leak.download import DownloadRules
 from gateway.inspection.leak.rules import LeakRules
 from gateway.inspection.origin import OriginRules
 from gateway.inspection.same_site import Floor
@@ -291,6 +292,7 @@ class RouteInspection:
     is_bounded: bool = False
     """What is beyond a bound is refused; else it is only recorded."""
     leaks: LeakRules | None = None
+    downloads: DownloadRules | None = None
     browser: BrowserRules | None = None
     uploads: UploadPolicy | None = None
     """What files may be; None = they go upstream as they come."""

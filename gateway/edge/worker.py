@@ -38,7 +38,9 @@ from gateway.edge.sessions import Sessions
 from gateway.edge.shadow import Shadow
 from gateway.edge.snapshot import Snapshot
 from gateway.edge.subjects import SubjectKeys
+from gateway.edge.takings import Takings
 from gateway.edge.tls import ListenerTLS
+from gateway.edge.upload_holding import UploadKeeper
 from gateway.edge.uploads import Uploads
 from gateway.exchange.reason import Reason
 from gateway.inspection.csp.tally import Tally
@@ -124,6 +126,9 @@ class Worker:
         """What waits for a store in the network; None where the store is a file."""
         self.escorts: Escorts | None = None
         """Finds what goes along for people; None where nothing can."""
+        self.takings: Takings | None = None
+        self.upload_keeper: UploadKeeper | None = None
+        """Where uploads wait until they are judged; None = none can."""
         self.draining = False
         """The next answer of a connection is its last."""
         self.keeps_idle = False

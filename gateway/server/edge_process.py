@@ -18,13 +18,16 @@ import structlog
 
 from gateway.audit.access import Node
 from gateway.edge.limits import LimitTable
-from gateway.edge.occupancy import Occupancy
+from gateway.edge.occupancy import OCCUPANCY_BYTES, Occupancy
 from gateway.edge.recorder import Recorder
 from gateway.edge.snapshot import Snapshot
+from gateway.edge.takings import Takings
 from gateway.edge.tls import ListenerTLS, quiet_about_server_names
 from gateway.edge.worker import Listener, Worker
 from gateway.exchange.errors import ConfigurationError, GatewayError, StoreUnavailableError
 from gateway.exchange.stream import STREAM_NUMBERS, STREAMS
+from gateway.inspection.csp.tally import Tally
+from gateway.quarantine.quarantine import LABEL
 from gateway.server.allocator import keep_tls_buffers_apart
 from gateway.server.bundle import Bundle
 from gateway.server.control import LIMITS_BYTES, Boot, Dumped
@@ -38,9 +41,11 @@ from gateway.server.run_directory import AUDIT_SOCKET_NAME
 from gateway.server.settings import Settings
 from gateway.server.snapshot import build_snapshot
 from gateway.server.state import redis_options
+from gateway.server.upload_keeper import UploadKeeper
 from gateway.server.validate import Validated, validate
 from gateway.store.api_key_cache import ApiKeyCache
 from gateway.store.issuer_keys import IssuerKeyStore
+from gateway.store.page_counts import PageCounts
 from gateway.store.provider_tokens import ProviderTokens
 from gateway.store.redis_rows import RedisRows, open_redis
 from gateway.store.remote_sessions import Answers
@@ -57,6 +62,7 @@ if TYPE_CHECKING:
 
 AUDIT_WAIT_S: Final = 8.0
 FLUSH_S: Final = 1.0
+PRUNE_S: Final = 3600.0
 _log = structlog.get_logger()
 
 
@@ -72,12 +78,15 @@ class EdgeProcess:
         self._strays: Strays | None = None
         self._subjects: SubjectPool | None = None
         self._issuers: IssuerReader | None = None
+        self._page_counts: PageCounts | None = None
         self._redis: RedisState | None = None
         self._recorder: Recorder | None = None
         self._limits: LimitTable | None = None
         self._handshake_timeout_s = 0.0
         self._flusher: asyncio.Task[None] | None = None
         self._messenger: Messenger | None = None
+        self._uploads: UploadKeeper | None = None
+        self._pruner: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._store_problem = ""
         self._second_engines: SecondEngines | None = None
@@ -96,6 +105,7 @@ class EdgeProcess:
         rows = SQLiteRows(state_dir) if redis is None else open_redis(redis)
         store = self._store = Store(rows, keyring, is_known=redis is not None)
         strays = self._strays = Strays(rows, store.sealer)
+        self._page_counts = PageCounts(rows, store.sealer)
         subjects = self._subjects = SubjectPool(
             store.subjects, recalls=redis is None, anonymous_s=validated.settings.audit.privacy.anonymous
         )
@@ -151,6 +161,10 @@ class EdgeProcess:
             issuers.hand_over(await asyncio.to_thread(issuers.read))
         tokens = RelayedTokens(ProviderTokens(store.rows, store.sealer, keyring), lambda: boot.pages_socket)
         worker.escorts = build_escorts(store, keyring, tokens, loop=loop, report=_report)
+        worker.takings = Takings(boot.limits_fd, LIMITS_BYTES + OCCUPANCY_BYTES, secret=keyring.limits_key)
+        uploads = self._uploads = UploadKeeper(state_dir, keyring.derive(LABEL), report=_report)
+        worker.upload_keeper = uploads
+        self._pruner = worker.spawn(self._prune_quarantine(uploads), name="prune the quarantine")
         if self._redis is not None:
             self._redis.serve(worker)
         self._handshake_timeout_s = validated.settings.http.handshake_timeout
@@ -250,6 +264,9 @@ class EdgeProcess:
             worker.metrics.crs_replaced.values[()] = self._second_engines.replaced
             if self._second_engines.lacking:
                 degraded["core rule set"] = "no process of the second engine runs"
+        if self._uploads is not None:
+            worker.metrics.uploads_waiting.values[()] = self._uploads.spool.rooms
+            worker.metrics.upload_spool_bytes.values[()] = self._uploads.spool.on_disk
         worker.metrics.sightings_dropped.values[()] = worker.evidence.lookout.dropped
         if self._subjects is not None:
             worker.metrics.subject_keys_unstored.values[()] = self._subjects.unstored
@@ -261,6 +278,8 @@ class EdgeProcess:
             _log.warning("requests.cut", count=cut, seconds=seconds)
         if self._flusher is not None:
             self._flusher.cancel()
+        if self._pruner is not None:
+            self._pruner.cancel()
         if self._messenger is not None and self._telling is not None:
             self._telling.cancel()
             await self._messenger.tell()
@@ -277,6 +296,25 @@ class EdgeProcess:
         if self._worker is not None:
             self._worker.hurry(seconds)
 
+    async def _keep_tally(self) -> None:
+        """Write what was told about pages since the last time; nothing is lost when that fails."""
+        worker, counts = self._worker, self._page_counts
+        if worker is None or counts is None or not worker.tally:
+            return
+        told, worker.tally = worker.tally, Tally()
+        try:
+            await asyncio.to_thread(counts.add, told, time.time())
+        except StoreUnavailableError:
+            for route in told.routes():
+                worker.tally.take_over(route, told.of_route(route))
+            raise
+
+    async def _prune_quarantine(self, uploads: UploadKeeper) -> None:
+        """Remove from the quarantine what was kept for long enough, off the loop."""
+        while True:
+            await asyncio.to_thread(uploads.prune, time.time())
+            await asyncio.sleep(PRUNE_S)
+
     async def _flush_sessions(self, flush: Callable[[], int], issuers: IssuerReader) -> None:
         """Write last-seen times once a second, off the loop: a commit may wait for another process.
 
@@ -292,6 +330,7 @@ class EdgeProcess:
                     await asyncio.to_thread(self._strays.flush, time.time())
                 if self._subjects is not None:
                     await asyncio.to_thread(self._subjects.flush, time.time())
+                await self._keep_tally()
             except StoreUnavailableError as error:
                 if not self._store_problem:
                     _log.warning("store.degraded", reason=str(error))

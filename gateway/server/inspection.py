@@ -162,7 +162,9 @@ def _build(
     browser = _browser(section, form_key)
     uploads = section.uploads.policy if section.uploads is not None else None
     leaks = section.leaks.rules(digest_key) if section.leaks is not None else None
-    if waf is None and crs is None and browser is None and uploads is None and leaks is None and section.body is None:
+    downloads = section.downloads.rules if section.downloads is not None else None
+    parts = (waf, crs, browser, uploads, leaks, downloads, section.body)
+    if all(part is None for part in parts):
         return NOTHING
     body = (section.body or BodyRules()).limits()
     return RouteInspection(
@@ -173,6 +175,7 @@ def _build(
         body=body,
         is_bounded=section.body is not None or (waf is not None and tuning.mode is Mode.BLOCK),
         leaks=leaks,
+        downloads=downloads,
         browser=browser,
         uploads=uploads,
     )

@@ -10,6 +10,7 @@ from gateway.server.sections.inspection.body import BodyRules
 from gateway.server.sections.inspection.browser import CorsSection, CspSection, CsrfRules
 from gateway.server.sections.inspection.crs import Crs
 from gateway.server.sections.inspection.detectors import Detectors, Spares
+from gateway.server.sections.inspection.downloads import Downloads
 from gateway.server.sections.inspection.leaks import LeaksSection
 from gateway.server.sections.inspection.uploads import Uploads
 from gateway.server.sections.section import Section
@@ -37,6 +38,8 @@ class Inspection(Section):
     """Whom they never answer; said in gateway.yaml alone."""
     body: BodyRules | None = None
     """Bounds of bodies that are read; said at all, they hold whether attacks are looked for or not."""
+    downloads: Downloads | None = None
+    """How many records one person may take; absent = not counted."""
     leaks: LeaksSection = None
     """Card numbers, secrets and own patterns in requests and answers; absent = not looked for."""
     csrf: CsrfRules = None
