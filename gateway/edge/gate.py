@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import DELEGATED
+from gateway.exchange.session import Owed
 from gateway.inspection.abuse.rule import Answer
 from gateway.inspection.abuse.standing import Standing, Standings, limit_of
 from gateway.ratelimit.gcra import Bucket
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 CONSOLE: Final = "admin"
 SIGN_IN: Final = "login"
+SIGNING_IN: Final = frozenset((SIGN_IN, "reset", "oidc"))
+"""Pages on which somebody becomes somebody else."""
+PASSIVE: Final = frozenset(("static", "jwks.json", "csp-report", "session"))
+"""What a page of ours asks for by itself."""
 
 
 class Gate:
@@ -47,26 +52,31 @@ class Gate:
 
     def on_identity(self, x: Exchange, entry: SessionEntry | None, limits: Limits, now: float) -> Refusal | None:
         """Judge whoever it turned out to be; on our own pages people can always sign out and prove who they are."""
-        standings = self.standings
-        if not standings.count:
+        if not self.standings.count:
             return None
         own_page = x.resolution.internal if x.resolution is not None else ""
-        if entry is None:
-            standing = standings.on_strangers(x.counted, now)
-            if standing is None and own_page == SIGN_IN and x.method == b"POST":
-                standing = standings.on_sign_ins(x.tenant, now)
-        elif own_page and own_page != CONSOLE:
+        if own_page in PASSIVE:
             return None
-        else:
-            session = entry.session
-            is_program = session.credential in DELEGATED
-            standing = standings.on_person(
-                session.user_id,
-                session.handle if session.credential == "cookie" else "",
-                session.handle if is_program else "",
-                now,
-            )
+        standing = self._on_stranger(x, entry, own_page, now)
+        if standing is None and entry is not None and own_page in {"", CONSOLE}:
+            standing = self._on_person(entry, now)
         return None if standing is None else self._given(standing, x, entry, limits, now)
+
+    def _on_stranger(self, x: Exchange, entry: SessionEntry | None, own_page: str, now: float) -> Standing | None:
+        # attack: one stolen password of many, or an account of one's own, makes nobody signed in who tries others
+        if entry is not None and entry.session.owes is Owed.NOTHING and own_page not in SIGNING_IN:
+            return None
+        standing = self.standings.on_strangers(x.counted, now)
+        if standing is None and own_page == SIGN_IN and x.method == b"POST":
+            standing = self.standings.on_sign_ins(x.tenant, now)
+        return standing
+
+    def _on_person(self, entry: SessionEntry, now: float) -> Standing | None:
+        session = entry.session
+        is_program, is_cookie = session.credential in DELEGATED, session.credential == "cookie"
+        return self.standings.on_person(
+            session.user_id, session.handle if is_cookie else "", session.handle if is_program else "", now
+        )
 
     def _given(
         self, standing: Standing, x: Exchange, entry: SessionEntry | None, limits: Limits, now: float
