@@ -72,7 +72,8 @@ def _found(text: str) -> Iterator[Sign]:
         while text.startswith(")", last + 1):
             last += 1
         added = _ADDED.match(text, last)
-        if added:
+        # `')(mail=*' . $x`: a program's literal.
+        if added and text[start - 1 : start] not in ("'", '"'):
             yield Sign("ldap.assertion", start, added.end())
         nul = _NUL.match(text, last)
         if nul:

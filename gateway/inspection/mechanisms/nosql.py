@@ -123,7 +123,7 @@ _SCRIPT_BEHIND_MARK: Final = re.compile(
 )
 _SCRIPT_COMPUTED: Final = re.compile(r"\s*[-+*/]\s{0,8}(?:sleep\s{0,4}\(\s{0,4}\d|this\.\w|db\.\w+\.|\(function\b)")
 _SCRIPT_BEHIND_WORD: Final = re.compile(
-    rf"\s*[\w.-]{{0,64}}\s{{0,8}}[)}}\]]{{0,8}}\s{{0,8}}(?:;|\|\||&&)\s{{0,8}}[({{!]{{0,4}}\s{{0,8}}{_SCRIPT}"
+    rf"\s*(?:[\w.-]{{1,64}}\s{{0,8}}[)}}\]]{{0,8}}\s{{0,8}}(?:;|\|\||&&)|;)(?![\s({{!]{{0,8}}function)\s{{0,8}}[({{!]{{0,4}}\s{{0,8}}{_SCRIPT}"
 )
 _DB: Final = "db"
 _WRITING: Final = (

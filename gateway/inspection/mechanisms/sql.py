@@ -46,6 +46,7 @@ SIGNS: Final[Mapping[str, str]] = {
 }
 
 _QUOTES: Final = "'\"`"
+_QUOTES_SET: Final = frozenset(_QUOTES)
 _INTEREST: Final = frozenset("'\"`;=<>(/#*|&-!@{") | TYPOGRAPHIC
 _WORDS: Final = (
     "union", "select", " or ", " and ", "order by", "group by", "having", "waitfor", "table", "insert", "delete", "update",
@@ -108,6 +109,8 @@ _WHEN_WHOLE: Final = (
     (Fact.TELLING, "sql.probe"),
 )
 """What counts behind a mark when a server would take all of it."""
+_UNQUOTED: Final = frozenset({Fact.DELAY, Fact.UNION, Fact.SUBQUERY, Fact.TAUTOLOGY})
+"""What counts behind a mark that may as well open a literal of some program."""
 _LATER: Final = ((Fact.DELAY, "sql.delay"), (Fact.UNION, "sql.union"), (Fact.TAUTOLOGY, "sql.tautology"))
 """What counts behind a later mark, when a server would take all of it."""
 _JOINED: Final = (Fact.JOINED_NUMBER, Fact.JOINED_TEXT, Fact.JOINED_NAME)
@@ -171,14 +174,17 @@ def _judged(text: str, position: Position) -> Iterator[tuple[Sign, bool]]:
 
 def _quoted(text: str, start: int, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
     """Judge what follows the mark that ends a value between quotation marks."""
+    opens = _OPENING.search(text, max(0, start - 8), start - 1) is not None
     for fact, name in _ALWAYS:
-        if fact in seen.facts and (fact is not Fact.TAUTOLOGY or _is_joined(seen)):
+        if fact not in seen.facts or (fact is Fact.TAUTOLOGY and not _is_joined(seen)):
+            continue
+        if not opens or fact in _UNQUOTED or seen.first is First.SEMICOLON:
             yield Sign(name, *seen.facts[fact]), True
     if seen.ending is Ending.ENDLESS and seen.operators > _MANY:
         yield Sign("sql.endless", start, seen.stop), True
     if not seen.is_whole:
         return
-    if _OPENING.search(text, max(0, start - 8), start - 1):
+    if opens:
         return
     for fact, name in _WHEN_WHOLE:
         if fact in seen.facts and (fact is not Fact.CONDITION or _is_joined(seen)):
@@ -190,11 +196,10 @@ def _quoted(text: str, start: int, seen: Continuation) -> Iterator[tuple[Sign, b
         if fact in seen.facts:
             returns = (
                 seen.ending is Ending.OPEN
+                and "," not in text
+                and (seen.operands > 1 or start > 1 or len(text) > seen.string + 1 or " " in text)
                 and seen.first in (First.LOGICAL, First.CONCATENATION, First.COMPARISON)
-                and (
-                    fact is Fact.JOINED_NUMBER
-                    or (plain and _SIMPLE(text, seen.string + 1) is not None and _is_short(text, start, seen))
-                )
+                and (fact is Fact.JOINED_NUMBER or (plain and _is_short(text, start, seen)))
             )
             yield Sign("sql.tautology" if cuts or returns else "sql.joined", *seen.facts[fact]), cuts or returns
     if Fact.TERMINATED in seen.facts:
@@ -209,7 +214,11 @@ def _quoted(text: str, start: int, seen: Continuation) -> Iterator[tuple[Sign, b
 def _is_short(text: str, start: int, seen: Continuation) -> bool:
     """Tell whether what is joined is a letter or two, or one word between marks without a space: `a'or'a`."""
     tight = seen.string - start <= _SHORT and " " not in text[start : seen.string]
-    return tight or len(text) - seen.string <= _SHORT
+    return (
+        (tight and _SIMPLE(text, seen.string + 1) is not None)
+        or text[seen.string + 1 : seen.string + 2].isdigit()
+        or (len(text) - seen.string <= _SHORT and _SIMPLE(text, seen.string + 1) is not None)
+    )
 
 
 def _is_joined(seen: Continuation) -> bool:
@@ -241,10 +250,10 @@ def _returns(text: str, start: int, seen: Continuation) -> bool:
 
 def _is_cut(text: str, start: int, seen: Continuation) -> bool:
     """Tell a comment that cuts off the rest from one that is quoted: `use "--" here`."""
-    if seen.lines and seen.first is First.NOTHING:
+    if seen.first is First.NOTHING and (seen.lines or text.startswith("//", seen.cut)):
         return False
-    quoted = text[start - 1] in text[seen.cut :]
-    return not quoted or (start > 1 and _SIMPLE(text, 0, start - 1) is not None)
+    quoted = not _QUOTES_SET.isdisjoint(text[seen.cut :])
+    return not quoted or (start > _SHORT and _SIMPLE(text, 0, start - 1) is not None)
 
 
 def _says_nothing(text: str, comment: int) -> bool:
@@ -294,7 +303,7 @@ def _operand(text: str, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
         elif fact in (Fact.UNION, Fact.STACKED):
             strong = whole or number
         elif fact is Fact.DELAY:
-            strong = whole and (seen.operands > _ALONE or not text.lstrip().startswith("sleep"))
+            strong = whole and (cuts or seen.operands > _ALONE or not text.lstrip().startswith("sleep"))
         elif fact is Fact.TAUTOLOGY:
             strong = whole and (seen.first is not First.COMPARISON or cuts)
         elif fact is Fact.SUBQUERY:
@@ -355,6 +364,8 @@ def _continued(text: str, seen: Continuation) -> Iterator[tuple[Sign, bool]]:
     for fact in (Fact.SUBQUERY_WORDS, Fact.STACKED_WORDS):
         if fact in facts:
             yield Sign("sql.stacked" if fact is Fact.STACKED_WORDS else "sql.subquery", *facts[fact]), True
+    if Fact.JOINED_TRUTH in facts and cuts:
+        yield Sign("sql.tautology", *facts[Fact.JOINED_TRUTH]), True
     for fact in (Fact.CONDITION, Fact.ORDINAL, Fact.CASE):
         if fact in facts:
             yield Sign("sql.condition" if cuts else "sql.words", *facts[fact]), cuts

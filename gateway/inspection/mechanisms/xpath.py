@@ -38,7 +38,7 @@ _JOINED: Final = re.compile(
     r"\s{0,8}[)\]]{0,8}\s{0,8}(?:(?:or|and)\b|\|)(?:\s|\(|not\(|boolean\(|string\(|number\()*+", re.IGNORECASE
 )
 _LEFT: Final = re.compile(
-    rf"\s{{0,8}}\)?\s{{0,8}}\]\s{{0,8}}(?:[)\]]\s{{0,4}}){{0,8}}(?:\|\s{{0,8}}(?:/|{_AXIS}|\w)|/{{1,2}}(?:{_AXIS}|\*|@|\.\.|[a-z_]))",
+    rf"\s{{0,8}}\)?\s{{0,8}}\]\s{{0,8}}(?:[)\]]\s{{0,4}}){{0,8}}(?:\|\s{{0,8}}(?:/|{_AXIS}|\w)|/{{1,2}}(?:{_AXIS}|\*|@|\.\.|[a-z_][\w.-]{{1,63}}(?:[/\[|]|\s{{0,8}}(?:=|\bor\b|\band\b|\Z))))",
     re.IGNORECASE,
 )
 _NUMBER: Final = re.compile(r"\s*-?\d{1,18}\s{0,8}[)\]]{0,8}\s{0,8}(?:(?:or|and)\b|\|)", re.IGNORECASE)

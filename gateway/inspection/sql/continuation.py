@@ -20,6 +20,7 @@ from gateway.inspection.sql.words import (
     COMPARING,
     CONSTANTS,
     DELAYS,
+    FUNCTIONS,
     JOINING,
     LITERALS,
     LOGICAL,
@@ -283,13 +284,18 @@ class Reader:
             seen.names += 1
         if self._term_kind is None:
             self._term_kind = kind
-        if solid and self._pending and self._modes[-1] == "list":
-            self._pending = False
-            self._tell(self._origin[0], self._term)
+        if solid:
+            self._selects_something()
         if self._first_order:
             self._first_order = False
             self._tell(Fact.ORDINAL if kind is Kind.NUMBER else Fact.CLAUSE, self._term)
         return True
+
+    def _selects_something(self) -> None:
+        """Note that what a SELECT begins with is no plain word."""
+        if self._pending and self._modes[-1] == "list":
+            self._pending = False
+            self._tell(self._origin[0], self._term)
 
     # --- operands
 
@@ -325,6 +331,7 @@ class Reader:
         """Take a mark where an operand is awaited."""
         mark = token.word
         if mark == "(":
+            self._selects_something()
             self._modes.append("paren")
             self._fresh = True
             return True
@@ -360,6 +367,7 @@ class Reader:
             self._fresh = word in ("exists", "all", "any", "some")
             return True
         if word == "case":
+            self._selects_something()
             self._modes.append("case")
             return True
         if word == "when" and self._modes[-1] == "case":
@@ -429,6 +437,8 @@ class Reader:
         self._lexer.position = behind
         if word in CONSTANTS and self._modes[-1] != "from":
             self._computed = True
+            if word in TELLING and word != "user":
+                self._tell(Fact.TELLING, start)
             return self._took(Kind.WORD, solid=word not in TELLING)
         self._named = True
         if probing:
@@ -444,6 +454,7 @@ class Reader:
         if argument.word in _PLURALS and self._is_plural(parenthesis):
             return False
         self._computed = True
+        self._named = self._named or not (word in FUNCTIONS or probing or word in DELAYS)
         solid = not empty and (argument.kind is not Kind.WORD or self._is_nested(behind))
         if solid and (word in DELAYS or (probing and token.word.startswith("dbms_"))):
             self._tell(Fact.DELAY, token.start)
@@ -814,7 +825,7 @@ class Reader:
         if self._modes[-1] in ("list", "from", "text"):
             self._modes[-1] = "order"
         self._term = token.start
-        self._first_order = len(self._modes) == 1
+        self._first_order = len(self._modes) == 1 and word in ("order", "group")
         self._wanted = True
         return True
 
@@ -858,10 +869,14 @@ class Reader:
     def _word_statement(self, token: Token) -> bool:
         """Take a statement that SQL Server begins without a semicolon, and a delay that stands where no operator does."""
         word = token.word
-        if word in ("waitfor", "exec", "execute", "declare", "drop", "shutdown", "insert", "update", "delete", "if"):
+        if word != "waitfor" and self._leads and self.seen.left is not Kind.NUMBER:
+            return False
+        if word in _UNSEPARATED:
             if word.startswith("exec") and not self._is_procedure_next():
                 return False
             return is_head(token, self._lexer) and self._statement(token, Fact.STACKED)
+        if word == "select" and self.seen.operands == 0 and self.seen.first is First.NOTHING and not self._leads:
+            return self._stacked_select(token)
         detached = token.start > self._previous.end and self._previous.kind is Kind.STRING
         if word in DELAYS and self.seen.operands == 0 and detached and self._is_called():
             self._tell(Fact.DELAY, token.start)
@@ -890,13 +905,11 @@ class Reader:
         if following.word == "(":
             following = self._lexer.next()
         if following.word == "select":
-            self._modes[:] = ["list"]
-            self._origin = (Fact.STACKED, Fact.STACKED_WORDS)
             self._tell(Fact.STACKED_SELECT, token.start)
-            self._pending = True
-            self._term = token.start
-            self._wanted = True
-            return True
+            return self._stacked_select(token)
+        if following.word in PROBES and self._is_called():
+            self._modes.append("paren")
+            return self._name(following)
         if following.word in DELAYS and self._is_called():
             self._tell(Fact.DELAY, following.start)
             return self._name(following)
@@ -904,6 +917,15 @@ class Reader:
             self._tell(Fact.DELAY, following.start)
         self._branches = following.word == "if"
         return is_head(following, self._lexer) and self._statement(token, Fact.STACKED)
+
+    def _stacked_select(self, token: Token) -> bool:
+        """Read on in a SELECT that is a statement of its own."""
+        self._modes[:] = ["list"]
+        self._origin = (Fact.STACKED, Fact.STACKED_WORDS)
+        self._pending = True
+        self._term = token.start
+        self._wanted = True
+        return True
 
     def _statement(self, token: Token, fact: Fact) -> bool:
         """Read the rest of a statement loosely: no two plain words stand side by side in it but those of its grammar."""
@@ -954,6 +976,25 @@ class Reader:
 _CLAUSES: Final = frozenset(
     {"from", "where", "having", "group", "order", "limit", "offset", "fetch", "into", "on", "using", "for", "procedure"}
 )
+_UNSEPARATED: Final = frozenset(
+    {
+        "waitfor",
+        "exec",
+        "execute",
+        "declare",
+        "drop",
+        "shutdown",
+        "insert",
+        "update",
+        "delete",
+        "if",
+        "create",
+        "alter",
+        "truncate",
+        "backup",
+    }
+)
+"""Statements that SQL Server begins behind another without a semicolon."""
 _PLURALS: Final = frozenset({"s", "es", "en", "ies", "er", "e", "n", "r", "in", "nen", "x"})
 _TYPES: Final = frozenset(
     [

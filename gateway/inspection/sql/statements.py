@@ -52,9 +52,10 @@ _HEADS: Final = (
     rf"use {_NAME} [%;]",
     rf"prepare {_NAME} (?:from|as|\()",
     r"deallocate prepare\b",
-    rf"do (?:{_NAME} \(|[$'])",
+    rf"do (?:{_NAME} \(|')",
     r"(?:backup|restore) (?:database|log)\b",
     r"dbcc \w",
+    rf"desc(?:ribe)? {_NAME} [%;]",
     r"print '",
     r"kill 0",
     rf"handler {_NAME} (?:open|read)",
@@ -72,7 +73,7 @@ VERBS: Final = frozenset(
         "drop", "create", "alter", "truncate", "rename", "lock", "insert", "replace", "merge", "bulk", "delete", "update",
         "exec", "execute", "declare", "waitfor", "set", "copy", "call", "grant", "revoke", "attach", "pragma", "vacuum",
         "analyze", "analyse", "load", "shutdown", "reconfigure", "use", "prepare", "deallocate", "do", "backup",
-        "restore", "dbcc", "print", "kill", "handler", "show", "begin", "if", "with", "values", "openrowset", "explain",
+        "restore", "dbcc", "desc", "describe", "print", "kill", "handler", "show", "begin", "if", "with", "values", "openrowset", "explain",
         "raiserror", "commit", "rollback",
     }
 )  # fmt: skip

@@ -63,7 +63,7 @@ PROBES: Final = frozenset(
 """Functions and packages that tell about the server, reach files or hosts, or take time: nobody's words in prose."""
 CATALOGUES: Final = frozenset(
     {
-        "information_schema", "pg_catalog", "pg_shadow", "pg_user", "pg_tables", "pg_class", "pg_database",
+        "information_schema", "pg_catalog", "pg_shadow", "pg_group", "pg_roles", "pg_authid", "pg_settings", "sysibm", "syscat", "v$instance", "all_objects", "pg_user", "pg_tables", "pg_class", "pg_database",
         "pg_stat_activity", "sqlite_master", "sqlite_schema", "sqlite_temp_master", "sysobjects", "syscolumns",
         "sysdatabases", "sysusers", "syslogins", "all_tables", "all_tab_columns", "all_users", "user_tables",
         "user_tab_columns", "dba_users", "dba_tables", "v$version", "msysobjects", "msysaccessobjects",
@@ -81,6 +81,19 @@ SERVER_VARIABLES: Final = frozenset(
     }
 )  # fmt: skip
 """What a server tells of itself without a call."""
+FUNCTIONS: Final = frozenset(
+    {
+        "now", "sysdate", "char", "chr", "nchar", "concat", "concat_ws", "group_concat", "count", "json_extract", "json_depth", "json_valid",
+        "json_keys", "json_length", "json_value", "json_array", "json_object", "ascii", "ord", "hex", "unhex", "bin", "oct", "conv", "length",
+        "len", "char_length", "substr", "substring", "mid", "left", "right", "upper", "lower", "ucase", "lcase", "reverse", "replace", "repeat",
+        "trim", "ltrim", "rtrim", "lpad", "rpad", "instr", "locate", "position", "strcmp", "if", "iif", "ifnull", "isnull", "nullif", "coalesce",
+        "nvl", "decode", "cast", "convert", "floor", "ceil", "round", "rand", "random", "abs", "sign", "mod", "power", "pow", "exp", "greatest",
+        "least", "md5", "sha1", "sha", "sha2", "to_char", "to_number", "to_date", "string_agg", "elt", "field", "make_set", "name_const",
+        "version", "user", "database", "schema", "current_user", "session_user", "system_user", "user_name", "suser_name", "db_name", "row", "true",
+        "false", "not", "glob", "like", "unicode", "quotename", "str", "stuff", "space", "charindex", "patindex", "bitand",
+    }
+)  # fmt: skip
+"""Functions whose result the data do not decide when their arguments are constants; of others nobody knows."""
 STRING_FUNCTIONS: Final = frozenset(
     {
         "concat",
