@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.exchange.envelope import ENVELOPE_FIELD, Envelope, Interrupted, pack_envelope
+from gateway.exchange.envelope import ENVELOPE_FIELD, SIGHTINGS, Envelope, Interrupted, pack_envelope
 from gateway.exchange.errors import StoreUnavailableError
+from gateway.pages import app
 from gateway.pages.app import Dependencies, create_app
 from gateway.store.executor import OverloadedError, store_executor
 from gateway.store.kept import KeptForms
@@ -362,3 +363,33 @@ def test_a_flow_key_of_another_length_is_refused(site: Site) -> None:
                 look=LOOK,
             )
         )
+
+
+# What the edge tells detectors
+
+
+class Watcher:
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+
+    async def __call__(self, told: bytes) -> None:
+        if told == b"junk":
+            raise ValueError("no sightings")
+        self.told.append(told)
+
+
+async def test_the_edge_tells_detectors_and_nobody_else_finds_the_page(
+    make_site: Callable[..., AbstractAsyncContextManager[Site]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "MAX_SIGHTINGS_BYTES", 400_000)
+    watcher = Watcher()
+    async with make_site(watch=watcher) as site:
+        browser = site.browser()
+        for method in ("GET", "POST", "PUT"):
+            assert (await browser.send(method, SIGHTINGS, b"told")).status == 404
+        assert watcher.told == []
+        browser.envelope = lambda interrupted=None: _envelope(tells=True)  # type: ignore[method-assign]
+        assert (await browser.send("POST", SIGHTINGS, b"told" * 100_000)).status == 204
+        assert (await browser.send("POST", SIGHTINGS, b"junk")).status == 400
+        assert (await browser.send("POST", SIGHTINGS, bytes(400_001))).status == 413
+    assert watcher.told == [b"told" * 100_000]
