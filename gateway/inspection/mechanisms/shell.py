@@ -282,6 +282,8 @@ def _judge(around: Surroundings, found: Found) -> str | None:
     is_last = _CLOSERS.fullmatch(around.text, found.end) is not None
     if not is_last and not (not around.speaks and around.text[found.end : found.end + 1] in _SEPARATORS):
         return None
+    if weight is Weight.SHELL:
+        return _judge_shell(around, found)
     if weight is Weight.NAME:
         if found.is_clean or (
             (found.mark in ("|", "||", "&&") or _name_of(found) in RECONNAISSANCE) and around.is_phrase(place.start)
@@ -289,6 +291,13 @@ def _judge(around: Surroundings, found: Found) -> str | None:
             return "shell.command"
         return "shell.bare_word" if found.mark != ";" else None
     return _judge_word(around, found)
+
+
+def _judge_shell(around: Surroundings, found: Found) -> str | None:
+    """A shell at the end of a pipe; behind `;` it is one of somebody's skills."""
+    if found.mark not in ("|", "||", "&&") or not found.is_clean:
+        return None
+    return "shell.command" if around.is_value(found.place.start) else "shell.bare_word"
 
 
 def _name_of(found: Found) -> str:

@@ -78,13 +78,6 @@ TERSE: Final = _listed(
 )
 """Homonyms so short that with an argument of a command nobody means the word."""
 
-COLUMN_NAMES: Final = _listed("""date time type host file users user groups group sort last list id name names link links mode order title message mail
-    read write edit save load open print search select status stat start stop set test top view tree trace reset run route service split sum sync
-    tail task tasks true false update wait x y ip help head hash history find function for if go free exit diff date dump copy column
-    command comm clear choice cancel call batch break bundle alias login logout local move new net
-    parallel ports pick""")
-"""Homonyms that people also write as the names of columns and settings, between `;` and `|`."""
-
 WRAPPERS: Final = _listed("""sudo doas time nohup nice ionice env exec command builtin eval xargs stdbuf setsid timeout watch busybox toybox chroot
     setarch taskset cpulimit unshare strace ltrace script parallel call start source if then else do while until ! trap coproc catchsegv
     flock chrt numactl faketime""")
@@ -95,11 +88,23 @@ DEVELOPER_TOOLS: Final = _listed("""npm npx yarn pnpm git docker docker-compose 
     grep sudo echo ping mkdir cp mv rm tar unzip chmod chown sed awk find ps top tail head export source""")
 """What people show each other in tickets; a pipeline that follows one of these in a sentence is quoted, not injected."""
 
+SHELLS: Final = _listed(
+    "sh bash dash zsh ksh ash csh tcsh fish powershell pwsh cmd cmd.exe powershell.exe python python3 perl ruby php node"
+)
+"""What a pipeline ends in that runs what it brings; behind a `;` it would only wait."""
+ALONE: Final = _listed(
+    """ls env ps dir df pwd w who set su reboot shutdown halt poweroff vol htop aptitude lsblk lscpu lsusb lspci lsmod dmesg vmstat iostat
+    pstree dpkg crontab chkconfig arp lastlog visudo regedit gpresult qprocess"""
+)
+"""Common or telling names of commands that do something without an argument."""
+ALONE_AND_COLUMN: Final = _listed("id date hostname")
+"""Those of them that are also the names of columns."""
 RECONNAISSANCE: Final = _listed(
     "whoami ifconfig ipconfig uname netstat systeminfo tasklist printenv lsof lsb_release uptime hostnamectl getent nslookup quser qwinsta"
 )
 """What somebody runs first who does not know where he is, and nobody lists among his skills."""
 SUBCOMMANDS: Final = {
+    "ip": _listed("a addr address r route link neigh -br"),
     "ps": _listed("aux ax axu auxw auxww faux ef elf"),
     "tar": _listed("xf xvf xzf xzvf cf cvf czf czvf tf tvf xjf cjf"),
     "net": _listed("user localgroup use view share start stop group accounts session"),
@@ -109,6 +114,10 @@ SUBCOMMANDS: Final = {
 }
 """Of programs with common names: words after which nobody means the word."""
 
+LIVING_OFF_THE_LAND: Final = _listed(
+    "mshta rundll32 regsvr32 certutil bitsadmin wmic schtasks bcdedit bcdboot vssadmin cmstp msbuild installutil odbcconf forfiles"
+)
+"""Programs of Windows that fetch or run what they are given, however they are called."""
 CMDLETS: Final = _listed("""invoke-expression invoke-webrequest invoke-restmethod invoke-command invoke-item invoke-wmimethod invoke-mimikatz invoke-shellcode
     start-process start-bitstransfer start-job new-object new-service new-item get-content get-childitem get-process get-wmiobject
     get-ciminstance get-item get-itemproperty get-credential get-acl get-aduser set-content set-item set-itemproperty set-executionpolicy set-mppreference

@@ -45,12 +45,13 @@ _MARK: Final = re.compile(r"[;|&\n\r]+(?:[ \t]*[;|&\n\r]+){0,4}|`|[$<>]\(")
 _ENTITY_BEFORE: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31})$")
 _TABLE: Final = re.compile(r"^[ \t>]{0,8}\|?[ \t]{0,4}:?-{2,}:?[ \t]{0,4}\|", re.MULTILINE)
 """The second row of a table in Markdown."""
-_FIRST: Final = re.compile(r"""[ \t]*([A-Za-z][\w.\-]*)(?=[\s;|&)<>`'"]|$)""")
+_FIRST: Final = re.compile(r"""[ \t]*([A-Za-z][\w.\-]*)(?=[\s;|&)<>`]|['"](?![A-Za-z'"])|$)""")
+"""A word that ends here; a quotation mark with letters behind it does not end it: `c'a't`."""
 _CALL: Final = re.compile(r"\s*\(")
 """What makes a word one of a programming language: `if (x)`, `test(1)`."""
 _QUOTES: Final = " \t\r\n'\"`)]}(%"
 _GAP: Final = re.compile(r"[ \t\r\n]")
-_VALUE_MARKS: Final = frozenset("./@:=\\%?#$+")
+_VALUE_MARKS: Final = frozenset("./@:=\\%?$")
 _LONGEST_PREFIX: Final = 512
 _MOST_TOOLS: Final = 24
 _SHORT_PREFIX_WORDS: Final = 1

@@ -11,13 +11,17 @@ from typing import Final
 
 from gateway.inspection.prose import is_plain_word
 from gateway.inspection.shell.commands import (
+    ALONE,
+    ALONE_AND_COLUMN,
     CMDLETS,
-    COLUMN_NAMES,
     DOWNLOADERS,
     EXECUTABLE_FOLDERS,
     HOMONYMS,
     INTERPRETERS,
     KNOWN,
+    LIVING_OFF_THE_LAND,
+    RECONNAISSANCE,
+    SHELLS,
     SUBCOMMANDS,
     TERSE,
     UNMISTAKABLE,
@@ -32,15 +36,17 @@ class Weight(IntEnum):
     NONE = 0
     COLUMN = 1
     """A word alone that is also the name of a column: `id`, `date`."""
-    WORD = 2
+    SHELL = 2
+    """A shell alone, which runs what a pipe brings: `| sh`."""
+    WORD = 3
     """A word alone that is a command too: `ls`, `cat`."""
-    NAME = 3
-    """An unmistakable name alone: `whoami`."""
-    PLAUSIBLE = 4
+    NAME = 4
+    """A name alone that tells what somebody is up to: `whoami`."""
+    PLAUSIBLE = 5
     """A common word with an argument as commands have it: `find /x`, `sort -n`."""
-    COMMAND = 5
+    COMMAND = 6
     """An unmistakable name with such an argument."""
-    HOSTILE = 6
+    HOSTILE = 7
     """A command that reads what is secret, runs what it is given, fetches, or hides what it is."""
 
 
@@ -54,7 +60,7 @@ _URL: Final = re.compile(r"(?i)(?:https?|ftps?|tftp|smb|ldap|dict|gopher)://|^//
 _HOST: Final = re.compile(
     r"(?i)(?:[\w.+-]{1,64}@)?(?:\d{1,3}(?:\.\d{1,3}){3}|0x[0-9a-f]{8}|(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}\.?|localhost)(?:[:/].*)?"
 )
-_OPTION: Final = re.compile(r"-{1,2}[A-Za-z0-9?][\w\-=,./:%@+]*|/[a-zA-Z?](?::.*)?|\+[a-z%][\w%]*")
+_OPTION: Final = re.compile(r"-{1,2}[A-Za-z?][\w\-=,./:%@+]*|-\d{1,4}|/[a-zA-Z?](?::.*)?|\+[a-z%][\w%]*")
 _EVALUATES: Final = re.compile(
     r"-[a-zA-Z]*[cerRpn]|--(?:eval|execute|command|exec)(?:=.*)?|/[ckCK]|-(?:enc|e|ec|encodedcommand|command|file|nop|w|exec|ep|noni)\w*|-i|-m|-S",
     re.IGNORECASE,
@@ -62,7 +68,7 @@ _EVALUATES: Final = re.compile(
 _FILE: Final = re.compile(
     r"(?:\.{1,2}|~)?/[\w.*?\[\]{}@%+/-]*|[a-zA-Z]:[\\/].*|\.[\w.]{1,64}[A-Za-z]|[\w-]{1,64}\.(?:txt|php|sh|py|pl|rb|js|html?|jsp|aspx?|log|conf|cfg|ini|xml|json|ya?ml|sql|csv|bak|zip|tar|gz|tgz|exe|bat|ps1|dll|key|pem|env|db|c|jpg|png)|\*(?:\.\w+)?|\.{1,2}|~|[\w*?-]+/[\w./*?-]*[A-Za-z*?][\w./*?-]*\.\w{1,8}|\d?&\d"
 )
-_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?[smhd]?")
+_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?[sm]?")
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w{0,63}=.*", re.DOTALL)
 _GLOB_NAME: Final = re.compile(r"/?(?:[\w?*\[\]!-]{1,32}/){1,6}[\w?*\[\]!-]{1,32}")
 
@@ -98,7 +104,8 @@ _LONGEST_GLOB: Final = 64
 _MUTATING: Final = _listed(
     "rm chmod chown mkfifo mknod useradd adduser usermod dd mkfs shutdown reboot halt poweroff kill killall pkill crontab visudo chattr mshta certutil bitsadmin regsvr32 rundll32 bcdedit bcdboot vssadmin wmic schtasks regedit iex iwmi nc ncat netcat socat"
 )
-_SPEAKING: Final = frozenset({"echo", "printf", "print", "print_r", "write-output", "write-host", "puts"})
+_SPEAKING: Final = frozenset({"echo", "printf", "write-output", "write-host"})
+_WRITTEN_TO: Final = frozenset({"mail", "service", "jobs", "help", "write", "users", "host", "login", "ping", "look"})
 _COUNTED: Final = frozenset({"sleep", "timeout", "usleep"})
 _MOST_PROSE: Final = 3
 _SHORTEST_NOISY_NAME: Final = 2
@@ -122,6 +129,8 @@ def weigh(command: Command) -> tuple[Weight, bool]:
     if command.has_field_separator:
         return Weight.HOSTILE, False
     is_sentence = _trails_off(rest)
+    if not rest and base in HOMONYMS and name.text != plain and base != "dir":  # the shells of Unix care for case
+        return Weight.NONE, False
     weight = _weigh_known(base, rest, has_here_string=command.has_here_string)
     if is_pathed:
         weight = Weight.HOSTILE if rest and weight >= Weight.PLAUSIBLE else max(weight, Weight.NAME)
@@ -177,9 +186,7 @@ def _base_name(name: str) -> tuple[str, bool]:
 
 def _weigh_known(base: str, rest: list[Word], *, has_here_string: bool) -> Weight:
     if not rest:
-        if base in COLUMN_NAMES and base not in UNMISTAKABLE:
-            return Weight.COLUMN
-        return Weight.NAME if base in UNMISTAKABLE else Weight.WORD
+        return _weigh_alone(base)
     texts = [word.text for word in rest]
     is_sure = base in UNMISTAKABLE or base in TERSE
     if not is_sure and not has_here_string and _is_sentence(base, rest):
@@ -196,6 +203,8 @@ def _weigh_known(base: str, rest: list[Word], *, has_here_string: bool) -> Weigh
         return Weight.HOSTILE
     if base in SUBCOMMANDS and texts[0].lower() in SUBCOMMANDS[base]:
         return Weight.COMMAND
+    if base in LIVING_OFF_THE_LAND or (base in INTERPRETERS and texts[0].lower() in RECONNAISSANCE):
+        return Weight.HOSTILE
     if base == "set" and texts[0].lower() in ("/a", "/p"):
         return Weight.HOSTILE
     is_shaped = has_here_string or any(_is_shaped(word) for word in rest)
@@ -205,15 +214,29 @@ def _weigh_known(base: str, rest: list[Word], *, has_here_string: bool) -> Weigh
         return Weight.COMMAND
     if has_here_string:
         return Weight.HOSTILE
+    if is_shaped and base in _WRITTEN_TO and "@" in texts[0]:
+        return Weight.NONE
+    if base == "ip" and not texts[0].startswith("-"):
+        return Weight.NONE
     if is_shaped and (_is_shaped(rest[0]) or any(word.is_target for word in rest)):
         return Weight.PLAUSIBLE
-    if base in _COUNTED and _NUMBER.fullmatch(texts[0]):
+    if base in _COUNTED and len(texts) == 1 and _NUMBER.fullmatch(texts[0]):
         return Weight.PLAUSIBLE
     if base in _SPEAKING:
         return Weight.WORD
-    if base in INTERPRETERS | UNMISTAKABLE and len(texts) <= _MOST_PROSE:
-        return Weight.NAME if base in UNMISTAKABLE else Weight.COLUMN
+    if base in RECONNAISSANCE and len(texts) <= _MOST_PROSE:
+        return Weight.NAME
     return Weight.NONE
+
+
+def _weigh_alone(base: str) -> Weight:
+    if base in RECONNAISSANCE or base in CMDLETS:
+        return Weight.NAME
+    if base in SHELLS:
+        return Weight.SHELL
+    if base in ALONE:
+        return Weight.WORD
+    return Weight.COLUMN if base in ALONE_AND_COLUMN else Weight.NONE
 
 
 def _is_sentence(base: str, rest: list[Word]) -> bool:

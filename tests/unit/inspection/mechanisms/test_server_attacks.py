@@ -490,7 +490,7 @@ ENTITIES: Final = [
 PROTOCOL: Final = [
     "x\r\nGET /admin HTTP/1.1\r\nHost: localhost",
     "0\r\n\r\nPOST /admin HTTP/1.1",
-    "GET /admin HTTP/1.1",
+    "x\r\nGET /admin HTTP/1.1",
     "a\x00b",
 ]
 
