@@ -149,12 +149,19 @@ def _weighed(text: str, position: Position, found: list[Sign]) -> Iterator[Sign]
     is_speech = is_running(text)
     shown: Sign | None = None
     for sign in found:
-        if sign.start in spans or (is_speech and not _breaks_out(text, sign.start)):
+        is_said = is_speech and (not _breaks_out(text, sign.start) or _is_spoken_of(text, sign, found))
+        if sign.start in spans or is_said:
             shown = shown or Sign("code.quoted", sign.start, sign.end)
         else:
             yield sign
     if shown is not None:
         yield shown
+
+
+def _is_spoken_of(text: str, sign: Sign, found: list[Sign]) -> bool:
+    """Say whether PHP that calls nothing of interest is closed and followed by a sentence."""
+    close = text.find("?>", sign.end)
+    return sign.name == "code.php_tag" and len(found) == 1 and close >= 0 and is_running(text, close)
 
 
 def _breaks_out(text: str, start: int) -> bool:

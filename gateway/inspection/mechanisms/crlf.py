@@ -59,8 +59,10 @@ _RESPONSE: Final = re.compile(
     re.IGNORECASE,
 )
 _REQUEST: Final = re.compile(
-    r"(?:\A|[\r\n])[ \t]*(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|CONNECT)[ \t]+(?:/|\*|https?://)[^\s]{0,2048}[ \t]+HTTP/\d"
+    r"(?:[\r\n][ \t]*(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|CONNECT)[ \t]+(?:/|\*|https?://)[^\s]{0,2048}[ \t]+HTTP/\d"
+    r"|\A(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|CONNECT)[ \t]+\S{1,2048}[ \t]+HTTP/\d(?:\.\d)?\r?\n[\w-]{1,64}:)"
 )
+"""A request line behind a line end, or one that begins the value and goes on with a field; alone it is a mention."""
 _MAIL_FIELDS: Final = (
     r"bcc|cc|to|from|reply-to|subject|content-type|content-transfer-encoding|mime-version|x-mailer|sender|return-path"
 )
@@ -98,12 +100,17 @@ _CONTROLS: Final = frozenset("\r\n\x85\u2028\u2029") | _NARROW
 _LINE_END: Final = re.compile(r"[\r\n]")
 
 
+_SPLITTING: Final = ("set-cookie", "location", "content-", "http/1")
+"""What is worth hiding a line end in another character for."""
+
+
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
     """Say whether a line end or something that becomes one is here, or a request line."""
     return (
         not _CONTROLS.isdisjoint(specials)
         or ("\\" in specials and ":" in specials)
         or ("/" in specials and " http/" in lowered)
+        or ("\x80" in specials and any(word in lowered for word in _SPLITTING))
     )
 
 

@@ -45,7 +45,7 @@ _SECRET: Final = re.compile(
     r"(?i)(?:^|[/\\\s=:'\"(])(?:etc[/\\]+(?:\.?/)*(?:passwd|shadow|gshadow|group|hosts|master\.passwd|security/passwd|sudoers|sub[ug]id|crontab|cron\.d|fstab|issue|motd|my\.cnf|mysql|httpd|apache2|nginx|php|ssh|ssl|pki|vsftpd|proftpd|samba|ldap|kubernetes|redis|resolv\.conf|hostname|os-release|network|environment|profile|bashrc)\b"
     r"|proc[/\\]+(?:self|version|cmdline|mounts|net|cpuinfo|environ|interrupts|sched_debug|\d{1,7}|\*)\b|sys[/\\]+(?:class|kernel|devices|fs)\b|var[/\\]+(?:log|lib|run|spool|mail|backups)[/\\]+[\w.-]|root[/\\]+\.?\w|dev[/\\]+(?:fd|shm|tcp|random|zero|stdin|mem)\b"
     r"|(?:windows|winnt)[/\\]+(?:win\.ini|system\.ini|repair|debug|panther|php\.ini|my\.ini|temp\b|explorer)|boot\.ini\b|win\.ini\b|system32[/\\]+(?:config|drivers|inetsrv|cmd|winevt|logfiles|license|eula)\b|ntuser\.dat|autoexec\.bat|inetpub[/\\]|ntds\.dit|sam$"
-    r"|\.ssh[/\\]|\.aws[/\\]|\.kube[/\\]|\.docker[/\\]|\.gnupg[/\\]|\.azure[/\\]|\.gcloud|\.config[/\\]|id_(?:rsa|dsa|ecdsa|ed25519)\b|authorized_keys|known_hosts|\.bash_history|\.(?:zsh|mysql|psql|python|sh|node_repl|redis|sqlite)?_?history\b|\.(?:bashrc|profile|netrc|npmrc|pypirc|pgpass|my\.cnf|git-credentials|dockercfg|boto|s3cfg|vault-token)\b"
+    r"|\.ssh[/\\]|\.aws[/\\]|\.kube[/\\]|\.docker[/\\]|\.gnupg[/\\]|\.azure[/\\]|\.gcloud|\.config[/\\]+(?:gcloud|gh|git|hub|rclone)\b|id_(?:rsa|dsa|ecdsa|ed25519)\b|authorized_keys|known_hosts|\.bash_history|\.(?:zsh|mysql|psql|python|sh|node_repl|redis|sqlite)?_?history\b|\.(?:bashrc|profile|netrc|npmrc|pypirc|pgpass|my\.cnf|git-credentials|dockercfg|boto|s3cfg|vault-token)\b"
     r"|web-inf(?:[/\\]|$)|meta-inf[/\\]|\.htpasswd|\.htaccess|web\.config\b|wp-config(?:[._-]|$)|applicationhost\.config|\.git[/\\]|\.svn[/\\]|\.hg[/\\]|\.env(?:\.\w{1,16})?$|(?:httpd|apache2|nginx|sshd?|smb|php|redis|mongod|pg_hba|postgresql|catalina|tomcat-users)(?:_config|\.conf|\.ini|\.xml|\.cnf)\b|docker-compose\.ya?ml$|run[/\\]secrets[/\\]|serviceaccount[/\\])"
 )
 _DOT_FOLDERS: Final = (
@@ -179,7 +179,7 @@ def _is_short(text: str) -> bool:
 def _is_ordinary(text: str, position: Position) -> bool:
     """A URL that goes up once within itself, or a folder of Windows that ends in `..`, is merely untidy."""
     if position is Position.PATH:
-        return _UP_TWICE.search(text) is None and ".." not in text.strip("/").split("/")[:1] and False
+        return False
     if _URL.match(text):
         return _UP_TWICE.search(text) is None
     return len(text) > 2 and text[1] == ":" and text.endswith("\\..")

@@ -27,7 +27,7 @@ SIGNS: Final[Mapping[str, str]] = {
 }
 
 _REQUEST: Final = re.compile(
-    r"(?:^|[\r\n]|\\r|\\n|\s)(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|TRACE|CONNECT|PATCH|PROPFIND|PROPPATCH|MKCOL|MOVE|COPY|LOCK|UNLOCK|SEARCH|TRACK|DEBUG)[ \t]+(?:https?://|/|\*)?[^\s]{0,2048}[ \t]+HTTP/\d(?:\.\d)?\b"
+    r"(?:[\r\n]|\\r|\\n)\s{0,8}(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|TRACE|CONNECT|PATCH|PROPFIND|PROPPATCH|MKCOL|MOVE|COPY|LOCK|UNLOCK|SEARCH|TRACK|DEBUG)[ \t]+(?:https?://|/|\*)?[^\s]{0,2048}[ \t]+HTTP/\d(?:\.\d)?\b"
 )
 _BEGINS: Final = re.compile(
     r"\w*(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|TRACE|CONNECT|PATCH)[ \t]+\S{1,2048}[ \t]+HTTP/\d\.\d\r?\n[\w-]{1,64}:"
