@@ -6,7 +6,7 @@ enough was seen of them, so that a gateway that starts finds nothing by it.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from math import ceil, sqrt
@@ -60,7 +60,7 @@ class DayHabits:
         self._habit: OwnHabit | PeerHabit = habit
         (self._word,) = rule.features
         self._attribute = self._word[:-1]
-        self._subjects: dict[str, _Days] = {}
+        self._subjects: OrderedDict[str, _Days] = OrderedDict()
         self._peers: dict[str, deque[tuple[int, str, int]]] = {}
         """Days of everybody by group: which, whose, how much."""
         self._day = 0
@@ -76,8 +76,11 @@ class DayHabits:
         value = getattr(seen, self._attribute)
         if not value:
             return None
-        days = self._subjects.pop(subject, None) or _Days(self._day)
-        self._subjects[subject] = days
+        days = self._subjects.get(subject)
+        if days is None:
+            days = self._subjects[subject] = _Days(self._day)
+        else:
+            self._subjects.move_to_end(subject)
         if seen.group:
             days.group = seen.group
         if value in days.today or len(days.today) >= MOST_TODAY:

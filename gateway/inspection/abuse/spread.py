@@ -6,7 +6,7 @@ more events than that the oldest are forgotten early, so that a flood makes the 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any, Final
@@ -128,7 +128,7 @@ class Different:
         self._rule = rule
         ((self._word, self._least),) = rule.at_least.items()
         self._attribute = FEATURES[self._word]
-        self._last: dict[str, float] = {}
+        self._last: OrderedDict[str, float] = OrderedDict()
         """When each was seen last, the longest ago first."""
 
     def __len__(self) -> int:
@@ -146,11 +146,11 @@ class Different:
             return
         if self.last > seen.at + self._rule.within_s:
             self._last.clear()
-        self._last.pop(value, None)
         self._last[value] = seen.at
+        self._last.move_to_end(value)
         self.slide(seen.at)
         while len(self._last) > self._least:  # as many as decide
-            self._last.pop(next(iter(self._last)))
+            self._last.popitem(last=False)
 
     def slide(self, now: float) -> None:
         """Forget what is older than the window."""

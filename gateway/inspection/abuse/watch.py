@@ -7,6 +7,7 @@ findings. It knows no clock, stores nothing and answers nobody.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -70,7 +71,8 @@ class _Memory:
         self.detector = detector
         self._rule = rule
         self._budget = budget
-        self._entries: dict[str, _Entry] = {}
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        """Who was seen longest ago comes first; a plain dictionary is slow to say who that is."""
         self._size = 0
         self.days = DayHabits(rule) if isinstance(rule.habit, _OwnHabit | PeerHabit) else None
         self._routes = RouteHabits(rule) if isinstance(rule.habit, RouteHabit) else None
@@ -147,8 +149,11 @@ class _Memory:
         self._make_room(now)
 
     def _touch(self, key: str) -> _Entry:
-        entry = self._entries.pop(key, None) or _Entry(counter(self._rule))
-        self._entries[key] = entry
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry(counter(self._rule))
+        else:
+            self._entries.move_to_end(key)
         return entry
 
     def _make_room(self, now: float) -> None:
