@@ -61,6 +61,7 @@ policies: policies/
 limits:
   client: {{rate: 50/s, burst: 200, per: ip}}
   login: {{rate: 30/m, burst: 30, per: ip}}
+inspection: {{waf: block}}
 headers: {{csp_report_only: "default-src 'self'"}}
 audit: {{durability: group}}
 """

@@ -207,6 +207,7 @@ class Gateway(Candidate):
             "sessions": {"idle": "2h", "absolute": "8h"},
             "limits": {"client": {"rate": UNREACHED, "burst": 1_000_000, "per": "ip"}},
             "audit": {"durability": self.durability},
+            "inspection": {"waf": "off"},
         }
 
     def _verb(self, *words: str, given: str | None = None, seconds: float = VERB_S) -> str:
