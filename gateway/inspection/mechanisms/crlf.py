@@ -100,6 +100,7 @@ _CONTROLS: Final = frozenset("\r\n\x85\u2028\u2029") | _NARROW
 _LINE_END: Final = re.compile(r"[\r\n]")
 
 
+_ESCAPED: Final = ("\\r", "\\n", "\\x0", "\\u0", "\\0")
 _SPLITTING: Final = ("set-cookie", "location", "content-", "http/1")
 """What is worth hiding a line end in another character for."""
 
@@ -108,7 +109,7 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
     """Say whether a line end or something that becomes one is here, or a request line."""
     return (
         not _CONTROLS.isdisjoint(specials)
-        or ("\\" in specials and ":" in specials)
+        or ("\\" in specials and ":" in specials and any(escape in lowered for escape in _ESCAPED))
         or ("/" in specials and " http/" in lowered)
         or ("\x80" in specials and any(word in lowered for word in _SPLITTING))
     )
