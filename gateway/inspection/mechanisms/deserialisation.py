@@ -95,7 +95,8 @@ _SHAPES: Final = frozenset("{$")
 _PICKLED: Final = Needles(
     ("system\n", "popen\n", "eval\n", "exec\n", "getattr\n", "call\n", "run\n", "output\n", "__import__\n")
 )
-_STREAM_LETTERS: Final = frozenset("\x04\x80")
+_STREAM_LETTERS: Final = frozenset("\x02\x03\x04\x05")
+"""The versions that streams of pickle and Marshal begin with."""
 _CLASSES: Final = Needles((
     "java.", "javax.", "com.sun.", "com.bea.", "com.tangosol.", "com.mchange.", "com.alibaba.", "com.zaxxer.", "com.ibatis.", "com.opensymphony",
     "org.apache.", "org.codehaus.", "org.springframework.", "org.hibernate.", "org.jdom", "sun.rmi", "sun.misc", "sun.net", "sun.print", "ch.qos.", "net.sf.ehcache",
