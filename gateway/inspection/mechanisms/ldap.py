@@ -59,7 +59,7 @@ def signs(text: str, position: Position) -> Iterable[Sign]:
     del position
     for sign in _found(text):
         return [sign]
-    fragment = _FRAGMENT.search(text)
+    fragment = _FRAGMENT.search(text) if "(&" in text or "(|" in text or "(!" in text else None
     return [Sign("ldap.fragment", *fragment.span())] if fragment else []
 
 
@@ -81,7 +81,7 @@ def _found(text: str) -> Iterator[Sign]:
     whole = _WHOLE.match(text)
     if whole:
         yield Sign("ldap.filter", *whole.span())
-    rule = _MATCHING_RULE.search(text)
+    rule = _MATCHING_RULE.search(text) if ":=" in text else None
     if rule:
         yield Sign("ldap.matching_rule", *rule.span())
 
