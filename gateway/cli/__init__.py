@@ -39,6 +39,7 @@ _VERBS: Final = {
     "policy": ("gateway.cli.policy", "Check, test and explain policies."),
     "inspection": ("gateway.cli.inspection", "Show why requests are stopped as attacks, and what to allow."),
     "csp": ("gateway.cli.csp", "Turn reports of browsers into the next content security policy."),
+    "quarantine": ("gateway.cli.quarantine", "List, show, release and delete files that were refused."),
     "privacy": ("gateway.cli.privacy", "Tell people what is recorded about them, restrict it, erase it."),
     "audit": ("gateway.cli.audit", "Verify and query the audit trail."),
     "witness": ("gateway.cli.witness", "Vouch for the audit logs of other gateways."),

@@ -42,6 +42,7 @@ from gateway.server.control import (
     receive,
 )
 from gateway.server.settings import Settings, load_settings
+from gateway.server.upload_places import make_upload_places
 
 EXIT_FAILED: Final = 1
 _log = structlog.get_logger()
@@ -211,6 +212,8 @@ def _confine(boot: Boot, settings: Settings) -> bool:
     """
     state_dir = Path(boot.state_dir)
     writable, unreadable = [*state_dir.glob("state.sqlite3*"), state_dir / "generations"], [settings.audit.keys]
+    if boot.kind == "edge":
+        writable += make_upload_places(state_dir)
     if boot.kind == "custodian":
         files = [sink.path.parent for sink in settings.audit.sinks if sink.path is not None]
         writable, unreadable = [*writable_places(state_dir), *files], [settings.audit.keys, settings.keyring]

@@ -145,6 +145,19 @@ class Reception:
             return [(-1, Part("", self._name, self._declared, 0, self._room.size, b""))] if self._room.size else []
         return [(number, part) for number, part in enumerate(self._form.parts) if part.file_name]
 
+    @property
+    def is_form(self) -> bool:
+        """The body has parts."""
+        return self._form is not None
+
+    def outline(self) -> Iterator[bytes]:
+        """Yield the body without the content of its files: names, fields and what frames them, byte for byte."""
+        at = 0
+        for _, part in self._files():
+            yield self._room.read(at, part.start - at)
+            at = part.start + part.length
+        yield self._room.read(at, self._room.size - at)
+
     def judge(self, scan: Scan | None) -> Verdict:
         """Judge every file; takes as long as looking at all of them does.
 

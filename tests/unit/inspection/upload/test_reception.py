@@ -127,6 +127,14 @@ def test_what_the_antivirus_did_not_look_at_whole_is_refused_whatever_the_route_
     assert [one.objection for one in received(form(PDF), policy=policy).judge(scan).complaints] == [Objection.UNSCANNED]
 
 
+def test_the_outline_of_a_body_is_all_but_its_files() -> None:
+    body = form(PDF, field(b"to", b"O'Brien"), file(b"empty", b"", b""), file(b"f", b"b.txt", b"secret"))
+    reception = received(body)
+    assert reception.is_form
+    assert b"".join(reception.outline()) == body.replace(samples.pdf(), b"").replace(b"secret", b"")
+    assert b"".join(received(samples.pdf(), content_type=b"application/pdf").outline()) == b""
+
+
 def test_a_body_that_is_a_file_is_judged_as_one() -> None:
     assert not received(samples.pdf(), content_type=b"application/pdf").judge(None).is_refused
     assert not received(samples.pdf(), content_type=b"application/octet-stream", name="a.pdf").judge(None).is_refused

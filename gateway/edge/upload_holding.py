@@ -1,0 +1,260 @@
+"""A body with files: held sealed while it comes, judged whole by others, sent on byte for byte or not at all.
+
+Where it waits, who judges it and what is kept of what was refused are the keeper's, behind a seam. What stands in the record
+are words of closed lists, sizes and digests; names that a client chose are sealed in the quarantine alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from gateway.edge.exchange import Exchange, Refusal
+from gateway.edge.snapshot import RouteInspection
+from gateway.edge.waf import ask_second, note
+from gateway.exchange.errors import GatewayError
+from gateway.exchange.reason import Reason
+from gateway.inspection.upload.objection import Complaint, Objection
+from gateway.inspection.upload.policy import UploadPolicy
+from gateway.inspection.upload.reception import Reception, Room, is_upload
+from gateway.inspection.upload.verdict import Verdict
+
+RETRY_S: Final = 5.0
+INFECTED_EVENT: Final = "upload.infected"
+UNSCANNED_EVENT: Final = "upload.unscanned"
+_MOST_TOLD: Final = 16
+_CONTENT_TYPE: Final = b"content-type: "
+_REASONS: Final = {
+    Objection.INFECTED: Reason.UPLOAD_INFECTED,
+    Objection.UNSCANNED: Reason.UPLOADS_UNAVAILABLE,
+    Objection.FILE_TOO_LARGE: Reason.BODY_TOO_LARGE,
+    Objection.FORM_TOO_LARGE: Reason.BODY_TOO_LARGE,
+}
+_SEVEREST: Final = (Objection.INFECTED,)
+_UNAVAILABLE: Final = Refusal("inspection", Reason.UPLOADS_UNAVAILABLE, retry_after_s=RETRY_S)
+
+Judge = Callable[[Exchange, bytes], Refusal | bytes | None]
+
+
+class UploadsUnavailableError(GatewayError):
+    """Uploads cannot be taken now."""
+
+    reason = Reason.UPLOADS_UNAVAILABLE
+
+
+class Sender(NamedTuple):
+    """Who uploads, for whoever looks at the quarantine."""
+
+    at: float
+    request_id: str
+    route: str
+    tenant: str
+    user: str
+    client: str
+
+
+class Outcome(NamedTuple):
+    """What became of an upload."""
+
+    verdict: Verdict | None
+    """None = it could not be judged."""
+    kept: Mapping[int, str] = {}
+    """Ids in the quarantine, by the number of the part."""
+    results: tuple[str, ...] = ()
+    """What became of each file that was to be kept: kept, too_large, failed."""
+
+
+class UploadKeeper(Protocol):
+    """Where uploads wait, and who judges them."""
+
+    def room(self) -> Room:
+        """Make a room for one upload. Raises `GatewayError` where there are too many, or no disk."""
+
+    def judge(
+        self, reception: Reception, policy: UploadPolicy, sender: Sender, done: Callable[[Outcome], None]
+    ) -> None:
+        """Judge an upload elsewhere, and keep what is suspect; `done` is called on the loop, later and once."""
+
+
+class UploadHolding:
+    """Holds one upload."""
+
+    def __init__(
+        self,
+        x: Exchange,
+        rules: RouteInspection,
+        policy: UploadPolicy,
+        judges: Sequence[Judge],
+        *,
+        reads_files: bool,
+    ) -> None:
+        """Begin. `reads_files`: a body that is a file is read by `judges`, too, where it is small."""
+        self._x, self._rules, self._policy, self._judges = x, rules, policy, judges
+        self._reads_files = reads_files
+        self._is_judged_now = self._is_closed = False
+        self._keeper = x.client.upload_keeper
+        self._reception: Reception | None = None
+
+    def _begin(self) -> Reception:
+        """Take a room. Raises `GatewayError`."""
+        if self._keeper is None:
+            raise UploadsUnavailableError("nothing here keeps uploads")
+        self._reception = Reception(content_type(self._x), self._policy, self._keeper.room())
+        return self._reception
+
+    def feed(self, data: bytes) -> Refusal | None:
+        """Take more of the body."""
+        try:
+            reception = self._reception or self._begin()
+            complaint = reception.feed(data)
+        except GatewayError as error:
+            return self._unavailable(error)
+        return None if complaint is None else self._refused(Verdict((), (complaint,)))
+
+    def finish(self, done: Callable[[Refusal | None], None]) -> None:
+        """Judge names and fields here, and the files elsewhere."""
+        reception, keeper = self._reception, self._keeper
+        assert reception is not None  # noqa: S101 - it was fed
+        assert keeper is not None  # noqa: S101 - of whom its room is
+        complaint = reception.finish()
+        refusal = self._refused(Verdict((), (complaint,))) if complaint is not None else None
+        if refusal is None:
+            refusal = self._read(reception)
+        if refusal is not None:
+            done(refusal)
+            return
+        x = self._x
+        session = x.entry.session if x.entry is not None else None
+        sender = Sender(
+            at=x.started,
+            request_id=x.request_id.decode("ascii"),
+            route=x.route.name,
+            tenant=session.tenant if session is not None else x.tenant,
+            user=session.user if session is not None else "",
+            client=x.client_ip,
+        )
+        self._is_judged_now = True
+        keeper.judge(reception, self._policy, sender, lambda outcome: self._judged(reception, outcome, done))
+
+    def _read(self, reception: Reception) -> Refusal | None:
+        """Have everything but the files read as any other body is."""
+        if not self._judges:
+            return None
+        try:
+            body = self._outline(reception)
+        except GatewayError as error:
+            return self._unavailable(error)
+        if len(body) > self._rules.max_body:
+            return Refusal("inspection", Reason.BODY_TOO_LARGE, Objection.FORM_TOO_LARGE.value)
+        for judge in self._judges:
+            judged = judge(self._x, body)
+            if isinstance(judged, Refusal):
+                return judged
+        return None
+
+    def _outline(self, reception: Reception) -> bytes:
+        if reception.is_form:
+            return b"".join(reception.outline())
+        return b"".join(reception.pieces()) if self._reads_files and reception.size <= self._rules.max_body else b""
+
+    def _judged(self, reception: Reception, outcome: Outcome, done: Callable[[Refusal | None], None]) -> None:
+        self._is_judged_now = False
+        for result in outcome.results:
+            self._x.client.metrics.quarantined.inc((result,))
+        if self._is_closed:
+            reception.close()
+            return
+        verdict = outcome.verdict
+        if verdict is None:
+            note(self._x, "uploads", {"outcome": "failed"})
+            done(_UNAVAILABLE)
+        elif verdict.is_refused:
+            done(self._refused(verdict, outcome.kept))
+        else:
+            self._passed(verdict)
+            if self._rules.crs is None:
+                done(None)
+            else:
+                ask_second(self._x, self._rules.crs, self._outline(reception), done)
+
+    def _passed(self, verdict: Verdict) -> None:
+        x = self._x
+        counted = x.client.metrics.uploads
+        counted.inc((x.route.name, "unscanned"), verdict.unscanned)
+        counted.inc((x.route.name, "passed"), len(verdict.files) - verdict.unscanned)
+        if verdict.files:
+            files = [{"part": file.part, "kind": file.kind, "size": file.size} for file in verdict.files[:_MOST_TOLD]]
+            told: dict[str, object] = {"outcome": "passed", "files": files}
+            if verdict.unscanned:
+                told["unscanned"] = verdict.unscanned
+                self._detected(UNSCANNED_EVENT)
+            note(x, "uploads", told)
+
+    def _refused(self, verdict: Verdict, kept: Mapping[int, str] | None = None) -> Refusal:
+        x = self._x
+        files = {file.part: file for file in verdict.files}
+        told = []
+        for complaint in verdict.complaints[:_MOST_TOLD]:
+            x.client.metrics.uploads.inc((x.route.name, complaint.objection.value))
+            one: dict[str, object] = {"objection": complaint.objection.value, "part": complaint.part}
+            file = files.get(complaint.part)
+            if file is not None:
+                one |= {"kind": file.kind, "size": file.size, "sha256": file.digest}
+            if complaint.signature:
+                one["signature"] = complaint.signature
+            if kept is not None and complaint.part in kept:
+                one["quarantine"] = kept[complaint.part]
+            told.append(one)
+        note(x, "uploads", {"outcome": "refused", "files": told})
+        worst = _worst(verdict.complaints)
+        if worst is Objection.INFECTED:
+            self._detected(INFECTED_EVENT)
+        elif worst is Objection.UNSCANNED:
+            self._detected(UNSCANNED_EVENT)
+        reason = _REASONS.get(worst, Reason.UPLOAD_REFUSED)
+        retry_s = RETRY_S if reason is Reason.UPLOADS_UNAVAILABLE else 0.0
+        return Refusal("inspection", reason, worst.value, retry_after_s=retry_s)
+
+    def _detected(self, event: str) -> None:
+        if event not in self._x.detections:
+            self._x.detections.append(event)
+
+    def _unavailable(self, error: GatewayError) -> Refusal:
+        note(self._x, "uploads", {"outcome": "failed", "because": error.reason.value})
+        return Refusal("inspection", error.reason, retry_after_s=RETRY_S)
+
+    @property
+    def length(self) -> int:
+        """Bytes that go upstream."""
+        return self._reception.size if self._reception is not None else 0
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give out the body as it came."""
+        return self._reception.pieces() if self._reception is not None else iter(())
+
+    def close(self) -> None:
+        """Forget the body, as soon as nobody reads it."""
+        self._is_closed = True
+        if self._reception is not None and not self._is_judged_now:
+            self._reception.close()
+
+
+def _worst(complaints: Sequence[Complaint]) -> Objection:
+    """Say which complaint the answer is about: a virus before all others, else the first."""
+    found = [complaint.objection for complaint in complaints]
+    return next((objection for objection in _SEVEREST if objection in found), found[0])
+
+
+def hold_upload(
+    x: Exchange, rules: RouteInspection, judges: Sequence[Judge], *, reads_files: bool
+) -> UploadHolding | None:
+    """Hold the body of `x` where it is an upload; None = it is none."""
+    if rules.uploads is None or x.body_done or not is_upload(content_type(x)):
+        return None
+    return UploadHolding(x, rules, rules.uploads, judges, reads_files=reads_files)
+
+
+def content_type(x: Exchange) -> bytes:
+    """Return the Content-Type of a request; of several all, which no parser takes."""
+    lines = x.fields.forward.split(b"\r\n")
+    return b", ".join(line[len(_CONTENT_TYPE) :] for line in lines if line.startswith(_CONTENT_TYPE))
