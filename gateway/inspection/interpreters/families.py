@@ -42,7 +42,15 @@ _PHP_CALL: Final = re.compile(
     r"|(?<=echo )(?:md5|sha1)\s{0,4}\(|(?<=print )(?:md5|sha1)\s{0,4}\()"
 )
 """Matched where a name begins that is called."""
-_PHP_ALONE: Final = re.compile(r"(?i)\W{0,3}(?:" + _MERELY + r")\s{0,4}\(\s{0,4}[$\"'][^()]{0,64}\)\W{0,3}")
+_PHP_ALONE: Final = re.compile(
+    r"(?i)\W{0,3}(?:"
+    + _MERELY
+    + r")\s{0,4}\(\s{0,4}[$\"'][^()]{0,64}\)\W{0,3}|[^'\"\s]{0,32}['\"]\s{0,4}[;.+,)\]}|&]{1,4}\s{0,4}(?:"
+    + _RUNS
+    + "|"
+    + _MERELY
+    + r")\s{0,4}\([^()]{0,64}\)\s{0,4}[;.+|&,].{0,16}"
+)
 _PHP_FUNCTION: Final = re.compile(
     r"(?i)(?<![\w.$>-])(?:[a-z]{2,24}_(?:[a-z0-9]{1,32}_){0,6}[a-z0-9]{1,32}|gethostbyname|fopen|unserialize|filegroup|gz\w{4,12}|bz\w{4,12}|foogzdecode)\s{0,4}\(|^\W{0,3}(?:"
     + _RUNS

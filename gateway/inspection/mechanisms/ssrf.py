@@ -33,6 +33,7 @@ SIGNS: Final[Mapping[str, str]] = {
 _URL: Final = re.compile(
     r"\s*(?:url:|redirect=|uri=|url=|src=|u=)?\s*([A-Za-z][A-Za-z0-9+.-]{1,16}):([/\\]{0,4})([^\s]{1,2048}(?:\s[^\s]{0,256}){0,2})\s*"
 )
+_PROTOCOL_RELATIVE: Final = re.compile(r"\s*[/\\]{2}([^/\\\s]\S{0,1024})\s*")
 _SCHEMELESS: Final = re.compile(r"\s*(?:[/\\]{2,3})?([\[\]\w.:%-]{2,253}?)(:\d{1,5})?(/\S{0,1024})?\s*")
 _WEB: Final = frozenset({"http", "https", "ftp", "ws", "wss", "ftps", "feed"})
 _INTERNAL_SCHEMES: Final = frozenset(
@@ -169,7 +170,7 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
         return "." in specials and _ADDRESSES.are_in(lowered)
     if ":" in specials and _ABSOLUTE.are_in(lowered):
         return True
-    if "/" in specials and ("." in specials or "localhost" in lowered):
+    if "/" in specials and ("." in specials or "localhost" in lowered or lowered.startswith("//")):
         return lowered.lstrip().startswith(_BEGINNINGS) or _ADDRESSES.are_in(lowered)
     return "." in specials and ("oast" in lowered or "interact" in lowered or "collaborator" in lowered)
 
@@ -184,6 +185,8 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
             yield Sign("ssrf.callback", callback.start(), callback.end())
             return
     url = _URL.fullmatch(text) if not is_speech else None
+    if url is not None and "@" not in url[3] and len(url[3].split(maxsplit=1)) > 1:
+        url = None  # an address and a word behind it; parsers that disagree need an @ to do so
     if url is None:
         mention = _MENTION.search(lowered)
         if mention:
@@ -192,7 +195,10 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
             return
         if is_speech:
             return
-        bare = _SCHEMELESS.fullmatch(text)
+        relative = _PROTOCOL_RELATIVE.fullmatch(text)
+        bare = None if relative else _SCHEMELESS.fullmatch(text)
+        if relative and (name := _of_url("http", "//", relative[1])) not in (None, "ssrf.single_label"):
+            yield Sign(name or "", 0, len(text))
         if bare and position is not Position.PATH:
             name = _of_bare(bare)
             if name:
