@@ -40,6 +40,7 @@ from gateway.server.factor_rule import factor_rule, tenant_rules
 from gateway.server.federation import build_providers
 from gateway.server.issuer_keeper import IssuerKeeper, IssuerMetrics
 from gateway.server.mailing import Mailing, build_mailing
+from gateway.server.page_desk import PageDesk
 from gateway.server.passwords import breach_service, password_rules
 from gateway.server.portals import PortalDesk, needs_desk
 from gateway.server.reload_note import read_reload_note
@@ -59,6 +60,7 @@ from gateway.store.issuer_keys import IssuerKeyStore
 from gateway.store.kept import KeptForms
 from gateway.store.keyring import Keyring
 from gateway.store.openings import Client
+from gateway.store.page_counts import PageCounts
 from gateway.store.places import open_places
 from gateway.store.resets import Resets
 from gateway.store.state import Store
@@ -392,6 +394,7 @@ class PagesProcess:
             mfa_age_s=rules.mfa_age,
             since=time.time(),
             last_reload=partial(read_reload_note, Path(self._boot.run_dir)),
+            pages=PageDesk(PageCounts(store.rows, store.sealer), validated.inspections, executor=self._administering),
             candidate=validated.candidate,
         )
 

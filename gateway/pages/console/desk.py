@@ -122,6 +122,39 @@ class Evidence(Protocol):
         ...
 
 
+class ToldOfPages(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was told of the pages of a route."""
+
+    kind: Literal["reported", "script"]
+    directive: str
+    what: str
+    """An origin, a keyword, the hash or the address of a script."""
+    enforced: bool
+    times: int
+    last: float
+    """Unix seconds."""
+
+
+class PagePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """The content security policy of a route, and what browsers and pages told of it."""
+
+    mode: Literal["report", "enforce"]
+    told: tuple[ToldOfPages, ...]
+    """Most often first."""
+    more: int
+    """How much more was told."""
+    suggestion: str
+    """The next one, as YAML to paste."""
+
+
+class Pages(Protocol):
+    """What is known of the pages of routes. Raises `GatewayError` when it cannot be asked."""
+
+    async def of(self, route: str, *, now: float) -> PagePolicy | None:
+        """Return it for one route; None when the route has no policy."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Console:
     """What `Dependencies` need to have for there to be a console."""
@@ -141,6 +174,7 @@ class Console:
     """When this policy came into force here, unix seconds."""
     last_reload: Callable[[], ReloadNote | None] = lambda: None
     """What came of the last reload; None = there was none since the gateway started."""
+    pages: Pages | None = None
     candidate: PolicyTable | None = None
     """The policy that runs beside the one in force without effect."""
 

@@ -212,8 +212,10 @@ async def show_route(inside: Inside, problem: Problem | None = None) -> web.Resp
     fitting = frozenset(chain[0] for entry in allows for chain in entry.chains)
     holders = await inside.console.people.holders(inside.who, fitting, size=_SHOWN_HOLDERS) if fitting else None
     route = rule.route
+    asks = inside.console.pages if inside.who.is_operator else None
     return inside.page(
         "console_route.html",
+        pages=await asks.of(name, now=inside.now) if asks is not None else None,
         here="routes",
         route=route,
         rule=rule,

@@ -20,7 +20,7 @@ from gateway.exchange.notice import Notice
 from gateway.exchange.session import Session
 from gateway.pages.console import policy as policy_pages
 from gateway.pages.console.addresses import ADDRESSES
-from gateway.pages.console.desk import Console
+from gateway.pages.console.desk import Console, PagePolicy, ToldOfPages
 from gateway.policy import PolicyTable, compile_policy
 from gateway.server.evidence import EvidenceDesk
 from gateway.session.life import Lifetimes
@@ -1019,3 +1019,29 @@ async def test_a_list_is_cut_where_it_is_said(site: Site) -> None:
     listing = await desk.people(root, "", start=1, size=2)
     assert isinstance(listing, Listing)
     assert ([one.name for one in listing.people], listing.total) == (["gus", "gwen"], 5)
+
+
+async def test_the_operator_sees_what_browsers_told_of_a_routes_pages_and_what_to_paste(make_site: SiteMaker) -> None:
+    policy = PagePolicy(
+        mode="report",
+        told=(
+            ToldOfPages(
+                kind="reported", directive="img-src", what="https://pics.example", enforced=False, times=7, last=1.8e9
+            ),
+            ToldOfPages(kind="script", directive="", what="/<app>.js", enforced=False, times=3, last=1.8e9),
+        ),
+        more=2,
+        suggestion="      csp:\n        mode: report\n",
+    )
+
+    class Told:
+        async def of(self, route: str, *, now: float) -> PagePolicy | None:
+            return policy if route == "invoice" else None
+
+    async for site in staffed(make_site, pages=Told()):
+        page = await (await signed_in(site, "root")).get(f"{ADMIN}routes/invoice")
+        assert "https://pics.example" in page.text
+        assert "/&lt;app&gt;.js" in page.text
+        assert "        mode: report" in page.text
+        assert "What its pages run" not in (await (await signed_in(site, "root")).get(f"{ADMIN}routes/ledger")).text
+        assert "pics.example" not in (await (await signed_in(site, "tina")).get(f"{ADMIN}routes/invoice")).text
