@@ -97,6 +97,7 @@ _CANDIDATE: Final = re.compile(
 )
 _NARROW: Final = frozenset("\u560a\u560d\u010a\u010d\u020a\u020d")
 _CONTROLS: Final = frozenset("\r\n\x85\u2028\u2029") | _NARROW
+_FIRST_FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,40}: ")
 _LINE_END: Final = re.compile(r"[\r\n]")
 
 
@@ -159,7 +160,9 @@ def _headers(text: str, position: Position) -> Iterator[Sign]:
     if match is None and position not in _LINES_ARE_WRITTEN:
         match = _WRITTEN_HEADER.search(text)
     if match is not None:
-        if position not in _LINES_ARE_WRITTEN or _is_bare(text, match.start()):
+        if _begins_as_field(text) and "set-cookie" not in match[0].lower():
+            yield Sign("crlf.any_header", match.start(), match.end())  # lines of a head, quoted from its first on
+        elif position not in _LINES_ARE_WRITTEN or _is_bare(text, match.start()):
             yield Sign("crlf.header", match.start(), match.end())
         return
     if position in _LINES_ARE_WRITTEN:
@@ -168,6 +171,10 @@ def _headers(text: str, position: Position) -> Iterator[Sign]:
     if match is not None:
         # Nobody begins with a line end: what stands before it is the page's.
         yield Sign("crlf.any_header" if text[: match.start()].strip() else "crlf.header", match.start(), match.end())
+
+
+def _begins_as_field(text: str) -> bool:
+    return _FIRST_FIELD.match(text) is not None
 
 
 def _is_bare(text: str, end: int) -> bool:

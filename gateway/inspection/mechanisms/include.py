@@ -20,7 +20,8 @@ SIGNS: Final[Mapping[str, str]] = {
     "include.edge_side": "An element of edge side includes that fetches or shows variables.",
     "include.typesetting": "A command of LaTeX that reads a file of the server or starts a program.",
     "include.formula_command": "A formula that starts a program: DDE.",
-    "include.formula_fetch": "A formula that sends cells elsewhere: WEBSERVICE, IMPORTXML, HYPERLINK.",
+    "include.formula_fetch": "A formula that fetches an address: WEBSERVICE, IMPORTXML, HYPERLINK.",
+    "include.formula_leak": "A formula that sends what stands in other cells to an address.",
     "include.formula": "The value begins as a formula of a spreadsheet does.",
     "include.code_sample": "One of the strong signs stands in code that a text quotes as Markdown.",
     "include.code_sample_live": "The same, for those who do not render Markdown.",
@@ -51,6 +52,9 @@ _FORMULA_FETCH: Final = re.compile(
     r"\A\s{0,8}[\"']?[=+\-@]\s{0,8}[^\r\n]{0,64}?\b(?:WEBSERVICE|IMPORT(?:XML|DATA|HTML|FEED|RANGE)|HYPERLINK|IMAGE|FILTERXML|RTD|CALL|REGISTER(?:\.ID)?|EXEC)\s{0,4}\(",
     re.IGNORECASE,
 )
+_ADDRESS: Final = re.compile(r"(?:https?|ftp):|\\\\\\\\|[\"']//", re.IGNORECASE)
+_CELL: Final = re.compile(r"(?:(?<=[(,;&! +])|(?<=&amp;))\$?[A-Z]{1,3}\$?\d{1,7}\b(?![\"'/.])")
+_ARGUMENTS: Final = 512
 _FORMULA: Final = re.compile(r"\A\s{0,8}(?:=|@|[+\-](?=[A-Z@(]))[^\r\n]{0,32}?(?:[A-Z]{1,3}\$?\d|\(|\d\s{0,4}[*+/^-])")
 
 _COMMANDS: Final = (
@@ -100,7 +104,10 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         yield Sign("include.formula_command", match.start(), match.end())
     match = _FORMULA_FETCH.match(text)
     if match is not None:
-        yield Sign("include.formula_fetch", match.start(), match.end())
+        leaks = _ADDRESS.search(text, match.end(), match.end() + _ARGUMENTS) and _CELL.search(
+            text, match.end(), match.end() + _ARGUMENTS
+        )
+        yield Sign("include.formula_leak" if leaks else "include.formula_fetch", match.start(), match.end())
     elif (match := _FORMULA.match(text)) is not None:
         yield Sign("include.formula", match.start(), match.end())
 

@@ -103,7 +103,7 @@ _STATEMENT: Final = re.compile(
     re.IGNORECASE,
 )
 _LOADING: Final = re.compile(
-    r"[\s\-=#@!]{0,4}(?:debug\s*-?\Z|(?:include|import|extends|from|load|use|embed|render)\s+[\"']?\s*(?:/|\.\.|[a-z]+://|\w+\s*(?:-?\s*\Z|,|import\b)|[\"'])|php\b|get_admin_log|\s*page\s+import|ssi\s)",
+    r"[\s\-=#@!]{0,4}(?:debug\s*-?\Z|(?:include|import|extends|from|load|use|embed|render)\s+[\"']?\s*(?:/|\.\.|[a-z]+://|\w+\s*(?:-?\s*\Z|,|import\b))|php\b|get_admin_log|\s*page\s+import|ssi\s)",
     re.IGNORECASE,
 )
 _VELOCITY: Final = re.compile(r"\s*\$\w+\s*=")

@@ -26,6 +26,7 @@ from gateway.inspection.script.names import (
 _OPERANDS: Final = frozenset({Kind.WORD, Kind.NUMBER, Kind.STRING, Kind.TEMPLATE, Kind.REGEX})
 _INFIX: Final = frozenset({"in", "of", "instanceof", "else", "while", "catch", "finally", "from", "as", "extends"})
 _LINKS: Final = frozenset({")", "]", "(", ".", "?.", "["})
+_INDIRECT: Final = frozenset({"call", "apply", "bind"})
 _CLOSERS: Final = frozenset({")", "]"})
 _TOKENS: Final = 1_024
 """Who has read so many tokens has read a program: sentences are none for so long."""
@@ -175,9 +176,11 @@ class _Reader:
                 if each.text in TIMERS:
                     self.awaits_code = True
                 elif each.text in DIALOGUES or each.text == "constructor":
+                    # `alert.call(null, 1)`: nobody writes a name so.
+                    found.shows = found.shows or before.text in _INDIRECT
                     self.awaits_argument = True
             elif each.kind is Kind.WORD:
-                if each.text not in {"call", "apply", "bind"}:
+                if each.text not in _INDIRECT:
                     return
             elif each.kind is not Kind.MARK or each.text not in _LINKS:
                 return
