@@ -77,6 +77,10 @@ def receive(x: Exchange, limits: Limits, now: float) -> Refusal | None:
         wait = limits.take(bucket, x.counted, now)
         if wait:
             return Refusal("shed", Reason.SHED, retry_after_s=wait)
+    if (
+        s.gate is not None and (answer := s.gate.on_arrival(x, limits, now)) is not None
+    ):  # what detectors answered to it
+        return answer
 
     # 4 route: host, then path, then method
     tenant = s.hosts.get(authority.host)
@@ -133,6 +137,8 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
     if resolution.match is None:  # our own pages: they ask for what they need themselves
         if entry is not None and s.policy.is_foreign(entry.session, tenant):  # the host is another tenant's by now
             x.entry = entry = None
+        if s.gate is not None and (answer := s.gate.on_identity(x, entry, limits, now)) is not None:
+            return answer
         # a sign-in at a provider begins without a form; its logout tokens come in a burst, from one address
         is_sign_in = resolution.internal == "oidc" and x.method != b"POST"  # attack: our pages take HEAD for GET
         if is_sign_in or (x.method == b"POST" and resolution.internal not in UNCOUNTED_FORMS):
@@ -185,6 +191,8 @@ def admit(x: Exchange, sessions: Sessions, limits: Limits, now: float) -> Refusa
 
     if route.authorization == "gateway" and fields.authorization and not rule.takes_fields:
         return Refusal("session", Reason.CREDENTIALS_CONFLICT if entry else Reason.SIGN_IN_REQUIRED)
+    if s.gate is not None and (answer := s.gate.on_identity(x, entry, limits, now)) is not None:
+        return answer
     # 6 assurance: from where, what is owed, by which browser, how lately and by what it was proven
     requirement = route.requirement
     if requirement is not None and requirement.refuses_address(x.client_ip):
