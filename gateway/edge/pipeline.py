@@ -77,9 +77,8 @@ def receive(x: Exchange, limits: Limits, now: float) -> Refusal | None:
         wait = limits.take(bucket, x.counted, now)
         if wait:
             return Refusal("shed", Reason.SHED, retry_after_s=wait)
-    if (
-        s.gate is not None and (answer := s.gate.on_arrival(x, limits, now)) is not None
-    ):  # what detectors answered to it
+    # what detectors of abuse answered to the network
+    if s.gate is not None and (answer := s.gate.on_arrival(x, limits, now)) is not None:
         return answer
 
     # 4 route: host, then path, then method
