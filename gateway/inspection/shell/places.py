@@ -45,7 +45,7 @@ _MARK: Final = re.compile(r"[;|&\n\r]+(?:[ \t]*[;|&\n\r]+){0,4}|`|[$<>]\(")
 _ENTITY_BEFORE: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31})$")
 _TABLE: Final = re.compile(r"^[ \t>]{0,8}\|?[ \t]{0,4}:?-{2,}:?[ \t]{0,4}\|", re.MULTILINE)
 """The second row of a table in Markdown."""
-_FIRST: Final = re.compile(r"""[ \t]*([A-Za-z][\w.\-]*)(?=[\s;|&)<>`]|['"](?![A-Za-z'"])|$)""")
+_FIRST: Final = re.compile(r"""[ \t]*([A-Za-z][\w.\-]*)(?=[\s;|&()<>`]|['"](?![A-Za-z'"])|$)""")
 """A word that ends here; a quotation mark with letters behind it does not end it: `c'a't`."""
 _CALL: Final = re.compile(r"\s*\(")
 """What makes a word one of a programming language: `if (x)`, `test(1)`."""
@@ -62,7 +62,7 @@ def places(text: str) -> Iterator[Place]:
     yield Place(Kind.BEGINNING, "", 0, 0)
     is_table = "|" in text and _TABLE.search(text) is not None
     for mark in _MARK.finditer(text):
-        if is_table and mark[0].strip(" \t\r\n") == "|":
+        if (is_table and not mark[0].strip("| \t\r\n")) or text.startswith("#", mark.end()):
             continue
         first = _FIRST.match(text, mark.end())
         if first and (first[1].lower() not in KNOWN or _CALL.match(text, first.end())):
