@@ -7,17 +7,20 @@ recursion, no backtracking. What is cut off at the end of the text is no error, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Final
 
+from gateway.inspection.sql.facts import Continuation, Ending, Fact, First
 from gateway.inspection.sql.lexis import Kind, Lexer, Token
+from gateway.inspection.sql.lookahead import is_called, is_compared, is_nested, is_plural, is_procedure, is_text
 from gateway.inspection.sql.statements import is_head
 from gateway.inspection.sql.words import (
+    ARGUMENT_WORDS,
     ARITHMETIC_WORDS,
     BEFORE_OPERAND,
     CATALOGUES,
+    CLAUSES,
     COMPARING,
+    COMPARISONS,
     CONSTANTS,
     DELAYS,
     FUNCTIONS,
@@ -32,154 +35,43 @@ from gateway.inspection.sql.words import (
     SET_OPERATORS,
     STRING_FUNCTIONS,
     TELLING,
+    TYPES,
+    UNSEPARATED,
 )
 
-
-class Ending(Enum):
-    """How the reading came to its end."""
-
-    END = auto()
-    """In code, at the end of the text."""
-    OPEN = auto()
-    """In a string, which the application's own quotation mark closes."""
-    CUT = auto()
-    """In a comment, which cuts off what the application had left."""
-    ERROR = auto()
-    """At something that no server takes there."""
-    ENDLESS = auto()
-    """Nowhere: there was more than is read."""
-
-
-class First(Enum):
-    """What the text begins with, behind the place it has left."""
-
-    NOTHING = auto()
-    LOGICAL = auto()
-    COMPARISON = auto()
-    ARITHMETIC = auto()
-    CONCATENATION = auto()
-    """`||`, which joins conditions in MySQL."""
-    STRING = auto()
-    COMMA = auto()
-    CLAUSE = auto()
-    SEMICOLON = auto()
-
-
-class Fact(Enum):
-    """What the statement does that the application did not ask for."""
-
-    TABLE = auto()
-    """A SELECT names where from."""
-    TAUTOLOGY = auto()
-    """A condition is joined whose truth the data do not decide."""
-    CONDITION = auto()
-    """A condition on the data is joined."""
-    JOINED_TRUTH = auto()
-    """A truth value is joined as a condition."""
-    JOINED_NUMBER = auto()
-    """A number is joined as a condition."""
-    JOINED_TEXT = auto()
-    """A string is joined as a condition."""
-    JOINED_NAME = auto()
-    """A column is joined as a condition."""
-    UNION = auto()
-    """A second SELECT is added, of things that are no plain words."""
-    UNION_WORDS = auto()
-    """A second SELECT is added, of plain words."""
-    SUBQUERY = auto()
-    """A SELECT stands in parentheses, of things that are no plain words."""
-    SUBQUERY_WORDS = auto()
-    """A SELECT stands in parentheses, of plain words from something."""
-    SELECT = auto()
-    """The text is a SELECT, of things that are no plain words."""
-    SELECT_WORDS = auto()
-    """The text is a SELECT, of plain words from something."""
-    STATEMENT = auto()
-    """The text is another statement."""
-    STACKED = auto()
-    """Another statement begins behind the first."""
-    STACKED_SELECT = auto()
-    """A SELECT of anything begins behind the first statement."""
-    STACKED_WORDS = auto()
-    """A SELECT of plain words begins behind the first statement."""
-    TERMINATED = auto()
-    """The statement is ended, and nothing follows."""
-    DELAY = auto()
-    """The server is told to wait."""
-    PROBE_NAME = auto()
-    """The name of such a function stands where a column's should."""
-    PROBE = auto()
-    """A function or procedure is called that tells about the server or reaches beyond it."""
-    CATALOGUE = auto()
-    """A table of names of the server is named."""
-    TELLING = auto()
-    """A function without arguments that tells about the server is called."""
-    TOLD = auto()
-    """What such a function tells is made part of a string."""
-    CALL = auto()
-    """Any other function is called."""
-    SERVER_VARIABLE = auto()
-    """`@@version` and its like."""
-    ORDINAL = auto()
-    """Results are ordered or grouped by a column's number, or limited."""
-    CLAUSE = auto()
-    """ORDER BY, GROUP BY, HAVING or LIMIT with anything else."""
-    INTO_FILE = auto()
-    """Results are written to a file or into a variable."""
-    CASE = auto()
-    """A value is chosen by a condition."""
-    CAST = auto()
-    """A type is forced (PostgreSQL), which makes an error tell the value."""
-
-
-_COMPARISONS: Final = frozenset(
-    "= == < > <= >= <> != <=> ^= !< !> ~ ~* !~ !~* ~~ ~~* !~~ !~~* @> <@ ? ?| ?& *=".split()  # noqa: SIM905 - a table of signs
-)
 _SIGNS: Final = frozenset(("-", "+", "~", "!"))
+"""Operators that stand before one operand."""
 _DELIMITED_MAX: Final = 64
 """Characters of a name in brackets (SQL Server's longest has 128; an array's subscript none of them)."""
-
-
-@dataclass(slots=True)
-class Continuation:
-    """What was read."""
-
-    ending: Ending = Ending.END
-    stop: int = 0
-    """Where the reading came to its end."""
-    first: First = First.NOTHING
-    facts: dict[Fact, tuple[int, int]] = field(default_factory=dict)
-    """Each with the first place it was seen at."""
-    left: Kind = Kind.END
-    """What the text begins with when an operand was awaited."""
-    left_alone: bool = True
-    """The text begins with one operand, and the first thing behind it is no arithmetic."""
-    operands: int = 0
-    cut: int = 0
-    """Where the comment begins that cuts off the rest; meaningful when `ending` is CUT."""
-    string: int = 0
-    """Where the string begins that is open; meaningful when `ending` is OPEN."""
-    numbers: int = 0
-    names: int = 0
-    operators: int = 0
-    """But commas."""
-    comments: int = 0
-    """Comments that stood for white space."""
-    lines: int = 0
-    """Comments to the end of a line with more lines behind them."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Tell whether a server would take all of the text."""
-        return self.ending not in (Ending.ERROR, Ending.ENDLESS)
+_WORDS_IN_A_ROW: Final = 3
+"""`delete from cart c`, `create user eve identified`: what a grammar puts side by side; a sentence goes on."""
 
 
 class Reader:
     """Reads one text from one place in one of the two states."""
 
     __slots__ = (
-        "_aliased", "_between", "_branches", "_compared", "_computed", "_first_order", "_fresh", "_joined", "_leads", "_lexer", "_modes", "_named",
-        "_origin", "_pending", "_previous", "_selected", "_term", "_term_kind", "_wanted", "seen",
+        "_aliased",
+        "_between",
+        "_branches",
+        "_compared",
+        "_computed",
+        "_first_order",
+        "_fresh",
+        "_joined",
+        "_leads",
+        "_lexer",
+        "_modes",
+        "_named",
+        "_origin",
+        "_pending",
+        "_previous",
+        "_selected",
+        "_strings",
+        "_term",
+        "_term_kind",
+        "_wanted",
+        "seen",
     )  # fmt: skip
 
     def __init__(self, text: str, position: int, *, escapes: bool, operand: bool) -> None:
@@ -196,6 +88,8 @@ class Reader:
         self._named = False
         self._selected = False
         self._between = 0
+        self._strings = 0
+        """How many calls are open that make a string of their arguments."""
         self._branches = False
         """The statement behind a semicolon begins with IF, as the code of other languages does."""
         self._term = position
@@ -380,20 +274,13 @@ class Reader:
                 self._previous = token
                 return True
             self._lexer.position = mark
-        if word in LITERALS and not self._is_called():
+        if word in LITERALS and not is_called(self._lexer):
             if self._joined and self._term_kind is None and word in ("true", "false"):
                 self._tell(Fact.JOINED_TRUTH, self._term)
             return self._took(Kind.NUMBER if word == "null" else Kind.VARIABLE, solid=word == "null")
-        if word in RESERVED and not self._is_called():
+        if word in RESERVED and not is_called(self._lexer):
             return self._begins_text(token)
         return self._name(token)
-
-    def _is_called(self) -> bool:
-        """Tell whether an opening parenthesis comes next."""
-        behind = self._lexer.position
-        called = self._lexer.next().word == "("
-        self._lexer.position = behind
-        return called
 
     def _begins_text(self, token: Token) -> bool:
         """Take a statement that is no SELECT at the very beginning of the text."""
@@ -451,23 +338,24 @@ class Reader:
         argument = self._lexer.next()
         self._lexer.position = behind
         empty = argument.word == ")"
-        if argument.word in _PLURALS and self._is_plural(parenthesis):
+        if is_plural(self._lexer):
             return False
         self._computed = True
         self._named = self._named or not (word in FUNCTIONS or probing or word in DELAYS)
-        solid = not empty and (argument.kind is not Kind.WORD or self._is_nested(behind))
+        solid = not empty and (argument.kind is not Kind.WORD or is_nested(self._lexer))
         if solid and (word in DELAYS or (probing and token.word.startswith("dbms_"))):
             self._tell(Fact.DELAY, token.start)
         if probing and (solid or self._modes[-1] != "text"):
             self._tell(Fact.PROBE, token.start)
         if word in TELLING and empty:
             self._tell(Fact.TELLING, token.start)
-            if "string" in self._modes:
+            if self._strings:
                 self._tell(Fact.TOLD, token.start)
         self._tell(Fact.CALL, token.start)
         self._took(Kind.NAME, solid=True)
         if word in STRING_FUNCTIONS:
             self._modes.append("string")
+            self._strings += 1
         self._modes.append("call")
         self._previous = parenthesis
         self._wanted = True
@@ -477,22 +365,9 @@ class Reader:
             self._modes.pop()
             if self._modes[-1] == "string":
                 self._modes.pop()
+                self._strings -= 1
             self._wanted = self._fresh = False
         return True
-
-    def _is_plural(self, parenthesis: Token) -> bool:
-        """Tell whether the only argument is a plural's ending, as in `guest(s)`."""
-        return (
-            self._lexer.text[parenthesis.end : parenthesis.end + 4].lower().rstrip()[:4].partition(")")[0] in _PLURALS
-        )
-
-    def _is_nested(self, position: int) -> bool:
-        """Tell whether the first argument is itself a call: `sleep(mod(10, 5))`."""
-        self._lexer.position = position
-        word = self._lexer.next()
-        nested = word.kind is Kind.WORD and (word.word in ("select", "case") or self._lexer.next().word == "(")
-        self._lexer.position = position
-        return nested
 
     def _select(self, token: Token) -> bool:
         """Take SELECT, where one may stand, and what it says of rows."""
@@ -571,8 +446,8 @@ class Reader:
             return True
         if sign == "::":
             return self._cast()
-        if sign in _COMPARISONS:
-            if sign.startswith("?") and not self._is_text_next():
+        if sign in COMPARISONS:
+            if sign.startswith("?") and not is_text(self._lexer):
                 return False
             self._begins_with(First.COMPARISON)
             self._compared = True
@@ -589,19 +464,12 @@ class Reader:
         """Take the type behind `::` (PostgreSQL)."""
         self._begins_with(First.ARITHMETIC)
         following = self._lexer.next()
-        if following.word in _TYPES:
+        if following.word in TYPES:
             self._tell(Fact.CAST, self._previous.start)
         behind = self._lexer.position
         if following.word == "double" and self._lexer.next().word != "precision":
             self._lexer.position = behind
         return following.kind in (Kind.WORD, Kind.NAME)
-
-    def _is_text_next(self) -> bool:
-        """Tell whether a literal comes next: PostgreSQL's `?` asks for one, a sentence's does not."""
-        behind = self._lexer.position
-        kind = self._lexer.next().kind
-        self._lexer.position = behind
-        return kind in (Kind.STRING, Kind.OPEN_STRING) or self._lexer.text.startswith("array", behind + 1)
 
     def _operator_mark(self, token: Token) -> bool:
         """Take a mark where an operator is awaited."""
@@ -644,6 +512,7 @@ class Reader:
             if closed in ("paren", "call"):
                 if self._modes[-1] == "string":
                     self._modes.pop()
+                    self._strings -= 1
                 return True
             self._pending = False
         self._close_term(self._lexer.position)
@@ -674,7 +543,7 @@ class Reader:
             return True
         if word in SET_OPERATORS:
             return self._set_operator(token)
-        if word in _CLAUSES:
+        if word in CLAUSES:
             return self._clause(token)
         if mode == "case" and word in ("when", "then", "else", "end"):
             return self._case(token)
@@ -684,7 +553,7 @@ class Reader:
             return True
         if word in ("asc", "desc"):
             return mode in ("order", "text") and self._direction()
-        if word in _ARGUMENT_WORDS and (mode == "call" or "call" in self._modes):
+        if word in ARGUMENT_WORDS and (mode == "call" or "call" in self._modes):
             self._wanted = True
             return True
         if self._word_statement(token):
@@ -705,28 +574,7 @@ class Reader:
             self._between += 1
         if word in ("sounds", "similar"):
             return self._lexer.next().word in ("like", "to")
-        return word in ("glob", "match", "isnull", "notnull") or self._is_compared(word)
-
-    def _is_compared(self, word: str) -> bool:
-        """Tell whether what follows is compared with, not talked of: `like these`, `in stock (new)`, `is fine` are prose."""
-        lexer = self._lexer
-        behind = lexer.position
-        following = lexer.next()
-        if word == "is" and following.word == "not":
-            behind = lexer.position
-            following = lexer.next()
-        if following.kind is Kind.WORD and following.word in ("binary", "all", "any", "some", "array"):
-            following = lexer.next()
-        fits = following.kind is not Kind.WORD
-        if not fits:
-            fits = (
-                following.word in LITERALS or following.word in ("distinct", "json") or lexer.next().word in ("(", ".")
-            )
-        elif word == "in" and following.word == "(":
-            inner = lexer.next()
-            fits = inner.kind is not Kind.WORD or inner.word in ("select", "null") or lexer.next().word == "("
-        lexer.position = behind
-        return fits
+        return word in ("glob", "match", "isnull", "notnull") or is_compared(self._lexer, word)
 
     def _set_operator(self, token: Token) -> bool:
         """Take UNION [ALL] SELECT and its relations, also with the second SELECT in parentheses."""
@@ -871,26 +719,29 @@ class Reader:
         word = token.word
         if word != "waitfor" and self._leads and self.seen.left is not Kind.NUMBER:
             return False
-        if word in _UNSEPARATED:
-            if word.startswith("exec") and not self._is_procedure_next():
+        detached = token.start > self._previous.end or self._previous.kind is not Kind.STRING
+        if word in UNSEPARATED and (detached or word == "waitfor"):
+            if word.startswith("exec") and not is_procedure(self._lexer):
                 return False
             return is_head(token, self._lexer) and self._statement(token, Fact.STACKED)
-        if word == "select" and self.seen.operands == 0 and self.seen.first is First.NOTHING and not self._leads:
+        if (
+            word == "select"
+            and detached
+            and self.seen.operands == 0
+            and self.seen.first is First.NOTHING
+            and not self._leads
+        ):
             return self._stacked_select(token)
-        detached = token.start > self._previous.end and self._previous.kind is Kind.STRING
-        if word in DELAYS and self.seen.operands == 0 and detached and self._is_called():
+        if (
+            word in DELAYS
+            and self.seen.operands == 0
+            and detached
+            and self._previous.kind is Kind.STRING
+            and is_called(self._lexer)
+        ):
             self._tell(Fact.DELAY, token.start)
             return self._name(token)
         return False
-
-    def _is_procedure_next(self) -> bool:
-        """Tell whether EXEC is followed by what no sentence and no shell has there: `xp_...`, `a.b`, a parenthesis, a variable."""
-        behind = self._lexer.position
-        name = self._lexer.next()
-        fits = name.kind is Kind.VARIABLE or name.word == "(" or name.word.startswith(("xp_", "sp_"))
-        fits = fits or (name.kind is Kind.WORD and self._lexer.next().word == ".")
-        self._lexer.position = behind
-        return fits
 
     def _stack(self, token: Token) -> bool:
         """Take what follows a semicolon: another statement, or the end."""
@@ -907,10 +758,10 @@ class Reader:
         if following.word == "select":
             self._tell(Fact.STACKED_SELECT, token.start)
             return self._stacked_select(token)
-        if following.word in PROBES and self._is_called():
+        if following.word in PROBES and is_called(self._lexer):
             self._modes.append("paren")
             return self._name(following)
-        if following.word in DELAYS and self._is_called():
+        if following.word in DELAYS and is_called(self._lexer):
             self._tell(Fact.DELAY, following.start)
             return self._name(following)
         if following.word == "waitfor":
@@ -971,73 +822,3 @@ class Reader:
                 self._wanted = kind is Kind.OPEN_STRING
                 self._term_kind = None
                 return True
-
-
-_CLAUSES: Final = frozenset(
-    {"from", "where", "having", "group", "order", "limit", "offset", "fetch", "into", "on", "using", "for", "procedure"}
-)
-_UNSEPARATED: Final = frozenset(
-    {
-        "waitfor",
-        "exec",
-        "execute",
-        "declare",
-        "drop",
-        "shutdown",
-        "insert",
-        "update",
-        "delete",
-        "if",
-        "create",
-        "alter",
-        "truncate",
-        "backup",
-    }
-)
-"""Statements that SQL Server begins behind another without a semicolon."""
-_PLURALS: Final = frozenset({"s", "es", "en", "ies", "er", "e", "n", "r", "in", "nen", "x"})
-_TYPES: Final = frozenset(
-    [
-        "int",
-        "int2",
-        "int4",
-        "int8",
-        "integer",
-        "bigint",
-        "smallint",
-        "numeric",
-        "decimal",
-        "real",
-        "float",
-        "float4",
-        "float8",
-        "double",
-        "text",
-        "varchar",
-        "char",
-        "bpchar",
-        "bool",
-        "boolean",
-        "date",
-        "time",
-        "timestamp",
-        "timestamptz",
-        "json",
-        "jsonb",
-        "xml",
-        "bytea",
-        "regclass",
-        "oid",
-        "name",
-        "uuid",
-        "money",
-        "bit",
-        "inet",
-    ]
-)
-"""Types that PostgreSQL casts to."""
-_ARGUMENT_WORDS: Final = frozenset(
-    {"as", "separator", "placing", "against", "using", "for", "from", "returning", "passing"}
-)
-_WORDS_IN_A_ROW: Final = 3
-"""`delete from cart c`, `create user eve identified`: what a grammar puts side by side; a sentence goes on."""

@@ -116,3 +116,32 @@ STRING_FUNCTIONS: Final = frozenset(
 """What an injection wraps an answer in."""
 TELLING: Final = frozenset({"version", "user", "database", "schema", "current_user", "session_user", "system_user"})
 """Functions without arguments that tell about the server; their names are words of prose, too."""
+COMPARISONS: Final = frozenset(
+    {
+        "=", "==", "<", ">", "<=", ">=", "<>", "!=", "<=>", "^=", "!<", "!>", "~", "~*", "!~", "!~*", "~~", "~~*", "!~~", "!~~*",
+        "@>", "<@", "?", "?|", "?&", "*=",
+    }
+)  # fmt: skip
+"""Operators of signs that compare."""
+CLAUSES: Final = frozenset(
+    {"from", "where", "having", "group", "order", "limit", "offset", "fetch", "into", "on", "using", "for", "procedure"}
+)
+UNSEPARATED: Final = frozenset(
+    {
+        "waitfor", "exec", "execute", "declare", "drop", "shutdown", "insert", "update", "delete", "if", "create", "alter", "truncate",
+        "backup",
+    }
+)  # fmt: skip
+"""Statements that SQL Server begins behind another without a semicolon."""
+TYPES: Final = frozenset(
+    {
+        "int", "int2", "int4", "int8", "integer", "bigint", "smallint", "numeric", "decimal", "real", "float", "float4", "float8", "double",
+        "text", "varchar", "char", "bpchar", "bool", "boolean", "date", "time", "timestamp", "timestamptz", "json", "jsonb", "xml", "bytea",
+        "regclass", "oid", "name", "uuid", "money", "bit", "inet",
+    }
+)  # fmt: skip
+"""Types that PostgreSQL casts to."""
+ARGUMENT_WORDS: Final = frozenset(
+    {"as", "separator", "placing", "against", "using", "for", "from", "returning", "passing"}
+)
+"""Words that stand between the arguments of some functions: `substring(a from 1 for 2)`."""

@@ -568,5 +568,10 @@ def test_expression_too_long_to_be_read_is_an_attack_by_itself(operator: str) ->
     assert score(operator.join(["1"] * 9_000) + " union select 1,2") >= 5
 
 
+@pytest.mark.parametrize("attack", [") or 1=1", " union select 1,2", "); drop table users--"])
+def test_attack_that_hides_behind_a_long_list_is_blocked(attack: str) -> None:
+    assert score(",".join(map(str, range(9_000))) + attack) >= 5
+
+
 def test_list_of_numbers_may_be_long() -> None:
     assert score(",".join(map(str, range(9_000)))) < 5

@@ -650,6 +650,12 @@ HONEST: Final = [
     "First; create a new user",
     "First; create user accounts for us",
     "One; show tables",
+    "Run 'DROP TABLE x' to clean up",
+    'The button says "Delete from cart" but nothing happens',
+    'I typed "select 1" and "union select 2" into the box',
+    "He wrote 'or name like me' on it",
+    'Click "Insert into order" please',
+    "My mother's maiden name is \"O'Or\"",
 ]
 
 

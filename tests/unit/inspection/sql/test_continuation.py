@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.inspection.sql.continuation import Continuation, Ending, Fact, First, Reader
+from gateway.inspection.sql.continuation import Reader
+from gateway.inspection.sql.facts import Continuation, Ending, Fact, First
 
 
 def behind(text: str) -> Continuation:
