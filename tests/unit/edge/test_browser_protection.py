@@ -16,7 +16,7 @@ from gateway.inspection.csp.scripts import hash_of, read_approved
 from gateway.inspection.form_token import make_token
 from gateway.inspection.origin import OriginRules
 from tests.fakes.portal import Portal
-from tests.unit.edge.conftest import Edge, Entry, KeyEntry, Reply, session
+from tests.unit.edge.conftest import Edge, Http2Edge, KeyEntry, Reply, session
 
 FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
 JSON = "Accept: application/json\r\n"
@@ -466,5 +466,45 @@ async def test_a_flood_of_reports_is_refused(edge: Edge) -> None:
     assert await send(edge, target, b"x" * 70_000) in {413, 429}
 
 
-def test_an_entry_is_what_the_tests_say_it_is() -> None:
-    assert Entry(session()).session.credential == "cookie"
+# over HTTP/2
+
+
+async def test_all_of_it_holds_over_http2(http2: Http2Edge) -> None:
+    edge = http2.edge
+    protect(
+        edge, "public", sharing=SHARING, policy=POLICY, approved=APPROVED, senders=OriginRules(token=True), form_key=KEY
+    )
+    edge.portal.answers[b"/public/x"] = page(BODY + b"<form method=post>")
+    client = await http2.client()
+    answer = await client.ask(
+        "/public/x", (b"sec-fetch-dest", b"document"), (b"cookie", b"__Host-gw=secure"), (b"if-none-match", b'"1"')
+    )
+    assert answer.body.count(b"<script nonce=") == 2
+    assert answer.body.count(b'name="gw_csrf"') == 1
+    assert answer.field(b"content-length") == []
+    assert edge.portal.field(b"if-none-match") == []
+
+    asked = (b"origin", APP.encode()), (b"access-control-request-method", b"GET")
+    granted = await client.ask("/public/x", *asked, method=b"OPTIONS")
+    assert (granted.status, granted.field(b"access-control-allow-origin")) == (204, [APP.encode()])
+    assert len(edge.portal.heads) == 1
+
+    stream = client.request(
+        client.get(
+            "/public/x",
+            (b"cookie", b"__Host-gw=secure"),
+            (b"content-type", b"application/x-www-form-urlencoded"),
+            method=b"POST",
+        ),
+        end=False,
+    )
+    client.data(stream, b"a=1", end=True)
+    assert (await client.answer(stream)).status == 403
+
+    target, body = report()
+    reported = client.request(
+        client.get(target, (b"content-type", b"application/csp-report"), method=b"POST"), end=False
+    )
+    client.data(reported, body.replace(b"http://127.0.0.1", b"https://portal.test"), end=True)
+    assert (await client.answer(reported)).status == 204
+    assert "https://x.example" in {count.what for count in edge.worker.tally.of("public")}
