@@ -24,7 +24,8 @@ is_plain: Final = re.compile(
 is_plain_name: Final = re.compile(r"(?!.*__)[A-Za-z0-9_-]*").fullmatch
 _PLAIN_QUERY: Final = re.compile(rb"(?!.*__)(?:[A-Za-z0-9_-]{0,15}[=&])*[A-Za-z0-9_-]{0,15}").fullmatch
 _PLAIN_PATH: Final = re.compile(
-    r"(?!.*(?:__|//|-INF))/[A-Za-z0-9_/-]*(?:[A-Za-z0-9_-]\.(?:js|css|png|jpg|jpeg|gif|svg|webp|ico|woff2?|html))?"
+    rf"(?!.*(?:__|//|-INF))(?:/[A-Za-z0-9_-]{{0,{PLAIN_CHARACTERS}}})+"
+    r"(?:[A-Za-z0-9_-]\.(?:js|css|png|jpg|jpeg|gif|svg|webp|ico|woff2?|html))?"
 ).fullmatch
 """Words, and at the end a name that every site publishes: `/..`, `/.git` and `/db.sql` are not plain."""
 _ORDINARY_NAME: Final = re.compile(r"[A-Za-z0-9_.:\[\]-]*").fullmatch
