@@ -15,13 +15,15 @@ from typing import Final, NamedTuple
 
 _SPACE: Final = r"[\t\n\x0b\f\r ]"
 _OPENING: Final = re.compile(r"<(/?)([A-Za-z][^\t\n\x0b\f\r /><]*)")
-# Names without a value, up to the next that has one: only those act. A name that begins a tag ends the row.
-_PLAIN: Final = re.compile(r"(?:[\t\n\x0b\f\r /]++(?!<[A-Za-z!?])[^\t\n\x0b\f\r />=]++(?![\t\n\x0b\f\r ]*+=))+")
+# Where a tag begins within the names and bare values of another, the other ends: some page would end it there.
+_NAME: Final = r"(?:[^\t\n\x0b\f\r />=<]|<(?![A-Za-z!?]))"
+_BARE: Final = r"(?:[^\t\n\x0b\f\r ><]|<(?![A-Za-z!?]))"
+# Names without a value, up to the next that has one: only those act.
+_PLAIN: Final = re.compile(rf"(?:[\t\n\x0b\f\r /]++{_NAME}++(?![\t\n\x0b\f\r ]*+=)(?=[\t\n\x0b\f\r />]))+")
 # Names may begin with `=` (WHATWG: unexpected-equals-sign-before-attribute-name). No part is read twice: linear.
 _ATTRIBUTE: Final = re.compile(
-    r"[\t\n\x0b\f\r /]*+(?!<[A-Za-z!?])"
-    r"(?P<name>[^\t\n\x0b\f\r />][^\t\n\x0b\f\r />=]*+)"
-    rf"(?:{_SPACE}*+(?P<equals>=){_SPACE}*+(?P<value>\"[^\"]*+\"?|'[^']*+'?|[^\t\n\x0b\f\r >\"'][^\t\n\x0b\f\r >]*+)?)?"
+    rf"[\t\n\x0b\f\r /]*+(?P<name>(?:=|{_NAME}){_NAME}*+)"
+    rf"(?:{_SPACE}*+(?P<equals>=){_SPACE}*+(?P<value>\"[^\"]*+\"?|'[^']*+'?|(?![\"'>]){_BARE}++)?)?"
 )
 _GAP: Final = re.compile(r"[\t\n\x0b\f\r /]*+")
 _INNER: Final = re.compile(r"<[A-Za-z]")

@@ -171,11 +171,11 @@ class _Reader:
             return
         found.calls += 1
         for each in reversed(self.trail):
-            if each.kind is Kind.WORD and each.text in RUNNERS:
+            if each.kind is Kind.WORD and each.text in TIMERS:
+                self.awaits_code = True
+            elif each.kind is Kind.WORD and each.text in RUNNERS:
                 found.runs = True
-                if each.text in TIMERS:
-                    self.awaits_code = True
-                elif each.text in DIALOGUES or each.text == "constructor":
+                if each.text in DIALOGUES or each.text == "constructor":
                     # `alert.call(null, 1)`: nobody writes a name so.
                     found.shows = found.shows or before.text in _INDIRECT
                     self.awaits_argument = True
@@ -207,7 +207,8 @@ class _Reader:
             is_plain = token.kind is Kind.WORD and not is_browsers
             self.found.shows = self.found.shows or not (is_plain or token.text == ")")
         elif self.awaits_code:
-            self.found.shows = self.found.shows or is_browsers or token.kind in {Kind.STRING, Kind.TEMPLATE}
+            if is_browsers or token.kind in {Kind.STRING, Kind.TEMPLATE}:
+                self.found.runs = self.found.shows = True
         elif (
             (is_browsers and token.text != "location")
             or token.text == "/"
