@@ -74,7 +74,7 @@ _SHARE: Final = re.compile(
     r"(?i)\s*(?:\\\\|//)(?:(?:\d{1,3}\.){3}\d{1,3}|\[?[0-9a-f]{0,4}(?:::?[0-9a-f]{0,4}){1,8}\]?|[\w.-]{1,253}@(?:ssl|\d{1,5})(?:@\d{1,5})?)\\+\S|\s*\\\\[\w.-]{1,253}\\+(?:[a-z]\$|admin\$|ipc\$|c\$)|\s*\\\\[?.]\\"
 )
 _EXECUTABLE_NAME: Final = re.compile(
-    r"(?i)\.(?:ph(?:p\d?|tml?|ps|t|ar|pt)|pht|shtml?|jspx?|jspf|jsw|jsv|jhtml|war|aspx?|ashx|asmx|ascx|asa|asax|cer|cdx|cshtml|vbhtml|cfml?|cfc|cgi|pl|fcgi|htaccess|htpasswd|user\.ini)(?:[\s.:;%\x00_-]{0,32}(?:\.(?:jpe?g|png|gif|pdf|txt|docx?|webp|bmp|svg))?|::\$data)\s*$|(?i:\.(?:php\d?|phtml|jspx?|aspx?)[\s\x00;%:/\\])"
+    r"(?i)\.\s?(?:ph(?:p\d?|tml?|ps|t|ar|pt)|pht|shtml?|jspx?|jspf|jsw|jsv|jhtml|war|aspx?|ashx|asmx|ascx|asa|asax|cer|cdx|cshtml|vbhtml|cfml?|cfc|cgi|pl|fcgi|htaccess|htpasswd|user\.ini)(?:[\s.:;%\x00_-]{0,32}(?:\.(?:jpe?g|png|gif|pdf|txt|docx?|webp|bmp|svg))?|::\$data)\s*$|(?i:\.(?:php\d?|phtml|jspx?|aspx?)[\s\x00;%:/\\])"
 )
 _NULL_CUT: Final = re.compile(r"(?i)[\w/\\.]\x00|%00(?:\.|$)|\\0(?:\.\w{2,4})$|\\x00|\\u0000")
 _SPACE: Final = re.compile(r"\S\s+\S")

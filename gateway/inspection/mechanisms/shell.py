@@ -93,7 +93,7 @@ _ANYWHERE: Final = (
             ":~",
         ),
         re.compile(
-            r"(?i)\bfor\s+/[flrd]\b[^\n]{0,200}\bin\s*\([^\n]{0,200}\)\s*do\b|\bif\s+(?:/i\s+|not\s+)*(?:[\"%]\S{1,64}\s*(?:==|\s(?:equ|neq|lss|leq|gtr|geq)\s)|(?:defined|exist|errorlevel)\s+\S+\s*\()|%(?:comspec|systemroot|programfiles|path|os)(?::~-?\d+,-?\d+)?%\s*(?:/[ck]|\\system32)|%\w{1,32}:~-?\d{1,3},-?\d{1,3}%"
+            r"(?i)\bif\s+/i\s+\S+\s*==|\bfor\s+/[flrd]\b[^\n]{0,200}\bin\s*\([^\n]{0,200}\)\s*do\b|\bif\s+(?:/i\s+|not\s+)*(?:[\"%]\S{1,64}\s*(?:==|\s(?:equ|neq|lss|leq|gtr|geq)\s)|(?:defined|exist|errorlevel)\s+\S+\s*\()|%(?:comspec|systemroot|programfiles|path|os)(?::~-?\d+,-?\d+)?%\s*(?:/[ck]|\\system32)|%\w{1,32}:~-?\d{1,3},-?\d{1,3}%"
         ),
     ),
     (
@@ -125,7 +125,7 @@ _ANYWHERE: Final = (
         "shell.fork_bomb",
         ("|",),
         re.compile(
-            r"(?:^|[;\s])([\w:.]{1,32})\s?\(\)\s?\{\s?(?:\1\s?(?:\(\))?\s?[|&]\s?\1\s?(?:\(\))?\s?&?)\s?;?\s?\}\s?;?\s?\1"
+            r"(?:^|[;\s])([\w:.]{1,32})\s?\(\)\s?\{\s?(?:\1\s?(?:\(\))?\s?[|&]\s?\1\s?(?:\(\))?\s?&?;?)\s?;?\s?\}\s?;?\s?\1"
         ),
     ),
 )
@@ -226,7 +226,7 @@ def _anywhere(text: str) -> Iterator[tuple[str, int, int]]:
 def _commands(around: Surroundings) -> Iterator[Sign]:
     """Weigh each command where it stands."""
     text = around.text
-    allowance = 4 * len(text) + LONGEST_COMMAND
+    allowance = 2 * len(text) + LONGEST_COMMAND
     is_chain = False
     for place in places(text):
         if place.kind is Kind.BEGINNING and not _begins_with_command(text):
@@ -345,6 +345,7 @@ def _judge_word(around: Surroundings, found: Found) -> str | None:
     return "shell.bare_word" if mark == "|" else None
 
 
+_ALIAS: Final = re.compile(r"\s*alias\s+(?:[+-]\w*\+?\s+)?['\"]?[\w.-]{1,64}['\"]?=\S[^\n]{0,256}\s*")
 _PROGRAM: Final = re.compile(r"\s*/(?:usr/)?(?:local/)?s?bin/[a-z][\w.-]{0,32}\s*")
 _SHOWN: Final = re.compile(
     r"(?i)\s*(?:sudo\s+)?(?:curl|wget|ping6?|ssh|scp|rsync|telnet|nslookup|dig|host|http|https|fetch|traceroute|openssl|java|node|sed|awk|python3?|php|ruby|perl|chmod|chown|kill|dd|cd|ls|http|docker|npm|git)\s"
@@ -357,7 +358,7 @@ _SECRET_FILE: Final = re.compile(
 def _judge_beginning(around: Surroundings, found: Found) -> str | None:
     """Weigh a value that is a command as a whole: customers show each other some, but none that touch what is nobody's business."""
     text = around.text
-    if _PROGRAM.fullmatch(text):
+    if _PROGRAM.fullmatch(text) or (_ALIAS.fullmatch(text) and not (around.speaks and around.speech.before(len(text)))):
         return "shell.command_line"
     if found.weight < Weight.PLAUSIBLE:
         return None

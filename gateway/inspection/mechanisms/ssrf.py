@@ -220,7 +220,8 @@ def _of_bare(bare: re.Match[str]) -> str | None:
     if kind in ("ssrf.loopback", "ssrf.private") and (bare[3] or has_slashes):
         if bare[3] and bare[1].count("/") == 0 and re.fullmatch(r"/\d{1,2}", bare[3]):  # 10.0.0.0/8 is a network
             return None
-        return kind if has_slashes else "ssrf.host_alone"
+        is_name = any(map(str.isalpha, bare[1])) and ":" not in bare[1]
+        return kind if has_slashes or is_name else "ssrf.host_alone"
     return None
 
 

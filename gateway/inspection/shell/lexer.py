@@ -203,7 +203,7 @@ class _Reader:
             self.at = close + 1 if close > 0 else self.stop
         elif variable := _VARIABLE.match(text, at, self.stop):
             self._has_expansion = True
-            if self._is_open and text[variable.end() : variable.end() + 1].isalnum():
+            if self._is_open and self._pieces and self._pieces[-1][-1:].isalpha():
                 self._is_noisy = True
             if variable[0] in ("$SHELL", "${SHELL}", "$BASH", "${BASH}", "$0"):
                 self._pieces.append("/bin/sh")
@@ -228,8 +228,9 @@ class _Reader:
         before = "".join(self._pieces)
         after = _PLAIN_RUN.match(self.text, braces.end(), self.stop)
         behind = after[0] if after else ""
-        is_noisy = self._is_noisy or bool(before or behind)
-        for piece in braces[1].split(",", _MOST_ALTERNATIVES)[:_MOST_ALTERNATIVES]:
+        alternatives = braces[1].split(",", _MOST_ALTERNATIVES)[:_MOST_ALTERNATIVES]
+        is_noisy = self._is_noisy or bool(before or behind) or "" in alternatives
+        for piece in alternatives:
             bare = piece.strip("'\"$")
             if before or behind or bare:
                 self.words.append(Word(f"{before}{bare}{behind}", is_noisy, piece != bare, False, False))  # noqa: FBT003 - the fields in order
