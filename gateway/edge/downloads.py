@@ -14,13 +14,11 @@ from gateway.edge.withheld import WithheldError
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.reason import Reason
 from gateway.exchange.route import Action
-from gateway.inspection.leak.download import DownloadRules
+from gateway.inspection.leak.distinct import PANES
 from gateway.wire.response import ResponseHead
 
 HOARDED_EVENT: Final = "data.hoarded"
 _TAKING: Final = frozenset((Action.VIEW, Action.DOWNLOAD, Action.EXPORT))
-_TOO_MUCH: Final = Refusal("inspection", Reason.TOO_MUCH_DATA)
-_STEP_UP: Final = Refusal("assurance", Reason.STEP_UP_REQUIRED)
 
 
 def judge_taking(x: Exchange) -> Refusal | None:
@@ -68,14 +66,10 @@ def _judge(x: Exchange, named: tuple[Named, ...]) -> Refusal | None:
         x.client.metrics.hoarding.inc((x.route.name, rules.answer))
         if HOARDED_EVENT not in x.detections:
             x.detections.append(HOARDED_EVENT)
-    return _refusal(rules)
-
-
-def _refusal(rules: DownloadRules) -> Refusal | None:
     match rules.answer:
         case "alert":
             return None
         case "step_up":
-            return _STEP_UP
-        case "block":
-            return _TOO_MUCH
+            return Refusal("assurance", Reason.STEP_UP_REQUIRED)
+        case "block":  # by then a fifth of what was counted is forgotten
+            return Refusal("inspection", Reason.TOO_MUCH_DATA, retry_after_s=allowance.period_s / PANES)

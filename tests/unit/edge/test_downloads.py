@@ -52,7 +52,9 @@ async def test_the_record_that_is_one_too_many_is_refused_before_the_portal_is_a
     for number in range(3):
         assert (await get(edge, f"/invoices/{number}"))[0] == 200
     asked = len(edge.portal.heads)
-    assert (await get(edge, "/invoices/3"))[1] == "too_much_data"
+    reply = await edge.get("/invoices/3", token="tok", fields=ACCEPT)
+    assert (reply.status, json.loads(reply.body)["reason"]) == (429, "too_much_data")
+    assert reply.field("retry-after") == [b"600"]
     assert len(edge.portal.heads) == asked
     assert told(edge)[-1] == {"outcome": "block", "records": 4, "most": 3, "period_s": 3600.0}
     assert findings(edge) == 1

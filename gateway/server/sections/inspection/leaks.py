@@ -36,6 +36,8 @@ def _pattern(value: Any) -> Pattern:
 def _actions(value: Any) -> dict[str, Action]:
     if isinstance(value, str) and value in _WORDS:
         return dict.fromkeys(_USUAL, Action(value))
+    if isinstance(value, str):
+        raise ValueError(f"{value!r}: write {', '.join(_WORDS[:-1])} or {_WORDS[-1]}{did_you_mean(value, _WORDS)}")
     if not isinstance(value, dict) or not all(isinstance(word, str) for word in value.values()):
         raise ValueError(
             "write kinds with what is done, such as {cards: mask, secrets: block}, or one word for both of these"
