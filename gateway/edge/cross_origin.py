@@ -46,7 +46,7 @@ def preflight_of(x: Exchange, authority: Authority) -> Resolution | None:
     The method that it asks for picks the route, as it will when the request itself comes (Fetch §4.8).
     """
     asked_method = said(x.fields, b"access-control-request-method")
-    if asked_method not in _ASKED_METHODS:
+    if asked_method not in _ASKED_METHODS or x.peer.via:  # another proxy that asks would let it through to the portal
         return None
     asked = x.snapshot.resolver.resolve(authority, x.raw_target, asked_method)
     inspection = x.snapshot.inspections.get(asked.route.name)

@@ -38,10 +38,6 @@ class Approved:
     prefixes: tuple[str, ...] = ()
     """The same, of everything below: what was written with `*` at its end."""
 
-    def has_text(self, text: str) -> bool:
-        """Tell whether an inline script is approved."""
-        return hash_of(text) in self.hashes
-
     def has_place(self, url: str, own: str) -> bool:
         """Tell whether the script at an absolute URL is approved; `own` is our origin."""
         bare = url.partition("#")[0]

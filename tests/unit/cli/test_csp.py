@@ -78,3 +78,16 @@ def test_the_scripts_of_a_saved_page_are_named_as_they_would_be_approved(told: A
     page.write_text("<script>  start( 1 );\n</script><script src=/app.js></script><script type=text/x>no</script>")
     assert told.value("csp", "hash", str(page))["scripts"] == [hash_of("  start( 1 );\n"), "/app.js"]
     assert "start( 1 );" in told.run("csp", "hash", str(page)).stdout
+
+
+def test_an_error_is_told_with_its_place(house: Any) -> None:
+    path = house.directory / "gateway.yaml"
+    path.write_text(
+        path.read_text()
+        + "\ninspection:\n  cors: {origins: [https://a.example], credentials: true}\n  csp:\n    policy: {script-src: self}\n"
+    )
+    result = house.run("check")
+    assert result.exit_code == 2
+    line = path.read_text().splitlines().index("    policy: {script-src: self}") + 1
+    assert f"gateway.yaml:{line}:" in result.output
+    assert "single quotes" in result.output

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
-from gateway.edge.snapshot import BrowserRules, RouteInspection
+from gateway.edge.snapshot import BrowserRules, ForwardAuthRules, RouteInspection
 from gateway.inspection.cors import CorsRules
 from gateway.inspection.csp.policy import Policy, read_directives
 from gateway.inspection.csp.scripts import hash_of, read_approved
 from gateway.inspection.form_token import make_token
 from gateway.inspection.origin import OriginRules
+from gateway.wire.forwarded import TrustedProxies
 from tests.fakes.portal import Portal
 from tests.unit.edge.conftest import Edge, Http2Edge, KeyEntry, Reply, session
 
@@ -464,6 +466,29 @@ async def test_a_flood_of_reports_is_refused(edge: Edge) -> None:
     assert found[0] == 204
     assert 429 in found
     assert await send(edge, target, b"x" * 70_000) in {413, 429}
+
+
+# where another proxy asks
+
+
+def ask_by_proxy(edge: Edge) -> None:
+    everywhere = TrustedProxies([ip_network("127.0.0.0/8")])
+    edge.change(forward_auth=ForwardAuthRules(style="envoy", askers=everywhere, proxies=everywhere))
+
+
+async def test_another_proxy_is_not_told_to_let_a_preflight_through_to_a_private_route(edge: Edge) -> None:
+    protect(edge, "invoice", sharing=replace(SHARING, methods=frozenset((b"GET",))))
+    ask_by_proxy(edge)
+    fields = f"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: http\r\nOrigin: {APP}\r\nAccess-Control-Request-Method: GET\r\n"
+    assert (await edge.get("/.gateway/check/invoices/7", method="OPTIONS", fields=fields)).status == 405
+
+
+async def test_another_proxy_is_told_of_a_forged_request(edge: Edge) -> None:
+    protect(edge, senders=OriginRules())
+    ask_by_proxy(edge)
+    fields = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: http\r\n"
+    assert (await edge.get("/.gateway/check/", method="POST", token="tok", fields=fields)).status == 200
+    assert (await edge.get("/.gateway/check/", method="POST", token="tok", fields=fields + CROSS)).status == 403
 
 
 # over HTTP/2

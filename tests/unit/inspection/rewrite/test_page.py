@@ -257,10 +257,24 @@ def test_an_image_in_its_own_address_is_not_held_back() -> None:
 
 
 def test_a_script_tag_too_long_to_hold_back_passes_without_a_nonce() -> None:
-    text = b"<script src=/static/app.js data-x='" + b"x" * MAX_TAG_BYTES + b"'></script>"
+    text = b"<script src=/static/app.js data-x='" + b"x" * 2 * MAX_TAG_BYTES + b"'></script>"
     page = Page(INTO)
     assert b"".join(page.feed(text[at : at + 5000]) for at in range(0, len(text), 5000)) + page.finish() == text
     assert passed(text) == text
+
+
+def test_what_follows_the_end_of_rewriting_passes_as_it_came() -> None:
+    page = Page(INTO)
+    script = b"<script src=/static/app.js>"
+    assert page.feed(b"<plaintext>") + page.feed(script) + page.finish() == b"<plaintext>" + script
+    assert page.stopped == "markup"
+
+
+def test_a_comment_is_found_however_it_is_cut() -> None:
+    for text in (b"<!-->", b"<!--->", b"<!---->", b"<!-- x --!>", b"<!x>"):
+        page = Page(INTO)
+        out = b"".join(page.feed(text[at : at + 1]) for at in range(len(text)))
+        assert out + page.feed(b"<script src=/static/app.js>") == text + b"<script" + N + b" src=/static/app.js>"
 
 
 def test_a_page_that_breaks_off_leaves_as_it_came() -> None:
