@@ -43,7 +43,7 @@ bench: $(STAMPS)/bench  ## CPU per request beside nginx, HAProxy, Envoy, Caddy, 
 compiled: $(STAMPS)/dev  ## the same program, its hot path compiled (needs a C compiler): build/compiled/bin/gateway
 	rm -rf build/compiled build/source build/wheel
 	mkdir -p build/source  # the compiler leaves its work beside the source, where it would win over what is edited later
-	cp -r gateway pyproject.toml README.md LICENSE build/source
+	cp -r gateway config pyproject.toml README.md LICENSE build/source
 	HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel build/source
 	$(BIN)/python -m venv build/compiled
 	build/compiled/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/run.txt

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(900)
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build from a copy of what is in the tree, so that nothing is left in it."""
     copy = tmp_path_factory.mktemp("compiled")
-    for name in ("gateway", "requirements"):
+    for name in ("gateway", "config", "requirements"):
         shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "Makefile", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, copy / name)
