@@ -18,6 +18,7 @@ from gateway.exchange.route import DELEGATED
 from gateway.inspection.cors import Field, Refused, answer_fields, preflight
 from gateway.inspection.form_token import FormTokenError, find_in_parts, take_from_form, verify_token
 from gateway.inspection.origin import OriginRules, Said, Sender, is_forgeable, sender_of
+from gateway.inspection.web_origin import read_origin
 from gateway.wire.authority import Authority
 
 PREFLIGHT: Final = "preflight"
@@ -69,7 +70,7 @@ def granted(x: Exchange) -> tuple[Field, ...] | Refusal:
     is_refused = isinstance(found, Refused)
     x.client.metrics.preflights.inc((x.route.name, "refused" if is_refused else "granted"))
     if isinstance(found, Refused):
-        x.noticed["cors"] = {"outcome": "refused", "because": found.value}
+        x.noticed["cors"] = {"outcome": "refused", "because": found.value, **_asker(x)}
         return Refusal("inspection", Reason.CORS_REFUSED)
     return found
 
@@ -122,10 +123,16 @@ def _object(x: Exchange, rules: OriginRules, why: str, refusal: Refusal) -> Refu
     """Record an objection, and follow it where the operator wants it to be followed."""
     outcome = "blocked" if rules.mode == "block" else "detected"
     x.client.metrics.forged.inc((x.route.name, why, outcome))
-    x.noticed["csrf"] = {"outcome": outcome, "sender": why}
+    x.noticed["csrf"] = {"outcome": outcome, "sender": why, **_asker(x)}
     if FORGED_EVENT not in x.detections:
         x.detections.append(FORGED_EVENT)
     return refusal if rules.mode == "block" else None
+
+
+def _asker(x: Exchange) -> dict[str, str]:
+    """Name the origin that asked, for whoever may want to trust it: a scheme and a host, or nothing."""
+    origin = read_origin(x.fields.origin)
+    return {"origin": origin.decode("ascii")} if origin is not None else {}
 
 
 # tokens of forms

@@ -66,7 +66,7 @@ async def test_a_form_on_another_site_cannot_use_somebodys_session(edge: Edge) -
     reply = await edge.get("/", method="POST", token="tok", fields=FORM + JSON + CROSS, body=b"amount=1")
     assert (reply.status, reason(reply)) == (403, "cross_origin")
     assert edge.portal.heads == []
-    assert noticed(edge, "csrf") == [{"outcome": "blocked", "sender": "foreign"}]
+    assert noticed(edge, "csrf") == [{"outcome": "blocked", "sender": "foreign", "origin": "https://evil.example"}]
     assert "request.forged" in events(edge)
     assert count(edge, "gateway_requests_forged_total") == {("home", "foreign", "blocked"): 1}
 
