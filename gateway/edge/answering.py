@@ -369,13 +369,13 @@ class Answering(ABC):
 
     def _inspect(self, x: Exchange) -> None:
         """Judge what came for a route that is inspected: the head now, the body when all of it is here."""
-        try:
-            refusal = judge_head(x)
-            if refusal is None:
+        refusal = self._judge_head(x)
+        if refusal is None:
+            try:
                 x.holding = hold_body(x)
-        except Exception:  # noqa: BLE001 - whatever goes wrong while inspecting refuses
-            self._worker.evidence.failed("inspect head", x)
-            refusal = BROKEN
+            except Exception:  # noqa: BLE001 - whatever goes wrong while inspecting refuses
+                self._worker.evidence.failed("inspect body", x)
+                refusal = BROKEN
         if refusal is not None:
             self.refuse(x, refusal)
         elif x.holding is None:
@@ -386,6 +386,13 @@ class Answering(ABC):
             self._refuse_upload(x)
         else:
             self._collect(x)
+
+    def _judge_head(self, x: Exchange) -> Refusal | None:
+        try:
+            return judge_head(x)
+        except Exception:  # noqa: BLE001 - whatever goes wrong while inspecting refuses
+            self._worker.evidence.failed("inspect head", x)
+            return BROKEN
 
     def _hold_piece(self, x: Exchange, holding: Holding, body: bytes) -> None:
         """Give what came of a body to what holds it; the end of it lets it be judged."""
@@ -446,7 +453,7 @@ class Answering(ABC):
     def _answer_check(self, x: Exchange, refusal: Refusal | None) -> None:
         """Tell another proxy what was decided about the request that it holds."""
         worker = self._worker
-        refusal = refusal or objection(x)
+        refusal = refusal or objection(x) or (self._judge_head(x) if x.inspection is not None else None)
         worker.metrics.checks.inc(
             ("refused", refusal.reason.value) if refusal is not None else ("allowed", x.reason.value)
         )

@@ -15,6 +15,7 @@ from gateway.policy import compile_policy
 from gateway.ratelimit.gcra import Bucket
 from gateway.wire.forwarded import TrustedProxies
 from tests.unit.edge.conftest import Edge, Http2Edge, Reply
+from tests.unit.edge.test_inspection import ATTACK, PAYLOAD, inspect
 
 Style = Literal["nginx", "forwarded", "envoy"]
 STYLES: tuple[Style, ...] = ("nginx", "forwarded", "envoy")
@@ -528,3 +529,14 @@ routes:
     forged = "X-Plan: gold\r\n"
     assert (await check(edge, style, "/plan", fields=forged)).field("x-plan") == [b"basic"]
     assert (await check(edge, style, "/plain", fields=forged)).field("x-plan") == [b""]
+
+
+@pytest.mark.parametrize("style", STYLES)
+async def test_an_attack_in_the_head_of_the_request_is_not_allowed(edge: Edge, style: Style) -> None:
+    serve(edge, style)
+    inspect(edge, on="invoice")
+    assert (await check(edge, style, "/invoices/7?q=honest")).status == 200
+    hostile = await check(edge, style, f"/invoices/7?q={ATTACK}")
+    assert hostile.status == 403
+    assert record(edge)["unmapped"]["gw"]["event"] == "request.hostile"
+    assert (await check(edge, style, fields=f"X-Filter: {PAYLOAD}\r\n")).status == 403
