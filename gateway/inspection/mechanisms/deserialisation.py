@@ -35,7 +35,7 @@ _JAVA: Final = re.compile(
 )
 _GADGET: Final = re.compile(
     r"(?i)(?<![\w/])(?:(?:java\.lang\.)?(?:runtime|processbuilder)\.\w{0,32}\.?(?:clonetransformer|forclosure|instantiatefactory|instantiatetransformer|invokertransformer|prototypeclonefactory|prototypeserializationfactory|whileclosure|getproperty|filewriter|xmldecoder)|(?:runtime|processbuilder)\.(?:clonetransformer|forclosure|whileclosure|invokertransformer)"
-    r"|com\.sun\.(?:rowset\.jdbcrowsetimpl|org\.apache\.(?:xalan|bcel)\.\S{1,96}|jndi\.\w+\S{0,96})|org\.apache\.commons\.collections4?\.(?:functors|keyvalue|map\.(?:lazy|default)|transformer|comparators)\S{0,96}|org\.apache\.commons\.(?:beanutils\.beancomparator|configuration\.jndi\S{0,64}|dbcp2?\.(?:basic|cpds|datasources)\S{0,64}|fileupload\.disk\.diskfileitem)|org\.codehaus\.groovy\.runtime\.\w{1,64}|org\.springframework\.(?:context\.support\.(?:classpath|filesystem)xmlapplicationcontext|beans\.factory\.(?:objectfactory|config\.methodinvoking\w+|config\.propertypathfactorybean)|aop\.support\.defaultbeanfactorypointcutadvisor|jndi\S{0,64}|transaction\.jta\S{0,64}|expression\.spel\S{0,64})|com\.bea\.core\.repackaged\.\S{1,128}|com\.tangosol\.\S{1,96}|com\.mchange\.v2\.c3p0\S{0,96}|com\.alibaba\.(?:druid|fastjson)\S{0,96}|com\.zaxxer\.hikari\S{0,96}|com\.ibatis\.\S{0,96}|org\.apache\.ibatis\.datasource\.jndi\S{0,64}|org\.apache\.xbean\.\S{0,96}|org\.hibernate\.(?:jmx|engine\.spi\.typedvalue|tuple)\S{0,64}|javax\.(?:management\.badattributevalueexpexception|script\.scriptenginemanager|naming\.(?:initialcontext|ldap)\S{0,64}|swing\.jeditorpane|el\.elprocessor)|sun\.(?:rmi\.\S{1,96}|misc\.(?:unsafe|launcher)\S{0,32}|net\.www\S{0,64}|print\.unixprintservice\w*)|java\.(?:rmi\.server\.\S{1,64}|net\.(?:urlclassloader|inet[46]?address\b|inetsocketaddress\b)|beans\.(?:xmldecoder|expression|statement)|security\.signedobject|util\.serviceloader|lang\.(?:reflect\.proxy|invoke\.methodhandles\S{0,32}|classloader|compiler|shutdown|unixprocess|processimpl))|ch\.qos\.logback\.core\.db\S{0,96}|net\.sf\.ehcache\.transaction\S{0,96}|org\.jdom\S{0,32}\.jdomexception|ysoserial\b\S{0,64})"
+    r"|com\.sun\.(?:rowset\.jdbcrowsetimpl|org\.apache\.(?:xalan|bcel)\.\S{1,96}|jndi\.\w+\S{0,96})|org\.apache\.commons\.collections4?\.(?:functors|keyvalue|map\.(?:lazy|default)|transformer|comparators)\S{0,96}|org\.apache\.commons\.(?:beanutils\.beancomparator|configuration\.jndi\S{0,64}|dbcp2?\.(?:basic|cpds|datasources)\S{0,64}|fileupload\.disk\.diskfileitem)|org\.codehaus\.groovy\.runtime\.\w{1,64}|org\.springframework\.(?:context\.support\.(?:classpath|filesystem)xmlapplicationcontext|beans\.factory\.(?:objectfactory|config\.methodinvoking\w+|config\.propertypathfactorybean)|aop\.support\.defaultbeanfactorypointcutadvisor|jndi\S{0,64}|transaction\.jta\S{0,64}|expression\.spel\S{0,64})|com\.bea\.core\.repackaged\.\S{1,128}|com\.tangosol\.\S{1,96}|com\.mchange\.v2\.c3p0\S{0,96}|com\.alibaba\.(?:druid|fastjson)\S{0,96}|com\.zaxxer\.hikari\S{0,96}|com\.ibatis\.\S{0,96}|org\.apache\.ibatis\.datasource\.jndi\S{0,64}|org\.apache\.xbean\.\S{0,96}|org\.hibernate\.(?:jmx|engine\.spi\.typedvalue|tuple)\S{0,64}|javax\.(?:management\.badattributevalueexpexception|script\.scriptenginemanager|naming\.(?:initialcontext|ldap)\S{0,64}|swing\.jeditorpane|el\.elprocessor)|sun\.(?:rmi\.\S{1,96}|misc\.(?:unsafe|launcher)\S{0,32}|net\.www\S{0,64}|print\.unixprintservice\w*)|java\.(?:rmi\.server\.\S{1,64}|net\.(?:urlclassloader|inet[46]?address\b|inetsocketaddress\b)|beans\.(?:xmldecoder|eventhandler|expression|statement)|security\.signedobject|util\.serviceloader|lang\.(?:reflect\.proxy|invoke\.methodhandles\S{0,32}|classloader|compiler|shutdown|unixprocess|processimpl))|ch\.qos\.logback\.core\.db\S{0,96}|net\.sf\.ehcache\.transaction\S{0,96}|org\.jdom\S{0,32}\.jdomexception|ysoserial\b\S{0,64})"
 )
 _RUNTIME: Final = re.compile(
     r"(?i)(?<![\w/.])java\.(?:lang\.|\w{1,16}\.)?(?:runtime|processbuilder)(?!\w*exception)\b(?:\.getruntime\b\S{0,64}|\.\w{1,32}\b)?|\.getruntime\(\)|\bnew\s+processbuilder\s*\("
@@ -47,10 +47,10 @@ _PHP: Final = re.compile(
     r"(?:^|[\"';{}:,=|(\s&@])[OC]:\+?\d{1,4}:(?:\"|%22|\\\"|&quot;)[^\"%&]{1,256}?(?:\\)?(?:\"|%22|&quot;):\+?\d{1,6}:\{|(?:^|[;{])E:\d{1,4}:\"[\w\\]{1,128}:\w{1,64}\";"
 )
 _DOTNET: Final = re.compile(
-    r"AAEAAAD/{4,5}|(?i:\b(?:System\.(?:Windows\.Data\.ObjectDataProvider|Diagnostics\.Process(?:StartInfo)?|Configuration\.Install\.AssemblyInstaller|Activities\.Presentation\.WorkflowDesigner|Windows\.(?:ResourceDictionary|Forms\.(?:BindingSource|AxHost))|Security\.(?:Principal\.WindowsIdentity|Claims\.ClaimsIdentity)|Management\.Automation\.PSObject|Collections\.Generic\.ComparisonComparer|Workflow\.ComponentModel\.\S{1,64}|Data\.(?:DataSet|Services\.Internal\.ExpandedWrapper)|IO\.FileInfo|Reflection\.Assembly|Runtime\.Remoting\.ObjRef|Web\.UI\.(?:LosFormatter|ObjectStateFormatter)|CodeDom\.Compiler\.TempFileCollection|Drawing\.Design\.ToolboxItemContainer)|Microsoft\.VisualStudio\.Text\.Formatting\.TextFormattingRunProperties)\b)"
+    r"AAEAAAD/{4,5}|ABAAAA/{5}|AAQAAAP/{4}8|(?i:\b(?:System\.(?:Windows\.Data\.ObjectDataProvider|Diagnostics\.Process(?:StartInfo)?|Configuration\.Install\.AssemblyInstaller|Activities\.Presentation\.WorkflowDesigner|Windows\.(?:ResourceDictionary|Forms\.(?:BindingSource|AxHost))|Security\.(?:Principal\.WindowsIdentity|Claims\.ClaimsIdentity)|Management\.Automation\.PSObject|Collections\.Generic\.ComparisonComparer|Workflow\.ComponentModel\.\S{1,64}|Data\.(?:DataSet|Services\.Internal\.ExpandedWrapper)|IO\.FileInfo|Reflection\.Assembly|Runtime\.Remoting\.ObjRef|Web\.UI\.(?:LosFormatter|ObjectStateFormatter)|CodeDom\.Compiler\.TempFileCollection|Drawing\.Design\.ToolboxItemContainer)|Microsoft\.VisualStudio\.Text\.Formatting\.TextFormattingRunProperties)\b)"
 )
 _PICKLE: Final = re.compile(
-    r"(?:^|\n|\x80[\x02-\x05]|\()\(?[ci](?:os|posix|nt|subprocess|__builtin__|builtins|commands|sys|importlib|runpy|pty|webbrowser|timeit|socket|operator|functools)\n(?:system|popen\w*|Popen|check_output|check_call|call|run|eval|exec|execfile|getattr|__import__|getoutput|spawn\w*|import_module|open|attrgetter|partial|create_connection|timeit|apply|input|compile)\n"
+    r"^py/(?:object|reduce|function|type|newobj|repr)(?:apply)?$|(?:^|\n|\x80[\x02-\x05]|\()\(?[ci](?:os|posix|nt|subprocess|__builtin__|builtins|commands|sys|importlib|runpy|pty|webbrowser|timeit|socket|operator|functools)\n(?:system|popen\w*|Popen|check_output|check_call|call|run|eval|exec|execfile|getattr|__import__|getoutput|spawn\w*|import_module|open|attrgetter|partial|create_connection|timeit|apply|input|compile)\n"
     r"|(?:^|[^A-Za-z0-9+/])(?:Y29zCnN5c3RlbQ|Y3Bvc2l4CnN5c3RlbQ|Y19fYnVpbHRpbl9f|Y2J1aWx0aW5z|Y3N1YnByb2Nlc3MK|KFMn|gASV[A-Za-z0-9+/]{4}AAAAAACM|gAR[A-Za-z0-9+/]{4,}|gAN[jc]|gAJjcG9zaXgK|gAJjb3MK|gAJjX19idWlsdGluX18K|gAJjc3VicHJvY2Vzcwo|gAWV[A-Za-z0-9+/]{4}AAAAAACM)[A-Za-z0-9+/=]{8,}"
     r"|\x80[\x02-\x05]\x95?.{0,12}\x8c.(?:posix|os|nt|subprocess|builtins)\x94?"
 )
@@ -108,7 +108,7 @@ _CLASSES: Final = Needles((
 
 def can_occur(specials: frozenset[str], lowered: str) -> bool:
     """Say whether a text has a class, a tag, or what an object stream begins with."""
-    if len(lowered) > _SHORTEST_STREAM and (lowered.startswith(_STREAMS) or "ro0ab" in lowered or "aaeaaad" in lowered):
+    if len(lowered) > _SHORTEST_STREAM and (lowered.startswith(_STREAMS) or "ro0ab" in lowered or "////" in lowered):
         return True
     if not specials:
         return "processbuilder" in lowered
@@ -120,6 +120,7 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
         or ("\n" in specials and _PICKLED.are_in(lowered))
         or not _STREAM_LETTERS.isdisjoint(specials)
         or "processbuilder" in lowered
+        or lowered.startswith("py/")
     )
 
 
@@ -160,11 +161,11 @@ def _streams(text: str, lowered: str) -> Iterator[tuple[str, re.Pattern[str]]]:
         yield "object.java", _JAVA
     if ":{" in text:
         yield "object.php", _PHP
-    if "\n" in text or "\x80" in text or any(word in text for word in _PICKLES):
+    if "\n" in text or "\x80" in text or text.startswith("py/") or any(word in text for word in _PICKLES):
         yield "object.pickle", _PICKLE
     if "BAh" in text or "\x04\x08" in text:
         yield "object.ruby", _RUBY
-    if "AAEAAAD" in text:
+    if "////" in text:
         yield "object.dotnet", _DOTNET
     if "$" in text or "__js" in text or "constructor:" in text:
         yield "object.node", _NODE

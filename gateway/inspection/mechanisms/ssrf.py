@@ -33,6 +33,8 @@ SIGNS: Final[Mapping[str, str]] = {
 _URL: Final = re.compile(
     r"\s*(?:url:|redirect=|uri=|url=|src=|u=)?\s*([A-Za-z][A-Za-z0-9+.-]{1,16}):([/\\]{0,4})([^\s]{1,2048}(?:\s[^\s]{0,256}){0,2})\s*"
 )
+_PORT: Final = re.compile(r"[^/?#@]{1,253}:\d{1,5}(?:[/?#]|$)")
+"""A host without a domain, and a port: nothing that the internet has."""
 _PROTOCOL_RELATIVE: Final = re.compile(r"\s*[/\\]{2}([^/\\\s]\S{0,1024})\s*")
 _SCHEMELESS: Final = re.compile(r"\s*(?:[/\\]{2,3})?([\[\]\w.:%-]{2,253}?)(:\d{1,5})?(/\S{0,1024})?\s*")
 _WEB: Final = frozenset({"http", "https", "ftp", "ws", "wss", "ftps", "feed"})
@@ -207,6 +209,8 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
     if url[1].lower() in ("mailto", "tel", "data", "javascript", "urn", "blob", "about"):
         return
     name = _of_url(url[1].lower(), url[2], url[3])
+    if name is None and _MENTION.search(lowered):  # an open redirect on the way to it
+        name = "ssrf.metadata"
     if name and not (position is Position.HEADER and name != "ssrf.metadata"):
         yield Sign(name, url.start(), url.end())
 
@@ -238,8 +242,8 @@ def _of_url(scheme: str, slashes: str, rest: str) -> str | None:
                 return kind
     if len(slashes) < 2 and _is_numeric(rest):
         return "ssrf.disguised"
-    if hosts and "." not in hosts[0] and ":" not in hosts[0] and hosts[0]:
-        return "ssrf.single_label"
+    if hosts and "." not in hosts[0] and ":" not in hosts[0]:
+        return "ssrf.private" if _PORT.match(rest) else "ssrf.single_label"
     return None
 
 

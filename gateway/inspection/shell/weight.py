@@ -188,6 +188,8 @@ def _weigh_known(base: str, rest: list[Word], *, has_here_string: bool) -> Weigh
     if not rest:
         return _weigh_alone(base)
     texts = [word.text for word in rest]
+    if base == "alias" and any("=" in text.strip("=") for text in texts):
+        return Weight.PLAUSIBLE
     is_sure = base in UNMISTAKABLE or base in TERSE
     if not is_sure and not has_here_string and _is_sentence(base, rest):
         return Weight.WORD if base in _SPEAKING else Weight.NONE

