@@ -183,6 +183,7 @@ class Inspection:
         findings: list[Finding] = []
         blocks = detects = False
         work = Work()
+        harmless: set[tuple[Position, str]] = set()  # lists repeat what they say
         for value in values:
             for patch in patches:
                 if (hit := _patched(patch, value)) is not None:
@@ -190,8 +191,12 @@ class Inspection:
                     findings.append(self._finding(PATCH_CLASS, tuning.threshold, value, hit))
             if tuning.mode is Mode.OFF:
                 continue
+            said = (value.position, value.text)
+            if said in harmless:
+                continue
             hits = self._hits(value.position, value.text, work)
             if not hits:
+                harmless.add(said)
                 continue
             score, here = self._weigh(value, hits.values(), tuning, now)
             findings += here

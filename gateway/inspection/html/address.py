@@ -25,7 +25,9 @@ _HEAD: Final = 512
 def scheme(address: str) -> tuple[str, str]:
     """Split off the scheme as a browser reads it, in lower case, and what follows; `("", address)` without one."""
     stripped = address.lstrip(_LEADING)
-    head = stripped[:_HEAD].translate(_REMOVED)
+    head = stripped[:_HEAD]
+    if not head.isprintable():  # translating costs more than to find out that nothing has to be
+        head = head.translate(_REMOVED)
     match = _SCHEME.match(head)
     if match is None:
         return "", address

@@ -52,9 +52,10 @@ SIGNS: Final[Mapping[str, str]] = {
 }
 
 _WEAK: Final = frozenset({"html.mention", "html.link", "html.input"})
-_BREAKOUT_GATE: Final = re.compile(r"on[a-z]{3,40}[\t\n\x0b\f\r \0]*=", re.IGNORECASE)
+_BREAKOUT_GATE: Final = re.compile(r"on[a-z]{3,40}[\t\n\x0b\f\r \0]*=")
+"""In lower case: a search that begins with letters of one case is several times as fast."""
 _SPACE: Final = re.compile(r"[\t\n\x0b\f\r ]")
-_IN_WORD: Final = re.compile(r"\w<[A-Za-z]{1,8}/?>\w")
+_BEFORE_WORD: Final = re.compile(r"<[A-Za-z]{1,8}/?>\w")
 _SHORT_TAG: Final = re.compile(r"</?[A-Za-z]{1,8}/?>")
 _DECISIVE: Final = frozenset(
     {"html.script_element", "html.event_handler", "html.script_address", "html.attribute_breakout"}
@@ -133,7 +134,7 @@ class _Page:
             if (stripped := _without_short_tags(text)) is not None:
                 yield from _Page(stripped).signs()
         if "=" in text and "on" in lowered:
-            yield from self._breakouts()
+            yield from self._breakouts(lowered)
         if "+adw" in lowered and (match := _UTF7.search(text)) is not None:
             yield Sign("html.encoded_tag", match.start(), match.end())
         if "(" in text and any(name in lowered for name in ("-moz-binding", "behavior", "expression")):
@@ -164,7 +165,7 @@ class _Page:
             return self._handler_sign(attribute)
         if not value:
             return ""
-        if value[0] == "`" and _BREAKOUT_GATE.search(value) is not None:
+        if value[0] == "`" and _BREAKOUT_GATE.search(value.lower()) is not None:
             return "html.event_handler"  # back-ticks are quotation marks to old browsers
         if name == "style":
             return "html.acting_style" if style.runs(value) else ""
@@ -194,10 +195,10 @@ class _Page:
             return "html.idle_handler" if attribute.end >= len(self.text.rstrip()) else ""
         return "html.idle_handler"
 
-    def _breakouts(self) -> Iterator[Sign]:
+    def _breakouts(self, lowered: str) -> Iterator[Sign]:
         """Read on as attributes after what ends an attribute: a quotation mark of each kind, or a space."""
         text = self.text
-        if _BREAKOUT_GATE.search(text) is None:
+        if _BREAKOUT_GATE.search(lowered) is None:
             return
         for mark in "\"'`":
             at = text.find(mark)
@@ -233,7 +234,7 @@ class _Page:
 
 def _without_short_tags(text: str) -> str | None:
     """Return `text` as a filter leaves it that takes tags out of words, None where it has no such tags."""
-    if _IN_WORD.search(text) is None:
+    if not any(text[match.start() - 1 : match.start()].isalnum() for match in _BEFORE_WORD.finditer(text)):
         return None
     stripped = _SHORT_TAG.sub("", text)
     return stripped if "=" in stripped or "<" in stripped else None
