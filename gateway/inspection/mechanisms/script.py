@@ -75,7 +75,7 @@ _EVALUATED: Final = re.compile(
     r"|\]\s*\.\s*(?:filter|map|find|some|every|sort)\s*\.\s*constructor\s*\(",
 )
 _TAGGED: Final = re.compile(
-    r"(?:\.\s*(?:/\*[^*]{0,64}\*/\s*)?)(?:call|apply|map|sort|constructor|bind|from)\s*`[^`]{0,64}\$\s*\{|(?<![\w$])(?:alert|confirm|prompt|eval|setTimeout|setInterval)\s*`[^`]{0,256}`"
+    r"(?:\.\s*(?:/\*[^*]{0,64}\*/\s*)?)(?:call|apply|map|sort|constructor|bind|from)\s*`[^`]{0,64}\$\s*\{|(?<![\w$])(?:alert|confirm|prompt|eval|setTimeout|setInterval)\s*`[^`\s]{0,256}`"
 )
 _COMPUTED: Final = re.compile(
     r"(?<![\w$.])(?:window|self|top|parent|frames|globalThis|document|this)\)?\s*(?:/\*[^*]{0,64}\*/\s*)?(?:\?\.\s*)?"

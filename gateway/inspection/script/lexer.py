@@ -97,9 +97,9 @@ def _token(match: re.Match[str]) -> Token:
         case "block":
             return Token(Kind.COMMENT, text, start, end, is_closed=text.endswith("*/"))
         case "string":
-            return Token(Kind.STRING, text, start, end, is_closed=len(text) > 1 and text.endswith(text[0]))
+            return Token(Kind.STRING, text, start, end, is_closed=_is_closed(text))
         case "template":
-            return Token(Kind.TEMPLATE, text, start, end, is_closed=len(text) > 1 and text.endswith("`"))
+            return Token(Kind.TEMPLATE, text, start, end, is_closed=_is_closed(text))
         case "word":
             if "\\" in text:
                 return Token(Kind.WORD, _ESCAPED.sub(_character, text), start, end, is_escaped=True)
@@ -108,6 +108,13 @@ def _token(match: re.Match[str]) -> Token:
             return Token(Kind.NUMBER, text, start, end)
         case _:
             return Token(Kind.MARK, text, start, end)
+
+
+def _is_closed(text: str) -> bool:
+    """Tell whether a literal ends with its own mark, and not with that mark escaped."""
+    within = text[1:-1]
+    escapes = len(within) - len(within.rstrip("\\"))
+    return len(text) > 1 and text[-1] == text[0] and escapes % 2 == 0
 
 
 def _character(match: re.Match[str]) -> str:

@@ -26,6 +26,7 @@ from gateway.inspection.script.names import (
 _OPERANDS: Final = frozenset({Kind.WORD, Kind.NUMBER, Kind.STRING, Kind.TEMPLATE, Kind.REGEX})
 _INFIX: Final = frozenset({"in", "of", "instanceof", "else", "while", "catch", "finally", "from", "as", "extends"})
 _LINKS: Final = frozenset({")", "]", "(", ".", "?.", "["})
+_PEOPLES: Final = frozenset({"self", "top", "parent", "this", "frames", "opener"})
 _INDIRECT: Final = frozenset({"call", "apply", "bind"})
 _CLOSERS: Final = frozenset({")", "]"})
 _TOKENS: Final = 1_024
@@ -195,8 +196,7 @@ class _Reader:
         if owner is not None and before.text in FILLED:
             self.found.runs = self.found.fills = True
         elif before.text in MOVED or (
-            owner is not None
-            and (before.text, owner.text) in {("href", "location"), ("src", ")"), ("domain", "document")}
+            owner is not None and (before.text, owner.text) in {("href", "location"), ("src", ")")}
         ):
             self.awaits_value = True
 
@@ -204,7 +204,7 @@ class _Reader:
         """Take the value or argument that was waited for: one of the browser's, or a plain word of people."""
         is_browsers = token.kind is Kind.WORD and (token.text in ROOTS or token.text in RUNNERS or token.text == "name")
         if self.awaits_argument:
-            is_plain = token.kind is Kind.WORD and not is_browsers
+            is_plain = token.kind is Kind.WORD and (not is_browsers or token.text in _PEOPLES)
             self.found.shows = self.found.shows or not (is_plain or token.text == ")")
         elif self.awaits_code:
             if is_browsers or token.kind in {Kind.STRING, Kind.TEMPLATE}:
