@@ -280,6 +280,8 @@ class Reader:
             return self._took(Kind.NUMBER if word == "null" else Kind.VARIABLE, solid=word == "null")
         if word in RESERVED and not is_called(self._lexer):
             return self._begins_text(token)
+        if word == "begin" and self._begins_text(token):
+            return True
         return self._name(token)
 
     def _begins_text(self, token: Token) -> bool:

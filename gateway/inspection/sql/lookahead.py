@@ -65,8 +65,10 @@ def is_compared(lexer: Lexer, operator: str) -> bool:
         following = lexer.next()
     if following.kind is Kind.WORD and following.word in ("binary", "all", "any", "some", "array"):
         following = lexer.next()
-    fits = following.kind is not Kind.WORD
-    if not fits:
+    fits = following.kind is not Kind.WORD and (
+        operator != "in" or following.kind not in (Kind.STRING, Kind.OPEN_STRING)
+    )
+    if following.kind is Kind.WORD:
         fits = following.word in LITERALS or following.word in ("distinct", "json") or lexer.next().word in ("(", ".")
     elif operator == "in" and following.word == "(":
         inner = lexer.next()

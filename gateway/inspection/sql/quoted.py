@@ -18,10 +18,12 @@ from gateway.inspection.sql.weight import ALWAYS, JOINED, WHOLE_BUDGET, Judged, 
 QUOTES: Final = "'\"`"
 _MARKS: Final = frozenset(QUOTES)
 _SIMPLE: Final = re.compile(r"[\w.@+\-]{0,64}").fullmatch
+_NAME_WITH_MARKS: Final = re.compile(r"[\w.@+\-'\u2019]{1,64}").fullmatch
+"""`O'Brien`, before the mark that ends it."""
 _COMPUTED: Final = re.compile(
     r"\s*(?:[-+*/%^|&<>=!~]{1,3}|like)\s*|\s*[+^|-]{1,2}\s*\(?[\w.]+\)?\s*[+^|-]{1,2}\s*", re.IGNORECASE
 ).fullmatch
-_OPENING: Final = re.compile(r"[=+(,:\[{]\s{0,4}[a-zA-Z]{0,2}\Z")
+_OPENING: Final = re.compile(r"[=+(,:\[{]\s{0,4}[a-zA-Z]{0,2}[\"'`]{0,2}\Z")
 """What stands before a mark that opens a literal of some program: `sql += " and ..."`."""
 _LOOKED_BACK: Final = 8
 """Characters before a mark."""
@@ -65,7 +67,7 @@ def quoted(text: str) -> Iterator[Judged]:
             if first:
                 yield from _behind_mark(text, start, reader.read(WHOLE_BUDGET), opens=opens)
             elif not opens:
-                yield from _behind_later_mark(reader.read(_LATER_BUDGET))
+                yield from _behind_later_mark(text, start, reader.read(_LATER_BUDGET))
 
 
 def _is_opening(text: str, start: int) -> bool:
@@ -156,9 +158,15 @@ def _is_cut(text: str, start: int, seen: Continuation) -> bool:
     return not quoted or (start > _SHORT and _SIMPLE(text, 0, start - 1) is not None)
 
 
-def _behind_later_mark(seen: Continuation) -> Iterator[Judged]:
-    """Judge what follows a mark that is not the first."""
-    if seen.ending in (Ending.CUT, Ending.OPEN):
+def _behind_later_mark(text: str, start: int, seen: Continuation) -> Iterator[Judged]:
+    """Judge what follows a mark that is not the first: as strictly as the text before it is unlike one value."""
+    name_with_marks = _NAME_WITH_MARKS(text, 0, start - 1) is not None
+    if seen.ending in (Ending.CUT, Ending.OPEN) or (seen.is_whole and name_with_marks):
         for fact, name in _LATER:
             if fact in seen.facts:
                 yield Sign(name, *seen.facts[fact]), True
+    if cuts(text, seen) and _MARKS.isdisjoint(text[seen.cut :]):
+        if Fact.STACKED in seen.facts:
+            yield Sign("sql.stacked", *seen.facts[Fact.STACKED]), True
+        elif name_with_marks and seen.first is First.NOTHING:
+            yield Sign("sql.cut", start - 1, seen.stop), True

@@ -43,7 +43,8 @@ _HEADS: Final = (
     rf"copy (?:{_NAME} (?:from|to|\()|\()",
     rf"call (?:\w+ \. {_NAME} \(|{_NAME} \( [)'@])",
     rf"(?:grant|revoke) {_NAME} (?:on|to|from|,|privileges)",
-    r"attach (?:database\b|')",
+    r"(?:attach|detach) (?:database\b|')",
+    rf"(?:notify|listen) {_NAME} [%;]",
     rf"pragma {_NAME} [$%;=(]",
     r"vacuum (?:[$%;]|into\b)",
     r"(?:analy[zs]e|reconfigure|commit|rollback) [%;]",
@@ -71,7 +72,7 @@ _HEAD: Final = re.compile("|".join(_HEADS))
 VERBS: Final = frozenset(
     {
         "drop", "create", "alter", "truncate", "rename", "lock", "insert", "replace", "merge", "bulk", "delete", "update",
-        "exec", "execute", "declare", "waitfor", "set", "copy", "call", "grant", "revoke", "attach", "pragma", "vacuum",
+        "exec", "execute", "declare", "waitfor", "set", "copy", "call", "grant", "revoke", "attach", "detach", "notify", "listen", "pragma", "vacuum",
         "analyze", "analyse", "load", "shutdown", "reconfigure", "use", "prepare", "deallocate", "do", "backup",
         "restore", "dbcc", "desc", "describe", "print", "kill", "handler", "show", "begin", "if", "with", "values", "openrowset", "explain",
         "raiserror", "commit", "rollback",

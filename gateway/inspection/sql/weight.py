@@ -23,9 +23,9 @@ ALWAYS: Final = (
 )
 """What counts behind a mark whatever follows: a server of another dialect may go on where the reader could not."""
 JOINED: Final = (Fact.JOINED_NUMBER, Fact.JOINED_TEXT, Fact.JOINED_NAME)
-WHOLE_BUDGET: Final = 8_192
+WHOLE_BUDGET: Final = 4_096
 """Tokens that are read of a value."""
-_MANY: Final = 2_048
+_MANY: Final = 1_024
 """Operators but commas, in what is too long to be read."""
 _WORD: Final = re.compile(r"\w+")
 

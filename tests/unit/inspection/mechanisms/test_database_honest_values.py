@@ -656,6 +656,10 @@ HONEST: Final = [
     "He wrote 'or name like me' on it",
     'Click "Insert into order" please',
     "My mother's maiden name is \"O'Or\"",
+    "INSERT INTO a VALUES ('x'); DELETE FROM b WHERE c='d'; -- remove old rows",
+    "it's John's -- not Peter's",
+    "O'Brien -- O'Neil",
+    "rock 'n' roll -- 'n' more",
 ]
 
 
