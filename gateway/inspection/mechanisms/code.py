@@ -23,6 +23,7 @@ from gateway.inspection.interpreters.families import (
     STATEMENT,
     Family,
 )
+from gateway.inspection.lower_case import lower_case
 from gateway.inspection.needles import Needles
 from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_running
 from gateway.inspection.sign import Sign
@@ -94,9 +95,7 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
     """Find code, and weigh it by what stands around it; of what is merely shown, one sign."""
     if position in _NAMES or (position in (Position.QUERY, Position.FORM) and text.isidentifier()):
         yield from _names(text)
-    lowered = text.lower()
-    if len(lowered) != len(text):  # a letter whose small form is two
-        lowered = text
+    lowered = lower_case(text)
     called = [call for call in calls(lowered) if _is_of_interest(call)] if "(" in text else []
     found = [sign for family in FAMILIES for sign in _of_family(family, text, lowered, called)]
     if called:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
+from gateway.inspection.lower_case import lower_case
 from gateway.inspection.needles import Needles
 from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_running
 from gateway.inspection.sign import Sign
@@ -126,7 +127,7 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
 
 def signs(text: str, position: Position) -> Iterator[Sign]:
     """Find objects and the names of classes that give power to who sends them."""
-    lowered = text.lower()
+    lowered = lower_case(text)
     found: list[Sign] = []
     for name, pattern in _streams(text, lowered):
         match = pattern.search(text)

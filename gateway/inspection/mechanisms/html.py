@@ -23,6 +23,7 @@ from gateway.inspection.html.names import (
     may_be_event,
 )
 from gateway.inspection.html.tokenizer import Attribute, Tag, attributes, tags
+from gateway.inspection.lower_case import lower_case
 from gateway.inspection.prose import CodeSpans
 from gateway.inspection.script.program import Program, program
 from gateway.inspection.sign import Sign
@@ -124,7 +125,7 @@ class _Page:
 
     def signs(self) -> Iterator[Sign]:
         text = self.text
-        lowered = text.lower()
+        lowered = lower_case(text)
         if "<" in text:
             for tag in tags(text):
                 if not tag.is_end:

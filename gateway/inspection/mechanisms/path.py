@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
+from gateway.inspection.lower_case import lower_case
 from gateway.inspection.needles import Needles
 from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_running
 from gateway.inspection.sign import Sign
@@ -46,7 +47,7 @@ _SECRET: Final = re.compile(
     r"|proc[/\\]+(?:self|version|cmdline|mounts|net|cpuinfo|environ|interrupts|sched_debug|\d{1,7}|\*)\b|sys[/\\]+(?:class|kernel|devices|fs)\b|var[/\\]+(?:log|lib|run|spool|mail|backups)[/\\]+[\w.-]|root[/\\]+\.?\w|dev[/\\]+(?:fd|shm|tcp|random|zero|stdin|mem)\b"
     r"|(?:windows|winnt)[/\\]+(?:win\.ini|system\.ini|repair|debug|panther|php\.ini|my\.ini|temp\b|explorer)|boot\.ini\b|win\.ini\b|system32[/\\]+(?:config|drivers|inetsrv|cmd|winevt|logfiles|license|eula)\b|ntuser\.dat|autoexec\.bat|inetpub[/\\]|ntds\.dit|sam$"
     r"|\.ssh[/\\]|\.aws[/\\]|\.kube[/\\]|\.docker[/\\]|\.gnupg[/\\]|\.azure[/\\]|\.gcloud|\.config[/\\]+(?:gcloud|gh|git|hub|rclone)\b|id_(?:rsa|dsa|ecdsa|ed25519)\b|authorized_keys|known_hosts|\.bash_history|\.(?:zsh|mysql|psql|python|sh|node_repl|redis|sqlite)?_?history\b|\.(?:bashrc|profile|netrc|npmrc|pypirc|pgpass|my\.cnf|git-credentials|dockercfg|boto|s3cfg|vault-token)\b"
-    r"|web-inf(?:[/\\]|$)|meta-inf[/\\]|\.htpasswd|\.htaccess|web\.config\b|wp-config(?:[._-]|$)|applicationhost\.config|\.git[/\\]|\.svn[/\\]|\.hg[/\\]|\.env(?:\.\w{1,16})?$|(?:httpd|apache2|nginx|sshd?|smb|php|redis|mongod|pg_hba|postgresql|catalina|tomcat-users)(?:_config|\.conf|\.ini|\.xml|\.cnf)\b|docker-compose\.ya?ml$|run[/\\]secrets[/\\]|serviceaccount[/\\])"
+    r"|web-inf(?:[/\\]|$)|meta-inf[/\\]|\.htpasswd|\.htaccess|web\.config\b|wp-config(?:[._-]|$)|applicationhost\.config|\.git[/\\]|\.svn[/\\]|\.hg[/\\]|\.env(?:\.(?!example|sample|template|dist)\w{1,16})?$|(?:httpd|apache2|nginx|sshd?|smb|php|redis|mongod|pg_hba|postgresql|catalina|tomcat-users)(?:_config|\.conf|\.ini|\.xml|\.cnf)\b|docker-compose\.ya?ml$|run[/\\]secrets[/\\]|serviceaccount[/\\])"
 )
 _DOT_FOLDERS: Final = (
     "git|svn|hg|bzr|cvs|ssh|aws|azure|gcloud|kube|docker|gnupg|vscode|idea|fleet|terraform|ansible|vagrant|circleci|github|gitlab|jenkins|travis|claude|cursor|roo|rovodev|opencode"
@@ -61,7 +62,7 @@ _RESTRICTED: Final = re.compile(
 )
 _HIDDEN: Final = re.compile(r"/\.(?!well-known(?:/|$)|/|\.)[A-Za-z0-9_]")
 _WRAPPER: Final = re.compile(
-    r"(?i)(?:^|[=\s'\"(,;])(?:php://(?:filter|input|stdin|stdout|stderr|output|memory|temp|fd)\b|phar://|expect://|zip://\S|rar://|glob://|ogg://|zlib:|compress\.(?:zlib|bzip2)://|ssh2(?:\.\w{1,8})?://|data://|jar:(?:https?|file|ftp):|netdoc:|local_file:|view-source:file|vbscript:file|file:/{0,3}(?:[a-z]:|/|etc|localhost|\.{2}|\w)|classpath:\S{1,64}[!.]|gopher://|dict://|ldaps?://|tftp://|imaps?://|pop3s?://|smb://)"
+    r"(?i)(?:^|[=\s'\"(,;])(?:php://(?:filter|input|stdin|stdout|stderr|output|memory|temp|fd)\b|phar://|expect://|zip://\S|rar://|glob://|ogg://|zlib:|compress\.(?:zlib|bzip2)://|ssh2(?:\.\w{1,8})?://|data://|jar:(?:https?|file|ftp):|netdoc:|local_file:|view-source:file|vbscript:file|file:(?:/{1,3}|[a-z]:[\\/]|\.{2}|etc)|classpath:\S{1,64}[!.]|gopher://|dict://|ldaps?://|tftp://)"
 )
 _DATA: Final = re.compile(
     r"(?i)\s*data:(?:text/(?:plain|html|xml|php|x-php)|application/(?:x-php|x-httpd-php|octet-stream|xml)|;base64)(?:;[\w=-]{1,32}){0,3},"
@@ -79,6 +80,9 @@ _EXECUTABLE_NAME: Final = re.compile(
 _NULL_CUT: Final = re.compile(r"(?i)[\w/\\.]\x00|%00(?:\.|$)|\\0(?:\.\w{2,4})$|\\x00|\\u0000")
 _SPACE: Final = re.compile(r"\S\s+\S")
 _MOST_WORDS: Final = 3
+_DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
+_ASSET: Final = re.compile(r"(?i)\.(?:png|jpe?g|gif|svg|webp|ico|css|s[ac]ss|less|m?js|jsx|tsx?|woff2?|html?|md)$")
+"""What pages and style sheets refer to, one folder up."""
 _URL: Final = re.compile(r"(?i)\s*[a-z][a-z0-9+.-]{1,16}://[^/?#\s\\]+")
 _NAMES: Final = frozenset({Position.FILE_NAME})
 
@@ -144,7 +148,7 @@ def _of_request(text: str) -> Iterator[Sign]:
 
 def _traversal(text: str, position: Position, *, is_speech: bool) -> Iterator[Sign]:
     up = _UP.search(text) if ".." in text or "0x" in text or "??/" in text else None
-    lowered = text.lower()
+    lowered = lower_case(text)
     secret = _SECRET.search(text) if _SECRETS.are_in(lowered) else None
     is_whole = _is_one_path(text)
     if up:
@@ -180,9 +184,11 @@ def _is_ordinary(text: str, position: Position) -> bool:
     """A URL that goes up once within itself, or a folder of Windows that ends in `..`, is merely untidy."""
     if position is Position.PATH:
         return False
-    if _URL.match(text):
-        return _UP_TWICE.search(text) is None
-    return len(text) > 2 and text[1] == ":" and text.endswith("\\..")
+    if _UP_TWICE.search(text):
+        return False
+    if _URL.match(text) or _DRIVE.match(text):
+        return True
+    return position in PROSE_POSITIONS and _ASSET.search(text) is not None
 
 
 def _is_published(text: str) -> bool:
@@ -192,7 +198,7 @@ def _is_published(text: str) -> bool:
 
 def _wrappers(text: str, *, is_speech: bool) -> Iterator[Sign]:
     if ":" in text:
-        wrapper = _WRAPPER.search(text) if _WRAPPERS.are_in(text.lower()) else None
+        wrapper = _WRAPPER.search(text) if _WRAPPERS.are_in(lower_case(text)) else None
         if wrapper:
             if not is_speech and _is_short(text):
                 yield Sign("path.wrapper", wrapper.start(), wrapper.end())

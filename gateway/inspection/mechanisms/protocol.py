@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
+from gateway.inspection.lower_case import lower_case
 from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_running
 from gateway.inspection.sign import Sign
 
@@ -115,7 +116,7 @@ def _of_field(text: str) -> Iterator[Sign]:
         yield Sign("protocol.ranges", 0, len(text))
     if _URL.match(text):
         return
-    lowered = text.lower()
+    lowered = lower_case(text)
     scanner = _scanner(lowered) or _span(_NAS.search(text))
     if scanner:
         yield Sign("protocol.scanner", *scanner)

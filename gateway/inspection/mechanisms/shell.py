@@ -13,9 +13,19 @@ from typing import Any, Final, NamedTuple
 import re2
 
 from gateway.inspection.finding import Position
+from gateway.inspection.lower_case import lower_case
 from gateway.inspection.needles import Needles
 from gateway.inspection.prose import is_plain_word
-from gateway.inspection.shell.commands import CMDLETS, HOMONYMS, KNOWN, RECONNAISSANCE, SUBCOMMANDS, TERSE
+from gateway.inspection.shell.commands import (
+    ALONE,
+    ALONE_AND_COLUMN,
+    CMDLETS,
+    HOMONYMS,
+    KNOWN,
+    RECONNAISSANCE,
+    SUBCOMMANDS,
+    TERSE,
+)
 from gateway.inspection.shell.lexer import LONGEST_COMMAND, Command, read_command
 from gateway.inspection.shell.places import Kind, Place, Surroundings, places
 from gateway.inspection.shell.weight import Weight, glob_target, says_more, weigh
@@ -215,7 +225,7 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
 
 
 def _anywhere(text: str) -> Iterator[tuple[str, int, int]]:
-    lowered = text.lower()
+    lowered = lower_case(text)
     if not (_WORDS.are_in(lowered) or "|" in text or "=" in text):
         return
     for name, needles, pattern in _ANYWHERE:
@@ -345,8 +355,8 @@ def _judge_word(around: Surroundings, found: Found) -> str | None:
     return "shell.bare_word" if mark == "|" else None
 
 
-_ALIAS: Final = re.compile(r"\s*alias\s+(?:[+-]\w*\+?\s+)?['\"]?[\w.-]{1,64}['\"]?=\S[^\n]{0,256}\s*")
-_PROGRAM: Final = re.compile(r"\s*/(?:usr/)?(?:local/)?s?bin/[a-z][\w.-]{0,32}\s*")
+_PROGRAM: Final = re.compile(r"\s*/(?:usr/)?(?:local/)?s?bin/([a-z][\w.-]{0,32})\s*")
+_TELLING: Final = RECONNAISSANCE | ALONE | ALONE_AND_COLUMN | {"sh", "bash", "zsh"}
 _SHOWN: Final = re.compile(
     r"(?i)\s*(?:sudo\s+)?(?:curl|wget|ping6?|ssh|scp|rsync|telnet|nslookup|dig|host|http|https|fetch|traceroute|openssl|java|node|sed|awk|python3?|php|ruby|perl|chmod|chown|kill|dd|cd|ls|http|docker|npm|git)\s"
 )
@@ -358,7 +368,8 @@ _SECRET_FILE: Final = re.compile(
 def _judge_beginning(around: Surroundings, found: Found) -> str | None:
     """Weigh a value that is a command as a whole: customers show each other some, but none that touch what is nobody's business."""
     text = around.text
-    if _PROGRAM.fullmatch(text) or (_ALIAS.fullmatch(text) and not (around.speaks and around.speech.before(len(text)))):
+    program = _PROGRAM.fullmatch(text)
+    if program and program[1] in _TELLING:
         return "shell.command_line"
     if found.weight < Weight.PLAUSIBLE:
         return None

@@ -12,6 +12,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, 
 from typing import Final
 
 from gateway.inspection.finding import Position
+from gateway.inspection.lower_case import lower_case
 from gateway.inspection.needles import Needles
 from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_running
 from gateway.inspection.sign import Sign
@@ -38,30 +39,10 @@ _PORT: Final = re.compile(r"[^/?#@]{1,253}:\d{1,5}(?:[/?#]|$)")
 _PROTOCOL_RELATIVE: Final = re.compile(r"\s*[/\\]{2}([^/\\\s]\S{0,1024})\s*")
 _SCHEMELESS: Final = re.compile(r"\s*(?:[/\\]{2,3})?([\[\]\w.:%-]{2,253}?)(:\d{1,5})?(/\S{0,1024})?\s*")
 _WEB: Final = frozenset({"http", "https", "ftp", "ws", "wss", "ftps", "feed"})
-_INTERNAL_SCHEMES: Final = frozenset(
-    {
-        "gopher",
-        "dict",
-        "ldap",
-        "ldaps",
-        "tftp",
-        "sftp",
-        "smb",
-        "telnet",
-        "rmi",
-        "mysql",
-        "redis",
-        "mongodb",
-        "postgres",
-        "memcached",
-        "imap",
-        "rtsp",
-        "ssh",
-        "svn",
-        "netdoc",
-        "jar",
-        "local_file",
-    }
+_INTERNAL_SCHEMES: Final = frozenset({"gopher", "dict", "ldap", "ldaps", "tftp", "netdoc", "jar", "local_file"})
+"""Nobody publishes anything under these; of others, such as `postgres:`, the host tells."""
+_OPAQUE: Final = frozenset(
+    {"mailto", "tel", "data", "javascript", "urn", "blob", "about", "magnet", "sip", "file", "php"}
 )
 
 
@@ -180,7 +161,7 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
 def signs(text: str, position: Position) -> Iterator[Sign]:
     """Find addresses that a server would fetch and nobody outside could."""
     is_speech = position in PROSE_POSITIONS and (is_running(text) or bool(CodeSpans(text, position)))
-    lowered = text.lower()
+    lowered = lower_case(text)
     if any(name in lowered for name in _CALLBACK_NAMES) and not is_speech:
         callback = _CALLBACK_ANYWHERE.search(text)
         if callback:
@@ -206,7 +187,7 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
             if name:
                 yield Sign(name, 0, len(text))
         return
-    if url[1].lower() in ("mailto", "tel", "data", "javascript", "urn", "blob", "about"):
+    if url[1].lower() in _OPAQUE:
         return
     name = _of_url(url[1].lower(), url[2], url[3])
     if name is None and _MENTION.search(lowered):  # an open redirect on the way to it
@@ -232,7 +213,7 @@ def _of_bare(bare: re.Match[str]) -> str | None:
 def _of_url(scheme: str, slashes: str, rest: str) -> str | None:
     if scheme in _INTERNAL_SCHEMES:
         return "ssrf.scheme" if slashes or scheme in ("jar", "netdoc") else None
-    if scheme not in _WEB:
+    if scheme not in _WEB and not slashes:
         return None
     hosts = _hosts(rest)
     found = [kind for kind in map(_of_host, hosts) if kind]
@@ -242,7 +223,7 @@ def _of_url(scheme: str, slashes: str, rest: str) -> str | None:
                 return kind
     if len(slashes) < 2 and _is_numeric(rest):
         return "ssrf.disguised"
-    if hosts and "." not in hosts[0] and ":" not in hosts[0]:
+    if scheme in _WEB and hosts and "." not in hosts[0] and ":" not in hosts[0]:
         return "ssrf.private" if _PORT.match(rest) else "ssrf.single_label"
     return None
 
