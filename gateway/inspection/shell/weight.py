@@ -210,7 +210,11 @@ def _weigh_known(base: str, rest: list[Word], *, has_here_string: bool) -> Weigh
     if base == "set" and texts[0].lower() in ("/a", "/p"):
         return Weight.HOSTILE
     is_shaped = has_here_string or any(_is_shaped(word) for word in rest)
-    if base in _MUTATING and is_shaped and is_sure:
+    if (
+        base in _MUTATING
+        and is_sure
+        and any(_is_shaped(word) and not word.text.startswith(("-", "+")) for word in rest)
+    ):
         return Weight.HOSTILE
     if is_sure and is_shaped:
         return Weight.COMMAND
