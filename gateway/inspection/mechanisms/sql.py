@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
+from gateway.inspection.lower_case import lower_case
 from gateway.inspection.sign import Sign
 from gateway.inspection.sql.bare import bare, can_go_on
 from gateway.inspection.sql.mentions import mentions
-from gateway.inspection.sql.places import TYPOGRAPHIC, begins, respelled
+from gateway.inspection.sql.places import begins, respelled
 from gateway.inspection.sql.quoted import QUOTES, quoted
 from gateway.inspection.sql.weight import Judged
 
@@ -46,7 +47,7 @@ SIGNS: Final[Mapping[str, str]] = {
     "sql.quote": "A quotation mark stands alone, which makes an error where values are not bound.",
 }
 
-_INTEREST: Final = frozenset("'\"`;=<>(/#*|&-!@{") | TYPOGRAPHIC
+_INTEREST: Final = frozenset("'\"`;=<>(/#*|&-!@{")
 _WORDS: Final = (
     "union", "select", " or ", " and ", "order by", "group by", "having", "waitfor", "table", "insert", "delete", "update",
     "exec", "limit", " like ", "xor", "information_schema", "case",
@@ -71,7 +72,7 @@ def signs(text: str, position: Position) -> Iterable[Sign]:
             if strong:
                 return [sign]
             weak.setdefault(sign.name, sign)
-    for name, start, end in mentions(text, text.lower()):
+    for name, start, end in mentions(text, lower_case(text)):
         weak.setdefault(name, Sign(name, start, end))
     for quote in QUOTES:
         if text.count(quote) % 2:
@@ -88,6 +89,6 @@ def _judged(text: str, position: Position) -> Iterator[Judged]:
     if executable:
         yield Sign("sql.executable_comment", *executable.span()), True
     yield from quoted(text)
-    if can_go_on(text.lower()):
+    if can_go_on(lower_case(text)):
         for begin in begins(text, position):
             yield from bare(text, begin)

@@ -21,7 +21,9 @@ _TYPOGRAPHIC: Final = str.maketrans(
     "\u2018\u2019\u02bc\u02b9\u02c8\u2032\u00b4\uff07\u201c\u201d\uff02\u2033\u2035\uff40", "''''''''\"\"\"\"``"
 )
 """What code pages without these marks put in their place (best fit of Windows 1252 and Latin 1, `iconv //TRANSLIT`)."""
-TYPOGRAPHIC: Final = frozenset("\u2018\u2019\u02bc\u02b9\u02c8\u2032\u00b4\uff07\u201c\u201d\uff02\u2033\u2035\uff40")
+_TYPOGRAPHIC_MARK: Final = re.compile(
+    "[\u2018\u2019\u02bc\u02b9\u02c8\u2032\u00b4\uff07\u201c\u201d\uff02\u2033\u2035\uff40]"
+)
 _PLAIN: Final = {quote: re.compile(f"{quote}{quote}?") for quote in "'\"`"}
 _ESCAPING: Final = {quote: re.compile(f"\\\\.|{quote}{quote}?", re.DOTALL) for quote in "'\"`"}
 
@@ -29,7 +31,7 @@ _ESCAPING: Final = {quote: re.compile(f"\\\\.|{quote}{quote}?", re.DOTALL) for q
 def respelled(text: str) -> Iterator[str]:
     """The text, and what else of the same length a server may read: marks of typography as quotation marks, `+` as spaces."""
     yield text
-    if not text.isascii() and not TYPOGRAPHIC.isdisjoint(text):
+    if not text.isascii() and _TYPOGRAPHIC_MARK.search(text) is not None:
         text = text.translate(_TYPOGRAPHIC)
         yield text
     if "+" in text and " " not in text:
