@@ -100,6 +100,8 @@ _GLOB_TARGETS: Final = tuple(
         "/proc/version",
     ]
 )
+_RANGE: Final = re.compile(r"(?<=[a-z0-9])\\-(?=[a-z0-9])")
+"""Of an escaped class: the hyphens that make a range."""
 _LONGEST_GLOB: Final = 64
 _MUTATING: Final = _listed(
     "rm chmod chown mkfifo mknod useradd adduser usermod dd mkfs shutdown reboot halt poweroff kill killall pkill crontab visudo chattr mshta certutil bitsadmin regsvr32 rundll32 bcdedit bcdboot vssadmin wmic schtasks regedit iex iwmi nc ncat netcat socat"
@@ -309,7 +311,7 @@ def _translate(glob: str) -> str:
         elif close > 0:
             inside = glob[at + 1 : close].replace("\\", "")
             negation = "^" if inside[0] in "!^" else ""
-            members = re.escape(inside[1:] if negation else inside).replace(r"\-", "-")
+            members = _RANGE.sub("-", re.escape(inside[1:] if negation else inside))
             pieces.append(f"[{negation}{members}]" if _is_class(members) else "[^/]")
             at = close
         else:
