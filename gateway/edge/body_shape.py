@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.snapshot import RouteInspection
+from gateway.edge.waf import judge_body
 from gateway.exchange.reason import Reason
 from gateway.inspection.body import BodyUnreadableError, MediaType, media_type_of
 from gateway.inspection.decompress import Budget, Coding, DecompressError, coding_of, compress, decompress
@@ -21,6 +22,7 @@ _XML: Final = frozenset(("application/xml", "text/xml"))
 _FORM: Final = "application/x-www-form-urlencoded"
 _MULTIPART: Final = "multipart/form-data"
 _CODING: Final = b"content-encoding"
+_DECLARING: Final = frozenset((Bound.XML_DOCTYPE, Bound.XML_ENTITY))
 
 
 def judge_coding(x: Exchange, rules: RouteInspection) -> Refusal | None:
@@ -59,6 +61,10 @@ def weigh(x: Exchange, body: bytes) -> Refusal | None:
     try:
         check(b"".join(lines_of(x, b"content-type")[:1]), body, rules.body)
     except ShapeError as error:
+        if error.bound in _DECLARING and rules.waf is not None:
+            refusal = judge_body(x, body)  # it says which attack that would be
+            if refusal is not None:
+                return refusal
         reason = Reason.BODY_TOO_COMPLEX if error.is_too_complex else Reason.BODY_UNREADABLE
         return _unread(x, rules, error.bound.value, reason, error.offset)
     except BodyUnreadableError:
