@@ -54,7 +54,16 @@ from tests.contract.conftest import NOW, OpenRows
 from tests.fakes.redis_servers import PASSWORD
 
 DAY_S = 86_400.0
-NAMES_NOBODY = {"marks", "challenges", "provider_metadata", "spent", "issuer_keys", "erasures", "abuse_memory"}
+NAMES_NOBODY = {
+    "marks",
+    "challenges",
+    "provider_metadata",
+    "spent",
+    "issuer_keys",
+    "erasures",
+    "abuse_memory",
+    "page_counts",
+}
 
 
 @pytest.fixture
