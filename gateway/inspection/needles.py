@@ -24,3 +24,13 @@ class Needles:
     def are_in(self, lowered: str) -> bool:
         """Say whether one of them occurs in a text, which is in lower case."""
         return self._search(lowered) is not None
+
+
+def follows_backslash(lowered: str, words: tuple[str, ...]) -> bool:
+    """Say whether one of some words, each with its backslash, occurs in a text; most texts have few backslashes."""
+    at = lowered.find("\\")
+    while at >= 0:
+        if lowered.startswith(words, at):
+            return True
+        at = lowered.find("\\", at + 1)
+    return False

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
+from gateway.inspection.needles import Needles, follows_backslash
 from gateway.inspection.prose import CodeSpans
 from gateway.inspection.sign import Sign
 
@@ -102,7 +103,7 @@ _LINE_END: Final = re.compile(r"[\r\n]")
 
 
 _ESCAPED: Final = ("\\r", "\\n", "\\x0", "\\u0", "\\0")
-_SPLITTING: Final = ("set-cookie", "location", "content-", "http/1")
+_SPLITTING: Final = Needles(("set-cookie", "location", "content-", "http/1"))
 """What is worth hiding a line end in another character for."""
 
 
@@ -110,9 +111,9 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
     """Say whether a line end or something that becomes one is here, or a request line."""
     return (
         not _CONTROLS.isdisjoint(specials)
-        or ("\\" in specials and ":" in specials and any(escape in lowered for escape in _ESCAPED))
+        or ("\\" in specials and ":" in specials and follows_backslash(lowered, _ESCAPED))
         or ("/" in specials and " http/" in lowered)
-        or ("\x80" in specials and any(word in lowered for word in _SPLITTING))
+        or ("\x80" in specials and _SPLITTING.are_in(lowered))
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.inspection.finding import Position
+from gateway.inspection.needles import follows_backslash
 from gateway.inspection.prose import CodeSpans
 from gateway.inspection.sign import Sign
 
@@ -75,7 +76,7 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
     """Say whether a directive may stand here, or a formula at the beginning."""
     if "<" in specials and ("#" in specials or "esi" in lowered):
         return True
-    if ("$" in specials and "$(http_" in lowered) or ("\\" in specials and any(name in lowered for name in _COMMANDS)):
+    if ("$" in specials and "$(http_" in lowered) or ("\\" in specials and follows_backslash(lowered, _COMMANDS)):
         return True
     return ("(" in specials or "|" in specials or "=" in specials) and (
         lowered.lstrip()[:2].lstrip("\"'")[:1] in {"=", "+", "-", "@"}

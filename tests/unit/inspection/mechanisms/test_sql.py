@@ -123,7 +123,7 @@ def test_path_is_judged_behind_its_slashes() -> None:
     assert "sql.condition" not in seen("/orders/1 and user_id=2")
 
 
-@pytest.mark.parametrize("specials", [frozenset("'"), frozenset(";"), frozenset("="), frozenset("\u2019")])
+@pytest.mark.parametrize("specials", [frozenset("'"), frozenset(";"), frozenset("=")])
 def test_signs_of_sql_have_a_text_looked_at(specials: frozenset[str]) -> None:
     assert sql.can_occur(specials, "")
 
