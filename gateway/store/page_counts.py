@@ -18,7 +18,7 @@ from gateway.store.shelf import Shelf
 from gateway.store.tables import PAGE_COUNTS
 
 KEPT_S: Final = 30 * 86_400.0
-"""Since anything was told of a route."""
+"""Since it was told last."""
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,7 +43,7 @@ class PageCounts:
                 row, sum_ = _row(route), Tally()
                 before = self._shelf.get_in(tx, row, now=now)
                 if before is not None:
-                    sum_.take_over(route, before.told)
+                    sum_.take_over(route, _lately(before.told, now))
                 sum_.take_over(route, tally.of_route(route))
                 kept = _Kept(route=route, told=sum_.of_route(route))
                 self._shelf.put_in(tx, row, kept, now=now, expires=now + KEPT_S)
@@ -54,12 +54,17 @@ class PageCounts:
         """Return the counts of all routes."""
         tally = Tally()
         for kept in self._shelf.all(now=now):
-            tally.take_over(kept.route, kept.told)
+            tally.take_over(kept.route, _lately(kept.told, now))
         return tally
 
     def forget(self, route: str) -> bool:
         """Begin to count a route anew; False when nothing was counted."""
         return self._rows.transact(lambda tx: self._shelf.delete_in(tx, _row(route)), durable=False)
+
+
+def _lately(told: OfRoute, now: float) -> OfRoute:
+    """Leave out what nobody told of for as long as that."""
+    return OfRoute(counts=[count for count in told.counts if now - count.last < KEPT_S], left_out=told.left_out)
 
 
 def _row(route: str) -> bytes:

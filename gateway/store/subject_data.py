@@ -77,7 +77,7 @@ REACH: Final[Mapping[str, str]] = MappingProxyType(
         "erasures": "holds look-up tokens alone, and stays",
         "standings": "by whom each is about",
         "abuse_memory": "names nobody: keyed digests, for 30 days at most",
-        "page_counts": "names nobody",
+        "page_counts": "names nobody: origins and scripts by route, for 30 days at most",
     }
 )
 """Table -> how what it holds about a person is found."""

@@ -39,6 +39,12 @@ def test_a_route_of_which_nobody_tells_is_forgotten_after_a_month(store: Store) 
     assert count.times == 1
 
 
+def test_one_thing_of_which_nobody_tells_is_forgotten_while_others_stay(store: Store) -> None:
+    counts(store).add(told("/old.js"), NOW)
+    counts(store).add(told("/new.js", now=NOW + KEPT_S / 2), NOW + KEPT_S / 2)
+    assert [count.what for count in counts(store).read(NOW + KEPT_S).of("home")] == ["/new.js"]
+
+
 def test_one_route_is_counted_anew(store: Store) -> None:
     counts(store).add(told(), NOW)
     counts(store).add(told(route="other"), NOW)
