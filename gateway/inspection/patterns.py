@@ -48,7 +48,7 @@ def compile_pattern(text: str) -> Pattern:
     options.dot_nl = True
     options.max_mem = MAX_MEMORY_BYTES
     try:
-        compiled: Any = re2.compile(text, options)
+        compiled: Pattern = re2.compile(text, options)
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         words = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)

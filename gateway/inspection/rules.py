@@ -124,7 +124,8 @@ def _read_rule(place: Place, attack: str, signs: Collection[str]) -> Rule | None
     title = fields["title"].text()
     score = read_score(fields["score"])
     paranoia = fields["paranoia"].count(maximum=MOST_PARANOID)
-    sign, pattern, words = "", None, ()
+    sign, pattern = "", None
+    words: tuple[str, ...] = ()
     if ("sign" in fields) == ("pattern" in fields):
         place.fail("a rule has a sign or a pattern", name="missing-key")
     elif "sign" in fields:
