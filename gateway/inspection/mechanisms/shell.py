@@ -290,7 +290,7 @@ def _judge(around: Surroundings, found: Found) -> str | None:
     if weight >= Weight.PLAUSIBLE:
         return _judge_command(around, found)
     is_last = _CLOSERS.fullmatch(around.text, found.end) is not None
-    if not is_last and not (not around.speaks and around.text[found.end : found.end + 1] in _SEPARATORS):
+    if not is_last and not (around.is_file and around.text[found.end : found.end + 1] in _SEPARATORS):
         return None
     if weight is Weight.SHELL:
         return _judge_shell(around, found)

@@ -85,6 +85,8 @@ class Surroundings:
         self.text = text
         self.speaks = position in PROSE_POSITIONS
         """People may write sentences here."""
+        self.is_file = position in (Position.PATH, Position.FILE_NAME)
+        """What follows a command may be the ending that the application adds or asks for."""
         self.spans = CodeSpans(text, position)
         self.speech = Speech(text)
         gap = _GAP.search(text)

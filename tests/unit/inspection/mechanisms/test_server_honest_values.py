@@ -1034,10 +1034,38 @@ def test_honest_value_passes(text: str) -> None:
         "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         "respond-async; wait=10; return=minimal",
         "Thu, 01 Dec 1994 16:00:00 GMT; length=3",
+        "Mozilla/5.0 (Windows NT 6.3; Touch; rv:11.0) like Gecko",
+        "Opera/9.80 (J2ME/MIDP; Opera Mini/7.1.32052/29.3709; U; en) Presto/2.8.119 Version/11.10",
+        "Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/119.0.0.0 Safari/537.36",
+        "Mozilla/5.0 (Windows NT; Windows NT 10.0; de-DE) WindowsPowerShell/5.1.19041.3803",
+        "application/signed-exchange;v=b3;q=0.7",
+        "for=1.2.3.4;proto=https;by=10.0.0.1",
+        "sid=abc; id=5; date=2026",
+        '<https://api.example.com/?page=2>; rel="next"',
     ],
 )
 def test_honest_field_passes(field: str) -> None:
     assert findings_in(field, Position.HEADER) == []
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        "1|date|set",
+        "GA1.2.1234567890.1700000000",
+        "isGpcEnabled=0&datestamp=Mon+Jan+01+2026+10%3A00%3A00+GMT%2B0100&hosts=&groups=C0001%3A1%2CC0002%3A0",
+        "{stamp:%27abc+/==%27%2Cnecessary:true%2Cver:1%2Cregion:%27de%27}",
+        '{"theme":"dark","sort":"name|date"}',
+        "true|false|id",
+        "de|DE|EUR|sort",
+        "last=5&top=3&w=2",
+        'a:1:{s:4:"lang";s:2:"de";}',
+        "s%3AabcDEF.xyz%2B%2F",
+        "$2y$10$abcdefghijklmnopqrstuv",
+    ],
+)
+def test_honest_cookie_passes(cookie: str) -> None:
+    assert findings_in(cookie, Position.COOKIE) == []
 
 
 @pytest.mark.parametrize(
