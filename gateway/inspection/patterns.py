@@ -5,7 +5,7 @@ What RE2 does not know (look-around, back-references) is an error with a sentenc
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import re2
 
