@@ -221,14 +221,15 @@ class _Page:
                 return
             read = self._program(attribute.value)
             # In sentences their words stand between; so they may not, unless the browser itself is called.
-            between = len(text[begin : attribute.start][:_NEAR].replace("/", " ").split(None, _BETWEEN + 1))
-            near = between <= _BETWEEN if is_quoted else not text[: attribute.start][:_NEAR].strip()
+            before = text[begin if is_quoted else 0 : attribute.start][:_NEAR]
+            between = len(before.replace("/", " ").split(None, _BETWEEN + 1))
+            near = between <= (_BETWEEN if is_quoted else 0) and (not is_quoted or text[start] not in before)
             if is_event(name):
                 is_last = not attribute.value.strip("\"' ") and attribute.end >= len(text.rstrip()) and near
                 if read.runs or is_last or (near and (read.acts or read.is_open)):
                     yield Sign("html.attribute_breakout", start, attribute.end)
                     return
-            elif is_quoted and near and read.calls:
+            elif is_quoted and near and between == 0 and read.calls:
                 yield Sign("html.attribute_breakout", start, attribute.end)
                 return
 
@@ -296,7 +297,9 @@ def _script_sign(tag: Tag, text: str) -> str:
     if _ELLIPSIS.fullmatch(content):
         return "html.mention"
     read = program(content)
-    if read.acts or read.runs:
+    # `List<Script> x = f();`: what stands right behind a name without an end is the parameter of a type.
+    is_parameter = end is None and text[: tag.start][-1:].isalnum()
+    if read.runs or (read.acts and not is_parameter):
         return "html.script_element"
     is_alone = end is not None and not read.is_broken and content == content.strip()
     return "html.script_element" if is_alone else "html.mention"

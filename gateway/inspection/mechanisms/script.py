@@ -49,7 +49,7 @@ _ROOT_NAMES: Final = (
 
 # A quotation mark, then what can follow a string in a program.
 _BREAKOUT: Final = re.compile(
-    r"\s*(?:[)\]}]\s*)*(?:[;,*/|&^%?:]|[-+](?!\s*\d+\s*$)|\.\w|<|>|=|in\b|\()|[ \t]*[\r\n\u2028\u2029]\s*[A-Za-z_$(\[]"
+    r"\s*(?:[)\]}]\s*)*(?:[;,*/|&^%?:]|[-+](?!\s*\d+\s*$)|\.\w|<|>|!?=|in\b|\()|[ \t]*[\r\n\u2028\u2029]\s*[A-Za-z_$(\[]"
 )
 _AFTER: Final = re.compile(r"[\s)\]}]*(?:\|\||&&|\?\?|[;,+*/|&^%?:<>=!.-])*")
 _TEMPLATE_HOLE: Final = re.compile(r"\$\{\s*(?=[A-Za-z_$(\[!])")

@@ -42,7 +42,7 @@ _OPENING: Final = re.compile(
     r"\{\{+[=#^&!>@~-]?|\{%-?|\{#(?=\w)|[$#*@%~]\{+|<%[=\-#!@]?|</?[#@](?=[a-z])|\[#(?=[a-z])|\[=|\[\[|\[\(|@\("
     r"|#(?:set|foreach|if|evaluate|include|parse|macro)\s{0,4}\("
     r"|\{(?=[$/]?(?:php|system|passthru|exec|shell_exec|popen|eval|include|fetch|literal|if|math|self::|smarty|Smarty_|\d{1,12}\s{0,4}\*))"
-    r"|@(?=System\.[A-Z])|\$\w{1,32}\.(?=getClass|class\b|inspect\b|forName)"
+    r"|@(?=(?:System|Html|Convert|Environment)\.[A-Z])|\$\w{1,32}\.(?=getClass|class\s*[.\[(]|inspect\b|forName)"
 )
 _CLOSING: Final[Mapping[str, str]] = {"{{": "}}", "{%": "%}", "<%": "%>", "[[": "]]", "</": ">", "<#": ">", "<@": ">"}
 _NESTED: Final = re.compile(
@@ -64,21 +64,21 @@ _RESERVED: Final = _words(
     """
 )
 
-_LITERAL: Final = r"(?:[\"']?\d{1,12}(?:\.\d{1,8})?[\"']?)"
+_LITERAL: Final = r"(?:[\"']?\d{1,12}(?:\.\d{1,8})?[\"']?|\"[^\"{}\n]{0,32}\"|'[^'{}\n]{0,32}')"
 _ARITHMETIC: Final = re.compile(
     rf"[\s(+~!-]{{0,8}}(?:(?:print|echo|puts|return|out\.print(?:ln)?)[\s(]{{1,4}})?{_LITERAL}\s*(?:\*\*|\*|/|\+|-|%|==|!=|<|>|~|\^|\|\|)\s*[(+-]{{0,4}}{_LITERAL}"
     rf"(?:[\s()]{{0,4}}(?:[*/+%^-])[\s()]{{0,4}}{_LITERAL}){{0,8}}[\s)]{{0,8}}(?:\|[\w\s]{{0,32}})?-?\s*\Z"
 )
 _REACH: Final = re.compile(
-    r"__\w{2,32}__|\\x5f|\\u005f|\|\s*attr\b|\.\s*mro\b|\bconstructor\b|\bprototype\b"
-    r"|\bget(?:Class|ClassLoader|Resource|Method|DeclaredM\w+|DeclaredField|Runtime)\b|\bnewInstance\b|\bforName\b|\bgetRuntime\b|\bRuntime\b\s*[.\])@]|\bProcessBuilder\b|\bT\s*\(\s*[a-z][\w.]*\s*\)|\bT\s*\(\s*\w+\s*\)\s*\."
+    r"__[a-z]\w{2,32}|\\x5f|\\u005f|\|\s*attr\b|\.\s*mro\b|\bconstructor\b|\bprototype\b"
+    r"|\bget(?:Class|ClassLoader|Resource|Method|DeclaredM\w+|DeclaredField|Runtime)\b|\bnewInstance\b|\bsetAccessible\b|\.\s*execute\s*\(\s*\)|\bcurrent_app\b|\bforName\b|\bgetRuntime\b|\bRuntime\b\s*[.\])@]|\bProcessBuilder\b|\bT\s*\(\s*[a-z][\w.]*\s*\)|\bT\s*\(\s*\w+\s*\)\s*\."
     r"|\?\s*(?:new|api|eval|interpret|lower_abc)\b|\.\s*class\b\s*[.\[(]|\bjava(?:x)?\.(?:lang|util|io|nio|net|script)\b|\bfreemarker\.|\borg\.apache\.|\borg\.springframework\."
-    r"|\b(?:file_excerpt|system|popen|passthru|shell_exec|proc_open|phpinfo|exec|execSync|spawn|eval|assert|call_user_func|file_get_contents|readfile|file_put_contents|fopen|getenv|dump|var_dump|globals|locals|vars|dir|getattr|compile)\s*\("
+    r"|\b(?:constant|get_env|file_excerpt|system|popen|passthru|shell_exec|proc_open|phpinfo|exec|execSync|spawn|eval|assert|call_user_func|file_get_contents|readfile|file_put_contents|fopen|getenv|dump|var_dump|globals|locals|vars|dir|getattr|compile)\s*\("
     r"|\b(?:include|require|source|read|open)\s*\(\s*[\"'`/]"
     r"|\bprocess\s*\.\s*(?:env|mainModule|binding|cwd|exit|version)|\bchild_process\b|\bglobal\.process|\bmainModule\b"
     r"|\b(?:os|subprocess|sys|builtins|importlib|platform)\s*\.\s*(?:system|popen|environ|path|modules|listdir|getcwd|check_output|run|call|Popen|argv|exit|uname)\b"
     r"|(?:^|[\s(|,!=>-])_(?:self|context|charset|globals|request|response)\b|\b(?:lipsum|cycler|joiner|get_flashed_messages|url_for\.|namespace\s*\()"
-    r"|\bconfig\s*(?:\.\s*(?:items|from_|root_path|[A-Z_]{4,}|__)|\[)|\bSECRET_KEY\b|\b(?:handler|app|self)\s*\.\s*(?:settings|application|request\.(?:server|query|cookies|headers|environ)|environ|module|template|__|_|jinja)|\bself\s*\.\s*[_a-z]"
+    r"|\bin\s+config\b|\bconfig\s*(?:\||\.\s*(?:items|from_|root_path|[A-Z_]{4,}|__)|\[)|\bSECRET_KEY\b|\b(?:handler|app|self)\s*\.\s*(?:settings|application|request\.(?:server|query|cookies|headers|environ)|environ|module|template|__|_|jinja)|\bself\s*\.\s*[_a-z]"
     r"|\brequest\s*(?:\|\s*attr|\[|\.\s*(?:application|environ|args|cookies|headers|form|values|__|getClass|getServletContext|server))"
     r"|\bregister(?:Undefined)?FilterCallback\b|\bgetFilter\s*\(|\|\s*(?:filter|map|sort|reduce)\s*\(\s*[\"'\[(]"
     r"|\b(?:File|IO|Dir|Kernel|Process|Open3|ENV|ObjectSpace|Marshal|YAML|ERB)\s*(?:\.|::|\[)\s*[\"'a-z]|%x\s*[({\[|]|`[^`]{1,256}`"
@@ -89,7 +89,7 @@ _REACH: Final = re.compile(
     r"|\$(?:eval|on|parse|root|watch)\s*\.\s*\w|\|\s*orderBy\s*:\s*[\"'\[]|\b(?:charAt|fromCharCode|sub)\s*[.=]\s*(?:\[|call|constructor)"
 )
 _ENGINE_OBJECT: Final = re.compile(
-    r"\s*(?:config|self|_self|_context|lipsum|cycler|joiner|settings|app\.request|app\.debug|g|dir|debug|this|globals|\.System|\[\]|\(\)|\{\}|''|\"\")\s*(?:\|\s*\w{1,16}\s*)?-?\s*"
+    r"\s*(?:config|self|_self|_context|lipsum|cycler|joiner|settings|app\.request|app\.debug|g|dir|debug|globals|\.System|\[\]|\(\)|\{\}|''|\"\")\s*(?:\|\s*\w{1,16}\s*)?-?\s*"
 )
 _ROOTLESS: Final = re.compile(
     r"\s*[(!]{0,4}(?:\[\s*\]|\(\s*\)|\{\s*\}|''|\"\"|\[\s*[\"'\d][^\]\n]{0,64}\])\s*(?:\.|\[|\||~)\s*\w?"
@@ -103,7 +103,7 @@ _STATEMENT: Final = re.compile(
     re.IGNORECASE,
 )
 _LOADING: Final = re.compile(
-    r"[\s\-=#@!]{0,4}(?:debug\s*-?\Z|(?:include|import|extends|from|load|use|embed|render)\s+[\"']?\s*(?:/|\.\.|[a-z]+://|\w+\s*(?:-?\s*\Z|,|import\b))|php\b|get_admin_log|\s*page\s+import|ssi\s)",
+    r"[\s\-=#@!]{0,4}(?:debug\s*-?\Z|(?:include|import|extends|from|load|use|embed|render)\s+[\"']?\s*(?:/|\.\.|[a-z]+://|\w+\s*(?:-?\s*\Z|,|import\b))|require\s{0,4}\(?\s{0,4}[\"']|php\b|get_admin_log|\s*page\s+import|ssi\s)",
     re.IGNORECASE,
 )
 _VELOCITY: Final = re.compile(r"\s*\$\w+\s*=")
@@ -195,6 +195,8 @@ def _closing(opening: str) -> str:
 
 def _judge(opening: str, expression: str, *, is_closed: bool) -> str:
     """Name what the engine would compute, empty for a placeholder."""
+    if opening == "@" or (opening[0] == "$" and opening[-1] == "."):
+        return "template.reach"
     if opening in {"[[", "[(", "@(", "{", "[=", "[#"}:
         return _judge_rare(opening, expression, is_closed=is_closed)
     # `#{12-34}` and `#{7/2026}` are numbers of tickets.
@@ -208,10 +210,6 @@ def _judge(opening: str, expression: str, *, is_closed: bool) -> str:
     if _REACH.search(expression) or _ROOTLESS.match(expression):
         return "template.reach"
     if opening.startswith("{{") and _ENGINE_OBJECT.fullmatch(expression):
-        return "template.reach"
-    if (opening.startswith(("$", "#")) and opening.endswith(".")) or (
-        opening.startswith("$") and not opening.endswith("{")
-    ):
         return "template.reach"
     if opening.startswith(("{{", "${", "#{", "<%")) and "(" in expression and program(expression).shows:
         return "template.script"
