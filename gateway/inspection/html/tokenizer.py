@@ -10,7 +10,6 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 _SPACE: Final = r"[\t\n\x0b\f\r ]"
@@ -42,8 +41,7 @@ class Attribute(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(NamedTuple):
     """One start or end tag."""
 
     name: str
@@ -66,8 +64,11 @@ class Tag:
 
 def attributes(text: str, start: int, stop: int | None = None) -> tuple[tuple[Attribute, ...], int, bool]:
     """Read the attributes with a value from `start` on: them, where the tag ends, and whether a `>` ended it."""
+    length = len(text) if stop is None else stop
+    if start < length and text[start] == ">":
+        return (), start + 1, True
     found: list[Attribute] = []
-    at, length = start, len(text) if stop is None else stop
+    at = start
     while at < length:
         plain = _PLAIN.match(text, at, length)
         if plain is not None:
@@ -107,7 +108,7 @@ def _tags(text: str, start: int, stop: int, depth: int) -> Iterator[Tag]:
     while (match := _OPENING.search(text, at, stop)) is not None:
         found, at, complete = attributes(text, match.end(), stop)
         yield Tag(_name(match[2]), bool(match[1]), complete, found, match.start(), at)
-        if depth:
+        if depth and found:
             for attribute in found:
                 if (
                     "<" in attribute.value

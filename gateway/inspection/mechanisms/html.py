@@ -61,6 +61,8 @@ _SHORT_TAG: Final = re.compile(r"</?[A-Za-z]{1,8}/?>")
 _DECISIVE: Final = frozenset(
     {"html.script_element", "html.event_handler", "html.script_address", "html.attribute_breakout"}
 )
+_ACTING_ALONE: Final = LOADERS | {"script", "style"}
+"""What counts without any attribute."""
 _PROGRAMS: Final = 64
 """How many values of attributes are read as programs; a handler beyond counts unread."""
 _TAGS: Final = 16
@@ -128,7 +130,7 @@ class _Page:
         lowered = lower_case(text)
         if "<" in text:
             for tag in tags(text):
-                if not tag.is_end:
+                if not tag.is_end and (tag.attributes or tag.name in _ACTING_ALONE):
                     yield from self._of_tag(tag)
             if "</" in text and (match := _RAW_TEXT_END.search(text)) is not None:
                 yield Sign("html.raw_text_end", match.start(), match.end())
