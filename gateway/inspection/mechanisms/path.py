@@ -49,6 +49,8 @@ _SECRET: Final = re.compile(
     r"|\.ssh[/\\]|\.aws[/\\]|\.kube[/\\]|\.docker[/\\]|\.gnupg[/\\]|\.azure[/\\]|\.gcloud|\.config[/\\]+(?:gcloud|gh|git|hub|rclone)\b|id_(?:rsa|dsa|ecdsa|ed25519)\b|authorized_keys|known_hosts|\.bash_history|\.(?:zsh|mysql|psql|python|sh|node_repl|redis|sqlite)?_?history\b|\.(?:bashrc|profile|netrc|npmrc|pypirc|pgpass|my\.cnf|git-credentials|dockercfg|boto|s3cfg|vault-token)\b"
     r"|web-inf(?:[/\\]|$)|meta-inf[/\\]|\.htpasswd|\.htaccess|web\.config\b|wp-config(?:[._-]|$)|applicationhost\.config|\.git[/\\]|\.svn[/\\]|\.hg[/\\]|\.env(?:\.(?!example|sample|template|dist)\w{1,16})?$|(?:httpd|apache2|nginx|sshd?|smb|php|redis|mongod|pg_hba|postgresql|catalina|tomcat-users)(?:_config|\.conf|\.ini|\.xml|\.cnf)\b|docker-compose\.ya?ml$|run[/\\]secrets[/\\]|serviceaccount[/\\])"
 )
+_SETTINGS: Final = re.compile(r"(?i)[\w.-]{0,64}(?:\.(?:conf|ini|xml|cnf|ya?ml)|_config|rc|\.profile|\.htaccess)")
+"""The name alone of a file that customers send, and of which every program has one."""
 _DOT_FOLDERS: Final = (
     "git|svn|hg|bzr|cvs|ssh|aws|azure|gcloud|kube|docker|gnupg|vscode|idea|fleet|terraform|ansible|vagrant|circleci|github|gitlab|jenkins|travis|claude|cursor|roo|rovodev|opencode"
     "|plandex|fabric|n8n|junie|windsurf|aider|continue|codeium|codex|gemini|copilot|qwen|kiro|amazonq|augment|cline|goose|zed|ollama|openai|anthropic|mcp|sourcery|tabnine|npm|yarn|pnpm|nuget|m2|gradle|cargo|composer|config|cache|local|history"
@@ -77,7 +79,7 @@ _SHARE: Final = re.compile(
 _EXECUTABLE_NAME: Final = re.compile(
     r"(?i)\.\s?(?:ph(?:p\d?|tml?|ps|t|ar|pt)|pht|shtml?|jspx?|jspf|jsw|jsv|jhtml|war|aspx?|ashx|asmx|ascx|asa|asax|cer|cdx|cshtml|vbhtml|cfml?|cfc|cgi|pl|fcgi|htaccess|htpasswd|user\.ini)(?:[\s.:;%\x00_-]{0,32}(?:\.(?:jpe?g|png|gif|pdf|txt|docx?|webp|bmp|svg))?|::\$data)\s*$|(?i:\.(?:php\d?|phtml|jspx?|aspx?)[\s\x00;%:/\\])"
 )
-_NULL_CUT: Final = re.compile(r"(?i)[\w/\\.]\x00|%00(?:\.|$)|\\0(?:\.\w{2,4})$|\\x00|\\u0000")
+_NULL_CUT: Final = re.compile(r"(?i)[\w/\\.]\x00|%00(?:\.|$)|\\0(?:\.\w{2,4})$|\\(?:x00|u0000)(?:\.\w{1,8})?$")
 _SPACE: Final = re.compile(r"\S\s+\S")
 _MOST_WORDS: Final = 3
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
@@ -163,6 +165,7 @@ def _traversal(text: str, position: Position, *, is_speech: bool) -> Iterator[Si
     elif secret:
         if (
             not is_speech
+            and _SETTINGS.fullmatch(text.strip()) is None
             and (is_whole or _is_short(text))
             and not _is_published(text)
             and position is not Position.PATH

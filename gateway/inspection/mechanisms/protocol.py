@@ -96,13 +96,21 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         ):
             yield Sign("protocol.request", request.start(), request.end())
     if position is not Position.BODY:
-        if (at := text.find("\0")) >= 0 and not (position in PROSE_POSITIONS and is_running(text)):
+        if (at := _nul(text)) >= 0 and not (position in PROSE_POSITIONS and is_running(text)):
             yield Sign("protocol.null", at, at + 1)
         control = _CONTROLS.search(text)
         if control:
             yield Sign("protocol.control", control.start(), control.end())
     if position is Position.HEADER:
         yield from _of_field(text)
+
+
+def _nul(text: str) -> int:
+    """Find a NUL; before a hyphen it is the beginning of a range in somebody's regular expression."""
+    at = text.find("\0")
+    while at >= 0 and text.startswith("-", at + 1):
+        at = text.find("\0", at + 1)
+    return at
 
 
 def _is_shown(text: str, request: re.Match[str]) -> bool:

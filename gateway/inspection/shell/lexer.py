@@ -150,7 +150,7 @@ class _Reader:
 
     def _escape(self, char: str) -> None:
         following = self.text[self.at + 1 : self.at + 2]
-        if char == "\\" and self._is_open and _WINDOWS_PATH.match("".join(self._pieces)):
+        if char == "\\" and self._is_open and self._pieces and _WINDOWS_PATH.match(self._pieces[0]):
             self._pieces.append(char)
             self.at += 1
             return
@@ -160,9 +160,10 @@ class _Reader:
             self.at += 1
             return
         if following not in ("\n", ""):
+            # Before the first letter it may be one of TeX: `\\sum`.
+            self._is_noisy = self._is_noisy or (self._is_open and following.isalnum())
             self._pieces.append(following)
             self._is_open = True
-            self._is_noisy = self._is_noisy or following.isalnum()
         self.at += 2
 
     def _quote(self, char: str) -> None:

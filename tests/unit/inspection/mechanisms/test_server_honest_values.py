@@ -441,6 +441,15 @@ TOKENS: Final = [
 ]
 
 MORE: Final = [
+    "nginx.conf",
+    "docker-compose.yml",
+    ".bashrc",
+    ".htaccess",
+    "\\sum_{i=1}^n x_i",
+    "\\top",
+    "[(){};,/?:]",
+    "[^\\x00-\\x7f]+",
+    "%x[0-9a-fA-F]+",
     "GET and POST are methods; HTTP/1.1 is a version",
     'The log says: "GET /index.html HTTP/1.1" 404 every minute',
     "Our supplier's nuclei research; hydra & medusa lamps",
