@@ -207,7 +207,7 @@ class WatchTower:
         if rules is None or kept is None or detector is None:  # a reload took it out
             return
         reference = f"a_{os.urandom(_REFERENCE_BYTES).hex()}"
-        standing, because = answered(finding, detector, rules.spared, reference=reference)
+        standing, because = answered(finding, detector, rules.spared, reference=reference, now=time.time())
         said = standing.answer.value if standing is not None else SPARED if because else Answer.ALERT.value
         found = _found(finding, standing, because, reference)
         build = await self._storing.run(partial(self._build, rules, finding, detector, found))

@@ -48,7 +48,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.since - LONGEST_S <= now < self.until
 
 
-def answered(finding: Finding, detector: Detector, spared: Spared, *, reference: str) -> tuple[Standing | None, str]:
+def answered(
+    finding: Finding, detector: Detector, spared: Spared, *, reference: str, now: float
+) -> tuple[Standing | None, str]:
     """Return the answer that a finding gets, and why it gets none: the reason of an exception, or nothing.
 
     `reference` names the standing, in the record of the finding too.
@@ -68,8 +70,8 @@ def answered(finding: Finding, detector: Detector, spared: Spared, *, reference:
         person=finding.person,
         tenant=finding.tenant,
         answer=finding.answer,
-        since=finding.at,
-        until=finding.at + min(detector.answer_s, LONGEST_S),
+        since=now,  # what was proven in the second of the finding may have been proven before it
+        until=now + min(detector.answer_s, LONGEST_S),
         rate_per_s=detector.rate_per_s if finding.answer is Answer.SLOW_DOWN else 0.0,
         burst=detector.burst if finding.answer is Answer.SLOW_DOWN else 0,
         spares_signed_in=detector.spares_signed_in and finding.scope is Scope.NETWORK,

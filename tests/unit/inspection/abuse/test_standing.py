@@ -127,20 +127,20 @@ def test_whoever_is_slowed_down_has_a_limit_of_their_own() -> None:
 
 
 def test_a_finding_gets_the_answer_of_its_detector_for_as_long_as_that_says() -> None:
-    made, because = answered(finding(), detector(), Spared(), reference="a_1")
+    made, because = answered(finding(), detector(), Spared(), reference="a_1", now=NOW + 1)
     assert because == ""
     assert made is not None
-    assert (made.answer, made.since, made.until) == (Answer.BLOCK, NOW, NOW + 600)
+    assert (made.answer, made.since, made.until) == (Answer.BLOCK, NOW + 1, NOW + 601)
     assert made.burst == 0
 
 
 def test_an_alert_is_no_answer() -> None:
-    assert answered(finding(answer=Answer.ALERT), detector(), Spared(), reference="a") == (None, "")
+    assert answered(finding(answer=Answer.ALERT), detector(), Spared(), reference="a", now=NOW) == (None, "")
 
 
 def test_who_is_slowed_down_may_still_ask_now_and_then() -> None:
     slow = detector(answer=Answer.SLOW_DOWN, rate_per_s=0.2, burst=3)
-    made, _ = answered(finding(answer=Answer.SLOW_DOWN), slow, Spared(), reference="a_1")
+    made, _ = answered(finding(answer=Answer.SLOW_DOWN), slow, Spared(), reference="a_1", now=NOW + 1)
     assert made is not None
     assert (made.rate_per_s, made.burst) == (0.2, 3)
 
@@ -161,7 +161,7 @@ def test_who_is_slowed_down_may_still_ask_now_and_then() -> None:
 )
 def test_who_is_exempt_is_not_answered_and_the_reason_is_told(exemption: dict[str, object], found: Finding) -> None:
     spared = Spared([Exemption(reason="our monitor", **({"until": None} | exemption))])  # type: ignore[arg-type]
-    assert answered(found, detector(), spared, reference="a") == (None, "our monitor")
+    assert answered(found, detector(), spared, reference="a", now=NOW) == (None, "our monitor")
 
 
 @pytest.mark.parametrize(
