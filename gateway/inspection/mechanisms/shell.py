@@ -121,7 +121,7 @@ _ANYWHERE: Final = (
             "-ooutputfile",
         ),
         re.compile(
-            r"(?i)(?:^|[\s'\"=;,&|])-o\s?(?:ProxyCommand|LocalCommand|PermitLocalCommand)\s?=|--(?:upload-pack|receive-pack|checkpoint-action|use-compress-program|to-command|unzip-command|exec)[ =][^\n]{0,128}[`$(/'\";|]|--checkpoint-action=exec|-wrapper\s+\w*sh,"
+            r"(?i)(?:^|[\s'\"=;,&|])-o\s?(?:ProxyCommand|LocalCommand|PermitLocalCommand)\s?=|--(?:upload-pack|receive-pack|checkpoint-action|use-compress-program|to-command|unzip-command|exec)[ =][^\n]{0,128}[`$(/'\";|]|--(?:use-compress-program|to-command|unzip-command|upload-pack|receive-pack)=[\w/]|--checkpoint-action=exec|-wrapper\s+\w*sh,"
         ),
     ),
     (
@@ -168,6 +168,7 @@ def _gate() -> Any:
         r"[;|&\n\r`][\s;|&]*(?:"
         rf"(?:{bold})(?:[^a-z0-9_]|$)"
         rf"|(?:{shy})(?:[^a-z0-9_\s.,:!?]|\s*(?:[;|&'\"`)\]}}#<>]|$)|\s+[a-z]*(?:[^a-z\s,.!?:]|\.[a-z0-9]|:[\\/]))"
+        r"|[a-z/]{1,16}(?:['\"\\^][a-z0-9]{0,16}['\"\\^]|[$`])"
         r"|['\"\\$/.{(^@%!~*?\[<>][^\s;|&])|[$<>]\(|\$\(?\{?ifs|\(\)\s?\{|"
         + "|".join(re2.escape(needle) for needle in _MARKS_ANYWHERE),
         options,
