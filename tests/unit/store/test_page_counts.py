@@ -34,7 +34,7 @@ def test_a_route_of_which_nobody_tells_is_forgotten_after_a_month(store: Store) 
     counts(store).add(told(), NOW)
     assert counts(store).read(NOW + KEPT_S - 1).routes() == ["home"]
     assert counts(store).read(NOW + KEPT_S).routes() == []
-    counts(store).add(told(), NOW + KEPT_S)
+    counts(store).add(told(now=NOW + KEPT_S), NOW + KEPT_S)
     (count,) = counts(store).read(NOW + KEPT_S).of("home")
     assert count.times == 1
 
