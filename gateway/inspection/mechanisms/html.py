@@ -24,7 +24,7 @@ from gateway.inspection.html.names import (
 )
 from gateway.inspection.html.tokenizer import Attribute, Tag, attributes, tags
 from gateway.inspection.lower_case import lower_case
-from gateway.inspection.prose import CodeSpans
+from gateway.inspection.prose import CodeSpans, is_running
 from gateway.inspection.script.program import Program, program
 from gateway.inspection.sign import Sign
 
@@ -73,7 +73,7 @@ _BETWEEN: Final = 2
 the handler's value calls the browser itself: what stands there in sentences are their words."""
 _UTF7: Final = re.compile(r"\+ADw-?\s*(?:/|\+AC8-?)?[a-z!?]", re.IGNORECASE)
 _RAW_TEXT_END: Final = re.compile(
-    r"</(?:script|style|title|textarea|xmp|noscript|noembed|noframes|template|select|option)[^<>]{0,64}>[^<>\w]{0,64}<[a-z!/]",
+    r"</(?:script|style|title|textarea|xmp|noscript|noembed|noframes)[^<>]{0,64}>[^<>\w]{0,64}<[a-z!/]",
     re.IGNORECASE,
 )
 _BINDING: Final = re.compile(
@@ -266,11 +266,22 @@ def _element_sign(tag: Tag, text: str) -> str:
         case "a" | "img" | "image" | "video" | "audio" | "source" | "area" | "picture" | "track":
             return "html.link" if tag.value("href", "src", "srcset", "poster", "ping") else ""
         case name if name in LOADERS:
-            if any(each.name in LOADED_FROM for each in tag.attributes):
-                return "html.loading_element"
-            return "html.mention"
+            if not any(each.name in LOADED_FROM for each in tag.attributes) or _is_player_in_prose(tag, text):
+                return "html.mention"
+            return "html.loading_element"
         case _:
             return ""
+
+
+def _is_player_in_prose(tag: Tag, text: str) -> bool:
+    """Tell whether somebody speaks of a frame with a page of another site, as of a video: it runs nothing in this one."""
+    source = tag.value("src") or ""
+    return (
+        tag.name == "iframe"
+        and source.startswith("https://")
+        and not any(each.name == "srcdoc" or each.name.startswith("on") for each in tag.attributes)
+        and is_running(text, 0, tag.start)
+    )
 
 
 def _has(tag: Tag, name: str) -> bool:

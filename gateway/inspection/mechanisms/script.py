@@ -32,6 +32,8 @@ SIGNS: Final[Mapping[str, str]] = {
 }
 
 _CALLING: Final = frozenset("(`[=")
+_DECLARATION: Final = re.compile(r"\s*(?:async\s+)?function\s+[A-Za-z_$][\w$]*\s*\([^()]*\)\s*\{")
+_BRACE: Final = re.compile(r"[{}]")
 _ROOT_NAMES: Final = (
     "document",
     "location",
@@ -75,7 +77,7 @@ _EVALUATED: Final = re.compile(
     r"|\]\s*\.\s*(?:filter|map|find|some|every|sort)\s*\.\s*constructor\s*\(",
 )
 _TAGGED: Final = re.compile(
-    r"(?:\.\s*(?:/\*[^*]{0,64}\*/\s*)?)(?:call|apply|map|sort|constructor|bind|from)\s*`[^`]{0,64}\$\s*\{|(?<![\w$])(?:alert|confirm|prompt|eval|setTimeout|setInterval)\s*`[^`\s]{0,256}`"
+    r"(?:\.\s*(?:/\*[^*]{0,64}\*/\s*)?)(?:call|apply|map|sort|constructor|bind|from)\s*`[^`]{0,64}\$\s*\{|(?<![\w$])(?:alert|confirm|prompt|eval|setTimeout|setInterval)`[^`\s]{0,256}`"
 )
 _COMPUTED: Final = re.compile(
     r"(?<![\w$.])(?:window|self|top|parent|frames|globalThis|document|this)\)?\s*(?:/\*[^*]{0,64}\*/\s*)?(?:\?\.\s*)?"
@@ -194,7 +196,7 @@ def _fits(read: Program, text: str, quote: str) -> bool:
 
 def _whole(text: str) -> Iterator[Sign]:
     """Read the value as a program of its own."""
-    if _STATEMENT.match(text) is None:
+    if _STATEMENT.match(text) is None or _only_declares(text):
         return
     read = program(text)
     if read.is_broken or not (read.runs or read.shows) or read.is_open:
@@ -205,6 +207,18 @@ def _whole(text: str) -> Iterator[Sign]:
         yield Sign("script.statement", 0, read.end)
     elif read.runs:
         yield Sign("script.idle_statement", 0, read.end)
+
+
+def _only_declares(text: str) -> bool:
+    """Tell whether the value declares a function and calls nothing outside of it: nothing runs of that."""
+    if _DECLARATION.match(text) is None:
+        return False
+    depth = 0
+    for brace in _BRACE.finditer(text):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return _CALLING.isdisjoint(text[brace.end() :])
+    return False
 
 
 def _hidden(text: str) -> Iterator[Sign]:
