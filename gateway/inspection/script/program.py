@@ -27,7 +27,11 @@ _OPERANDS: Final = frozenset({Kind.WORD, Kind.NUMBER, Kind.STRING, Kind.TEMPLATE
 _INFIX: Final = frozenset({"in", "of", "instanceof", "else", "while", "catch", "finally", "from", "as", "extends"})
 _LINKS: Final = frozenset({")", "]", "(", ".", "?.", "["})
 _PEOPLES: Final = frozenset({"self", "top", "parent", "this", "frames", "opener"})
+_OWN: Final = frozenset({"fromCharCode", "getScript", "globalEval", "atob"})
 _INDIRECT: Final = frozenset({"call", "apply", "bind"})
+_WALKERS: Final = frozenset(
+    {"some", "map", "find", "filter", "every", "forEach", "sort", "reduce", "findIndex", "call", "apply", "then"}
+)
 _CLOSERS: Final = frozenset({")", "]"})
 _TOKENS: Final = 1_024
 """Who has read so many tokens has read a program: sentences are none for so long."""
@@ -171,12 +175,13 @@ class _Reader:
         elif before.kind is not Kind.WORD or (before.text in KEYWORDS and before.text != "import"):
             return
         found.calls += 1
-        for each in reversed(self.trail):
+        for index in range(len(self.trail) - 1, -1, -1):
+            each = self.trail[index]
             if each.kind is Kind.WORD and each.text in TIMERS:
                 self.awaits_code = True
             elif each.kind is Kind.WORD and each.text in RUNNERS:
                 found.runs = True
-                if each.text in DIALOGUES or each.text == "constructor":
+                if each.text == "constructor" or (each.text in DIALOGUES and not self._is_anothers(index)):
                     # `alert.call(null, 1)`: nobody writes a name so.
                     found.shows = found.shows or before.text in _INDIRECT
                     self.awaits_argument = True
@@ -185,6 +190,13 @@ class _Reader:
                     return
             elif each.kind is not Kind.MARK or each.text not in _LINKS:
                 return
+
+    def _is_anothers(self, index: int) -> bool:
+        """Tell a method of an object that is not the browser's: `dialogue.confirm('Sure?')`."""
+        if index < 2 or self.trail[index - 1].text not in {".", "?."} or self.trail[index].text in _OWN:
+            return False
+        owner = self.trail[index - 2]
+        return owner.kind is Kind.WORD and (owner.text not in ROOTS or owner.text in {"self", "this"})
 
     def _note_assignment(self) -> None:
         """`name =`: into the page (`innerHTML`), or to where it moves (`location`)."""
@@ -222,7 +234,11 @@ class _Reader:
         if len(self.trail) < 2 or self.found.tokens <= 2:
             return
         before, function = self.trail[-2:]
-        if function.kind is Kind.WORD and function.text in DIALOGUES and before.text in {"(", "=", ",", "["}:
+        if function.kind is not Kind.WORD or before.text not in {"(", "=", ",", "["}:
+            return
+        # Programs of people ask with a `prompt` as well: `input(prompt)`.
+        is_walked = function.text in DIALOGUES and len(self.trail) > 2 and self.trail[-3].text in _WALKERS
+        if is_walked or function.text in {"alert", "eval"}:
             self.found.runs = self.found.shows = True
 
     def _note_member(self, token: Token) -> None:
