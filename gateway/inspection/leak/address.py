@@ -40,6 +40,8 @@ _ADDRESS: Final = re.compile(
     _BEGIN.replace(b"(?i:", b"(?:") + _USER + rb":([^" + _CLOSE + rb"]{1,256})@(?=[A-Za-z0-9\[_])", re.IGNORECASE
 )
 _ADDRESS_REACH: Final = 512
+_IN_MANUAL: Final = re.compile(rb"https?:\\?/\\?/user(?:name)?:pass(?:word)?@", re.IGNORECASE)
+"""How every manual writes an address."""
 _RUN: Final = re.compile(rb"[^\s?#\"'<>]*+")
 _STRING: Final = re.compile(rb";\s?(?:password|pwd)\s?=\s?([^\s;\"'<>&\\]{4,256})(?=[;\s\"'<>&\\]|\Z)", re.IGNORECASE)
 _STRING_RUN: Final = re.compile(rb";\s?\w{1,8}\s?=\s?[^\s;\"'<>&\\]*+")
@@ -64,7 +66,7 @@ def read(text: Text, at: int, trigger: bytes) -> Reading:
     if not text.is_whole and len(data) - at < _ADDRESS_REACH and (run is None or run.end() == len(data)):
         return HOLD
     found = _ADDRESS.match(data, at, at + _ADDRESS_REACH)
-    if found is None or _EXAMPLE.fullmatch(found[1]) or data[at - 1 : at].isalpha():
+    if found is None or data[at - 1 : at].isalpha() or _EXAMPLE.fullmatch(found[1]) or _IN_MANUAL.match(found[0]):
         return Skip(at + 1)
     return Found(Kind.SECRETS, at, found.end(), found[1], (found.span(1),))
 

@@ -65,7 +65,8 @@ def read(text: Text, at: int, trigger: bytes) -> Reading:
     found = _NAMED.match(data, at, at + _NAMED_REACH)
     if found is None or not _is_likely(found[1]):
         return Skip(at + len(trigger))
-    return Found(Kind.PASSWORDS, at, found.end(), found[1], (found.span(1),))
+    # what is assigned may be more than a guess: others read it, too
+    return Found(Kind.PASSWORDS, at, found.start(1), found[1], (found.span(1),))
 
 
 def _is_likely(value: bytes) -> bool:

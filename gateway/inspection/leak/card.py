@@ -30,11 +30,11 @@ _OPEN_GAP: Final = rb"(?:" + _BLANK + rb"|" + _TAG + rb"){0,4}(?:" + _OPEN + rb"
 _LONGEST_GAP: Final = 4 * 76
 
 TRIGGER: Final = (
-    rb"[0-9]{13}"
-    rb"|[0-9]{4}" + _GAP + rb"[0-9]{4}" + _GAP + rb"[0-9]{4}" + _GAP + rb"[0-9]"
+    rb"[2-68][0-9]{12}"
+    rb"|[2-68][0-9]{3}" + _GAP + rb"[0-9]{4}" + _GAP + rb"[0-9]{4}" + _GAP + rb"[0-9]"
     rb"|3[0-9]{3}" + _GAP + rb"[0-9]{6}" + _GAP + rb"[0-9]{4}"
 )
-OPENING: Final = rb"[0-9]{1,12}|[0-9]{4}(?:" + _GAP + rb"[0-9]{1,6}){0,3}" + _OPEN_GAP
+OPENING: Final = rb"[2-68][0-9]{0,11}|[2-68][0-9]{3}(?:" + _GAP + rb"[0-9]{1,6}){0,3}" + _OPEN_GAP
 
 _RUN: Final = re.compile(rb"[0-9]*+")
 _CHAIN: Final = re.compile(rb"[0-9]{1,20}(?:" + _GAP + rb"[0-9]{1,20}){0,5}")

@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from gateway.inspection.leak.sighting import Kind
-from tests.unit.inspection.leak.scanning import masked, sighted
+from gateway.inspection.leak.sighting import Action, Kind
+from tests.unit.inspection.leak.scanning import masked, scanner, sighted
 
 HEX = "0123456789abcdef" * 8
 MIXED = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF" * 16
@@ -80,6 +80,7 @@ def test_what_makes_it_a_secret_is_covered_and_the_length_is_kept(token: str) ->
         "postgres://localhost:5432/portal",
         "postgres://app@db/portal",
         "postgres://user:${PASSWORD}@host/db and postgres://user:<password>@host/db",
+        "https://user:pass@host/ and https://username:password@example.com:8080/path",
         "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBa\n-----END CERTIFICATE-----",
         "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA\n-----END PUBLIC KEY-----",
         "A file begins with -----BEGIN PRIVATE KEY----- and ends otherwise",
@@ -240,6 +241,15 @@ def test_an_iban_is_known_by_its_country_length_and_check_digits(text: bytes, ex
 )
 def test_what_is_no_iban_stays(text: bytes) -> None:
     assert masked(text, kind=Kind.IBAN) == text
+
+
+def test_a_guess_hides_nothing_that_is_known() -> None:
+    """Attack: what is only recorded as a password was what would have been blocked."""
+    text = b"access_token=ghp_0123456789abcdefghijABCDEFGHIJ012345"
+    assert sighted(text) == {"passwords": 1, "secrets": 1}
+    looking = scanner(actions={"passwords": Action.ALERT, "secrets": Action.BLOCK})
+    assert looking.feed(text) + looking.finish() == b"access_token="
+    assert looking.is_stopped
 
 
 def test_social_security_numbers_are_those_that_can_be_issued() -> None:
