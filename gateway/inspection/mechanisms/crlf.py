@@ -74,6 +74,7 @@ _MAIL_RECIPIENT: Final = re.compile(
     re.IGNORECASE,
 )
 _HIDDEN_RECIPIENT: Final = re.compile(r"[^\r\n:]{0,256}(?:\r\n|[\r\n])[ \t]*bcc[ \t]*:[^\r\n@]{0,128}@", re.IGNORECASE)
+_WRITTEN_RECIPIENT: Final = re.compile(r"(?:\\r\\n|\\[rn])[ \t]*bcc[ \t]*:[^\r\n@]{0,128}@", re.IGNORECASE)
 _ADDRESSED: Final = re.compile(r"[ \t]*(?:[^\r\n<>:]{0,128}<)?[\w.+%-]{1,64}@[\w.-]{1,255}>?[ \t]*")
 _MAIL_COMMAND: Final = re.compile(
     rf"{_END}[ \t]*(?:(?:RCPT[ \t]+TO|MAIL[ \t]+FROM)[ \t]*:[ \t]*<?[^\s<>@]{{1,64}}@"
@@ -190,6 +191,7 @@ def _mail(text: str) -> Iterator[Sign]:
         (match is not None and _ADDRESSED.fullmatch(text, 0, match.start()))
         or ((match := _MAIL_RECIPIENT.search(text)) is not None and match.start() and _is_bare(text, match.start()))
         or (match := _HIDDEN_RECIPIENT.match(text)) is not None
+        or ("\\" in text and (match := _WRITTEN_RECIPIENT.search(text)) is not None)
     ):
         yield Sign("crlf.mail_header", match.start(), match.end())
     match = _BARE_COMMAND.search(text)

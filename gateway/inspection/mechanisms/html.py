@@ -102,7 +102,8 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
     """Yield what a browser would act on in `text`, each sign once."""
     spans = CodeSpans(text, position)
     seen: set[str] = set()
-    for sign in _Page(text).signs():
+    # Programs that tidy up what people write take a no-break space for a space.
+    for sign in _Page(text.replace("\xa0", " ")).signs():
         shown = sign
         if spans and sign.start in spans:
             if sign.name in _WEAK:

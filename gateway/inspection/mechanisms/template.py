@@ -42,7 +42,7 @@ _OPENING: Final = re.compile(
     r"\{\{+[=#^&!>@~-]?|\{%-?|\{#(?=\w)|[$#*@%~]\{+|<%[=\-#!@]?|</?[#@](?=[a-z])|\[#(?=[a-z])|\[=|\[\[|\[\(|@\("
     r"|#(?:set|foreach|if|evaluate|include|parse|macro)\s{0,4}\("
     r"|\{(?=[$/]?(?:php|system|passthru|exec|shell_exec|popen|eval|include|fetch|literal|if|math|self::|smarty|Smarty_|\d{1,12}\s{0,4}\*))"
-    r"|@(?=(?:System|Html|Convert|Environment)\.[A-Z])|\$\w{1,32}\.(?=getClass|class\s*[.\[(]|inspect\b|forName)"
+    r"|@(?=(?:System|Convert|Environment)\.[A-Z]|Html\.(?:Raw|Action|RenderAction)\b)|\$\w{1,32}\.(?=getClass|class\s*[.\[(]|inspect\b|forName)"
 )
 _CLOSING: Final[Mapping[str, str]] = {"{{": "}}", "{%": "%}", "<%": "%>", "[[": "]]", "</": ">", "<#": ">", "<@": ">"}
 _NESTED: Final = re.compile(

