@@ -62,12 +62,14 @@ _TAGS: Final = re.compile(rb"<[^<>]*>")
 _NAMES: Final = re.compile(
     rb"(card(?!igan|inal|iff|io|iac|iol)|credit(?!or)|debit(?!or)|visa(?![a-z])|master|maestro|amex|american.express|diners|jcb"
     rb"|unionpay|kredit|kart[enu]|carte(?![a-z])|tarjeta|carta(?![a-z])|cart(?:\xc3\xa3|\xe3)o|kort(?![a-z])|primary.account"
-    rb"|(?<![a-z])(?:pan|cc|ccn|ccnum|ccno)(?![a-z])|payment.method|cv[vc]2?(?![a-z])|valid.thru)"
+    rb"|(?<![a-z])(?:pan|cc|ccn|ccnum|ccno)(?![a-z])|(?<![a-z])(?:pay(?![a-z])|paid|payment|bezahlt|zahlung)|cv[vc]2?(?![a-z])|valid.thru)"
     rb"|order|bestell|auftrag|track|trac[ei]|sendung|shipment|parcel|paket|invoice|rechnung|receipt|beleg|transa[ck]tion|txn"
     rb"|referen|(?<![a-z])(?:ref|id|ids|ean|upc|sn|ts)(?![a-z])|uuid|guid|serial|imei|iccid|imsi|phone|telefon|telnr|timestamp"
     rb"|barcode|gtin|isbn|issn|sku|ticket|voucher|gutschein|coupon|session|iban|version|checksum|license|licence|lizenz"
 )
 """What says that a number is a card's, in the first group, and what says that it is something else."""
+_NUMBER: Final = re.compile(rb"(?<![a-z_.-])(?:number|nummer)[\"']?[ \t]*[:=>][ \t]*[\"']?\Z")
+"""`"number": …`, where nothing says of what: cards have numbers that are called so."""
 _ID_SUFFIX: Final = re.compile(rb"[a-z]I[dD]\W{1,6}\Z")
 _AFTERWARDS: Final = re.compile(
     rb"(?<![a-z])(?:exp(?!ort|er|la|ec|re)|cv[vc]2?(?![a-z])|valid.thru|g(?:\xc3\xbc|\xfc|ue)ltig|visa(?![a-z])|master|amex|maestro)"
@@ -191,14 +193,17 @@ def _is_part(data: bytes, at: int, end: int) -> bool:
 def _named(text: Text, at: int) -> bool | None:
     """Tell what the last name before a number says: a card's, something else, or nothing."""
     before = text.data[max(0, at - LOOK_BACK) : at]
-    if b">" in before:
+    if b">" in before and text.markup is not Markup.XML:  # where the tags are the names
         inside, mark, rest = before.partition(b">")
         before = _TAGS.sub(b" ", rest if mark and b"<" not in inside else before)
     before = before[-_WORDS_BEFORE:]
     if _ID_SUFFIX.search(before):
         return False
-    names = [found[1] for found in _NAMES.finditer(before.lower())]
-    return names[-1] is not None if names else None
+    before = before.lower()
+    names = [found[1] for found in _NAMES.finditer(before)]
+    if names:
+        return names[-1] is not None
+    return True if _NUMBER.search(before) else None
 
 
 def _is_followed(text: Text, end: int) -> bool | None:

@@ -25,6 +25,8 @@ GROUPED = b"4111 1111 1111 1111"
         (b"Kartennummer: 5555555555554444", b"Kartennummer: ************4444"),
         (b"carte bancaire : 4111111111111111", b"carte bancaire : ************1111"),
         (b"PAN 4111111111111111", b"PAN ************1111"),
+        (b"Pay with 4111111111111111", b"Pay with ************1111"),
+        (b'{"number":"4111111111111111"}', b'{"number":"************1111"}'),
         (b"4111111111111111 exp 12/27", b"************1111 exp 12/27"),
         (b"4111111111111111;12/2027;123", b"************1111;12/2027;123"),
         (b"4111111111111111, CVV 123", b"************1111, CVV 123"),
@@ -50,6 +52,9 @@ def test_a_card_number_keeps_its_last_four_digits_and_its_length(text: bytes, ex
         b"Bestellnummer: 4111111111111111",
         b'{"orderId": "4111111111111111"}',
         b'{"card_id": "4111111111111111"}',
+        b'{"order":{"number":"4111111111111111"}}',
+        b'{"orderNumber":"4111111111111111","meter_number":"5555555555554444"}',
+        b"payment reference 4111111111111111",
         b"tracking no. 4111 1111 1111 1111",
         b"Sendung 4111111111111111 ist unterwegs",
         b"invoice/4111111111111111",
@@ -103,6 +108,11 @@ def test_other_numbers_stay_as_they_are(text: bytes) -> None:
 )
 def test_markup_between_and_around_the_groups_does_not_hide_them(text: bytes, expected: bytes) -> None:
     assert masked(text, b"text/html") == expected
+
+
+def test_in_xml_the_elements_are_the_names() -> None:
+    text = b"<Order><CardNum>4111111111111111</CardNum><OrderNum>5555555555554444</OrderNum></Order>"
+    assert masked(text, b"application/xml") == text.replace(b"411111111111", b"*" * 12)
 
 
 def test_a_class_of_a_style_sheet_is_no_name_of_a_number() -> None:
