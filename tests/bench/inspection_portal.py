@@ -22,6 +22,8 @@ from tests.bench.inspection_sample import Sample
 
 TEXTS: Final = Path(__file__).resolve().parents[1] / "corpora" / "inspection"
 BOUNDARY: Final = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
+HARD: Final = "hard"
+"""Texts that say what an attack says; nobody can tell."""
 HOST: Final = Authority("portal.example", None, "portal.example")
 AGENT: Final = (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0")
 
@@ -38,9 +40,8 @@ def _request(
 
     def made(number: int, attack: str, place: str, payload: str) -> Sample:
         name = f"portal-{attack}-{number}"
-        return Sample(
-            name, attack, "core", place, payload, line, tuple(fields), content_type.encode(), body.encode(), ""
-        )
+        tier = "hard" if attack == HARD else "core"
+        return Sample(name, attack, tier, place, payload, line, tuple(fields), content_type.encode(), body.encode(), "")
 
     return made
 
@@ -92,8 +93,7 @@ _OF_MESSAGES: Final = {place: how for place, how in EVERYWHERE.items() if place 
 """A portal keeps names, filters and settings in cookies, never what somebody wrote."""
 OF_A_CLASS: Final = {
     "xxe": {"body": _as_body, "form": _as_form, "json": _as_json, "part": _as_part},
-    "messages": _OF_MESSAGES,
-    "technical_text": _OF_MESSAGES,
+    **dict.fromkeys(("messages", "technical_text", "de", "fr", "es", "ops", "web", "life"), _OF_MESSAGES),
 }
 
 

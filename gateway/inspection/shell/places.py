@@ -52,6 +52,10 @@ _CALL: Final = re.compile(r"\s*\(")
 _QUOTES: Final = " \t\r\n'\"`)]}(%"
 _GAP: Final = re.compile(r"[ \t\r\n]")
 _VALUE_MARKS: Final = frozenset("./@:=\\%?$")
+_CMDLET: Final = re.compile(
+    r"(?:get|set|new|add|remove|select|where|foreach|sort|out|import|export|start|stop|test)-[a-z]{2,32}"
+)
+"""PowerShell's verbs and nouns; people show pipelines of them."""
 _LONGEST_PREFIX: Final = 512
 _MOST_TOOLS: Final = 24
 _SHORT_PREFIX_WORDS: Final = 1
@@ -116,6 +120,8 @@ class Surroundings:
         """Say whether what precedes the place is itself a command that somebody shows: `I ran docker ps | grep x`."""
         before = self.text[max(0, start - _LONGEST_PREFIX) : start]
         words = [word.strip("`'\"(),:;") for word in before.lower().split()[-_MOST_TOOLS:]]
+        if any(_CMDLET.fullmatch(word) for word in words):
+            return True
         return any(word in DEVELOPER_TOOLS for word in words[:-1]) or (len(words) > 1 and words[-1] in DEVELOPER_TOOLS)
 
     def closes(self, tick: int) -> bool:
