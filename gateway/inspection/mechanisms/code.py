@@ -58,6 +58,7 @@ _ORM: Final = re.compile(
     r"(?i)^\w{1,64}?__(?:\w{1,64}?__){0,6}(?:i?startswith|i?endswith|i?regex|has_keys?|has_any_keys|contained_by)$"
 )
 _NAMES: Final = frozenset({Position.QUERY_NAME, Position.FORM_NAME, Position.JSON_NAME, Position.PART_NAME})
+_LONGEST_LINE: Final = 256
 _HEAD_OF_SENTENCE: Final = 48
 _BREAKS_OUT: Final = re.compile(
     r"['\"`]\s{0,4}[);,.+\]}&|]{1,4}\s{0,4}$|[;}]\s{0,4}$|^\s{0,8}$|^\S{1,64}[=:,(]\s{0,4}$"
@@ -99,7 +100,8 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
     called = [call for call in calls(lowered) if _is_of_interest(call)] if "(" in text else []
     found = [sign for family in FAMILIES for sign in _of_family(family, text, lowered, called)]
     if called:
-        if (function := FUNCTIONS.search(text)) is not None:
+        is_line = len(text) <= _LONGEST_LINE and "\n" not in text.strip()
+        if is_line and (function := FUNCTIONS.search(text)) is not None:
             found.append(Sign("code.php_function", function.start(), function.end()))
         if (alone := CALL_ALONE.fullmatch(text)) is not None:
             found.append(Sign("code.php_call", 0, alone.end()))

@@ -26,7 +26,7 @@ _ENTITY: Final = re.compile(
     r"(?i)<!ENTITY\s+(?:%\s+|&#37;\s+)?[\w:.-]{1,128}\s+(?:SYSTEM|PUBLIC|[\"'])|<!DOCTYPE\s[^<>\[]{0,256}\[[^\]]{0,512}(?:<!ENTITY|%[\w.-]{1,64};)"
 )
 _SUBSET: Final = re.compile(
-    r"(?i)<!DOCTYPE\s+[\w:.-]{1,128}\s+(?:SYSTEM\s*[\"']|PUBLIC\s*[\"'](?!-//(?:W3C|IETF|WAPFORUM|OASIS|APPLE|APPLE COMPUTER|SPRING|MYBATIS\.ORG|HIBERNATE)//))"
+    r"(?i)<!DOCTYPE\s+[\w:.-]{1,128}\s+(?:SYSTEM\s*[\"'](?:(?!urn:)[a-z][a-z0-9+.-]{1,16}:|/|\\\\)|PUBLIC\s*[\"'](?!-//(?:W3C|IETF|WAPFORUM|OASIS|APPLE|APPLE COMPUTER|SPRING|MYBATIS\.ORG|HIBERNATE)//))"
 )
 _HARMLESS_SUBSET: Final = re.compile(r"(?i)<!DOCTYPE\s+html\s+SYSTEM\s*[\"']about:legacy-compat[\"']")
 _INCLUSION: Final = re.compile(

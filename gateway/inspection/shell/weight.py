@@ -108,6 +108,7 @@ _MUTATING: Final = _listed(
 )
 _SPEAKING: Final = frozenset({"echo", "printf", "write-output", "write-host"})
 _WRITTEN_TO: Final = frozenset({"mail", "service", "jobs", "help", "write", "users", "host", "login", "ping", "look"})
+_GRAMMAR: Final = frozenset({"if", "while", "until", "then", "else", "do", "call", "source", "!"})
 _COUNTED: Final = frozenset({"sleep", "timeout", "usleep"})
 _MOST_PROSE: Final = 3
 _SHORTEST_NOISY_NAME: Final = 2
@@ -165,6 +166,8 @@ def _unwrap(words: list[Word]) -> tuple[Word | None, list[Word], bool, bool]:
                 and (inner not in HOMONYMS or len(words) <= after + 1)
                 and not word.is_noisy
             ):
+                if text in _GRAMMAR:  # `if x.y:` of a programming language
+                    return None, [], is_wrapped, is_assigned
                 return word, words[1:], is_wrapped, is_assigned
             is_wrapped = True
             words = words[after:]

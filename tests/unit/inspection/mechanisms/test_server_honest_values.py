@@ -441,6 +441,13 @@ TOKENS: Final = [
 ]
 
 MORE: Final = [
+    "def copy(self):\n    return self.__class__(self)",
+    "raise TypeError(f'cannot pickle {self.__class__.__name__!r} object')",
+    '<!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">',
+    "use strict;\nuse Socket;\nuse Net::netent;",
+    '"""\n    if os.path.isdir(dst):\n        dst = 1',
+    "def test_rgb(h, f):\n    if h.startswith(b'\\001\\332'):\n        return 'rgb'",
+    "my $retval = $call(@argv);",
     "nginx.conf",
     "docker-compose.yml",
     ".bashrc",
@@ -1061,6 +1068,7 @@ def test_honest_field_passes(field: str) -> None:
     "cookie",
     [
         "1|date|set",
+        "../..+how+do+I+go+up+a+directory",
         "GA1.2.1234567890.1700000000",
         "isGpcEnabled=0&datestamp=Mon+Jan+01+2026+10%3A00%3A00+GMT%2B0100&hosts=&groups=C0001%3A1%2CC0002%3A0",
         "{stamp:%27abc+/==%27%2Cnecessary:true%2Cver:1%2Cregion:%27de%27}",
