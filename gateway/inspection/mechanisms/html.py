@@ -171,6 +171,10 @@ class _Page:
             return ""
         if value[0] == "`" and _BREAKOUT_GATE.search(value.lower()) is not None:
             return "html.event_handler"  # back-ticks are quotation marks to old browsers
+        if value[0] in "oO" and _BREAKOUT_GATE.match(value.lower()) is not None:
+            # `<img src= onerror="f()">`: a filter that closes the gap makes an attribute of it.
+            found, _, _ = attributes(value, 0)
+            return self._handler_sign(found[0])
         if name == "style":
             return "html.acting_style" if style.runs(value) else ""
         if name == "srcdoc":

@@ -20,7 +20,7 @@ from gateway.inspection.sign import Sign
 CLASS: Final = "xss"
 
 SIGNS: Final[Mapping[str, str]] = {
-    "script.string_breakout": "After the first quotation mark the value goes on as a program that calls something and fits what the page has before and after it.",
+    "script.string_breakout": "After the first quotation mark, or the end of a comment, the value goes on as a program that calls something and fits what the page has before and after it.",
     "script.statement": "The whole value is a program that calls a function of the browser that runs, shows or sends.",
     "script.idle_statement": "The whole value is a program that touches the browser without a clear effect, or several lines of one.",
     "script.address": "The value, or a link or style in it, is an address that runs a program: javascript:, vbscript:, data:text/html.",
@@ -172,6 +172,12 @@ def _breakouts(text: str) -> Iterator[Sign]:
             start = at + 1
         read = program(text, start)
         if _fits(read, text, quote):
+            yield Sign("script.string_breakout", at, read.end)
+    at = text.find("*/")
+    if at >= 0 and "/*" not in text[:at]:
+        # The page's own comment ends here.
+        read = program(text, at + 2)
+        if read.shows or (read.calls and read.ends_in_comment):
             yield Sign("script.string_breakout", at, read.end)
     for match in _TEMPLATE_HOLE.finditer(text):
         read = program(text, match.end())

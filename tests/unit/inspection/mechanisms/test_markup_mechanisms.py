@@ -152,3 +152,13 @@ def test_a_no_break_space_separates_attributes_once_a_program_has_tidied_it_up()
 
 def test_a_recipient_behind_a_line_end_that_is_written_as_an_escape_counts() -> None:
     assert names(crlf, "bob@example.org\\r\\nBcc: a@evil.example", Position.FORM) == ["crlf.mail_header"]
+
+
+def test_the_way_out_of_a_comment_of_the_page_is_one() -> None:
+    assert "script.string_breakout" in names(script, "*/alert(1)/*")
+    assert names(script, "*/5 * * * * (every five minutes)") == []
+    assert names(script, "/* a comment */ and text (more)") == []
+
+
+def test_a_handler_that_stands_as_the_value_of_another_attribute_is_one() -> None:
+    assert names(html, "<img src= onmouseover=\"alert('x')\">") == ["html.event_handler"]
