@@ -9,6 +9,7 @@ from http.client import HTTPException
 from typing import Final
 
 import msgspec
+import structlog
 
 from gateway.edge.gate import Gate
 from gateway.edge.lookout import Lookout
@@ -26,6 +27,7 @@ READ_S: Final = 1.0
 """How often an edge looks whether other answers stand."""
 _PATIENCE_S: Final = 2.0
 _DONE: Final = 204
+_log = structlog.get_logger("gateway.abuse")
 
 
 class Messenger:
@@ -43,11 +45,14 @@ class Messenger:
         """Go to and fro, for ever."""
         read_at = 0.0
         while True:
-            await self.tell()
-            now = time.time()
-            if not read_at <= now < read_at + READ_S:
-                await self.read(now)
-                read_at = now
+            try:
+                await self.tell()
+                now = time.time()
+                if not read_at <= now < read_at + READ_S:
+                    await self.read(now)
+                    read_at = now
+            except Exception:  # noqa: BLE001 - a task root: this worker would be blind, and go by what stood for ever
+                _log.exception("abuse.failed")
             await asyncio.sleep(TELL_S)
 
     async def tell(self) -> None:

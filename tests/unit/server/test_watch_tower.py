@@ -23,6 +23,7 @@ from gateway.inspection.abuse.rule import Answer, Scope
 from gateway.inspection.abuse.sighting import Sighting, What
 from gateway.inspection.abuse.standing import Standing
 from gateway.ledger.layout import Layout
+from gateway.server import messenger as messenger_module
 from gateway.server import watch_tower
 from gateway.server.abuse import abuse_rules, watch_rules
 from gateway.server.control import Boot
@@ -310,6 +311,22 @@ async def test_what_stood_goes_on_while_the_store_is_away(store: Store, monkeypa
     monkeypatch.setattr(StandingStore, "version", away)
     await messenger.read(time.time())
     assert gate.standings is before
+
+
+async def test_whatever_goes_wrong_the_messenger_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messenger_module, "TELL_S", 0.01)
+    tried: list[int] = []
+
+    def broken(*_: object) -> bytes:
+        tried.append(1)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(StandingStore, "version", broken)
+    messenger = Messenger(Lookout(), Gate(), store.rows, store.sealer, lambda: "nowhere")
+    running = asyncio.get_running_loop().create_task(messenger.run())
+    await until(lambda: len(tried) > 3)
+    running.cancel()
+    await asyncio.wait({running})
 
 
 async def test_what_cannot_be_told_is_kept(store: Store) -> None:
