@@ -161,4 +161,4 @@ def test_the_way_out_of_a_comment_of_the_page_is_one() -> None:
 
 
 def test_a_handler_that_stands_as_the_value_of_another_attribute_is_one() -> None:
-    assert names(html, "<img src= onmouseover=\"alert('x')\">") == ["html.event_handler"]
+    assert "html.event_handler" in names(html, "<img src= onmouseover=\"alert('x')\">")
