@@ -50,7 +50,7 @@ def examine_image(kind: str, source: Source, examination: Examination) -> None:
         raise broken()
     if data[end:].strip(b"\0"):
         raise UploadRefusedError(Objection.POLYGLOT)
-    require_one_thing(source)
+    require_one_thing(Held(data))
     if examination.refuses_active and _SERVER_CODE(data):
         examination.active()
 

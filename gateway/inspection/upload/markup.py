@@ -19,6 +19,7 @@ XHTML: Final = "http://www.w3.org/1999/xhtml"
 _XSLT: Final = "http://www.w3.org/1999/XSL/Transform"
 _MAX_DEPTH: Final = 256
 _MAX_ELEMENTS: Final = 1_000_000
+_LONGEST_STYLE: Final = 4 << 20
 _ACTIVE: Final = frozenset(
     ("script", "foreignobject", "handler", "listener", "iframe", "embed", "object", "audio", "video", "annotation-xml")
 )
@@ -31,7 +32,7 @@ _STYLE: Final = re.compile(
     r"@import|expression\s*\(|-moz-binding|behavior\s*:|javascript:|url\(\s*['\"]?\s*(?!['\"]?(?:#|data:image/(?:png|jpe?g|gif|webp)[;,]|data:(?:font|application/(?:x-)?font)))",
     re.IGNORECASE,
 )
-_CSS_ESCAPE: Final = re.compile(r"\\([0-9a-fA-F]{1,6})\s?|\\(.)|/\*.*?\*/", re.DOTALL)
+_CSS_ESCAPE: Final = re.compile(r"\\([0-9a-fA-F]{1,6})\s?|\\(.)|/\*(?:[^*]|\*(?!/))*(?:\*/|$)", re.DOTALL)
 _HARMLESS_ELSEWHERE: Final = frozenset(("http", "https", "mailto", "tel"))
 
 
@@ -140,6 +141,8 @@ def _leads_elsewhere(value: str, *, is_link: bool) -> bool:
 
 
 def _styles_actively(style: str) -> bool:
+    if len(style) > _LONGEST_STYLE:
+        raise UploadRefusedError(Objection.TOO_COMPLEX)
     plain = _CSS_ESCAPE.sub(_unescaped, style)
     return _STYLE.search(plain) is not None
 

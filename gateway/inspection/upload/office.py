@@ -82,7 +82,7 @@ _ELSEWHERE: Final = re.compile(
     r"\s*(?:https?:|ftp:|mhtml:|file:/{2,5}[^/\\]*[\\]{2}|file://[^/]|\\\\|file:\\\\|//|mk:|ms-|javascript:|script:|!)",
     re.IGNORECASE,
 )
-_FIELD: Final = re.compile(rb"instrText|fldSimple|ddeLink|ddeService|dde-link|dde-connection|DDE\s*\(", re.IGNORECASE)
+_FIELD: Final = searcher(rb"(?i)instrText|fldSimple|ddeLink|ddeService|dde-link|dde-connection|DDE\s*\(")
 _DDE: Final = re.compile(r"(?:^|[\s\0\"=+])DDE(?:AUTO)?(?=[\s\"(]|$)|QUOTE(?:\s+\d{2,3}){3,}", re.IGNORECASE)
 _MARKUP: Final = re.compile(r"(?:\.xml|\.rels|\.vml)$", re.IGNORECASE)
 _ENCODED_OTHERWISE: Final = re.compile(rb"<\?xml[^>]{0,100}encoding\s*=\s*[\"'](?!utf-8[\"'])", re.IGNORECASE)
@@ -150,9 +150,7 @@ def _examine_part(name: str, data: bytes, examination: Examination) -> None:
         examination.active()
     if name.endswith(".rels"):
         _each_element(text, lambda element, attributes: _examine_relation(element, attributes, examination))
-    elif (
-        (_FIELD.search(text) and _calls_out(text)) or b"vnd.sun.star.script" in text or b"script:event-listener" in text
-    ):
+    elif (_FIELD(text) and _calls_out(text)) or b"vnd.sun.star.script" in text or b"script:event-listener" in text:
         examination.active()
 
 

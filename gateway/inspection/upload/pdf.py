@@ -25,6 +25,8 @@ _ACTIONS: Final = ("JavaScript", "Launch", "ImportData", "Rendition", "RichMedia
 _BLANK: Final = rb"(?:[\x00\t\n\x0c\r ]|%[^\r\n]*[\r\n])*"
 _DELIMITED: Final = rb"(?:[\x00\t\n\x0c\r ()<>\[\]{}/%]|$)"
 _MAX_STREAMS: Final = 100_000
+_MAX_UNENDED: Final = 1000
+_MAX_ESCAPES: Final = 500
 _DICTIONARY_BYTES: Final = 8192
 _PROBE_BYTES: Final = 256
 _TRAILING_BYTES: Final = 1024
@@ -54,7 +56,9 @@ _ACTIVE: Final = searcher(
 """Also a type that stands in an object of its own, which only who hides one writes."""
 _EMBEDDED: Final = re.compile(rb"/EmbeddedFile\b")
 _ENCRYPTED: Final = searcher(_name("Encrypt") + _BLANK + rb"(?:[0-9]|<<)")
-_SCRIPT_OF_A_FORM: Final = searcher(rb"<(?:xfa:)?script[\s>][^<]{0,1000}|contentType=[\"']application/x-javascript")
+_SCRIPT_OF_A_FORM: Final = searcher(
+    rb"<(?:xfa:)?script[^>]{0,200}>[^<]{0,200}(?:app\.|xfa\.|this\.|var\s|function|\()|contentType=[\"']application/x-javascript"
+)
 
 
 def examine_pdf(source: Source, examination: Examination) -> None:
@@ -68,7 +72,7 @@ def examine_pdf(source: Source, examination: Examination) -> None:
         raise UploadRefusedError(Objection.POLYGLOT)
     if not examination.refuses_active:
         return
-    if _ACTIVE(data):
+    if _ACTIVE(data) or _SCRIPT_OF_A_FORM(data):
         examination.active()
     is_encrypted = _ENCRYPTED(data) is not None
     for dictionary, start, stop in _streams(data):
@@ -76,25 +80,31 @@ def examine_pdf(source: Source, examination: Examination) -> None:
 
 
 def _streams(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield what stands before each stream, and where its bytes are, `endstream` or not."""
-    stop = 0
+    """Yield what stands before each stream, from the end of the last one, and where its bytes are, `endstream` or not."""
+    last = stop = 0
+    unended = _MAX_UNENDED
     for count, found in enumerate(_STREAM.finditer(data)):
-        if count > _MAX_STREAMS:
-            raise UploadRefusedError(Objection.TOO_COMPLEX)
         if data[found.start() - 3 : found.start()] == b"end":
+            last = found.start()
             continue
-        before = data[max(0, found.start() - _DICTIONARY_BYTES) : found.start()]
-        if b"#" in before:
-            before = _HEX_ESCAPE.sub(lambda escape: bytes((int(escape[1], 16),)), before)
-        if stop < found.end():
+        if stop > found.start():  # two beginnings before one end: one of them is a decoy
+            unended -= 1
+        else:
             stop = data.find(b"endstream", found.end())
             stop = stop if stop >= 0 else len(data)
+        before = data[max(last, found.start() - _DICTIONARY_BYTES) : found.start()]
+        escapes = before.count(b"#")
+        if count > _MAX_STREAMS or unended < 0 or escapes > _MAX_ESCAPES:
+            raise UploadRefusedError(Objection.TOO_COMPLEX)
+        if escapes:
+            before = _HEX_ESCAPE.sub(lambda escape: bytes((int(escape[1], 16),)), before)
         yield before, found.end(), stop
 
 
 def _examine_stream(
     data: bytes, before: bytes, start: int, stop: int, examination: Examination, *, is_encrypted: bool
 ) -> None:
+    """Look into one stream; one that is not packed was looked at with the whole file."""
     dictionary = before[before.rfind(b" obj") + 1 :]
     may_hold_objects = b"/ObjStm" in dictionary or b"/First" in dictionary
     if may_hold_objects and is_encrypted:
@@ -102,17 +112,21 @@ def _examine_stream(
         return
     if may_hold_objects and (_LAST_FILTERS.search(dictionary) or _PREDICTED.search(dictionary)):
         raise broken()  # no program writes such a one; it cannot be read here
-    body = data[start : min(stop, start + _PROBE_BYTES)]
-    is_asked = may_hold_objects or _EMBEDDED.search(dictionary) is not None or b"/XFA" in dictionary
+    is_attached = _EMBEDDED.search(dictionary) is not None
+    head = data[start : start + _PROBE_BYTES]
+    if is_attached and content.kind_of(Held(head)) == content.EXECUTABLE:
+        examination.active()
+    is_asked = may_hold_objects or is_attached or b"/XFA" in dictionary
     if is_asked and (b"/ASCII" in dictionary or b"/A85" in dictionary or b"/AHx" in dictionary):
+        examination.unpack(stop - start)
         inside = _inflated(_ascii_decoded(data[start:stop], dictionary), examination)
-    elif is_asked or _may_be_objects(body):
-        inside = _inflated(memoryview(data)[start:], examination) if _is_deflated(body) else data[start:stop]
+    elif _is_deflated(head) and (is_asked or _may_be_objects(head)):
+        inside = _inflated(memoryview(data)[start:], examination)
     else:
         return
     if _ACTIVE(inside) or _SCRIPT_OF_A_FORM(inside):
         examination.active()
-    if _EMBEDDED.search(dictionary) and content.kind_of(Held(inside)) == content.EXECUTABLE:
+    if is_attached and content.kind_of(Held(inside)) == content.EXECUTABLE:
         examination.active()
 
 
@@ -123,8 +137,6 @@ def _is_deflated(head: Bytes) -> bool:
 
 def _may_be_objects(body: bytes) -> bool:
     """Whether what comes out begins with pairs of numbers, as objects in a stream do, whatever its dictionary says."""
-    if not _is_deflated(body):
-        return False
     try:
         return _NUMBERS.match(zlib.decompressobj().decompress(body, _PROBE_BYTES)) is not None
     except zlib.error:
