@@ -23,6 +23,8 @@ class Needles:
 
     def are_in(self, lowered: str) -> bool:
         """Say whether one of them occurs in a text, which is in lower case."""
+        if not lowered.isascii():  # RE2 reads UTF-8, which has no lone surrogates
+            lowered = lowered.encode("utf-8", "replace").decode()
         return self._search(lowered) is not None
 
 

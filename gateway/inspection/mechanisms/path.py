@@ -127,8 +127,8 @@ def signs(text: str, position: Position) -> Iterator[Sign]:
         yield from _wrappers(text, is_speech=False)
         return
     is_speech = position in PROSE_POSITIONS and (is_running(text) or bool(CodeSpans(text, position)))
-    if not is_speech and "+" in text and " " not in text:  # a sentence, as a form or a cookie has its spaces
-        is_speech = is_running(text.replace("+", " "))
+    if not is_speech and " " not in text and ("+" in text or "%20" in text):  # a sentence whose spaces are encoded
+        is_speech = is_running(text.replace("+", " ").replace("%20", " "))
     if position in _NAMES:
         executable = _EXECUTABLE_NAME.search(text)
         if executable:

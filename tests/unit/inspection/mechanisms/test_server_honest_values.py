@@ -1069,6 +1069,7 @@ def test_honest_field_passes(field: str) -> None:
     [
         "1|date|set",
         "../..+how+do+I+go+up+a+directory",
+        "..%2F..%20how%20do%20I%20go%20up%20a%20directory",
         "GA1.2.1234567890.1700000000",
         "isGpcEnabled=0&datestamp=Mon+Jan+01+2026+10%3A00%3A00+GMT%2B0100&hosts=&groups=C0001%3A1%2CC0002%3A0",
         "{stamp:%27abc+/==%27%2Cnecessary:true%2Cver:1%2Cregion:%27de%27}",
