@@ -5,6 +5,7 @@ Words join words in prose as in SQL, so it matters what the value begins with: a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -33,6 +34,13 @@ _TELLING_STATEMENT: Final = (
     Fact.TAUTOLOGY,
     Fact.INTO_FILE,
 )
+_SAID: Final = re.compile(
+    r"(?:or|and)\s+(?:(?P<name>[a-z]\w*)\s+=\s+(?P<other>[a-z]\w*)|\"(?P<text>[^\"]*)\"\s+=\s+\"(?P<value>[^\"]*)\")\s*",
+    re.IGNORECASE,
+)
+"""Two different names, or two different quotations, with spaces around the sign."""
+_SUM: Final = re.compile(r"\s*(\d{1,9}) and (\d{1,9}) = (\d{1,9})[.!]?\s*")
+"""An addition in words."""
 _TAIL: Final = 4_096
 """Characters at the end of a list that is too long to be read, and is read there."""
 
@@ -78,7 +86,10 @@ def _operand(text: str, seen: Continuation) -> Iterator[Judged]:
         elif fact is Fact.DELAY:
             strong = whole and (ended or seen.operands > _ALONE or not text.lstrip().startswith("sleep"))
         elif fact is Fact.TAUTOLOGY:
-            strong = whole and (seen.first is not First.COMPARISON or ended)
+            chosen = Fact.CASE in facts
+            strong = (
+                whole and (seen.first is not First.COMPARISON or ended or chosen) and not _says_so(text, facts[fact])
+            )
         elif fact is Fact.SUBQUERY:
             strong = whole and (number or seen.first is not First.NOTHING or not facts.keys().isdisjoint(_SELECTED))
         yield Sign(name if strong else "sql.words", *facts[fact]), strong
@@ -88,7 +99,9 @@ def _operand(text: str, seen: Continuation) -> Iterator[Judged]:
         if fact in facts:
             yield Sign(name, *facts[fact]), True
     if Fact.CONDITION in facts:
-        strong = number and seen.first in (First.LOGICAL, First.CONCATENATION)
+        strong = (
+            number and seen.first in (First.LOGICAL, First.CONCATENATION) and not _says_so(text, facts[Fact.CONDITION])
+        )
         yield Sign("sql.condition" if strong else "sql.words", *facts[Fact.CONDITION]), strong
     if Fact.ORDINAL in facts:
         yield Sign("sql.ordering" if number else "sql.words", *facts[Fact.ORDINAL]), number
@@ -105,6 +118,15 @@ def _operand(text: str, seen: Continuation) -> Iterator[Judged]:
         yield Sign("sql.tautology", *facts[Fact.JOINED_TRUTH]), True
     if seen.first is First.COMPARISON and not seen.names and seen.operands > 1:
         yield Sign("sql.tautology" if ended else "sql.comparison", 0, seen.stop), ended
+
+
+def _says_so(text: str, span: tuple[int, int]) -> bool:
+    """Tell what people write with `=` from a condition: `more = discount`, `"b" = "c"`, `5 and 5 = 10`."""
+    said = _SAID.fullmatch(text, *span)
+    if said is not None:
+        return said["name"] != said["other"] or said["text"] != said["value"]
+    sum_of = _SUM.fullmatch(text)
+    return sum_of is not None and int(sum_of[1]) + int(sum_of[2]) == int(sum_of[3])
 
 
 def _selects_probe(text: str, seen: Continuation) -> bool:

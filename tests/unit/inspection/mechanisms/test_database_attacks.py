@@ -536,6 +536,9 @@ SQL: Final = [
     "O'Brien' OR 1=1",
     "O'Brien' OR '1'='1",
     "It's great! ' UNION SELECT 1,2--",
+    "id=(CASE WHEN (1=1) THEN 1 ELSE 2 END)",
+    "1 or id=id",
+    "1 and 1=2",
 ]
 
 STORES: Final = [

@@ -660,6 +660,9 @@ HONEST: Final = [
     "it's John's -- not Peter's",
     "O'Brien -- O'Neil",
     "rock 'n' roll -- 'n' more",
+    "100 or more = discount",
+    '"a" or "b" = "c"',
+    "5 and 5 = 10",
 ]
 
 
