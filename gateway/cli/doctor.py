@@ -22,7 +22,9 @@ from gateway.cli.invocation import current
 from gateway.custody.sinks.cursor import CursorFile
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.route import Durability
+from gateway.inspection.upload.scanning import ScanFailedError
 from gateway.post.smtp import NotTakenError
+from gateway.quarantine.clamd import Clamd, parse_address
 from gateway.server.confine import landlock_version
 from gateway.server.descriptors import files_needed
 from gateway.server.mailing import build_submission
@@ -67,6 +69,7 @@ def doctor() -> None:
         *_configuration(validated),
         *_machine(settings),
         *_state(validated),
+        *_uploads(validated),
         *_mail(validated),
         *_sinks(validated),
         *_running(settings),
@@ -139,6 +142,24 @@ def _providers(validated: Validated) -> Iterator[Finding]:
         wrong, weak = asyncio.run(ask_provider(rules, validated.bundle))
         yield from (Finding("wrong", subject, sentence) for sentence in wrong)
         yield from (Finding("weak", subject, sentence) for sentence in weak)
+
+
+def _uploads(validated: Validated) -> Iterator[Finding]:
+    """Ask each antivirus for its version, and look at what uploads may be."""
+    found = {id(item): item.section.uploads for item in validated.inspections.values()}
+    uploads = [rules for rules in found.values() if rules is not None]
+    for clamd in sorted({rules.antivirus.clamd for rules in uploads if rules.antivirus is not None}):
+        try:
+            Clamd(parse_address(clamd), _ASK_TIMEOUT_S).version()
+        except ScanFailedError as error:
+            yield Finding("wrong", f"antivirus {clamd}", str(error))
+    if any(rules.antivirus is not None and rules.antivirus.on_failure == "allow" for rules in uploads):
+        yield Finding("weak", "inspection.uploads", "uploads pass while the antivirus is away; set on_failure: refuse")
+    if any(rules.types is None for rules in uploads):
+        yield Finding("weak", "inspection.uploads", "files of every type pass that is not run somewhere; list types")
+    largest = max((rules.max_size for rules in uploads), default=0)
+    if largest > validated.settings.http.max_body:
+        yield Finding("wrong", "inspection.uploads", "max_size is more than http.max_body, which counts first")
 
 
 def _mail(validated: Validated) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,19 +70,25 @@ def antivirus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def start(
-    make_gateway: Callable[..., Any], make_browser: type[Browser], portal: Any, received: Received
-) -> Callable[[str], tuple[Any, Browser]]:
-    def begin(inspection: str) -> tuple[Any, Browser]:
-        gateway = make_gateway(workers=1)
-        inspect(gateway, f" {inspection}")
-        gateway.edit(
-            (f"http://127.0.0.1:{portal.port}", f"http://127.0.0.1:{received.server_address[1]}"),
-        )
+def start_in(make_browser: type[Browser], portal: Any, received: Received) -> Callable[[Any, str], Browser]:
+    def begin(gateway: Any, rules: str) -> Browser:
+        inspect(gateway, f" {rules}")
+        gateway.edit((f"http://127.0.0.1:{portal.port}", f"http://127.0.0.1:{received.server_address[1]}"))
         gateway.start()
         browser = make_browser(gateway)
         browser.sign_in()
-        return gateway, browser
+        return browser
+
+    return begin
+
+
+@pytest.fixture
+def start(
+    make_gateway: Callable[..., Any], start_in: Callable[[Any, str], Browser]
+) -> Callable[[str], tuple[Any, Browser]]:
+    def begin(rules: str) -> tuple[Any, Browser]:
+        gateway = make_gateway(workers=1)
+        return gateway, start_in(gateway, rules)
 
     return begin
 
@@ -217,6 +224,43 @@ def test_an_antivirus_that_is_away_closes_or_opens_by_route(
     assert gateway.metric('gateway_findings_total{event="upload.unscanned"}') == 1
 
 
+@pytest.fixture
+def tiny_disk() -> Iterator[Callable[[Path], None]]:
+    """Put a file system of 16 MiB over a directory."""
+    mounted: list[Path] = []
+
+    def mount(place: Path) -> None:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], capture_output=True)
+        if done.returncode:
+            cannot_run(f"no file system can be mounted here: {done.stderr.decode().strip()}")
+        mounted.append(place)
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_refuses_large_uploads_and_nothing_else(
+    make_gateway: Callable[..., Any],
+    start_in: Callable[[Any, str], Browser],
+    received: Received,
+    tiny_disk: Callable[[Path], None],
+) -> None:
+    gateway = make_gateway(workers=1)
+    for name in ("spool", "quarantine"):
+        tiny_disk(gateway.directory / "state" / name)
+    browser = start_in(gateway, "{uploads: {}}")
+    answer = upload(gateway, browser, form(LARGE))
+    assert answer.status == 503
+    assert "retry-after" in answer.headers
+    assert received.bodies == []
+    assert upload(gateway, browser, form(PDF)).status == 200
+    assert upload(gateway, browser, form(file(b"f", b"a.pdf", b"<html>"))).status == 415, "a refusal needs no room"
+    assert gateway.metric('gateway_quarantine_files_total{result="failed"}') == 1
+    assert gateway.ready()[0] == 200
+
+
 def test_a_crash_leaves_nothing_of_an_upload(start: Callable[[str], tuple[Any, Browser]], received: Received) -> None:
     gateway, browser = start("{uploads: {}}")
     connection = gateway.connect()
@@ -249,24 +293,20 @@ def test_what_is_wrong_in_the_rules_is_told_with_its_place(make_gateway: Callabl
 
 
 def test_a_route_has_rules_of_its_own(
-    make_gateway: Callable[..., Any], make_browser: type[Browser], portal: Any, received: Received
+    make_gateway: Callable[..., Any], start_in: Callable[[Any, str], Browser], received: Received
 ) -> None:
     gateway = make_gateway(workers=1)
-    inspect(gateway, " {uploads: {types: [pdf]}}")
-    gateway.edit(
-        (f"http://127.0.0.1:{portal.port}", f"http://127.0.0.1:{received.server_address[1]}"),
-    )
     policy = gateway.directory / "policies" / "portal.yaml"
     text = policy.read_text()
-    policy.write_text(
-        text.replace("    upstream: portal\n", "    upstream: portal\n    inspection: {uploads: {types: [png]}}\n")
-    )
-    gateway.start()
-    browser = make_browser(gateway)
-    browser.sign_in()
+
+    def say(rules: str) -> None:
+        policy.write_text(text.replace("    upstream: portal\n", f"    upstream: portal\n    inspection: {rules}\n"))
+
+    say("{uploads: {types: [png]}}")
+    browser = start_in(gateway, "{uploads: {types: [pdf]}}")
     picture = form(file(b"f", b"a.png", samples.png()))
     assert upload(gateway, browser, picture).status == 200
     assert upload(gateway, browser, form(PDF)).status == 415
-    policy.write_text(text.replace("    upstream: portal\n", "    upstream: portal\n    inspection: {uploads: off}\n"))
+    say("{uploads: off}")
     assert gateway.cli("reload").returncode == 0
     assert upload(gateway, browser, form(PDF)).status == 200
