@@ -125,6 +125,10 @@ _SCRIPT_COMPUTED: Final = re.compile(r"\s*[-+*/]\s{0,8}(?:sleep\s{0,4}\(\s{0,4}\
 _SCRIPT_BEHIND_WORD: Final = re.compile(
     rf"\s*(?:[\w.-]{{1,64}}\s{{0,8}}[)}}\]]{{0,8}}\s{{0,8}}(?:;|\|\||&&)|;)(?![\s({{!]{{0,8}}function)\s{{0,8}}[({{!]{{0,4}}\s{{0,8}}{_SCRIPT}"
 )
+_PREDICATE: Final = re.compile(
+    r"\s*this\.\w{1,64}\.(?:match|test|indexOf|startsWith|charAt|substring|substr|length\s*[=<>]|search)\b[^;\n]{0,128}"
+)
+"""What MongoDB's `$where` takes as a condition."""
 _DB: Final = "db"
 _WRITING: Final = (
     r"(?:insert(?:One|Many)?|update(?:One|Many)?|remove|delete(?:One|Many)|drop(?:Database|Index(?:es)?|User)?|save|eval|replaceOne|"
@@ -170,7 +174,7 @@ def _found(text: str, position: Position) -> Iterator[Sign]:
     yield from _behind_marks(text)
     writing = _SHELL.search(text) if _DB in text else None
     for begin in begins(text, position):
-        script = _SCRIPT_BEHIND_WORD.match(text, begin)
+        script = _SCRIPT_BEHIND_WORD.match(text, begin) or _PREDICATE.fullmatch(text, begin)
         if script:
             yield Sign("nosql.script", *script.span())
         start = _SHELL_START.match(text, begin)

@@ -22,7 +22,7 @@ class _Mention(NamedTuple):
 _WAIT: Final = compile_pattern(r"""(?i)waitfor[\s+]+delay[\s+]*['"@]""")
 _CLOSED: Final = ("'", '"', ";", ")", "`")
 _MENTIONS: Final = (
-    _Mention("sql.statement", ("from",), compile_pattern(r"""(?i)\bselect\b[^;]*\bfrom\s+[\w`"\[(]""")),
+    _Mention("sql.statement", ("select",), compile_pattern(r"""(?i)\bselect\b[^;]*\bfrom\s+[\w`"\[(]""")),
     _Mention(
         "sql.statement",
         ("insert", "delete", "update", "table"),

@@ -165,6 +165,8 @@ def _behind_later_mark(text: str, start: int, seen: Continuation) -> Iterator[Ju
         for fact, name in _LATER:
             if fact in seen.facts:
                 yield Sign(name, *seen.facts[fact]), True
+    if name_with_marks and Fact.CONDITION in seen.facts and seen.ending in (Ending.CUT, Ending.OPEN):
+        yield Sign("sql.condition", *seen.facts[Fact.CONDITION]), True
     if cuts(text, seen) and _MARKS.isdisjoint(text[seen.cut :]):
         if Fact.STACKED in seen.facts:
             yield Sign("sql.stacked", *seen.facts[Fact.STACKED]), True

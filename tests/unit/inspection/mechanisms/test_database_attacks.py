@@ -539,6 +539,8 @@ SQL: Final = [
     "id=(CASE WHEN (1=1) THEN 1 ELSE 2 END)",
     "1 or id=id",
     "1 and 1=2",
+    "O'Brien' OR name LIKE '%",
+    "this.password.match(/^a/)",
 ]
 
 STORES: Final = [
