@@ -248,7 +248,7 @@ def open_leaks(x: Exchange, head: ResponseHead) -> Beside | Through | None:
     """
     inspection = x.inspection
     rules = inspection.leaks if inspection is not None else None
-    if inspection is None or rules is None or x.method == b"HEAD" or head.status in _BODILESS or head.length == 0:
+    if inspection is None or rules is None or head.status in _BODILESS or (head.length == 0 and x.method != b"HEAD"):
         return None
     actions = _actions(x, of_answer=True)
     if not actions:

@@ -65,10 +65,11 @@ def read(text: Text, at: int, trigger: bytes) -> Reading:
     run = _RUN.match(data, at, at + _ADDRESS_REACH)
     if not text.is_whole and len(data) - at < _ADDRESS_REACH and (run is None or run.end() == len(data)):
         return HOLD
-    found = _ADDRESS.match(data, at, at + _ADDRESS_REACH)
+    found = _ADDRESS.match(data, at, at + _ADDRESS_REACH) if data.find(b"@", at, at + _ADDRESS_REACH) >= 0 else None
     if found is None or data[at - 1 : at].isalpha() or _EXAMPLE.fullmatch(found[1]) or _IN_MANUAL.match(found[0]):
         return Skip(at + 1)
-    return Found(Kind.SECRETS, at, found.end(), found[1], (found.span(1),))
+    # the name may be a token, as in https://ghp_…:x-oauth-basic@github.com
+    return Found(Kind.SECRETS, at, at + 1, found[1], (found.span(1),))
 
 
 def _read_string(text: Text, at: int) -> Reading:

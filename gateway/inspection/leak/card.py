@@ -17,7 +17,7 @@ from gateway.wire.card_number import LONGEST, SHORTEST, scheme_of
 
 _BLANK: Final = (
     rb"[ .+\xa0-]\x01{0,2}|\xc2\xa0|\xe2\x80[\x80-\x8b\x90-\x95\xaf]|%20|%2[Dd]|&nbsp;|&#(?:160|32|45|8209|8239);"
-    rb"|&#[xX](?:20|2[dD]|[aA]0|202[fF]|2011);|\\u(?:00[aA]0|20(?:0[0-9aAbB]|1[0-5]|2[fF]))"
+    rb"|&#[xX](?:20|2[dD]|[aA]0|202[fF]|2011);|\\u(?:00(?:[aA]0|20|2[dD])|20(?:0[0-9aAbB]|1[0-5]|2[fF]))"
 )
 """What stands between two groups, in every way in which it can be written."""
 _TAG: Final = (
@@ -58,6 +58,7 @@ _PART_BYTES_AFTER: Final = 2
 
 _LOOK_AFTER: Final = 48
 _WORDS_BEFORE: Final = 96
+_WORDS_NEAR: Final = 24
 _TAGS: Final = re.compile(rb"<[^<>]*>")
 _NAMES: Final = re.compile(
     rb"(card(?!igan|inal|iff|io|iac|iol)|credit(?!or)|debit(?!or)|visa(?![a-z])|master|maestro|amex|american.express|diners|jcb"
@@ -200,9 +201,10 @@ def _named(text: Text, at: int) -> bool | None:
     if _ID_SUFFIX.search(before):
         return False
     before = before.lower()
-    names = [found[1] for found in _NAMES.finditer(before)]
-    if names:
-        return names[-1] is not None
+    for reach in (_WORDS_NEAR, _WORDS_BEFORE):  # the last name counts: mostly it is close
+        names = [found[1] for found in _NAMES.finditer(before, max(0, len(before) - reach))]
+        if names:
+            return names[-1] is not None
     return True if _NUMBER.search(before) else None
 
 

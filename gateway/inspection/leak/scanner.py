@@ -7,6 +7,7 @@ what is sighted, depends on the text alone and not on how it was cut into pieces
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -29,6 +30,8 @@ from gateway.inspection.leak.text_form import (
 _TAIL_WINDOW: Final = 1_024
 """How far from its end a text is looked at for what may begin there."""
 _BLANKS: Final = frozenset(b" \t\r\n\x01")
+"""What a mask leaves as it is."""
+_BLANK: Final = re.compile(rb"[ \t\r\n\x01]").search
 
 
 class _Cover(NamedTuple):
@@ -283,7 +286,11 @@ class Scanner:
         unit = self._form.unit
         masked = bytearray(out)
         for start, end, mask in self._covers:
-            for offset in range(max(start, self._from), min(end, upto)):
+            first, last = max(start, self._from), min(end, upto)
+            if unit == 1 and first < last and not _BLANK(self._data, first, last):
+                masked[first - self._from : last - self._from] = bytes((mask,)) * (last - first)
+                continue
+            for offset in range(first, last):
                 if self._data[offset] in _BLANKS:
                     continue
                 place = unit * (offset - self._from)

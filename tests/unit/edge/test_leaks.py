@@ -85,6 +85,17 @@ async def test_a_card_number_is_masked_and_the_length_stays(edge: Edge) -> None:
     assert edge.portal.field(b"range") == edge.portal.field(b"if-range") == []
 
 
+async def test_the_head_alone_is_that_of_the_whole_answer(edge: Edge) -> None:
+    look(edge, answers=choice(Action.MASK))
+    edge.portal.answers[b"/public/x"] = (
+        b'HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nETag: "v1"\r\nContent-Encoding: gzip\r\nContent-Length: 99\r\n\r\n'
+    )
+    reply = await edge.get("/public/x", method="HEAD")
+    assert (reply.status, reply.body) == (200, b"")
+    assert reply.field("etag") == [b'W/"v1"']
+    assert reply.field("content-encoding") == reply.field("content-length") == []
+
+
 async def test_what_was_sighted_is_recorded_by_kind_and_digest_and_found(edge: Edge) -> None:
     look(edge, answers=choice(Action.MASK))
     edge.portal.answers[b"/public/x"] = answer(TEXT)

@@ -109,6 +109,10 @@ def test_keys_that_pages_show_on_purpose_are_secrets_elsewhere() -> None:
         ("mongodb+srv://app:pass@cluster0.example.net", "mongodb+srv://app:****@cluster0.example.net"),
         ("https://user:pa55@host/", "https://user:****@host/"),
         ('{"url":"mysql:\\/\\/app:pass@db\\/x"}', '{"url":"mysql:\\/\\/app:****@db\\/x"}'),
+        (
+            "https://ghp_0123456789abcdefghijABCDEFGHIJ012345:x-oauth@github.com",
+            "https://ghp_" + "*" * 36 + ":*******@github.com",
+        ),
         ("https://user:12345@host/", "https://user:*****@host/"),
         ("Server=db;User Id=sa;Password=S3cr3t!;Encrypt=true", "Server=db;User Id=sa;Password=*******;Encrypt=true"),
         (
