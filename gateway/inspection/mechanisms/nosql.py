@@ -157,7 +157,7 @@ def can_occur(specials: frozenset[str], lowered: str) -> bool:
         return True
     if specials.isdisjoint("(=./") and "return" not in lowered:
         return False
-    return not specials.isdisjoint("'\";|&,") or "db" in lowered
+    return not specials.isdisjoint("'\";|&,") or "db" in lowered or "this." in lowered
 
 
 def signs(text: str, position: Position) -> Iterable[Sign]:

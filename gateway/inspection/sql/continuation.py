@@ -115,7 +115,11 @@ class Reader:
             if token.kind is Kind.END:
                 break
             if token.kind is Kind.CUT:
-                awaited = self._wanted and (seen.operands > 0 or seen.first is not First.NOTHING)
+                awaited = (
+                    self._wanted
+                    and self._previous.word != ","
+                    and (seen.operands > 0 or seen.first is not First.NOTHING)
+                )
                 seen.ending = Ending.ERROR if awaited else Ending.CUT
                 seen.cut = token.start
                 break
