@@ -113,8 +113,8 @@ def _coding(x: Exchange) -> Coding | None:
 def _unread(x: Exchange, rules: RouteInspection, why: str, reason: Reason, offset: int | None = None) -> Refusal | None:
     """Record a body that is beyond a bound, and refuse it where bounds are held."""
     x.client.metrics.inspection_unread.inc((x.route.name, reason.value))
-    told: dict[str, object] = {"outcome": "refused" if rules.is_bounded else "unread", "because": why}
+    told: dict[str, object] = {"outcome": "refused" if rules.refuses_unread else "unread", "because": why}
     if offset is not None:
         told["offset"] = offset
     x.noticed["body"] = told
-    return Refusal("inspection", reason) if rules.is_bounded else None
+    return Refusal("inspection", reason) if rules.refuses_unread else None

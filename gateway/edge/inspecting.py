@@ -16,7 +16,6 @@ from gateway.edge.cross_origin import judge_form, reads_forms
 from gateway.edge.downloads import judge_taking, open_taking
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.leaks import (
-    is_strict_about_requests,
     judge_leaks,
     judge_target,
     looks_into_requests,
@@ -181,12 +180,7 @@ class MemoryHolding:
         self._rules = rules
         self._judges = judges
         self._body = bytearray()
-        self._is_strict = (
-            rules.is_bounded
-            or not is_lenient(rules)
-            or judge_form in judges
-            or (judge_leaks in judges and is_strict_about_requests(rules))
-        )
+        self._is_strict = rules.refuses_unread or not is_lenient(rules) or judge_form in judges
         """A body that is too large to be read is refused."""
 
     def feed(self, data: bytes) -> Refusal | Released | None:
@@ -203,11 +197,14 @@ class MemoryHolding:
         """Judge by our own rules, then by the second engine's where there is one."""
         x, rules = self._x, self._rules
         body = decoded(x, rules, bytes(self._body))
-        if isinstance(body, Refusal) or body is None:
+        if isinstance(body, Refusal):
             done(body)
             return
+        judges = self._judges
+        if body is None:  # nobody reads it, and it goes on
+            body, judges = bytes(self._body), ()
         came = body
-        for judge in self._judges:
+        for judge in judges:
             judged = judge(x, body)
             if isinstance(judged, Refusal):
                 done(judged)

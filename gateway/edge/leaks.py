@@ -57,12 +57,6 @@ def looks_into_requests(x: Exchange, rules: RouteInspection) -> bool:
     return rules.leaks is not None and bool(_actions(x, of_answer=False))
 
 
-def is_strict_about_requests(rules: RouteInspection) -> bool:
-    """Tell whether a body that cannot be looked through must not pass, for anybody."""
-    leaks = rules.leaks
-    return leaks is not None and leaks.refuses_unreadable and leaks.requests.is_strict
-
-
 def judge_target(x: Exchange) -> Refusal | None:
     """Look through path and query. They go upstream as they are or not at all: what would be masked is only recorded."""
     rules = x.inspection.leaks if x.inspection is not None else None

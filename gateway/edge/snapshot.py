@@ -297,6 +297,16 @@ class RouteInspection:
     uploads: UploadPolicy | None = None
     """What files may be; None = they go upstream as they come."""
 
+    @property
+    def refuses_unread(self) -> bool:
+        """Whether a body that cannot be read must not pass: it may hold what would be stopped."""
+        leaks, crs = self.leaks, self.crs
+        return (
+            self.is_bounded
+            or (crs is not None and crs.blocks and not crs.may_fail)
+            or (leaks is not None and leaks.refuses_unreadable and leaks.requests.is_strict)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

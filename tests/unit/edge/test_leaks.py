@@ -298,6 +298,19 @@ async def test_a_compressed_body_is_read_masked_and_compressed_again(edge: Edge)
     assert edge.portal.field(b"content-length") == [b"%d" % len(edge.portal.bodies[0])]
 
 
+@pytest.mark.parametrize(("coding", "body"), [("gzip", b"no gzip"), ("compress", b"x"), ("gzip, br", b"x")])
+async def test_a_body_that_cannot_be_unpacked_passes_only_where_that_is_no_matter(
+    edge: Edge, coding: str, body: bytes
+) -> None:
+    fields = JSON + f"Content-Encoding: {coding}\r\n"
+    look(edge, requests=choice(Action.MASK))
+    assert (await edge.get("/public/x", method="POST", fields=fields, body=body)).status == 415
+    assert edge.portal.heads == []
+    look(edge, requests=choice(Action.ALERT))
+    assert (await edge.get("/public/x", method="POST", fields=fields, body=body)).status == 200
+    assert edge.portal.bodies == [body]
+
+
 async def test_a_compressed_body_in_which_nothing_is_found_goes_upstream_byte_for_byte(edge: Edge) -> None:
     look(edge, requests=choice(Action.MASK))
     body = gzip.compress(b'{"name":"O\'Brien"}', 1)
