@@ -192,7 +192,8 @@ class UpstreamConnection:
         pool.metrics.upstream_duration.observe(monotonic() - x.sent_at, pool.labels)
         if pool.is_watched and pool.group is not None:
             pool.group.answered(pool)
-        self._reusable = not head.close and x.body_done and not x.fields.websocket
+        # smuggling: the next request would be read as the rest of a body that was not sent to its end
+        self._reusable = not head.close and x.body_done and x.pieces is None and not x.fields.websocket
         if x.method == b"HEAD" or status in (204, 304):  # RFC 9112 §6.3 rule 1
             if (head.length and status == 204) or (head.chunked and x.method != b"HEAD"):
                 self._reusable = False  # attack: a body that must not be here comes late, for the next request
@@ -202,7 +203,7 @@ class UpstreamConnection:
             self._decoder = ChunkedDecoder()
             self._mode = CHUNKED
             x.client.on_head(x, head)
-            if rest:
+            if rest and self.exchange is x:  # else the answer is withheld, and nothing of it is wanted
                 self._read_chunks(x, rest)
         elif head.length == len(rest):
             self._mode = IDLE
@@ -217,12 +218,13 @@ class UpstreamConnection:
             self._left = head.length
             self._mode = LENGTH
             x.client.on_head(x, head)
-            self._read_length(x, rest)
+            if self.exchange is x:
+                self._read_length(x, rest)
         else:
             self._reusable = False
             self._mode = UNTIL_CLOSE
             x.client.on_head(x, head)
-            if rest:
+            if rest and self.exchange is x:
                 x.client.on_body(x, rest)
 
     def _read_informational(self, x: Exchange, head: ResponseHead, rest: bytes) -> None:
@@ -270,6 +272,8 @@ class UpstreamConnection:
 
     def _end(self, x: Exchange, rest: bytes) -> None:
         """Complete: back to the pool, unless something was left over or still to be sent."""
+        if self.exchange is not x:  # given up while its last bytes were read
+            return
         self._mode = IDLE
         self._decoder = None
         self.exchange = None

@@ -15,8 +15,8 @@ import pytest
 from gateway.edge import inspecting
 from gateway.edge.exchange import Refusal
 from gateway.edge.http2_stream import STREAM_WINDOW
-from gateway.edge.withheld import WithheldError
 from gateway.edge.snapshot import CrsRules, RouteInspection, WafRules
+from gateway.edge.withheld import WithheldError
 from gateway.exchange.opinion import Match, Opinion, Question
 from gateway.exchange.reason import Reason
 from gateway.inspection.engine import Inspection
@@ -308,6 +308,22 @@ async def test_a_held_body_larger_than_the_sockets_reaches_a_slow_portal_whole(e
     assert edge.portal.bodies == [body]
 
 
+async def test_after_an_early_answer_to_a_held_body_nobodys_request_becomes_the_rest_of_it(edge: Edge) -> None:
+    size = 16 << 20  # more than the sockets between take
+    edge.change(inspections={"public": rules(max_body=size)})
+    edge.change_wire(max_body=size)
+
+    async def early(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
+        await read_body(head, reader)
+
+    edge.portal.answers[b"/public/early"] = early
+    reply = await edge.get("/public/early", method="POST", fields=FORM, body=b"a=" + b"b" * (size - 2))
+    assert reply.status == 413
+    assert (await edge.get("/public/next", fields="Cookie: sid=s\r\n")).status == 200
+    assert not any(b"/public/early" in wire and b"/public/next" in wire for wire in edge.portal.wire)
+
+
 class Second:
     """A second engine that says what it is told to."""
 
@@ -504,6 +520,53 @@ async def test_an_answer_that_must_not_leave_is_answered_by_us_while_nobody_has_
     assert b"secret" not in reply.raw
     (record,) = [record for record in edge.audit.records if record["unmapped"]["gw"].get("phase") != "intent"]
     assert record["unmapped"]["gw"]["reason"] == "data_withheld"
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        b"Content-Length: 30\r\n\r\nsecret",
+        b"Transfer-Encoding: chunked\r\n\r\n6\r\nsecret\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n6\r\nsecret\r\n0\r\n\r\n",
+        b"\r\nsecret",
+    ],
+)
+async def test_nothing_of_an_answer_that_its_head_gives_away_stands_behind_ours(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch, framed: bytes
+) -> None:
+    """Response splitting: what the portal sent along with the head would be read as the next answer."""
+
+    def withheld(x: Any, head: Any) -> Any:
+        raise WithheldError(Refusal("inspection", Reason.DATA_WITHHELD))
+
+    inspect(edge)
+    monkeypatch.setattr(inspecting, "_OPENERS", (withheld,))
+    edge.portal.answers[b"/public/x"] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n" + framed
+    reply = await edge.get("/public/x")
+    assert (reply.status, json.loads(reply.body)["reason"]) == (403, "data_withheld")
+    assert b"secret" not in reply.raw
+
+
+@pytest.mark.usefixtures("shouting")
+async def test_a_connection_whose_answer_was_withheld_at_its_end_serves_nobody_else(edge: Edge) -> None:
+    inspect(edge)
+    edge.change_upstream(max_connections=1)
+    gate = asyncio.Event()
+
+    async def slowly(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+        await gate.wait()
+        writer.write(b"secret")
+
+    edge.portal.answers[b"/public/x"] = slowly
+    first = asyncio.create_task(edge.get("/public/x"))
+    await until(lambda: edge.portal.heads)
+    second = asyncio.create_task(edge.get("/public/y", method="POST", fields=FORM, body=b"a=1"))
+    await until(lambda: any(record["unmapped"]["gw"]["phase"] == "intent" for record in edge.audit.records))
+    await asyncio.sleep(0.05)  # it waits for the connection by now
+    gate.set()
+    assert (await second).status == 200
+    assert b"secret" not in (await first).raw.lower()
 
 
 @pytest.mark.usefixtures("shouting")
