@@ -16,6 +16,7 @@ NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "provider_tokens": ("set of tokens of a provider", "sets of tokens of a provider"),
     "sessions": ("session", "sessions"),
     "strays": ("note of a session used elsewhere", "notes of sessions used elsewhere"),
+    "standings": ("answer of a detector of abuse", "answers of detectors of abuse"),
     "users": ("account", "accounts"),
 }
 """What an erasure counts, by table: one, several."""

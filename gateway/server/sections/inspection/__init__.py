@@ -9,7 +9,7 @@ from pydantic import Field
 from gateway.server.sections.inspection.body import BodyRules
 from gateway.server.sections.inspection.browser import CorsSection, CspSection, CsrfRules
 from gateway.server.sections.inspection.crs import Crs
-from gateway.server.sections.inspection.detectors import Detectors, Spares
+from gateway.server.sections.inspection.detectors import DetectorRules, Spares
 from gateway.server.sections.inspection.downloads import Downloads
 from gateway.server.sections.inspection.leaks import LeaksSection
 from gateway.server.sections.inspection.uploads import Uploads
@@ -32,7 +32,7 @@ class Inspection(Section):
     patches: list[dict[str, Any]] = Field(default_factory=list)
     """Holes of the portal that are closed here."""
     crs: Crs | None = None
-    detectors: Detectors
+    detectors: dict[str, DetectorRules] = Field(default_factory=dict)
     """What detectors of abuse answer, by their id; said in gateway.yaml alone."""
     spared: Spares = ()
     """Whom they never answer; said in gateway.yaml alone."""

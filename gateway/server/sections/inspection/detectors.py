@@ -109,7 +109,6 @@ class Spare(Section):
         )
 
 
-Detectors = Annotated[dict[str, DetectorRules], Field(default_factory=dict)]
 Spares = Annotated[tuple[Spare, ...], Field(max_length=MOST_EXEMPTIONS)]
 
 
