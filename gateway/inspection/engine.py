@@ -24,13 +24,15 @@ from gateway.inspection.tuning import Mode, Tuning
 from gateway.inspection.values import is_quiet, of_cookies, of_field, of_target
 from gateway.inspection.verdict import CLEAN, MAX_FINDINGS, Verdict
 
-WINDOW: Final = 65_536
+WINDOW: Final = 16_384
 """Characters that a mechanism is given at once."""
 OVERLAP: Final = 2_048
 """Characters that two windows share, so that nothing hides at their edge."""
-MAX_WORK: Final = 32 << 20
-"""Characters that mechanisms read of one body, each of them and each reading counted: some seconds at the worst. A
-megabyte of prose takes a fifth of it; only what is dense with punctuation in every encoding needs more."""
+MAX_WORK: Final = 16 << 20
+"""Characters that mechanisms read of one body, each of them and each reading counted: a few seconds at the worst. A
+megabyte of prose takes two fifths of it; only what is dense with punctuation in every encoding needs more."""
+MUCH_WORK: Final = 64 << 10
+"""After so many, what is certain to be stopped is not read on: whoever sends much of it shall not cost more."""
 MAX_KNOWN: Final = 4_096
 """Fields whose content is remembered as harmless."""
 MAX_KNOWN_BYTES: Final = 512
@@ -91,6 +93,11 @@ class Work:
 
     def __init__(self) -> None:
         self._left = MAX_WORK
+
+    @property
+    def is_much(self) -> bool:
+        """True if a text that is stopped anyway need not be read on."""
+        return self._left < MAX_WORK - MUCH_WORK
 
     def spend(self, characters: int) -> None:
         """Count characters. Raises BodyTooComplexError when there were too many."""
@@ -194,15 +201,19 @@ class Inspection:
             said = (value.position, value.text)
             if said in harmless:
                 continue
-            hits = self._hits(value.position, value.text, work)
+            hits = self._hits(value.position, value.text, work, tuning.decisive)
             if not hits:
                 harmless.add(said)
                 continue
             score, here = self._weigh(value, hits.values(), tuning, now)
             findings += here
             most = max(most, score)
-            if len(findings) > MAX_FINDINGS and most >= tuning.threshold and tuning.mode is Mode.BLOCK:
-                break  # nothing can make it worse, and whoever sends much of it shall not cost more
+            if (
+                most >= tuning.threshold
+                and tuning.mode is Mode.BLOCK
+                and (len(findings) > MAX_FINDINGS or work.is_much)
+            ):
+                break  # nothing can make it worse
         if not findings:
             return CLEAN
         findings.sort(key=lambda finding: -finding.score)
@@ -239,10 +250,12 @@ class Inspection:
         digest = blake2b(value.text.encode("utf-8", "surrogatepass"), digest_size=8, key=self._digest_key).hexdigest()
         return Finding(hit.key, attack, score, value.position, name, digest, hit.start, hit.end, hit.how)
 
-    def _hits(self, position: Position, text: str, work: Work) -> dict[str, Hit]:
+    def _hits(
+        self, position: Position, text: str, work: Work, decisive: frozenset[str] = frozenset()
+    ) -> dict[str, Hit]:
         """Ask every mechanism and pattern about every reading of a text; of each sign the first is kept.
 
-        There is no cap: a flood of faint signs must not hide a grave one.
+        There is no cap: a flood of faint signs must not hide a grave one. After much work a sign of `decisive` ends it.
         """
         hits: dict[str, Hit] = {}
         found, is_complete = readings(text)
@@ -255,6 +268,8 @@ class Inspection:
                 for start in range(0, len(reading.text) - OVERLAP, WINDOW - OVERLAP):
                     window = Reading(reading.text[start : start + WINDOW], reading.how)
                     self._look(position, window, start, hits, work)
+                    if work.is_much and not decisive.isdisjoint(hits):
+                        return hits
         return hits
 
     def _look(self, position: Position, window: Reading, offset: int, hits: dict[str, Hit], work: Work) -> None:

@@ -98,6 +98,8 @@ class Tuning:
     """What counts here, and how much: by sign, and by id for rules with a pattern."""
     exclusions: tuple[Exclusion, ...]
     patches: tuple[Patch, ...]
+    decisive: frozenset[str] = frozenset()
+    """Signs and rules each of which stops a request whatever else is found; none where exclusions could spare it."""
 
     @property
     def is_on(self) -> bool:
@@ -114,13 +116,18 @@ def tuned(settings: Settings, rules: Rules) -> Tuning:
         counts = rule.paranoia <= paranoia if override.is_enabled is None else override.is_enabled
         if counts:
             weights[rule.sign or rule.id] = (rule, rule.score if override.score is None else override.score)
+    mode, threshold = settings.mode or Mode.OFF, settings.threshold or DEFAULT_THRESHOLD
+    stops = mode is Mode.BLOCK and not settings.exclusions
     return Tuning(
-        mode=settings.mode or Mode.OFF,
+        mode=mode,
         paranoia=paranoia,
-        threshold=settings.threshold or DEFAULT_THRESHOLD,
+        threshold=threshold,
         weights=weights,
         exclusions=settings.exclusions,
         patches=settings.patches,
+        decisive=frozenset(
+            key for key, (rule, score) in weights.items() if stops and score >= threshold and not rule.positions
+        ),
     )
 
 

@@ -157,11 +157,11 @@ def _traversal(text: str, position: Position, *, is_speech: bool) -> Iterator[Si
     is_whole = _is_one_path(text)
     if up:
         if secret and (is_whole or not is_speech):
-            yield Sign("path.traversal_to_secret", up.start(), secret.end())
+            yield Sign("path.traversal_to_secret", min(up.start(), secret.start()), max(up.end(), secret.end()))
         elif is_whole and not is_speech and not _is_ordinary(text, position):
             yield Sign("path.traversal", up.start(), up.end())
         elif secret and _UP_TWICE.search(text):
-            yield Sign("path.traversal_to_secret", up.start(), secret.end())
+            yield Sign("path.traversal_to_secret", min(up.start(), secret.start()), max(up.end(), secret.end()))
         else:
             yield Sign("path.traversal_mentioned", up.start(), up.end())
     elif secret:

@@ -42,6 +42,7 @@ PIECES: Final = st.sampled_from(
         "```",
         "word ",
         "\u00e4",
+        "\ud800",
         "\u0130",
         "\U0001f600",
     ]
@@ -102,7 +103,7 @@ def test_ordinary_text_ends_at_the_gate(mechanism: Mechanism, text: str) -> None
         (path, "Where is /etc/passwd stored on your servers?", "path.secret_file_mentioned"),
         (ssrf, "Is http://169.254.169.254/latest reachable from your containers?", "ssrf.mentioned"),
         (ssrf, "http://intranet/wiki", "ssrf.single_label"),
-        (ssrf, "localhost/admin", "ssrf.host_alone"),
+        (ssrf, "10.0.0.5/admin", "ssrf.host_alone"),
         (code, "We call system('ls') in a script, is that allowed?", "code.quoted"),
         (lookup, "What does ${env:PATH} print in your editor, please?", "lookup.quoted"),
         (deserialisation, "Does java.lang.Runtime work in your sandbox, or not?", "object.quoted"),
