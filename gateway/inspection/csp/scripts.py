@@ -24,6 +24,10 @@ _AMBIGUOUS: Final = re.compile(r"%(?:2[ef]|5c|0[0-9a-f]|1[0-9a-f])", re.IGNORECA
 _REFERENCE: Final = re.compile(r"&(?:#|[A-Za-z0-9]+(?![A-Za-z0-9=]))").search
 _ODD: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?/{3,}|[A-Za-z][A-Za-z0-9+.-]*:(?!//)").match
 _PLAIN: Final = re.compile(r"https?://[a-z0-9.-]{1,253}(?::[0-9]{1,5})?(?:[/?#].*)?").fullmatch
+_DOTS: Final = re.compile(r"(?:^|/)\.{1,2}(?:;[^/]*)?(?:/|$)").search
+"""Segments that lead elsewhere (RFC 3986 §5.2.4), also where a portal drops parameters first."""
+_PARAMETERS_OF_DOTS: Final = re.compile(r"(?:^|/)\.{1,2};").search
+_ROOTED: Final = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:").match
 _WHITE: Final = " \t\n\f\r"
 
 
@@ -69,7 +73,7 @@ def read_approved(entries: list[str]) -> Approved:
             continue
         if entry.startswith("sha"):
             raise ValueError(f"{entry!r} is no hash of a script: sha256- and 44 characters of base64")
-        if not (_ABSOLUTE.fullmatch(entry) or _PATH.fullmatch(entry)) or _AMBIGUOUS(entry) or "/../" in entry:
+        if not (_ABSOLUTE.fullmatch(entry) or _PATH.fullmatch(entry)) or _AMBIGUOUS(entry) or _DOTS(_path(entry)):
             raise ValueError(f"{entry!r} is neither sha256-… nor the address of a script, such as /static/app.js")
         if "*" not in entry:
             places.add(entry)
@@ -99,8 +103,25 @@ def resolve(reference: str, base: str) -> str | None:
     stripped = reference.strip(_WHITE).replace("&amp;", "&")
     if _CLEAR(stripped) is None or _REFERENCE(stripped) or _AMBIGUOUS(stripped) or _ODD(stripped):
         return None
+    path = _path(stripped)
+    # attack: `x//../y` is `x/y` to browsers, while RFC 3986 as it is often built knows no empty segments
+    if _PARAMETERS_OF_DOTS(path) or (not _ROOTED(stripped) and "//" in path + _path(base)):
+        return None
     try:
         found = urljoin(base, stripped)
     except ValueError:
         return None
-    return found if _PLAIN(found) else None
+    # attack: an absolute address keeps its dots until the browser asks for it
+    return found if _PLAIN(found) and not _DOTS(_path(found)) else None
+
+
+def _path(url: str) -> str:
+    """Return the path of an address, without its origin and its query."""
+    bare = url.partition("#")[0].partition("?")[0]
+    _, found, rest = bare.partition("://")
+    if not found:
+        _, found, rest = bare.partition("//") if bare.startswith("//") else ("", "", bare)
+    if not found:
+        return rest
+    _, slash, path = rest.partition("/")
+    return slash + path

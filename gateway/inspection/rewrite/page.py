@@ -406,7 +406,7 @@ class Page:
             else:
                 self._script_opened(tag, at)
             return
-        if name == b"base" and b"href" in tag.attributes and not self._has_base:
+        if name == b"base" and (b"href" in tag.attributes or tag.is_unfit) and not self._has_base:
             self._rebase(tag)
         elif name == b"meta":
             self._declare(tag, at)
@@ -450,11 +450,12 @@ class Page:
 
     def _rebase(self, tag: Tag) -> None:
         """Let relative addresses go by `<base>`; where browsers may not agree on it, by nothing."""
-        if self._zone.is_disputed:
+        if self._zone.is_disputed:  # it may be the first one, and then no other counts
+            self._has_base = True
             self._base = ""
         elif self._zone.is_plain:
             self._has_base = True
-            found = resolve(tag.attributes[b"href"].decode("latin-1"), self._into.url)
+            found = resolve(tag.attributes.get(b"href", b"").decode("latin-1"), self._into.url)
             own = self._into.own
             self._base = found if found is not None and (found + "/").startswith(own + "/") and not tag.is_unfit else ""
 

@@ -39,7 +39,7 @@ def test_a_script_is_approved_by_its_address(entry: str, url: str, expected: boo
 
 @pytest.mark.parametrize(
     "entry",
-    ["", "app.js", "//cdn.example/x.js", "sha256-AAAA", "sha512-x", "sha256-" + "A" * 42 + "B=", "/a b.js", "/a/../b.js", "/%2e%2e/b.js", "/*.js", "/a/*?x", "/*/*",
+    ["", "app.js", "//cdn.example/x.js", "sha256-AAAA", "sha512-x", "sha256-" + "A" * 42 + "B=", "/a b.js", "/a/../b.js", "/a/..", "/a/./b.js", "/%2e%2e/b.js", "/*.js", "/a/*?x", "/*/*",
      "javascript:x", "data:text/javascript,1", "https://u@cdn.example/x.js", "https://CDN.example/x.js", '/a".js'],
 )  # fmt: skip
 def test_an_entry_that_names_no_script_for_certain_is_an_error(entry: str) -> None:
@@ -90,7 +90,23 @@ def test_integrity_counts_when_every_hash_in_it_is_approved() -> None:
         ("\xfc.js", None),
         ("x" * 3000, None),
         ("https://[::1/", None),
+        # dots that are still there when the browser asks, and empty segments that not everybody counts
+        (OWN + "/static/../files/a", None),
+        ("//portal.example/static/../files/a", None),
+        (OWN + "/static/..", None),
+        (OWN + "/static/./a", None),
+        ("/static/..;/files/a", None),
+        ("..;x", None),
+        ("files/me///../../static/a", None),
+        ("..//static/a", None),
+        ("/static//a", OWN + "/static//a"),
+        ("/a?/../b//c", OWN + "/a?/../b//c"),
     ],
 )
 def test_an_address_is_resolved_as_by_a_browser_or_not_at_all(reference: str, url: str | None) -> None:
     assert resolve(reference, OWN + "/dir/page?q") == url
+
+
+def test_below_a_base_with_empty_segments_relative_addresses_are_not_clear() -> None:
+    assert resolve("../app.js", OWN + "/a//b") is None
+    assert resolve("/app.js", OWN + "/a//b?c") == OWN + "/app.js"

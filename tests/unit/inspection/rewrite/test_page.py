@@ -183,6 +183,14 @@ def test_relative_addresses_go_by_base_as_in_a_browser() -> None:
     assert N not in passed(b"<base href=https://evil.example/static/>" + script)
     assert N in passed(b"<template><base href=/uploads/></template><base href=/static/>" + script)
     assert N not in passed(b"<select><base href=/uploads/></select><script src=../static/app.js></script>")
+    assert N not in passed(b"<svg><p><base href=/uploads/></p></svg><base href=/static/>" + script)
+    hidden = b" ".join(b"a%d" % number for number in range(200))
+    assert N not in passed(b"<base " + hidden + b" href=/uploads/><base href=/static/>" + script)
+
+
+def test_an_approved_place_is_not_reached_by_dots() -> None:
+    for address in (b"https://portal.example/lib/../uploads/x.js", b"../uploads/me///../../static/app.js"):
+        assert N not in passed(b"<script src=%b></script>" % address)
 
 
 @pytest.mark.parametrize(
