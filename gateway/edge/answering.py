@@ -420,6 +420,10 @@ class Answering(ABC):
             self._worker.evidence.failed("inspect body", x)
             self.inspected(x, BROKEN)
 
+    def inspection_failed(self, x: Exchange) -> None:
+        """Report the exception that is being handled: a body could not be judged."""
+        self._worker.evidence.failed("inspect body", x)
+
     def inspected(self, x: Exchange, refusal: Refusal | None) -> None:
         """Let a request whose body was judged go its way."""
         if self.exchange is not x or self._mode == CLOSED or x.phase is not Phase.INSPECTING:
@@ -435,6 +439,8 @@ class Answering(ABC):
         pieces, holding = x.pieces, x.holding
         if pieces is None or holding is None:
             return
+        if x.phase is Phase.UPSTREAM:  # its server took some of it: the wait for the answer begins anew
+            self.deadline = monotonic() + (x.route.response_timeout_s or _destination(x).response_timeout_s)
         try:
             for piece in pieces:
                 upstream = x.upstream

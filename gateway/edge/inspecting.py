@@ -6,9 +6,11 @@ The pure judging is `gateway.inspection`'s. Here stands what it is given and wha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from gateway.edge.body_shape import decoded, encoded_again, judge_coding, weigh
 from gateway.edge.browser import said
@@ -117,6 +119,9 @@ FILES: Final = (
 )
 """Types that are no text: larger than what is held, they go upstream as they come."""
 PIECE_BYTES: Final = 64 * 1024
+ON_LOOP_BYTES: Final = 8 * 1024
+"""A larger body, or one that is packed, is judged beside the loop: others are served meanwhile."""
+_BESIDE: Final = ThreadPoolExecutor(1, thread_name_prefix="inspection")
 
 Opener = Callable[[Exchange, ResponseHead], Transform | None]
 """Says whether, and how, an answer with this head is changed; None = it is not."""
@@ -172,6 +177,14 @@ def is_read(x: Exchange, rules: RouteInspection) -> bool:
     return length is not None and length <= rules.max_body
 
 
+class Judged(NamedTuple):
+    """A body that may go upstream."""
+
+    says: bytes
+    """Without its content coding."""
+    goes_on: bytes
+
+
 class MemoryHolding:
     """A body that is read whole, in memory."""
 
@@ -194,29 +207,48 @@ class MemoryHolding:
         return RELEASED
 
     def finish(self, done: Done) -> None:
-        """Judge by our own rules, then by the second engine's where there is one."""
-        x, rules = self._x, self._rules
-        body = decoded(x, rules, bytes(self._body))
-        if isinstance(body, Refusal):
-            done(body)
+        """Judge by our own rules, then by the second engine's where there is one; a large or packed body beside the loop."""
+        body = bytes(self._body)
+        if len(body) <= ON_LOOP_BYTES and not said(self._x.fields, b"content-encoding"):
+            self._follow(self._judged(body), done)
             return
-        judges = self._judges
-        if body is None:  # nobody reads it, and it goes on
-            body, judges = bytes(self._body), ()
-        came = body
-        for judge in judges:
-            judged = judge(x, body)
+        judging = asyncio.get_running_loop().run_in_executor(_BESIDE, self._judged, body)
+        judging.add_done_callback(lambda judged: self._follow_late(judged, done))
+
+    def _judged(self, body: bytes) -> Judged | Refusal:
+        """Judge a body, and say what of it goes upstream."""
+        x = self._x
+        said_by_it = decoded(x, self._rules, body)
+        if isinstance(said_by_it, Refusal):
+            return said_by_it
+        if said_by_it is None:  # nobody reads it, and it goes on
+            return Judged(body, body)
+        says = said_by_it
+        for judge in self._judges:
+            judged = judge(x, says)
             if isinstance(judged, Refusal):
-                done(judged)
-                return
+                return judged
             if judged is not None:
-                body = judged
-        if body is not came:
-            self._body[:] = encoded_again(x, body)
-        if rules.crs is None:
+                says = judged
+        return Judged(says, body if says is said_by_it else encoded_again(x, says))
+
+    def _follow_late(self, judging: asyncio.Future[Judged | Refusal], done: Done) -> None:
+        try:
+            judged: Judged | Refusal = judging.result()
+        except Exception:  # noqa: BLE001 - whatever goes wrong while inspecting refuses
+            self._x.client.inspection_failed(self._x)
+            judged = BROKEN
+        self._follow(judged, done)
+
+    def _follow(self, judged: Judged | Refusal, done: Done) -> None:
+        if isinstance(judged, Refusal):
+            done(judged)
+            return
+        self._body[:] = judged.goes_on
+        if self._rules.crs is None:
             done(None)
         else:
-            ask_second(x, rules.crs, body, done)
+            ask_second(self._x, self._rules.crs, judged.says, done)
 
     @property
     def length(self) -> int:

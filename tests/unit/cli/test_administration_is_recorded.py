@@ -29,8 +29,6 @@ UNRECORDED = {
     "inspection test": "judges what the operator wrote by the operator's own files",
     "inspection rules": "prints the rules that ship",
     "csp hash": "reads the operator's own files",
-    "csp reports": "shows counts about pages, which name nobody",
-    "csp suggest": "writes a policy out of such counts",
     "upgrade": "the supervisor that goes and the one that comes record it",
     "backup": "not built yet",
     "incident": "not built yet",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from gateway.edge import inspecting
 from gateway.edge.exchange import Refusal
 from gateway.edge.http2_stream import STREAM_WINDOW
+from gateway.edge.inspecting import ON_LOOP_BYTES
 from gateway.edge.snapshot import CrsRules, RouteInspection, WafRules
 from gateway.edge.withheld import WithheldError
 from gateway.exchange.opinion import Match, Opinion, Question
@@ -631,3 +633,38 @@ async def test_a_fault_in_the_middle_of_an_answer_releases_nothing_more(
     monkeypatch.setattr(Shout, part, broken)
     reply = await edge.get("/public/x")
     assert (reply.status, json.loads(reply.body)["reason"]) == (500, "internal_error")
+
+
+async def test_a_large_body_is_judged_beside_the_loop_and_others_are_served_meanwhile(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, judge = threading.Event(), Inspection.judge_body
+
+    def slow(self: Inspection, *given: Any, **named: Any) -> Any:
+        assert gate.wait(30)
+        return judge(self, *given, **named)
+
+    edge.change(inspections={"public": rules(max_body=1 << 20)})
+    monkeypatch.setattr(Inspection, "judge_body", slow)
+    body = b"a=" + b"x" * (ON_LOOP_BYTES + 1)
+    large = asyncio.ensure_future(edge.get("/public/large", method="POST", fields=FORM, body=body))
+    hostile = asyncio.ensure_future(
+        edge.get("/public/x", method="POST", fields=FORM, body=body + f"&q={ATTACK}".encode())
+    )
+    assert (await edge.get("/public/other")).status == 200
+    gate.set()
+    assert (await large).status == 200
+    assert (await hostile).status == 403
+    assert [head.split()[1] for head in edge.portal.heads] == [b"/public/other", b"/public/large"]
+
+
+async def test_a_fault_beside_the_loop_refuses(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("boom")
+
+    edge.change(inspections={"public": rules(max_body=1 << 20)})
+    monkeypatch.setattr(Inspection, "judge_body", broken)
+    body = b"a=" + b"x" * (ON_LOOP_BYTES + 1)
+    assert (await edge.get("/public/x", method="POST", fields=FORM, body=body)).status == 500
+    assert is_untouched(edge)
+    assert ("request.failed" in [name for name, _ in edge.reports]) is True
