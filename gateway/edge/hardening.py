@@ -94,7 +94,7 @@ def harden(head: ResponseHead, rules: HeaderRules, facts: Facts) -> bytes:
     csp, frame = rules.csp, b"SAMEORIGIN"
     ancestors = facts.policy.ancestors if facts.policy is not None else None
     if ancestors is not None:
-        csp, frame = _unframed(csp), _FRAME_OPTIONS.get(ancestors, b"")
+        csp, frame = _framed_by(csp, ancestors), _FRAME_OPTIONS.get(ancestors, b"")
     referrer = rules.referrer_policy
     cache: list[bytes] = []
     for name, value in head.weighed:
@@ -148,10 +148,11 @@ def harden(head: ResponseHead, rules: HeaderRules, facts: Facts) -> bytes:
     return b"".join(out)
 
 
-def _unframed(csp: bytes) -> bytes:
-    """Leave `frame-ancestors` out of the general policy: the route says who may frame its pages."""
+def _framed_by(csp: bytes, ancestors: tuple[str, ...]) -> bytes:
+    """Put the route's `frame-ancestors` into the general policy: it stands on what has no policy of a page, too (a PDF)."""
     parts = [part.strip() for part in csp.split(b";")]
-    return b"; ".join(part for part in parts if part and part.split()[0].lower() != b"frame-ancestors")
+    kept = [part for part in parts if part and part.split()[0].lower() != b"frame-ancestors"]
+    return b"; ".join((*kept, b"frame-ancestors " + " ".join(ancestors).encode("ascii")))
 
 
 def _without(block: bytes, fields: tuple[tuple[bytes, bytes], ...]) -> bytes:

@@ -7,6 +7,7 @@ is stored nowhere, and nothing that named the bytes as they were (ETag, digests)
 from __future__ import annotations
 
 import os
+import re
 from base64 import b64encode
 from dataclasses import replace
 from typing import Final
@@ -28,12 +29,17 @@ from gateway.wire.response import ResponseHead
 EXCESS_EVENT: Final = "answer.overshared"
 REPORTS: Final = OWN_PAGES.encode("ascii") + b"/csp-report?route="
 _DOCUMENTS: Final = frozenset((b"document", b"iframe", b"frame", b"embed", b"object", b"fencedframe"))
-_DOCUMENT_TYPES: Final = frozenset((b"", b"text/html", b"text/xml", b"application/xml"))
+_DOCUMENT_TYPES: Final = frozenset(
+    (b"", b"*/*", b"text/html", b"text/xml", b"text/xsl", b"application/xml", b"multipart/x-mixed-replace")
+)
 """And everything that ends in `+xml`: what a browser may show as a document, with scripts of its own."""
+_TYPE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+/[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
 _OF_THE_BYTES: Final = frozenset(
     (b"etag", b"last-modified", b"accept-ranges", b"content-md5", b"digest", b"content-digest", b"repr-digest")
 )
 _CACHING: Final = frozenset((b"cache-control", b"pragma", b"expires"))
+_SHARED_CACHING: Final = (b"-cache-control", b"surrogate-control", b"x-accel-expires")
+"""What caches between us and the browser take for more than Cache-Control (RFC 9213): how such names end."""
 _CONDITIONS: Final = (b"if-none-match", b"if-modified-since", b"range", b"if-range")
 _PARTIAL: Final = frozenset((204, 206, 304))
 
@@ -95,7 +101,9 @@ def open_answer(x: Exchange, head: ResponseHead) -> Passing | Rewriting | None:
     length = head.length
     if page is not None:
         length = None
-        kept = [(name, value) for name, value in kept if name not in _OF_THE_BYTES]
+        kept = [
+            (name, value) for name, value in kept if name not in _OF_THE_BYTES and not name.endswith(_SHARED_CACHING)
+        ]
         weighed = (*((name, value) for name, value in weighed if name not in _CACHING), (b"cache-control", b"no-store"))
     if kept == lines and weighed == head.weighed and page is None:
         return None
@@ -133,7 +141,8 @@ def _is_taken(x: Exchange, rules: BrowserRules, name: bytes, lines: list[Field])
 
 def _is_document(content_type: bytes) -> bool:
     kind = content_type.partition(b";")[0].strip(b" \t").lower()
-    return kind in _DOCUMENT_TYPES or kind.endswith(b"+xml")
+    # attack: `text/html,x`, of which browsers take the part that they know
+    return kind in _DOCUMENT_TYPES or kind.endswith(b"+xml") or _TYPE(kind) is None
 
 
 def _page(x: Exchange, rules: BrowserRules, head: ResponseHead, lines: list[Field]) -> tuple[Page | None, str]:

@@ -49,8 +49,14 @@ class OriginRules:
     """Methods that change something here although they should not (RFC 9110 §9.2.1): GET, of old portals."""
 
     def is_subject(self, method: bytes) -> bool:
-        """Tell whether a request with this method changes something."""
-        return self.mode != "off" and (method not in SAFE_METHODS or method in self.methods)
+        """Tell whether a request with this method changes something; portals do for HEAD what they do for GET."""
+        if self.mode == "off":
+            return False
+        return (
+            method not in SAFE_METHODS
+            or (b"GET" if method == b"HEAD" else method) in self.methods
+            or method in self.methods
+        )
 
 
 @dataclass(frozen=True, slots=True)

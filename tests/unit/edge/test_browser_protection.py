@@ -111,6 +111,8 @@ async def test_reading_is_no_forgery(edge: Edge) -> None:
 async def test_a_get_that_changes_something_is_subject_where_the_operator_says_so(edge: Edge) -> None:
     protect(edge, senders=OriginRules(methods=frozenset((b"GET",))))
     assert (await edge.get("/", token="tok", fields=CROSS + JSON)).status == 403
+    assert (await edge.get("/", method="HEAD", token="tok", fields=CROSS)).status == 403
+    assert edge.portal.heads == []
     assert (await edge.get("/", token="tok", fields="Sec-Fetch-Site: same-origin\r\n")).status == 200
 
 
@@ -366,6 +368,27 @@ async def test_a_document_that_is_not_rewritten_runs_nothing(edge: Edge, fields:
     assert reply.field("content-length") == [b"%d" % len(BODY)]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    ["text/html, x", "image/png, text/html", "text/html/x", "*/*", "text/xsl", "multipart/x-mixed-replace;boundary=b"],
+)
+async def test_an_odd_type_that_browsers_take_for_a_document_does_not_escape_the_policy(edge: Edge, kind: str) -> None:
+    protect(edge, "public", policy=POLICY, approved=APPROVED)
+    edge.portal.answers[b"/public/x"] = page(BODY, f"Content-Type: {kind}\r\n".encode())
+    reply = await edge.get("/public/x", fields=PAGE)
+    assert reply.field("content-security-policy")[0].startswith(b"script-src 'strict-dynamic'")
+
+
+async def test_no_cache_before_the_gateway_keeps_a_page_with_a_nonce(edge: Edge) -> None:
+    protect(edge, "public", policy=POLICY, approved=APPROVED)
+    edge.portal.answers[b"/public/x"] = page(
+        BODY,
+        b"Content-Type: text/html; charset=utf-8\r\nCDN-Cache-Control: max-age=99\r\nSurrogate-Control: max-age=99\r\n"
+        b"X-Accel-Expires: 99\r\n",
+    )
+    assert b"99" not in (await edge.get("/public/x", fields=PAGE)).head
+
+
 async def test_what_is_no_document_has_no_policy_of_a_page(edge: Edge) -> None:
     protect(edge, "public", policy=POLICY, approved=APPROVED)
     edge.portal.answers[b"/public/x"] = page(b"{}", b'Content-Type: application/json\r\nETag: "1"\r\n')
@@ -416,7 +439,13 @@ async def test_who_may_frame_pages_is_the_routes_to_say(edge: Edge) -> None:
     assert reply.field("x-frame-options") == []
     policies = reply.field("content-security-policy")
     assert b"frame-ancestors https://partner.example" in policies[0]
-    assert policies[1] == b"object-src 'none'; base-uri 'self'"
+    assert policies[1] == b"object-src 'none'; base-uri 'self'; frame-ancestors https://partner.example"
+    edge.portal.answers[b"/public/pdf"] = page(b"%PDF-", b"Content-Type: application/pdf\r\n")
+    reply = await edge.get("/public/pdf")
+    assert reply.field("x-frame-options") == []
+    assert [
+        b"frame-ancestors https://partner.example" in value for value in reply.field("content-security-policy")
+    ] == [True], "nobody else may, although it is no page"
     protect(edge, "public", policy=Policy(mode="report", directives=directives, nonces=False))
     reply = await edge.get("/public/x")
     assert reply.field("x-frame-options") == [b"SAMEORIGIN"]
