@@ -36,6 +36,7 @@ policies: policies/
 limits:
   client: {rate: 50/s, burst: 200, per: ip}
   login: {rate: 10/m, burst: 10, per: ip}
+inspection: {waf: block}            # attacks in requests; detect: only record them
 headers: {hsts: 2y}
 audit: {durability: group, keys: config/audit-keys.json}
 """)
