@@ -147,6 +147,12 @@ def reads_forms(x: Exchange, rules: RouteInspection) -> bool:
     return _is_form(x, _URLENCODED) or (_is_form(x, _MULTIPART) and _sender(x, senders) is Sender.UNSAID)
 
 
+def is_strict_about_forms(rules: RouteInspection) -> bool:
+    """Tell whether a form that is too large to be read must not pass."""
+    browser = rules.browser
+    return browser is not None and browser.senders is not None and browser.senders.mode == "block"
+
+
 def judge_form(x: Exchange, body: bytes) -> Refusal | bytes | None:
     """Take the token out of a form; refuse one that must bring it and does not."""
     rules = browser_rules(x)

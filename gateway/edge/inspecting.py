@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 from gateway.edge.body_shape import decoded, encoded_again, judge_coding, weigh
 from gateway.edge.browser import said
-from gateway.edge.cross_origin import judge_form, reads_forms
+from gateway.edge.cross_origin import is_strict_about_forms, judge_form, reads_forms
 from gateway.edge.downloads import judge_taking, open_taking
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.leaks import (
@@ -193,7 +193,9 @@ class MemoryHolding:
         self._rules = rules
         self._judges = judges
         self._body = bytearray()
-        self._is_strict = rules.refuses_unread or not is_lenient(rules) or judge_form in judges
+        self._is_strict = (
+            rules.refuses_unread or not is_lenient(rules) or (judge_form in judges and is_strict_about_forms(rules))
+        )
         """A body that is too large to be read is refused."""
 
     def feed(self, data: bytes) -> Refusal | Released | None:

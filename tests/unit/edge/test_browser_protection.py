@@ -179,6 +179,15 @@ async def test_a_form_that_cannot_bring_a_token_does_not_get_around_it(edge: Edg
     assert (await edge.get("/", method="POST", token="tok", fields=json_type, body=b"{}")).status == 200
 
 
+async def test_where_forged_requests_are_only_recorded_a_form_of_any_size_passes(edge: Edge) -> None:
+    protect(edge, **token_rules(mode="detect"))
+    body = b"a=" + b"x" * 5000
+    assert (await edge.get("/", method="POST", token="tok", fields=FORM, body=body)).status == 200
+    assert edge.portal.bodies == [body]
+    protect(edge, **token_rules())
+    assert (await edge.get("/", method="POST", token="tok", fields=FORM, body=body)).status == 413
+
+
 async def test_the_token_of_somebody_else_is_none(edge: Edge) -> None:
     protect(edge, **token_rules())
     entry = edge.sessions.entries[b"tok"]

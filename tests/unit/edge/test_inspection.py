@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.edge import inspecting
+from gateway.edge.answering import Answering
 from gateway.edge.exchange import Refusal
 from gateway.edge.http2_stream import STREAM_WINDOW
 from gateway.edge.inspecting import ON_LOOP_BYTES
@@ -308,6 +309,30 @@ async def test_a_held_body_larger_than_the_sockets_reaches_a_slow_portal_whole(e
     edge.portal.answers[b"/public/slow"] = slow
     assert (await edge.get("/public/slow", method="POST", fields=FORM, body=body)).status == 200
     assert edge.portal.bodies == [body]
+
+
+async def test_while_a_portal_takes_a_held_body_slowly_its_answer_is_not_overdue(edge: Edge) -> None:
+    size = 16 << 20  # more than the sockets between take
+    edge.change(inspections={"public": rules(max_body=size)})
+    edge.change_wire(max_body=size)
+    gate = asyncio.Event()
+    until_then: list[float] = []
+
+    async def slow(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        await reader.readexactly(size // 2)
+        await until(lambda: client.deadline > until_then[0])
+        await reader.readexactly(size // 2)
+        writer.write(OK)
+
+    edge.portal.answers[b"/public/slow"] = slow
+    reply = asyncio.create_task(edge.get("/public/slow", method="POST", fields=FORM, body=b"a=" + b"b" * (size - 2)))
+    await until(lambda: edge.portal.heads)
+    (client,) = edge.worker._connections
+    assert isinstance(client, Answering)
+    until_then.append(client.deadline)
+    gate.set()
+    assert (await reply).status == 200
 
 
 async def test_after_an_early_answer_to_a_held_body_nobodys_request_becomes_the_rest_of_it(edge: Edge) -> None:
