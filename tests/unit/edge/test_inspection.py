@@ -316,12 +316,12 @@ async def test_while_a_portal_takes_a_held_body_slowly_its_answer_is_not_overdue
     edge.change(inspections={"public": rules(max_body=size)})
     edge.change_wire(max_body=size)
     gate = asyncio.Event()
-    until_then: list[float] = []
+    waiting: list[tuple[Answering, float]] = []
 
     async def slow(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await gate.wait()
         await reader.readexactly(size // 2)
-        await until(lambda: client.deadline > until_then[0])
+        await until(lambda: waiting[0][0].deadline > waiting[0][1])
         await reader.readexactly(size // 2)
         writer.write(OK)
 
@@ -330,7 +330,7 @@ async def test_while_a_portal_takes_a_held_body_slowly_its_answer_is_not_overdue
     await until(lambda: edge.portal.heads)
     (client,) = edge.worker._connections
     assert isinstance(client, Answering)
-    until_then.append(client.deadline)
+    waiting.append((client, client.deadline))
     gate.set()
     assert (await reply).status == 200
 
