@@ -22,6 +22,7 @@ from gateway.cli.invocation import current
 from gateway.custody.sinks.cursor import CursorFile
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.route import Durability
+from gateway.inspection.tuning import Mode
 from gateway.inspection.upload.scanning import ScanFailedError
 from gateway.post.smtp import NotTakenError
 from gateway.quarantine.clamd import Clamd, parse_address
@@ -42,6 +43,7 @@ _ASK_TIMEOUT_S: Final = 3.0
 _VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
 _REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
 _OK: Final = 200
+_SHOWN: Final = 5
 
 
 class Finding(NamedTuple):
@@ -69,6 +71,7 @@ def doctor() -> None:
         *_configuration(validated),
         *_machine(settings),
         *_state(validated),
+        *_attacks(validated),
         *_uploads(validated),
         *_mail(validated),
         *_sinks(validated),
@@ -142,6 +145,26 @@ def _providers(validated: Validated) -> Iterator[Finding]:
         wrong, weak = asyncio.run(ask_provider(rules, validated.bundle))
         yield from (Finding("wrong", subject, sentence) for sentence in wrong)
         yield from (Finding("weak", subject, sentence) for sentence in weak)
+
+
+def _attacks(validated: Validated) -> Iterator[Finding]:
+    """Name the routes on which attacks are not looked for, or stop nothing."""
+    modes = {name: validated.inspections.get(name) for name in validated.table.routes}
+    unseen = [name for name, item in modes.items() if item is None or item.tuning.mode is Mode.OFF]
+    passing = [name for name, item in modes.items() if item is not None and item.tuning.mode is Mode.DETECT]
+    if unseen:
+        yield Finding(
+            "weak",
+            "inspection.waf",
+            f"attacks in requests are not looked for on {_routes(unseen)}; set waf: detect, then block",
+        )
+    if passing:
+        yield Finding("weak", "inspection.waf", f"attacks in requests are recorded and pass on {_routes(passing)}")
+
+
+def _routes(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return f"the routes {shown}" + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _uploads(validated: Validated) -> Iterator[Finding]:

@@ -109,3 +109,16 @@ def test_what_weakens_tls_is_said(directory: Path, monkeypatch: pytest.MonkeyPat
     assert "OPENSSL_CONF" not in said
     monkeypatch.setenv("OPENSSL_CONF", "/etc/ssl/openssl.cnf")
     assert "OPENSSL_CONF: is set" in doctor(directory).output
+
+
+def test_routes_on_which_attacks_are_not_looked_for_are_named(tmp_path: Path) -> None:
+    directory = tmp_path / "g"
+    assert CliRunner().invoke(program, ["init", str(directory)]).exit_code == 0
+    config = directory / "gateway.yaml"
+    for mode, said in (("block", ""), ("detect", "recorded and pass on the routes portal"), ("off", "not looked for")):
+        text = config.read_text()
+        line = next(line for line in text.splitlines() if line.startswith("inspection:"))
+        config.write_text(text.replace(line, f"inspection: {{waf: {mode}}}"))
+        shown = CliRunner().invoke(program, ["doctor", "-c", str(config)]).output
+        assert ("inspection.waf" in shown) is bool(said)
+        assert said in shown
