@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from gateway.inspection.upload.objection import Objection, UploadRefusedError
 
@@ -46,9 +46,14 @@ def parse_disposition(value: str) -> Disposition:
     if "name" not in found:
         raise UploadRefusedError(Objection.FORM_AMBIGUOUS)
     plain = _text(found["filename"]) if "filename" in found else None
-    if "filename*" in found and _extended(found["filename*"]) != plain:
+    if "filename*" in found and not _agree(plain, _extended(found["filename*"])):
         raise UploadRefusedError(Objection.NAME_AMBIGUOUS)
     return Disposition(_text(found["name"]), plain)
+
+
+def _agree(plain: str | None, extended: str) -> bool:
+    """Some programs percent-encode the plain name as well; names are judged decoded, too."""
+    return plain is not None and extended in {plain, unquote(plain)}
 
 
 def _text(written: str) -> str:

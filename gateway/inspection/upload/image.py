@@ -13,17 +13,15 @@ from typing import Final
 from gateway.inspection.upload.examination import Examination, broken, whole
 from gateway.inspection.upload.film import film_end
 from gateway.inspection.upload.objection import Objection, UploadRefusedError
-from gateway.inspection.upload.pattern import searcher
-from gateway.inspection.upload.polyglot import HEAD_BYTES, page_in, require_one_thing
+from gateway.inspection.upload.polyglot import HEAD_BYTES, page_in, require_one_thing, server_code_in
 from gateway.inspection.upload.source import Held, Source
 
 _MAX_SEGMENTS: Final = 100_000
 _MAX_BLOCKS: Final = 1_000_000
 _MAX_PICTURES: Final = 64
+_PADDING: Final = b"\0\xff\r\n\t "
+"""What cameras, and servers that add a line break, leave behind the end."""
 _MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_SERVER_CODE: Final = searcher(
-    rb"(?i)<\?php|<script[\s>/]|<script\s[\x20-\x7e]{0,200}>|<\?(?:=|\s)[\x20-\x7e\s]{3,200}\?>|<%[@=!][\x20-\x7e\s]{3,200}%>|<jsp:[a-z]{3}|__HALT_COMPILER\("
-)
 _FILM: Final = frozenset((b"ftyp", b"moov", b"mdat", b"free", b"wide", b"mpvd"))
 _ALONE: Final = frozenset((0x01, *range(0xD0, 0xD8)))
 """Markers of JPEG without a length."""
@@ -48,10 +46,10 @@ def examine_image(kind: str, source: Source, examination: Examination) -> None:
             end = len(data)
     if end > len(data) + 1:
         raise broken()
-    if data[end:].strip(b"\0"):
+    if data[end:].strip(_PADDING):
         raise UploadRefusedError(Objection.POLYGLOT)
     require_one_thing(Held(data))
-    if examination.refuses_active and _SERVER_CODE(data):
+    if examination.refuses_active and server_code_in(data):
         examination.active()
 
 

@@ -24,6 +24,7 @@ from gateway.inspection.upload.kinds import (
     WITH_MACROS,
     Kind,
 )
+from gateway.inspection.upload.mail import attachments
 from gateway.inspection.upload.markup import examine_markup
 from gateway.inspection.upload.objection import Objection, UploadRefusedError
 from gateway.inspection.upload.office import examine_office, kind_of_zip
@@ -127,6 +128,10 @@ class _Judgement:
             self._of_archive(name, file, depth)
         else:
             self._examine(name, source)
+        if name == "eml":
+            for attachment in attachments(source, self._examination):
+                last = self._check_member_name(attachment.name or "blob")
+                self._embedded(last, attachment.content, depth)
         for one in attached:
             self._member(one.name or "blob", Held(one.data), depth + 1)
         return name

@@ -39,6 +39,8 @@ _MAIN: Final = (
     (b"presentationml.presentation.main", "pptx"),
     (b"presentationml.slideshow.main", "pptx"),
 )
+_MAIN_PARTS: Final = (("word/document.xml", "docx"), ("xl/workbook.xml", "xlsx"), ("ppt/presentation.xml", "pptx"))
+"""What programs that are content with little go by."""
 _OPEN: Final = {
     b"application/vnd.oasis.opendocument.text": "odt",
     b"application/vnd.oasis.opendocument.text-template": "odt",
@@ -97,11 +99,13 @@ def kind_of_zip(source: Source, members: Sequence[Member], examination: Examinat
     types = by_name.get(CONTENT_TYPES)
     if types is not None and not types.is_encrypted:
         text = _utf8_part(_read(source, types, examination)).lower()
-        return next((kind for main, kind in _MAIN if main in text), "zip")
+        found = next((kind for main, kind in _MAIN if main in text), "")
+        if found:
+            return found
     first = by_name.get(MIMETYPE)
     if first is not None and first.size <= _MAX_MIMETYPE and not first.is_encrypted:
         return _OPEN.get(_read(source, first, examination).strip(), "zip")
-    return "zip"
+    return next((kind for part, kind in _MAIN_PARTS if part in by_name), "zip")
 
 
 def examine_office(

@@ -17,7 +17,7 @@ from gateway.inspection.upload import content
 from gateway.inspection.upload.examination import Examination, broken, whole
 from gateway.inspection.upload.objection import Objection, UploadRefusedError
 from gateway.inspection.upload.pattern import searcher
-from gateway.inspection.upload.polyglot import holds_zip, page_in
+from gateway.inspection.upload.polyglot import holds_zip, page_in, server_code_in
 from gateway.inspection.upload.source import Held, Source
 
 Bytes = bytes | memoryview
@@ -65,9 +65,9 @@ def examine_pdf(source: Source, examination: Examination) -> None:
     """Look at a PDF. Raises `UploadRefusedError`."""
     data = whole(source)
     end = data.rfind(b"%%EOF")
-    if end < 0:
-        raise broken()
-    trailing = data[end + 5 :].strip(b"\0\r\n\t \x1a")
+    if end < 0 and server_code_in(data):
+        raise broken()  # readers repair a file that was cut; one that holds something else was never one
+    trailing = data[end + 5 :].strip(b"\0\r\n\t \x1a") if end >= 0 else b""
     if len(trailing) > _TRAILING_BYTES or page_in(trailing) or holds_zip(source) or page_in(data[:1024]):
         raise UploadRefusedError(Objection.POLYGLOT)
     if not examination.refuses_active:

@@ -13,6 +13,9 @@ _TAIL_BYTES: Final = 0xFFFF + 22
 page_in: Final = searcher(
     rb"(?i)<(?:!doctype\s+html|html|head|body|iframe|svg|object|embed|form|base\s|meta\s+http|img\s[^>]{0,200}on[a-z]{3,30}=)"
 )
+server_code_in: Final = searcher(
+    rb"(?i)<\?php|<script[\s>/]|<script\s[\x20-\x7e]{0,200}>|<\?(?:=|\s)[\x20-\x7e\s]{3,200}\?>|<%[@=!][\x20-\x7e\s]{3,200}%>|<jsp:[a-z]{3}|__HALT_COMPILER\("
+)
 _ARCHIVES: Final = (b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
 _OVERLAP: Final = 16
 

@@ -37,7 +37,7 @@ _NO_UPLOAD: Final = frozenset(
         "application/graphql",
     )
 )
-_OF_VALUES: Final = ("+json", "+xml")
+_OF_VALUES: Final = ("+xml",)
 
 
 class Room(Source, Protocol):
@@ -61,7 +61,7 @@ def is_upload(content_type: bytes) -> bool:
         name = parse_media_type(content_type.decode("latin-1")).name
     except MediaTypeError:
         return True
-    return name not in _NO_UPLOAD and not name.endswith(_OF_VALUES)
+    return name not in _NO_UPLOAD and not name.endswith(_OF_VALUES) and "json" not in name
 
 
 class Reception:

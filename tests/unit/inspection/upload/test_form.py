@@ -53,9 +53,16 @@ def test_an_empty_form_has_no_parts(body: bytes) -> None:
     assert read(body).parts == []
 
 
-def test_a_name_in_both_spellings_is_read_where_they_agree() -> None:
-    head = b"Content-Disposition: form-data; name=f; filename=a.pdf; filename*=utf-8''a%2Epdf"
-    assert read(form(part(head, b"x"))).parts[0].file_name == "a.pdf"
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        (b"filename=a.pdf; filename*=utf-8''a%2Epdf", "a.pdf"),
+        (b"filename=\"%C3%BC.pdf\"; filename*=UTF-8'de'%C3%BC.pdf", "%C3%BC.pdf"),
+    ],
+)
+def test_a_name_in_both_spellings_is_read_where_they_agree(parameters: bytes, name: str) -> None:
+    head = b"Content-Disposition: form-data; name=f; " + parameters
+    assert read(form(part(head, b"x"))).parts[0].file_name == name
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
 import io
@@ -33,8 +34,22 @@ def judged(name: str, data: bytes, declared: str = "", policy: UploadPolicy = AN
         return refused.objection.value
 
 
+def _mail(name: str, data: bytes, declared: str = "application/octet-stream") -> bytes:
+    return (
+        b"From: a@example.com\r\nSubject: Your order\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+        b"--b\r\nContent-Type: text/html\r\n\r\n<html><script>hi</script></html>\r\n--b\r\n"
+        + f'Content-Type: {declared}; name="{name}"\r\nContent-Transfer-Encoding: base64\r\n\r\n'.encode()
+        + base64.encodebytes(data)
+        + b"--b--\r\n"
+    )
+
+
 HONEST = [
     ("scan.pdf", "application/pdf", pdf()),
+    ("cut.pdf", "application/pdf", pdf()[:-10]),
+    ("newline.jpg", "image/jpeg", samples.jpeg(after=b"\r\n")),
+    ("small.docx", "", archive({"[Content_Types].xml": "<Types/>", "word/document.xml": "<a/>"})),
+    ("small.xlsx", "", archive({"xl/workbook.xml": "<a/>"})),
     ("photo.JPG", "image/jpeg", samples.jpeg()),
     ("photo.jpeg", "image/pjpeg", samples.jpeg(comment=b"taken by O'Brien <obrien@example.com>")),
     ("motion.jpg", "image/jpeg", samples.jpeg(after=samples.film(b"mp42"))),
@@ -84,6 +99,7 @@ HONEST = [
     ("drawing.svg", "image/svg+xml", b'<?xml version="1.0"?><!-- x --><svg xmlns="http://www.w3.org/2000/svg"><style>.a{fill:url(#b)}</style><a href="https://example.com"><path d="M0 0" style="fill:#fff"/></a><use href="#b"/></svg>'),
     ("card.vcf", "text/vcard", b"BEGIN:VCARD\nN:O'Brien\nEND:VCARD\n"),
     ("mail.eml", "message/rfc822", b"From: a@example.com\n\n<html>hello</html>"),
+    ("order.eml", "message/rfc822", _mail("scan.pdf", pdf())),
     ("song.mp3", "audio/mpeg", b"ID3\x04\0\0\0\0\0\0" + bytes(64)),
     ("blob", "image/png", samples.png()),
     ("blob", "text/csv", b"a;b"),
@@ -245,6 +261,11 @@ def _doubled(first: str, second: str) -> bytes:
 
 
 OTHERWISE = [
+    ("a program attached to a mail", "a.eml", _mail("cv.pdf", samples.program()), "type_executable"),
+    ("a program attached to a mail by its name", "a.eml", _mail("cv.exe", b"x"), "name_executable"),
+    ("a page attached to a mail", "a.eml", _mail("invoice.html", b"<html>"), "active_content"),
+    ("macros attached to a mail", "a.eml", _mail("a.docx", document({"word/vbaProject.bin": b"x"})), "active_content"),
+    ("frames in frames", "a.eml", b"A: b\n" + b"Content-Type: multipart/mixed; boundary=b\n" * 200, "too_complex"),
     # disguised
     ("a page called a picture", "a.png", b"<html><script>alert(1)</script>", "type_disguised"),
     ("a page called a text", "a.txt", b"  <!DOCTYPE html><p>", "type_disguised"),
@@ -289,7 +310,7 @@ OTHERWISE = [
     # broken
     ("a photo that ends early", "a.jpg", samples.jpeg()[:-2], "content_broken"),
     ("a picture that ends early", "a.png", samples.png()[:-12], "content_broken"),
-    ("a PDF that ends early", "a.pdf", pdf()[:-10], "content_broken"),
+    ("server code behind the first bytes of a PDF", "a.pdf", b"%PDF-1.7\n<?php system($_GET[0]);", "content_broken"),
     ("an archive without its end", "a.zip", _PLAIN[:-5], "content_broken"),
     ("members that overlap", "a.zip", _overlapping(), "archive_name"),
     ("a member of another size", "a.zip", _other_size(), "content_broken"),

@@ -190,7 +190,7 @@ def test_nothing_is_left_of_a_body_that_is_closed() -> None:
     ("content_type", "is_one"),
     [
         (CONTENT_TYPE, True), (b"application/pdf", True), (b"image/png", True), (b"", True), (b"application/octet-stream", True), (b"text/csv", True), (b"multipart/mixed; boundary=x", True),
-        (b"nonsense", True), (b"application/json", False), (b"application/json; charset=utf-8", False), (b"application/x-www-form-urlencoded", False), (b"application/vnd.api+json", False),
+        (b"nonsense", True), (b"application/json", False), (b"application/json; charset=utf-8", False), (b"application/x-www-form-urlencoded", False), (b"application/vnd.api+json", False), (b"application/x-ndjson", False),
         (b"text/plain;charset=UTF-8", False), (b"application/soap+xml; action=x", False), (b"Application/JSON", False),
     ],
 )  # fmt: skip
