@@ -25,7 +25,7 @@ from gateway.edge.leaks import (
 )
 from gateway.edge.page_answer import open_answer
 from gateway.edge.snapshot import RouteInspection
-from gateway.edge.upload_holding import hold_upload
+from gateway.edge.upload_holding import Beside, hold_upload
 from gateway.edge.waf import ask_second, is_lenient, judge_body, judge_by_waf, note
 from gateway.exchange.reason import Reason
 from gateway.wire.response import ResponseHead
@@ -159,7 +159,7 @@ def hold_body(x: Exchange) -> Holding | None:
         return None
     wanted = [judge for wants, judge in BODY_JUDGES if wants(x, rules)] if not x.body_done else []
     reads = not x.body_done and is_read(x, rules)
-    upload = hold_upload(x, rules, wanted, reads_files=reads)
+    upload = hold_upload(x, rules, wanted, Beside(_BESIDE, ON_LOOP_BYTES), reads_files=reads)
     if upload is not None:
         return upload
     judges = wanted if reads else []

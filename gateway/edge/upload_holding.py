@@ -6,7 +6,9 @@ are words of closed lists, sizes and digests; names that a client chose are seal
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Final, NamedTuple, Protocol
 
 from gateway.edge.exchange import Exchange, Refusal
@@ -34,12 +36,20 @@ _SEVEREST: Final = (Objection.INFECTED,)
 _UNAVAILABLE: Final = Refusal("inspection", Reason.UPLOADS_UNAVAILABLE, retry_after_s=RETRY_S)
 
 Judge = Callable[[Exchange, bytes], Refusal | bytes | None]
+Done = Callable[[Refusal | None], None]
 
 
 class UploadsUnavailableError(GatewayError):
     """Uploads cannot be taken now."""
 
     reason = Reason.UPLOADS_UNAVAILABLE
+
+
+class Beside(NamedTuple):
+    """Where what takes long is read, and how much is read on the loop."""
+
+    executor: Executor
+    on_loop_bytes: int
 
 
 class Sender(NamedTuple):
@@ -85,12 +95,13 @@ class UploadHolding:
         rules: RouteInspection,
         policy: UploadPolicy,
         judges: Sequence[Judge],
+        beside: Beside,
         *,
         reads_files: bool,
     ) -> None:
         """Begin. `reads_files`: a body that is a file is read by `judges`, too, where it is small."""
         self._x, self._rules, self._policy, self._judges = x, rules, policy, judges
-        self._reads_files = reads_files
+        self._reads_files, self._beside = reads_files, beside
         self._is_judged_now = self._is_closed = False
         self._keeper = x.client.upload_keeper
         self._reception: Reception | None = None
@@ -111,19 +122,57 @@ class UploadHolding:
             return self._unavailable(error)
         return None if complaint is None else self._refused(Verdict((), (complaint,)))
 
-    def finish(self, done: Callable[[Refusal | None], None]) -> None:
-        """Judge names and fields here, and the files elsewhere."""
-        reception, keeper = self._reception, self._keeper
+    def finish(self, done: Done) -> None:
+        """Judge names and fields as any body is, and the files elsewhere."""
+        reception = self._reception
         assert reception is not None  # noqa: S101 - it was fed
-        assert keeper is not None  # noqa: S101 - of whom its room is
         complaint = reception.finish()
-        refusal = self._refused(Verdict((), (complaint,))) if complaint is not None else None
-        if refusal is None:
-            refusal = self._read(reception)
+        if complaint is not None:
+            done(self._refused(Verdict((), (complaint,))))
+            return
+        try:
+            body = self._outline(reception) if self._judges else b""
+        except GatewayError as error:
+            done(self._unavailable(error))
+            return
+        if len(body) > self._rules.max_body:
+            done(Refusal("inspection", Reason.BODY_TOO_LARGE, Objection.FORM_TOO_LARGE.value))
+        elif len(body) <= self._beside.on_loop_bytes:
+            self._go_on(reception, self._read(body), done)
+        else:
+            self._is_judged_now = True
+            reading = asyncio.get_running_loop().run_in_executor(self._beside.executor, self._read, body)
+            reading.add_done_callback(lambda read: self._go_on_late(reception, read, done))
+
+    def _read(self, body: bytes) -> Refusal | None:
+        """Have everything but the files read as any other body is."""
+        for judge in self._judges:
+            judged = judge(self._x, body)
+            if isinstance(judged, Refusal):
+                return judged
+            if judged is not None and judged != body:
+                return Refusal("inspection", Reason.DATA_REFUSED)  # what is judged is sealed: nothing is masked in it
+        return None
+
+    def _go_on_late(self, reception: Reception, reading: asyncio.Future[Refusal | None], done: Done) -> None:
+        self._is_judged_now = False
+        try:
+            refusal = reading.result()
+        except Exception:  # noqa: BLE001 - whatever goes wrong while inspecting refuses
+            self._x.client.inspection_failed(self._x)
+            refusal = Refusal("inspection", Reason.INTERNAL_ERROR)
+        if self._is_closed:
+            reception.close()
+        else:
+            self._go_on(reception, refusal, done)
+
+    def _go_on(self, reception: Reception, refusal: Refusal | None, done: Done) -> None:
+        """Have the files judged, where nothing else objects."""
         if refusal is not None:
             done(refusal)
             return
-        x = self._x
+        x, keeper = self._x, self._keeper
+        assert keeper is not None  # noqa: S101 - of whom its room is
         session = x.entry.session if x.entry is not None else None
         sender = Sender(
             at=x.started,
@@ -136,28 +185,12 @@ class UploadHolding:
         self._is_judged_now = True
         keeper.judge(reception, self._policy, sender, lambda outcome: self._judged(reception, outcome, done))
 
-    def _read(self, reception: Reception) -> Refusal | None:
-        """Have everything but the files read as any other body is."""
-        if not self._judges:
-            return None
-        try:
-            body = self._outline(reception)
-        except GatewayError as error:
-            return self._unavailable(error)
-        if len(body) > self._rules.max_body:
-            return Refusal("inspection", Reason.BODY_TOO_LARGE, Objection.FORM_TOO_LARGE.value)
-        for judge in self._judges:
-            judged = judge(self._x, body)
-            if isinstance(judged, Refusal):
-                return judged
-        return None
-
     def _outline(self, reception: Reception) -> bytes:
         if reception.is_form:
             return b"".join(reception.outline())
         return b"".join(reception.pieces()) if self._reads_files and reception.size <= self._rules.max_body else b""
 
-    def _judged(self, reception: Reception, outcome: Outcome, done: Callable[[Refusal | None], None]) -> None:
+    def _judged(self, reception: Reception, outcome: Outcome, done: Done) -> None:
         self._is_judged_now = False
         for result in outcome.results:
             self._x.client.metrics.quarantined.inc((result,))
@@ -246,12 +279,12 @@ def _worst(complaints: Sequence[Complaint]) -> Objection:
 
 
 def hold_upload(
-    x: Exchange, rules: RouteInspection, judges: Sequence[Judge], *, reads_files: bool
+    x: Exchange, rules: RouteInspection, judges: Sequence[Judge], beside: Beside, *, reads_files: bool
 ) -> UploadHolding | None:
     """Hold the body of `x` where it is an upload; None = it is none."""
     if rules.uploads is None or x.body_done or not is_upload(content_type(x)):
         return None
-    return UploadHolding(x, rules, rules.uploads, judges, reads_files=reads_files)
+    return UploadHolding(x, rules, rules.uploads, judges, beside, reads_files=reads_files)
 
 
 def content_type(x: Exchange) -> bytes:

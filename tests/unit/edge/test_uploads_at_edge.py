@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.edge import inspecting
 from gateway.edge.snapshot import RouteInspection
 from gateway.inspection.upload.policy import Antivirus, QuarantinePolicy, UploadPolicy
 from gateway.quarantine.quarantine import Quarantine
 from gateway.server.upload_keeper import MAX_WAITING, UploadKeeper
 from gateway.server.upload_places import make_upload_places, quarantine_directory
 from tests.fakes.clamd import saying
-from tests.unit.edge.conftest import Edge, Reply, until
+from tests.unit.edge.conftest import Edge, Http2Edge, Reply, until
 from tests.unit.edge.test_inspection import rules, told
 from tests.unit.inspection.upload import samples
 from tests.unit.inspection.upload.bodies import CONTENT_TYPE, field, file, form
@@ -258,6 +259,54 @@ async def test_fields_and_names_are_read_for_attacks(edge: Edge, keeper: UploadK
 
 def take_with_waf(edge: Edge) -> None:
     edge.change(inspections={"public": replace(rules(), uploads=POLICY)})
+
+
+async def test_many_fields_are_read_beside_the_loop(edge: Edge, keeper: UploadKeeper) -> None:
+    edge.change(inspections={"public": replace(rules(max_body=1 << 20), uploads=POLICY)})
+    filler = field(b"note", b"honest words " * 4000)
+    assert (await post(edge, form(filler, PDF))).status == 200
+    assert (await post(edge, form(filler, field(b"q", b"1 union select 2"), PDF))).status == 403
+    assert len(edge.portal.bodies) == 1
+
+
+@pytest.mark.parametrize("filler", [b"", b"x" * 20_000])
+async def test_what_would_be_masked_in_a_form_with_files_is_refused(
+    edge: Edge, keeper: UploadKeeper, monkeypatch: pytest.MonkeyPatch, filler: bytes
+) -> None:
+    masking = (lambda _x, _rules: True, lambda _x, body: body.replace(b"4111", b"****"))
+    monkeypatch.setattr(inspecting, "BODY_JUDGES", (masking,))
+    edge.change(inspections={"public": replace(rules(max_body=1 << 20), uploads=POLICY)})
+    reply = await post(edge, form(field(b"card", b"4111" + filler), PDF))
+    assert json.loads(reply.body)["reason"] == "data_refused"
+    assert edge.portal.heads == []
+    assert (await post(edge, form(field(b"card", b"none" + filler), PDF))).status == 200
+
+
+async def test_what_fails_beside_the_loop_refuses(
+    edge: Edge, keeper: UploadKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(inspecting, "BODY_JUDGES", ((lambda _x, _rules: True, failing),))
+    edge.change(inspections={"public": replace(rules(max_body=1 << 20), uploads=POLICY)})
+    reply = await post(edge, form(field(b"a", b"x" * 20_000), PDF))
+    assert json.loads(reply.body)["reason"] == "internal_error"
+    assert edge.portal.heads == []
+
+
+async def test_over_http2_an_upload_is_judged_whole(http2: Http2Edge, tmp_path: Path) -> None:
+    edge = http2.edge
+    make_upload_places(tmp_path)
+    edge.worker.upload_keeper = UploadKeeper(tmp_path, KEY, report=lambda event, detail: None)
+    take(edge)
+    client = await http2.client()
+    for body, status in ((form(PDF), 200), (form(file(b"f", b"a.php", b"x")), 415)):
+        stream_id = client.request(client.get("/public/x", (b"content-type", CONTENT_TYPE), method=b"POST"), end=False)
+        client.data(stream_id, body[:30])
+        client.data(stream_id, body[30:], end=True)
+        assert (await client.answer(stream_id)).status == status
+    assert edge.portal.bodies == [form(PDF)]
 
 
 async def test_what_is_in_a_file_is_no_attack(edge: Edge, keeper: UploadKeeper) -> None:
