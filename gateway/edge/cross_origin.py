@@ -122,7 +122,8 @@ def _has_authority(x: Exchange) -> bool:
 def _object(x: Exchange, rules: OriginRules, why: str, refusal: Refusal) -> Refusal | None:
     """Record an objection, and follow it where the operator wants it to be followed."""
     outcome = "blocked" if rules.mode == "block" else "detected"
-    x.client.metrics.forged.inc((x.route.name, why, outcome))
+    if x.client.exchange is x:  # else it is judged once more, for a candidate policy or a stream that is open
+        x.client.metrics.forged.inc((x.route.name, why, outcome))
     x.noticed["csrf"] = {"outcome": outcome, "sender": why, **_asker(x)}
     if FORGED_EVENT not in x.detections:
         x.detections.append(FORGED_EVENT)

@@ -96,6 +96,14 @@ async def test_the_portals_own_forms_and_programs_that_say_nothing_pass(edge: Ed
     assert edge.portal.bodies[-1] == b"amount=1"
 
 
+async def test_a_forged_request_is_counted_once_however_often_it_is_judged(edge: Edge) -> None:
+    protect(edge, senders=OriginRules(mode="detect"))
+    edge.change(candidate=edge.worker.snapshot.policy)
+    await edge.get("/", method="POST", token="tok", fields=FORM + CROSS, body=b"amount=1")
+    assert count(edge, "gateway_requests_forged_total") == {("home", "foreign", "detected"): 1}
+    assert sum(count(edge, "gateway_policy_shadow_total").values()) == 1
+
+
 async def test_who_says_nothing_is_refused_where_the_operator_wants_that(edge: Edge) -> None:
     protect(edge, senders=OriginRules(missing="refuse"))
     reply = await edge.get("/", method="POST", token="tok", fields=FORM + JSON, body=b"a=1")
