@@ -47,8 +47,7 @@ class Gate:
         standings = self.standings
         if not standings.count:
             return None
-        standing = standings.on_network(x.counted, now)
-        return None if standing is None else self._given(standing, x, None, limits, now)
+        return self._given(standings.on_network(x.counted, now), x, None, limits, now)
 
     def on_identity(self, x: Exchange, entry: SessionEntry | None, limits: Limits, now: float) -> Refusal | None:
         """Judge whoever it turned out to be; on our own pages people can always sign out and prove who they are."""
@@ -57,21 +56,21 @@ class Gate:
         own_page = x.resolution.internal if x.resolution is not None else ""
         if own_page in PASSIVE:
             return None
-        standing = self._on_stranger(x, entry, own_page, now)
-        if standing is None and entry is not None and own_page in {"", CONSOLE}:
-            standing = self._on_person(entry, now)
-        return None if standing is None else self._given(standing, x, entry, limits, now)
+        standings = self._on_stranger(x, entry, own_page, now)
+        if entry is not None and own_page in {"", CONSOLE}:
+            standings += self._on_person(entry, now)
+        return self._given(standings, x, entry, limits, now)
 
-    def _on_stranger(self, x: Exchange, entry: SessionEntry | None, own_page: str, now: float) -> Standing | None:
+    def _on_stranger(self, x: Exchange, entry: SessionEntry | None, own_page: str, now: float) -> tuple[Standing, ...]:
         # attack: one stolen password of many, or an account of one's own, makes nobody signed in who tries others
         if entry is not None and entry.session.owes is Owed.NOTHING and own_page not in SIGNING_IN:
-            return None
-        standing = self.standings.on_strangers(x.counted, now)
-        if standing is None and own_page == SIGN_IN and x.method == b"POST":
-            standing = self.standings.on_sign_ins(x.tenant, now)
-        return standing
+            return ()
+        standings = self.standings.on_strangers(x.counted, now)
+        if own_page == SIGN_IN and x.method == b"POST":
+            standings += self.standings.on_sign_ins(x.tenant, now)
+        return standings
 
-    def _on_person(self, entry: SessionEntry, now: float) -> Standing | None:
+    def _on_person(self, entry: SessionEntry, now: float) -> tuple[Standing, ...]:
         session = entry.session
         is_program, is_cookie = session.credential in DELEGATED, session.credential == "cookie"
         return self.standings.on_person(
@@ -79,9 +78,24 @@ class Gate:
         )
 
     def _given(
+        self,
+        standings: tuple[Standing, ...],
+        x: Exchange,
+        entry: SessionEntry | None,
+        limits: Limits,
+        now: float,
+    ) -> Refusal | None:
+        """Give every answer to one request: what satisfies one says nothing about another."""
+        for standing in standings:
+            refusal = self._answer(standing, x, entry, limits, now)
+            if refusal is not None:
+                return refusal
+        return None
+
+    def _answer(
         self, standing: Standing, x: Exchange, entry: SessionEntry | None, limits: Limits, now: float
     ) -> Refusal | None:
-        """Give an answer to one request."""
+        """Give one of them."""
         if standing.answer is Answer.SLOW_DOWN:
             bucket = self._buckets.get(standing.reference)
             if bucket is None:

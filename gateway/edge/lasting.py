@@ -81,7 +81,9 @@ def reconsider(x: Exchange, judged: Snapshot, current: Snapshot, sessions: Sessi
     """
     entry = x.entry
     match = x.resolution.match if x.resolution is not None else None
-    if current is judged and not isinstance(entry, CertificateEntry) and not (match is not None and match.rule.asks):
+    is_answered = current.gate is not None and bool(current.gate.standings)  # by detectors: to this one or to others
+    asks = match is not None and match.rule.asks
+    if current is judged and not (isinstance(entry, CertificateEntry) or asks or is_answered):
         if entry is None:
             return None
         token = x.fields.secure_token if x.secure else x.fields.plain_token

@@ -131,15 +131,15 @@ class WatchTower:
 
     def holds(self, account: str, now: float) -> bool:
         """Tell whether strangers may not try an account now; whoever knows the password learns nothing by it."""
-        standing = self._standings.on_account(account, now)
-        if standing is None:
-            return False
-        if standing.answer is not Answer.SLOW_DOWN:
-            return True
-        bucket, tat = self._held.get(standing.reference) or (Bucket(limit_of(standing)), 0.0)
-        admitted = bucket.admit(tat, now)
-        self._held[standing.reference] = bucket, admitted or tat
-        return not admitted
+        is_held = False
+        for standing in self._standings.on_account(account, now):
+            if standing.answer is not Answer.SLOW_DOWN:
+                return True
+            bucket, tat = self._held.get(standing.reference) or (Bucket(limit_of(standing)), 0.0)
+            admitted = bucket.admit(tat, now)
+            self._held[standing.reference] = bucket, admitted or tat
+            is_held = is_held or not admitted
+        return is_held
 
     async def run(self) -> None:
         """Record and answer findings as they come, for ever."""

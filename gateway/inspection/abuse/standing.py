@@ -98,42 +98,40 @@ class Standings:
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def on_network(self, network: str, now: float) -> Standing | None:
-        """Return the hardest answer to a network that concerns everybody there."""
-        return self._hardest(Scope.NETWORK, network, now, spares_signed_in=False)
+    def on_network(self, network: str, now: float) -> tuple[Standing, ...]:
+        """Return the answers to a network that concern everybody there, the hardest first."""
+        return self._holding(Scope.NETWORK, network, now, spares_signed_in=False)
 
-    def on_strangers(self, network: str, now: float) -> Standing | None:
-        """Return the hardest answer to a network that concerns only who is not signed in there."""
-        return self._hardest(Scope.NETWORK, network, now, spares_signed_in=True)
+    def on_strangers(self, network: str, now: float) -> tuple[Standing, ...]:
+        """Return the answers to a network that concern only who is not signed in there, the hardest first."""
+        return self._holding(Scope.NETWORK, network, now, spares_signed_in=True)
 
-    def on_person(self, person: str, session: str, key: str, now: float) -> Standing | None:
-        """Return the hardest answer to whoever proved to be somebody; what is not there is empty."""
-        hardest: Standing | None = None
+    def on_person(self, person: str, session: str, key: str, now: float) -> tuple[Standing, ...]:
+        """Return the answers to whoever proved to be somebody, the hardest first; what is not there is empty."""
+        found: tuple[Standing, ...] = ()
         for scope, subject in ((Scope.PERSON, person), (Scope.SESSION, session), (Scope.KEY, key)):
             if subject:
-                found = self._hardest(scope, subject, now)
-                if found is not None and (hardest is None or _hardness(found) > _hardness(hardest)):
-                    hardest = found
-        return hardest
+                found += self._holding(scope, subject, now)
+        return tuple(sorted(found, key=_hardness, reverse=True)) if len(found) > 1 else found
 
-    def on_account(self, account: str, now: float) -> Standing | None:
-        """Return the hardest answer to sign-ins with a name, written as sightings write it."""
-        return self._hardest(Scope.ACCOUNT, account, now) if account in self.accounts else None
+    def on_account(self, account: str, now: float) -> tuple[Standing, ...]:
+        """Return the answers to sign-ins with a name, written as sightings write it, the hardest first."""
+        return self._holding(Scope.ACCOUNT, account, now) if account in self.accounts else ()
 
-    def on_sign_ins(self, tenant: str, now: float) -> Standing | None:
-        """Return the hardest answer to everybody who signs in at an organisation."""
-        return self._hardest(Scope.TENANT, tenant or EVERYBODY, now) if self.has_tenants else None
+    def on_sign_ins(self, tenant: str, now: float) -> tuple[Standing, ...]:
+        """Return the answers to everybody who signs in at an organisation, the hardest first."""
+        return self._holding(Scope.TENANT, tenant or EVERYBODY, now) if self.has_tenants else ()
 
-    def _hardest(
+    def _holding(
         self, scope: Scope, subject: str, now: float, *, spares_signed_in: bool | None = None
-    ) -> Standing | None:
+    ) -> tuple[Standing, ...]:
         of_scope = self._found.get(scope)
-        if of_scope is None:
-            return None
-        for standing in of_scope.get(subject, ()):
-            if standing.holds(now) and spares_signed_in in {None, standing.spares_signed_in}:
-                return standing
-        return None
+        known = of_scope.get(subject, ()) if of_scope is not None else ()
+        return tuple(
+            standing
+            for standing in known
+            if standing.holds(now) and spares_signed_in in {None, standing.spares_signed_in}
+        )
 
 
 def limit_of(standing: Standing) -> LimitSpec:

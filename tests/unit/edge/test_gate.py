@@ -206,3 +206,25 @@ async def test_a_reload_keeps_what_stands(edge: Edge) -> None:
     stand(edge, standing(Scope.NETWORK, HERE))
     edge.worker.swap(replace(edge.worker.snapshot, gate=None))
     assert (await edge.get("/", token="tok")).status == 403
+
+
+async def test_a_proof_for_one_finding_does_not_do_for_a_later_one_nor_for_slowness(edge: Edge) -> None:
+    now = time.time()
+    edge.sessions.entries[b"tok"] = Entry(session(mfa_time=now - 300))
+    long = standing(Scope.PERSON, "u1", Answer.STEP_UP, since=now - 600, until=now + 3000)
+    later = standing(Scope.SESSION, "handle1", Answer.STEP_UP, reference="a_2", since=now - 60, until=now + 60)
+    stand(edge, long, later)
+    assert reason(await edge.get("/", token="tok", fields=JSON)) == "step_up_required"
+    slow = standing(Scope.PERSON, "u1", Answer.SLOW_DOWN, reference="a_3")
+    stand(edge, long, slow)
+    replies = [await edge.get("/", token="tok", fields=JSON) for _ in range(3)]
+    assert [reply.status for reply in replies] == [200, 200, 429]
+
+
+async def test_of_two_that_slow_down_the_slower_one_counts_however_soon_it_ends(edge: Edge) -> None:
+    now = time.time()
+    fast = standing(Scope.NETWORK, HERE, Answer.SLOW_DOWN, until=now + 3000, rate_per_s=100.0, burst=100)
+    slow = standing(Scope.NETWORK, HERE, Answer.SLOW_DOWN, reference="a_2", until=now + 60)
+    stand(edge, fast, slow)
+    replies = [await edge.get("/", token="tok", fields=JSON) for _ in range(3)]
+    assert [reply.status for reply in replies] == [200, 200, 429]

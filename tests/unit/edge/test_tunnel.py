@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from gateway.edge.occupancy import Occupancy
 from gateway.edge.resolve import Resolver
 from gateway.edge.tunnel import LEAVING_SHARE, Tunnel, leaving_share
+from gateway.inspection.abuse.rule import Answer, Scope
+from gateway.inspection.abuse.standing import Standing, Standings
 from gateway.policy import compile_policy
 from tests.fakes.portal import Portal
 from tests.unit.edge.conftest import PATIENCE_S, POLICY, Edge, Entry, session, until
@@ -695,3 +697,38 @@ async def test_a_place_is_given_back_in_every_way_a_tunnel_can_end(
     edge.audit.refuses = True  # not recorded
     assert (await shake(edge)).head.startswith(b"HTTP/1.1 503 ")
     await place_is_free()
+
+
+# what detectors of abuse answered meanwhile
+
+
+@pytest.mark.parametrize(
+    ("scope", "subject"), [(Scope.NETWORK, "127.0.0.1"), (Scope.PERSON, "u1"), (Scope.SESSION, "handle1")]
+)
+async def test_an_answer_of_a_detector_ends_what_is_open_already(
+    edge: Edge, chat: Chat, scope: Scope, subject: str
+) -> None:
+    browser, _ = await opened(edge, chat)
+    now = time.time()
+    blocked = Standing(
+        reference="a_1", detector="D-12", rule="r", scope=scope, subject=subject, answer=Answer.BLOCK,
+        since=now - 1, until=now + 900,
+    )  # fmt: skip
+    edge.worker.gate.adopt(Standings([blocked]))
+    assert await browser.code() == 1008
+    record = await closing(edge)
+    assert (record["status_detail"], record["policy"]["uid"]) == ("abuse_blocked", "a_1")
+
+
+async def test_an_answer_to_somebody_else_ends_nothing(edge: Edge, chat: Chat) -> None:
+    browser, portal = await opened(edge, chat)
+    now = time.time()
+    blocked = Standing(
+        reference="a_1", detector="D-12", rule="r", scope=Scope.PERSON, subject="u2", answer=Answer.BLOCK,
+        since=now - 1, until=now + 900,
+    )  # fmt: skip
+    edge.worker.gate.adopt(Standings([blocked]))
+    looked = edge.sessions.lookups
+    await until(lambda: edge.sessions.lookups > looked + 2)
+    browser.say(text(b"hello", masked=True))
+    assert await portal.frame() == (1, b"hello")

@@ -295,10 +295,10 @@ async def test_an_edge_reads_what_stands_only_when_it_changed(store: Store) -> N
     kept = StandingStore(store.rows, store.sealer)
     kept.add(blocked, now=now)
     await messenger.read(now)
-    assert gate.standings.on_network("203.0.113.66", now) == blocked
+    assert gate.standings.on_network("203.0.113.66", now) == (blocked,)
     kept.lift([blocked])
     await messenger.read(now)
-    assert gate.standings.on_network("203.0.113.66", now) is None
+    assert gate.standings.on_network("203.0.113.66", now) == ()
 
 
 async def test_what_stood_goes_on_while_the_store_is_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
