@@ -96,7 +96,8 @@ def open_answer(x: Exchange, head: ResponseHead) -> Passing | Rewriting | None:
         )
     page, nonce = _page(x, rules, head, lines)
     policy = rules.policy
-    if policy is not None and _is_document(head.content_type) and head.status != 304:
+    # 304 too: caches take its fields for the stored answer's (RFC 9111 §3.2), and the general policy is one of them
+    if policy is not None and _is_document(head.content_type):
         kept.append((policy.field, policy.write(nonce, (REPORTS + x.route.name.encode("ascii")).decode("ascii"))))
     length = head.length
     if page is not None:

@@ -396,6 +396,17 @@ async def test_an_odd_type_that_browsers_take_for_a_document_does_not_escape_the
     assert reply.field("content-security-policy")[0].startswith(b"script-src 'strict-dynamic'")
 
 
+async def test_a_cached_document_keeps_its_policy_when_it_is_validated(edge: Edge) -> None:
+    protect(edge, "public", policy=Policy(mode="enforce", nonces=False))
+    edge.portal.answers[b"/public/x"] = b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\n\r\n'
+    reply = await edge.get("/public/x", fields=PAGE + 'If-None-Match: "1"\r\n')
+    assert reply.status == 304
+    assert [value.partition(b" ")[0] for value in reply.field("content-security-policy")] == [
+        b"script-src",
+        b"object-src",
+    ]
+
+
 async def test_no_cache_before_the_gateway_keeps_a_page_with_a_nonce(edge: Edge) -> None:
     protect(edge, "public", policy=POLICY, approved=APPROVED)
     edge.portal.answers[b"/public/x"] = page(

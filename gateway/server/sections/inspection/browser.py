@@ -103,8 +103,9 @@ class Cors(Section):
     def _is_whole(self) -> Cors:
         if self.mode == "gateway" and not self.origins:
             raise ValueError("origins is missing: name whose scripts may read the answers")
-        if self.mode != "gateway" and self.origins:
-            raise ValueError(f"mode: {self.mode} leaves it to the portal, so that origins has no effect")
+        idle = sorted(self.model_fields_set - {"mode"})
+        if self.mode != "gateway" and idle:
+            raise ValueError(f"mode: {self.mode} leaves it to the portal, so that {idle[0]} has no effect")
         if ANY in self.origins and (self.credentials or len(self.origins) > 1):
             raise ValueError(
                 "every origin ('*') stands alone, and goes with no credentials: anybody could act as whoever is signed in"
@@ -157,6 +158,14 @@ class Csp(Section):
     """Approved scripts: `sha256-…`, or where they are loaded from."""
     report_sample: StrictBool = False
     """Browsers report how an inline script begins; no sample is kept here."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Csp:
+        approved = self.approved
+        if not self.nonces and (approved.places or approved.prefixes):
+            place = next(iter((*approved.places, *approved.prefixes)))
+            raise ValueError(f"nonces: false leaves no way to approve {place!r}: write a source into policy.script-src")
+        return self
 
     @property
     def approved(self) -> Approved:
