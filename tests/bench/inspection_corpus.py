@@ -28,6 +28,7 @@ from gateway.inspection.tuning import Mode, Settings, Tuning, tuned
 from gateway.inspection.verdict import Verdict
 from gateway.wire.authority import Authority
 from gateway.wire.target import parse_target
+from tests.bench.inspection_lines import line_samples
 from tests.bench.inspection_portal import portal_samples
 from tests.bench.inspection_sample import Sample
 
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--rules", action="store_true", help="count what each rule caught and stopped")
     parser.add_argument("--corpus", type=Path, default=CORPORA)
     parser.add_argument("--portal", action="store_true", help="the project's own texts of portals instead")
+    parser.add_argument("--lines", action="store_true", help="the requests that are written one a line instead")
     chosen = parser.parse_args()
     rules = rules_of_the_house(is_complete=False)
     engine = Inspection(rules)
@@ -117,9 +119,12 @@ def main() -> None:
         by_rule: Counter[str] = Counter()
         alone: Counter[str] = Counter()
         listed: list[str] = []
-        chosen_samples = (
-            portal_samples(Path(name).stem.removeprefix("waf_")) if chosen.portal else samples(chosen.corpus / name)
-        )
+        if chosen.lines:
+            chosen_samples = line_samples("hostile" if is_attack else "honest")
+        elif chosen.portal:
+            chosen_samples = portal_samples(Path(name).stem.removeprefix("waf_"))
+        else:
+            chosen_samples = samples(chosen.corpus / name)
         for sample in chosen_samples:
             if is_attack and chosen.attack and sample.attack not in chosen.attack:
                 continue

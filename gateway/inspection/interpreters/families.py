@@ -32,7 +32,9 @@ _PHP_CALL: Final = re.compile(
     + _RUNS
     + "|"
     + _MERELY
-    + r")\s{0,4}\(|array\b|\[|__|\)\s*;)|(?:"
+    + r")\s{0,4}\(|array\b|\[|__|\)\s*;)|(?:array_(?:map|walk|filter)|u[ak]?sort|ob_start)\s{0,4}\([^\n;]{0,64}?[\"'](?:"
+    + _RUNS
+    + r")[\"']|(?:"
     + _MERELY
     + r")\s{0,4}\(\s{0,4}(?:(?:"
     + _RUNS
@@ -128,7 +130,7 @@ RUN_BY_PHP: Final = _listed(
 )
 _MERELY_CALLED: Final = _listed(
     """print printf print_r var_dump var_export echo die exit md5 sha1 crc32 strlen strrev chr ord pack unpack copy rename unlink mkdir rmdir chmod
-    symlink file file_exists is_file is_array glob dir mail sleep usleep urldecode array_map array_filter usort fread fwrite fputs implode ob_start dl"""
+    symlink file file_exists is_file is_array glob dir mail sleep usleep urldecode array_map array_filter array_walk usort uasort uksort fread fwrite fputs implode ob_start dl"""
 )
 
 FAMILIES: Final = (

@@ -67,6 +67,31 @@ _BEFORE: Final = 160
 _BEHIND: Final = 288
 _ENOUGH: Final = 128
 """Characters around a call that a pattern is given."""
+_LINES_SHOWN: Final = 2
+"""Line ends in a program that somebody shows."""
+_ACTS: Final = re.compile(
+    r"`|\$[_{$]|\b(?:include|require|eval|echo\s*[('\"\d]|print\s*[('\"\d]|new|goto|use|namespace|GLOBALS)\b|\\|->|::",
+    re.IGNORECASE,
+)
+"""What PHP acts with but a call, and what an attacker has it say to see that it runs."""
+_GRAMMAR: Final = frozenset(
+    {
+        "if",
+        "elseif",
+        "for",
+        "foreach",
+        "while",
+        "switch",
+        "array",
+        "list",
+        "isset",
+        "empty",
+        "count",
+        "function",
+        "catch",
+        "fn",
+    }
+)
 _WORDS: Final = Needles(NEEDLES)
 _MARKS: Final = frozenset(".=\"'%#@[`;<")
 """Every needle has one of these in it, or beside it."""
@@ -151,7 +176,7 @@ def _weighed(text: str, position: Position, found: list[Sign]) -> Iterator[Sign]
     shown: Sign | None = None
     for sign in found:
         is_said = is_speech and (not _breaks_out(text, sign.start) or _is_spoken_of(text, sign, found))
-        if sign.start in spans or is_said:
+        if sign.start in spans or is_said or _is_idle(text, sign, found):
             shown = shown or Sign("code.quoted", sign.start, sign.end)
         else:
             yield sign
@@ -163,6 +188,13 @@ def _is_spoken_of(text: str, sign: Sign, found: list[Sign]) -> bool:
     """Say whether PHP that calls nothing of interest is closed and followed by a sentence."""
     close = text.find("?>", sign.end)
     return sign.name == "code.php_tag" and len(found) == 1 and close >= 0 and is_running(text, close)
+
+
+def _is_idle(text: str, sign: Sign, found: list[Sign]) -> bool:
+    """Say whether PHP of several lines calls nothing, includes nothing and reads nothing of the request: a program that somebody shows."""
+    if sign.name != "code.php_tag" or len(found) > 1 or text.count("\n", sign.start) < _LINES_SHOWN:
+        return False
+    return _ACTS.search(text, sign.start) is None and all(call.name in _GRAMMAR for call in calls(lower_case(text)))
 
 
 def _breaks_out(text: str, start: int) -> bool:

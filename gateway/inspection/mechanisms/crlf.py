@@ -171,8 +171,9 @@ def _headers(text: str, position: Position) -> Iterator[Sign]:
         return
     match = _ANY_HEADER.search(text)
     if match is not None:
-        # Nobody begins with a line end: what stands before it is the page's.
-        yield Sign("crlf.any_header" if text[: match.start()].strip() else "crlf.header", match.start(), match.end())
+        # Nobody begins with a line end: what stands before it is the page's. Nor does a list have names as `X-Name` in it.
+        is_field = not text[: match.start()].strip() or ("-" in match[0] and _is_bare(text, match.start()))
+        yield Sign("crlf.header" if is_field else "crlf.any_header", match.start(), match.end())
 
 
 def _begins_as_field(text: str) -> bool:

@@ -97,6 +97,11 @@ _INDEXED: Final = re.compile(
 )
 """`user[$ne]`, where the value itself is split into name and value again."""
 _NAME: Final = re.compile(rf"(?:[\w.\[\]-]{{0,128}}[.\[])?\$({_OPERATORS})\]?", re.IGNORECASE)
+_ASKED: Final = re.compile(
+    r"(?:filters?|where)(?:\[(?!\w{0,64}(?:pass|pwd|secret|token|hash|salt|otp|pin\b|key))\w{1,64}\]){1,4}\[\$[gl]te?\](?:=[\d.:TZ+-]{1,40})?",
+    re.IGNORECASE,
+)
+"""What an interface asks its clients to send: the bounds of a range, under its own parameter (Strapi, Feathers)."""
 _MEMBER: Final = re.compile(rf"(?:^|[{{,\[(\s'\"])['\"]?\$({_OPERATORS})['\"]?\s{{0,8}}:(?![=:])", re.IGNORECASE)
 _DOCUMENT: Final = re.compile(r"\s*[\[{]")
 _LEAVING: Final = re.compile(r"[\w.@ -]{0,64}['\"]?[}\])\s]{0,16},\s{0,8}['\"]?")
@@ -191,6 +196,8 @@ def _found(text: str, position: Position) -> Iterator[Sign]:
 
 def _operators(text: str, position: Position) -> Iterator[Sign]:
     """Find operators where they take effect."""
+    if _ASKED.fullmatch(text):
+        return
     if position in _NAMES:
         name = _NAME.fullmatch(text)
         alone = _ALONE_IN_JSON if position is Position.JSON_NAME else _ALONE

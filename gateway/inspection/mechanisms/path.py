@@ -12,7 +12,7 @@ from typing import Final
 from gateway.inspection.finding import Position
 from gateway.inspection.lower_case import lower_case
 from gateway.inspection.needles import Needles
-from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_running
+from gateway.inspection.prose import PROSE_POSITIONS, CodeSpans, is_plain_word, is_running
 from gateway.inspection.sign import Sign
 
 CLASS: Final = "path_traversal"
@@ -170,6 +170,7 @@ def _traversal(text: str, position: Position, *, is_speech: bool) -> Iterator[Si
             and _SETTINGS.fullmatch(text.strip()) is None
             and (is_whole or _is_short(text))
             and not _is_published(text)
+            and not _is_spoken_of(text, secret.end())
             and position is not Position.PATH
         ):
             yield Sign("path.secret_file", secret.start(), secret.end())
@@ -183,6 +184,12 @@ def _is_one_path(text: str) -> bool:
 
 def _is_short(text: str) -> bool:
     return len(text.split(maxsplit=_MOST_WORDS)) <= _MOST_WORDS
+
+
+def _is_spoken_of(text: str, end: int) -> bool:
+    """Say whether a path is followed by two words at the least: no program opens that, but people search for it."""
+    words = text[end:].split()
+    return len(words) > 1 and text[end].isspace() and all(map(is_plain_word, words))
 
 
 def _is_ordinary(text: str, position: Position) -> bool:

@@ -69,6 +69,11 @@ _LINKED: Final = re.compile(
     r"(?:j[\s\\]*a[\s\\]*v[\s\\]*a|v[\s\\]*b)[\s\\]*s[\s\\]*c[\s\\]*r[\s\\]*i[\s\\]*p[\s\\]*t\s*:",
     re.IGNORECASE,
 )
+_LINKED_DATA: Final = re.compile(
+    r"(?:\]\(|\]:\s|\[(?:url|link|iframe)\s*[=\]]|href\s*=)\s*[\"'<]?\s*data:\s*(?:text/(?:html|xml)|image/svg\+xml|application/xhtml\+xml)\s*[;,]",
+    re.IGNORECASE,
+)
+"""A link, not a picture, to a document of its own."""
 _EVALUATED: Final = re.compile(
     r"\b(?:eval|Function|setTimeout|setInterval|execScript)\s*\(\s*(?:\w{1,16}\.)?(?:atob|unescape|decodeURI(?:Component)?|String\.fromC\w+)\s*\("
     r"|\bconstructor\s*[.(\[]\s*(?:constructor\s*\(\s*)?[\"'`][^\"'`\n]{0,256}[\"'`]\s*\)\s*\("
@@ -158,6 +163,8 @@ def _addresses(text: str, lowered: str) -> Iterator[Sign]:
         yield Sign("script.address", 0, len(text))
     if "script:" in lowered or "script :" in lowered or ("\\" in text and "script" in lowered):
         yield from _found(_LINKED, text, "script.address")
+    if "data:" in lowered:
+        yield from _found(_LINKED_DATA, text, "script.address")
 
 
 def _breakouts(text: str) -> Iterator[Sign]:

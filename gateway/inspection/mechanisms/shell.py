@@ -291,7 +291,8 @@ def _judge(around: Surroundings, found: Found) -> str | None:
     if weight >= Weight.PLAUSIBLE:
         return _judge_command(around, found)
     is_last = _CLOSERS.fullmatch(around.text, found.end) is not None
-    if not is_last and not (around.is_file and around.text[found.end : found.end + 1] in _SEPARATORS):
+    goes_on = around.is_file or around.is_break_out(place.start)
+    if not is_last and not (goes_on and around.text[found.end : found.end + 1] in _SEPARATORS):
         return None
     if weight is Weight.SHELL:
         return _judge_shell(around, found)
@@ -308,7 +309,7 @@ def _judge_shell(around: Surroundings, found: Found) -> str | None:
     """A shell at the end of a pipe; behind `;` it is one of somebody's skills."""
     if found.mark not in ("|", "||", "&&") or not found.is_clean:
         return None
-    return "shell.command" if around.is_value(found.place.start) else "shell.bare_word"
+    return "shell.command" if around.is_value(found.place.start) or not around.speaks else "shell.bare_word"
 
 
 def _name_of(found: Found) -> str:
@@ -316,9 +317,12 @@ def _name_of(found: Found) -> str:
 
 
 def _judge_command(around: Surroundings, found: Found) -> str:
+    start, end = found.place.start, found.end
+    is_asked_about = around.speaks and around.is_tool(start) and says_more(found.command) and found.mark == "|"
+    if is_asked_about and found.weight < Weight.HOSTILE:
+        return "shell.quoted"
     if found.is_clean:
         return "shell.command"
-    start, end = found.place.start, found.end
     if found.is_sentence or around.is_quoted_pipeline(start) or around.speech.after(end):
         return "shell.quoted"
     if found.weight is Weight.PLAUSIBLE and (says_more(found.command) or around.speech.before(start)):
@@ -357,7 +361,7 @@ def _judge_word(around: Surroundings, found: Found) -> str | None:
 
 
 _PROGRAM: Final = re.compile(r"\s*/(?:usr/)?(?:local/)?s?bin/([a-z][\w.-]{0,32})\s*")
-_TELLING: Final = RECONNAISSANCE | ALONE | ALONE_AND_COLUMN | {"sh", "bash", "zsh"}
+_TELLING: Final = RECONNAISSANCE | ALONE | ALONE_AND_COLUMN
 _SHOWN: Final = re.compile(
     r"(?i)\s*(?:sudo\s+)?(?:curl|wget|ping6?|ssh|scp|rsync|telnet|nslookup|dig|host|http|https|fetch|traceroute|openssl|java|node|sed|awk|python3?|php|ruby|perl|chmod|chown|kill|dd|cd|ls|http|docker|npm|git)\s"
 )

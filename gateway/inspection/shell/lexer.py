@@ -14,6 +14,7 @@ LONGEST_COMMAND: Final = 4096
 MOST_WORDS: Final = 24
 _MOST_ALTERNATIVES: Final = 16
 
+_CLOSING_TAG: Final = re.compile(r"</[A-Za-z][\w-]{0,32}>(?=\s|$)")
 _PLAIN_RUN: Final = re.compile(r"""[^\s\\'"`$^{}()<>;|&#]+""")
 _INTERNAL_FIELD_SEPARATOR: Final = re.compile(r"\$(?:IFS|\{IFS[^}]{0,32}\})(?:\$[0-9@*])?")
 _VARIABLE: Final = re.compile(r"\$(?:[@*#?!$0-9_-]|[A-Za-z_]\w{0,64}|\{[^}\s]{0,128}\})")
@@ -119,6 +120,8 @@ class _Reader:
             self._brace()
         elif char in "<>":
             if char == ">" and at and text[at - 1] in "-=":  # an arrow
+                return False
+            if char == "<" and _CLOSING_TAG.match(text, at):  # a shell would miss where the output goes
                 return False
             self._redirect()
         elif char == "#":

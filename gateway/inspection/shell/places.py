@@ -56,6 +56,7 @@ _CMDLET: Final = re.compile(
     r"(?:get|set|new|add|remove|select|where|foreach|sort|out|import|export|start|stop|test)-[a-z]{2,32}"
 )
 """PowerShell's verbs and nouns; people show pipelines of them."""
+_MARKS: Final = ("'", '"')
 _LONGEST_PREFIX: Final = 512
 _MOST_TOOLS: Final = 24
 _SHORT_PREFIX_WORDS: Final = 1
@@ -105,6 +106,14 @@ class Surroundings:
         if start > _LONGEST_PREFIX:
             return False
         return len(self.text[:start].strip(_QUOTES).split()) <= _SHORT_PREFIX_WORDS
+
+    def is_break_out(self, start: int) -> bool:
+        """Say whether before the place stands a quotation mark that ends what the application has begun, and no more."""
+        return self.text[:start].strip() in _MARKS
+
+    def is_tool(self, start: int) -> bool:
+        """Say whether before the place stands one word, a tool that people ask about: `ls | wc -l`."""
+        return self.text[:start].strip().lower() in DEVELOPER_TOOLS
 
     def is_value(self, start: int) -> bool:
         """Say whether before the place stands nothing or a value that is no plain word: `127.0.0.1`, `a@b.c`, `x.pdf`, `1'`."""

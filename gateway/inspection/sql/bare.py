@@ -35,12 +35,22 @@ _TELLING_STATEMENT: Final = (
     Fact.INTO_FILE,
 )
 _SAID: Final = re.compile(
-    r"(?:or|and)\s+(?:(?P<name>[a-z]\w*)\s+=\s+(?P<other>[a-z]\w*)|\"(?P<text>[^\"]*)\"\s+=\s+\"(?P<value>[^\"]*)\")\s*",
+    r"(?:or|and)\s+(?:(?P<name>[a-z]\w*)\s+=\s+(?P<other>[a-z]\w*)|(?P<mark>['\"])(?P<text>[^'\"]*)(?P=mark)\s+=\s+"
+    r"(?P=mark)(?P<value>[^'\"]*)(?P=mark))\s*",
     re.IGNORECASE,
 )
 """Two different names, or two different quotations, with spaces around the sign."""
 _SUM: Final = re.compile(r"\s*(\d{1,9}) and (\d{1,9}) = (\d{1,9})[.!]?\s*")
 """An addition in words."""
+_DECIDED: Final = re.compile(
+    r"[\s(]{0,8}i?if\s{0,4}\(\s{0,4}(?:\d{1,9}|'[^']{0,32}')\s{0,4}(?:=|<>|!=|<|>|like)\s{0,4}(?:\d{1,9}|'[^']{0,32}')\s{0,4},",
+    re.IGNORECASE,
+)
+"""A choice whose condition compares constants, as nobody needs one."""
+_COLUMNS_AND_TABLE: Final = re.compile(
+    r"\w{1,64}(?:,\w{1,64}){1,32} from \w{1,64}\s{0,4}(?:--|#|/\*)\s*", re.IGNORECASE
+)
+"""The rest of a SELECT, and the cut: `id,name from users--`."""
 _TAIL: Final = 4_096
 """Characters at the end of a list that is too long to be read, and is read there."""
 
@@ -53,6 +63,10 @@ def can_go_on(lowered: str) -> bool:
 def bare(text: str, begin: int) -> Iterator[Judged]:
     """Judge a value that stands where a number, a column or a direction stands."""
     escapes = "\\" in text
+    if (choice := _DECIDED.match(text, begin)) is not None:
+        yield Sign("sql.choice", *choice.span()), True
+    if (rest := _COLUMNS_AND_TABLE.fullmatch(text, begin)) is not None:
+        yield Sign("sql.cut", *rest.span()), True
     seen = Reader(text, begin, escapes=escapes, operand=True).read(WHOLE_BUDGET)
     if is_endless(seen):
         yield Sign("sql.endless", begin, seen.stop), True
@@ -80,8 +94,9 @@ def _operand(text: str, seen: Continuation) -> Iterator[Judged]:
             continue
         strong = whole
         if fact is Fact.UNION_WORDS:
-            strong = number or (whole and ended)
-        elif fact in (Fact.UNION, Fact.STACKED):
+            limited = seen.first is First.CLAUSE and seen.numbers > 0 and Fact.TABLE in facts
+            strong = number or (whole and (ended or limited))
+        elif fact in (Fact.UNION, Fact.STACKED, Fact.INTO_FILE):
             strong = whole or number
         elif fact is Fact.DELAY:
             strong = whole and (ended or seen.operands > _ALONE or not text.lstrip().startswith("sleep"))

