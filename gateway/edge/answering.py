@@ -58,6 +58,7 @@ from gateway.wire.rewriting import Places
 from gateway.wire.websocket import GOING_AWAY, INTERNAL_ERROR, NORMAL, POLICY_VIOLATION, PROTOCOL_ERROR
 
 if TYPE_CHECKING:
+    from gateway.edge.held_bytes import HeldBytes
     from gateway.edge.inspecting import Holding, Transform
     from gateway.edge.takings import Takings
     from gateway.edge.upload_holding import UploadKeeper
@@ -132,6 +133,11 @@ class Answering(ABC):
     def tally(self) -> Tally:
         """What the worker was told about policies and scripts of pages."""
         return self._worker.tally
+
+    @property
+    def held_bytes(self) -> HeldBytes:
+        """What the worker counts of the bodies in its memory."""
+        return self._worker.held_bytes
 
     @property
     def takings(self) -> Takings | None:

@@ -119,6 +119,8 @@ FILES: Final = (
 )
 """Types that are no text: larger than what is held, they go upstream as they come."""
 PIECE_BYTES: Final = 64 * 1024
+_CROWDED: Final = Refusal("capacity", Reason.OVERLOADED, retry_after_s=1.0)
+"""No memory for another body now."""
 ON_LOOP_BYTES: Final = 8 * 1024
 """A larger body, or one that is packed, is judged beside the loop: others are served meanwhile."""
 _BESIDE: Final = ThreadPoolExecutor(1, thread_name_prefix="inspection")
@@ -193,6 +195,7 @@ class MemoryHolding:
         self._rules = rules
         self._judges = judges
         self._body = bytearray()
+        self._counted = 0
         self._is_strict = (
             rules.refuses_unread or not is_lenient(rules) or (judge_form in judges and is_strict_about_forms(rules))
         )
@@ -200,6 +203,9 @@ class MemoryHolding:
 
     def feed(self, data: bytes) -> Refusal | Released | None:
         """Take more of the body."""
+        if not self._x.client.held_bytes.take(len(data), self._rules.max_body):
+            return _CROWDED
+        self._counted += len(data)
         self._body += data
         if len(self._body) <= self._rules.max_body:
             return None
@@ -266,6 +272,8 @@ class MemoryHolding:
     def close(self) -> None:
         """Forget the body."""
         self._body.clear()
+        self._x.client.held_bytes.give_back(self._counted)
+        self._counted = 0
 
 
 def transform_answer(x: Exchange, head: ResponseHead) -> Transform | None:

@@ -24,6 +24,7 @@ from gateway.edge.evidence import Evidence
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.gate import Gate
 from gateway.edge.group import Destination, open_destination
+from gateway.edge.held_bytes import HeldBytes
 from gateway.edge.http1 import Http1Connection
 from gateway.edge.http2_shared import Http2Shared
 from gateway.edge.limits import LimitTable
@@ -114,6 +115,7 @@ class Worker:
         self.limits = limits
         self.occupancy = occupancy
         self.uploads = Uploads()
+        self.held_bytes = HeldBytes()
         self.metrics = metrics or EdgeMetrics()
         self.bearers = Bearers()
         self.gate = Gate()

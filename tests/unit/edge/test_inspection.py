@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway.edge import inspecting
+from gateway.edge import held_bytes, inspecting
 from gateway.edge.answering import Answering
 from gateway.edge.exchange import Refusal
 from gateway.edge.http2_stream import STREAM_WINDOW
@@ -309,6 +309,28 @@ async def test_a_held_body_larger_than_the_sockets_reaches_a_slow_portal_whole(e
     edge.portal.answers[b"/public/slow"] = slow
     assert (await edge.get("/public/slow", method="POST", fields=FORM, body=body)).status == 200
     assert edge.portal.bodies == [body]
+
+
+async def test_bodies_of_many_clients_together_do_not_fill_the_memory(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_bytes, "MOST_HELD_BYTES", 6000)
+    edge.change(inspections={"public": rules(max_body=1500)})
+    first = [await edge.connect() for _ in range(5)]
+    for _, writer in first:  # each is slow with its last byte
+        writer.write(
+            f"POST /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1200\r\n{FORM}\r\n".encode() + b"a" * 1199
+        )
+    await until(lambda: edge.worker.held_bytes.held == 5 * 1199)
+    reply = await edge.get("/public/x", method="POST", fields=FORM + "Accept: application/json\r\n", body=b"a=1234")
+    assert (reply.status, json.loads(reply.body)["reason"]) == (503, "overloaded")
+    assert reply.field("retry-after") == [b"1"]
+    for reader, writer in first:
+        writer.write(b"=")
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+    assert (await edge.get("/public/x", method="POST", fields=FORM, body=b"a=1234")).status == 200
+    assert edge.worker.held_bytes.held == 0
 
 
 async def test_while_a_portal_takes_a_held_body_slowly_its_answer_is_not_overdue(edge: Edge) -> None:
