@@ -26,6 +26,9 @@ USED_AGAIN_S: Final = 300.0
 """A session is told again after that while it is used, and so is a resource that somebody looks at after `TAKEN_AGAIN_S`."""
 TAKEN_AGAIN_S: Final = 60.0
 _MAX_TARGET_BYTES: Final = 2048
+_MAX_AGENT_BYTES: Final = 512
+_MAX_KEPT_BYTES: Final = 256
+"""Of an address that is remembered as it is; of a longer one its digest is."""
 _EVENTS: Final[Mapping[str, What]] = {
     "login.failed": What.SIGN_IN_FAILED,
     "login.locked": What.SIGN_IN_LOCKED,
@@ -87,7 +90,7 @@ class Lookout:
                     self._tell_event(x, rules, what, event)
         session = x.entry.session if x.entry is not None else None
         if session is not None and session.credential == "cookie":
-            place = (session.handle, x.counted, x.fields.user_agent)
+            place = (session.handle, x.counted, x.fields.user_agent[:_MAX_AGENT_BYTES])
             if place not in self._used:
                 self._use(x, rules, place)
         status = x.status
@@ -165,7 +168,10 @@ class Lookout:
         if action not in _READING:
             return
         session = x.entry.session if x.entry is not None else None
-        seen = (session.handle if session is not None else x.counted, resolution.text)
+        text = resolution.text
+        if len(text) > _MAX_KEPT_BYTES:  # attack: addresses of 8 KiB, each another one
+            text = digest(rules.key, "text", text).encode("ascii")
+        seen = (session.handle if session is not None else x.counted, text)
         if seen in self._taken and x.started < self._taken_until:
             return
         if x.started >= self._taken_until or len(self._taken) >= REMEMBERED:
@@ -234,6 +240,7 @@ class Lookout:
         pending[seen] = (known or 0) + count
 
     def _agent(self, rules: WatchRules, value: bytes) -> str:
+        value = value[:_MAX_AGENT_BYTES]
         known = self._agents.get(value)
         if known is None:
             if len(self._agents) >= REMEMBERED:

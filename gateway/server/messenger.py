@@ -27,6 +27,8 @@ READ_S: Final = 1.0
 """How often an edge looks whether other answers stand."""
 _PATIENCE_S: Final = 2.0
 _DONE: Final = 204
+_REFUSED: Final = frozenset((400, 413))
+"""Said of what is no better the next time."""
 _log = structlog.get_logger("gateway.abuse")
 
 
@@ -56,12 +58,16 @@ class Messenger:
             await asyncio.sleep(TELL_S)
 
     async def tell(self) -> None:
-        """Tell what was seen since the last time; what cannot be told now is told later."""
+        """Tell what was seen since the last time; what cannot be told now is told later, what is refused never."""
         batch = self._lookout.take()
         if not batch:
             return
-        if await asyncio.to_thread(self._post, msgspec.msgpack.encode(batch)):
+        status = await asyncio.to_thread(self._post, msgspec.msgpack.encode(batch))
+        if status == _DONE:
             self._lookout.told += len(batch)
+        elif status in _REFUSED:
+            self._lookout.dropped += sum(seen.count for seen in batch)
+            _log.warning("abuse.refused", status=status)
         else:
             self._lookout.put_back(batch)
 
@@ -76,7 +82,8 @@ class Messenger:
             return
         self._version = version
 
-    def _post(self, body: bytes) -> bool:
+    def _post(self, body: bytes) -> int:
+        """Return the status of the answer; 0 = there is none."""
         envelope = Envelope(
             request_id="sightings",
             client_ip="",
@@ -92,8 +99,8 @@ class Messenger:
         try:
             fields = {ENVELOPE_FIELD: pack_envelope(envelope).decode("ascii")}
             connection.request("POST", SIGHTINGS, body=body, headers=fields)
-            return connection.getresponse().status == _DONE
+            return connection.getresponse().status
         except (OSError, HTTPException):
-            return False
+            return 0
         finally:
             connection.close()

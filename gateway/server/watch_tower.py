@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -23,7 +24,7 @@ from gateway.exchange.errors import AuditUnavailableError, StoreUnavailableError
 from gateway.exchange.metrics import Registry
 from gateway.exchange.subject import SubjectKey
 from gateway.inspection.abuse.rule import Answer, Detector, Scope
-from gateway.inspection.abuse.sighting import Sighting, digest
+from gateway.inspection.abuse.sighting import MAX_COUNT, Sighting, digest
 from gateway.inspection.abuse.standing import Standing, Standings, answered, limit_of
 from gateway.inspection.abuse.watch import Finding, Watch
 from gateway.ledger.producer import Build, append_with_badge
@@ -51,6 +52,7 @@ _REFERENCE_BYTES: Final = 6
 _SEVERITIES: Final = {"low": record.LOW, "medium": record.MEDIUM, "high": record.HIGH, "critical": record.CRITICAL}
 _PSEUDONYM: Final = "memory"
 _log = structlog.get_logger("gateway.abuse")
+Result = TypeVar("Result")
 _SIGHTINGS: Final = msgspec.msgpack.Decoder(list[Sighting])
 
 
@@ -119,9 +121,13 @@ class WatchTower:
             raise ValueError("no sightings") from error
         if len(sightings) > MAX_TOLD:
             raise ValueError("too many sightings")
+        # attack: a worker that was taken over ends every day, or counts backwards, with one sighting
+        if not all(0.0 < seen.at < inf and 0 < seen.count <= MAX_COUNT for seen in sightings):
+            raise ValueError("no time, or no number")
+        now = time.time()
         self._metrics.seen.inc(by=sum(seen.count for seen in sightings))
         for number, seen in enumerate(sightings, 1):
-            for finding in self._watch.see(seen):
+            for finding in self._watch.see(seen if seen.at <= now else msgspec.structs.replace(seen, at=now)):
                 try:
                     self._findings.put_nowait(finding)
                 except asyncio.QueueFull:  # attack: more to find than can be recorded
@@ -180,7 +186,11 @@ class WatchTower:
                 finding = await self._findings.get()
         except TimeoutError:
             return
-        await self._answer(finding)
+        try:
+            await self._answer(finding)
+        except (StoreUnavailableError, OverloadedError):
+            self._metrics.lost.inc(("findings",))
+            raise
 
     async def _look(self, kept: StandingStore, now: float) -> None:
         """See what stands, and let those begin anew whom somebody let go."""
@@ -210,7 +220,7 @@ class WatchTower:
         standing, because = answered(finding, detector, rules.spared, reference=reference, now=time.time())
         said = standing.answer.value if standing is not None else SPARED if because else Answer.ALERT.value
         found = _found(finding, standing, because, reference)
-        build = await self._storing.run(partial(self._build, rules, finding, detector, found))
+        build = await self._stored(partial(self._build, rules, finding, detector, found))
         if not await self._recorded(build):
             self._metrics.lost.inc(("findings",))
             return
@@ -219,9 +229,19 @@ class WatchTower:
             "abuse.found", detector=finding.detector, rule=finding.rule, scope=finding.scope, answer=said, ref=reference
         )
         if standing is not None:
-            if not await self._storing.run(partial(kept.add, standing, now=time.time())):
+            if not await self._stored(partial(kept.add, standing, now=time.time())):
                 self._metrics.lost.inc(("answers",))
             self._looked = 0.0
+
+    async def _stored(self, work: Callable[[], Result]) -> Result:
+        """Ask the store, for a while even if it is away: the detector is silent about whom it found already."""
+        for _ in range(_TRIES):
+            try:
+                return await self._storing.run(work)
+            except (StoreUnavailableError, OverloadedError) as error:
+                _log.warning("abuse.store_away", reason=str(error) or type(error).__name__)
+                await asyncio.sleep(_AGAIN_S)
+        return await self._storing.run(work)
 
     async def _recorded(self, build: Build) -> bool:
         for _ in range(_TRIES):

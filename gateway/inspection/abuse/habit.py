@@ -71,7 +71,7 @@ class DayHabits:
     def see(self, subject: str, seen: Sighting, budget: int) -> Mapping[str, int] | None:
         """Count one more for a subject; return its number if that is unusual."""
         day = int(seen.at // DAY_S)
-        if day > self._day:
+        if day > self._day or day < self._day - 1:  # the clock was set back: no day would ever end
             self._turn(day)
         value = getattr(seen, self._attribute)
         if not value:

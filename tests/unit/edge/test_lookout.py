@@ -269,3 +269,16 @@ async def test_the_time_of_a_sighting_is_that_of_its_request(edge: Edge) -> None
     await edge.get("/wp-login.php")
     (strayed,) = await seen(edge)
     assert before <= strayed.at <= time.time()
+
+
+async def test_long_names_of_browsers_and_long_addresses_fill_no_memory(edge: Edge) -> None:
+    edge.portal.answers[b"/pages/1"] = answer(fields="Content-Type: text/html\r\n")
+    tail = "x" * 7000
+    for number in range(20):
+        fields = f"User-Agent: {number}{tail}\r\n"
+        assert (await edge.get(f"/pages/1?q={number}{tail}", token="tok", fields=fields)).status == 200
+    found = await seen(edge, What.TAKEN)
+    assert len({(each.item, each.agent) for each in found}) == 20
+    kept = edge.worker.evidence.lookout
+    texts = {*kept._agents, *(agent for _, _, agent in kept._used), *(text for _, text in kept._taken)}
+    assert sum(map(len, texts)) < 20 * 1200

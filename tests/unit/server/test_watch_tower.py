@@ -349,3 +349,53 @@ def test_watched_owners_are_digests_of_the_key_that_edges_have(directory: Path, 
     (watching,) = [each for each in rules.detectors if each.watched]
     assert watching.watched.isdisjoint({"p7"})
     assert orjson.dumps(sorted(watching.watched)).count(b'"') == 2
+
+
+@pytest.mark.parametrize("at", [float("nan"), float("inf"), -1.0])
+async def test_a_worker_that_was_taken_over_tells_no_time_that_is_none(tower: WatchTower, at: float) -> None:
+    with pytest.raises(ValueError):
+        await tower.take(told(msgspec.structs.replace(hostile(), at=at)))
+
+
+@pytest.mark.parametrize("count", [0, -5, 10**12])
+async def test_a_worker_that_was_taken_over_tells_no_number_that_is_none(tower: WatchTower, count: int) -> None:
+    with pytest.raises(ValueError):
+        await tower.take(told(msgspec.structs.replace(hostile(), count=count)))
+
+
+async def test_a_sighting_from_the_future_is_one_of_now(
+    tower: WatchTower, daemon: FakeAuditDaemon, store: Store
+) -> None:
+    await tower.take(told(msgspec.structs.replace(hostile(), at=time.time() + 10 * 86_400, count=4)))
+    await tower.take(told(msgspec.structs.replace(hostile(), count=6)))
+    await until(lambda: standings(store))
+    assert len(daemon.payloads) == 1
+
+
+async def test_an_answer_waits_for_a_store_that_is_away_and_is_not_forgotten(
+    tower: WatchTower, daemon: FakeAuditDaemon, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, tried = StandingStore.add, []
+
+    def away(kept: StandingStore, standing: Standing, *, now: float) -> bool:
+        tried.append(1)
+        if len(tried) < 3:
+            raise StoreUnavailableError("locked")
+        return add(kept, standing, now=now)
+
+    monkeypatch.setattr(StandingStore, "add", away)
+    await tower.take(told(hostile()))
+    await until(lambda: standings(store))
+    assert len(daemon.payloads) == 1, "recorded once"
+
+
+async def test_what_the_detectors_do_not_take_is_not_told_for_ever(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookout = Lookout()
+    lookout.put_back([hostile()])
+    messenger = Messenger(lookout, Gate(), store.rows, store.sealer, lambda: "nowhere")
+    monkeypatch.setattr(messenger, "_post", lambda _: 400, raising=False)
+    await messenger.tell()
+    assert lookout.take() == []
+    assert lookout.dropped == 12

@@ -318,6 +318,12 @@ def test_nobody_has_a_habit_on_their_first_days() -> None:
     assert shown(Watch((own(),)), *days_of("u", 3, 100)) == []
 
 
+def test_a_clock_that_was_far_ahead_for_a_moment_makes_no_rule_of_days_deaf() -> None:
+    ahead = taken(400 * DAY_S, "v", item="x", owner="o", group="clerk")
+    (finding,) = shown(Watch((own(),)), ahead, *days_of("u", 2, 3, 7))
+    assert finding.numbers == {"items": 7}
+
+
 def test_what_is_long_ago_is_no_habit() -> None:
     assert shown(Watch((own(),)), *days_of("u", 50, 2, 2, 2, 0, 9)) != []
 
