@@ -1,12 +1,13 @@
 """The processes of the second engine, as the edge has them: asked one request each at a time, replaced when they fail.
 
-A process that says nothing within the time-out is killed and another one started; what it was asked, and what waits
-longer than the time-out for one that is free, is answered `None`: whoever asked decides what that means.
+A question that has no answer within the time-out, waiting for a free process included, is answered `None`: whoever asked
+decides what that means. A process that takes longer than that for one question is killed and another one started.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -26,11 +27,13 @@ LOAD_TIMEOUT_S: Final = 20.0
 RETRY_S: Final = 1.0
 """Between two attempts to start a process again."""
 MAX_WAITING: Final = 256
+_KEPT: Final = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "TZ")
+"""What a process needs of the environment. Our secrets may stand in the rest."""
 
 Answered = Callable[[Opinion | None], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Pending:
     asked: bytes
     answered: Answered | None
@@ -53,6 +56,7 @@ class _Process(asyncio.Protocol):
         self._child = child
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.question: _Pending | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -60,6 +64,8 @@ class _Process(asyncio.Protocol):
 
     def ask(self, question: _Pending) -> None:
         self.question = question
+        # its own time: a process that got its question late is not to blame for that
+        self._timer = asyncio.get_running_loop().call_later(self._pool.timeout_s, self.end)
         if self._transport is not None:
             self._transport.write(question.asked)
 
@@ -73,15 +79,18 @@ class _Process(asyncio.Protocol):
             return
         if len(self._buffer) < LENGTH.size + size:
             return
+        if self.question is None or len(self._buffer) > LENGTH.size + size:
+            self.end()  # it says more than it was asked: what it says next would be taken for an answer
+            return
         message = bytes(self._buffer[LENGTH.size : LENGTH.size + size])
         self._buffer.clear()
         question, self.question = self.question, None
+        self._rest()
         try:
             judged = unpack_opinion(message)
         except msgspec.DecodeError:
             judged = None
-        if question is not None:
-            question.answer(judged)
+        question.answer(judged)
         if judged is None:
             self.end()
         else:
@@ -89,12 +98,19 @@ class _Process(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ended, it is gone
         self._transport = None
+        self._rest()
         question, self.question = self.question, None
         self._child.kill()
         self._child.wait()
         if question is not None:
             question.answer(None)
         self._pool.is_lost(self)
+
+    def _rest(self) -> None:
+        """Measure no time any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def end(self) -> None:
         """Kill it; `connection_lost` follows."""
@@ -109,7 +125,7 @@ class Pool:
     def __init__(self, rules: Rules, *, processes: int, timeout_s: float) -> None:
         self.rules = rules
         self._size = processes
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._processes: set[_Process] = set()
         self._free: deque[_Process] = deque()
         self._waiting: deque[_Pending] = deque()
@@ -153,10 +169,11 @@ class Pool:
         """Have a request judged; `answered` is called once, on the loop, later."""
         loop = asyncio.get_running_loop()
         question = _Pending(framed(asked), answered)
-        if self._is_closed or len(self._waiting) >= MAX_WAITING:
+        is_too_large = len(question.asked) > LENGTH.size + LARGEST  # a process would hang up on it
+        if is_too_large or self._is_closed or len(self._waiting) >= MAX_WAITING:
             loop.call_soon(question.answer, None)
             return
-        question.timer = loop.call_later(self._timeout_s, self._overdue, question)
+        question.timer = loop.call_later(self.timeout_s, self._overdue, question)
         if self._free:
             self._free.popleft().ask(question)
         else:
@@ -164,11 +181,9 @@ class Pool:
 
     def is_free(self, process: _Process) -> None:
         """Give `process` what waits the longest, or let it wait."""
-        while self._waiting:
-            question = self._waiting.popleft()
-            if question.answered is not None:
-                process.ask(question)
-                return
+        if self._waiting:
+            process.ask(self._waiting.popleft())
+            return
         if self._is_closed:
             process.end()
         else:
@@ -184,11 +199,9 @@ class Pool:
             self._spawn(self._replace())
 
     def close(self) -> None:
-        """End all processes as soon as they have answered what they were asked."""
+        """End all processes as soon as they have answered what they were asked; one that is just starting, as soon as it has."""
         self._is_closed = True
         self._drop_started()
-        for task in self._starting:
-            task.cancel()
         while self._free:
             self._free.popleft().end()
         if not self._waiting:
@@ -197,11 +210,9 @@ class Pool:
             self._waiting.popleft().answer(None)
 
     def _overdue(self, question: _Pending) -> None:
-        for process in self._processes:
-            if process.question is question:
-                process.end()  # in the middle of something that takes too long
-                return
         question.answer(None)
+        if question in self._waiting:  # its body is kept for nobody
+            self._waiting.remove(question)
 
     async def _replace(self) -> None:
         while not self._is_closed:
@@ -247,6 +258,7 @@ def _load(rules: Rules) -> tuple[subprocess.Popen[bytes], socket.socket, int]:
         child = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "gateway.crs.process", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
+            env={name: os.environ[name] for name in _KEPT if name in os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,  # the library writes what it could not parse, and where payloads are

@@ -13,6 +13,7 @@ import pytest
 from gateway.crs.pool import Pool, try_rules
 from gateway.crs.process import Rules
 from gateway.crs.rules import RulesError
+from gateway.crs.talk import framed
 from gateway.exchange.opinion import Opinion, Question
 
 RULES = """
@@ -129,6 +130,94 @@ async def test_a_process_that_does_not_answer_in_time_is_killed(tmp_path: Path) 
     while pool.available:
         await asyncio.sleep(0.01)
     assert await verdict(pool, asked(b"/")) is None
+
+
+async def opened(directory: Path, timeout_s: float) -> tuple[Pool, int]:
+    """Open a pool of one process; with that process's number."""
+    pool = Pool(rules(directory), processes=1, timeout_s=timeout_s)
+    await asyncio.to_thread(pool.start)
+    pool.open()
+    while pool.available < 1:
+        await asyncio.sleep(0.01)
+    (child,) = (process._child.pid for process in pool._processes)
+    return pool, child
+
+
+async def ended(pool: Pool) -> None:
+    pool.close()
+    while pool.available or pool._starting:
+        await asyncio.sleep(0.01)
+
+
+async def test_a_process_is_not_killed_for_the_time_its_question_waited(tmp_path: Path) -> None:
+    pool, child = await opened(tmp_path, 1.0)
+    os.kill(child, signal.SIGSTOP)
+    answers: list[Opinion | None] = []
+
+    def first(opinion: Opinion | None) -> None:
+        answers.append(opinion)
+        os.kill(child, signal.SIGSTOP)  # before the second question reaches it
+
+    pool.ask(asked(b"/?q=first"), first)
+    second = asyncio.ensure_future(verdict(pool, asked(b"/?q=second")))
+    await asyncio.sleep(0.5)
+    os.kill(child, signal.SIGCONT)
+    assert await second is None
+    os.kill(child, signal.SIGCONT)
+    third = await verdict(pool, asked(b"/?q=third"))
+    assert answers[0] is not None
+    assert third is not None
+    assert pool.replaced == 0
+    await ended(pool)
+
+
+async def test_what_nobody_waits_for_any_more_is_not_kept(tmp_path: Path) -> None:
+    pool, child = await opened(tmp_path, 0.2)
+    os.kill(child, signal.SIGSTOP)
+    found = await asyncio.gather(*(verdict(pool, asked(b"/", b"q=1")) for _ in range(5)))
+    assert found == [None] * 5
+    assert not pool._waiting
+    await ended(pool)
+
+
+async def test_a_question_that_is_too_large_costs_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.crs.pool.LARGEST", 1000)
+    pool, _ = await opened(tmp_path, 10.0)
+    assert await verdict(pool, asked(b"/", b"q=" + b"x" * 1000)) is None
+    assert await verdict(pool, asked(b"/", b"q=1")) is not None
+    assert pool.replaced == 0
+    await ended(pool)
+
+
+async def test_a_process_that_says_more_than_it_was_asked_is_replaced(tmp_path: Path) -> None:
+    pool, child = await opened(tmp_path, 10.0)
+    (process,) = pool._processes
+    process.data_received(framed(Opinion(is_hostile=False, matches=[], micros=1)))
+    while pool.available < 1 or not pool.replaced:
+        await asyncio.sleep(0.01)
+    (after,) = (process._child.pid for process in pool._processes)
+    assert after != child
+    assert len(pool._free) == 1
+    await ended(pool)
+
+
+async def test_a_process_has_none_of_our_secrets_in_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_KEYRING_PASSPHRASE", "correct horse")
+    pool, child = await opened(tmp_path, 10.0)
+    assert b"correct horse" not in Path(f"/proc/{child}/environ").read_bytes()
+    await ended(pool)
+
+
+async def test_a_process_that_starts_while_its_pool_closes_is_ended_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    pool, child = await opened(tmp_path, 10.0)
+    os.kill(child, signal.SIGKILL)
+    while not pool._starting:
+        await asyncio.sleep(0.01)
+    await ended(pool)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_rules_that_cannot_be_loaded_are_an_error_and_never_an_engine_that_stops_nothing(tmp_path: Path) -> None:
