@@ -161,13 +161,15 @@ def hold_body(x: Exchange) -> Holding | None:
         return None
     wanted = [judge for wants, judge in BODY_JUDGES if wants(x, rules)] if not x.body_done else []
     reads = not x.body_done and is_read(x, rules)
-    upload = hold_upload(x, rules, wanted, Beside(_BESIDE, ON_LOOP_BYTES), reads_files=reads)
+    is_strict = rules.refuses_unread or not is_lenient(rules) or (judge_form in wanted and is_strict_about_forms(rules))
+    beside = Beside(_BESIDE, ON_LOOP_BYTES)
+    upload = hold_upload(x, rules, wanted, beside, reads_files=reads, is_strict=is_strict)
     if upload is not None:
         return upload
     judges = wanted if reads else []
     if not judges and rules.crs is None:
         return None
-    return MemoryHolding(x, rules, judges)
+    return MemoryHolding(x, rules, judges, is_strict=is_strict)
 
 
 def is_read(x: Exchange, rules: RouteInspection) -> bool:
@@ -190,16 +192,14 @@ class Judged(NamedTuple):
 class MemoryHolding:
     """A body that is read whole, in memory."""
 
-    def __init__(self, x: Exchange, rules: RouteInspection, judges: Sequence[Judge]) -> None:
+    def __init__(self, x: Exchange, rules: RouteInspection, judges: Sequence[Judge], *, is_strict: bool) -> None:
+        """Begin. `is_strict`: a body that is too large to be read is refused."""
         self._x = x
         self._rules = rules
         self._judges = judges
         self._body = bytearray()
         self._counted = 0
-        self._is_strict = (
-            rules.refuses_unread or not is_lenient(rules) or (judge_form in judges and is_strict_about_forms(rules))
-        )
-        """A body that is too large to be read is refused."""
+        self._is_strict = is_strict
 
     def feed(self, data: bytes) -> Refusal | Released | None:
         """Take more of the body."""

@@ -17,7 +17,7 @@ from gateway.edge.waf import ask_second, note
 from gateway.exchange.errors import GatewayError
 from gateway.exchange.reason import Reason
 from gateway.inspection.upload.objection import Complaint, Objection
-from gateway.inspection.upload.policy import UploadPolicy
+from gateway.inspection.upload.policy import MAX_PARTS, UploadPolicy
 from gateway.inspection.upload.reception import Reception, Room, is_upload
 from gateway.inspection.upload.verdict import Verdict
 
@@ -37,6 +37,11 @@ _UNAVAILABLE: Final = Refusal("inspection", Reason.UPLOADS_UNAVAILABLE, retry_af
 
 Judge = Callable[[Exchange, bytes], Refusal | bytes | None]
 Done = Callable[[Refusal | None], None]
+
+
+_FORM: Final = b"multipart/form-data"
+_ANY_FILE: Final = UploadPolicy(max_size=1 << 40, max_files=MAX_PARTS, active_content="allow")
+"""Of routes that say nothing of uploads: `http.max_body` and `max_body` bound them."""
 
 
 class UploadsUnavailableError(GatewayError):
@@ -171,6 +176,9 @@ class UploadHolding:
         if refusal is not None:
             done(refusal)
             return
+        if self._rules.uploads is None:  # nobody asked for more than its fields
+            self._pass(reception, done)
+            return
         x, keeper = self._x, self._keeper
         assert keeper is not None  # noqa: S101 - of whom its room is
         session = x.entry.session if x.entry is not None else None
@@ -205,10 +213,14 @@ class UploadHolding:
             done(self._refused(verdict, outcome.kept))
         else:
             self._passed(verdict)
-            if self._rules.crs is None:
-                done(None)
-            else:
-                ask_second(self._x, self._rules.crs, self._outline(reception), done)
+            self._pass(reception, done)
+
+    def _pass(self, reception: Reception, done: Done) -> None:
+        """Let it go upstream, unless a second engine objects."""
+        if self._rules.crs is None:
+            done(None)
+        else:
+            ask_second(self._x, self._rules.crs, self._outline(reception), done)
 
     def _passed(self, verdict: Verdict) -> None:
         x = self._x
@@ -279,12 +291,32 @@ def _worst(complaints: Sequence[Complaint]) -> Objection:
 
 
 def hold_upload(
-    x: Exchange, rules: RouteInspection, judges: Sequence[Judge], beside: Beside, *, reads_files: bool
+    x: Exchange,
+    rules: RouteInspection,
+    judges: Sequence[Judge],
+    beside: Beside,
+    *,
+    reads_files: bool,
+    is_strict: bool,
 ) -> UploadHolding | None:
-    """Hold the body of `x` where it is an upload; None = it is none."""
-    if rules.uploads is None or x.body_done or not is_upload(content_type(x)):
+    """Hold the body of `x` where it is an upload; None = it is none.
+
+    Where nothing is said of uploads, a form with files that is larger than what is held in memory is held here all the
+    same, so that its fields are read: `is_strict` says that they must be.
+    """
+    if x.body_done:
         return None
-    return UploadHolding(x, rules, rules.uploads, judges, beside, reads_files=reads_files)
+    kind = content_type(x)
+    if rules.uploads is not None:
+        return (
+            UploadHolding(x, rules, rules.uploads, judges, beside, reads_files=reads_files) if is_upload(kind) else None
+        )
+    length = x.fields.length
+    if not judges or not is_strict or not kind.lower().startswith(_FORM) or (length or 0) > _ANY_FILE.max_size:
+        return None
+    if length is not None and length <= rules.max_body:
+        return None
+    return UploadHolding(x, rules, _ANY_FILE, judges, beside, reads_files=False)
 
 
 def content_type(x: Exchange) -> bytes:

@@ -319,3 +319,37 @@ async def test_a_small_body_of_no_known_type_is_read_for_attacks_too(edge: Edge,
     take_with_waf(edge)
     reply = await post(edge, b"1 union select 2", "Content-Type: application/x-unknown\r\n")
     assert reply.status == 403
+
+
+def with_waf_alone(edge: Edge) -> None:
+    edge.change(inspections={"public": rules(max_body=64 * 1024)})
+
+
+@pytest.mark.parametrize("length", [True, False])
+async def test_a_large_form_passes_where_nothing_is_said_of_uploads_and_its_fields_are_read(
+    edge: Edge, keeper: UploadKeeper, length: bool
+) -> None:
+    with_waf_alone(edge)
+    program = file(b"file", b"setup.exe", b"MZ" + bytes(600_000))
+    head = f"POST /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{FORM}"
+
+    async def send(body: bytes) -> Reply:
+        if length:
+            return await post(edge, body)
+        chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        return Reply(await edge.raw(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk))
+
+    honest = form(field(b"to", b"O'Brien"), program)
+    assert (await send(honest)).status == 200
+    assert edge.portal.bodies == [honest]
+    assert (await send(form(program, field(b"q", b"1 union select 2")))).status == 403
+    assert len(edge.portal.heads) == 1
+
+
+async def test_a_large_form_of_fields_alone_is_refused_where_nothing_is_said_of_uploads(
+    edge: Edge, keeper: UploadKeeper
+) -> None:
+    with_waf_alone(edge)
+    reply = await post(edge, form(field(b"text", b"x" * 100_000)))
+    assert (reply.status, json.loads(reply.body)["reason"]) == (413, "body_too_large")
+    assert edge.portal.heads == []
