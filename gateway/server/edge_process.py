@@ -168,13 +168,13 @@ class EdgeProcess:
         if self._redis is not None:
             self._redis.serve(worker)
         self._handshake_timeout_s = validated.settings.http.handshake_timeout
-        if not boot.is_reserve:
-            await self.serve()
-        self._flusher = worker.spawn(self._flush_sessions(flush, issuers), name="flush sessions")
         messenger = self._messenger = Messenger(
             worker.evidence.lookout, worker.gate, rows, store.sealer, lambda: boot.pages_socket
         )
-        await messenger.read(time.time())
+        await messenger.read(time.time())  # whoever is blocked finds no worker that does not know it yet
+        if not boot.is_reserve:
+            await self.serve()
+        self._flusher = worker.spawn(self._flush_sessions(flush, issuers), name="flush sessions")
         self._telling = worker.spawn(messenger.run(), name="tell the detectors")
         gc.collect()
         gc.freeze()  # what is there now lives as long as the process
