@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,8 @@ from gateway.store.page_counts import PageCounts
 
 _MOST_PAGE_BYTES: Final = 16 * 1024 * 1024
 _SHOWN_CHARS: Final = 60
-_SCRIPT: Final = re.compile(r"<script\b[^>]*>(.*?)</script", re.IGNORECASE | re.DOTALL)
+_BEGIN: Final = re.compile(r"<script\b[^>]{0,8192}>", re.IGNORECASE).search
+_END: Final = re.compile(r"</script", re.IGNORECASE).search
 
 
 @click.group(short_help="Turn reports of browsers into the next content security policy.")
@@ -94,12 +96,23 @@ def hash_verb(*, file: Path) -> None:
     rewriting = Page(Insertion(url=f"{own}/", own=own, charset=Charset.UTF_8, nonce="x", approved=Approved()))
     rewriting.feed(page)
     text = decode(Charset.UTF_8, page) or ""
-    begins = {hash_of(found[1]): " ".join(found[1].split())[:_SHOWN_CHARS] for found in _SCRIPT.finditer(text)}
+    begins = {hash_of(script): " ".join(script[: 8 * _SHOWN_CHARS].split())[:_SHOWN_CHARS] for script in _texts(text)}
     rows = [(script, begins.get(script, "")) for script in rewriting.seen]
     answer(
         {"scripts": rewriting.seen},
         [table(("SCRIPT", "BEGINS WITH"), rows) if rows else "The page has no scripts that could be approved."],
     )
+
+
+def _texts(page: str) -> Iterator[str]:
+    """Yield what stands in the scripts of a page, up to one that does not end."""
+    begin = _BEGIN(page)
+    while begin is not None:
+        end = _END(page, begin.end())
+        if end is None:
+            return
+        yield page[begin.end() : end.start()]
+        begin = _BEGIN(page, end.end())
 
 
 def _section(route: str) -> Csp:

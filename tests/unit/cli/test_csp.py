@@ -80,6 +80,12 @@ def test_the_scripts_of_a_saved_page_are_named_as_they_would_be_approved(told: A
     assert "start( 1 );" in told.run("csp", "hash", str(page)).stdout
 
 
+def test_scripts_that_never_end_cost_no_more_than_others(told: Any, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_bytes(b"<script>" * 200_000)  # each looked for its end to the end of the page: hours
+    assert told.value("csp", "hash", str(page))["scripts"] == []
+
+
 def test_an_error_is_told_with_its_place(house: Any) -> None:
     path = house.directory / "gateway.yaml"
     path.write_text(
