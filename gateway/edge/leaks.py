@@ -32,7 +32,12 @@ WHOLE_BYTES: Final = 64 * 1024
 _MULTIPART: Final = b"multipart/form-data"
 _EVENTS: Final = b"text/event-stream"
 _OF_THE_BYTES: Final = frozenset((b"content-md5", b"digest", b"content-digest", b"repr-digest", b"accept-ranges"))
-_ASKED_IN_PARTS: Final = (b"range: ", b"if-range: ", b"accept-encoding: ")
+_ASKED_IN_PARTS: Final = (b"range: ", b"if-range: ", b"request-range: ", b"accept-encoding: ")
+"""The third is an old name of the first, which Apache still reads."""
+_CONDITION: Final = b"if-match: "
+_MULTIPLE_PARTS: Final = (b"multipart/byteranges", b"multipart/x-byteranges")
+_EVENT_ENDS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
+_LONGEST_END: Final = 3
 _SHORT_TARGET: Final = 12
 _BODILESS: Final = frozenset((204, 304))
 _PARTIAL: Final = 206
@@ -135,6 +140,8 @@ def asked_readable(x: Exchange, forward: bytes) -> bytes:
     if x.inspection is None or x.inspection.leaks is None or not is_strict(_actions(x, of_answer=True)):
         return forward
     kept = [line for line in forward.splitlines(keepends=True) if not line.startswith(_ASKED_IN_PARTS)]
+    # a weak tag, which never matches there (RFC 9110 section 13.1.1), is one that was weakened here
+    kept = [line.replace(b'W/"', b'"') if line.startswith(_CONDITION) else line for line in kept]
     return b"".join((*kept, b"accept-encoding: identity\r\n"))
 
 
@@ -207,6 +214,8 @@ class _Look:
         self._looking = looking
         self._decompressor = Decompressor(coding, budget) if coding is not None else None
         self._told: dict[str, int] = {}
+        self._is_events = x.content_type.lower().startswith(_EVENTS)
+        self._last = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what was looked through. Raises DecompressError."""
@@ -214,6 +223,9 @@ class _Look:
             yield self._looking.feed(piece)
             if self._looking.is_stopped:
                 break
+            self._last = (self._last + piece[-_LONGEST_END:])[-_LONGEST_END:]
+        if self._is_events and self._looking.held and self._last.endswith(_EVENT_ENDS):
+            yield self._looking.settle()  # the next event may come tomorrow
         self._note()
 
     def finish(self) -> Iterator[bytes]:
@@ -250,9 +262,9 @@ def open_leaks(x: Exchange, head: ResponseHead) -> Beside | Through | None:
     strict = is_strict(actions)
     try:
         form = of_content_type(head.content_type)
+        coding = _coding(head, form, strict=strict)
         if form is None:
             return None
-        coding = _coding(head)
     except (UnknownCharsetError, DecompressError):
         if _cannot_look(x, rules, actions, "answer", _WITHHELD) is not None:
             raise WithheldError(_WITHHELD) from None
@@ -266,8 +278,19 @@ def open_leaks(x: Exchange, head: ResponseHead) -> Beside | Through | None:
     return Through(x, head, looking, coding, budget)
 
 
-def _coding(head: ResponseHead) -> Coding | None:
-    """Return how an answer is encoded. Raises DecompressError where that cannot be undone: a part of something encoded says nothing."""
+def _coding(head: ResponseHead, form: TextForm | None, *, strict: bool) -> Coding | None:
+    """Return how an answer is encoded.
+
+    Raises:
+        DecompressError: that cannot be undone, as in a part of something encoded. Or the answer is a part of a text: nobody was
+            asked for one, and its ends may cut in two what is looked for.
+
+    """
+    is_text = form is not None or head.content_type.lower().startswith(_MULTIPLE_PARTS)
+    if head.status == _PARTIAL and is_text and strict:
+        raise DecompressError(Fault.TRUNCATED)
+    if form is None:
+        return None
     coding = coding_of(b",".join(value for name, value in _lines(head) if name == b"content-encoding"))
     if coding is not None and head.status == _PARTIAL:
         raise DecompressError(Fault.TRUNCATED)

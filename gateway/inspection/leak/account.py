@@ -27,6 +27,7 @@ _LETTER: Final = rb"(?:" + _SEPARATOR + rb")?[A-Z0-9]"
 _OPEN: Final = rb"(?:[ +-]\x01{0,2}|\xc2?\xa0?|%2?0?|&(?:n(?:b(?:s(?:p;?)?)?)?)?)?"
 IBAN_TRIGGER: Final = rb"(?:" + "|".join(_LENGTHS).encode() + rb")[0-9]{2}(?:" + _LETTER + rb"){11}"
 IBAN_OPENING: Final = rb"[A-Z]|[A-Z]{2}[0-9]{0,2}|[A-Z]{2}[0-9]{2}(?:" + _LETTER + rb"){0,10}" + _OPEN
+_COUNTED: Final = {ord(letter): str(int(letter, 36)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 _SPACED: Final = re.compile(rb"[A-Z0-9]{4}(?:" + _LETTER + rb"){0,30}")
 _SPACED_REACH: Final = 4 + 30 * 7
 _SEPARATORS: Final = re.compile(_SEPARATOR)
@@ -57,9 +58,11 @@ def read_iban(text: Text, at: int, _trigger: bytes) -> Reading:
     if not text.is_whole and len(data) - at <= _SPACED_REACH and _AT_END.match(data, found.end()):
         return HOLD
     length = _LENGTHS[data[at : at + 2].decode("ascii")]
+    letters = _SEPARATORS.sub(b"", found[0])[:length]
+    if len(letters) != length or not _has_check_digits(letters.decode("ascii")):
+        return Skip(at + 4)
     end = _end_of(data, at, found.end(), length)
-    letters = _SEPARATORS.sub(b"", data[at:end])
-    if len(letters) != length or _IN_WORD.match(data, end) or not _has_check_digits(letters.decode("ascii")):
+    if _IN_WORD.match(data, end):
         return Skip(at + 4)
     shown = _start_of_last(data, end, _SHOWN)
     return Found(Kind.IBAN, at, end, letters, ((at + 2, shown),))
@@ -88,7 +91,7 @@ def _start_of_last(data: bytes, end: int, count: int) -> int:
 
 def _has_check_digits(letters: str) -> bool:
     """ISO 7064, MOD 97-10: letters count from 10."""
-    return int("".join(str(int(letter, 36)) for letter in letters[4:] + letters[:4])) % 97 == 1
+    return int((letters[4:] + letters[:4]).translate(_COUNTED)) % 97 == 1
 
 
 def claims_ssn(trigger: bytes) -> bool:

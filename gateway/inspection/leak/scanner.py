@@ -90,6 +90,8 @@ class Scanner:
         self._value: _Value | None = None
         self._heading: int | None = None
         """Offset of the first heading that speaks of card numbers; below 0 once it has left."""
+        self._quoted_to = 0
+        """Offset up to which the quotation marks of a JSON text were followed."""
         self._is_in_string = False
         self._is_escaped = False
         self._stop: int | None = None
@@ -115,6 +117,10 @@ class Scanner:
                 return b""
             data = self._start()
         return self._push(data, is_whole=False)
+
+    def settle(self) -> bytes:
+        """Return what is held: nothing of what follows goes on with it, as behind an event of a stream."""
+        return self._push(b"", is_whole=True) if self._has_started and not self._is_stopped else b""
 
     def finish(self) -> bytes:
         """End the body; return the rest of it."""
@@ -214,16 +220,14 @@ class Scanner:
         """Go on with a value that has not ended. Returns whether it has now."""
         data, at = self._data, self._at
         limit = at + value.left
-        run = value.tail.run.match(data, at, limit)
-        end = at if run is None else run.end()
-        has_ended = is_whole or end == limit or data[end : end + 2] not in _MAY_GO_ON
         stop = value.tail.stop
-        if stop:
-            stopped = data.find(stop, at, end)
-            if stopped >= 0:
-                end, has_ended = stopped, True
-            elif not has_ended:
-                end -= _common(data[at:end], stop)
+        stopped = data.find(stop, at, limit) if stop else -1
+        # attack: keys without end, each of which would be read through all that follow it
+        run = value.tail.run.match(data, at, limit if stopped < 0 else stopped)
+        end = at if run is None else run.end()
+        has_ended = is_whole or end in (limit, stopped) or data[end : end + 2] not in _MAY_GO_ON
+        if stop and not has_ended:
+            end -= _common(data[max(at, end - len(stop)) : end], stop)
         value.take(data[at:end])
         if self._actions[value.kind] is Action.MASK:
             self._covers.append(_Cover(at, end, MASK))
@@ -237,14 +241,21 @@ class Scanner:
         """Tell whether a number stands where a program reads it as one."""
         match self._form.markup:
             case Markup.JSON:
-                is_in_string, _ = _quoted(self._data[self._from : found.start], self._is_in_string, self._is_escaped)
-                return not is_in_string
+                self._follow_quotes(found.start)
+                return not self._is_in_string
             case Markup.SCRIPT:
                 before = self._data[max(0, found.start - LOOK_BACK) : found.start].rstrip(b" \t\r\n")
                 after = self._data[found.end : found.end + LOOK_BACK].lstrip(b" \t")
                 return before[-1:] in _BEFORE_NUMBER and after[:1] in _AFTER_NUMBER
             case _:
                 return False
+
+    def _follow_quotes(self, upto: int) -> None:
+        """Go on with the quotation marks of a JSON text; each is looked at once, however many numbers stand in it."""
+        if upto > self._quoted_to:
+            quoted = _quoted(self._data[self._quoted_to : upto], self._is_in_string, self._is_escaped)
+            self._is_in_string, self._is_escaped = quoted
+            self._quoted_to = upto
 
     def _match(self, *, is_whole: bool) -> None:
         """Look through the lines that are complete for the operator's patterns."""
@@ -268,12 +279,13 @@ class Scanner:
         if self._covers:
             out = self._covered(out, upto)
         if self._form.markup is Markup.JSON:
-            self._is_in_string, self._is_escaped = _quoted(leaving, self._is_in_string, self._is_escaped)
+            self._follow_quotes(upto)
         cut = max(0, upto - LOOK_BACK)
         self._data = self._data[cut:]
         self._from = upto - cut
         self._at -= cut
         self._line -= cut
+        self._quoted_to -= cut
         self._lines.move(cut)
         self._covers = [_Cover(max(0, start - cut), end - cut, mask) for start, end, mask in self._covers if end > upto]
         if self._stop is not None:

@@ -35,15 +35,23 @@ def claims(trigger: bytes) -> bool:
 def read(text: Text, at: int, _trigger: bytes) -> Reading:
     """Read on from the first byte of a header."""
     data = text.data
+    if is_in_word(data, at) or _has_no_end(text, at):
+        return Skip(_end_of_word(data, at, at + _LONGEST_HEADER))
     run = _RUN.match(data, at, at + _LONGEST_HEADER)
     end = at if run is None else run.end()
     if not text.is_whole and end - at < _LONGEST_HEADER and len(data) - end < _BODY_BYTES:
         return HOLD
-    header = _HEADER.match(data, at, end)
     body = _BODY.match(data, end)
-    if header is None or body is None or is_in_word(data, at) or not _says_how(header[0]):
+    header = _HEADER.match(data, at, end) if body is not None else None
+    if header is None or body is None or not _says_how(header[0]):
         return Skip(_end_of_word(data, at, end))
     return Found(Kind.JWT, at, body.end(), data[at : body.end()], ((at, body.end()),), tail=_TAIL)
+
+
+def _has_no_end(text: Text, at: int) -> bool:
+    """Tell whether no header can end behind a place, without reading what stands there: many may seem to begin in one long word."""
+    reach = at + _LONGEST_HEADER + 1
+    return (text.is_whole or len(text.data) >= reach) and text.data.find(b".", at, reach) < 0
 
 
 def _end_of_word(data: bytes, at: int, end: int) -> int:

@@ -278,6 +278,52 @@ async def test_events_leave_as_they_come(edge: Edge) -> None:
     writer.close()
 
 
+async def test_an_event_does_not_wait_for_the_next_one(edge: Edge) -> None:
+    event = b'data: {"number of the meter": "4111111111111111"}\n\n'
+
+    async def stream(portal: Portal, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + event[:-1])
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(event[-1:])
+        await asyncio.sleep(30)
+
+    look(edge, answers=choice(Action.MASK))
+    edge.portal.answers[b"/public/x"] = stream
+    reader, writer = await edge.connect()
+    writer.write(b"GET /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    async with asyncio.timeout(10):
+        assert b"4111111111111111" in await reader.readuntil(b'"}\n\n')
+    writer.close()
+
+
+async def test_a_part_of_a_text_by_an_old_name_is_not_asked_for(edge: Edge) -> None:
+    look(edge, answers=choice(Action.MASK))
+    edge.portal.answers[b"/public/x"] = answer(TEXT)
+    assert (await edge.get("/public/x", fields="Request-Range: bytes=0-14\r\n")).body == CLEAN
+    assert edge.portal.field(b"request-range") == []
+
+
+@pytest.mark.parametrize("content_type", [b"text/html", b"multipart/byteranges; boundary=x"])
+async def test_a_part_of_a_text_that_nobody_asked_for_is_withheld(edge: Edge, content_type: bytes) -> None:
+    look(edge, answers=choice(Action.MASK))
+    part = answer(TEXT[:20], b"Content-Range: bytes 0-19/600", status=b"206 Partial Content", content_type=content_type)
+    edge.portal.answers[b"/public/x"] = part
+    reply = await edge.get("/public/x")
+    assert reply.status >= 400
+    assert TEXT[:20] not in reply.raw
+    look(edge, answers=choice(Action.ALERT))
+    assert (await edge.get("/public/x", fields="Range: bytes=0-19\r\n")).body == TEXT[:20]
+
+
+async def test_a_tag_that_was_weakened_is_known_again_by_the_portal(edge: Edge) -> None:
+    look(edge, answers=choice(Action.MASK))
+    edge.portal.answers[b"/public/x"] = answer(TEXT, b'ETag: "v1"')
+    tag = (await edge.get("/public/x")).field("etag")[0].decode()
+    await edge.get("/public/x", fields=f'If-Match: {tag}, W/"v0"\r\n')
+    assert edge.portal.field(b"if-match") == [b'"v1", "v0"']
+
+
 # requests
 
 

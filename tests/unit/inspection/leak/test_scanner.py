@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.inspection.leak import private_key
+from gateway.inspection.leak import scanner as scanner_module
 from gateway.inspection.leak.pattern import InvalidPatternError, compile_pattern
+from gateway.inspection.leak.reading import Found, Reading, Text
 from gateway.inspection.leak.scanner import Scanner
 from gateway.inspection.leak.sighting import Action, Kind
 from gateway.inspection.leak.text_form import Markup, TextForm, UnknownCharsetError, of_content_type
@@ -135,6 +141,58 @@ def test_little_is_held_back_of_hostile_repetition(unit: bytes) -> None:
     out, held = in_pieces(looking, unit * (40_000 // len(unit)), [500] * 90)
     assert held <= 6_000
     assert len(out) == len(unit) * (40_000 // len(unit))
+
+
+def test_keys_in_a_row_are_each_read_to_their_end_and_not_through_all_that_follow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[int] = []
+
+    class Run:
+        def match(self, data: bytes, start: int, limit: int) -> re.Match[bytes] | None:
+            found = private_key._TAIL.run.match(data, start, limit)
+            read.append(found.end() - found.start() if found is not None else 0)
+            return found
+
+    read_on = private_key.read
+
+    def counted(text: Text, at: int, trigger: bytes) -> Reading:
+        found = read_on(text, at, trigger)
+        tail = private_key._TAIL._replace(run=cast("re.Pattern[bytes]", Run()))
+        return found._replace(tail=tail) if isinstance(found, Found) else found
+
+    looking = scanner(actions={"secrets": Action.MASK})
+    chosen = [one._replace(read=counted) if one.read is read_on else one for one in looking._detectors._chosen]
+    monkeypatch.setattr(looking._detectors, "_chosen", tuple(chosen))
+    text = b"-----BEGIN PRIVATE KEY-----\nAAAAAAAABBBB" * 1_000
+    looking.feed(text)
+    looking.finish()
+    assert len(read) == looking.report.tallies["secrets"].count == 1_000
+    assert sum(read) < len(text)
+
+
+def test_quotation_marks_are_followed_once_however_many_numbers_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    followed: list[int] = []
+    follow = scanner_module._quoted
+
+    def counted(text: bytes, is_in_string: bool, is_escaped: bool) -> tuple[bool, bool]:
+        followed.append(len(text))
+        return follow(text, is_in_string, is_escaped)
+
+    monkeypatch.setattr(scanner_module, "_quoted", counted)
+    text = b'{"card":4111111111111111,"name":"a \\" card 4111111111111111"},' * 500
+    out = masked(text, b"application/json")
+    assert out == b'{"card":9999999999991111,"name":"a \\" card ************1111"},' * 500
+    assert sum(followed) <= len(text)
+
+
+def test_what_settles_leaves_at_once_and_the_look_goes_on() -> None:
+    looking = scanner(b"text/event-stream")
+    first = b"data: a card 4111 1111 1111 1111\n\n"
+    assert looking.feed(first) + looking.settle() == first.replace(b"4111 1111 1111 1111", b"**** **** **** 1111")
+    assert looking.held == 0
+    assert looking.feed(first) + looking.finish() == first.replace(b"4111 1111 1111 1111", b"**** **** **** 1111")
+    assert looking.report.tallies["cards"].count == 2
 
 
 def test_a_token_of_any_length_is_covered() -> None:
