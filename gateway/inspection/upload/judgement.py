@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from gateway.inspection.upload import content, sealed_archive, tape, zip_archive
 from gateway.inspection.upload.compressed import expand
-from gateway.inspection.upload.examination import DEEP_BYTES, Examination
+from gateway.inspection.upload.examination import DEEP_BYTES, Examination, broken
 from gateway.inspection.upload.file_name import extension, objection_to
 from gateway.inspection.upload.film import examine_film
 from gateway.inspection.upload.image import examine_image
@@ -75,6 +75,8 @@ _ACTIVE_WORDS: Final = (
     "x-ms",
     "flash",
 )
+_BUNDLES: Final = frozenset(("app", "workflow", "action", "pkg", "mpkg"))
+"""Directories that macOS runs; others may be called `www.example.com`."""
 _OF_MACOS: Final = b"\x00\x05\x16\x07"
 _OF_FINDER: Final = b"\x00\x00\x00\x01Bud1"
 _OF_EXPLORER: Final = frozenset(("thumbs.db", "desktop.ini"))
@@ -217,7 +219,9 @@ class _Judgement:
             if member.is_link:
                 raise UploadRefusedError(Objection.ARCHIVE_LINK)
             if member.other_name:
-                self._check_member_name(member.other_name)
+                last = self._check_member_name(member.other_name)
+                if extension(last) != extension(member.name):  # judged as one type, opened as another
+                    raise UploadRefusedError(Objection.ARCHIVE_NAME)
             if member.is_encrypted:
                 self._check_member_name(member.name)
                 self._examination.encrypted()
@@ -234,6 +238,8 @@ class _Judgement:
 
     def _member(self, name: str, inside: Source, depth: int) -> None:
         last = self._check_member_name(name)
+        if not last and inside.size:  # a directory has no content to anybody who makes one of it
+            raise broken()
         if last and not _is_left_by_a_desktop(name, last, inside):
             self.of(Offered(last, "", inside), depth)
 
@@ -245,15 +251,21 @@ class _Judgement:
 
     def _check_member_name(self, name: str) -> str:
         """Refuse a name that leads elsewhere; return its last part, empty for a directory."""
+        is_directory = name.endswith("/")
         parts = name.removesuffix("/").split("/")
-        for part in parts:
-            objection = objection_to(part)
+        while len(parts) > 1 and parts[0] == ".":  # as `tar -C directory .` writes them
+            del parts[0]
+        if is_directory and parts == ["."]:
+            return ""
+        for number, part in enumerate(parts, 1):
+            is_file = number == len(parts) and not is_directory
+            objection = objection_to(part if is_file else part.rstrip(". ") or part)  # `Meier & Co.` hides nothing
             if objection is Objection.NAME_EXECUTABLE:
-                if self._examination.refuses_active:
+                if self._examination.refuses_active and (is_file or extension(part) in _BUNDLES):
                     raise UploadRefusedError(Objection.NAME_EXECUTABLE)
             elif objection is not None and not (objection is Objection.NAME_RESERVED and part.startswith(".")):
                 raise UploadRefusedError(Objection.ARCHIVE_NAME)
-        return "" if name.endswith("/") else parts[-1]
+        return "" if is_directory else parts[-1]
 
 
 def _without_list(policy: UploadPolicy) -> UploadPolicy:

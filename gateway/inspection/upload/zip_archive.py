@@ -183,12 +183,10 @@ def _local(source: Source, header_at: int, entry: _Entry) -> tuple[int, bool]:
         raise broken()
     if header[_LOCAL.size :] != entry.raw_name or name_length != len(entry.raw_name):
         raise UploadRefusedError(Objection.ARCHIVE_NAME)
+    extras = _extras(source.read(header_at + _LOCAL.size + name_length, extra_length)) if extra_length else {}
+    if extras.get(_EXTRA_UNICODE_PATH, b"") not in {b"", entry.extras.get(_EXTRA_UNICODE_PATH, b"")}:
+        raise UploadRefusedError(Objection.ARCHIVE_NAME)  # readers of a stream see this list alone
     if not has_descriptor:
-        extras = (
-            _extras(source.read(header_at + _LOCAL.size + name_length, extra_length))
-            if _LARGE in {packed, size}
-            else {}
-        )
         size, packed, _ = _sizes_64(extras, size, packed, 0)
         if (crc, packed, size) != (entry.crc, entry.packed, entry.size):
             raise broken()
