@@ -22,6 +22,7 @@ from gateway.edge.interrupted import obstacle
 from gateway.edge.pipeline import retry_after
 from gateway.edge.step_up import step_up_page
 from gateway.exchange.reason import ANSWERS, Reason
+from gateway.inspection.upload.bound import exceeded
 from gateway.wire.request import SAFE_METHODS
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -88,6 +89,7 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
             accepted=said(x.fields, b"accept-language").decode("latin-1"),
             route=x.route.name,
             rule=refusal.rule,
+            bound=_bound(x, refusal),
             retry_after=seconds,
             sign_in=sign_in.decode("ascii"),
             not_kept=(obstacle(x, reason) or "unavailable") if page and x.method not in SAFE_METHODS else None,
@@ -106,6 +108,12 @@ def refusal_answer(x: Exchange, refusal: Refusal, now: float) -> tuple[int, list
         len(body),
     )
     return status, [head, b"" if x.method == b"HEAD" else body]
+
+
+def _bound(x: Exchange, refusal: Refusal) -> str:
+    """Say what the route takes, where an upload went beyond it."""
+    uploads = x.inspection.uploads if x.inspection is not None else None
+    return exceeded(uploads, refusal.rule) if uploads is not None else ""
 
 
 def problem(reason: Reason, request_id: str, rule: str = "", login_url: bytes = b"") -> bytes:

@@ -58,6 +58,7 @@ class ErrorPage(Protocol):
         accepted: str = "",
         route: str = "",
         rule: str = "",
+        bound: str = "",
         retry_after: int = 0,
         sign_in: str = "",
         not_kept: NotKept | None = None,

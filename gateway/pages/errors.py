@@ -19,6 +19,7 @@ from gateway.exchange.reason import ANSWERS, Reason
 from gateway.pages.branding import Branding
 from gateway.pages.moment import wait
 from gateway.pages.texts import SOURCE, Texts, load_texts, marked, negotiate
+from gateway.pages.upload_words import told_of_upload
 
 MARK = (
     '<svg class="mark" viewBox="0 0 40 40" fill="none" aria-hidden="true" focusable="false">'
@@ -55,6 +56,12 @@ _REFUSED_TO_A_PERSON = frozenset(
         Reason.CONDITION_FAILED,
     }
 )
+_OF_UPLOADS = frozenset(
+    {Reason.UPLOAD_REFUSED, Reason.UPLOAD_INFECTED, Reason.UPLOADS_UNAVAILABLE, Reason.BODY_TOO_LARGE}
+)
+"""Where the rule is what is wrong with a file: a person is told in words."""
+_OF_DETECTORS = frozenset({Reason.ABUSE_BLOCKED, Reason.ABUSE_SLOWED})
+"""Where the rule is the reference of a detector's answer, which says nothing to the person; the record names it."""
 _WORTH_REPEATING = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -91,6 +98,7 @@ class ErrorPages:
         accepted: str = "",
         route: str = "",
         rule: str = "",
+        bound: str = "",
         retry_after: int = 0,
         sign_in: str = "",
         not_kept: NotKept | None = None,
@@ -98,8 +106,8 @@ class ErrorPages:
     ) -> bytes:
         """Build the complete HTML document for `reason`, UTF-8, to be sent with `csp`.
 
-        `accepted` is the value of Accept-Language; `rule` of `route` is what decided; `retry_after` is in
-        seconds, 0 = unsaid; `sign_in` is the address of the sign-in page, where that is the way on; `not_kept`
+        `accepted` is the value of Accept-Language; `rule` of `route` is what decided; `bound` is what an
+        upload went beyond (`PDF, PNG`); `retry_after` is in seconds, 0 = unsaid; `sign_in` is the address of the sign-in page, where that is the way on; `not_kept`
         says what became of a form; `framed` is for a frame inside the portal, whose person must sign in
         outside of it. Every value is escaped.
         """
@@ -110,8 +118,7 @@ class ErrorPages:
             known = self._rendered[texts.language, reason] = self._opening(reason, texts), _offers(reason, texts)
         opening, offers = known
         parts = [opening]
-        if rule:
-            detail = said("The rule of “%(route)s” says so (%(rule)s).") % {"route": route, "rule": rule}
+        if detail := _detail(reason, route, rule, bound, texts):
             parts.append(f'<p class="detail">{escape(detail)}</p>'.encode())
         if retry_after > 0:
             again = said("Try again in %(time)s.") % {"time": wait(texts, retry_after)}
@@ -139,6 +146,15 @@ class ErrorPages:
             f'<body><main><div class="top">{self._top}</div><div class="card"><p class="status">{answer.status} <code>{escape(reason)}</code></p>'
             f'<h1>{title}</h1><p class="lead">{sentence}</p>'
         ).encode()
+
+
+def _detail(reason: Reason, route: str, rule: str, bound: str, texts: Texts) -> str:
+    """Say what decided, in words that help the person; empty where the reason's own sentence is all there is to say."""
+    if reason in _OF_UPLOADS:
+        return told_of_upload(rule, bound, texts)
+    if not rule or reason in _OF_DETECTORS:
+        return ""
+    return texts.gettext("The rule of “%(route)s” says so (%(rule)s).") % {"route": route, "rule": rule}
 
 
 def _top(branding: Branding) -> str:

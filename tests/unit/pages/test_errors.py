@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from gateway.exchange.reason import ANSWERS, Reason
+from gateway.inspection.upload.objection import Objection
 from gateway.pages.errors import ERROR_PAGE_CSP, error_page
 
 
@@ -124,3 +125,28 @@ def test_every_page_has_the_same_shape_in_every_language(reason: Reason) -> None
     )
     assert german.tags == english.tags
     assert german.links == english.links
+
+
+def test_a_person_is_told_in_words_which_file_was_not_taken_and_what_is() -> None:
+    page = outline(
+        error_page(
+            Reason.UPLOAD_REFUSED, request_id="r", route="portal", rule="type_not_allowed", bound="JPEG, PDF, PNG"
+        )
+    )
+    assert "Files of this kind are not accepted here. Accepted are: JPEG, PDF, PNG." in page.text
+    assert "type_not_allowed" not in page.text
+    assert "“portal”" not in page.text
+
+
+@pytest.mark.parametrize("objection", sorted(set(Objection) - {Objection.INFECTED, Objection.UNSCANNED}))
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_every_objection_to_a_file_has_words(objection: Objection, language: str) -> None:
+    page = error_page(Reason.UPLOAD_REFUSED, request_id="r", accepted=language, rule=objection.value)
+    assert b'<p class="detail">' in page
+    assert objection.value.encode() not in page
+
+
+def test_the_answer_of_a_detector_has_no_rule_that_means_something_to_the_person() -> None:
+    page = outline(error_page(Reason.ABUSE_BLOCKED, request_id="r", route="none", rule="a_d284a462d926"))
+    assert "none" not in page.text
+    assert "a_d284a462d926" not in page.text
