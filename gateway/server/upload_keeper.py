@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import BoundedSemaphore, Thread
 from typing import Final
 
 from gateway.edge.upload_holding import Outcome, Sender
@@ -31,6 +31,8 @@ from gateway.server.upload_places import quarantine_directory, spool_directory
 THREADS: Final = 8
 MAX_WAITING: Final = 256
 """Uploads of one worker that may wait at once; each holds up to 256 KiB of memory."""
+LOOKED_INTO: Final = 2
+"""Files that are looked into at once: an archive of a few megabytes may take some 256 MiB meanwhile."""
 _SHORTEST_SCAN_S: Final = 0.001
 
 
@@ -61,6 +63,7 @@ class UploadKeeper:
             report("spool.failed", str(error))
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._threads = 0
+        self._turns = BoundedSemaphore(LOOKED_INTO)
 
     def room(self) -> SealedRoom:
         """Make a room for one upload. Raises `GatewayError`."""
@@ -77,7 +80,7 @@ class UploadKeeper:
 
         def work() -> None:
             try:
-                verdict = reception.judge(scan)
+                verdict = reception.judge(scan, self._turns)
                 outcome = self._keep(reception, verdict, policy, sender)
             except Exception as error:  # noqa: BLE001 - whatever goes wrong while judging refuses
                 self._report("upload.unjudged", f"{type(error).__name__}: {sender.request_id}")

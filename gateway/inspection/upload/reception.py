@@ -14,6 +14,7 @@ What is not a form is one file: the body itself. Nothing is forwarded from here;
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -37,6 +38,7 @@ _NO_UPLOAD: Final = frozenset(
         "application/graphql",
     )
 )
+_NOBODY_WAITS: Final[AbstractContextManager[object]] = nullcontext()
 _OF_VALUES: Final = ("+xml",)
 
 
@@ -158,8 +160,10 @@ class Reception:
             at = part.start + part.length
         yield self._room.read(at, self._room.size - at)
 
-    def judge(self, scan: Scan | None) -> Verdict:
+    def judge(self, scan: Scan | None, turn: AbstractContextManager[object] = _NOBODY_WAITS) -> Verdict:
         """Judge every file; takes as long as looking at all of them does.
+
+        `turn` is held while one is looked into, which is when it may take as much memory as comes out of it.
 
         Raises whatever the room raises that cannot be read.
         """
@@ -172,7 +176,8 @@ class Reception:
             source = Extract(self._room, part.start, part.length)
             kind, objection, signature = "", None, ""
             try:
-                kind = examine(Offered(part.file_name or "", part.declared, source), self._policy)
+                with turn:
+                    kind = examine(Offered(part.file_name or "", part.declared, source), self._policy)
                 signature = scan(pieces(source)) if scan is not None else ""
                 objection = Objection.INFECTED if signature else None
             except UploadRefusedError as refused:

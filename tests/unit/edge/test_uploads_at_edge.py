@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -15,9 +17,10 @@ import pytest
 
 from gateway.edge import inspecting
 from gateway.edge.snapshot import RouteInspection
+from gateway.inspection.upload import reception
 from gateway.inspection.upload.policy import Antivirus, QuarantinePolicy, UploadPolicy
 from gateway.quarantine.quarantine import Quarantine
-from gateway.server.upload_keeper import MAX_WAITING, UploadKeeper
+from gateway.server.upload_keeper import LOOKED_INTO, MAX_WAITING, THREADS, UploadKeeper
 from gateway.server.upload_places import make_upload_places, quarantine_directory
 from tests.fakes.clamd import saying
 from tests.unit.edge.conftest import Edge, Http2Edge, Reply, until
@@ -353,3 +356,27 @@ async def test_a_large_form_of_fields_alone_is_refused_where_nothing_is_said_of_
     reply = await post(edge, form(field(b"text", b"x" * 100_000)))
     assert (reply.status, json.loads(reply.body)["reason"]) == (413, "body_too_large")
     assert edge.portal.heads == []
+
+
+async def test_many_small_archives_at_once_do_not_take_memory_for_all_of_them(
+    edge: Edge, keeper: UploadKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, at_once, looked = Event(), [0], [0]
+
+    def examine(file: object, policy: object) -> str:
+        del file, policy
+        at_once[0] += 1
+        looked[0] += 1
+        assert go.wait(20)
+        at_once[0] -= 1
+        return "pdf"
+
+    monkeypatch.setattr(reception, "examine", examine)
+    async with asyncio.TaskGroup() as group:
+        replies = [group.create_task(post(edge, form(PDF))) for _ in range(THREADS)]
+        await until(lambda: keeper._threads == THREADS and at_once[0] >= LOOKED_INTO)
+        await until(keeper._work.empty)
+        assert at_once[0] == looked[0] == LOOKED_INTO
+        go.set()
+    assert [(await reply).status for reply in replies] == [200] * THREADS
+    assert looked[0] == THREADS
