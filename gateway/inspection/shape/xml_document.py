@@ -11,8 +11,16 @@ from xml.parsers import expat
 
 from gateway.inspection.shape.limits import Bound, ShapeError, XmlLimits
 
-ENCODINGS: Final = frozenset({"utf-8", "utf-16", "utf-16le", "utf-16be", "iso-8859-1", "us-ascii", "windows-1252"})
-"""What is read alike everywhere: in UTF-7 and its like, `<` hides."""
+ENCODINGS: Final = frozenset(
+    {
+        *("utf-8", "utf-16", "utf-16le", "utf-16be", "us-ascii"),
+        *(f"iso-8859-{part}" for part in range(1, 17) if part != 12),  # part 12 was never published
+        *(f"windows-125{page}" for page in range(9)),
+    }
+)
+"""What is read alike everywhere, one byte a character or Unicode: in UTF-7 and its like, `<` hides."""
+_OTHER_NAMES: Final = {"utf8": "utf-8", "ascii": "us-ascii", "latin1": "iso-8859-1"}
+"""What programs write in Content-Type for some of them."""
 
 
 def check(body: bytes, limits: XmlLimits, charset: str | None = None) -> None:
@@ -22,7 +30,7 @@ def check(body: bytes, limits: XmlLimits, charset: str | None = None) -> None:
         ShapeError: it declares a document type or an entity, is beyond a limit, or is not well-formed.
 
     """
-    declared = charset.lower() if charset else None
+    declared = _OTHER_NAMES.get(charset.lower(), charset.lower()) if charset else None
     if declared is not None and declared not in ENCODINGS:
         raise ShapeError(Bound.ENCODING, 0)
     reader = _Reader(limits, declared)

@@ -63,6 +63,17 @@ def test_a_document_type_without_declarations_may_be_allowed() -> None:
     assert refusal(REMOTE_DTD, allow_doctype=True) is Bound.XML_ENTITY
 
 
+@pytest.mark.parametrize("encoding", ["ISO-8859-15", "ISO-8859-2", "windows-1250", "windows-1257"])
+def test_other_encodings_of_one_byte_a_character_are_read(encoding: str) -> None:
+    check(f'<?xml version="1.0" encoding="{encoding}"?><a>ü</a>'.encode(encoding), XmlLimits())
+    check("<a>ü</a>".encode(encoding), XmlLimits(), encoding)
+
+
+@pytest.mark.parametrize("charset", ["utf8", "UTF8", "ascii"])
+def test_usual_names_of_a_charset_are_known(charset: str) -> None:
+    check(b"<a>x</a>", XmlLimits(), charset)
+
+
 @pytest.mark.parametrize("encoding", ["UTF-7", "EBCDIC-CP-US", "IBM037", "Shift_JIS", "idna", "rot13"])
 def test_encodings_in_which_markup_hides_are_refused(encoding: str) -> None:
     assert refusal(f'<?xml version="1.0" encoding="{encoding}"?><a/>'.encode()) in {Bound.ENCODING, Bound.MALFORMED}
