@@ -256,7 +256,8 @@ class MemoryHolding:
         if self._rules.crs is None:
             done(None)
         else:
-            ask_second(self._x, self._rules.crs, judged.says, done)
+            is_unpacked = judged.says is not judged.goes_on
+            ask_second(self._x, self._rules.crs, judged.says, done, is_unpacked=is_unpacked)
 
     @property
     def length(self) -> int:

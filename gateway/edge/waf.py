@@ -68,11 +68,14 @@ def judge_body(x: Exchange, body: bytes) -> Refusal | None:
     return _follow(x, verdict)
 
 
-def ask_second(x: Exchange, rules: CrsRules, body: bytes, done: Callable[[Refusal | None], None]) -> None:
-    """Have the second engine judge a request that ours let pass."""
+def ask_second(
+    x: Exchange, rules: CrsRules, body: bytes, done: Callable[[Refusal | None], None], *, is_unpacked: bool = False
+) -> None:
+    """Have the second engine judge a request that ours let pass; an unpacked body has no coding any more."""
     line = _line(x)
     authority = x.fields.authority
-    fields = [(b"host", authority.text.encode("ascii") if authority is not None else b""), *fields_of(x)]
+    fields = [(b"host", authority.text.encode("ascii") if authority is not None else b"")]
+    fields += [field for field in fields_of(x) if not is_unpacked or field[0] != b"content-encoding"]
     if body:
         fields.append((b"content-length", b"%d" % len(body)))
 

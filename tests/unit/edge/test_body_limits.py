@@ -13,12 +13,12 @@ import msgspec
 import pytest
 from backports import zstd
 
-from gateway.edge.snapshot import RouteInspection, WafRules
+from gateway.edge.snapshot import CrsRules, RouteInspection, WafRules
 from gateway.inspection.engine import Inspection
 from gateway.inspection.shape.limits import BodyLimits, FormLimits, JsonLimits, XmlLimits
 from gateway.inspection.tuning import Mode, Settings, tuned
 from tests.unit.edge.conftest import Edge
-from tests.unit.edge.test_inspection import ATTACK, RULES, told
+from tests.unit.edge.test_inspection import ATTACK, HARMLESS, RULES, Second, told
 
 FORM = "application/x-www-form-urlencoded"
 ACCEPT = "Accept: application/json\r\n"
@@ -52,6 +52,20 @@ async def test_an_attack_in_a_compressed_body_is_seen(
     assert await post(edge, honest, coding=coding) == (200, "")
     assert edge.portal.bodies == [honest]
     assert edge.portal.field(b"content-encoding") == [coding.encode()]
+
+
+async def test_a_second_engine_is_asked_about_what_a_body_says_and_not_about_its_coding(edge: Edge) -> None:
+    engine = Second(HARMLESS)
+    crs = CrsRules(engine, blocks=True, may_fail=False)
+    edge.change(inspections={"public": RouteInspection(crs=crs, max_body=1 << 16, is_bounded=True)})
+    packed = gzip.compress(b"q=hello")
+    assert await post(edge, packed, coding="gzip") == (200, "")
+    (question,) = engine.questions
+    fields = dict(question.fields)
+    assert (question.body, fields[b"content-length"]) == (b"q=hello", b"7")
+    assert b"content-encoding" not in fields
+    assert edge.portal.bodies == [packed]
+    assert edge.portal.field(b"content-encoding") == [b"gzip"]
 
 
 @pytest.mark.parametrize("coding", ["compress", "gzip, gzip", "br, gzip", "aes128gcm"])
