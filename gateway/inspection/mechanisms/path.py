@@ -82,6 +82,8 @@ _EXECUTABLE_NAME: Final = re.compile(
 _NULL_CUT: Final = re.compile(r"(?i)[\w/\\.]\x00|%00(?:\.|$)|\\0(?:\.\w{2,4})$|\\(?:x00|u0000)(?:\.\w{1,8})?$")
 _SPACE: Final = re.compile(r"\S\s+\S")
 _MOST_WORDS: Final = 3
+_SHORTEST_WORD: Final = 4
+"""Letters: of a word that is no ending of a file."""
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 _ASSET: Final = re.compile(r"(?i)\.(?:png|jpe?g|gif|svg|webp|ico|css|s[ac]ss|less|m?js|jsx|tsx?|woff2?|html?|md)$")
 """What pages and style sheets refer to, one folder up."""
@@ -187,9 +189,9 @@ def _is_short(text: str) -> bool:
 
 
 def _is_spoken_of(text: str, end: int) -> bool:
-    """Say whether a path is followed by two words at the least: no program opens that, but people search for it."""
+    """Say whether a path is followed by words: no program opens that, but people search for it."""
     words = text[end:].split()
-    return len(words) > 1 and text[end].isspace() and all(map(is_plain_word, words))
+    return bool(words) and text[end].isspace() and len(words[0]) >= _SHORTEST_WORD and all(map(is_plain_word, words))
 
 
 def _is_ordinary(text: str, position: Position) -> bool:

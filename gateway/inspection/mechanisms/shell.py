@@ -20,6 +20,7 @@ from gateway.inspection.shell.commands import (
     ALONE,
     ALONE_AND_COLUMN,
     CMDLETS,
+    FILTERS,
     HOMONYMS,
     KNOWN,
     RECONNAISSANCE,
@@ -119,9 +120,11 @@ _ANYWHERE: Final = (
             "-wrapper",
             "--unzip-command",
             "-ooutputfile",
+            "-oqueuedirectory",
+            "ext::",
         ),
         re.compile(
-            r"(?i)(?:^|[\s'\"=;,&|])-o\s?(?:ProxyCommand|LocalCommand|PermitLocalCommand)\s?=|--(?:upload-pack|receive-pack|checkpoint-action|use-compress-program|to-command|unzip-command|exec)[ =][^\n]{0,128}[`$(/'\";|]|--(?:use-compress-program|to-command|unzip-command|upload-pack|receive-pack)=[\w/]|--checkpoint-action=exec|-wrapper\s+\w*sh,"
+            r"(?i)(?:^|[\s'\"=;,&|])-o\s?(?:ProxyCommand|LocalCommand|PermitLocalCommand)\s?=|--(?:upload-pack|receive-pack|checkpoint-action|use-compress-program|to-command|unzip-command|exec)[ =][^\n]{0,128}[`$(/'\";|]|--(?:use-compress-program|to-command|unzip-command|upload-pack|receive-pack)=[\w/]|--checkpoint-action=exec|(?:^|\s)-OQueueDirectory=/|^\s{0,4}ext::\S|-wrapper\s+\w*sh,"
         ),
     ),
     (
@@ -291,7 +294,7 @@ def _judge(around: Surroundings, found: Found) -> str | None:
     if weight >= Weight.PLAUSIBLE:
         return _judge_command(around, found)
     is_last = _CLOSERS.fullmatch(around.text, found.end) is not None
-    goes_on = around.is_file or around.is_break_out(place.start)
+    goes_on = around.is_file or around.is_break_out(place.start) or (weight is Weight.NAME and found.is_clean)
     if not is_last and not (goes_on and around.text[found.end : found.end + 1] in _SEPARATORS):
         return None
     if weight is Weight.SHELL:
@@ -323,7 +326,7 @@ def _judge_command(around: Surroundings, found: Found) -> str:
         return "shell.quoted"
     if found.is_clean:
         return "shell.command"
-    if found.is_sentence or around.is_quoted_pipeline(start) or around.speech.after(end):
+    if _name_of(found) in FILTERS or found.is_sentence or around.is_quoted_pipeline(start) or around.speech.after(end):
         return "shell.quoted"
     if found.weight is Weight.PLAUSIBLE and (says_more(found.command) or around.speech.before(start)):
         return "shell.quoted"
@@ -353,7 +356,7 @@ def _judge_word(around: Surroundings, found: Found) -> str | None:
         return None
     if found.place.kind is Kind.LINE:
         return "shell.command" if around.text[:start].strip() and around.is_value(start) else None
-    if around.is_value(start):
+    if around.is_value(start) or around.is_options(start):
         return "shell.command"
     if mark in ("&&", "||") or found.weight is Weight.WORD:
         return "shell.command" if mark != "&" else "shell.bare_word"
@@ -363,7 +366,7 @@ def _judge_word(around: Surroundings, found: Found) -> str | None:
 _PROGRAM: Final = re.compile(r"\s*/(?:usr/)?(?:local/)?s?bin/([a-z][\w.-]{0,32})\s*")
 _TELLING: Final = RECONNAISSANCE | ALONE | ALONE_AND_COLUMN
 _SHOWN: Final = re.compile(
-    r"(?i)\s*(?:sudo\s+)?(?:curl|wget|ping6?|ssh|scp|rsync|telnet|nslookup|dig|host|http|https|fetch|traceroute|openssl|java|node|sed|awk|python3?|php|ruby|perl|chmod|chown|kill|dd|cd|ls|http|docker|npm|git)\s"
+    r"(?i)\s*(?:sudo\s+)?(?:export|curl|wget|ping6?|ssh|scp|rsync|telnet|nslookup|dig|host|http|https|fetch|traceroute|openssl|java|node|sed|awk|python3?|php|ruby|perl|chmod|chown|kill|dd|cd|ls|http|docker|npm|git)\s"
 )
 _SECRET_FILE: Final = re.compile(
     r"(?i)/etc(?:[/\s]|$)|/proc/|/root/|\.ssh/|\.aws/|win\.ini|boot\.ini|/var/log/\w|/bin/(?:ba|z|da|k)?sh"
@@ -398,6 +401,8 @@ def _judge_substitution(around: Surroundings, found: Found) -> str | None:
         glued = place.start > 0 and (text[place.start - 1].isalnum() or text[place.start - 1] in _GLUE)
         is_injected = found.is_clean or glued or weight is Weight.HOSTILE or _is_piped(around, place)
         return "shell.substitution" if is_injected else "shell.quoted"
+    if not found.is_clean and weight < Weight.HOSTILE and around.is_shown_line(place.start):
+        return "shell.quoted"
     if found.is_clean or weight >= Weight.NAME or _is_piped(around, place):
         return "shell.substitution"
     is_last = _CLOSERS.fullmatch(text, end) is not None

@@ -126,6 +126,9 @@ CMDLETS: Final = _listed("""invoke-expression invoke-webrequest invoke-restmetho
     export-csv enter-pssession register-scheduledtask enable-psremoting select-string foreach-object where-object""")
 """PowerShell's verbs with nouns: no other language has them."""
 
+FILTERS: Final = frozenset({"select-string", "where-object"})
+"""Those of them that only leave out of what they are given."""
+
 EXECUTABLE_FOLDERS: Final = (
     "/bin/",
     "/sbin/",

@@ -56,7 +56,12 @@ _CMDLET: Final = re.compile(
     r"(?:get|set|new|add|remove|select|where|foreach|sort|out|import|export|start|stop|test)-[a-z]{2,32}"
 )
 """PowerShell's verbs and nouns; people show pipelines of them."""
+_LONGEST_TOOL: Final = 16
 _MARKS: Final = ("'", '"')
+_OPTIONS: Final = re.compile(
+    r"--?[A-Za-z][\w-]{0,32}(?:[ =][^\s;|&-][^\s;|&]{0,64})?(?: --?[A-Za-z][\w-]{0,32}(?:[ =][^\s;|&-][^\s;|&]{0,64})?){0,8}"
+)
+"""`-resize 100 --quiet`: what a program is given."""
 _LONGEST_PREFIX: Final = 512
 _MOST_TOOLS: Final = 24
 _SHORT_PREFIX_WORDS: Final = 1
@@ -100,16 +105,27 @@ class Surroundings:
         self._ticks_to = 0
 
     def is_clean(self, start: int) -> bool:
-        """Say whether before the place stands nothing, or one word: a host, a number, a file, with the quote it closes."""
+        """Say whether before the place stands nothing, one word with the quote it closes (a host, a file), or options."""
+        if self.text.startswith("#!"):  # a script that somebody shows
+            return False
         if start <= self._first_gap:
             return True
         if start > _LONGEST_PREFIX:
             return False
-        return len(self.text[:start].strip(_QUOTES).split()) <= _SHORT_PREFIX_WORDS
+        return len(self.text[:start].strip(_QUOTES).split()) <= _SHORT_PREFIX_WORDS or self.is_options(start)
 
     def is_break_out(self, start: int) -> bool:
         """Say whether before the place stands a quotation mark that ends what the application has begun, and no more."""
         return self.text[:start].strip() in _MARKS
+
+    def is_options(self, start: int) -> bool:
+        """Say whether before the place stand options and their values, and no more."""
+        return self.text[:1] == "-" and _OPTIONS.fullmatch(self.text, 0, start) is not None
+
+    def is_shown_line(self, start: int) -> bool:
+        """Say whether the place stands in a line, not the first, that begins with a command people show: `tar czf $(date).tgz`."""
+        begin = self.text.rfind("\n", 0, start) + 1
+        return begin > 0 and self.text[begin : begin + _LONGEST_TOOL].partition(" ")[0] in DEVELOPER_TOOLS
 
     def is_tool(self, start: int) -> bool:
         """Say whether before the place stands one word, a tool that people ask about: `ls | wc -l`."""

@@ -56,7 +56,9 @@ _SECRET: Final = re.compile(
     r"|[a-z]:[\\/]+(?:windows|winnt|users|programdata|inetpub|boot\.ini|\$|$)|%(?:systemroot|windir|appdata|temp|userprofile|comspec)%|\\\\)"
     r"|/(?:\.ssh|\.aws|\.bash_history|passwd|shadow)\b|\bwin\.ini\b|\bid_rsa\b|\.\./\.\./|\bpasswd$|HKEY_|HKLM|HKCU"
 )
-_URL: Final = re.compile(r"(?i)(?:https?|ftps?|tftp|smb|ldap|dict|gopher)://|^//[\w.]+|\\\\[\w.$-]+\\")
+_URL: Final = re.compile(
+    r"(?i)(?:https?|ftps?|tftp|smb|ldap|dict|gopher)://|^(?:tcp|udp|openssl)[46]?(?:-(?:listen|connect))?:[\w.\[]|^//[\w.]+|\\\\[\w.$-]+\\"
+)
 _HOST: Final = re.compile(
     r"(?i)(?:[\w.+-]{1,64}@)?(?:\d{1,3}(?:\.\d{1,3}){3}|0x[0-9a-f]{8}|(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}\.?|localhost)(?:[:/].*)?"
 )

