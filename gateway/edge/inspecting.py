@@ -199,6 +199,7 @@ class MemoryHolding:
         self._judges = judges
         self._body = bytearray()
         self._counted = 0
+        self._is_closed = False
         self._is_strict = is_strict
 
     def feed(self, data: bytes) -> Refusal | Released | None:
@@ -216,16 +217,17 @@ class MemoryHolding:
 
     def finish(self, done: Done) -> None:
         """Judge by our own rules, then by the second engine's where there is one; a large or packed body beside the loop."""
-        body = bytes(self._body)
-        if len(body) <= ON_LOOP_BYTES and not said(self._x.fields, b"content-encoding"):
-            self._follow(self._judged(body), done)
+        if len(self._body) <= ON_LOOP_BYTES and not said(self._x.fields, b"content-encoding"):
+            self._follow(self._judged(), done)
             return
-        judging = asyncio.get_running_loop().run_in_executor(_BESIDE, self._judged, body)
+        judging = asyncio.get_running_loop().run_in_executor(_BESIDE, self._judged)
         judging.add_done_callback(lambda judged: self._follow_late(judged, done))
 
-    def _judged(self, body: bytes) -> Judged | Refusal:
-        """Judge a body, and say what of it goes upstream."""
-        x = self._x
+    def _judged(self) -> Judged | Refusal:
+        """Judge the body, and say what of it goes upstream."""
+        if self._is_closed:  # attack: bodies of clients that leave, one after the other, while others wait
+            return BROKEN
+        x, body = self._x, bytes(self._body)
         said_by_it = decoded(x, self._rules, body)
         if isinstance(said_by_it, Refusal):
             return said_by_it
@@ -241,6 +243,8 @@ class MemoryHolding:
         return Judged(says, body if says is said_by_it else encoded_again(x, says))
 
     def _follow_late(self, judging: asyncio.Future[Judged | Refusal], done: Done) -> None:
+        if self._is_closed:
+            return
         try:
             judged: Judged | Refusal = judging.result()
         except Exception:  # noqa: BLE001 - whatever goes wrong while inspecting refuses
@@ -271,7 +275,8 @@ class MemoryHolding:
             yield body[start : start + PIECE_BYTES]
 
     def close(self) -> None:
-        """Forget the body."""
+        """Forget the body; what waits to be judged is not judged any more."""
+        self._is_closed = True
         self._body.clear()
         self._x.client.held_bytes.give_back(self._counted)
         self._counted = 0

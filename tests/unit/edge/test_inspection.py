@@ -705,6 +705,38 @@ async def test_a_large_body_is_judged_beside_the_loop_and_others_are_served_mean
     assert [head.split()[1] for head in edge.portal.heads] == [b"/public/other", b"/public/large"]
 
 
+async def test_bodies_of_clients_that_left_are_neither_kept_nor_judged(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, judge, judged = threading.Event(), Inspection.judge_body, []
+
+    def slow(self: Inspection, *given: Any, **named: Any) -> Any:
+        judged.append(given)
+        assert gate.wait(30)
+        return judge(self, *given, **named)
+
+    edge.change(inspections={"public": rules(max_body=1 << 20)})
+    monkeypatch.setattr(Inspection, "judge_body", slow)
+    body = b"a=" + b"x" * (ON_LOOP_BYTES + 1)
+    first = asyncio.ensure_future(edge.get("/public/x", method="POST", fields=FORM, body=body))
+    await until(lambda: judged)
+    for _ in range(5):
+        _, writer = await edge.connect()
+        writer.write(
+            f"POST /public/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n{FORM}\r\n".encode()
+        )
+        writer.write(body)
+        await until(lambda: edge.worker.held_bytes.held == 2 * len(body))
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+        writer.transport.abort()
+        await until(lambda: edge.worker.held_bytes.held == len(body))
+    gate.set()
+    assert (await first).status == 200
+    assert (await edge.get("/public/x", method="POST", fields=FORM, body=body)).status == 200
+    assert len(judged) == 2, "the one that waited for its answer, and the last"
+
+
 async def test_a_fault_beside_the_loop_refuses(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("boom")
