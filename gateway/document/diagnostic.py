@@ -94,4 +94,4 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """End a sentence about an unknown word: `; did you mean 'billing'?`, or nothing."""
     similar = nearest(word, candidates)
-    return f"; did you mean {similar!r}?" if similar else ""
+    return f"; did you mean {str(similar)!r}?" if similar else ""  # a member of an enumeration is written as its word

@@ -55,18 +55,25 @@ class Suspicion:
 
     def exclusion(self, today: date) -> str:
         """Write the entry of `inspection.exclusions` to paste, for the route."""
-        lines = [
-            f"# {self.count} findings by {self.people} people in {self.values} different texts, on route {self.route}",
-            f"- rule: {self.rule}",
-            f"  position: {self.position}",
-        ]
-        if self.name:
-            lines.append(f"  name: {_written(self.name)}")
-        lines += [
-            "  reason: honest input, by the learning report; say here what people write there",
-            f'  expires: "{today + TRIAL}"',
-        ]
-        return "\n".join(lines) + "\n"
+        told = (
+            f"# {_counted(self.count, 'finding', 'findings')} by {_counted(self.people, 'person', 'people')} "
+            f"in {_counted(self.values, 'text', 'different texts')}, on route {self.route}\n"
+        )
+        reason = "honest input, by the learning report; say here what people write there"
+        return told + written_exclusion(self.rule, self.position, self.name, reason, today)
+
+
+def written_exclusion(rule: str, position: str, name: str, reason: str, today: date) -> str:
+    """Write an entry of `inspection.exclusions` to paste; `reason` is of plain words, `name` may be anything."""
+    lines = [f"- rule: {rule}", f"  position: {position}"]
+    if name:
+        lines.append(f"  name: {_written(name)}")
+    lines += [f"  reason: {reason}", f'  expires: "{today + TRIAL}"']
+    return "\n".join(lines) + "\n"
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _written(text: str) -> str:

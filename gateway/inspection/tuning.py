@@ -210,6 +210,9 @@ def _read_overrides(place: Place, rules: Rules) -> dict[str, Override]:
 
 def _rule_id(place: Place, rules: Rules) -> str | None:
     text = place.text()
+    if text in CLASSES:
+        place.fail(f"{text!r} is a class of rules; write `class: {text}` in place of `rule`", name="unknown-rule")
+        return None
     if text is not None and text not in rules.by_id:
         place.fail(f"there is no rule {text!r}{did_you_mean(text, rules.by_id)}", name="unknown-rule")
         return None

@@ -46,6 +46,12 @@ def read_inspected() -> Inspected:
 
 def described(tuning: Tuning) -> str:
     """Write a tuning in one line."""
-    more = f", {len(tuning.exclusions)} exclusions" if tuning.exclusions else ""
-    more += f", {len(tuning.patches)} patches" if tuning.patches else ""
+    more = "".join(
+        f", {len(some)} {one if len(some) == 1 else many}"
+        for some, one, many in (
+            (tuning.exclusions, "exclusion", "exclusions"),
+            (tuning.patches, "patch", "patches"),
+        )
+        if some
+    )
     return f"waf: {tuning.mode.value}, paranoia {tuning.paranoia}, threshold {tuning.threshold}{more}"

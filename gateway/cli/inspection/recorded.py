@@ -20,16 +20,22 @@ class Inspected(NamedTuple):
     outcome: str
     """`allowed` or `refused`, and of the record why."""
     reason: str
+    rule: str
+    """What decided: of an answer of a detector, its reference."""
     told: Mapping[str, Any]
-    """`unmapped.gw.inspection`."""
+    """`unmapped.gw.inspection`; empty where inspection said nothing."""
 
 
 def inspected(found: Iterable[Found]) -> Iterator[Inspected]:
     """Yield the requests that inspection said something about, each once: not their announcements."""
+    return (request for request in requested(found) if request.told)
+
+
+def requested(found: Iterable[Found]) -> Iterator[Inspected]:
+    """Yield all requests, each once, whether or not inspection said anything."""
     for each in found:
         gw = _mapping(_mapping(each.record.get("unmapped")).get("gw"))
-        told = gw.get("inspection")
-        if not isinstance(told, dict) or gw.get("phase") not in {"single", "opening"}:
+        if gw.get("phase") not in {"single", "opening"}:
             continue
         user = _mapping(_mapping(each.record.get("actor")).get("user"))
         metadata = _mapping(each.record.get("metadata"))
@@ -40,7 +46,8 @@ def inspected(found: Iterable[Found]) -> Iterator[Inspected]:
             person=str(user.get("uid") or user.get("name") or ""),
             outcome="allowed" if each.record.get("action_id") == 1 else "refused",
             reason=str(gw.get("reason", "")),
-            told=told,
+            rule=str(_mapping(each.record.get("policy")).get("uid", "")),
+            told=_mapping(gw.get("inspection")),
         )
 
 

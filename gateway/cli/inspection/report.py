@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -21,6 +21,9 @@ from gateway.inspection.learning import LEAST_PEOPLE, Suspicion, suspicions
 from gateway.ledger.keys import AuditKeys
 from gateway.ledger.search import FOR_EVER, Filters, Search
 from gateway.server.progress import Progress
+
+_MOST: Final = 40
+"""Lines of the list; the most frequent first."""
 
 
 @click.command(name="report")
@@ -92,11 +95,18 @@ def _as_text(requests: list[Inspected], honest: list[Suspicion]) -> str:
     if not requests:
         return "inspection found nothing in that time"
     today = datetime.fromtimestamp(time.time(), UTC).date()
-    lines = [f"{len(requests):,} requests with findings", ""]
-    lines += [
-        f"{count:>8,}  {outcome:<8} {route:<24} {rule}"
-        for (route, rule, outcome), count in _counts(requests).most_common(40)
+    counts = _counts(requests)
+    with_rules = sum(1 for request in requests if any(True for _ in findings_of(request.told)))
+    lines = [
+        f"{len(requests):,} requests of which inspection said something, {with_rules:,} of them by rules about attacks:",
+        "",
+        f"{'FOUND':>8}  {'OUTCOME':<8} {'ROUTE':<24} RULE",
     ]
+    lines += [
+        f"{count:>8,}  {outcome:<8} {route:<24} {rule}" for (route, rule, outcome), count in counts.most_common(_MOST)
+    ]
+    if len(counts) > _MOST:
+        lines.append(f"{'':>8}  and {len(counts) - _MOST:,} more; --json lists them all")
     if honest:
         lines += [
             "",

@@ -16,9 +16,10 @@ from gateway.cli.invocation import current
 from gateway.cli.policy.reading import refuse
 from gateway.inspection.bodies import of_body
 from gateway.inspection.body import BodyTooComplexError, BodyUnreadableError, Limits
-from gateway.inspection.engine import Explained, RequestLine
-from gateway.inspection.finding import Value
-from gateway.inspection.tuning import Tuning
+from gateway.inspection.engine import PATCH_CLASS, Explained, RequestLine
+from gateway.inspection.finding import Finding, Value
+from gateway.inspection.patch import Patch
+from gateway.inspection.tuning import Mode, Tuning
 from gateway.inspection.values import of_cookies, of_field, of_target
 from gateway.inspection.verdict import Verdict
 from gateway.policy.declaration import METHODS
@@ -80,7 +81,7 @@ def test_verb(
     seen = list(inspected.engine.explain(values, tuning, inspected.now))
     stops = verdict.is_blocked or (bool(problem) and tuning.mode.value == "block")
     current().answer(
-        _as_json(route, verdict, seen, problem, stops=stops), _as_text(route, tuning, verdict, seen, problem)
+        _as_json(route, tuning, verdict, seen, problem, stops=stops), _as_text(route, tuning, verdict, seen, problem)
     )
     if stops:
         raise click.exceptions.Exit(NO)
@@ -133,13 +134,32 @@ def _values_of_head(line: RequestLine, fields: list[tuple[bytes, bytes]]) -> lis
     return values
 
 
-def _as_json(route: str, verdict: Verdict, seen: list[Explained], problem: str, *, stops: bool) -> dict[str, Any]:
+def _patches(tuning: Tuning, verdict: Verdict) -> list[tuple[Patch, Finding]]:
+    """List the virtual patches that apply, with where they do."""
+    by_id = {patch.id: patch for patch in tuning.patches}
+    return [(by_id[found.rule], found) for found in verdict.findings if found.attack == PATCH_CLASS]
+
+
+def _as_json(
+    route: str, tuning: Tuning, verdict: Verdict, seen: list[Explained], problem: str, *, stops: bool
+) -> dict[str, Any]:
     return {
         "decision": "block" if stops else "detect" if verdict.is_detected else "pass",
         "route": route,
         "inspected": True,
         "score": verdict.score,
         "unreadable": problem or None,
+        "patches": [
+            {
+                "id": patch.id,
+                "title": patch.title,
+                "action": patch.action,
+                "position": found.position.value,
+                "name": found.name,
+                "reading": found.reading,
+            }
+            for patch, found in _patches(tuning, verdict)
+        ],
         "findings": [
             {
                 "rule": item.rule.id if item.rule is not None else None,
@@ -172,8 +192,16 @@ def _as_text(route: str, tuning: Tuning, verdict: Verdict, seen: list[Explained]
             lines.append(plain(f"     0  {item.rule.id}: {item.rule.title} (excluded: {item.excluded_because})"))
         else:
             lines.append(f"    {item.score:>2}  {item.rule.id}: {item.rule.title}")
+    patches = _patches(tuning, verdict)
+    for patch, found in patches:
+        where = found.position.value + (f" {found.name}" if found.name else "")
+        how = "" if found.reading == "as sent" else f", read as {found.reading}"
+        lines += ["", plain(f"  {where}{how}"), plain(f"    patch {patch.id}: {patch.title} (action: {patch.action})")]
     if problem:
         lines += ["", f"  the body: {problem}"]
+    by_patch = verdict.is_blocked and (tuning.mode is not Mode.BLOCK or verdict.score < tuning.threshold)
+    if by_patch:
+        return "\n".join([*lines, "", "STOPPED by a patch, whatever its score"])
     word = "STOPPED" if verdict.is_blocked or (problem and tuning.mode.value == "block") else "PASSES"
     if word == "PASSES" and verdict.is_detected:
         word = "PASSES (recorded as an attack)"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from gateway.document.diagnostic import Diagnostic, DocumentError, did_you_mean, illustrated, nearest
 from gateway.exchange.errors import ConfigurationError
+from gateway.inspection.finding import Position
 
 
 def test_an_error_reads_as_file_line_column_and_sentence() -> None:
@@ -68,3 +69,4 @@ def test_nothing_is_suggested_when_nothing_is_close() -> None:
     assert nearest("zzz", ["groups", "roles"]) is None
     assert did_you_mean("zzz", ["groups"]) == ""
     assert did_you_mean("grops", ["groups"]) == "; did you mean 'groups'?"
+    assert did_you_mean("forms", tuple(Position)) == "; did you mean 'form'?", "the word, not the member"

@@ -105,6 +105,11 @@ def test_an_exclusion_holds_through_its_last_day() -> None:
             "rules: {sql-tautologie: {score: 3}}",
             "gateway.yaml:1:9: there is no rule 'sql-tautologie'; did you mean 'sql-tautology'?",
         ),
+        (
+            "exclusions: [{rule: sqli, reason: a}]",
+            "gateway.yaml:1:21: 'sqli' is a class of rules; write `class: sqli` in place of `rule`",
+        ),
+        ("exclusions: [{class: sqli, position: forms, reason: a}]", "did you mean 'form'?"),
         ("rules: {sql-quote: {score: 1}}", "a rule counts 2 to 5"),
         ("rules: {sql-quote: {}}", "say the score, or whether it is enabled"),
         ("exclusions: [{rule: nope, reason: a}]", "gateway.yaml:1:21: there is no rule 'nope'"),

@@ -87,3 +87,17 @@ def test_the_guide_names_every_objection_every_kind_and_what_is_kept() -> None:
     assert set(KINDS) - names == set()
     quarantine = GUIDE.partition("## The quarantine")[2].partition("\n## ")[0]
     assert {word for word in Objection if f"`{word}`" in quarantine} == SUSPECT
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("application/pdf", "did you mean pdf?"),
+        ("image/*", "did you mean png, jpeg,"),
+        ("pdff", "did you mean 'pdf'?"),
+        ("???", "write some of pdf, png,"),
+    ],
+)
+def test_a_type_that_there_is_not_is_answered_with_those_that_there_are(written: str, told: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(told)):
+        read(types=[written])

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from gateway.document.diagnostic import did_you_mean
-from gateway.inspection.upload.kinds import SPELLINGS
+from gateway.inspection.upload.kinds import KINDS, SPELLINGS
 from gateway.inspection.upload.policy import Antivirus, ArchivePolicy, QuarantinePolicy, UploadPolicy
 from gateway.quarantine.clamd import parse_address
 from gateway.server.fields import Allowance, Count, Period, Size
@@ -19,8 +19,19 @@ _LONGEST_SCAN_S = 100.0
 
 def _kind(value: Any) -> str:
     if not isinstance(value, str) or value not in SPELLINGS:
-        raise ValueError(f"{value!r} is not a type of file{did_you_mean(str(value), SPELLINGS)}")
+        choices = "; write some of " + ", ".join(KINDS)
+        meant = _meant(str(value)) or did_you_mean(str(value), SPELLINGS) or choices
+        raise ValueError(f"{value!r} is not a type of file{meant}")
     return SPELLINGS[value]
+
+
+def _meant(value: str) -> str:
+    """Name the types that a media type stands for, or a whole family of them such as `image`."""
+    family = value.lower().rstrip("/*")
+    names = [
+        kind.name for kind in KINDS.values() if any(family in {media, media.partition("/")[0]} for media in kind.media)
+    ]
+    return f"; did you mean {', '.join(names)}?" if names else ""
 
 
 def _daemon(value: Any) -> str:
