@@ -6,6 +6,7 @@ taken at its word only where it is one of its answers; everything else is no ans
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import struct
@@ -55,8 +56,8 @@ class Clamd:
         """Have one file scanned.
 
         Raises:
-            ScanFailedError: it cannot be reached, does not answer in time, or answers with an error.
-            ScanIncompleteError: it did not look at the whole file, or gave up in the middle of it.
+            ScanFailedError: it cannot be reached, or answers with an error.
+            ScanIncompleteError: it did not look at the whole file, gave up over it, or was not done in time.
 
         """
         deadline = self._clock() + self._timeout_s
@@ -68,14 +69,16 @@ class Clamd:
                     self._send(connection, _LENGTH.pack(len(piece)) + piece, deadline)
                     has_begun = True
                 self._send(connection, _LENGTH.pack(0), deadline)
+                return _verdict(self._answer(connection, deadline))
             except TimeoutError:
+                if has_begun:  # attack: who sends a file chooses how long it is looked at
+                    raise ScanIncompleteError("the antivirus takes too long") from None
                 raise ScanFailedError("the antivirus takes too long") from None
             except OSError as error:
                 # It ends a stream that is too long, and says so; a file that kills it is not looked at either.
                 if has_begun:
                     raise ScanIncompleteError(self._said_before_leaving(connection)) from error
                 raise ScanFailedError(f"the antivirus broke off: {error.strerror}") from error
-            return _verdict(self._answer(connection, deadline))
 
     def version(self) -> str:
         """Ask for its version and that of its signatures. Raises `ScanFailedError`."""
@@ -83,9 +86,11 @@ class Clamd:
         with self._connected(deadline) as connection:
             try:
                 self._send(connection, b"zVERSION\0", deadline)
+                return self._answer(connection, deadline).decode("ascii", "replace")
+            except TimeoutError:
+                raise ScanFailedError("the antivirus takes too long") from None
             except OSError as error:
                 raise ScanFailedError(f"the antivirus broke off: {error.strerror}") from error
-            return self._answer(connection, deadline).decode("ascii", "replace")
 
     def _connected(self, deadline: float) -> socket.socket:
         address = self._address
@@ -114,18 +119,16 @@ class Clamd:
         connection.sendall(data)
 
     def _answer(self, connection: socket.socket, deadline: float) -> bytes:
+        """Read one answer. Raises `OSError` where it ends before, `ScanFailedError` where it does not end."""
         answer = b""
-        try:
-            while b"\0" not in answer:
-                connection.settimeout(self._left(deadline))
-                more = connection.recv(_LONGEST_ANSWER)
-                answer += more
-                if not more or len(answer) > _LONGEST_ANSWER:
-                    raise ScanFailedError("the antivirus gave no answer")
-        except TimeoutError:
-            raise ScanFailedError("the antivirus takes too long") from None
-        except OSError as error:
-            raise ScanFailedError(f"the antivirus broke off: {error.strerror}") from error
+        while b"\0" not in answer:
+            connection.settimeout(self._left(deadline))
+            more = connection.recv(_LONGEST_ANSWER)
+            answer += more
+            if not more:
+                raise ConnectionResetError(errno.ECONNRESET, "no answer")
+            if len(answer) > _LONGEST_ANSWER:
+                raise ScanFailedError("the antivirus gave no answer")
         return answer.partition(b"\0")[0]
 
     def _said_before_leaving(self, connection: socket.socket) -> str:

@@ -20,7 +20,7 @@ from gateway.exchange.reason import Reason
 from gateway.inspection.upload.objection import SUSPECT, Complaint
 from gateway.inspection.upload.policy import Antivirus, UploadPolicy
 from gateway.inspection.upload.reception import Reception
-from gateway.inspection.upload.scanning import Scan
+from gateway.inspection.upload.scanning import Scan, ScanIncompleteError
 from gateway.inspection.upload.verdict import JudgedFile, Verdict
 from gateway.quarantine.clamd import Clamd, parse_address
 from gateway.quarantine.errors import QuarantineError, SpoolError
@@ -33,7 +33,6 @@ MAX_WAITING: Final = 256
 """Uploads of one worker that may wait at once; each holds up to 256 KiB of memory."""
 LOOKED_INTO: Final = 2
 """Files that are looked into at once: an archive of a few megabytes may take some 256 MiB meanwhile."""
-_SHORTEST_SCAN_S: Final = 0.001
 
 
 class CrowdedError(GatewayError):
@@ -99,12 +98,18 @@ class UploadKeeper:
             self._work.get()()
 
     def _scan(self, antivirus: Antivirus) -> Scan:
-        """Have each file scanned within the time that all files of the upload have together."""
-        address, started = parse_address(antivirus.clamd), self._clock()
+        """Have each file scanned within the time that all files of the upload have together; to wait for a turn takes none of it."""
+        address, left_s = parse_address(antivirus.clamd), antivirus.timeout_s
 
         def scan(pieces: Iterator[bytes], /) -> str:
-            left = antivirus.timeout_s - (self._clock() - started)
-            return Clamd(address, max(left, _SHORTEST_SCAN_S), self._clock)(pieces)
+            nonlocal left_s
+            if left_s <= 0:  # attack: files that take long, and behind them the one that would be found
+                raise ScanIncompleteError("the other files of the upload took the time of the antivirus")
+            started = self._clock()
+            try:
+                return Clamd(address, left_s, self._clock)(pieces)
+            finally:
+                left_s -= self._clock() - started
 
         return scan
 

@@ -7,11 +7,11 @@ from typing import Protocol
 
 
 class ScanFailedError(Exception):
-    """Nobody could be asked, or no answer came in time: the route says what that means. The text is for operators."""
+    """Nobody could be asked, or the answer was an error: the route says what that means. The text is for operators."""
 
 
 class ScanIncompleteError(Exception):
-    """Not all of the file was looked at, because it is beyond the limits of the antivirus: always refused."""
+    """The file was not looked at to its end: beyond the limits or the time of the antivirus, or it died of it. Always refused."""
 
 
 class Scan(Protocol):

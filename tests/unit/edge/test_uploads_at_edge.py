@@ -380,3 +380,15 @@ async def test_many_small_archives_at_once_do_not_take_memory_for_all_of_them(
         go.set()
     assert [(await reply).status for reply in replies] == [200] * THREADS
     assert looked[0] == THREADS
+
+
+async def test_files_that_take_the_time_of_the_antivirus_do_not_let_another_pass_unscanned(
+    edge: Edge, keeper: UploadKeeper
+) -> None:
+    with saying(None) as address:
+        take(edge, replace_policy(antivirus=Antivirus(clamd=address, timeout_s=0.3, on_failure="allow")))
+        reply = await post(edge, form(PDF, PDF))
+    assert reply.status == 503
+    assert edge.portal.bodies == []
+    (entry,) = told(edge)
+    assert [each["objection"] for each in entry["uploads"][0]["files"]] == ["unscanned", "unscanned"]
