@@ -90,6 +90,21 @@ async def test_a_body_that_cannot_be_read_is_stopped(pool: Pool) -> None:
     assert found.is_hostile
 
 
+async def test_a_text_on_which_a_rule_gives_up_is_stopped(tmp_path: Path) -> None:
+    slow = 'SecRule ARGS:r "@rx ^(a+)+union" "id:11,phase:2,deny"'
+    pool = Pool(rules(tmp_path, RULES + "\n\n" + slow), processes=1, timeout_s=10.0)
+    await asyncio.to_thread(pool.start)
+    pool.open()
+    hostile = await verdict(pool, asked(b"/?r=" + b"a" * 40 + b"x" + b"aunion"))
+    honest = await verdict(pool, asked(b"/?r=" + b"a" * 10))
+    assert hostile is not None
+    assert [match.rule for match in hostile.matches] == [200005]
+    assert hostile.is_hostile
+    assert honest is not None
+    assert not honest.is_hostile
+    await ended(pool)
+
+
 async def test_many_questions_at_once_are_all_answered(pool: Pool) -> None:
     found = await asyncio.gather(*(verdict(pool, asked(b"/?q=%d" % number)) for number in range(40)))
     assert all(judged is not None and not judged.is_hostile for judged in found)
