@@ -3,7 +3,8 @@
 Two readers must agree: `multipart`'s push parser in strict mode, which knows the framing, and this module,
 which reads the headers of each part by its own grammar and counts where everything is. What they
 do not agree on, or what other parsers are known to read otherwise, is refused and not interpreted: anything before the
-first boundary or behind the last, folded or repeated headers, transfer encodings, nested forms, foreign charsets.
+first boundary or behind the last, a boundary behind any other line break, folded or repeated headers, transfer encodings, nested forms,
+foreign charsets.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ BLOCK_BYTES: Final = 32 * 1024
 MAX_HEADER_BYTES: Final = 4096
 MAX_HEADERS: Final = 8
 _HEADER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
+_A_FILE_TO_SOME: Final = "application/octet-stream"
+"""What busboy takes for a file without a name, and others for a field."""
 _IDENTITY: Final = frozenset(("7bit", "8bit", "binary"))
 
 
@@ -43,8 +46,8 @@ class FormReader:
     """Reads one body. `parts` grows as parts end."""
 
     __slots__ = (
-        "_after", "_at", "_block", "_carry", "_current", "_ended", "_header_at", "_length", "_limit",
-        "_line", "_max_files", "_max_size", "_parser", "_room", "_values", "files", "parts",
+        "_after", "_at", "_block", "_boundaries", "_carry", "_current", "_ended", "_header_at", "_length", "_limit",
+        "_line", "_lines", "_max_files", "_max_size", "_parser", "_room", "_tail", "_values", "files", "parts",
     )  # fmt: skip
 
     def __init__(self, boundary: bytes, *, max_size: int, max_files: int) -> None:
@@ -56,6 +59,11 @@ class FormReader:
             strict=True,
         )
         self._line = b"--" + boundary
+        self._lines = re.compile(rb"[\r\n]" + re.escape(self._line))
+        self._boundaries = 0
+        """Boundaries at the beginning of a line, whatever ends lines to a reader."""
+        self._tail = b""
+        """What came last, shorter than a boundary with its line break."""
         self._max_size, self._max_files = max_size, max_files
         self.parts: list[Part] = []
         self.files = 0
@@ -95,10 +103,14 @@ class FormReader:
         if self._block:
             self._read(bytes(self._block))
             self._block.clear()
-        if not self._ended:
+        # attack: a part within a file, to readers who take a line feed or a carriage return alone for a line break
+        if not self._ended or self._boundaries != len(self.parts):
             raise UploadRefusedError(Objection.FORM_AMBIGUOUS)
 
     def _read(self, block: bytes) -> None:
+        recent = self._tail + block
+        self._boundaries += sum(1 for _ in self._lines.finditer(recent))
+        self._tail = recent[-len(self._line) :]
         if self._ended:
             self._end_line(block)
             return
@@ -167,6 +179,7 @@ class FormReader:
             raise UploadRefusedError(Objection.FORM_AMBIGUOUS)  # the two readers do not agree where the part ends
         if part.file_name is None:
             self._room -= self._length
+            _require_text(part.name, b"".join(self._values))
         if part.file_name == "" and self._length:
             raise UploadRefusedError(Objection.NAME_MISSING)
         self.parts.append(part._replace(length=self._length, value=b"".join(self._values)))
@@ -181,6 +194,12 @@ class FormReader:
         self._after += rest
         if not b"\r\n".startswith(self._after):
             raise UploadRefusedError(Objection.FORM_AMBIGUOUS)
+
+
+def _require_text(name: str, value: bytes) -> None:
+    """Refuse the field that says how the other fields are to be decoded (WHATWG HTML), where it says otherwise than they are read here."""
+    if name == "_charset_" and value.strip().lower() not in {b"", b"utf-8", b"utf8", b"us-ascii"}:
+        raise UploadRefusedError(Objection.FORM_AMBIGUOUS)
 
 
 def _part(headers: bytes, start: int) -> Part:
@@ -207,4 +226,6 @@ def _part(headers: bytes, start: int) -> Part:
         or found.keys() & {"content-encoding", "transfer-encoding"}
     ):
         raise UploadRefusedError(Objection.FORM_AMBIGUOUS)
+    if disposition.file_name is None and declared.name == _A_FILE_TO_SOME:
+        raise UploadRefusedError(Objection.NAME_MISSING)
     return Part(disposition.name, disposition.file_name, declared.name, start, 0, b"")

@@ -176,3 +176,51 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
             read(data)
         except UploadRefusedError:
             pass
+
+
+INNER = b'Content-Disposition: form-data; name="g"; filename="evil.php"'
+
+
+@pytest.mark.parametrize("line_break", [b"\n", b"\r"])
+@pytest.mark.parametrize("tail", [b"", b"--"])
+@pytest.mark.parametrize("before", [0, BLOCK_BYTES - 400, BLOCK_BYTES - 200])
+def test_a_part_that_only_readers_of_other_line_breaks_see_is_refused(
+    line_break: bytes, tail: bytes, before: int
+) -> None:
+    """Werkzeug takes a line feed or a carriage return alone before a boundary, Python's email a line feed."""
+    inner = line_break.join((b"x" * before, b"--" + BOUNDARY + tail, INNER, b"", b"<?php"))
+    for places in ([], list(range(BLOCK_BYTES - 500, BLOCK_BYTES + 500, 7))):
+        with pytest.raises(UploadRefusedError) as caught:
+            read(form(file(b"f", b"a.txt", inner)), places=places)
+        assert caught.value.objection.value == "form_ambiguous"
+
+
+def test_letters_of_a_boundary_within_a_line_are_content() -> None:
+    assert len(read(form(file(b"f", b"a.txt", b"a --" + BOUNDARY + b" b\n--" + BOUNDARY[:-1]))).parts) == 1
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        b"name=f; filename='evil.php'",  # PHP takes them for quotes
+        b"name='f'; filename=a.txt",
+        b"name=a'b; filename=x'c",
+        b'name="f"; filename="=?utf-8?B?ZXZpbC5qc3A=?="',  # Tomcat decodes them (RFC 2047)
+        b'name="=?utf-8?q?a?="; filename="a.txt"',
+    ],
+)
+def test_names_that_some_portals_read_differently_are_refused(parameters: bytes) -> None:
+    assert refused(form(part(b"Content-Disposition: form-data; " + parameters, b"x"))) == "name_ambiguous"
+
+
+def test_a_file_without_a_name_is_no_field() -> None:
+    """Busboy takes it for a file, others for a field."""
+    head = b'Content-Disposition: form-data; name="f"\r\nContent-Type: application/octet-stream'
+    assert refused(form(part(head, b"MZ"))) == "name_missing"
+    head = b'Content-Disposition: form-data; name="f"\r\nContent-Type: application/json'
+    assert read(form(part(head, b"{}"))).parts[0].value == b"{}"
+
+
+def test_a_form_that_says_how_its_fields_are_decoded_says_utf_8() -> None:
+    assert refused(form(field(b"_charset_", b"utf-7"), field(b"a", b"+ADw-script+AD4-"))) == "form_ambiguous"
+    assert len(read(form(field(b"_charset_", b"UTF-8"))).parts) == 1

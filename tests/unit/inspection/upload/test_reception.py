@@ -201,3 +201,13 @@ def test_bodies_of_values_are_no_uploads(content_type: bytes, *, is_one: bool) -
 def test_sources_end_where_they_end() -> None:
     held = Held(b"hello")
     assert (held.read(0, 99), held.read(3, 99), held.read(1, 2), held.read(9, 1)) == (b"hello", b"lo", b"el", b"")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [b"multipart/x+xml; boundary=a", b"multipart/form-data+json; boundary=a", b"multipart/json; boundary=a"],
+)
+def test_a_form_by_another_name_is_no_body_of_values(content_type: bytes) -> None:
+    """Python's cgi and others look at `multipart/` alone."""
+    assert is_upload(content_type)
+    assert Reception(content_type, UploadPolicy(), Memory()).complaint is not None
