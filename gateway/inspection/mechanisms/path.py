@@ -81,6 +81,7 @@ _EXECUTABLE_NAME: Final = re.compile(
 )
 _NULL_CUT: Final = re.compile(r"(?i)[\w/\\.]\x00|%00(?:\.|$)|\\0(?:\.\w{2,4})$|\\(?:x00|u0000)(?:\.\w{1,8})?$")
 _SPACE: Final = re.compile(r"\S\s+\S")
+_WORD: Final = re.compile(r"\S+")
 _MOST_WORDS: Final = 3
 _SHORTEST_WORD: Final = 4
 """Letters: of a word that is no ending of a file."""
@@ -162,8 +163,8 @@ def _traversal(text: str, position: Position, *, is_speech: bool) -> Iterator[Si
             yield Sign("path.traversal_to_secret", min(up.start(), secret.start()), max(up.end(), secret.end()))
         elif is_whole and not is_speech and not _is_ordinary(text, position):
             yield Sign("path.traversal", up.start(), up.end())
-        elif secret and _UP_TWICE.search(text):
-            yield Sign("path.traversal_to_secret", min(up.start(), secret.start()), max(up.end(), secret.end()))
+        elif secret and (reached := _reached(text, position)) is not None:
+            yield Sign("path.traversal_to_secret", *reached)
         else:
             yield Sign("path.traversal_mentioned", up.start(), up.end())
     elif secret:
@@ -178,6 +179,21 @@ def _traversal(text: str, position: Position, *, is_speech: bool) -> Iterator[Si
             yield Sign("path.secret_file", secret.start(), secret.end())
         elif position is not Position.PATH:
             yield Sign("path.secret_file_mentioned", secret.start(), secret.end())
+
+
+def _reached(text: str, position: Position) -> tuple[int, int] | None:
+    """Say where a word of running text climbs to a secret file: not where code is quoted, nor where both are only spoken of."""
+    code = CodeSpans(text, position)
+    for word in _WORD.finditer(text):
+        start, end = word.span()
+        up = _UP_TWICE.search(text, start, end)
+        if (
+            up is not None
+            and up.start() not in code
+            and (secret := _SECRET.search(text, up.end() - 1, end)) is not None
+        ):
+            return up.start(), secret.end()
+    return None
 
 
 def _is_one_path(text: str) -> bool:

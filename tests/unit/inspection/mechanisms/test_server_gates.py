@@ -100,6 +100,8 @@ def test_ordinary_text_ends_at_the_gate(mechanism: Mechanism, text: str) -> None
         (shell, "$(frobnicate)", "shell.unknown_substitution"),
         (shell, "name|id", "shell.bare_word"),
         (path, "Please see ../../README.md for what I mean by it", "path.traversal_mentioned"),
+        (path, "Button from ../../components/Button builds, then web.config is missing", "path.traversal_mentioned"),
+        (path, "Your guide says `../../etc/passwd` and nobody here has it", "path.traversal_mentioned"),
         (path, "Where is /etc/passwd stored on your servers?", "path.secret_file_mentioned"),
         (ssrf, "Is http://169.254.169.254/latest reachable from your containers?", "ssrf.mentioned"),
         (ssrf, "http://intranet/wiki", "ssrf.single_label"),
