@@ -47,6 +47,7 @@ def read_parts(media_type: MediaType, body: bytes, limits: Limits) -> tuple[list
     parts: list[Part] = []
     heads: list[Value] = []
     current: Part | None = None
+    seen = 0
     parser = multipart.PushMultipartParser(
         boundary,
         max_header_size=limits.part_header_bytes,
@@ -58,6 +59,7 @@ def read_parts(media_type: MediaType, body: bytes, limits: Limits) -> tuple[list
             for event in parser.parse(body):
                 if isinstance(event, multipart.MultipartSegment):
                     heads += _of_head(event)
+                    seen += 1
                     current = None
                     if event.filename is None:
                         declared = event.header("Content-Type", "")
@@ -69,7 +71,11 @@ def read_parts(media_type: MediaType, body: bytes, limits: Limits) -> tuple[list
         raise BodyTooComplexError("the multipart body has too many parts, or a part with a too long head") from None
     except multipart.MultipartError as error:
         raise BodyUnreadableError(f"the multipart body is malformed: {_sentence(error)}") from None
-    end = b"\r\n--%b--" % boundary.encode("ascii")
+    line = b"--" + boundary.encode("ascii")
+    # attack: a field within a file, to readers (Werkzeug, Python's email) who take a line feed alone for a line break
+    if len(re.findall(rb"(?:\A|[\r\n])" + re.escape(line), body)) != seen + 1:
+        raise BodyUnreadableError("the multipart body has a boundary that only some readers see")
+    end = b"\r\n%b--" % line
     if (b"\r\n" + body).partition(end)[2].strip(b"\r\n"):
         raise BodyUnreadableError("the multipart body goes on behind its end")
     return parts, heads

@@ -279,3 +279,13 @@ def test_any_body_is_read_or_refused(content_type: bytes, body: bytes) -> None:
         return
     for value in values:
         value.text.encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.parametrize("line_break", [b"\n", b"\r"])
+def test_a_field_that_only_readers_of_other_line_breaks_see_is_unreadable(line_break: bytes) -> None:
+    """Werkzeug finds the field within the file."""
+    inner = line_break.join((b"GIF89a", b"--b", b'Content-Disposition: form-data; name="q"', b"", b"' OR 1=1--"))
+    head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.gif"\r\n\r\n'
+    with pytest.raises(BodyUnreadableError):
+        read(MULTIPART, multipart(head + inner + b"\r\n"))
+    read(MULTIPART, multipart(head + b"GIF89a --b\r\n"))
