@@ -285,7 +285,7 @@ def test_any_body_is_read_or_refused(content_type: bytes, body: bytes) -> None:
 def test_a_field_that_only_readers_of_other_line_breaks_see_is_unreadable(line_break: bytes) -> None:
     """Werkzeug finds the field within the file."""
     inner = line_break.join((b"GIF89a", b"--b", b'Content-Disposition: form-data; name="q"', b"", b"' OR 1=1--"))
-    head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a.gif"\r\n\r\n'
-    with pytest.raises(BodyUnreadableError):
-        read(MULTIPART, multipart(head + inner + b"\r\n"))
-    read(MULTIPART, multipart(head + b"GIF89a --b\r\n"))
+    head = b'Content-Disposition: form-data; name="f"; filename="a.gif"\r\n\r\n'
+    with pytest.raises(BodyUnreadableError, match="only some readers"):
+        read(MULTIPART, multipart(head + inner))
+    read(MULTIPART, multipart(head + b"GIF89a --b"))
