@@ -52,6 +52,8 @@ SIGNS: Final[Mapping[str, str]] = {
     "html.code_sample_live": "The same, for those who do not render Markdown.",
 }
 
+_STYLE_SHEET: Final = re.compile(r"(?!//)[\w./-]{0,128}[\w-]\.css(?:\?[\w.=&-]{0,64})?")
+"""Of the site itself, as people quote it."""
 _WEAK: Final = frozenset({"html.mention", "html.link", "html.input"})
 _BREAKOUT_GATE: Final = re.compile(r"on[a-z]{3,40}[\t\n\x0b\f\r \0]*=")
 """In lower case: a search that begins with letters of one case is several times as fast."""
@@ -343,7 +345,9 @@ def _link_sign(tag: Tag) -> str:
     if not _has(tag, "href"):
         return ""
     relations = (tag.value("rel") or "").lower().split()
-    return "html.page_control" if any(each in ACTING_LINKS for each in relations) else "html.link"
+    is_own_style = _STYLE_SHEET.fullmatch(tag.value("href") or "") is not None and relations == ["stylesheet"]
+    acts = any(each in ACTING_LINKS for each in relations) and not is_own_style
+    return "html.page_control" if acts else "html.link"
 
 
 def _animation_sign(tag: Tag) -> str:

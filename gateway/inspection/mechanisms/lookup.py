@@ -24,7 +24,7 @@ SIGNS: Final[Mapping[str, str]] = {
 }
 
 _JNDI: Final = re.compile(
-    r"(?i)\$\s{0,4}\{[^{}]{0,64}?jndi\s{0,4}(?::|%3a)(?!\s?(?:\.\.\.|\u2026|\*|\}))|\bjndi\s{0,4}:\s{0,4}(?:ldaps?|rmi|dns|iiop|corba|nis|nds|https?)\s{0,4}:"
+    r"(?i)\$\s{0,4}\{[^{}]{0,64}?jndi\s{0,4}(?::|%3a)(?!\s?(?:(?:ldaps?|rmi|dns)://)?(?:\.\.\.|\u2026|\*|\}))|\bjndi\s{0,4}:\s{0,4}(?:ldaps?|rmi|dns|iiop|corba|nis|nds|https?)\s{0,4}:(?!//(?:\.\.\.|\u2026))"
 )
 _EVALUATION: Final = re.compile(
     r"(?i)\$\{\s{0,4}(?:script:\s{0,4}(?:javascript|js|groovy|jexl|nashorn|python)|dns(?:address)?:|url:(?:utf-?8|https?)|file:utf-?8|xml:|xpath:|java:(?:os|vm|runtime|version|locale|hw)|base64decoder:|const:java|resourcebundle:)"

@@ -85,7 +85,7 @@ WRAPPERS: Final = _listed("""sudo doas time nohup nice ionice env exec command b
 
 DEVELOPER_TOOLS: Final = _listed("""npm npx yarn pnpm git docker docker-compose kubectl helm pip pip3 apt apt-get brew make cmake mvn gradle cargo go composer
     terraform ansible systemctl journalctl ssh scp curl wget python python3 node java rails bundle dotnet az aws gcloud cd ls cat
-    grep sudo echo ping mkdir cp mv rm tar unzip chmod chown sed awk find ps top tail head export source""")
+    grep sudo echo ping mkdir cp mv rm tar unzip chmod chown sed awk find ps top tail head export source openssl""")
 """What people show each other in tickets; a pipeline that follows one of these in a sentence is quoted, not injected."""
 
 SHELLS: Final = _listed(

@@ -51,6 +51,8 @@ _COLUMNS_AND_TABLE: Final = re.compile(
     r"\w{1,64}(?:,\w{1,64}){1,32} from \w{1,64}\s{0,4}(?:--|#|/\*)\s*", re.IGNORECASE
 )
 """The rest of a SELECT, and the cut: `id,name from users--`."""
+_ALL_COLUMNS: Final = re.compile(r"\s*(?:\w{1,64}\.)?\*\s*,")
+"""What a list of columns may begin with, and nothing else."""
 _TAIL: Final = 4_096
 """Characters at the end of a list that is too long to be read, and is read there."""
 
@@ -67,6 +69,8 @@ def bare(text: str, begin: int) -> Iterator[Judged]:
         yield Sign("sql.choice", *choice.span()), True
     if (rest := _COLUMNS_AND_TABLE.fullmatch(text, begin)) is not None:
         yield Sign("sql.cut", *rest.span()), True
+    if (star := _ALL_COLUMNS.match(text, begin)) is not None:
+        begin = star.end()
     seen = Reader(text, begin, escapes=escapes, operand=True).read(WHOLE_BUDGET)
     if is_endless(seen):
         yield Sign("sql.endless", begin, seen.stop), True

@@ -189,5 +189,7 @@ def _behind_later_mark(text: str, start: int, seen: Continuation) -> Iterator[Ju
     if cuts(text, seen) and _MARKS.isdisjoint(text[seen.cut :]):
         if Fact.STACKED in seen.facts:
             yield Sign("sql.stacked", *seen.facts[Fact.STACKED]), True
+        elif Fact.SUBQUERY in seen.facts:
+            yield Sign("sql.subquery", *seen.facts[Fact.SUBQUERY]), True
         elif name_with_marks and seen.first is First.NOTHING:
             yield Sign("sql.cut", start - 1, seen.stop), True

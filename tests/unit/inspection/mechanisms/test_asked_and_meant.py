@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.inspection.finding import Position
-from gateway.inspection.mechanisms import code, crlf, nosql, path, script, shell, sql
+from gateway.inspection.mechanisms import code, crlf, html, lookup, nosql, path, script, shell, sql
 from gateway.inspection.sign import Mechanism
 
 
@@ -156,3 +156,21 @@ def test_the_name_of_a_class_leads_nowhere() -> None:
 def test_a_file_is_searched_for_by_one_word_more() -> None:
     assert "path.secret_file" not in names(path, "web.config example", Position.QUERY)
     assert "path.secret_file" in names(path, "web.config txt", Position.QUERY)
+
+
+def test_the_style_sheet_of_the_site_itself_is_no_control_of_the_page() -> None:
+    assert "html.page_control" not in names(html, '<link rel="stylesheet" href="style.css"> is not loaded')
+    for address in ("//evil.example/x.css", "https://evil.example/x.css", "x.js", "/\\evil.example/x.css"):
+        assert "html.page_control" in names(html, f'<link rel="stylesheet" href="{address}">'), address
+    assert "html.page_control" in names(html, '<link rel="import" href="x.css">')
+
+
+def test_a_look_up_that_is_only_spoken_of_names_no_host() -> None:
+    assert names(lookup, "is ${jndi:ldap://...} still a threat?") == set()
+    assert "lookup.jndi" in names(lookup, "is ${jndi:ldap://a.example/x} still a threat?")
+
+
+def test_a_select_behind_a_later_apostrophe_or_a_star_is_found() -> None:
+    assert "sql.subquery" in names(sql, "It's broken', (select version()), 'x')-- ")
+    assert "sql.subquery" in names(sql, "*,(select group_concat(password) from users)", Position.QUERY)
+    assert "sql.subquery" not in names(sql, "It's 'select one', (select two), 'x' -- as they say")
