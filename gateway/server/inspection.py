@@ -33,6 +33,7 @@ from gateway.server.bundle import Bundle
 from gateway.server.sections.inspection import Inspection
 from gateway.server.sections.inspection.body import BodyRules
 from gateway.server.sections.inspection.crs import Crs
+from gateway.server.sections.inspection.leaks import spelled_out
 from gateway.server.settings import dotted, explain
 from gateway.server.shipped import shipped
 
@@ -206,6 +207,8 @@ def _laid_over(general: Any, own: Any) -> Any:
     merged = dict(general)
     for key, value in own.items():
         below = general.get(key)
+        if isinstance(value, dict) and isinstance(below, str):  # else `leaks: mask` would end where a route adds a kind
+            below = spelled_out(key, below)
         if key in ADDED and isinstance(value, list) and isinstance(below, list):
             merged[key] = [*below, *value]
         elif isinstance(value, dict) and isinstance(below, dict):

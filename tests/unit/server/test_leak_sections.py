@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from gateway.inspection.leak.download import Allowance
 from gateway.inspection.leak.sighting import Action
 from gateway.server.sections.inspection import Inspection
 from gateway.server.settings import explain
+from gateway.server.validate import read_and_validate
 
 KEY = b"k" * 32
+USUAL = {"cards": Action.MASK, "secrets": Action.MASK}
 PATTERN = {"name": "customer-number", "pattern": r"\bKD-[0-9]{8}\b"}
 
 
@@ -35,6 +38,28 @@ def test_one_word_is_short_for_cards_and_secrets_in_answers() -> None:
     assert rules.answers.actions_for(()) == {"cards": Action.MASK, "secrets": Action.MASK}
     assert rules.requests.is_empty
     assert rules.refuses_unreadable
+
+
+@pytest.mark.parametrize(
+    ("general", "own", "answers", "requests"),
+    [
+        ("mask", "{requests: {cards: alert}}", USUAL, {"cards": Action.ALERT}),
+        ("mask", "{answers: {iban: mask}}", {**USUAL, "iban": Action.MASK}, {}),
+        ("{answers: mask}", "{answers: {cards: allow}}", {**USUAL, "cards": Action.ALLOW}, {}),
+        ("mask", "alert", dict.fromkeys(USUAL, Action.ALERT), {}),
+    ],
+)
+def test_what_a_route_adds_does_not_end_what_one_word_says_for_all(
+    directory: Path, general: str, own: str, answers: dict[str, Action], requests: dict[str, Action]
+) -> None:
+    settings = directory / "gateway.yaml"
+    settings.write_text(settings.read_text() + f"inspection: {{leaks: {general}}}\n")
+    policy = directory / "policies" / "portal.yaml"
+    route, rest = policy.read_text().split("    allow:", 1)
+    policy.write_text(f"{route}    inspection: {{leaks: {own}}}\n    allow:{rest}")
+    leaks = next(iter(read_and_validate(settings).inspections.values())).section.leaks
+    assert leaks is not None
+    assert (leaks.answers, leaks.requests) == (answers, requests)
 
 
 def test_kinds_roles_and_patterns_are_read() -> None:

@@ -37,7 +37,8 @@ def _actions(value: Any) -> dict[str, Action]:
     if isinstance(value, str) and value in _WORDS:
         return dict.fromkeys(_USUAL, Action(value))
     if isinstance(value, str):
-        raise ValueError(f"{value!r}: write {', '.join(_WORDS[:-1])} or {_WORDS[-1]}{did_you_mean(value, _WORDS)}")
+        sentence = f"{value!r}: write {', '.join(_WORDS[:-1])} or {_WORDS[-1]}{did_you_mean(value, _WORDS)}"
+        raise ValueError(sentence)  # noqa: TRY004 - pydantic collects ValueError only
     if not isinstance(value, dict) or not all(isinstance(word, str) for word in value.values()):
         raise ValueError(
             "write kinds with what is done, such as {cards: mask, secrets: block}, or one word for both of these"
@@ -103,6 +104,15 @@ class Leaks(Section):
             refuses_unreadable=self.unreadable == "block",
         )
         return None if rules.requests.is_empty and rules.answers.is_empty else rules
+
+
+def spelled_out(key: str, word: Any) -> Any:
+    """Return the mapping that a word under `leaks`, `answers` or `requests` is short for; anything else as it is."""
+    if word not in _WORDS:
+        return word
+    if key == "leaks":
+        return {"answers": word}
+    return dict.fromkeys(_USUAL, word) if key in ("answers", "requests") else word
 
 
 def _by_word(value: Any) -> Any:
