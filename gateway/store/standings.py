@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.inspection.abuse.rule import Scope
 from gateway.inspection.abuse.standing import MOST_STANDINGS, Standing
 from gateway.store.rows import Row, Rows, Transaction
 from gateway.store.sealing import SealBrokenError, Sealer
@@ -60,17 +61,28 @@ class StandingStore:
         return sorted(found, key=lambda standing: standing.since, reverse=True)
 
     def add(self, standing: Standing, *, now: float) -> bool:
-        """Have it stand, in place of an older answer of the same rule to the same; False when there is no room."""
+        """Have it stand, in place of an older answer of the same rule to the same; False when there is no room.
+
+        Networks leave room for everybody else: whoever has a /48 has 65,536 of them.
+        """
         row_id = _row(standing)
-        if self._rows.get(STANDINGS, row_id) is None and len(self._rows.all(STANDINGS)) >= MOST_STANDINGS:
+        is_full = self._rows.get(STANDINGS, row_id) is None and len(self._rows.all(STANDINGS)) >= MOST_STANDINGS
+        displaced = self._network_that_ends_first(now) if is_full and standing.scope is not Scope.NETWORK else None
+        if is_full and displaced is None:
             return False
 
         def work(tx: Transaction) -> None:
+            if displaced is not None:
+                self._shelf.delete_in(tx, _row(displaced))
             self._shelf.put_in(tx, row_id, standing, now=now, expires=standing.until)
             self._mark_in(tx)
 
         self._rows.transact(work)
         return True
+
+    def _network_that_ends_first(self, now: float) -> Standing | None:
+        networks = (standing for standing in self.all(now) if standing.scope is Scope.NETWORK)
+        return min(networks, key=lambda standing: standing.until, default=None)
 
     def lift(self, standings: Collection[Standing]) -> int:
         """End these now; returns how many stood."""

@@ -92,6 +92,20 @@ def test_there_is_an_end_to_how_many_stand(kept: StandingStore, monkeypatch: pyt
     assert kept.add(standing(subject="203.0.113.1", until=NOW + 1800), now=NOW), "what stands may be renewed"
 
 
+def test_a_flood_of_networks_keeps_nobody_else_from_being_answered(
+    kept: StandingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: an answer for each /64 of a /48, and then what the attacker wanted."""
+    monkeypatch.setattr(standings, "MOST_STANDINGS", 2)
+    kept.add(standing(subject="2001:db8::/64", until=NOW + 60), now=NOW)
+    kept.add(standing(subject="2001:db8:0:1::/64"), now=NOW)
+    person = standing(scope=Scope.PERSON, subject="u_1", reference="a_2")
+    assert kept.add(person, now=NOW)
+    assert {each.subject for each in kept.all(NOW)} == {"u_1", "2001:db8:0:1::/64"}
+    assert kept.add(standing(scope=Scope.KEY, subject="k_1"), now=NOW)
+    assert not kept.add(standing(scope=Scope.KEY, subject="k_2"), now=NOW), "people and keys displace nobody"
+
+
 def test_what_a_node_remembers_is_its_own_and_ends(kept: StandingStore, rows: Backend) -> None:
     assert kept.recall("one", now=NOW) == {}
     kept.remember("one", {"rule": {"entries": [["a", 1.5, [[2.0, 1, []]]]]}}, now=NOW)

@@ -17,7 +17,7 @@ from gateway.inspection.abuse.spared import Spared
 from gateway.inspection.abuse.watch import Finding
 
 MOST_STANDINGS: Final = 10_000
-"""Beyond that no answer is added; every finding is still told."""
+"""Beyond that none is added to a network, and others take the place of one to a network; every finding is still told."""
 LONGEST_S: Final = 30 * 86_400.0
 
 
