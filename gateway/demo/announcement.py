@@ -47,6 +47,9 @@ To try
     http://{LOOPBACK}:{demo.portal_port}/customers/globex/invoices/1002   the portal alone shows it to anyone
   As client, open the office. As admin, open it again: {demo.url}/office
   As admin, see policy, people and sessions:           {demo.url}/.gateway/admin/
+  As anybody, attack it, then ask with the reference on the page why it was stopped:
+    {demo.url}/?q=%27%20OR%201=1--     or put a <script> into the suggestion box, or a program into the documents
+    {program} inspection explain REFERENCE -c {config}
   In another terminal, watch the evidence and prove it, ask why, and who could:
     {program} audit tail --follow -c {config}
     {program} audit verify -c {config}

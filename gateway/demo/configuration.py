@@ -61,7 +61,11 @@ policies: policies/
 limits:
   client: {{rate: 50/s, burst: 200, per: ip}}
   login: {{rate: 30/m, burst: 30, per: ip}}
-inspection: {{waf: block}}
+inspection:
+  waf: block
+  csrf: block
+  uploads: {{max_size: 25MiB, types: [pdf, png, jpeg, gif, docx, xlsx, csv, txt]}}
+  leaks: {{answers: {{cards: mask, secrets: block}}}}
 headers: {{csp_report_only: "default-src 'self'"}}
 audit: {{durability: group}}
 """

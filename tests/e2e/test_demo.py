@@ -24,6 +24,7 @@ import pyotp
 import pytest
 
 from tests.machine import free_ports
+from tests.unit.inspection.upload.samples import chunk, png
 
 GATEWAY = str(Path(sys.executable).with_name("gateway"))
 STOPPED_S = 15
@@ -221,12 +222,16 @@ async def test_forms_redirects_downloads_uploads_chat_and_news_work_through_the_
         "/suggestions", data={"text": "More pencils"}, headers=same_origin, allow_redirects=False
     ) as answer:
         assert (answer.status, answer.headers["Location"]) == (302, f"{url}/suggestions")
-    content = os.urandom(300_000)
+    content = png(extra=chunk(b"priV", os.urandom(300_000)))
     form = aiohttp.FormData()
     form.add_field("file", content, filename="plan.png", content_type="image/png")
     async with browser.post("/customers/acme/documents", data=form, headers=same_origin) as answer:
         assert answer.status == 200
         assert "plan.png" in await answer.text()
+    program = aiohttp.FormData()
+    program.add_field("file", b"MZ" + bytes(300), filename="plan.png", content_type="image/png")
+    async with browser.post("/customers/acme/documents", data=program, headers=same_origin) as answer:
+        assert answer.status == 415
     async with browser.get("/customers/acme/documents/1") as answer:
         assert await answer.read() == content
         assert answer.headers["Cache-Control"] == "no-store"
