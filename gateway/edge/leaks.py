@@ -29,6 +29,9 @@ EXPOSED_EVENT: Final = "data.exposed"
 SENT_EVENT: Final = "data.sent"
 WHOLE_BYTES: Final = 64 * 1024
 """An answer that may have to be withheld waits until so much of it was looked through: a page can then say why there is none."""
+MOST_ASKED: Final = 16_384
+"""How often a detector may be asked about what comes in one read of an answer that passes anyway: a fifth of a second, as long
+as everybody else waits. Only what was unpacked, or is made for it, comes to more."""
 _MULTIPART: Final = b"multipart/form-data"
 _EVENTS: Final = b"text/event-stream"
 _OF_THE_BYTES: Final = frozenset((b"content-md5", b"digest", b"content-digest", b"repr-digest", b"accept-ranges"))
@@ -159,12 +162,17 @@ class Beside:
         """Look at data, and pass it on."""
         if not self._is_over:
             try:
-                for _ in self._look.feed(data):
-                    pass
+                self._is_over = self._is_too_dense(data)
             except DecompressError:
                 self._is_over = True
+            if self._is_over:
                 self._look.give_up()
         return data
+
+    def _is_too_dense(self, data: bytes) -> bool:
+        """Look at data, as long as that takes. Raises DecompressError."""
+        most = self._look.asked + MOST_ASKED
+        return any(self._look.asked > most for _ in self._look.feed(data))
 
     def finish(self) -> bytes:
         """Nothing was held back."""
@@ -216,6 +224,11 @@ class _Look:
         self._told: dict[str, int] = {}
         self._is_events = x.content_type.lower().startswith(_EVENTS)
         self._last = b""
+
+    @property
+    def asked(self) -> int:
+        """How often a detector was asked."""
+        return self._looking.asked
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what was looked through. Raises DecompressError."""

@@ -75,6 +75,8 @@ class Scanner:
         self._lines = Lines(tuple(pattern for pattern in patterns if pattern.name in self._actions))
         self._has_patterns = any(pattern.name in self._actions for pattern in patterns)
         self.report = Report()
+        self.asked = 0
+        """How often something seemed to begin: what a look costs, beside the length of the text."""
         self._head = b""
         self._has_started = False
         self._raw = b""
@@ -180,6 +182,7 @@ class Scanner:
                 return
             at = begun.start()
             text = Text(data, is_whole, self._form.markup, self._heading is not None and self._heading < at)
+            self.asked += 1
             match self._detectors.read(text, at, begun[0]):
                 case Hold():
                     self._at = at

@@ -13,6 +13,7 @@ import brotli
 import pytest
 from backports import zstd
 
+from gateway.edge.leaks import MOST_ASKED
 from gateway.edge.snapshot import RouteInspection
 from gateway.inspection.leak.pattern import Pattern, compile_pattern
 from gateway.inspection.leak.rules import Choice, LeakRules
@@ -202,6 +203,18 @@ async def test_an_alert_leaves_an_answer_untouched(edge: Edge, coding: bytes) ->
     assert reply.field("etag") == [b'"v1"']
     assert edge.portal.field(b"accept-encoding") == [b"gzip"]
     assert told(edge)[0]["sightings"][0]["action"] == "alert"
+
+
+async def test_a_text_that_is_dense_with_numbers_and_small_when_packed_does_not_keep_everybody_waiting(
+    edge: Edge,
+) -> None:
+    packed = gzip.compress(b"".join(b"visa 4111111111111111 %d " % number for number in range(60_000)))
+    edge.portal.answers[b"/public/x"] = answer(packed, b"Content-Encoding: gzip")
+    look(edge, answers=choice(Action.ALERT))
+    assert (await edge.get("/public/x")).body == packed
+    sighted, unread = told(edge)
+    assert MOST_ASKED / 2 < sighted["sightings"][0]["count"] < MOST_ASKED * 2
+    assert unread["outcome"] == "unread"
 
 
 async def test_what_holds_depends_on_the_role(edge: Edge) -> None:
