@@ -61,14 +61,16 @@ _WORDS_BEFORE: Final = 96
 _WORDS_NEAR: Final = 24
 _TAGS: Final = re.compile(rb"<[^<>]*>")
 _NAMES: Final = re.compile(
-    rb"(card(?!igan|inal|iff|io|iac|iol)|credit(?!or)|debit(?!or)|visa(?![a-z])|master|maestro|amex|american.express|diners|jcb"
+    rb"(?:kunden|mitglieds|gesundheits|versicherten|bonus|treue|club|geschenk)-?kart[enu]"
+    rb"|(?:loyalty|membership|bonus|library|health|insurance|gift).?card"
+    rb"|(card(?!igan|inal|iff|io|iac|iol)|credit(?!or)|debit(?!or)|visa(?![a-z])|master|maestro|amex|american.express|diners|jcb"
     rb"|unionpay|kredit|kart[enu]|carte(?![a-z])|tarjeta|carta(?![a-z])|cart(?:\xc3\xa3|\xe3)o|kort(?![a-z])|primary.account"
     rb"|(?<![a-z])(?:pan|cc|ccn|ccnum|ccno)(?![a-z])|(?<![a-z])(?:pay(?![a-z])|paid|payment|bezahlt|zahlung)|cv[vc]2?(?![a-z])|valid.thru)"
     rb"|order|bestell|auftrag|track|trac[ei]|sendung|shipment|parcel|paket|invoice|rechnung|receipt|beleg|transa[ck]tion|txn"
     rb"|referen|(?<![a-z])(?:ref|id|ids|ean|upc|sn|ts)(?![a-z])|uuid|guid|serial|imei|iccid|imsi|phone|telefon|telnr|timestamp"
     rb"|barcode|gtin|isbn|issn|sku|ticket|voucher|gutschein|coupon|session|iban|version|checksum|license|licence|lizenz"
 )
-"""What says that a number is a card's, in the first group, and what says that it is something else."""
+"""What says that a number is a payment card's, in the group, and what says that it is something else's: another card's, too."""
 _NUMBER: Final = re.compile(rb"(?<![a-z_.-])(?:number|nummer)[\"']?[ \t]*[:=>][ \t]*[\"']?\Z")
 """`"number": …`, where nothing says of what: cards have numbers that are called so."""
 _ID_SUFFIX: Final = re.compile(rb"[a-z]I[dD]\W{1,6}\Z")

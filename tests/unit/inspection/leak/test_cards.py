@@ -36,6 +36,8 @@ GROUPED = b"4111 1111 1111 1111"
         ),
         ("4111\u202f1111\u202f1111\u202f1111".encode(), "****\u202f****\u202f****\u202f1111".encode()),
         (b"card 4111 1111 1111 1111 1227 123", b"card **** **** **** 1111 1227 123"),
+        (b"Kundenkarte 12, Visa 4111111111111111", b"Kundenkarte 12, Visa ************1111"),
+        (b'{"customer_card":"4111111111111111"}', b'{"customer_card":"************1111"}'),
         (b"Order 42 paid with card 4111111111111111", b"Order 42 paid with card ************1111"),
     ],
 )
@@ -49,6 +51,11 @@ def test_a_card_number_keeps_its_last_four_digits_and_its_length(text: bytes, ex
     [
         b"4111111111111112 is a card number with a wrong check digit",
         b"order 4111111111111111",
+        b"Kundenkarte: 4111111111111111",
+        b'{"gesundheitskarte": "4111111111111111"}',
+        b"Ihre Bonuskartennummer ist 4111111111111111",
+        b"loyalty card 4111111111111111",
+        b'{"gift_card": "4111111111111111"}',
         b"Bestellnummer: 4111111111111111",
         b'{"orderId": "4111111111111111"}',
         b'{"card_id": "4111111111111111"}',
