@@ -74,6 +74,12 @@ _ACTS: Final = re.compile(
     re.IGNORECASE,
 )
 """What PHP acts with but a call, and what an attacker has it say to see that it runs."""
+_SUPERGLOBAL: Final = re.compile(r"\$\s*[_{$G]")
+_LONGEST_LOOK: Final = 24
+_LOOKS_AT: Final = re.compile(
+    r"(?<![\w$>])(?:isset|empty|htmlspecialchars|htmlentities|strip_tags|intval|floatval|trim|count|is_numeric|is_string)\(\Z"
+)
+"""What asks about a field of a form, or makes it harmless."""
 _GRAMMAR: Final = frozenset(
     {
         "if",
@@ -191,7 +197,12 @@ def _is_spoken_of(text: str, sign: Sign, found: list[Sign]) -> bool:
 
 
 def _is_idle(text: str, sign: Sign, found: list[Sign]) -> bool:
-    """Say whether PHP of several lines calls nothing, includes nothing and reads nothing of the request: a program that somebody shows."""
+    """Say whether what somebody shows does nothing: PHP of several lines that calls, includes and reads nothing, or looks at a field."""
+    if sign.name == "code.php_variable" and len(found) == 1:
+        return all(
+            _LOOKS_AT.search(text, max(0, at.start() - _LONGEST_LOOK), at.start()) is not None
+            for at in _SUPERGLOBAL.finditer(text, sign.start)
+        )
     if sign.name != "code.php_tag" or len(found) > 1 or text.count("\n", sign.start) < _LINES_SHOWN:
         return False
     return _ACTS.search(text, sign.start) is None and all(call.name in _GRAMMAR for call in calls(lower_case(text)))

@@ -356,7 +356,8 @@ def _judge_word(around: Surroundings, found: Found) -> str | None:
         return None
     if found.place.kind is Kind.LINE:
         return "shell.command" if around.text[:start].strip() and around.is_value(start) else None
-    if around.is_value(start) or around.is_options(start):
+    is_cut = around.text[found.end :].lstrip(" ;|&").startswith("#")  # a comment hides what the application adds
+    if around.is_value(start) or around.is_options(start) or is_cut:
         return "shell.command"
     if mark in ("&&", "||") or found.weight is Weight.WORD:
         return "shell.command" if mark != "&" else "shell.bare_word"

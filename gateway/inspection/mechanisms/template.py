@@ -61,6 +61,7 @@ _RESERVED: Final = _words(
     """
     config self settings lipsum cycler joiner debug this globals dir g class env constructor prototype attr request app
     handler process os sys system environ mro global session template context application import include extends php
+    applicationScope sessionScope requestScope pageScope pageContext initParam facesContext
     """
 )
 

@@ -57,6 +57,7 @@ _CMDLET: Final = re.compile(
 )
 """PowerShell's verbs and nouns; people show pipelines of them."""
 _LONGEST_TOOL: Final = 16
+_NEAR: Final = 32
 _MARKS: Final = ("'", '"')
 _OPTIONS: Final = re.compile(
     r"--?[A-Za-z][\w-]{0,32}(?:[ =][^\s;|&-][^\s;|&]{0,64})?(?: --?[A-Za-z][\w-]{0,32}(?:[ =][^\s;|&-][^\s;|&]{0,64})?){0,8}"
@@ -116,7 +117,7 @@ class Surroundings:
 
     def is_break_out(self, start: int) -> bool:
         """Say whether before the place stands a quotation mark that ends what the application has begun, and no more."""
-        return self.text[:start].strip() in _MARKS
+        return start <= _NEAR and self.text[:start].strip() in _MARKS
 
     def is_options(self, start: int) -> bool:
         """Say whether before the place stand options and their values, and no more."""
@@ -124,12 +125,12 @@ class Surroundings:
 
     def is_shown_line(self, start: int) -> bool:
         """Say whether the place stands in a line, not the first, that begins with a command people show: `tar czf $(date).tgz`."""
-        begin = self.text.rfind("\n", 0, start) + 1
+        begin = self.text.rfind("\n", max(0, start - _LONGEST_PREFIX), start) + 1
         return begin > 0 and self.text[begin : begin + _LONGEST_TOOL].partition(" ")[0] in DEVELOPER_TOOLS
 
     def is_tool(self, start: int) -> bool:
         """Say whether before the place stands one word, a tool that people ask about: `ls | wc -l`."""
-        return self.text[:start].strip().lower() in DEVELOPER_TOOLS
+        return start <= _NEAR and self.text[:start].strip().lower() in DEVELOPER_TOOLS
 
     def is_value(self, start: int) -> bool:
         """Say whether before the place stands nothing or a value that is no plain word: `127.0.0.1`, `a@b.c`, `x.pdf`, `1'`."""

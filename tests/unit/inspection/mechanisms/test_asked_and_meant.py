@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.inspection.finding import Position
-from gateway.inspection.mechanisms import code, crlf, html, lookup, nosql, path, script, shell, sql
+from gateway.inspection.mechanisms import code, crlf, html, lookup, nosql, path, script, shell, sql, template
 from gateway.inspection.sign import Mechanism
 
 
@@ -174,3 +174,20 @@ def test_a_select_behind_a_later_apostrophe_or_a_star_is_found() -> None:
     assert "sql.subquery" in names(sql, "It's broken', (select version()), 'x')-- ")
     assert "sql.subquery" in names(sql, "*,(select group_concat(password) from users)", Position.QUERY)
     assert "sql.subquery" not in names(sql, "It's 'select one', (select two), 'x' -- as they say")
+
+
+def test_php_that_looks_at_a_field_is_shown_and_php_that_uses_it_is_not() -> None:
+    shown = "if (isset($_POST['name'])) { echo htmlspecialchars($_POST['name']); } shows nothing"
+    assert names(code, shown) == {"code.quoted"}
+    for use in ("include $_POST['name']", "$f($_POST['name'])", "print($_POST['name'])", "preisset($_POST['name'])"):
+        assert names(code, f"isset($_POST['x']); {use};") - {"code.quoted"}, use
+
+
+def test_a_comment_behind_a_command_hides_what_the_application_adds() -> None:
+    assert "shell.command" in names(shell, "a;id;#", Position.QUERY)
+    assert "shell.command" not in names(shell, "name;id;", Position.QUERY)
+
+
+def test_what_holds_the_state_of_a_server_is_no_placeholder() -> None:
+    assert "template.reach" in names(template, "${applicationScope}", Position.QUERY)
+    assert names(template, "${applicationNumber}", Position.QUERY) == set()
