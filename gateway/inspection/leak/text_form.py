@@ -39,7 +39,6 @@ class UnknownCharsetError(ValueError):
 
 
 _EXACT: Final = {
-    b"": Markup.HTML,  # a browser looks for itself, and may see a page
     b"text/html": Markup.HTML,
     b"application/xhtml+xml": Markup.HTML,
     b"application/json": Markup.JSON,
@@ -62,6 +61,9 @@ _EXACT: Final = {
     b"application/sql": Markup.PLAIN,
     b"application/x-pem-file": Markup.PLAIN,
 }
+_UNKNOWN: Final = frozenset((b"", b"*/*", b"unknown/unknown", b"application/unknown"))
+_TYPE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+/[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
+"""What is none, such as `json`, is unknown too: a browser looks for itself, and may see a page (WHATWG MIME Sniffing, section 7)."""
 _SUFFIXES: Final = ((b"+json", Markup.JSON), (b"+xml", Markup.XML), (b"+yaml", Markup.PLAIN))
 _CHARSET: Final = re.compile(rb";[ \t]*charset[ \t]*=[ \t]*\"?([A-Za-z0-9_.:+-]{1,40})", re.IGNORECASE)
 _LIKE_ASCII: Final = re.compile(
@@ -87,7 +89,8 @@ def of_content_type(field: bytes) -> TextForm | None:
 
     """
     media_type = field.partition(b";")[0].strip(b" \t").lower()
-    markup = _EXACT.get(media_type)
+    is_unknown = media_type in _UNKNOWN or _TYPE(media_type) is None
+    markup = Markup.HTML if is_unknown else _EXACT.get(media_type)
     if markup is None:
         markup = next((found for suffix, found in _SUFFIXES if media_type.endswith(suffix)), None)
     if markup is None:
