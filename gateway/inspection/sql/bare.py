@@ -124,6 +124,8 @@ def _operand(text: str, seen: Continuation) -> Iterator[Judged]:
         yield Sign("sql.condition" if strong else "sql.words", *facts[Fact.CONDITION]), strong
     if Fact.ORDINAL in facts:
         yield Sign("sql.ordering" if number else "sql.words", *facts[Fact.ORDINAL]), number
+    if number and ended and Fact.TERMINATED in facts:
+        yield Sign("sql.cut", *facts[Fact.TERMINATED]), True
     if Fact.CASE in facts:
         strong = number or text.lstrip().startswith("(")
         yield Sign("sql.choice" if strong else "sql.words", *facts[Fact.CASE]), strong

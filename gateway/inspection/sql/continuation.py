@@ -599,6 +599,8 @@ class Reader:
             self._tell(Fact.UNION, token.start)
             self._wanted = True
             return True
+        if following.word == "table" and self.seen.left is Kind.NUMBER:
+            return self._whole_table(token)
         if following.word != "select":
             return False
         if self._modes[-1] == "paren":
@@ -615,6 +617,17 @@ class Reader:
         if self._lexer.next().word not in ("all", "distinct"):
             self._lexer.position = behind
         return True
+
+    def _whole_table(self, union: Token) -> bool:
+        """Take TABLE with a name and nothing behind it; the students' union has tables, too."""
+        name = self._lexer.next()
+        behind = self._lexer.position
+        ending = self._lexer.next()
+        self._lexer.position = behind
+        if name.kind is not Kind.WORD or ending.kind not in (Kind.END, Kind.CUT):
+            return False
+        self._tell(Fact.UNION, union.start)
+        return self._took(Kind.WORD, solid=False)
 
     def _case(self, token: Token) -> bool:
         """Take the parts of CASE."""

@@ -86,6 +86,8 @@ def test_a_field_behind_a_line_end_counts_where_no_lines_are_written() -> None:
         ("name limit 1 union select password from users", "sql.union"),
         ("id,name from users--", "sql.cut"),
         ("'=' ", "sql.arithmetic"),
+        ("1 UNION TABLE users", "sql.union"),
+        ("1 LIMIT 1 OFFSET 1;--", "sql.cut"),
     ],
 )
 def test_a_value_that_goes_on_as_sql_is_found(text: str, sign: str) -> None:
@@ -98,6 +100,9 @@ def test_a_value_that_goes_on_as_sql_is_found(text: str, sign: str) -> None:
         "IF(qty>10, price*0.9, price)",
         "love, peace from Anna --",
         "\"You\" and 'me' = 'us' or nothing -- Shakespeare?",
+        "5 union table tennis bats",
+        "the students' union table tennis",
+        "5 limit 1 -- per customer",
         "no limit 1 union select committee",
         "'or'",
     ],
