@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from gateway.inspection.csp.scripts import read_approved
 from gateway.inspection.csp.suggestion import suggest, write_yaml
 from gateway.pages.console.desk import PagePolicy, ToldOfPages
 from gateway.server.inspection import InspectedRoute
@@ -34,6 +35,9 @@ class PageDesk:
             return None
         tally = await self._run(partial(self._counts.read, now))
         counts = tally.of(route)
+        approved = read_approved(list(section.scripts))
+        # what was seen before it was approved is no news any more
+        shown = [count for count in counts if count.kind != "script" or not approved.has(count.what)]
         return PagePolicy(
             mode=section.mode,
             told=tuple(
@@ -45,8 +49,8 @@ class PageDesk:
                     times=count.times,
                     last=float(count.last),
                 )
-                for count in counts[:MOST_SHOWN]
+                for count in shown[:MOST_SHOWN]
             ),
-            more=max(0, len(counts) - MOST_SHOWN) + tally.left_out_of(route),
+            more=max(0, len(shown) - MOST_SHOWN) + tally.left_out_of(route),
             suggestion=write_yaml(suggest(section.policy, section.scripts, counts), mode=section.mode),
         )

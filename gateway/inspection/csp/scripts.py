@@ -53,6 +53,10 @@ class Approved:
         path = place.removeprefix(own) if place.startswith(own + "/") else place
         return place.startswith(self.prefixes) or path.startswith(self.prefixes)
 
+    def has(self, script: str) -> bool:
+        """Tell whether a script is approved that was counted: its hash, its absolute URL, or its path of the own origin."""
+        return script in self.hashes or self.has_place(script, "")
+
     def has_integrity(self, value: str) -> bool:
         """Tell whether `integrity` binds a script to approved files alone (CSP3 §6.7.1.1): each hash in it is approved."""
         words = [word.partition("?")[0] for word in value.split()]

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from gateway.inspection.csp.policy import FETCH_DIRECTIVES, Directives
+from gateway.inspection.csp.scripts import read_approved
 from gateway.inspection.csp.tally import Count
 
 _SCRIPTS: Final = frozenset(("script-src", "script-src-elem"))
@@ -44,8 +45,10 @@ class Suggestion(NamedTuple):
     """What to write, and what no policy can settle."""
 
     directives: Directives
+    approved: tuple[str, ...]
+    """Entries of `scripts:` as they are."""
     scripts: tuple[str, ...]
-    """Entries of `scripts:` beyond the approved ones."""
+    """Entries beyond these."""
     reasons: dict[tuple[str, str], int]
     """For each (directive, source) that is new, and for each script as ("scripts", entry): how often it was told."""
     work: tuple[tuple[str, int], ...]
@@ -55,7 +58,8 @@ class Suggestion(NamedTuple):
 def suggest(directives: Directives, approved: Iterable[str], counts: Iterable[Count]) -> Suggestion:
     """Make the next policy of `directives` and approved scripts from what was counted."""
     lists = {name: list(sources) for name, sources in directives}
-    known = set(approved)
+    entries = list(approved)
+    known = read_approved(entries)
     scripts: list[str] = []
     reasons: dict[tuple[str, str], int] = {}
     work: dict[str, int] = {}
@@ -64,8 +68,7 @@ def suggest(directives: Directives, approved: Iterable[str], counts: Iterable[Co
     for count in ordered:
         if count.kind == "script":
             seen_inline += count.what.startswith("sha256-")
-            if count.what not in known:
-                known.add(count.what)
+            if not known.has(count.what) and count.what not in scripts:
                 scripts.append(count.what)
                 reasons["scripts", count.what] = count.times
     for count in ordered:
@@ -84,7 +87,9 @@ def suggest(directives: Directives, approved: Iterable[str], counts: Iterable[Co
         elif base in _GRANTED:
             _grant(lists, reasons, base, count)
     written = tuple((name, tuple(sources)) for name, sources in lists.items())
-    return Suggestion(written, tuple(scripts), reasons, tuple(sorted(work.items(), key=lambda item: -item[1])))
+    return Suggestion(
+        written, tuple(entries), tuple(scripts), reasons, tuple(sorted(work.items(), key=lambda item: -item[1]))
+    )
 
 
 def _grant(lists: dict[str, list[str]], reasons: dict[tuple[str, str], int], directive: str, count: Count) -> None:
@@ -114,10 +119,11 @@ def write_yaml(suggestion: Suggestion, *, mode: str, indent: int = 6) -> str:
         for source in sources:
             times = suggestion.reasons.get((name, source))
             lines.append(f"{pad}      - {_quoted(source)}" + (f"  # told {times} times" if times else ""))
-    if suggestion.scripts:
-        lines.append(f"{pad}  scripts:  # add to those that are approved; look at each before")
+    if suggestion.approved or suggestion.scripts:
+        lines.append(f"{pad}  scripts:")
+        lines.extend(f"{pad}    - {_quoted(script)}" for script in suggestion.approved)
         lines.extend(
-            f"{pad}    - {_quoted(script)}  # seen {suggestion.reasons['scripts', script]} times"
+            f"{pad}    - {_quoted(script)}  # new, seen {suggestion.reasons['scripts', script]} times: look at it before"
             for script in suggestion.scripts
         )
     lines.extend(f"{pad}  # not granted ({times} times): {task}" for task, times in suggestion.work)

@@ -73,3 +73,16 @@ def test_the_text_can_be_pasted_and_means_what_was_proposed() -> None:
     assert read_directives(read["policy"]) == proposal.directives
     assert "told 7 times" in text
     assert "not granted (1 times): eval" in text
+
+
+def test_what_a_pattern_approves_is_not_proposed_once_more() -> None:
+    tally = counted(
+        ("script", "", "/static/a.js", 1), ("script", "", "https://cdn.example/lib/x.js", 1), ("script", "", "/b.js", 1)
+    )
+    assert suggest(STRICT, ["/static/*", "https://cdn.example/lib/*"], tally.of("r")).scripts == ("/b.js",)
+
+
+def test_what_is_pasted_keeps_what_was_approved_before() -> None:
+    text = write_yaml(suggest(STRICT, ["/known.js"], counted(("script", "", "/app.js", 3)).of("r")), mode="enforce")
+    assert yaml.safe_load(text)["csp"]["scripts"] == ["/known.js", "/app.js"]
+    assert '"/app.js"  # new, seen 3 times' in text
