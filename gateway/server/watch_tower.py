@@ -199,8 +199,9 @@ class WatchTower:
         if version != self._version:
             standing = await self._storing.run(partial(kept.all, now))
             found = {each.reference: each for each in standing}
-            for reference, before in self._known.items():
-                if reference not in found and now < before.until:
+            held = {(each.detector, each.scope, each.subject) for each in standing}  # renewed under another reference
+            for before in self._known.values():
+                if (before.detector, before.scope, before.subject) not in held and now < before.until:
                     self._watch.forget(before.detector, before.subject)
             self._known, self._version = found, version
             self._standings = Standings(standing)

@@ -21,6 +21,7 @@ _MAX_BLOCKS: Final = 1_000_000
 _MAX_PICTURES: Final = 64
 _PADDING: Final = b"\0\xff\r\n\t "
 """What cameras, and servers that add a line break, leave behind the end."""
+_FILL: Final = re.compile(rb"\xff+")
 _MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _FILM: Final = frozenset((b"ftyp", b"moov", b"mdat", b"free", b"wide", b"mpvd"))
 _ALONE: Final = frozenset((0x01, *range(0xD0, 0xD8)))
@@ -96,10 +97,10 @@ def _jpeg_end(data: bytes, start: int) -> int:
         raise broken()
     at = start + 2
     for _ in range(_MAX_SEGMENTS):
-        if data[at : at + 1] != b"\xff":
+        fill = _FILL.match(data, at)
+        if fill is None:
             raise broken()
-        while data[at + 1 : at + 2] == b"\xff":  # fill bytes
-            at += 1
+        at = fill.end() - 1
         marker = data[at + 1] if at + 1 < len(data) else 0
         if marker == 0xD9:
             return at + 2

@@ -399,3 +399,19 @@ async def test_what_the_detectors_do_not_take_is_not_told_for_ever(
     await messenger.tell()
     assert lookout.take() == []
     assert lookout.dropped == 12
+
+
+async def test_an_answer_that_was_renewed_was_not_lifted(
+    tower: WatchTower, daemon: FakeAuditDaemon, store: Store
+) -> None:
+    await tower.take(told(hostile()))
+    await until(lambda: tower._known)
+    (before,) = standings(store)
+    renewed = msgspec.structs.replace(before, reference="a_2", until=before.until + 60)
+    StandingStore(store.rows, store.sealer).add(renewed, now=time.time())
+    await until(lambda: "a_2" in tower._known)
+    await tower.take(told(msgspec.structs.replace(hostile(), at=time.time(), count=1)))
+    (memory,) = [each for each in tower._watch._memories if each.detector.id == "D-19"]
+    assert memory.dump()["entries"][0][2] != [], "what was counted goes on"
+    assert sum(count for _, count, _ in memory.dump()["entries"][0][2]) == 13
+    assert len(daemon.payloads) == 1
