@@ -67,6 +67,23 @@ def read_rules(directory: Path, *, setup: Path | None = None, levels: str = "", 
     return "\n".join(texts)
 
 
+def files_of(directory: Path, setup: Path | None = None) -> tuple[tuple[str, int, int], ...]:
+    """List what a rule set is read from, with size and time of change (ns): another list is another rule set.
+
+    Raises:
+        RulesError: a file cannot be looked at.
+
+    """
+    rules = directory / "rules" if (directory / "rules").is_dir() else directory
+    begins = setup if setup is not None else _setup_of(directory)
+    try:
+        paths = [*sorted(rules.iterdir()), *([begins] if begins is not None else [])]
+        known = [(path, path.stat()) for path in paths]
+    except OSError as error:
+        raise RulesError(f"{error.filename}: {error.strerror}") from None
+    return tuple((str(path), found.st_size, found.st_mtime_ns) for path, found in known)
+
+
 def _setup_of(directory: Path) -> Path | None:
     for place in (directory, directory.parent):
         for name in SETUP_NAMES:

@@ -1,14 +1,17 @@
-"""The second engines of one edge process: one pool for each way the configuration asks for, kept over reloads that do not change it."""
+"""The second engines of one edge process: one pool for each way the configuration asks for, kept over reloads that change neither it nor its rules."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gateway.crs.pool import Pool, try_rules
 from gateway.crs.process import Rules
-from gateway.crs.rules import RulesError
+from gateway.crs.rules import RulesError, files_of
 from gateway.exchange.errors import ConfigurationError
 from gateway.server.sections.inspection.crs import Crs
 
-Key = tuple[Rules, int, float]
+Key = tuple[Rules, tuple[tuple[str, int, int], ...], int, float]
+"""Which rules, the files they are read from, processes, seconds."""
 
 
 def rules_of(section: Crs) -> Rules:
@@ -38,14 +41,15 @@ class SecondEngines:
 
     def find(self, section: Crs) -> Pool:
         """Return the pool of a section, started; blocks while its rules are loaded. Raises ConfigurationError."""
-        key = (rules_of(section), section.processes, section.timeout)
-        pool = self._prepared.get(key) or self._pools.get(key)
-        if pool is None:
-            pool = Pool(key[0], processes=section.processes, timeout_s=section.timeout)
-            try:
+        try:
+            files = files_of(Path(section.rules), Path(section.setup) if section.setup is not None else None)
+            key = (rules_of(section), files, section.processes, section.timeout)
+            pool = self._prepared.get(key) or self._pools.get(key)
+            if pool is None:
+                pool = Pool(key[0], processes=section.processes, timeout_s=section.timeout)
                 pool.start()
-            except RulesError as error:
-                raise ConfigurationError((f"inspection.crs: {error}",)) from None
+        except RulesError as error:
+            raise ConfigurationError((f"inspection.crs: {error}",)) from None
         self._prepared[key] = pool
         return pool
 
