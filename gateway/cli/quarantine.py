@@ -69,7 +69,7 @@ def show(name: str) -> None:
         )
     told: dict[str, Any] = msgspec.to_builtins(item)
     lines = [
-        f"{key:<12}{moment(value) if key in {'at', 'until'} else _shown(str(value), 256)}"
+        f"{key:<12}{moment(value) if key in {'at', 'until'} else _shown(str(value), 256) or '-'}"
         for key, value in told.items()
     ]
     answer(told, lines)
