@@ -16,7 +16,7 @@ from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.snapshot import RouteInspection
 from gateway.edge.withheld import WithheldError
 from gateway.exchange.reason import Reason
-from gateway.inspection.body import BodyTooComplexError, BodyUnreadableError, media_type_of
+from gateway.inspection.body import BodyTooComplexError, BodyUnreadableError
 from gateway.inspection.decompress import Budget, Coding, DecompressError, Decompressor, Fault, coding_of
 from gateway.inspection.leak.rules import LeakRules, is_strict
 from gateway.inspection.leak.scanner import Scanner
@@ -113,7 +113,7 @@ def _judge_parts(
 ) -> Refusal | None:
     inspection = x.inspection
     assert inspection is not None  # noqa: S101 - its rules are asked
-    parts, _ = read_parts(media_type_of(content_type), body, inspection.limits)
+    parts, _ = read_parts(content_type, body, inspection.limits)
     told = {kind: Action.BLOCK if action is Action.MASK else action for kind, action in actions.items()}
     is_refused = False
     for part in parts:

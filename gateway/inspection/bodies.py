@@ -60,7 +60,7 @@ def of_body(content_type: bytes, body: bytes, limits: Limits, *, with_plain: boo
     if essence == "application/x-www-form-urlencoded":
         return of_form(media_type, body, limits, with_plain=with_plain) + _by_shape(body, limits, with_plain=with_plain)
     if essence == "multipart/form-data":
-        parts, heads = read_parts(media_type, body, limits)
+        parts, heads = read_parts(content_type, body, limits)
         found = of_multipart_fields(parts, heads, with_plain=with_plain)
         for part in parts:
             if part.media_type.essence not in {"", "text/plain"}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,8 @@ class Limits:
     """One line of the head of a part."""
 
 
+DECISIVE: Final = {"charset": "charset=", "boundary": "boundary"}
+"""The parameters of a Content-Type that decide how a body is read, and what careless readers look for."""
 _MULTIBYTE: Final = {
     "shift_jis": "cp932",
     "windows-31j": "cp932",
@@ -95,8 +98,27 @@ def media_type_of(field: bytes) -> MediaType:
     text = field.decode("latin-1")
     essence, _, _ = text.partition(";")
     parameters: dict[str, str] = {}
+    starts: dict[str, int] = {}
     for found in _PARAMETER.finditer(text):
         name, value = found[1].lower(), found[3] if found[2] is None else found[2]
-        if parameters.setdefault(name, value) != value and name in {"charset", "boundary"}:
+        starts.setdefault(name, found.start(1))
+        if parameters.setdefault(name, value) != value and name in DECISIVE:
             raise BodyUnreadableError(f"the Content-Type field says two things of the {name}")
+    if (hidden := hidden_parameter(text, starts)) is not None:
+        raise BodyUnreadableError(f"the Content-Type field says two things of the {hidden}")
     return MediaType(essence.strip().lower(), parameters)
+
+
+def hidden_parameter(text: str, starts: Mapping[str, int]) -> str | None:
+    """Return what decides how a body is read and stands where only some readers see it; None = nothing.
+
+    PHP takes what follows the first `boundary` for the boundary, and Tomcat the same of `charset=`, in another parameter's
+    name or in quotation marks too; others join `boundary*0` and `boundary*1` (RFC 2231). `starts` says where the names of
+    the parameters, in lower case, begin.
+    """
+    lowered = text.lower()
+    for word, sought in DECISIVE.items():
+        at = lowered.find(sought)
+        if (at >= 0 and at != starts.get(word)) or any(word in name and name != word for name in starts):
+            return word
+    return None

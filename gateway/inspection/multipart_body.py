@@ -9,6 +9,9 @@ import multipart
 
 from gateway.inspection.body import BodyTooComplexError, BodyUnreadableError, Limits, MediaType, media_type_of
 from gateway.inspection.finding import Position, Value
+from gateway.inspection.upload.disposition import parse_disposition
+from gateway.inspection.upload.media_type import MediaTypeError, parse_media_type
+from gateway.inspection.upload.objection import UploadRefusedError
 from gateway.inspection.values import of_pairs
 
 _ORDINARY_DISPOSITION: Final = re.compile(
@@ -33,17 +36,21 @@ class Part:
         self.raw = bytearray()
 
 
-def read_parts(media_type: MediaType, body: bytes, limits: Limits) -> tuple[list[Part], list[Value]]:
+def read_parts(content_type: bytes, body: bytes, limits: Limits) -> tuple[list[Part], list[Value]]:
     """Read a multipart form strictly: the parts that are no files, and what the heads of all parts say.
+
+    `content_type` is the field as sent. A part whose file has an empty name is a field to Go and ASP.NET Core, and is
+    read as one.
 
     Raises:
         BodyUnreadableError: two readers could see different parts in it.
         BodyTooComplexError: it has too many parts, or too long heads.
 
     """
-    boundary = media_type.parameters.get("boundary", "")
-    if not re.fullmatch(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]", boundary):  # RFC 2046 section 5.1.1
-        raise BodyUnreadableError("the multipart body has no boundary that all readers agree about")
+    try:
+        boundary = parse_media_type(content_type.decode("latin-1")).boundary.decode("ascii")
+    except MediaTypeError:
+        raise BodyUnreadableError("the multipart body has no boundary that all readers agree about") from None
     parts: list[Part] = []
     heads: list[Value] = []
     current: Part | None = None
@@ -61,7 +68,7 @@ def read_parts(media_type: MediaType, body: bytes, limits: Limits) -> tuple[list
                     heads += _of_head(event)
                     seen += 1
                     current = None
-                    if event.filename is None:
+                    if not _is_file(event):
                         declared = event.header("Content-Type", "")
                         current = Part(event.name, media_type_of(declared.encode("utf-8")))
                         parts.append(current)
@@ -79,6 +86,17 @@ def read_parts(media_type: MediaType, body: bytes, limits: Limits) -> tuple[list
     if (b"\r\n" + body).partition(end)[2].strip(b"\r\n"):
         raise BodyUnreadableError("the multipart body goes on behind its end")
     return parts, heads
+
+
+def _is_file(segment: multipart.MultipartSegment) -> bool:
+    """Raises BodyUnreadableError: others could take a field for what is a file here, and nobody would read it."""
+    if segment.filename is None:  # it is read, whatever others take it for
+        return False
+    try:
+        said = parse_disposition(segment.header("Content-Disposition", ""))
+    except UploadRefusedError:
+        raise BodyUnreadableError("a part of the multipart body is a file only to some readers") from None
+    return bool(said.file_name)
 
 
 def _sentence(error: multipart.MultipartError) -> str:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from gateway.inspection.body import hidden_parameter
+
 _WORD: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _TYPE: Final = re.compile(rf"({_WORD}/{_WORD})[ \t]*")
 _PARAMETER: Final = re.compile(rf';[ \t]*(?:({_WORD})=({_WORD}|"[\t !#-\[\]-~\x80-\xff]*"))?[ \t]*')
-_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_\-./:=?]{1,70}")
+"""RFC 2046 section 5.1.1, without what ends a boundary to some: PHP cuts it at a comma, others at a space."""
 _MAX_BYTES: Final = 1024
 _MAX_PARAMETERS: Final = 16
 _ASCII_COMPATIBLE: Final = frozenset(("", "utf-8", "utf8", "us-ascii", "ascii"))
@@ -50,10 +53,11 @@ def parse_media_type(value: str) -> MediaType:
     if found is None:
         raise MediaTypeError
     parameters: dict[str, str] = {}
+    starts: dict[str, int] = {}
     at = found.end()
     for _ in range(_MAX_PARAMETERS):
         if at == len(value):
-            return MediaType(found[1].lower(), parameters)
+            break
         parameter = _PARAMETER.match(value, at)
         if parameter is None:
             break
@@ -61,8 +65,9 @@ def parse_media_type(value: str) -> MediaType:
             name = parameter[1].lower()
             if name in parameters or "*" in name:
                 raise MediaTypeError
+            starts[name] = parameter.start(1)
             parameters[name] = parameter[2][1:-1] if parameter[2][0] == '"' else parameter[2]
         at = parameter.end()
-    if at == len(value):
-        return MediaType(found[1].lower(), parameters)
-    raise MediaTypeError
+    if at < len(value) or hidden_parameter(value, starts) is not None:
+        raise MediaTypeError
+    return MediaType(found[1].lower(), parameters)

@@ -289,3 +289,57 @@ def test_a_field_that_only_readers_of_other_line_breaks_see_is_unreadable(line_b
     with pytest.raises(BodyUnreadableError, match="only some readers"):
         read(MULTIPART, multipart(head + inner))
     read(MULTIPART, multipart(head + b"GIF89a --b"))
+
+
+A_FILE = b'Content-Disposition: form-data; name="f"; filename="x.txt"\r\n\r\n'
+INNER = b'--a\r\nContent-Disposition: form-data; name="q"\r\n\r\nhidden\r\n--a--\r\n'
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        b"xboundary=a; boundary=b",  # PHP
+        b'x="; boundary=a"; boundary=b',
+        b"boundary=b; boundary*0=a",  # RFC 2231: Werkzeug, Go
+        b"boundary=b; boundary*=utf-8''a",
+        b"boundary=b\tx",
+        b'boundary="b,c"',
+        b'boundary="b c"',
+    ],
+)
+def test_a_form_with_a_boundary_that_only_some_readers_see_is_unreadable(parameters: bytes) -> None:
+    with pytest.raises(BodyUnreadableError):
+        read(b"multipart/form-data; " + parameters, multipart(A_FILE + INNER))
+
+
+@pytest.mark.parametrize("boundary", [b"----WebKitFormBoundaryAbc", b"boundary", b'"--=_Part_1.2"', b"charset"])
+def test_boundaries_of_honest_programs_are_read(boundary: bytes) -> None:
+    body = multipart(field(b"a", b"it's")).replace(b"--b", b"--" + boundary.strip(b'"'))
+    assert read(b"multipart/form-data; boundary=" + boundary, body)[0].text == "it's"
+
+
+@pytest.mark.parametrize("parameters", [b"xcharset=ibm037", b'x="charset=ibm037"', b"charset*=utf-8''ibm037"])
+def test_a_character_set_that_only_some_readers_see_is_unreadable(parameters: bytes) -> None:
+    with pytest.raises(BodyUnreadableError, match="charset"):  # Tomcat looks for the letters
+        read(FORM + b"; " + parameters, b"a=1")
+
+
+def test_a_part_whose_file_has_no_name_is_read_as_the_field_that_it_is_to_go() -> None:
+    part = b'Content-Disposition: form-data; name="a"; filename=""\r\n\r\nit\'s'
+    assert Value(Position.PART, "a", "it's") in read(MULTIPART, multipart(part))
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        b'name="a\\"; filename="y"',
+        b'name="a"; filename ="y"',
+        b'name="a"; filename="y"; filename=""',
+        b'name="a"; filename=y z',
+        b"name='a'; filename='y'",
+        b'name="a"; filename="y"; filename*=utf-8\'\'',
+    ],
+)
+def test_a_part_that_is_a_file_only_to_some_readers_is_unreadable(disposition: bytes) -> None:
+    with pytest.raises(BodyUnreadableError, match="file only to some"):
+        read(MULTIPART, multipart(b"Content-Disposition: form-data; " + disposition + b"\r\n\r\nit's"))
