@@ -88,6 +88,7 @@ def read_inspections(bundle: Bundle, table: PolicyTable, policies: Mapping[str, 
     known: dict[str, InspectedRoute] = {}
     routes: dict[str, InspectedRoute] = {}
     documents: dict[str, Document] = {}
+    kept = 0
     for name, route in table.routes.items():
         said = route.inspection
         text = said.json if said is not None else ""
@@ -114,6 +115,13 @@ def read_inspections(bundle: Bundle, table: PolicyTable, policies: Mapping[str, 
                     findings += _errors(error, said, documents[said.path])
                 continue
             known[text] = InspectedRoute(section, tuned(here, rules))
+            most = section.uploads.quarantine.max if section.uploads is not None else 0
+            if kept and most and most != kept:  # attack: one file to the route with the least room empties the rest
+                sentence = "inspection.uploads.quarantine.max: is of all that is kept, so it is one number, or 0 to keep nothing of a route"
+                is_own = said is not None and "uploads" in own
+                of, loc = (documents[said.path], said.loc) if said is not None and is_own else (document, (_KEY,))
+                findings.append(of.finding((*loc, "uploads"), sentence, key=True))
+            kept = kept or most
         routes[name] = known[text]
     told = list(dict.fromkeys(findings))
     return InspectedRoutes(

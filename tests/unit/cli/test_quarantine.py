@@ -104,3 +104,21 @@ def test_the_doctor_asks_the_antivirus(house: Any, answer: bytes | None) -> None
             assert findings(f"{{antivirus: {{clamd: '{address}'}}}}") == [
                 "weak: files of every type pass that is not run somewhere; list types"
             ]
+
+
+@pytest.mark.parametrize(("most", "is_taken"), [("10MiB", False), ("1GiB", True), ("0", True)])
+def test_no_route_empties_the_quarantine_of_the_others(house: Any, most: str, *, is_taken: bool) -> None:
+    """Attack: one file to the route that says the least, and nothing is left to look at."""
+    settings = house.directory / "gateway.yaml"
+    settings.write_text(f"{settings.read_text()}\ninspection:\n  uploads: {{quarantine: {{max: 1GiB}}}}\n")
+    path = next((house.directory / "policies").glob("*.yaml"))
+    text = path.read_text()
+    place = text.index("    upstream: portal")
+    path.write_text(f"{text[:place]}    inspection: {{uploads: {{quarantine: {{max: {most}}}}}}}\n{text[place:]}")
+    with path.open("a") as file:
+        file.write("  - {name: other, match: {path: /other, methods: [POST]}, upstream: portal, public: true}\n")
+    checked = house.run("check")
+    assert (checked.exit_code == 0) is is_taken, checked.stderr
+    if not is_taken:
+        assert "inspection.uploads.quarantine.max: is of all that is kept" in checked.stderr
+        assert f"{path.name}:" in checked.stderr or "gateway.yaml:" in checked.stderr
