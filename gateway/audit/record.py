@@ -8,7 +8,7 @@ comes from outside goes through `redact`. Builders decide what a record says, ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -75,6 +75,8 @@ DETECTIONS: Mapping[str, tuple[str, str, int]] = {
     "factor.copied": ("A passkey's counter went back: it may have been copied", "T1606", HIGH),
 }
 """Title, MITRE ATT&CK technique and severity of what is found, by event."""
+_OF_SIGN_INS: Final = frozenset(("session", "login", "break_glass", "factor"))
+"""How events begin that are about proving who one is; the others are found in what somebody asked for."""
 
 
 class Stamp(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,7 +305,7 @@ def detection(
         2004,
         1,
         event=event,
-        action="login",
+        action="login" if event.partition(".")[0] in _OF_SIGN_INS else "view",
         success=False,
         severity=severity,
         tenant=tenant,
