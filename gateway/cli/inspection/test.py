@@ -49,7 +49,8 @@ def test_verb(
 ) -> None:
     """Judge METHOD TARGET (a path with its query, or a URL) as the gateway would; exit 1 when it would be stopped.
 
-    Shows what was seen in which reading of which value. The texts shown are those you gave.
+    Shows what was seen in which reading of which value. The texts shown are those you gave. Files, the bounds of
+    inspection.body and the Core Rule Set are not tried.
     """
     if method.upper() not in METHODS:
         refuse(f"unknown method {method!r}")
@@ -202,6 +203,8 @@ def _as_text(route: str, tuning: Tuning, verdict: Verdict, seen: list[Explained]
     by_patch = verdict.is_blocked and (tuning.mode is not Mode.BLOCK or verdict.score < tuning.threshold)
     if by_patch:
         return "\n".join([*lines, "", "STOPPED by a patch, whatever its score"])
+    if problem and not verdict.is_blocked and tuning.mode is Mode.BLOCK:
+        return "\n".join([*lines, "", "STOPPED: what cannot be read the one way that its type says does not go on"])
     word = "STOPPED" if verdict.is_blocked or (problem and tuning.mode.value == "block") else "PASSES"
     if word == "PASSES" and verdict.is_detected:
         word = "PASSES (recorded as an attack)"

@@ -107,3 +107,11 @@ def test_a_request_that_a_patch_stops_names_it(house: Any) -> None:
     assert "patch search-sort: Sorts by anything" in tried.stdout
     assert "STOPPED by a patch" in tried.stdout
     assert "PASSES" in house.run("inspection", "test", "GET", "/search?sort=name").stdout
+
+
+def test_a_body_that_cannot_be_read_is_stopped_for_that(house: Any) -> None:
+    settings = house.directory / "gateway.yaml"
+    settings.write_text(settings.read_text() + "inspection: {waf: block}\n")
+    tried = house.run("inspection", "test", "PUT", "/", "--data", '{"a":"b', "--content-type", "application/json")
+    assert tried.exit_code == 1, tried.stderr
+    assert "STOPPED: what cannot be read" in tried.stdout
