@@ -16,8 +16,9 @@ from gateway.inspection.bodies import Limits, of_body
 from gateway.inspection.body import BodyTooComplexError
 from gateway.inspection.finding import Finding, Position, Value
 from gateway.inspection.mechanisms import MECHANISMS
+from gateway.inspection.padding import without_padding
 from gateway.inspection.patch import Patch
-from gateway.inspection.readings import TOO_MANY, Reading, readings
+from gateway.inspection.readings import AS_SENT, TOO_MANY, Reading, readings
 from gateway.inspection.rules import Rule, Rules
 from gateway.inspection.sign import BEYOND_ASCII, Mechanism
 from gateway.inspection.tuning import Mode, Tuning
@@ -28,6 +29,7 @@ WINDOW: Final = 16_384
 """Characters that a mechanism is given at once."""
 OVERLAP: Final = 2_048
 """Characters that two windows share, so that nothing hides at their edge."""
+PADDED: Final = "without padding"
 MAX_WORK: Final = 16 << 20
 """Characters that mechanisms read of one body, each of them and each reading counted: a few seconds at the worst. A
 megabyte of prose takes two fifths of it; only what is dense with punctuation in every encoding needs more."""
@@ -264,13 +266,25 @@ class Inspection:
         for reading in found:
             if len(reading.text) <= WINDOW:
                 self._look(position, reading, 0, hits, work)
-            else:
-                for start in range(0, len(reading.text) - OVERLAP, WINDOW - OVERLAP):
-                    window = Reading(reading.text[start : start + WINDOW], reading.how)
-                    self._look(position, window, start, hits, work)
-                    if work.is_much and not decisive.isdisjoint(hits):
-                        return hits
+            elif self._look_through(position, reading, hits, work, decisive):
+                return hits
+            elif len(short := without_padding(reading.text)) < len(reading.text) - OVERLAP // 2:
+                # attack: more than a window of blanks or comments between two words that belong together
+                how = PADDED if reading.how == AS_SENT else f"{reading.how} > {PADDED}"
+                if self._look_through(position, Reading(short, how), hits, work, decisive):
+                    return hits
         return hits
+
+    def _look_through(
+        self, position: Position, reading: Reading, hits: dict[str, Hit], work: Work, decisive: frozenset[str]
+    ) -> bool:
+        """Look into a long reading window by window; True: what was seen is enough."""
+        for start in range(0, max(len(reading.text) - OVERLAP, 1), WINDOW - OVERLAP):
+            window = Reading(reading.text[start : start + WINDOW], reading.how)
+            self._look(position, window, start, hits, work)
+            if work.is_much and not decisive.isdisjoint(hits):
+                return True
+        return False
 
     def _look(self, position: Position, window: Reading, offset: int, hits: dict[str, Hit], work: Work) -> None:
         """Add what is to be seen in one window of one reading."""

@@ -1,7 +1,9 @@
 """The ways in which an upstream may read a text: each decoding that some parser behind the gateway undoes.
 
 Only what could change the text is tried, and what a decoding gives is decoded again, because attacks are wrapped more than
-once. The number of readings is capped: a text that has more is one that nobody honest writes.
+once. The number of readings is capped. A text in which many encodings stand side by side, as in code that handles them, has
+more: it is then read with all of them undone at once, again and again, which undoes each nest in it. One that is wrapped
+deeper than that is one that nobody honest writes.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ MAX_READINGS: Final = 16
 MAX_DEPTH: Final = 4
 """Decodings one upon another: three of percent-encoding, and one more."""
 FREE_CHARACTERS: Final = 65_536
-MOST_TIMES: Final = 6
-"""All readings of a text together have that many times its length at most, beyond what is free: work stays linear."""
+MOST_TIMES: Final = 4
+"""The readings one by one have that many times the length of a text at most, beyond what is free: work stays linear."""
+MOST_AT_ONCE: Final = MAX_DEPTH + 3
+"""Readings with all undone at once, which come on top."""
 AS_SENT: Final = "as sent"
 TOO_MANY: Final = "reading.too_many"
-SIGNS: Final = {TOO_MANY: "The text is wrapped in more encodings than any program needs: it hides something."}
+SIGNS: Final = {TOO_MANY: "The text is wrapped in itself more often than any program needs: it hides something."}
 """What the engine sees by itself, beside what mechanisms see."""
 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
@@ -134,7 +138,7 @@ class Readings(NamedTuple):
 
     found: list[Reading]
     is_complete: bool
-    """False when there are more than anybody may have."""
+    """False when what is wrapped deepest was not reached."""
 
 
 def readings(text: str) -> Readings:
@@ -148,7 +152,7 @@ def readings(text: str) -> Readings:
     for current, how, depth in work:  # grows as it is read
         budget -= len(current)
         if len(found) == MAX_READINGS or budget < 0:
-            return Readings(found, is_complete=False)
+            return _at_once(_NO_BYTES.sub("\ufffd", text), found)
         unusual = None if current.isascii() else _UNUSUAL(current)
         if unusual is None:
             found.append(Reading(current, how or AS_SENT))
@@ -166,6 +170,52 @@ def readings(text: str) -> Readings:
                 seen.add(made)
                 work.append((made, f"{how} > {step}" if how else step, depth + 1))
     return Readings(found, is_complete=True)
+
+
+def _at_once(text: str, found: list[Reading]) -> Readings:
+    """Add readings with every encoding undone that leaves the rest as it is; at last those that take more away."""
+    known = {reading.text for reading in found}
+    how = ""
+
+    def add(made: str, step: str) -> None:
+        shown = _SURROGATES.sub("\ufffd", made)
+        if shown not in known:
+            known.add(shown)
+            found.append(Reading(shown, step))
+
+    for _ in range(MAX_DEPTH):
+        made = _unwrapped(text)
+        if made == text:
+            break
+        text, how = made, f"{how} > all" if how else "all"
+        add(text, how)
+    is_complete = _unwrapped(text) == text
+    if "+" in text:
+        add(text.replace("+", " "), f"{how} > url" if how else "url")
+    if "/*" in text:
+        add(without_comments(text), f"{how} > without comments" if how else "without comments")
+    for _, made in _of_seven_bits(text):
+        add(made, f"{how} > utf-7" if how else "utf-7")
+    return Readings(found, is_complete)
+
+
+def _unwrapped(text: str) -> str:
+    """Undo each encoding once, one after the other, that leaves alone what is not encoded."""
+    if not text.isascii() and _UNUSUAL(text) is not None:
+        if _SURROGATES.search(text) is not None:
+            raw = text.encode("utf-8", "surrogateescape").decode("latin-1")
+            text = _UNCHECKED.sub(_collapsed, _OVERLONG.sub(_collapsed, raw))
+        else:
+            text = _WIDE.sub(_narrowed, text)
+    if "%" in text and _ESCAPE(text) is not None:
+        text = percent_decoded(text)
+    if "&" in text and _ENTITY(text) is not None:
+        text = html.unescape(text)
+    if "\\" in text:
+        if _SCRIPT_ESCAPE.search(text) is not None:
+            text = _SIMPLE_ESCAPE.sub(_simple, _SCRIPT_ESCAPE.sub(_scripted, text))
+        text = _STYLE_ESCAPE.sub(_styled, text)
+    return text.replace("\0", "")
 
 
 def _steps(text: str) -> Iterator[tuple[str, str]]:

@@ -146,7 +146,7 @@ def test_a_value_wrapped_in_encodings_is_seen_through() -> None:
 
 
 def test_a_value_with_too_many_readings_is_an_attack_by_itself() -> None:
-    nest = b"%2525253c%2526%2523x26;lt;\\u0025u003c%2BADw-\xef\xbc\x9c/**/\\x26%2523x3c;%00%2526%252337;5c"
+    nest = b"%25252525253c%2526%2523x26;lt;\\u0025u003c%2BADw-\xef\xbc\x9c/**/\\x26%2523x3c;%00%2526%252337;5c"
     assert "reading-too-many" in {finding.rule for finding in ask(b"q=" + nest).findings}
 
 

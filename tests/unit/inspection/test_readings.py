@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.inspection.readings import AS_SENT, FREE_CHARACTERS, MAX_READINGS, MOST_TIMES, readings
+from gateway.inspection.readings import (
+    AS_SENT,
+    FREE_CHARACTERS,
+    MAX_READINGS,
+    MOST_AT_ONCE,
+    MOST_TIMES,
+    readings,
+)
 
 ATTACK = "<script>alert(1)</script>"
 
@@ -90,21 +97,51 @@ def test_what_decodes_to_no_text_is_no_base64() -> None:
 
 
 def test_a_text_of_endless_wrappings_is_not_complete() -> None:
-    nest = "%2525253c&#x26;lt;\\u0025u003c+ADw-\uff1c/**/\\x26#x3c;\0%26#37;5c"
+    nest = "%25252525253c&#x26;lt;\\u0025u003c+ADw-\uff1c/**/\\x26#x3c;\0%26#37;5c"
     assert not readings(nest).is_complete
-    assert len(readings(nest).found) <= MAX_READINGS
+    assert len(readings(nest).found) <= MAX_READINGS + MOST_AT_ONCE
 
 
 def test_work_on_a_long_text_stays_linear() -> None:
-    found, is_complete = readings("%2525253c&#x26;lt;\\u0025u003c" * 20_000)
-    assert sum(len(reading.text) for reading in found) <= FREE_CHARACTERS + MOST_TIMES * 20_000 * 29
-    assert not is_complete
+    text = "%2525253c&#x26;lt;\\u0025u003c" * 20_000
+    found, _ = readings(text)
+    assert sum(len(reading.text) for reading in found) <= FREE_CHARACTERS + (MOST_TIMES + MOST_AT_ONCE) * len(text)
+
+
+CODE = "f(a, '%20', '&amp;', '&#39;', /* \\x41 */ '\\u0041', a+b, '\\\\41 ') // 100%25\n"
+
+
+@pytest.mark.parametrize("times", [1, 2_000])
+def test_code_about_encodings_is_wrapped_in_none_of_them_twice(times: int) -> None:
+    assert readings(CODE * times).is_complete
+
+
+@pytest.mark.parametrize("times", [1, 2_000])
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "%253cscript>alert(1)</script>",
+        "&amp;lt;script>alert(1)</script>",
+        "%26lt;script>alert(1)</script>",
+        "\\u0026lt;script>alert(1)</script>",
+        "%5cx3cscript>alert(1)</script>",
+        "%2526lt;script>alert(1)</script>",
+        "\\u0025u003cscript>alert(1)</script>",
+        "%c0%bcscript>alert(1)</script>",
+        "\uff1cscript>alert(1)</script>",
+        "<scr/**/ipt>alert(1)</script>",
+        "<scr\0ipt>alert(1)</script>",
+    ],
+)
+def test_an_attack_among_code_about_encodings_is_undone(hidden: str, times: int) -> None:
+    found, _ = readings(CODE * times + hidden)
+    assert any(ATTACK in reading.text for reading in found)
 
 
 @given(st.text(st.characters() | st.sampled_from("%&\\+0123456789abcdefux;#/*=\0\udc80\udcc0\udcbc"), max_size=60))
 def test_any_text_can_be_read_and_gives_no_surrogate(text: str) -> None:
     found, _ = readings(text)
-    assert 1 <= len(found) <= MAX_READINGS
+    assert 1 <= len(found) <= MAX_READINGS + MOST_AT_ONCE
     for reading in found:
         reading.text.encode("utf-8")
 
