@@ -30,14 +30,15 @@ _PLAIN_PATH: Final = re.compile(
 """Words, and at the end a name that every site publishes: `/..`, `/.git` and `/db.sql` are not plain."""
 _ORDINARY_NAME: Final = re.compile(r"[A-Za-z0-9_.:\[\]-]*").fullmatch
 _ALL_ESCAPES: Final = re.compile(rb"[^%]*(?:%[0-9A-Fa-f]{2}[^%]*)*").fullmatch
+_NO_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
 _URL: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 _QUIET_FIELDS: Final = frozenset(
-    (b"host", b"connection", b"content-length", b"transfer-encoding", b"te", b"upgrade", b"accept-encoding", b"cookie")
+    (b"host", b"connection", b"content-length", b"transfer-encoding", b"te", b"upgrade", b"cookie")
 )
 """Fields that the wire layer reads by a grammar of its own, and cookies, which are read one by one."""
-_QUIET_PREFIX: Final = b"sec-"
-"""Browsers write these; scripts cannot (Fetch Standard, forbidden request-headers)."""
+_JSON_COOKIES: Final = ("j:", "j%3a")
+"""How cookies of Express begin whose rest is JSON."""
 
 
 def text_of(raw: bytes) -> str:
@@ -145,7 +146,10 @@ def of_target(target: bytes, canonical: str, *, with_plain: bool = False) -> lis
 
 
 def of_cookies(field: bytes, *, with_plain: bool = False) -> list[Value]:
-    """List the cookies of one Cookie field. They are not percent-decoded: only some upstreams do."""
+    """List the cookies of one Cookie field. They are not percent-decoded: only some upstreams do.
+
+    An unusual name is also read together with its value, as in `of_pairs`.
+    """
     found: list[Value] = []
     for pair in field.split(b";"):
         name, mark, value = pair.strip(b" \t").partition(b"=")
@@ -156,14 +160,21 @@ def of_cookies(field: bytes, *, with_plain: bool = False) -> list[Value]:
             content = content[1:-1]
         if with_plain or is_plain(content) is None:
             found.append(Value(Position.COOKIE, text, content))
+            found += [
+                Value(Position.COOKIE, text, content[len(prefix) :])
+                for prefix in _JSON_COOKIES
+                if content[:4].lower().startswith(prefix)
+            ]
         if is_plain_name(text) is None:
             found.append(Value(Position.COOKIE_NAME, text, text))
+            if _ORDINARY_NAME(text) is None:
+                found.append(Value(Position.COOKIE, text, f"{text}={content}"))
     return found
 
 
 def is_quiet(name: bytes) -> bool:
     """True if a field of this name (in lower case) is not read as text by a portal."""
-    return name in _QUIET_FIELDS or name.startswith(_QUIET_PREFIX)
+    return name in _QUIET_FIELDS
 
 
 def of_field(name: bytes, value: bytes) -> list[Value]:
@@ -179,7 +190,7 @@ def of_field(name: bytes, value: bytes) -> list[Value]:
             try:
                 value = binascii.a2b_base64(rest, strict_mode=True)
             except binascii.Error:
-                value = rest
+                return [Value(Position.HEADER, label, text_of(said)) for said in (rest, *_careless_base64(rest))]
         elif scheme.lower() == b"bearer":
             value = rest
     elif name == b"referer" and (found := _URL.match(value)) is not None:
@@ -189,6 +200,15 @@ def of_field(name: bytes, value: bytes) -> list[Value]:
         inside = [text for pair in pairs_of(query) for text in pair]
         return [Value(Position.HEADER, label, text) for text in (*map(text_of, texts), *inside) if not is_plain(text)]
     return [Value(Position.HEADER, label, text_of(value))]
+
+
+def _careless_base64(raw: bytes) -> Iterator[bytes]:
+    """Decode what PHP and Python still take for base64: they leave out what does not belong there, and miss no `=`."""
+    letters = _NO_BASE64.sub(b"", raw)
+    if len(letters) % 4 == 1:  # a letter of which no reader makes a byte
+        letters = letters[:-1]
+    if letters:
+        yield binascii.a2b_base64(letters + b"==")
 
 
 def of_head(target: bytes, canonical: str, fields: Iterable[tuple[bytes, bytes]]) -> list[Value]:

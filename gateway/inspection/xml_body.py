@@ -26,6 +26,10 @@ class _Reader:
         self._names: list[str] = []
         self._left = limits.values
         self._seen: set[str] = set()
+        self._run: list[str] = []
+        """Pieces of the text that is being read: expat gives out a long one in several."""
+        self._texts: list[list[str]] = []
+        """Of each element that is open, the texts right below it."""
 
     def keep(self, name: str, text: str) -> None:
         self._left -= 1
@@ -35,7 +39,9 @@ class _Reader:
             self.found.append(Value(Position.XML, name, text))
 
     def start(self, name: str, attributes: list[str]) -> None:
+        self._end_text()
         self._names.append(name)
+        self._texts.append([])
         if len(self._names) > self._limits.depth:
             raise BodyTooComplexError(f"XML is nested more than {self._limits.depth} deep")
         if name not in self._seen:
@@ -44,18 +50,32 @@ class _Reader:
         for at in range(0, len(attributes), 2):
             self.keep(f"{name}@{attributes[at]}", attributes[at + 1])
 
-    def end(self, _name: str) -> None:
+    def end(self, name: str) -> None:
+        self._end_text()
+        texts = self._texts.pop()
+        if len(texts) > 1:  # attack: a comment in the middle of a word, which readers of a whole element never see
+            self.keep(name, "".join(texts))
         self._names.pop()
 
     def text(self, data: str) -> None:
-        if not data.isspace():
-            self.keep(self._names[-1] if self._names else "", data)
+        self._run.append(data)
 
     def comment(self, data: str) -> None:
+        self._end_text()
         self.keep("", data)
 
     def instruction(self, target: str, data: str) -> None:
+        self._end_text()
         self.keep("", f"<?{target} {data}?>")
+
+    def _end_text(self) -> None:
+        if not self._run:
+            return
+        text = "".join(self._run)
+        self._run.clear()
+        if not text.isspace():
+            self.keep(self._names[-1], text)
+            self._texts[-1].append(text)
 
 
 def of_xml(body: bytes, text: str, limits: Limits, *, with_plain: bool = False) -> list[Value]:

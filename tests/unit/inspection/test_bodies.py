@@ -343,3 +343,18 @@ def test_a_part_whose_file_has_no_name_is_read_as_the_field_that_it_is_to_go() -
 def test_a_part_that_is_a_file_only_to_some_readers_is_unreadable(disposition: bytes) -> None:
     with pytest.raises(BodyUnreadableError, match="file only to some"):
         read(MULTIPART, multipart(b"Content-Disposition: form-data; " + disposition + b"\r\n\r\nit's"))
+
+
+@pytest.mark.parametrize("gap", ["<!-- x -->", "<?x y?>", "<b/>", "<b>c</b>"])
+def test_a_text_of_xml_with_something_in_the_middle_is_read_whole_too(gap: str) -> None:
+    values = read(XML, f"<a>1 UNION {gap}SELECT 2</a>".encode())
+    assert Value(Position.XML, "a", "1 UNION SELECT 2") in values
+
+
+def test_blanks_between_elements_are_no_text() -> None:
+    assert read(XML, b"<a>\n <b>it's</b>\n <b>c</b>\n</a>") == [Value(Position.XML, "b", "it's")]
+
+
+def test_a_long_text_of_xml_is_one_value() -> None:
+    text = "it's " * 5_000
+    assert read(XML, f"<a>{text}</a>".encode()) == [Value(Position.XML, "a", text)]

