@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.edge.exchange import Exchange, Refusal
 from gateway.edge.snapshot import RouteInspection
-from gateway.edge.waf import judge_body
+from gateway.edge.waf import judge_body, refuses_unread
 from gateway.exchange.reason import Reason
 from gateway.inspection.body import BodyUnreadableError, MediaType, media_type_of
 from gateway.inspection.decompress import Budget, Coding, DecompressError, coding_of, compress, decompress
@@ -113,8 +113,9 @@ def _coding(x: Exchange) -> Coding | None:
 def _unread(x: Exchange, rules: RouteInspection, why: str, reason: Reason, offset: int | None = None) -> Refusal | None:
     """Record a body that is beyond a bound, and refuse it where bounds are held."""
     x.client.metrics.inspection_unread.inc((x.route.name, reason.value))
-    told: dict[str, object] = {"outcome": "refused" if rules.refuses_unread else "unread", "because": why}
+    is_refused = refuses_unread(x, rules)
+    told: dict[str, object] = {"outcome": "refused" if is_refused else "unread", "because": why}
     if offset is not None:
         told["offset"] = offset
     x.noticed["body"] = told
-    return Refusal("inspection", reason) if rules.refuses_unread else None
+    return Refusal("inspection", reason) if is_refused else None

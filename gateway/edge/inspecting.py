@@ -26,7 +26,7 @@ from gateway.edge.leaks import (
 from gateway.edge.page_answer import open_answer
 from gateway.edge.snapshot import RouteInspection
 from gateway.edge.upload_holding import Beside, hold_upload
-from gateway.edge.waf import ask_second, is_lenient, judge_body, judge_by_waf, note
+from gateway.edge.waf import ask_second, is_lenient, judge_body, judge_by_waf, note, refuses_unread
 from gateway.exchange.reason import Reason
 from gateway.wire.response import ResponseHead
 
@@ -161,7 +161,9 @@ def hold_body(x: Exchange) -> Holding | None:
         return None
     wanted = [judge for wants, judge in BODY_JUDGES if wants(x, rules)] if not x.body_done else []
     reads = not x.body_done and is_read(x, rules)
-    is_strict = rules.refuses_unread or not is_lenient(rules) or (judge_form in wanted and is_strict_about_forms(rules))
+    is_strict = (
+        refuses_unread(x, rules) or not is_lenient(x, rules) or (judge_form in wanted and is_strict_about_forms(rules))
+    )
     beside = Beside(_BESIDE, ON_LOOP_BYTES)
     upload = hold_upload(x, rules, wanted, beside, reads_files=reads, is_strict=is_strict)
     if upload is not None:

@@ -29,9 +29,13 @@ MAX_KNOWN_BYTES: Final = 4096
 def judge_by_waf(x: Exchange, rules: WafRules) -> Refusal | None:
     """Judge the head of a request. A field block in which nothing was found is not read again."""
     block, known = x.fields.forward, rules.harmless
-    if block in known and not x.fields.authorization:
-        return _follow(x, rules.engine.judge_head(_line(x), (), rules.tuning, now=x.started))
-    verdict = rules.engine.judge_head(_line(x), fields_of(x), rules.tuning, now=x.started)
+    is_known = block in known and not x.fields.authorization
+    try:
+        verdict = rules.engine.judge_head(_line(x), () if is_known else fields_of(x), rules.tuning, now=x.started)
+    except BodyTooComplexError:
+        return _unread(x, rules, Reason.BODY_TOO_COMPLEX)
+    if is_known:
+        return _follow(x, verdict)
     # an exclusion or a patch may have its last day, and a patch is about whole requests
     if (
         not verdict.findings
@@ -103,9 +107,21 @@ def _opined(x: Exchange, rules: CrsRules, opinion: Opinion | None) -> Refusal | 
     return HOSTILE if rules.blocks else None
 
 
-def is_lenient(rules: RouteInspection) -> bool:
+def is_lenient(x: Exchange, rules: RouteInspection) -> bool:
     """Whether what cannot be read may go on, since hostile requests would."""
-    return (rules.waf is None or rules.waf.tuning.mode is not Mode.BLOCK) and (rules.crs is None or rules.crs.may_fail)
+    return (rules.waf is None or not _stops(x, rules.waf)) and (rules.crs is None or rules.crs.may_fail)
+
+
+def refuses_unread(x: Exchange, rules: RouteInspection) -> bool:
+    """Whether a body that cannot be read must not pass: it may hold what would be stopped, by a patch of this request too."""
+    return rules.refuses_unread or (rules.waf is not None and _stops(x, rules.waf))
+
+
+def _stops(x: Exchange, rules: WafRules) -> bool:
+    """Whether anything is stopped: by rules, or by a patch about this request's body, which counts whatever the mode is."""
+    return rules.tuning.mode is Mode.BLOCK or (
+        bool(rules.tuning.patches) and rules.tuning.has_patched_body(x.method.decode("ascii"), _line(x).path, x.started)
+    )
 
 
 def fields_of(x: Exchange) -> list[tuple[bytes, bytes]]:
@@ -179,4 +195,4 @@ def _unread(x: Exchange, rules: WafRules, reason: Reason) -> Refusal | None:
     """Refuse what nobody can read as the portal would; where attacks are only recorded, record this too."""
     x.client.metrics.inspection_unread.inc((x.route.name, reason.value))
     note(x, "waf", {"outcome": "unread", "because": reason.value})
-    return Refusal("inspection", reason) if rules.tuning.mode is Mode.BLOCK else None
+    return Refusal("inspection", reason) if _stops(x, rules) else None

@@ -15,11 +15,21 @@ from gateway.document.place import Place
 from gateway.inspection.finding import Position
 from gateway.inspection.patterns import Pattern, read_pattern
 from gateway.inspection.rules import ID, read_positions
-from gateway.wire.target import readings
+from gateway.wire.target import aliases, readings
 
 _METHOD: Final = re.compile(r"[A-Z]{1,20}")
 _TEMPLATE: Final = re.compile(r"/\S{0,511}")
 _SEGMENT: Final = re.compile(r"\*|\{[a-z_][a-z0-9_]*\}")
+_IN_BODIES: Final = frozenset(Position) - {
+    Position.PATH,
+    Position.QUERY_NAME,
+    Position.QUERY,
+    Position.COOKIE_NAME,
+    Position.COOKIE,
+    Position.HEADER,
+}
+_WORD: Final = re.compile(r"[a-z0-9_-]*").fullmatch
+_MANGLED: Final = re.compile(r"[ .\[]")
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 Action = Literal["block", "detect"]
@@ -45,23 +55,47 @@ class Patch:
     expires_at: float
     """Unix seconds; infinite when it says nothing."""
 
+    @property
+    def reads_bodies(self) -> bool:
+        """True if what it looks for may stand in a body."""
+        return not self.positions or not self.positions.isdisjoint(_IN_BODIES)
+
     def is_about(self, method: str, path: str, now: float) -> bool:
-        """True if it is about a request with this method and canonical path, in any way in which the path can be read."""
-        if now >= self.expires_at or (self.methods and method not in self.methods):
+        """True if it is about a request with this method and canonical path, in any way in which the path can be read.
+
+        A portal does for HEAD what it does for GET, and `/export.json` may be its `/export`.
+        """
+        if now >= self.expires_at:
+            return False
+        if self.methods and method not in self.methods and not (method == "HEAD" and "GET" in self.methods):
             return False
         if self.path is None:
             return True
         ways = readings(path)
-        return ways is None or any(self.path.fullmatch(way.lower()) is not None for way in ways)
+        return ways is None or any(
+            self.path.fullmatch(name.lower()) is not None for way in ways for name in (way, *aliases(way))
+        )
 
     def find(self, position: Position, name: str, text: str) -> tuple[int, int] | None:
         """Say where in a value it applies, None when nowhere."""
-        if (self.positions and position not in self.positions) or (self.name and self.name != name.lower()):
+        if (self.positions and position not in self.positions) or (self.name and self.name not in _names(name)):
             return None
         if self.pattern is None:
             return 0, len(text)
         found = self.pattern.search(text)
         return None if found is None else found.span()
+
+
+def _names(name: str) -> tuple[str, ...]:
+    """List what upstreams call a parameter, in lower case: some read `file[]` and `file[a]` as `file`.
+
+    PHP ends a name at a NUL, leaves out blanks before it, and writes `_` for a space, a dot and a bracket that is not closed.
+    """
+    lowered = name.lower()
+    if _WORD(lowered) is not None:
+        return (lowered,)
+    cut = lowered.lstrip(" ").partition("\0")[0]
+    return lowered, cut, cut.partition("[")[0], _MANGLED.sub("_", cut), _MANGLED.sub("_", cut.partition("[")[0])
 
 
 def template(text: str) -> re.Pattern[str]:

@@ -106,6 +106,13 @@ class Tuning:
         """False if nothing of a request has to be looked at."""
         return self.mode is not Mode.OFF or bool(self.patches)
 
+    def has_patched_body(self, method: str, path: str, now: float) -> bool:
+        """True if a patch that blocks is about bodies of requests with this method and canonical path."""
+        return any(
+            patch.action == "block" and patch.reads_bodies and patch.is_about(method, path, now)
+            for patch in self.patches
+        )
+
 
 def tuned(settings: Settings, rules: Rules) -> Tuning:
     """Make settings ready: which rules count, and how much."""

@@ -23,6 +23,9 @@ from gateway.edge.withheld import WithheldError
 from gateway.exchange.opinion import Match, Opinion, Question
 from gateway.exchange.reason import Reason
 from gateway.inspection.engine import Inspection
+from gateway.inspection.finding import Position
+from gateway.inspection.patch import Patch, template
+from gateway.inspection.patterns import compile_pattern
 from gateway.inspection.rules import read_rules
 from gateway.inspection.tuning import Mode, Settings, tuned
 from tests.fakes.portal import OK, Portal, read_body
@@ -747,3 +750,41 @@ async def test_a_fault_beside_the_loop_refuses(edge: Edge, monkeypatch: pytest.M
     assert (await edge.get("/public/x", method="POST", fields=FORM, body=body)).status == 500
     assert is_untouched(edge)
     assert ("request.failed" in [name for name, _ in edge.reports]) is True
+
+
+def patched(mode: Mode, positions: frozenset[Position] = frozenset()) -> RouteInspection:
+    """A hole of one parameter that is closed, whatever is done about attacks."""
+    patch = Patch(
+        id="cve-2027-1", title="T", action="block", methods=frozenset(), path=template("/public/hole"),
+        positions=positions, name="file", pattern=compile_pattern(r"\.\."), expires_at=float("inf"),
+    )  # fmt: skip
+    waf = WafRules(Inspection(RULES, mechanisms=()), tuned(Settings(mode=mode, patches=(patch,)), RULES))
+    return RouteInspection(waf=waf, max_body=MAX_BODY)
+
+
+@pytest.mark.parametrize("mode", [Mode.OFF, Mode.DETECT])
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        (FORM, b"file=../x"),
+        (FORM, b"a=" + b"x" * MAX_BODY + b"&file=../x"),  # longer than what is held
+        (FORM.replace("\r", "; charset=ibm037\r"), b"file=../x"),
+        ("Content-Type: application/json\r\n", b'{"file": "../x",}'),
+        (FORM + "Content-Encoding: gzip\r\n", b"file=../x"),
+        (FORM + "Content-Encoding: zzz\r\n", b"file=../x"),
+    ],
+)
+async def test_a_patch_is_not_passed_by_where_attacks_are_only_recorded(
+    edge: Edge, mode: Mode, fields: str, body: bytes
+) -> None:
+    edge.change(inspections={"public": patched(mode)})
+    assert (await edge.get("/public/hole", method="POST", fields=fields, body=body)).status >= 400
+    assert is_untouched(edge)
+
+
+async def test_a_patch_of_one_page_and_place_asks_nothing_of_other_bodies(edge: Edge) -> None:
+    body = b"a=" + b"x" * MAX_BODY
+    edge.change(inspections={"public": patched(Mode.OFF)})
+    assert (await edge.get("/public/x", method="POST", fields=FORM, body=body)).status == 200
+    edge.change(inspections={"public": patched(Mode.OFF, frozenset({Position.QUERY}))})
+    assert (await edge.get("/public/hole", method="POST", fields=FORM, body=body)).status == 200

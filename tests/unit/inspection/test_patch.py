@@ -85,3 +85,32 @@ def test_what_is_not_understood_is_an_error(text: str, expected: str) -> None:
 
 def test_letters_of_a_template_are_no_pattern() -> None:
     assert template("/a.b").fullmatch("/axb") is None
+
+
+def test_a_patch_of_get_is_about_head_too() -> None:
+    assert patch("{methods: [GET], path: /export}").is_about("HEAD", "/export", NOW)
+    assert not patch("{methods: [POST], path: /export}").is_about("HEAD", "/export", NOW)
+
+
+@pytest.mark.parametrize("path", ["/export.json", "/index.php/export", "/Export.xml"])
+def test_another_address_of_the_same_page_does_not_escape_a_patch(path: str) -> None:
+    assert patch("{path: /export}").is_about("GET", path, NOW)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["file_name", "FILE_NAME", "file.name", "file name", " file_name", "file_name\0x", "file_name[]", "file[name"],
+)
+def test_a_name_that_is_the_same_to_the_upstream_does_not_escape_a_patch(name: str) -> None:
+    assert patch("{name: file_name}").find(Position.QUERY, name, "x") is not None
+
+
+@pytest.mark.parametrize("name", ["file_names", "file-name", "a[file_name]", ""])
+def test_another_name_is_left_alone_by_a_patch(name: str) -> None:
+    assert patch("{name: file_name}").find(Position.QUERY, name, "x") is None
+
+
+def test_a_patch_of_the_query_needs_no_body() -> None:
+    assert not patch("{name: x, positions: [query, header]}").reads_bodies
+    assert patch("{name: x, positions: [query, form]}").reads_bodies
+    assert patch("{name: x}").reads_bodies
