@@ -88,6 +88,10 @@ _SHORTEST_WORD: Final = 4
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 _ASSET: Final = re.compile(r"(?i)\.(?:png|jpe?g|gif|svg|webp|ico|css|s[ac]ss|less|m?js|jsx|tsx?|woff2?|html?|md)$")
 """What pages and style sheets refer to, one folder up."""
+_PAGE_BESIDE: Final = re.compile(
+    r"(?i)(?!.{0,300}(?:config|setting|passw|secret|admin|database|connect|backup|install))\.\./[\w-]{1,64}(?:/[\w-]{1,64}){0,4}(?:\.(?:php[3-8]?|html?|aspx?|jsp|jsf|do|action|cgi|pl|cfm))?/?(?:\?[\w.,:;@%&=+/-]{0,200})?(?:#[\w-]{0,64})?"
+)
+"""One step up to a page, as old portals say where to go back to: `../invoices/list.php?page=2`."""
 _URL: Final = re.compile(r"(?i)\s*[a-z][a-z0-9+.-]{1,16}://[^/?#\s\\]+")
 _NAMES: Final = frozenset({Position.FILE_NAME})
 
@@ -211,12 +215,12 @@ def _is_spoken_of(text: str, end: int) -> bool:
 
 
 def _is_ordinary(text: str, position: Position) -> bool:
-    """A URL that goes up once within itself, or a folder of Windows that ends in `..`, is merely untidy."""
+    """A URL that goes up once within itself, a folder of Windows that ends in `..`, or the way back to a page is merely untidy."""
     if position is Position.PATH:
         return False
     if _UP_TWICE.search(text):
         return False
-    if _URL.match(text) or _DRIVE.match(text):
+    if _URL.match(text) or _DRIVE.match(text) or _PAGE_BESIDE.fullmatch(text):
         return True
     return position in PROSE_POSITIONS and _ASSET.search(text) is not None
 

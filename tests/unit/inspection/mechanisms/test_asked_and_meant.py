@@ -196,3 +196,13 @@ def test_a_comment_behind_a_command_hides_what_the_application_adds() -> None:
 def test_what_holds_the_state_of_a_server_is_no_placeholder() -> None:
     assert "template.reach" in names(template, "${applicationScope}", Position.QUERY)
     assert names(template, "${applicationNumber}", Position.QUERY) == set()
+
+
+@pytest.mark.parametrize("text", ["../list.php", "../invoices", "../invoices/list.php?page=2#top", "../a/b.html"])
+def test_the_way_back_to_a_page_is_no_climb_to_a_file(text: str) -> None:
+    assert [sign.name for sign in path.signs(text, Position.QUERY)] == ["path.traversal_mentioned"]
+
+
+@pytest.mark.parametrize("text", ["../config.php", "../admin/index.php", "../../list.php", "../x;id", "../a/../b.php"])
+def test_a_climb_to_anything_else_counts(text: str) -> None:
+    assert [sign.name for sign in path.signs(text, Position.QUERY)] == ["path.traversal"]
