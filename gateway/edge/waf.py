@@ -33,7 +33,9 @@ def judge_by_waf(x: Exchange, rules: WafRules) -> Refusal | None:
     try:
         verdict = rules.engine.judge_head(_line(x), () if is_known else fields_of(x), rules.tuning, now=x.started)
     except BodyTooComplexError:
-        return _unread(x, rules, Reason.BODY_TOO_COMPLEX)
+        # a patch may be about what was not reached
+        is_refused = rules.tuning.mode is Mode.BLOCK or bool(rules.tuning.patches)
+        return _unread(x, Reason.HEAD_TOO_LARGE, is_refused=is_refused)
     if is_known:
         return _follow(x, verdict)
     # an exclusion or a patch may have its last day, and a patch is about whole requests
@@ -66,9 +68,9 @@ def judge_body(x: Exchange, body: bytes) -> Refusal | None:
             now=x.started,
         )
     except BodyUnreadableError:
-        return _unread(x, rules, Reason.BODY_UNREADABLE)
+        return _unread(x, Reason.BODY_UNREADABLE, is_refused=_stops(x, rules))
     except BodyTooComplexError:
-        return _unread(x, rules, Reason.BODY_TOO_COMPLEX)
+        return _unread(x, Reason.BODY_TOO_COMPLEX, is_refused=_stops(x, rules))
     return _follow(x, verdict)
 
 
@@ -191,8 +193,8 @@ def _alarm(x: Exchange) -> None:
         x.detections.append(HOSTILE_EVENT)
 
 
-def _unread(x: Exchange, rules: WafRules, reason: Reason) -> Refusal | None:
+def _unread(x: Exchange, reason: Reason, *, is_refused: bool) -> Refusal | None:
     """Refuse what nobody can read as the portal would; where attacks are only recorded, record this too."""
     x.client.metrics.inspection_unread.inc((x.route.name, reason.value))
     note(x, "waf", {"outcome": "unread", "because": reason.value})
-    return Refusal("inspection", reason) if _stops(x, rules) else None
+    return Refusal("inspection", reason) if is_refused else None

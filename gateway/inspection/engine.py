@@ -33,6 +33,10 @@ PADDED: Final = "without padding"
 MAX_WORK: Final = 16 << 20
 """Characters that mechanisms read of one body, each of them and each reading counted: a few seconds at the worst. A
 megabyte of prose takes two fifths of it; only what is dense with punctuation in every encoding needs more."""
+MAX_HEAD_WORK: Final = 512 << 10
+"""The same of a head, which is judged while others wait: a tenth of a second or two. What browsers send takes a tenth of it."""
+QUESTION: Final = 64
+"""What it costs to ask a mechanism about a text of no length: a body of many short values is no less work than one long."""
 MUCH_WORK: Final = 64 << 10
 """After so many, what is certain to be stopped is not read on: whoever sends much of it shall not cost more."""
 MAX_KNOWN: Final = 4_096
@@ -89,23 +93,24 @@ def specials_of(ascii_text: bytes) -> frozenset[str]:
 
 
 class Work:
-    """What mechanisms may still read of one body."""
+    """What mechanisms may still read of one head or body."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_most", "_spent")
 
-    def __init__(self) -> None:
-        self._left = MAX_WORK
+    def __init__(self, most: int = MAX_WORK) -> None:
+        self._most = most
+        self._spent = 0
 
     @property
     def is_much(self) -> bool:
         """True if a text that is stopped anyway need not be read on."""
-        return self._left < MAX_WORK - MUCH_WORK
+        return self._spent > MUCH_WORK
 
     def spend(self, characters: int) -> None:
-        """Count characters. Raises BodyTooComplexError when there were too many."""
-        self._left -= characters
-        if self._left < 0:
-            raise BodyTooComplexError("the body is too dense to be judged in reasonable time")
+        """Count characters of one question. Raises BodyTooComplexError when there were too many."""
+        self._spent += QUESTION + characters
+        if self._spent > self._most:
+            raise BodyTooComplexError("the request is too dense to be judged in reasonable time")
 
 
 class Inspection:
@@ -124,10 +129,16 @@ class Inspection:
     def judge_head(
         self, line: RequestLine, fields: Iterable[tuple[bytes, bytes]], tuning: Tuning, *, now: float
     ) -> Verdict:
-        """Judge everything of a request but its body: `fields` are those that go upstream; `now` is in Unix seconds."""
+        """Judge everything of a request but its body: `fields` are those that go upstream; `now` is in Unix seconds.
+
+        Raises:
+            BodyTooComplexError: to judge it would hold up others.
+
+        """
         patches = _about(tuning, line, now)
+        work = Work(MAX_HEAD_WORK)
         if patches:
-            return self._judge(_all_of_head(line, fields), tuning, patches, now)
+            return self._judge(_all_of_head(line, fields), tuning, patches, now, work)
         if tuning.mode is Mode.OFF:
             return CLEAN
         values = of_target(line.target, line.path)
@@ -140,11 +151,11 @@ class Inspection:
                 values += of_cookies(value)
             elif not is_quiet(folded):
                 here = of_field(folded, value)
-                if any(self._hits(said.position, said.text, Work()) for said in here):
+                if any(self._hits(said.position, said.text, work) for said in here):
                     values += here
                 else:
                     self._remember(name, value, folded)
-        return self._judge(values, tuning, (), now)
+        return self._judge(values, tuning, (), now, work)
 
     def judge_body(
         self, line: RequestLine, content_type: bytes, body: bytes, tuning: Tuning, *, limits: Limits, now: float
@@ -162,7 +173,7 @@ class Inspection:
         if tuning.mode is Mode.OFF and not patches:
             return CLEAN
         values = of_body(content_type, body, limits, with_plain=bool(patches))
-        return self._judge(values, tuning, patches, now)
+        return self._judge(values, tuning, patches, now, Work())
 
     def explain(self, values: Iterable[Value], tuning: Tuning, now: float) -> Iterator[Explained]:
         """Tell all that was seen in values, what it counts, and what was left out and why."""
@@ -187,11 +198,12 @@ class Inspection:
             self._harmless.clear()
         self._harmless.add((name, value))
 
-    def _judge(self, values: Iterable[Value], tuning: Tuning, patches: Sequence[Patch], now: float) -> Verdict:
+    def _judge(
+        self, values: Iterable[Value], tuning: Tuning, patches: Sequence[Patch], now: float, work: Work
+    ) -> Verdict:
         most = 0
         findings: list[Finding] = []
         blocks = detects = False
-        work = Work()
         harmless: set[tuple[Position, str]] = set()  # lists repeat what they say
         for value in values:
             for patch in patches:

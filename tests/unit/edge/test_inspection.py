@@ -788,3 +788,21 @@ async def test_a_patch_of_one_page_and_place_asks_nothing_of_other_bodies(edge: 
     assert (await edge.get("/public/x", method="POST", fields=FORM, body=body)).status == 200
     edge.change(inspections={"public": patched(Mode.OFF, frozenset({Position.QUERY}))})
     assert (await edge.get("/public/hole", method="POST", fields=FORM, body=body)).status == 200
+
+
+@pytest.mark.parametrize("mode", [Mode.BLOCK, Mode.DETECT])
+async def test_a_head_that_takes_too_long_to_judge_is_refused_where_attacks_are(
+    edge: Edge, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.inspection.engine.MAX_HEAD_WORK", 100)
+    inspect(edge, mode=mode)
+    reply = await edge.get("/public/x?q=" + "the+union+of+students" * 9)
+    assert reply.status == (431 if mode is Mode.BLOCK else 200)
+    assert told(edge)[0] == {"waf": [{"outcome": "unread", "because": "head_too_large"}]}
+
+
+async def test_a_dense_head_does_not_pass_by_a_patch(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.inspection.engine.MAX_HEAD_WORK", 100)
+    edge.change(inspections={"public": patched(Mode.DETECT)})
+    assert (await edge.get("/public/hole?q=" + "the+union+of+students" * 9 + "&file=..")).status == 431
+    assert is_untouched(edge)

@@ -5,7 +5,16 @@ from collections.abc import Iterable, Mapping
 import pytest
 
 from gateway.inspection.body import BodyTooComplexError, BodyUnreadableError, Limits
-from gateway.inspection.engine import MAX_WORK, OVERLAP, UNUSUAL_NAME, WINDOW, Inspection, RequestLine
+from gateway.inspection.engine import (
+    MAX_HEAD_WORK,
+    MAX_WORK,
+    OVERLAP,
+    QUESTION,
+    UNUSUAL_NAME,
+    WINDOW,
+    Inspection,
+    RequestLine,
+)
 from gateway.inspection.finding import Position, Value
 from gateway.inspection.patch import Patch
 from gateway.inspection.patterns import compile_pattern
@@ -290,3 +299,20 @@ def test_an_explanation_quotes_what_was_read_and_names_what_was_left_out() -> No
     assert (evil.reading, evil.hit.how) == ("evil! odd! late!", "url")
     assert "odd is fine here" in {said.excluded_because for said in told}
     assert any(said.rule is None and said.hit.key == "words.late" for said in told)
+
+
+def test_a_body_of_many_short_values_is_as_much_work_as_a_long_one() -> None:
+    body = "&".join(f"a{at}=!{at}" for at in range(9_000)).encode()
+    enough = MAX_WORK // (9_000 * QUESTION) + 1
+    slow = Inspection(RULES, mechanisms=[Words() for _ in range(enough)])
+    with pytest.raises(BodyTooComplexError, match="too dense"):
+        slow.judge_body(LINE, FORM, body, tuning(), limits=Limits(), now=NOW)
+
+
+def test_a_head_may_cost_less_than_a_body() -> None:
+    query = b"&".join(b"a%d=!%d" % (at, at) for at in range(2 * MAX_HEAD_WORK // QUESTION))
+    with pytest.raises(BodyTooComplexError, match="too dense"):
+        ask(query)
+    fields = [(b"x-a", b"!%d" % at) for at in range(2 * MAX_HEAD_WORK // QUESTION)]
+    with pytest.raises(BodyTooComplexError, match="too dense"):
+        ask(b"", fields=fields)
