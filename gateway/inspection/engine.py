@@ -44,9 +44,10 @@ MAX_KNOWN: Final = 4_096
 MAX_KNOWN_BYTES: Final = 512
 _UNREMEMBERED: Final = frozenset((b"authorization", b"x-api-key", b"x-csrf-token", b"x-xsrf-token"))
 """Secrets do not stay in memory, and differ anyway."""
-_ORDINARY_NAME: Final = re.compile(r"[A-Za-z0-9_.:@\[\]$-]{0,64}").fullmatch
+_ORDINARY_NAME: Final = re.compile(r"[\w.:@\[\]$-]{0,64}").fullmatch
+"""Letters of every language: forms have a field `Straße`."""
 UNUSUAL_NAME: Final = "(unusual)"
-"""Stands for a name that may be a payload itself."""
+"""Stands for a name that may be a payload itself; an exclusion may say it, too, since nobody is told another."""
 PATCH_CLASS: Final = "patch"
 
 _WORDS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 "
@@ -260,7 +261,7 @@ class Inspection:
         return total, findings
 
     def _finding(self, attack: str, score: int, value: Value, hit: Hit) -> Finding:
-        name = value.name if _ORDINARY_NAME(value.name) is not None else UNUSUAL_NAME
+        name = _shown_name(value)
         digest = blake2b(value.text.encode("utf-8", "surrogatepass"), digest_size=8, key=self._digest_key).hexdigest()
         return Finding(hit.key, attack, score, value.position, name, digest, hit.start, hit.end, hit.how)
 
@@ -351,9 +352,15 @@ def _patched(patch: Patch, value: Value) -> Hit | None:
     return None
 
 
+def _shown_name(value: Value) -> str:
+    return value.name if _ORDINARY_NAME(value.name) is not None else UNUSUAL_NAME
+
+
 def _exclusion(tuning: Tuning, rule: Rule, value: Value, now: float) -> str | None:
     """Return the reason of the exclusion that leaves out a rule at a value, None when there is none."""
     for exclusion in tuning.exclusions:
-        if exclusion.covers(rule, value.position, value.name, now):
+        if exclusion.covers(rule, value.position, value.name, now) or (
+            exclusion.name == UNUSUAL_NAME and exclusion.covers(rule, value.position, _shown_name(value), now)
+        ):
             return exclusion.reason
     return None

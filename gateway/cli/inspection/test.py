@@ -20,8 +20,8 @@ from gateway.inspection.engine import PATCH_CLASS, Explained, RequestLine
 from gateway.inspection.finding import Finding, Value
 from gateway.inspection.patch import Patch
 from gateway.inspection.tuning import Mode, Tuning
-from gateway.inspection.values import of_cookies, of_field, of_target
-from gateway.inspection.verdict import Verdict
+from gateway.inspection.values import is_quiet, of_cookies, of_field, of_target
+from gateway.inspection.verdict import CLEAN, Verdict
 from gateway.policy.declaration import METHODS
 from gateway.wire.authority import parse_authority
 
@@ -66,10 +66,13 @@ def test_verb(
         )
         return
     tuning = found.tuning
-    problem = ""
+    problem, verdict = "", CLEAN
     values = _values_of_head(line, fields)
-    verdict = inspected.engine.judge_head(line, fields, tuning, now=inspected.now)
-    if body:
+    try:
+        verdict = inspected.engine.judge_head(line, fields, tuning, now=inspected.now)
+    except BodyTooComplexError as error:
+        problem = f"the head: {error}"
+    if body and not problem:
         try:
             values += of_body(content_type.encode("latin-1"), body, Limits(), with_plain=True)
             verdict = verdict.merge(
@@ -78,11 +81,13 @@ def test_verb(
                 )
             )
         except (BodyUnreadableError, BodyTooComplexError) as error:
-            problem = str(error)
+            problem = f"the body: {error}"
     seen = list(inspected.engine.explain(values, tuning, inspected.now))
-    stops = verdict.is_blocked or (bool(problem) and tuning.mode.value == "block")
+    needs_reading = tuning.mode is Mode.BLOCK or tuning.has_patched_body(line.method, line.path, inspected.now)
+    stops = verdict.is_blocked or (bool(problem) and needs_reading)
     current().answer(
-        _as_json(route, tuning, verdict, seen, problem, stops=stops), _as_text(route, tuning, verdict, seen, problem)
+        _as_json(route, tuning, verdict, seen, problem, stops=stops),
+        _as_text(route, tuning, verdict, seen, problem, stops=stops),
     )
     if stops:
         raise click.exceptions.Exit(NO)
@@ -131,7 +136,10 @@ def _body(data: str | None) -> bytes:
 def _values_of_head(line: RequestLine, fields: list[tuple[bytes, bytes]]) -> list[Value]:
     values = of_target(line.target, line.path, with_plain=True)
     for name, value in fields:
-        values += of_cookies(value, with_plain=True) if name == b"cookie" else of_field(name, value)
+        if name == b"cookie":
+            values += of_cookies(value, with_plain=True)
+        elif not is_quiet(name):
+            values += of_field(name, value)
     return values
 
 
@@ -177,7 +185,7 @@ def _as_json(
     }
 
 
-def _as_text(route: str, tuning: Tuning, verdict: Verdict, seen: list[Explained], problem: str) -> str:
+def _as_text(route: str, tuning: Tuning, verdict: Verdict, seen: list[Explained], problem: str, *, stops: bool) -> str:
     lines = [f"route {route}: {described(tuning)}"]
     place = None
     for item in seen:
@@ -199,13 +207,13 @@ def _as_text(route: str, tuning: Tuning, verdict: Verdict, seen: list[Explained]
         how = "" if found.reading == "as sent" else f", read as {found.reading}"
         lines += ["", plain(f"  {where}{how}"), plain(f"    patch {patch.id}: {patch.title} (action: {patch.action})")]
     if problem:
-        lines += ["", f"  the body: {problem}"]
+        lines += ["", f"  {problem}"]
     by_patch = verdict.is_blocked and (tuning.mode is not Mode.BLOCK or verdict.score < tuning.threshold)
     if by_patch:
         return "\n".join([*lines, "", "STOPPED by a patch, whatever its score"])
     if problem and not verdict.is_blocked and tuning.mode is Mode.BLOCK:
         return "\n".join([*lines, "", "STOPPED: what cannot be read the one way that its type says does not go on"])
-    word = "STOPPED" if verdict.is_blocked or (problem and tuning.mode.value == "block") else "PASSES"
+    word = "STOPPED" if stops else "PASSES"
     if word == "PASSES" and verdict.is_detected:
         word = "PASSES (recorded as an attack)"
     return "\n".join([*lines, "", f"{word} with a score of {verdict.score}; {tuning.threshold} stops"])

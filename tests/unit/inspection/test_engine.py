@@ -316,3 +316,17 @@ def test_a_head_may_cost_less_than_a_body() -> None:
     fields = [(b"x-a", b"!%d" % at) for at in range(2 * MAX_HEAD_WORK // QUESTION)]
     with pytest.raises(BodyTooComplexError, match="too dense"):
         ask(b"", fields=fields)
+
+
+def test_names_of_every_language_are_told_as_they_are() -> None:
+    (finding, *_) = ask("Straße=evil!".encode()).findings
+    assert finding.name == "Straße"
+
+
+def test_the_exclusion_for_a_name_that_is_not_told_lets_it_pass() -> None:
+    query = b"first%20name=odd!+evil!"
+    (told, *_) = ask(query).findings
+    assert told.name == UNUSUAL_NAME
+    pasted = Exclusion(told.rule, "", told.position, told.name, "honest", FOREVER)
+    assert told.rule not in {finding.rule for finding in ask(query, tuning(exclusions=(pasted,))).findings}
+    assert ask(b"other=evil!", tuning(exclusions=(pasted,))).is_blocked
