@@ -115,7 +115,9 @@ def _of_text(media_type: MediaType, body: bytes, limits: Limits, *, with_plain: 
         return [Value(Position.BODY, "", body[:BINARY_HEAD].decode("latin-1")), Value(Position.BODY, "", runs)]
     found = [Value(Position.BODY, "", text) for text in media_type.texts_of(body)]
     found += _by_shape(body, limits, with_plain=with_plain)
-    if _FORM_SHAPE(body) is not None and body.count(b"&") < limits.members:
+    # PHP takes the type to end at a space or a comma
+    is_form = _FORM_SHAPE(body) is not None or media_type.essence.startswith("application/x-www-form-urlencoded")
+    if is_form and body.count(b"&") < limits.members:
         found += of_encoded(body, Position.FORM_NAME, Position.FORM, with_plain=with_plain)
     return found
 

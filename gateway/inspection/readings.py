@@ -47,6 +47,9 @@ _OF_SIMPLE: Final = {"n": "\n", "r": "\r", "t": "\t"}
 _STYLE_ESCAPE: Final = re.compile(r"\\([0-9A-Fa-f]{2,6})\s?")
 """CSS Syntax Level 3 section 4.3.7; one digit alone is taken for a path of Windows."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}").fullmatch
+_BLANK: Final = re.compile(r"\s").search
+_HEAD: Final = 64
+"""Characters of which sixteen must be letters of base64."""
 _BASE64_PREFIX: Final = "base64,"
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _JWT_PARTS: Final = 8
@@ -318,7 +321,16 @@ def _of_seven_bits(text: str) -> Iterator[tuple[str, str]]:
 def _may_be_base64(text: str) -> bool:
     if _BASE64_PREFIX in text or (len(text) > 15 and "." in text and " " not in text):
         return True
+    text = _without_breaks(text)
     return _BASE64(text) is not None and _begins_as_text(text)
+
+
+def _without_breaks(text: str) -> str:
+    """Leave out blanks and line ends where a text in base64 may stand: most decoders skip them (RFC 2045 section 6.8)."""
+    if _BLANK(text) is None:
+        return text
+    head = "".join(text[:_HEAD].split())[:16]
+    return "".join(text.split()) if _BASE64(head) is not None and _begins_as_text(head) else text
 
 
 def _begins_as_text(text: str) -> bool:
@@ -330,13 +342,13 @@ def _of_base64(text: str) -> Iterator[tuple[str, str]]:
     """Decode what stands whole in base64, behind `base64,`, or as a part of a token between dots; text only comes out."""
     at = text.find(_BASE64_PREFIX)
     if at >= 0:
-        yield from _decoded(text[at + len(_BASE64_PREFIX) :].strip())
+        yield from _decoded(_without_breaks(text[at + len(_BASE64_PREFIX) :].strip()))
     elif "." in text:
         if " " not in text:
             for part in text.split(".", _JWT_PARTS)[:_JWT_PARTS]:
                 yield from _decoded(part)
     else:
-        yield from _decoded(text.strip())
+        yield from _decoded(_without_breaks(text.strip()))
 
 
 def _decoded(text: str) -> Iterator[tuple[str, str]]:

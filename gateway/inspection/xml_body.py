@@ -99,7 +99,19 @@ def of_xml(body: bytes, text: str, limits: Limits, *, with_plain: bool = False) 
     parser.CommentHandler = reader.comment
     parser.ProcessingInstructionHandler = reader.instruction
 
-    def entity(*_about: object) -> None:
+    def entity(
+        name: str,
+        is_parameter: int,
+        value: str | None,
+        _base: str | None,
+        system: str | None,
+        _public: str | None,
+        _notation: str | None,
+    ) -> None:
+        # attack: declarations without end before it, of which no more than the beginning is shown
+        said = f'"{value}"' if system is None else f'SYSTEM "{system}"'
+        text = f"<!DOCTYPE x [<!ENTITY {'% ' if is_parameter else ''}{name} {said}>]>"
+        reader.found.append(Value(Position.XML, "", text[:DECLARATION_CHARACTERS]))
         raise _DeclaresEntitiesError
 
     def doctype(*_about: object) -> None:

@@ -187,8 +187,9 @@ def test_a_document_type_is_shown_as_it_stands() -> None:
 
 def test_an_entity_is_never_expanded() -> None:
     laughs = b"<!DOCTYPE a [<!ENTITY b 'bbbb'><!ENTITY c '&b;&b;&b;'>]><a>&c;</a>"
-    (value,) = read(XML, laughs)
-    assert value.text == laughs.decode()
+    declared, first = read(XML, laughs)
+    assert declared.text == laughs.decode()
+    assert first.text == '<!DOCTYPE x [<!ENTITY b "bbbb">]>'
 
 
 @pytest.mark.parametrize(
@@ -358,3 +359,14 @@ def test_blanks_between_elements_are_no_text() -> None:
 def test_a_long_text_of_xml_is_one_value() -> None:
     text = "it's " * 5_000
     assert read(XML, f"<a>{text}</a>".encode()) == [Value(Position.XML, "a", text)]
+
+
+@pytest.mark.parametrize("kind", [b"", b"% "])
+def test_an_entity_behind_a_long_document_type_is_shown(kind: bytes) -> None:
+    body = b"<!DOCTYPE a [" + b" " * 70_000 + b"<!ENTITY " + kind + b"x SYSTEM 'file:///etc/passwd'>]><a/>"
+    assert read(XML, body)[-1].text == f'<!DOCTYPE x [<!ENTITY {kind.decode()}x SYSTEM "file:///etc/passwd">]>'
+
+
+@pytest.mark.parametrize("behind", [b" x", b", text/plain"])
+def test_a_form_with_something_behind_its_type_is_a_form(behind: bytes) -> None:
+    assert Value(Position.FORM, "b[$ne]", "b[$ne]=1") in read(FORM + behind, b"a'=1&b[$ne]=1")

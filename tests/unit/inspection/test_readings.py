@@ -150,3 +150,16 @@ def test_any_text_can_be_read_and_gives_no_surrogate(text: str) -> None:
 def test_each_reading_stands_there_once(text: str) -> None:
     found = [reading.text for reading in readings(text).found]
     assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("gap", [" ", "\r\n", "\n\t "])
+def test_base64_in_several_lines_is_decoded(gap: str) -> None:
+    text = base64.b64encode(ATTACK.encode()).decode()
+    assert ATTACK in ways(text[:10] + gap + text[10:24] + gap + text[24:] + gap)
+    assert ATTACK in ways("data:text/html;base64," + text[:10] + gap + text[10:])
+
+
+def test_a_sentence_is_no_base64() -> None:
+    assert ways("This sentence has letters and blanks alone and is no base64") == [
+        "This sentence has letters and blanks alone and is no base64"
+    ]
