@@ -142,7 +142,8 @@ class Different:
     def add(self, seen: Sighting) -> None:
         """Take one more."""
         value = getattr(seen, self._attribute)
-        if not value:
+        if not value:  # nothing new, but time goes on
+            self.slide(seen.at)
             return
         if self.last > seen.at + self._rule.within_s:
             self._last.clear()
