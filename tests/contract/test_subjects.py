@@ -566,7 +566,11 @@ def test_a_damaged_key_that_a_backup_brought_back_keeps_nobody_from_starting(sto
     restore()
     row = store.rows.get(SUBJECT_KEYS, key.token)
     assert row is not None
-    store.rows.transact(partial(_put_all, SUBJECT_KEYS, [msgspec.structs.replace(row, value=row.value[:-1] + b"?")]))
+    store.rows.transact(
+        partial(
+            _put_all, SUBJECT_KEYS, [msgspec.structs.replace(row, value=row.value[:-1] + bytes((row.value[-1] ^ 1,)))]
+        )
+    )
     assert len(data.apply_journal(now=NOW + 5)) == 1
     assert store.rows.get(SUBJECT_KEYS, key.token) is None
     assert len(store.subjects.of_person("p-2")) == 1
@@ -581,7 +585,11 @@ def test_a_damaged_key_of_another_tenant_takes_no_account_along_when_a_backup_is
     restore = copied(store.rows)
     row = store.rows.get(SUBJECT_KEYS, key.token)
     assert row is not None
-    store.rows.transact(partial(_put_all, SUBJECT_KEYS, [msgspec.structs.replace(row, value=row.value[:-1] + b"?")]))
+    store.rows.transact(
+        partial(
+            _put_all, SUBJECT_KEYS, [msgspec.structs.replace(row, value=row.value[:-1] + bytes((row.value[-1] ^ 1,)))]
+        )
+    )
     namesake = data.find(alice.id, "other", despite_damage=True)
     assert namesake is not None
     erasure = data.erasure(namesake, now=NOW + 1)
@@ -599,7 +607,11 @@ def test_whoever_had_a_damaged_key_alone_is_erased_again_after_a_restore(store: 
     restore = copied(store.rows)
     row = store.rows.get(SUBJECT_KEYS, key.token)
     assert row is not None
-    store.rows.transact(partial(_put_all, SUBJECT_KEYS, [msgspec.structs.replace(row, value=row.value[:-1] + b"?")]))
+    store.rows.transact(
+        partial(
+            _put_all, SUBJECT_KEYS, [msgspec.structs.replace(row, value=row.value[:-1] + bytes((row.value[-1] ^ 1,)))]
+        )
+    )
     found = data.find("p-1", "acme", despite_damage=True)
     assert found is not None
     erasure = data.erasure(found, now=NOW + 1)
