@@ -14,8 +14,9 @@ import trustme
 
 pytestmark = pytest.mark.timeout(240)  # a scanner that opens hundreds of connections
 
-OF_THE_AUTHORITY = "cert_revocation"
-"""Whether a certificate says where it would be revoked is its issuer's business; the test's own says nothing."""
+OF_OTHERS = frozenset(("cert_revocation", "engine_problem"))
+"""Whether a certificate says where it would be revoked is its issuer's business, and the test's own says nothing; which engines the
+scanner's own OpenSSL has is the machine's."""
 
 
 def test_testssl_finds_nothing_of_medium_severity(make_gateway: Any, tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_testssl_finds_nothing_of_medium_severity(make_gateway: Any, tmp_path: P
     )  # fmt: skip
     findings = json.loads(report.read_text())
     harmless = {"OK", "INFO", "LOW"}
-    assert [item for item in findings if item["severity"] not in harmless and item["id"] != OF_THE_AUTHORITY] == []
+    assert [item for item in findings if item["severity"] not in harmless and item["id"] not in OF_OTHERS] == []
     said = {item["id"]: item["finding"] for item in findings}
     assert "scanTime" in said, done.stdout  # it came to its end
     assert said["TLS1"] == said["TLS1_1"] == "not offered"
