@@ -142,7 +142,9 @@ def test_a_damaged_account_hides_no_other(store: Store, rows: Backend) -> None:
     assert store.add_user(other, now=NOW)
     row = rows.get(USERS, b"u_other")
     assert row is not None
-    rows.transact(lambda tx: tx.put(USERS, msgspec.structs.replace(row, value=row.value[:-1] + bytes((row.value[-1] ^ 1,)))))
+    rows.transact(
+        lambda tx: tx.put(USERS, msgspec.structs.replace(row, value=row.value[:-1] + bytes((row.value[-1] ^ 1,))))
+    )
     assert store.emergencies.over(UNTIL) == [user]
 
 

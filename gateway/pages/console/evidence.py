@@ -212,7 +212,10 @@ def fields_of(line: Line) -> list[tuple[str, str]]:
 def stopped_of(record: Mapping[str, object]) -> list[dict[str, str]]:
     """List what rules of the inspection found in the request of a record: rule, place, reading, score."""
     return [
-        {name: visible(str(finding.get(name, ""))) for name in ("rule", "position", "name", "reading", "score", "class")}
+        {
+            name: visible(str(finding.get(name, "")))
+            for name in ("rule", "position", "name", "reading", "score", "class")
+        }
         for finding in findings_of(record)
     ]
 

@@ -43,7 +43,7 @@ from gateway.inspection.shell.weight import Weight, glob_target, says_more, weig
         ("sudo cat /etc/shadow", Weight.HOSTILE),
         ("nohup ifconfig", Weight.HOSTILE),
         ("rm -rf x", Weight.COMMAND),
-    ("rm -rf /srv", Weight.HOSTILE),
+        ("rm -rf /srv", Weight.HOSTILE),
         ("rundll32 x", Weight.HOSTILE),
         ("set /a 1+1", Weight.HOSTILE),
         ("A=1 cat /etc/passwd", Weight.HOSTILE),
