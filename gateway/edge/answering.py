@@ -68,11 +68,11 @@ READING, BODY, BUSY, TUNNEL, DISCARD, CLOSED = range(6)
 
 MAX_HELD_BYTES: Final = 64 * 1024
 RECORD_WAIT_S: Final = 2.0
+"""How long an answer waits for its record before it becomes a 503."""
 INSPECTION_WAIT_S: Final = 120.0
 """The most a body's verdict may take; what it waits for, such as a virus scanner, has time-outs of its own below this."""
 HELD_TO_THE_END: Final = (Durability.STRICT, Durability.REMOTE)
 """What keeps the last piece of an answer back until the closing record is safe."""
-"""How long an answer waits for its record before it becomes a 503."""
 SEARCHED_BYTES: Final = 16 * 1024
 SEARCH_WAIT_S: Final = 2.0
 """How much of a page, and how long, is waited for to see whether the portal lost the person."""

@@ -205,7 +205,7 @@ class Exchange:
         self.received: int = 0
         self.body_done: bool = True
         self.form: bytes = b""
-        """Body of a form for our own pages, collected whole before they are asked."""
+        """Body of a form for our own pages, collected whole before they are asked; or what was held and goes on unjudged."""
         # inspection
         self.inspection: RouteInspection | None = None
         """What is inspected on its route; None = nothing."""

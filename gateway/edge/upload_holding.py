@@ -312,7 +312,7 @@ def hold_upload(
             UploadHolding(x, rules, rules.uploads, judges, beside, reads_files=reads_files) if is_upload(kind) else None
         )
     length = x.fields.length
-    if not judges or not is_strict or not kind.lower().startswith(_FORM) or (length or 0) > _ANY_FILE.max_size:
+    if not judges or not is_strict or not kind.lower().startswith(_FORM):
         return None
     if length is not None and length <= rules.max_body:
         return None
